@@ -1,0 +1,48 @@
+# Two targets do everything on a machine with Python 3.11+, git and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INPUT ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(VENV)/.installed  ## the virtual environment, every package pinned by hash
+
+model: $(VENV)/.installed  ## the embedding model, made once into the user's cache
+	$(BIN)/segmenter model prepare
+
+demo: model  ## a broker, two workers, a trainer and a stream; INPUT=FILE for your own events, ARGS="--segments 8"
+	$(BIN)/segmenter demo $(if $(INPUT),--input $(INPUT)) $(ARGS)
+
+test: lint model  ## lint, types, layers and every test, on a real Kafka that it starts itself
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.installed  ## ruff, mypy --strict, and the rule that the layers import only downwards
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed  ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platforms
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+clean:  ## remove what the targets above made here (the user's cache stays)
+	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help install model demo test lint format lock clean

@@ -1,0 +1,1 @@
+"""What touches Kafka: settings, the loop, the stages, topics, metrics, the command line."""

@@ -1,0 +1,1 @@
+"""What computes, with no Kafka in it: text, embedding, profiles, clustering."""

@@ -1,0 +1,1 @@
+"""The contracts of every topic, as pydantic models."""

@@ -1,0 +1,53 @@
+"""What every contract shares: strict pydantic models and vectors carried as base64."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+# Long enough for any id seen in the wild (e-mail addresses, URNs, two UUIDs), short enough that ids
+# cannot blow up keys, headers or the in-memory index.
+MAX_ID_CHARS = 256
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _require_base64(value: str) -> str:
+    try:
+        base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("must be standard base64") from error
+    return value
+
+
+Base64 = Annotated[
+    str, AfterValidator(_require_base64), StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$")
+]
+
+
+class Contract(BaseModel):
+    """A record that the project writes: immutable, closed, without NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def encode_array(values: NDArray[np.generic], dtype: str) -> str:
+    """Encode an array as base64 of its C-order bytes in `dtype` (say "<f4")."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
+
+
+def decode_array(text: str, dtype: str) -> NDArray[np.generic]:
+    """Decode what `encode_array` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the text is not base64 or its length is not a multiple of the item size.
+    """
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype=dtype)

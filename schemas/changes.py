@@ -1,0 +1,144 @@
+"""The output contract: one change of a user's segment, a CloudEvent on `segment-changes`.
+
+The same record, compacted by user, is the topic `segment-memberships`: each user's latest change.
+"""
+
+from __future__ import annotations
+
+import uuid
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from schemas.base import Contract, Identifier, Sha256
+from schemas.events import Rfc3339
+
+CHANGE_TYPE = "segmenter.segment.changed.v1"
+
+# Namespace of the ids below; made once with uuid4. Another one would give every change a new id.
+_CHANGE_NAMESPACE = uuid.UUID("6b0d8f4e-3b0c-4f0e-9a55-0f1f4c1d7f52")
+
+
+class ChangeStatus(StrEnum):
+    """What happened to the membership."""
+
+    ENTERED = "entered"
+    SWITCHED = "switched"
+    EXITED = "exited"
+
+
+class ChangeReason(StrEnum):
+    """Why it happened."""
+
+    BEHAVIOUR = "behaviour"
+    MODEL_UPDATE = "model_update"
+
+
+class SegmentRef(Contract):
+    """A segment by its stable id, and what it was called at that moment."""
+
+    id: int = Field(ge=0, description="Stable; never used again for another segment.")
+    label: str = Field(description="Typical words of the segment; may change while the id stays.")
+
+
+class ProfileSummary(Contract):
+    """How much the decision rests on."""
+
+    events: int = Field(ge=0, description="Events counted for this user, ever.")
+    weight: float = Field(ge=0, description="Decayed sum of event weights at `updated_at`.")
+    updated_at: Rfc3339 = Field(description="Event time of the latest event in the profile.")
+
+
+class ModelRef(Contract):
+    """Which models decided."""
+
+    embedding: Sha256 = Field(description="Identity of the embedding model.")
+    version: int = Field(ge=1, description="Version of the segment model.")
+
+
+class SourceRef(Contract):
+    """The record of `user-events` that caused a change of behaviour."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+    event_id: Identifier
+
+
+class SegmentChange(Contract):
+    """A user entered, switched or left a segment, and why."""
+
+    user_id: Identifier
+    sequence: int = Field(ge=1, description="1 for a user's first change, then one more each.")
+    status: ChangeStatus
+    segment: SegmentRef | None = Field(description="Null when the user left without another.")
+    previous_segment: SegmentRef | None = Field(description="Null when there was none.")
+    reason: ChangeReason
+    changed_at: Rfc3339 = Field(description="When the change was decided (processing time).")
+    occurred_at: Rfc3339 | None = Field(
+        description="Event time of the event that caused it; null when a new model did."
+    )
+    distance: float | None = Field(
+        ge=0, description="Euclidean distance of the unit profile vector to the segment's centre."
+    )
+    previous_distance: float | None = Field(
+        ge=0, description="Likewise to the previous segment; null where that is gone or was none."
+    )
+    margin: float | None = Field(
+        description="previous_distance - distance: by how much the new segment is nearer."
+    )
+    profile: ProfileSummary
+    model: ModelRef
+    source: SourceRef | None
+
+    @model_validator(mode="after")
+    def _status_fits_segments(self) -> Self:
+        expected = {
+            (False, True): ChangeStatus.ENTERED,
+            (True, True): ChangeStatus.SWITCHED,
+            (True, False): ChangeStatus.EXITED,
+        }.get((self.previous_segment is not None, self.segment is not None))
+        if self.status is not expected:
+            raise ValueError(f"status {self.status} does not fit the two segments")
+        return self
+
+    @property
+    def id(self) -> str:
+        """The CloudEvents id: a UUIDv5 of what caused the change, so that a retry gives the same.
+
+        The cause is the event, or the version of the model. The user's sequence number is part of
+        it: an event id that comes again after the dedupe memory has forgotten it is a new cause.
+        """
+        cause = f"event:{self.source.event_id}" if self.source else f"model:{self.model.version}"
+        return str(uuid.uuid5(_CHANGE_NAMESPACE, f"{self.user_id}\n{cause}\n{self.sequence}"))
+
+
+def cloudevents_headers(change: SegmentChange, source: str) -> list[tuple[str, bytes]]:
+    """Kafka headers of CloudEvents 1.0 in binary mode for one change.
+
+    Source: CloudEvents Kafka Protocol Binding 1.0.2, section 3.2.
+    """
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", change.id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", CHANGE_TYPE.encode()),
+        ("ce_subject", change.user_id.encode()),
+        ("ce_time", change.changed_at.isoformat().replace("+00:00", "Z").encode()),
+        ("content-type", b"application/json"),
+    ]
+
+
+def structured_cloudevent(change: SegmentChange, source: str) -> dict[str, object]:
+    """Give one change as CloudEvents 1.0 in structured JSON mode, for files."""
+    attributes = {
+        name.removeprefix("ce_"): value.decode()
+        for name, value in cloudevents_headers(change, source)
+        if name.startswith("ce_")
+    }
+    return {
+        **attributes,
+        "datacontenttype": "application/json",
+        "data": change.model_dump(mode="json"),
+    }

@@ -1,0 +1,84 @@
+"""Refused records: the value as it came on `user-events.dlq`, the reason in the headers."""
+
+from __future__ import annotations
+
+import base64
+from enum import StrEnum
+
+from pydantic import Field
+
+from schemas.base import Base64, Contract
+
+
+class RefusalReason(StrEnum):
+    """Why a record was refused."""
+
+    MISSING_VALUE = "missing_value"
+    INVALID_UTF8 = "invalid_utf8"
+    INVALID_JSON = "invalid_json"
+    MISSING_FIELD = "missing_field"
+    INVALID_FIELD = "invalid_field"
+    MISSING_KEY = "missing_key"
+    KEY_MISMATCH = "key_mismatch"
+    NO_TEXT = "no_text"
+    TEXT_TOO_LONG = "text_too_long"
+    TIME_TOO_OLD = "time_too_old"
+    TIME_IN_FUTURE = "time_in_future"
+
+
+class Refusal(Contract):
+    """One sentence for a person, and the parts of it for a machine.
+
+    `detail` never quotes a text or a title.
+    """
+
+    reason: RefusalReason
+    field: str | None = None
+    detail: str
+
+
+class DeadLetter(Contract):
+    """A refused record, as `segmenter replay` writes it to dead-letters.jsonl."""
+
+    refusal: Refusal
+    topic: str
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+    timestamp: int = Field(description="Of the record, milliseconds since 1970; -1 when unknown.")
+    key: Base64 | None = Field(repr=False)
+    value: Base64 | None = Field(repr=False)
+    truncated_from: int | None = Field(
+        None, description="Bytes of the value, where only its beginning was kept."
+    )
+
+
+HEADER_PREFIX = "dlq_"
+
+
+def dead_letter_headers(
+    refusal: Refusal,
+    *,
+    topic: str,
+    partition: int,
+    offset: int,
+    timestamp: int,
+    truncated_from: int | None = None,
+) -> list[tuple[str, bytes]]:
+    """Kafka headers of a dead letter; all values are UTF-8 text."""
+    headers = {
+        "reason": refusal.reason.value,
+        "field": refusal.field or "",
+        "detail": refusal.detail,
+        "topic": topic,
+        "partition": str(partition),
+        "offset": str(offset),
+        "timestamp": str(timestamp),
+    }
+    if truncated_from is not None:
+        headers["truncated_from"] = str(truncated_from)
+    return [(HEADER_PREFIX + name, value.encode()) for name, value in headers.items()]
+
+
+def to_base64(data: bytes | None) -> str | None:
+    """Bytes as they stand in a `DeadLetter`."""
+    return None if data is None else base64.b64encode(data).decode("ascii")

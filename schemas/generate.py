@@ -1,0 +1,47 @@
+"""Write the JSON Schema of each topic beside the contracts: `python -m schemas.generate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from schemas.changes import SegmentChange
+from schemas.dead_letters import DeadLetter
+from schemas.events import UserEvent
+from schemas.profiles import ProfileRecord, ProfileSample
+from schemas.segment_model import SegmentModelRecord
+
+FOLDER = Path(__file__).parent / "json"
+
+CONTRACTS: dict[str, type[BaseModel]] = {
+    "user-events": UserEvent,
+    "segment-changes": SegmentChange,
+    "user-profiles": ProfileRecord,
+    "profile-samples": ProfileSample,
+    "segment-models": SegmentModelRecord,
+    "dead-letter": DeadLetter,
+}
+
+
+def render(contract: type[BaseModel]) -> str:
+    """Render the JSON Schema (2020-12) of a contract as text."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    schema |= contract.model_json_schema(mode="validation")
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> int:
+    """Write all files and name them."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, contract in CONTRACTS.items():
+        path = FOLDER / f"{name}.schema.json"
+        path.write_text(render(contract), encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

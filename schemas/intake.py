@@ -1,0 +1,162 @@
+"""From the bytes of a record to a user event, or to the reason why it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from schemas.dead_letters import Refusal, RefusalReason
+from schemas.events import UserEvent
+from schemas.mapping import EventMapping
+
+# Never quoted, not even in part: they are what people wrote.
+_PRIVATE_FIELDS = {"text", "item_title"}
+_QUOTED_CHARS = 80
+
+
+class RefusedError(Exception):
+    """A record that cannot be used; it goes to the dead letters."""
+
+    def __init__(self, reason: RefusalReason, detail: str, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.refusal = Refusal(reason=reason, field=field, detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What an event must satisfy beyond its contract.
+
+    Attributes
+    ----------
+    mapping
+        How the source's objects become user events.
+    max_text_chars
+        Longest text or title; what is longer is refused, since no person wrote it in one go.
+    earliest
+        Event times before it are refused.
+    max_future_skew
+        How far an event time may lie ahead of the clock.
+    """
+
+    mapping: EventMapping = field(default_factory=EventMapping)
+    max_text_chars: int = 100_000
+    earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
+    max_future_skew: timedelta = timedelta(hours=1)
+
+    def read(self, value: bytes | None, key: bytes | None, now: datetime) -> UserEvent:
+        """Read one record.
+
+        Parameters
+        ----------
+        value, key
+            As they came from Kafka.
+        now
+            The clock, against which times in the future are told.
+
+        Raises
+        ------
+        RefusedError
+            With the reason, the field and a sentence that quotes no text.
+        """
+        event = self._validate(self._decode(value))
+        self._check_key(event, key)
+        self._check_text(event)
+        self._check_time(event, now)
+        return event
+
+    def user_id(self, value: bytes) -> str | None:
+        """Give the key that a record of a file gets: its user id, or None where it has none."""
+        try:
+            user_id = self.mapping.apply(self._decode(value)).get("user_id")
+        except (RefusedError, ValueError):
+            return None
+        return user_id if isinstance(user_id, str) and user_id else None
+
+    def _decode(self, value: bytes | None) -> dict[str, Any]:
+        if value is None:
+            raise RefusedError(RefusalReason.MISSING_VALUE, "the record has no value")
+        try:
+            value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RefusedError(
+                RefusalReason.INVALID_UTF8, f"byte {error.start} is not valid UTF-8"
+            ) from None
+        try:
+            data = from_json(value, allow_inf_nan=False)
+        except ValueError as error:
+            # The parser's messages give a place and what it expected there, never the input.
+            raise RefusedError(RefusalReason.INVALID_JSON, f"not valid JSON: {error}") from None
+        if not isinstance(data, dict):
+            raise RefusedError(
+                RefusalReason.INVALID_JSON, f"must be a JSON object, is {type(data).__name__}"
+            )
+        return data
+
+    def _validate(self, data: dict[str, Any]) -> UserEvent:
+        try:
+            mapped = self.mapping.apply(data)
+        except ValueError as error:
+            raise RefusedError(
+                RefusalReason.INVALID_FIELD, f"occurred_at {error}", "occurred_at"
+            ) from None
+        try:
+            return UserEvent.model_validate(mapped)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            name = str(first["loc"][0]) if first["loc"] else None
+            if first["type"] == "missing":
+                raise RefusedError(
+                    RefusalReason.MISSING_FIELD, f"field {name} is missing", name
+                ) from None
+            quoted = "" if name in _PRIVATE_FIELDS else f" (is {_quote(first['input'])})"
+            message = first["msg"].removeprefix("Value error, ")
+            raise RefusedError(
+                RefusalReason.INVALID_FIELD, f"{name}: {message}{quoted}", name
+            ) from None
+
+    def _check_key(self, event: UserEvent, key: bytes | None) -> None:
+        if key is None:
+            raise RefusedError(
+                RefusalReason.MISSING_KEY, "the record has no key; it must be the user_id", "key"
+            )
+        if key != event.user_id.encode():
+            raise RefusedError(
+                RefusalReason.KEY_MISMATCH,
+                f"the key {_quote(key.decode('utf-8', 'replace'))} is not the user_id "
+                f"{_quote(event.user_id)}; a user's events must share one partition",
+                "key",
+            )
+
+    def _check_text(self, event: UserEvent) -> None:
+        for name, text in (("text", event.text), ("item_title", event.item_title)):
+            if text is not None and len(text) > self.max_text_chars:
+                raise RefusedError(
+                    RefusalReason.TEXT_TOO_LONG,
+                    f"{name} has {len(text):,} characters, more than {self.max_text_chars:,}",
+                    name,
+                )
+
+    def _check_time(self, event: UserEvent, now: datetime) -> None:
+        if event.occurred_at < self.earliest:
+            raise RefusedError(
+                RefusalReason.TIME_TOO_OLD,
+                f"occurred_at {event.occurred_at.isoformat()} lies before "
+                f"{self.earliest.isoformat()}",
+                "occurred_at",
+            )
+        if event.occurred_at > now + self.max_future_skew:
+            raise RefusedError(
+                RefusalReason.TIME_IN_FUTURE,
+                f"occurred_at {event.occurred_at.isoformat()} lies more than "
+                f"{self.max_future_skew} ahead of the clock",
+                "occurred_at",
+            )
+
+
+def _quote(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _QUOTED_CHARS else text[: _QUOTED_CHARS - 1] + "…"

@@ -1,0 +1,53 @@
+"""A user's state: the changelog `user-profiles`, and the trainer's feed `profile-samples`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import Base64, Contract, Identifier, Sha256
+from schemas.events import Rfc3339
+
+PROFILE_SCHEMA: Literal[1] = 1
+
+
+class ProfileRecord(Contract):
+    """All that a worker must know of a user to go on where another one stopped.
+
+    The vector is the decayed sum S(t) = sum of w_i * 2^-((t - t_i)/h) * e_i at the reference time,
+    in the very float32 that the worker computes with: state read back is the state that was held,
+    bit for bit.
+    """
+
+    schema_version: Literal[1] = PROFILE_SCHEMA
+    user_id: Identifier
+    embedding: Sha256 = Field(description="Identity of the embedding model; never mixed.")
+    vector: Base64 = Field(description="S, little-endian float32.", repr=False)
+    weight: float = Field(ge=0, description="W, likewise decayed.")
+    reference_time: Rfc3339 = Field(description="The time t of S and W: the latest event time.")
+    events: int = Field(ge=0, description="Events counted, ever.")
+    repeats: int = Field(ge=0, description="Events not counted since their id had been seen.")
+    recent_events: Base64 = Field(
+        description="BLAKE2b-64 of the latest event ids, oldest first, little-endian uint64."
+    )
+    terms: dict[str, float] = Field(description="The user's typical words with decayed weights.")
+    segment: int | None = Field(description="Id of the user's segment.")
+    segment_label: str | None = Field(
+        description="The label it was published with; a later change quotes it as the previous one."
+    )
+    segment_since_event: int = Field(
+        ge=0, description="The value of `events` at the latest change of segment."
+    )
+    sequence: int = Field(ge=0, description="Number of changes published for the user.")
+
+
+class ProfileSample(Contract):
+    """The present profile of a sampled user, for the trainer."""
+
+    schema_version: Literal[1] = PROFILE_SCHEMA
+    user_id: Identifier
+    embedding: Sha256
+    vector: Base64 = Field(description="S/|S|, little-endian float32.", repr=False)
+    terms: dict[str, float]
+    updated_at: Rfc3339

@@ -1,0 +1,40 @@
+"""The segment model as the trainer publishes it: one versioned snapshot on `segment-models`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import Base64, Contract, Sha256
+
+SEGMENT_MODEL_KEY = b"segments"
+"""Key of every snapshot: compaction keeps the latest."""
+
+
+class SegmentRecord(Contract):
+    """One segment of a snapshot."""
+
+    id: int = Field(ge=0, description="Stable; never used again for another segment.")
+    label: str
+    words: list[str] = Field(description="Typical words, the most typical first.")
+    centre: Base64 = Field(description="Little-endian float64.", repr=False)
+    radius: float = Field(ge=0, description="Root mean square distance of members to the centre.")
+    size: int = Field(ge=0, description="Members among the sampled users.")
+    since: int = Field(ge=1, description="Version in which the segment was born.")
+
+
+class SegmentModelRecord(Contract):
+    """Everything a worker needs to assign users, and a trainer to go on."""
+
+    schema_version: Literal[1] = 1
+    version: int = Field(ge=1)
+    embedding: Sha256 = Field(description="Identity of the embedding model of the profiles.")
+    dimensions: int = Field(ge=1)
+    segments: list[SegmentRecord] = Field(min_length=1)
+    next_id: int = Field(ge=1, description="The id that the next new segment gets.")
+    sample_threshold: float = Field(
+        gt=0, le=1, description="Users whose hash, as a share, lies below it feed the trainer."
+    )
+    samples: int = Field(ge=0, description="Samples learned so far.")
+    seed: int = Field(ge=0)
