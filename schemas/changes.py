@@ -80,13 +80,16 @@ class SegmentChange(Contract):
         description="Event time of the event that caused it; null when a new model did."
     )
     distance: float | None = Field(
-        ge=0, description="Euclidean distance of the unit profile vector to the segment's centre."
+        ge=0,
+        description="Euclidean distance of the unit profile vector to the segment's centre; to the "
+        "nearest centre where the user left.",
     )
     previous_distance: float | None = Field(
         ge=0, description="Likewise to the previous segment; null where that is gone or was none."
     )
     margin: float | None = Field(
-        description="previous_distance - distance: by how much the new segment is nearer."
+        description="How much nearer the segment is: than the previous one where the model still "
+        "holds it, else than the second nearest. Null where the user left."
     )
     profile: ProfileSummary
     model: ModelRef

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,21 +15,11 @@ _TEXTUAL = {"text", "item_title"}
 _AS_STRING = {"event_id", "user_id", "item_id"}
 
 
-class MappingPreset(StrEnum):
-    """Well-known formats."""
+MappingPreset = Literal["none", "amazon-reviews", "yelp-reviews"]
+"""Well-known formats."""
 
-    NONE = "none"
-    AMAZON_REVIEWS = "amazon-reviews"
-    YELP_REVIEWS = "yelp-reviews"
-
-
-class TimeFormat(StrEnum):
-    """How the source writes its times; anything else is a strptime pattern in `time_pattern`."""
-
-    RFC3339 = "rfc3339"
-    EPOCH_SECONDS = "epoch-seconds"
-    EPOCH_MILLISECONDS = "epoch-milliseconds"
-    PATTERN = "pattern"
+TimeFormat = Literal["rfc3339", "epoch-seconds", "epoch-milliseconds", "pattern"]
+"""How the source writes its times; `pattern` goes with a strptime pattern in `time_pattern`."""
 
 
 class EventMapping(BaseModel):
@@ -53,7 +42,7 @@ class EventMapping(BaseModel):
         default_factory=list,
         description="Paths whose values, hashed, make the event_id of a source that has none.",
     )
-    time_format: TimeFormat = Field(TimeFormat.RFC3339, description="How occurred_at is written.")
+    time_format: TimeFormat = Field("rfc3339", description="How occurred_at is written.")
     time_pattern: str | None = Field(
         None, description="strptime pattern; a time without zone is read as UTC."
     )
@@ -66,7 +55,7 @@ class EventMapping(BaseModel):
                 f"mapping names {unknown[0]!r}, which is no field of a user event; "
                 f"the fields are {', '.join(UserEvent.model_fields)}"
             )
-        if (self.time_format is TimeFormat.PATTERN) != (self.time_pattern is not None):
+        if (self.time_format == "pattern") != (self.time_pattern is not None):
             raise ValueError("time_pattern goes with time_format = 'pattern', and only with it")
         return self
 
@@ -101,9 +90,9 @@ class EventMapping(BaseModel):
 
     def _time(self, value: object) -> object:
         try:
-            if self.time_format is TimeFormat.EPOCH_SECONDS:
+            if self.time_format == "epoch-seconds":
                 return datetime.fromtimestamp(_number(value), UTC)
-            if self.time_format is TimeFormat.EPOCH_MILLISECONDS:
+            if self.time_format == "epoch-milliseconds":
                 return datetime.fromtimestamp(_number(value) / 1000, UTC)
             if self.time_pattern is not None:
                 parsed = datetime.strptime(str(value), self.time_pattern)  # noqa: DTZ007
@@ -115,9 +104,9 @@ class EventMapping(BaseModel):
 
 
 PRESETS: dict[MappingPreset, EventMapping] = {
-    MappingPreset.NONE: EventMapping(),
+    "none": EventMapping(),
     # Amazon Reviews 2023 (McAuley Lab): title and text of the review, no id of its own.
-    MappingPreset.AMAZON_REVIEWS: EventMapping(
+    "amazon-reviews": EventMapping(
         fields={
             "user_id": ["user_id"],
             "text": ["title", "text"],
@@ -127,10 +116,10 @@ PRESETS: dict[MappingPreset, EventMapping] = {
         },
         constants={"type": "review"},
         event_id_from=["user_id", "asin", "timestamp"],
-        time_format=TimeFormat.EPOCH_MILLISECONDS,
+        time_format="epoch-milliseconds",
     ),
     # Yelp Open Dataset, review.json: local times without a zone, read as UTC.
-    MappingPreset.YELP_REVIEWS: EventMapping(
+    "yelp-reviews": EventMapping(
         fields={
             "event_id": ["review_id"],
             "user_id": ["user_id"],
@@ -140,7 +129,7 @@ PRESETS: dict[MappingPreset, EventMapping] = {
             "occurred_at": ["date"],
         },
         constants={"type": "review"},
-        time_format=TimeFormat.PATTERN,
+        time_format="pattern",
         time_pattern="%Y-%m-%d %H:%M:%S",
     ),
 }
