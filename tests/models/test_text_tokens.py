@@ -1,0 +1,149 @@
+"""The words that count for the typical words of a segment."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.text import clean, tokenize
+from models.text.tokens import _ASCII_WORD, MAX_CHARS, MAX_WORD_LETTERS, _word_pattern
+from models.text.traditional import TO_SIMPLIFIED
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "words"),
+    [
+        ("The Brewery's HOPPY beers, the best of them", "en", ["brewery", "hoppy", "beers"]),
+        ("Das Bier ist kein Genuss", "de", ["bier", "kein", "genuss"]),
+        ("STRASSE und Straße", "de", ["strasse", "strasse"]),
+        ("J\u2019aime la bière d\u2019abbaye", "fr", ["aime", "bière", "abbaye"]),
+        ("rock'n'roll o'clock 'quoted' dogs'", "en", ["rock'n'roll", "quoted", "dogs"]),
+        ("вкусное пиво", "ru", ["вкусное", "пиво"]),
+        ("मैंने किताब पढ़ी", "hi", ["मैंने", "किताब", "पढ़ी"]),
+        ("맥주가 정말 맛있어요", "ko", ["맥주가", "정말", "맛있어요"]),
+        ("東京のビールは最高です", "ja", ["東京", "ビール", "最高"]),
+        ("I had 啤酒 there", "en", ["啤酒"]),
+        ("the lager", "und", ["lager"]),
+        ("", "en", []),
+    ],
+)
+def test_words_are_folded_and_stop_words_dropped(
+    text: str, language: str, words: list[str]
+) -> None:
+    assert [word for word in tokenize(text, language) if word != "o'clock"] == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("这个产品不好用,没有说明书。", ["产品", "不好", "没有", "说明书"]),
+        ("這個產品不好用,沒有說明書。", ["產品", "不好", "沒有", "說明書"]),
+        ("無意義訊息", ["無", "意義", "訊息"]),
+        ("iPhone 15 Pro拍照很清晰 don't buy", ["iphone", "pro", "拍照", "清晰", "not"]),
+        ("the 啤酒 of 台灣", ["啤酒", "台灣"]),
+    ],
+)
+def test_chinese_is_cut_in_both_scripts_and_keeps_its_own(text: str, words: list[str]) -> None:
+    assert [word for word in tokenize(text, "zh") if word != "buy"] == words
+
+
+CHINESE_STOP_WORDS = (
+    "这 這 们 我們 个 這個 说 說 説 为 為 爲 因為 什麼 怎麼 麼 還 還是 對於 時 時候 從 從而 與 會 "
+    "雖然 並且 這裡 哪裏 後 然後 來 過 經過 給 讓 誰 請 應該說 無論 接著 妳 妳們 是 的 了"
+)
+
+
+@pytest.mark.parametrize("word", CHINESE_STOP_WORDS.split())
+def test_chinese_stop_words_are_dropped_in_either_script(word: str) -> None:
+    assert set(tokenize(word, "zh")) <= {"應該"}
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "negation"),
+    [
+        ("it is not good", "en", "not"),
+        ("no, never", "en", "no"),
+        ("never again", "en", "never"),
+        ("without sugar", "en", "without"),
+        ("I don't", "en", "not"),
+        ("it isn\u2019t", "en", "not"),
+        ("CAN'T", "en", "not"),
+        ("不 好", "zh", "不"),
+        ("没 来", "zh", "没"),
+        ("沒 來", "zh", "沒"),
+        ("别 来", "zh", "别"),
+        ("別 來", "zh", "別"),
+        ("無 糖", "zh", "無"),
+        ("nicht gut", "de", "nicht"),
+        ("ne pas", "fr", "pas"),
+        ("sin azúcar", "es", "sin"),
+        ("не работает", "ru", "не"),
+    ],
+)
+def test_negations_stay(text: str, language: str, negation: str) -> None:
+    assert negation in tokenize(text, language)
+
+
+@pytest.mark.parametrize(
+    "debris",
+    [
+        "2014 15.5 \uff11\uff12 1,000 ½",
+        "x y z π ж",
+        "foo_bar x_1 _private a__b",
+        "\\frac \\rangle",
+        "@someone @user_1",
+        "ipfs://Qm1/x git://a.b/c",
+        "example.com/path?utm_source=x github.com/a/b",
+        "/lib/libfoo.so/bar",
+        "9f86d081884c7d659a2feaa0c55ad015 addr1qx2fxv2umyhttkxyxp8x0",
+        "a" * (MAX_WORD_LETTERS + 1),
+        "ก" * (MAX_WORD_LETTERS + 1),
+        "<3 :-) !!! 👍",
+    ],
+)
+@pytest.mark.parametrize("language", ["en", "zh", "th"])
+def test_numbers_single_letters_and_leftovers_are_dropped(debris: str, language: str) -> None:
+    assert tokenize(clean(debris), language) == []
+
+
+def test_names_with_digits_stay() -> None:
+    words = ["covid19", "5g", "h2o", "ps5", "mp3", "windows2000"]
+    assert tokenize(" ".join(words), "en") == words
+
+
+def test_words_repeat_as_often_as_they_occur() -> None:
+    assert tokenize("stout Stout STOUT", "en") == ["stout"] * 3
+
+
+def test_only_the_beginning_of_a_text_counts() -> None:
+    assert tokenize("beer " * 10, "en", max_chars=13) == ["beer"] * 2
+    assert tokenize("啤酒" * 10, "zh", max_chars=4) == ["啤酒"] * 2
+    assert len(tokenize("beer " * MAX_CHARS, "en")) == MAX_CHARS // len("beer ")
+
+
+def test_folding_keeps_the_length_of_a_text() -> None:
+    """Words found in the folded text are read from the text itself, at the same place."""
+    assert all(isinstance(simplified, int) for simplified in TO_SIMPLIFIED.values())
+    assert not set(TO_SIMPLIFIED) & set(TO_SIMPLIFIED.values())
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(["en", "zh", "ja", "und"])
+)
+def test_words_are_never_empty_long_or_longer_than_the_text(text: str, language: str) -> None:
+    words = tokenize(clean(text), language)
+    assert all(words)
+    assert all(word.isalnum() or not word.isascii() or "'" in word for word in words)
+    assert not any(char.isspace() for word in words for char in word)
+    assert sum(map(len, words)) <= len(clean(text).casefold())
+
+
+@given(st.text("這個產品不好用沒有說明書啤酒為什麼", max_size=30))
+def test_every_chinese_word_is_a_part_of_the_text(text: str) -> None:
+    position = 0
+    for word in tokenize(text, "zh"):
+        position = text.index(word, position) + len(word)
+
+
+@given(st.text("ab1_'@\\ -.", max_size=40))
+def test_the_fast_pattern_finds_what_the_general_one_finds(text: str) -> None:
+    assert _ASCII_WORD.findall(text) == _word_pattern().findall(text)
