@@ -1,0 +1,44 @@
+"""Texts to unit vectors with a BERT encoder in ONNX Runtime.
+
+`prepare_model` makes a model once; `OnnxEmbedder` runs it. To read on, follow a model's way:
+`weights` (where they come from), `checkpoint` (what is in them), `bert_graph` (the ONNX file),
+`prepare` and `manifest` (the cache), `embedder` (running it).
+"""
+
+from models.embedding.bert_graph import Precision
+from models.embedding.embedder import Embedder, EmbeddingTotals, OnnxEmbedder, Vectors
+from models.embedding.errors import (
+    DamagedFileError,
+    DeviceUnavailableError,
+    EmbeddingError,
+    MissingFileError,
+    SourceUnavailableError,
+    UnfaithfulModelError,
+    UnsupportedModelError,
+    UnusableTextError,
+)
+from models.embedding.manifest import Manifest
+from models.embedding.prepare import prepare_model
+from models.embedding.runtime import Device
+from models.embedding.weights import DEFAULT_SOURCE, cache_folder
+
+__all__ = [
+    "DEFAULT_SOURCE",
+    "DamagedFileError",
+    "Device",
+    "DeviceUnavailableError",
+    "Embedder",
+    "EmbeddingError",
+    "EmbeddingTotals",
+    "Manifest",
+    "MissingFileError",
+    "OnnxEmbedder",
+    "Precision",
+    "SourceUnavailableError",
+    "UnfaithfulModelError",
+    "UnsupportedModelError",
+    "UnusableTextError",
+    "Vectors",
+    "cache_folder",
+    "prepare_model",
+]

@@ -1,0 +1,33 @@
+"""What can go wrong with an embedding model, each as a type of its own."""
+
+
+class EmbeddingError(Exception):
+    """Base of every refusal of this package; the message says what to do."""
+
+
+class SourceUnavailableError(EmbeddingError):
+    """The weights could not be had from where they were asked for."""
+
+
+class MissingFileError(EmbeddingError):
+    """A model folder lacks a file that it must have."""
+
+
+class DamagedFileError(EmbeddingError):
+    """A file is not what its hash or its format says."""
+
+
+class UnsupportedModelError(EmbeddingError):
+    """The model is of an architecture, or has a setting, that the exporter does not know."""
+
+
+class UnfaithfulModelError(EmbeddingError):
+    """The int8 model strays too far from its fp32 original to be used."""
+
+
+class DeviceUnavailableError(EmbeddingError):
+    """The device that was asked for is not there, or does not suit the model's precision."""
+
+
+class UnusableTextError(EmbeddingError):
+    """A text without an embedding: empty, or not valid Unicode. Told by its place, never quoted."""

@@ -1,0 +1,125 @@
+"""ONNX Runtime, set up for this package: quiet, without telemetry, one thread a run.
+
+Import onnxruntime from here and nowhere else: its reporting of usage must be off before it loads.
+"""
+
+import contextlib
+import io
+import logging
+import math
+import os
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+from models.embedding.errors import DamagedFileError, DeviceUnavailableError
+
+# The builds of 1.31 report usage over the network, also on Linux, and leave a database in the
+# user's cache folder. Nothing leaves a machine that handles reviews unless its owner says so.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
+
+logger = logging.getLogger(__name__)
+
+Device = Literal["auto", "cpu", "cuda"]
+
+# What it would print to stderr (no GPU here, a missing CUDA library) comes as an error of this
+# package or as one log line; only what is fatal may still be printed.
+ort.set_default_logger_severity(4)
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def open_session(path: Path, device: Literal["cpu", "cuda"]) -> ort.InferenceSession:
+    """Open a model on exactly the device asked for.
+
+    On the CPU a run uses the calling thread alone, so a session serves as many texts at once as
+    there are callers, with one copy of the weights.
+
+    Raises
+    ------
+    DeviceUnavailableError
+        If `device` is ``cuda`` and the session would not run there. ONNX Runtime itself would go on
+        with the CPU and say so only in passing.
+    DamagedFileError
+        If the file is no model that ONNX Runtime can read.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # it would keep a plan for every length of text ever seen
+    providers: list[Any] = [_PROVIDERS["cpu"]]
+    if device == "cuda":
+        # An arena that doubles takes far more of the GPU than the few largest batches need.
+        settings = {"arena_extend_strategy": "kSameAsRequested"}
+        providers.insert(0, (_PROVIDERS["cuda"], settings))
+        _load_cuda_libraries()
+    else:
+        # The exporter has fused what helps. More would fuse the slow SkipLayerNormalization.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    try:
+        session = ort.InferenceSession(
+            str(path), options, providers=providers, enable_fallback=False
+        )
+    except (
+        Exception
+    ) as error:  # onnxruntime's own types derive from Exception and RuntimeError only
+        if device == "cuda":
+            raise _no_cuda(str(error)) from error
+        raise DamagedFileError(
+            f"{path} cannot be opened by ONNX Runtime ({error}); prepare the model again."
+        ) from error
+    if _PROVIDERS[device] not in session.get_providers():
+        raise _no_cuda(f"it would run on {session.get_providers()[0]}")
+    return session
+
+
+def _load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN from the nvidia packages, where the gpu extra has put them."""
+    if not hasattr(ort, "preload_dlls"):  # the build for the CPU alone
+        return
+    printed = io.StringIO()  # it prints what it misses; the session's error says it better
+    with contextlib.redirect_stdout(printed):
+        ort.preload_dlls(directory="")
+    if printed.getvalue():
+        logger.debug("CUDA libraries: %s", printed.getvalue().strip())
+
+
+def _no_cuda(reason: str) -> DeviceUnavailableError:
+    return DeviceUnavailableError(
+        f"device 'cuda' was asked for, but ONNX Runtime cannot use it ({reason}); install the gpu "
+        "extra on a machine with an NVIDIA driver, or set device 'cpu'."
+    )
+
+
+def available_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: its CPU affinity, and in a container the CPU limit too.
+
+    A pod limited to two CPUs still sees all the cores of its node; a thread on each of them would
+    be throttled most of the time.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:  # macOS
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = quota_file.read_text(encoding="ascii").split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup v2 here, or a quota of "max"
+        return cores
+
+
+def int8_is_exact(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU multiplies int8 without overflow: all but x86 without VNNI instructions.
+
+    Without them ONNX Runtime adds two products in 16 bits, which can overflow
+    (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "U8S8").
+    """
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return True
+    try:
+        text = cpu_info.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux: nothing to tell by
+        return True
+    return "avx512_vnni" in text or "avx_vnni" in text
