@@ -1,0 +1,345 @@
+"""The clusterer that the trainer runs: River's streaming k-means, kept as good as a batch one.
+
+River learns from every profile as it comes. On its own it fails on embeddings in two ways. Its
+random first centres lie so far from unit vectors that the first winner takes everything; so the
+first centres are picked by k-means++ once enough users are known. And it never leaves a topic for
+a new one; so from time to time the centres are checked on the sample of users and moved where that
+helps (`models.reseed`).
+
+References
+----------
+Sculley, "Web-scale k-means clustering", WWW 2010, for the streaming step.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from river import cluster
+
+from models.distances import Floats, Ints, nearest
+from models.identity import match
+from models.labels import label, typical_words
+from models.reseed import reseed
+from models.sample import DEFAULT_CAPACITY, UserSample
+from models.segments import SegmentModel
+
+logger = logging.getLogger(__name__)
+
+
+class ClusteringError(ValueError):
+    """A setting out of bounds, or a step asked of a clusterer that is not ready for it."""
+
+
+@dataclass(frozen=True)
+class ClusteringPolicy:
+    """How to learn segments.
+
+    Parameters
+    ----------
+    segments
+        Number of segments k.
+    seed
+        Seed of every draw.
+    step
+        Share of the way by which River moves the nearest centre towards a profile (its `halflife`).
+    warm_up_users
+        Users to know before the first centres are picked.
+    sample_users
+        Users in the sample.
+    reseed_every
+        Profiles learned between two looks at the sample.
+    publish_share
+        Share of the sampled users who must have another nearest segment for a new version to be
+        worth publishing: each publication makes all workers look at all their users again.
+
+    Raises
+    ------
+    ClusteringError
+        Where a value is out of bounds.
+    """
+
+    segments: int = 8
+    seed: int = 0
+    step: float = 0.02
+    warm_up_users: int = 100
+    sample_users: int = DEFAULT_CAPACITY
+    reseed_every: int = 1_000
+    publish_share: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("segments", "warm_up_users", "sample_users", "reseed_every"):
+            if getattr(self, name) < 1:
+                raise ClusteringError(f"{name} is {getattr(self, name)}: give a count, 1 or more")
+        for name in ("step", "publish_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ClusteringError(f"{name} is {getattr(self, name)}: give a share in (0, 1]")
+        if self.seed < 0:
+            raise ClusteringError(f"seed is {self.seed}: give 0 or more")
+        if self.sample_users < self.least_users:
+            raise ClusteringError(
+                f"sample_users is {self.sample_users} for {self.segments} segments: "
+                f"keep {self.least_users} users or more"
+            )
+        if self.warm_up_users > self.sample_users:
+            raise ClusteringError(
+                f"warm_up_users is {self.warm_up_users} for sample_users {self.sample_users}: "
+                "the warm-up ends with as many users as the sample can hold, or fewer"
+            )
+
+    @property
+    def least_users(self) -> int:
+        """Users without whom there is no sense in looking for this many segments."""
+        return 2 * self.segments
+
+
+class StreamingKMeans:
+    """River's k-means with a start, a memory of users and a way out of bad places.
+
+    The outcome depends only on the policy and on the order of what was learned, not on
+    PYTHONHASHSEED, the machine or the time.
+
+    Parameters
+    ----------
+    policy
+        How to learn.
+    embedding
+        SHA-256 of the embedding model that the profiles come from.
+    """
+
+    def __init__(self, policy: ClusteringPolicy, embedding: str) -> None:
+        self.policy = policy
+        self.embedding = embedding
+        self.sample = UserSample(policy.sample_users)
+        self.samples = 0
+        self._since_reseed = 0
+        self._kmeans: cluster.KMeans | None = None
+        # Version and samples when `due` said no; None after a look at the sample.
+        self._not_due: tuple[int, int] | None = None
+        self._look_every = max(1, policy.reseed_every // 10)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are centres, so that a snapshot can be taken."""
+        return self._kmeans is not None
+
+    @property
+    def centres(self) -> Floats:
+        """River's centres at this moment, float64[K, d].
+
+        Raises
+        ------
+        ClusteringError
+            Before there are any.
+        """
+        if self._kmeans is None:
+            raise ClusteringError(
+                f"no centres yet, {len(self.sample)} users known: learn from "
+                f"{self.policy.warm_up_users} users, or settle with {self.policy.least_users}"
+            )
+        return np.array([list(centre.values()) for centre in self._kmeans.centers.values()])
+
+    def learn(self, user_id: str, vector: ArrayLike, terms: Mapping[str, float]) -> list[str]:
+        """Learn from a user's present profile.
+
+        Parameters
+        ----------
+        user_id
+            The user.
+        vector
+            float64[d], of unit length.
+        terms
+            Typical terms of the user with weights, for the labels.
+
+        Returns
+        -------
+        list of str
+            Users who left the sample; `user_id` itself where it is not wanted in it. Nothing is
+            learned from such a user: heavy users outside the sample would pull the centres.
+        """
+        evicted = self.sample.put(user_id, vector, terms)
+        if user_id in evicted:
+            return evicted
+        self.samples += 1
+        self._since_reseed += 1
+        if self._kmeans is None:
+            if len(self.sample) >= max(self.policy.warm_up_users, self.policy.least_users):
+                self._reseed()
+            return evicted
+        features = _as_features(np.asarray(vector, dtype=np.float64))
+        self._kmeans.learn_one(features)
+        if self._since_reseed >= self.policy.reseed_every:
+            self._reseed()
+        return evicted
+
+    def settle(self) -> bool:
+        """Look at the sample now: when the stream pauses or ends.
+
+        Starts the model too, if it has enough users for the number of segments.
+
+        Returns
+        -------
+        bool
+            Whether there are centres.
+        """
+        if self.ready or len(self.sample) >= self.policy.least_users:
+            self._reseed()
+        return self.ready
+
+    def forget(self, user_id: str) -> None:
+        """Take a user out of the sample, e.g. after an erasure; the centres follow with time."""
+        self.sample.discard(user_id)
+
+    def moved(self, previous: SegmentModel) -> float:
+        """Measure how much has changed since a published version, in users.
+
+        Returns
+        -------
+        float
+            Share of the sampled users whose nearest segment would be another; infinity when a
+            segment would be born or retired.
+        """
+        matching = match(self.centres, self.embedding, previous)
+        if matching.born or matching.retired:
+            return math.inf
+        if not len(self.sample):
+            return 0.0
+        vectors = self.sample.vectors()
+        now, _ = nearest(vectors, self.centres)
+        before, _ = nearest(vectors, previous.centres)
+        return float(np.mean(matching.ids[now] != previous.ids[before]))
+
+    def due(self, previous: SegmentModel | None) -> bool:
+        """Whether a new version is worth publishing.
+
+        It is when nothing was published yet, when enough users are concerned, or when workers send
+        more than twice the users that the sample can keep. Cheap to ask after every batch: it only
+        measures again once enough was learned since it last said no.
+        """
+        if not self.ready or previous is None:
+            return self.ready
+        if previous.sample_threshold >= 2.0 * self.sample.threshold:
+            return True
+        if self._not_due is not None:
+            version, samples = self._not_due
+            if version == previous.version and self.samples < samples + self._look_every:
+                return False
+        due = self.moved(previous) >= self.policy.publish_share
+        self._not_due = None if due else (previous.version, self.samples)
+        return due
+
+    def snapshot(self, previous: SegmentModel | None) -> SegmentModel:
+        """Give the present centres as the version after `previous`.
+
+        Parameters
+        ----------
+        previous
+            The latest published version, None for none. Segments that go on keep its ids. If it is
+            of another embedding model, all segments are new; ids and versions still count on.
+
+        Raises
+        ------
+        ClusteringError
+            Before there are centres.
+        """
+        matching = match(self.centres, self.embedding, previous)
+        order = np.argsort(matching.ids)
+        ids, centres = matching.ids[order], self.centres[order]
+        rows, radii = self._members(centres)
+        words = typical_words(rows, self.sample.terms(), len(ids))
+        version = 1 if previous is None else previous.version + 1
+        since = (
+            {}
+            if previous is None
+            else dict(zip(previous.ids.tolist(), previous.since, strict=True))
+        )
+        return SegmentModel(
+            version=version,
+            embedding=self.embedding,
+            ids=ids,
+            centres=centres,
+            radii=radii,
+            sizes=np.bincount(rows, minlength=len(ids)),
+            labels=tuple(
+                label(segment, own) for segment, own in zip(ids.tolist(), words, strict=True)
+            ),
+            words=tuple(words),
+            since=tuple(since.get(segment, version) for segment in ids.tolist()),
+            next_id=matching.next_id,
+            sample_threshold=self.sample.threshold,
+            samples=self.samples,
+            seed=self.policy.seed,
+        )
+
+    def restore(self, model: SegmentModel, sample: UserSample) -> None:
+        """Go on from a published version and the sample of users that belongs to it.
+
+        Parameters
+        ----------
+        model
+            The latest version, of the same embedding model.
+        sample
+            The users, as read back from the topic that keeps them.
+
+        Raises
+        ------
+        ClusteringError
+            Where the version is of another embedding model.
+        """
+        if model.embedding != self.embedding:
+            raise ClusteringError(
+                f"version {model.version} is of the embedding model {model.embedding}, not "
+                f"{self.embedding}: begin anew and give it to snapshot as the previous one"
+            )
+        self.sample = sample
+        self.samples = model.samples
+        self._since_reseed = 0
+        self._put_centres(model.centres)
+
+    def _members(self, centres: Floats) -> tuple[Ints, Floats]:
+        """Row of the centre of each sampled user, and the radius of each centre."""
+        if not len(self.sample):
+            return np.empty(0, dtype=np.int64), np.zeros(len(centres))
+        rows, distances = nearest(self.sample.vectors(), centres)
+        members = np.bincount(rows, minlength=len(centres))
+        squares = np.bincount(rows, weights=np.square(distances), minlength=len(centres))
+        return rows, np.sqrt(squares / np.maximum(members, 1))
+
+    def _reseed(self) -> None:
+        """Put the centres where they serve the sampled users best."""
+        self._since_reseed = 0
+        if not len(self.sample):
+            return
+        vectors = self.sample.vectors()
+        # Seeded by what was learned so far: a restored clusterer needs no generator's state.
+        generator = np.random.default_rng((self.policy.seed, self.samples))
+        centres = self.centres if self.ready else None
+        improved, swaps = reseed(vectors, centres, self.policy.segments, generator)
+        logger.info(
+            "segments re-seeded",
+            extra={"swaps": swaps, "segments": len(improved), "users": len(vectors)},
+        )
+        self._put_centres(improved)
+
+    def _put_centres(self, centres: Floats) -> None:
+        """Make River go on from these centres, through its public `centers`."""
+        self._not_due = None
+        if self._kmeans is None:
+            self._kmeans = cluster.KMeans(
+                n_clusters=len(centres), halflife=self.policy.step, seed=self.policy.seed
+            )
+        # Whole numbers as keys: with strings the order of a set, and so the rounding of a sum,
+        # would depend on PYTHONHASHSEED.
+        self._kmeans.n_clusters = len(centres)
+        self._kmeans.centers = {row: _as_features(centre) for row, centre in enumerate(centres)}
+
+
+def _as_features(vector: Floats) -> defaultdict[int, float]:
+    """Give a vector as the dict of features that River learns from."""
+    return defaultdict(float, enumerate(vector.tolist()))
