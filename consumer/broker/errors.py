@@ -1,0 +1,21 @@
+"""Why a broker could not be had. Each message says what to do."""
+
+
+class BrokerError(Exception):
+    """The embedded Kafka cannot be started or has failed."""
+
+
+class JarsError(BrokerError):
+    """Kafka's jars are neither in the cache nor to be fetched, or are not the pinned ones."""
+
+
+class DataFolderError(BrokerError):
+    """The data folder is in use, is not ours, or holds another kind of cluster."""
+
+
+class PortError(BrokerError):
+    """A port that was asked for cannot be bound."""
+
+
+class StartError(BrokerError):
+    """A broker ended, or was not ready in time. The message quotes the end of its log."""
