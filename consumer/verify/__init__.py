@@ -1,0 +1,19 @@
+"""`segmenter verify`: the auditor that checks what must always hold.
+
+`invariants` has the checks, over iterables. `folder` reads what a replay wrote, `topics` what the
+workers wrote to Kafka. `report` is what comes out.
+"""
+
+from consumer.verify.folder import verify_folder
+from consumer.verify.report import VerifyError, VerifyResult, Violation, ViolationKind
+from consumer.verify.topics import TopicNames, verify_topics
+
+__all__ = [
+    "TopicNames",
+    "VerifyError",
+    "VerifyResult",
+    "Violation",
+    "ViolationKind",
+    "verify_folder",
+    "verify_topics",
+]

@@ -1,0 +1,314 @@
+"""A consistent cut through topics that are read one after another, and the reading up to it.
+
+Offsets only grow. So when all of them are the same before and after the reading, nothing moved in
+between, and what was read is the state of one moment. When they moved, it may mix two moments, and
+what compares two topics proves nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from consumer.verify.report import VerifyError
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+# librdkafka writes to standard error by itself unless it is given a logger.
+_librdkafka_logger = logging.getLogger("librdkafka")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Offsets of one partition: `low` is the first that is still there, `end` the next to come."""
+
+    low: int
+    end: int
+
+
+Spans = Mapping[int, Span]
+"""One topic's partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where everything stood at one moment.
+
+    Attributes
+    ----------
+    committed
+        The group's offset for each partition of the input, None where it has none.
+    spans
+        Partitions of each topic, open transactions included. A topic that does not exist is absent.
+    """
+
+    committed: Mapping[int, int | None]
+    spans: Mapping[str, Spans]
+
+    def beginning_lost(self, topic: str) -> bool:
+        """Whether the first records of a topic are gone."""
+        return any(span.low > 0 for span in self.spans[topic].values())
+
+    def moved(self, later: Cut, outputs: tuple[str, ...]) -> str | None:
+        """Say what the group did between this cut and a later one, None when nothing."""
+        for partition, offset in self.committed.items():
+            now = later.committed.get(partition)
+            if now != offset:
+                return f"it committed offset {now} of input partition {partition}"
+        for topic in outputs:
+            for partition, span in self.spans[topic].items():
+                now_span = later.spans.get(topic, {}).get(partition)
+                if now_span is None or now_span.end != span.end:
+                    return f"{topic}[{partition}] was written to"
+        return None
+
+
+class TopicReader:
+    """Reads topics read_committed, in no group: partitions are assigned by hand.
+
+    Parameters
+    ----------
+    config
+        librdkafka properties of the cluster: bootstrap.servers and security.
+    group_id
+        The group whose committed offsets are asked for. It is not joined and nothing is committed,
+        so rights to read it are all that is needed.
+    stall_seconds
+        How long to wait for progress. Longer than a transaction may take to time out, since what
+        lies behind an open one is not to be seen until then.
+    request_seconds
+        How long to wait for the answer to one question.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, str],
+        group_id: str,
+        *,
+        stall_seconds: float,
+        request_seconds: float,
+    ) -> None:
+        self._servers = config.get("bootstrap.servers", "")
+        self._group_id = group_id
+        self._stall_seconds = stall_seconds
+        self._request_seconds = request_seconds
+        clients: dict[str, Any] = {**config, "logger": _librdkafka_logger}
+        try:
+            self._admin = AdminClient(clients)
+            self._consumer = Consumer(
+                {
+                    **clients,
+                    "group.id": group_id,
+                    "enable.auto.commit": False,
+                    "enable.auto.offset.store": False,
+                    "isolation.level": "read_committed",
+                    # Records that retention removes while they are read must not pass unnoticed.
+                    "auto.offset.reset": "error",
+                    "enable.partition.eof": True,
+                    # A fetch that waits at the end of one topic holds up the first of the next.
+                    "fetch.wait.max.ms": 20,
+                }
+            )
+        except KafkaException as error:
+            raise VerifyError(f"the Kafka client refuses its settings: {_text(error)}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._consumer.close()
+
+    def partitions(self) -> dict[str, list[int]]:
+        """Give the partitions of every topic that is to be seen.
+
+        Raises
+        ------
+        VerifyError
+            If no broker answers.
+        """
+        try:
+            metadata = self._consumer.list_topics(timeout=self._request_seconds)
+        except KafkaException as error:
+            raise VerifyError(
+                f"no broker answers at {self._servers!r}: {_text(error)}; check the address and "
+                "the security properties"
+            ) from error
+        return {
+            name: sorted(topic.partitions)
+            for name, topic in metadata.topics.items()
+            if topic.error is None
+        }
+
+    def committed(self, topic: str, partitions: list[int]) -> dict[int, int | None]:
+        """Give the group's committed offsets; one in an open transaction is waited for.
+
+        Raises
+        ------
+        VerifyError
+            If they cannot be had.
+        """
+        places = [TopicPartition(topic, partition) for partition in partitions]
+
+        def ask() -> dict[int, int | None]:
+            answers = self._consumer.committed(places, timeout=self._request_seconds)
+            if failed := next((place.error for place in answers if place.error), None):
+                raise KafkaException(failed)
+            return {
+                place.partition: None if place.offset == OFFSET_INVALID else place.offset
+                for place in answers
+            }
+
+        return self._patiently(ask, f"the offsets of group {self._group_id!r}")
+
+    def spans(self, topics: Mapping[str, list[int]]) -> dict[str, dict[int, Span]]:
+        """Give beginnings and ends of topics, open transactions included.
+
+        The last stable offset would hide what an open transaction holds back, and with it the
+        committed records behind it.
+
+        Raises
+        ------
+        VerifyError
+            If they cannot be had.
+        """
+        lows = self._offsets(topics, OffsetSpec.earliest())
+        ends = self._offsets(topics, OffsetSpec.latest())
+        return {
+            topic: {
+                partition: Span(lows[topic, partition], ends[topic, partition])
+                for partition in partitions
+            }
+            for topic, partitions in topics.items()
+        }
+
+    def _offsets(
+        self, topics: Mapping[str, list[int]], spec: OffsetSpec
+    ) -> dict[tuple[str, int], int]:
+        places = [
+            TopicPartition(topic, partition)
+            for topic, partitions in topics.items()
+            for partition in partitions
+        ]
+        if not places:
+            return {}
+
+        def ask() -> dict[tuple[str, int], int]:
+            futures = self._admin.list_offsets(
+                dict.fromkeys(places, spec),
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=self._request_seconds,
+            )
+            return {
+                (place.topic, place.partition): int(future.result().offset)
+                for place, future in futures.items()
+            }
+
+        return self._patiently(ask, "the beginnings and ends of the topics")
+
+    def _patiently(self, ask: Callable[[], T], what: str) -> T:
+        """Ask until the cluster answers: leaders move, transactions take a while to end."""
+        deadline = time.monotonic() + self._stall_seconds
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if not _passes(error) or time.monotonic() > deadline:
+                    raise VerifyError(f"{what} cannot be read: {_text(error)}") from error
+                logger.info("asking for %s again: %s", what, _text(error))
+                time.sleep(0.1)
+
+    def read(self, topic: str, spans: Spans) -> Iterator[Message]:
+        """Give the committed records of a topic within spans, in order for each partition.
+
+        Raises
+        ------
+        VerifyError
+            If nothing moves for `stall_seconds`, or the cluster refuses.
+        """
+        ends = {partition: span.end for partition, span in spans.items() if span.low < span.end}
+        self._consumer.assign([TopicPartition(topic, p, spans[p].low) for p in ends])
+        try:
+            yield from self._read_assigned(topic, ends)
+        finally:
+            self._consumer.unassign()
+
+    def _read_assigned(self, topic: str, ends: dict[int, int]) -> Iterator[Message]:
+        deadline = time.monotonic() + self._stall_seconds
+        before: list[int] = []
+        while ends:
+            for message in self._consumer.consume(1000, 0.05):
+                partition, offset = message.partition() or 0, message.offset() or 0
+                if error := message.error():
+                    if error.code() != KafkaError._PARTITION_EOF:
+                        raise VerifyError(
+                            f"{topic}[{partition}] cannot be read: {error.str()}; run it again, "
+                            "and look at retention and the cluster if that does not help"
+                        )
+                    # The end of what is stable, transaction markers included: `offset` comes next.
+                elif offset < ends.get(partition, 0):
+                    yield message
+                    offset += 1
+                if offset >= ends.get(partition, 0) and ends.pop(partition, None) is not None:
+                    self._consumer.incremental_unassign([TopicPartition(topic, partition)])
+            places = [TopicPartition(topic, partition) for partition in ends]
+            positions = [place.offset for place in self._consumer.position(places)]
+            for place, position in zip(places, positions, strict=True):
+                # Markers and aborted records move the position and give no message.
+                if position >= ends[place.partition]:
+                    del ends[place.partition]
+                    self._consumer.incremental_unassign([place])
+            if positions != before:
+                before, deadline = positions, time.monotonic() + self._stall_seconds
+            elif time.monotonic() > deadline:
+                partition, end = next(iter(ends.items()))
+                raise VerifyError(
+                    f"{topic}[{partition}] did not move for {self._stall_seconds:g} s, though "
+                    f"offset {end} was not reached: is a broker down, or a transaction open?"
+                )
+
+
+_PASSING = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+    }
+)
+
+
+def _passes(error: KafkaException) -> bool:
+    """Whether it may go away by itself."""
+    kafka_error: KafkaError = error.args[0]
+    return kafka_error.retriable() or kafka_error.code() in _PASSING
+
+
+def _text(error: KafkaException) -> str:
+    return str(error.args[0].str())

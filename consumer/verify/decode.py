@@ -1,0 +1,56 @@
+"""From bytes to what the checks take, and from a contract's complaint to one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from schemas.changes import SegmentChange
+from schemas.profiles import ProfileRecord
+
+
+class MalformedError(ValueError):
+    """A value that cannot be read as its contract; the sentence quotes nothing of it."""
+
+
+def describe(error: ValidationError) -> str:
+    """Say what is wrong first, and where; never quotes the input, which may hold a user's text."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    place = ".".join(map(str, errors[0]["loc"]))
+    message = errors[0]["msg"].removeprefix("Value error, ")
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    return f"{place}: {message}{more}" if place else f"{message}{more}"
+
+
+def read_change(value: bytes) -> SegmentChange:
+    """Read a segment change.
+
+    Raises
+    ------
+    MalformedError
+        If it is none.
+    """
+    try:
+        return SegmentChange.model_validate_json(value)
+    except ValidationError as error:
+        raise MalformedError(describe(error)) from None
+
+
+def read_profile(value: bytes) -> ProfileRecord:
+    """Read a profile.
+
+    Raises
+    ------
+    MalformedError
+        If it is none.
+    """
+    try:
+        return ProfileRecord.model_validate_json(value)
+    except ValidationError as error:
+        raise MalformedError(describe(error)) from None
+
+
+def envelope_faults(expected: Mapping[str, object], found: Mapping[str, object]) -> list[str]:
+    """Name the CloudEvents attributes that differ from what the change in the event gives."""
+    return [name for name, value in expected.items() if found.get(name) != value]

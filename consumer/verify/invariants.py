@@ -1,0 +1,363 @@
+"""What must always hold, as checks over iterables. Nothing here knows files or Kafka.
+
+Order of an audit: the changes (`follow_chains`), the memberships against the last changes
+(`compare_memberships`), the profiles against the memberships (`compare_profiles`), the dead letters
+(`count_dead_letters`), then the model and the sums. Everything is read once. What stays in memory
+is, for each user, the last change as JSON and a few numbers, and 16 bytes for each change id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from consumer.verify.facts import (
+    NOWHERE,
+    LatestChange,
+    ProfileFacts,
+    SeenChange,
+    Standing,
+    place_of,
+)
+from consumer.verify.report import ViolationKind, Violations
+from schemas.changes import SegmentChange, SegmentRef
+from schemas.segment_model import SegmentModelRecord
+
+_QUOTED_CHARS = 80
+
+
+class EmbeddingTally:
+    """Counts under which embedding model records were made: it must be one throughout."""
+
+    def __init__(self) -> None:
+        # Identity: how many records, and the first of them.
+        self._seen: dict[str, tuple[int, str, str]] = {}
+
+    def add(self, identity: str, subject: str, kind: str) -> None:
+        """Count one record: a `kind` ("change", "profile", "segment model") of a subject."""
+        count, subject, kind = self._seen.get(identity, (0, subject, kind))
+        self._seen[identity] = (count + 1, subject, kind)
+
+    def report(self, violations: Violations) -> None:
+        """Report every identity but the commonest, once each."""
+        ranked = sorted(self._seen.items(), key=lambda item: -item[1][0])
+        for identity, (count, subject, kind) in ranked[1:]:
+            common, (most, _, _) = ranked[0]
+            violations.add(
+                ViolationKind.MIXED_EMBEDDING,
+                subject,
+                f"{count:,} records, the first a {kind}, were made with embedding model "
+                f"{identity[:12]}, {most:,} others with {common[:12]}",
+            )
+
+
+@dataclass(slots=True)
+class Chains:
+    """What is known after all changes were read.
+
+    Attributes
+    ----------
+    latest
+        Each user's last change.
+    count
+        Changes read.
+    cut_off
+        Users whose first changes retention has removed.
+    """
+
+    latest: dict[str, LatestChange] = field(default_factory=dict)
+    count: int = 0
+    cut_off: int = 0
+
+
+def follow_chains(
+    seen: Iterable[SeenChange], violations: Violations, embeddings: EmbeddingTally
+) -> Chains:
+    """Follow every user's chain of changes, given in the order in which they were published.
+
+    A repeated change is reported as that and otherwise passed over, a break is reported once: the
+    chain is taken up again behind it.
+    """
+    chains = Chains()
+    ids: set[bytes] = set()
+    for entry in seen:
+        change, user = entry.change, entry.change.user_id
+        chains.count += 1
+        embeddings.add(change.model.embedding, user, "change")
+        expected_id = change.id
+        if entry.recorded_id != expected_id:
+            violations.add(
+                ViolationKind.FORGED_ID,
+                user,
+                f"change {change.sequence} came under id {_quote(entry.recorded_id)}, what caused "
+                f"it gives {expected_id}",
+            )
+        # A digest, since a forged id may be of any form.
+        digest = hashlib.blake2b(
+            entry.recorded_id.encode(errors="surrogatepass"), digest_size=16
+        ).digest()
+        if digest in ids:
+            violations.add(
+                ViolationKind.REPEATED_ID,
+                user,
+                f"change {change.sequence} came under id {_quote(entry.recorded_id)}, which was "
+                "used before",
+            )
+            continue
+        ids.add(digest)
+        before = chains.latest.get(user)
+        if before is None and entry.beginning_lost and change.sequence > 1:
+            chains.cut_off += 1
+        else:
+            _check_link(before.standing if before else NOWHERE, change, violations)
+        _check_status(change, violations)
+        chains.latest[user] = LatestChange.of(change)
+    return chains
+
+
+def _check_link(before: Standing, change: SegmentChange, violations: Violations) -> None:
+    if change.sequence != before.sequence + 1:
+        place = f"after change {before.sequence}" if before.sequence else "as the first change"
+        violations.add(
+            ViolationKind.SEQUENCE,
+            change.user_id,
+            f"change {change.sequence} came {place}, where {before.sequence + 1} belongs",
+        )
+        return
+    previous = _ref(change.previous_segment)
+    if previous != (before.segment, before.label):
+        violations.add(
+            ViolationKind.CHAIN,
+            change.user_id,
+            f"change {change.sequence} gives {place_of(*previous)} as the previous segment, the "
+            f"user was in {place_of(before.segment, before.label)}",
+        )
+
+
+def _check_status(change: SegmentChange, violations: Violations) -> None:
+    # The contract itself refuses a status that does not fit two segments, one of them null.
+    if (
+        change.segment
+        and change.previous_segment
+        and change.segment.id == change.previous_segment.id
+    ):
+        violations.add(
+            ViolationKind.STATUS,
+            change.user_id,
+            f"change {change.sequence} is {change.status!s} from segment {change.segment.id} to "
+            "itself",
+        )
+
+
+def compare_memberships(
+    memberships: Iterable[tuple[str, LatestChange | None]],
+    chains: Chains,
+    violations: Violations,
+    *,
+    beginning_lost: bool = False,
+) -> dict[str, Standing]:
+    """Compare each user's membership with the last change, in every field.
+
+    Parameters
+    ----------
+    memberships
+        Each user once, with None for a membership that is there and cannot be read.
+    chains
+        What `follow_chains` gave.
+    violations
+        Where the findings go.
+    beginning_lost
+        Whether retention may have removed all changes of a user; a membership without changes is
+        fine then.
+
+    Returns
+    -------
+    The standing that each user's profile must show: that of the last change, or of the membership
+    where retention has removed the change. So a stale membership is not held against the profile.
+    """
+    standings = {user: latest.standing for user, latest in chains.latest.items()}
+    missing = dict.fromkeys(chains.latest)
+    for user, membership in memberships:
+        missing.pop(user, None)
+        latest = chains.latest.get(user)
+        if membership is None:
+            continue
+        if latest is None:
+            standings[user] = membership.standing
+            if not beginning_lost:
+                violations.add(
+                    ViolationKind.MEMBERSHIP_UNFOUNDED,
+                    user,
+                    f"has a membership, {membership.standing}, and no change",
+                )
+        elif membership.document != latest.document:
+            violations.add(
+                ViolationKind.MEMBERSHIP_DIFFERS,
+                user,
+                f"the membership shows {membership.standing}, the last change "
+                f"{latest.standing}; fields that differ: "
+                f"{', '.join(_differing_fields(membership.document, latest.document))}",
+            )
+    for user in missing:
+        violations.add(
+            ViolationKind.MEMBERSHIP_MISSING,
+            user,
+            f"has no membership, though the last change shows {standings[user]}",
+        )
+    return standings
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSums:
+    """What all profiles together say."""
+
+    users: int
+    members: int
+    accepted: int
+    repeated: int
+
+
+def compare_profiles(
+    profiles: Iterable[tuple[str, ProfileFacts | None]],
+    standings: Mapping[str, Standing],
+    violations: Violations,
+    embeddings: EmbeddingTally,
+) -> ProfileSums:
+    """Compare each user's profile with the membership, and add up the events.
+
+    Parameters
+    ----------
+    profiles
+        Each user once, with None for a profile that is there and cannot be read.
+    standings
+        What `compare_memberships` gave. A user who is not in it was never in a segment.
+    violations, embeddings
+        Where the findings go.
+    """
+    users: set[str] = set()
+    members = accepted = repeated = 0
+    for user, profile in profiles:
+        users.add(user)
+        if profile is None:
+            continue
+        accepted += profile.events
+        repeated += profile.repeats
+        members += profile.standing.segment is not None
+        embeddings.add(profile.embedding, user, "profile")
+        expected = standings.get(user, NOWHERE)
+        if profile.standing != expected:
+            violations.add(
+                ViolationKind.PROFILE_DIFFERS,
+                user,
+                f"the profile shows {profile.standing}, "
+                + (f"the last change {expected}" if expected.sequence else "there is no change"),
+            )
+    for user, standing in standings.items():
+        if user not in users:
+            violations.add(
+                ViolationKind.PROFILE_MISSING,
+                user,
+                f"has no profile, though the last change shows {standing}",
+            )
+    return ProfileSums(len(users), members, accepted, repeated)
+
+
+def count_dead_letters(
+    sources: Iterable[tuple[str, int, int] | None], subject: str, violations: Violations
+) -> int:
+    """Count dead letters and look for records that were refused twice.
+
+    Parameters
+    ----------
+    sources
+        Topic, partition and offset of each refused record; None where they cannot be read, which
+        is reported by the reader.
+    subject
+        The topic or file that the dead letters are in.
+    violations
+        Where the findings go.
+    """
+    seen: set[tuple[str, int, int]] = set()
+    count = 0
+    for source in sources:
+        count += 1
+        if source is None:
+            continue
+        if source in seen:
+            violations.add(
+                ViolationKind.REPEATED_DEAD_LETTER,
+                subject,
+                f"the record {source[0]}[{source[1]}]@{source[2]} was refused twice",
+            )
+        seen.add(source)
+    return count
+
+
+def check_segments(chains: Chains, model: SegmentModelRecord, violations: Violations) -> str | None:
+    """Check that users moved by this version of the model are in segments that it has.
+
+    Returns
+    -------
+    Why some users were not checked, or None: decisions of a later model cannot be judged.
+    """
+    # None: a user may leave for no segment under any model.
+    known = {None, *(segment.id for segment in model.segments)}
+    later = 0
+    for user, latest in chains.latest.items():
+        segment = latest.standing.segment
+        if latest.model_version > model.version:
+            later += 1
+        elif latest.model_version == model.version and segment not in known:
+            violations.add(
+                ViolationKind.UNKNOWN_SEGMENT,
+                user,
+                f"change {latest.standing.sequence} put the user into segment {segment}, which "
+                f"segment model {model.version} does not have",
+            )
+    if later:
+        return (
+            f"the segments of {later:,} users: they were decided by a later segment model than "
+            f"the latest to be found, version {model.version}"
+        )
+    return None
+
+
+def check_balance(
+    subject: str,
+    violations: Violations,
+    *,
+    records: int,
+    accepted: int,
+    repeated: int,
+    refused: int,
+) -> None:
+    """Check that every input record was accepted, repeated or refused."""
+    total = accepted + repeated + refused
+    if records == total:
+        return
+    verdict = (
+        f"{records - total:,} are not accounted for"
+        if records > total
+        else f"{total - records:,} were counted twice or are no input"
+    )
+    violations.add(
+        ViolationKind.BALANCE,
+        subject,
+        f"{records:,} input records, but {accepted:,} accepted + {repeated:,} repeated + "
+        f"{refused:,} refused = {total:,}: {verdict}",
+    )
+
+
+def _ref(segment: SegmentRef | None) -> tuple[int | None, str | None]:
+    return (segment.id, segment.label) if segment else (None, None)
+
+
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= _QUOTED_CHARS else text[: _QUOTED_CHARS - 1] + "…")
+
+
+def _differing_fields(one: bytes, other: bytes) -> Iterator[str]:
+    left, right = json.loads(one), json.loads(other)
+    return (name for name in left if left[name] != right[name])

@@ -1,0 +1,169 @@
+"""From a topic's messages to what the checks take; what cannot be read is reported on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from confluent_kafka import Message
+
+from consumer.verify.cut import Spans
+from consumer.verify.decode import MalformedError, envelope_faults, read_change
+from consumer.verify.facts import SeenChange
+from consumer.verify.report import ViolationKind, Violations
+from schemas.changes import cloudevents_headers
+from schemas.dead_letters import HEADER_PREFIX
+
+T = TypeVar("T")
+
+
+def changes_in(
+    messages: Iterable[Message], topic: str, spans: Spans, violations: Violations
+) -> Iterator[SeenChange]:
+    """Read `segment-changes`: binary CloudEvents, whose attributes are headers."""
+    for message in messages:
+        place = _place(message)
+        try:
+            change, headers = read_change(_value(message)), _headers(message)
+            if not (recorded_id := headers.pop("ce_id", "")):
+                raise MalformedError("it has no header ce_id")
+        except MalformedError as error:
+            violations.add(ViolationKind.MALFORMED, topic, f"{place} cannot be read: {error}")
+            continue
+        if message.key() != change.user_id.encode():
+            violations.add(
+                ViolationKind.WRONG_KEY, change.user_id, f"{place} has another key than its user"
+            )
+        # The id has a check of its own, and any source will do that is one.
+        expected = {
+            name: value.decode()
+            for name, value in cloudevents_headers(change, headers.get("ce_source") or "a source")
+            if name != "ce_id"
+        }
+        if faults := envelope_faults(expected, headers):
+            violations.add(
+                ViolationKind.ENVELOPE,
+                change.user_id,
+                f"the headers of {place} do not fit its change in {', '.join(faults)}",
+            )
+        partition = message.partition() or 0
+        yield SeenChange(change, recorded_id, beginning_lost=spans[partition].low > 0)
+
+
+@dataclass(slots=True)
+class Compacted(Generic[T]):
+    """A compacted topic, read: each user's latest value; tombstones have removed users.
+
+    Attributes
+    ----------
+    values
+        By user. A value that cannot be read is None; it counts only where no later one has
+        replaced it.
+    removed
+        Users whose latest record is a tombstone.
+    """
+
+    values: dict[str, T | None] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
+
+
+def latest_in(
+    messages: Iterable[Message],
+    topic: str,
+    parse: Callable[[bytes], tuple[str, T]],
+    violations: Violations,
+) -> Compacted[T]:
+    """Read a compacted topic whose key is the user.
+
+    Parameters
+    ----------
+    messages, topic
+        What to read, and where it comes from.
+    parse
+        Gives the user and what is to be kept, or raises MalformedError.
+    violations
+        Where the findings go.
+    """
+    latest = Compacted[T]()
+    faults: dict[str, str] = {}
+    for message in messages:
+        key = _text(message.key())
+        if key is None:
+            violations.add(
+                ViolationKind.WRONG_KEY, topic, f"{_place(message)} has no key of UTF-8 text"
+            )
+            continue
+        faults.pop(key, None)
+        latest.removed.discard(key)
+        if (value := message.value()) is None:
+            latest.values.pop(key, None)
+            latest.removed.add(key)
+            continue
+        try:
+            user, parsed = parse(value)
+            if user != key:
+                raise MalformedError("its key is another user than the one in it")
+            latest.values[key] = parsed
+        except MalformedError as error:
+            latest.values[key] = None
+            faults[key] = f"{_place(message)} cannot be read: {error}"
+    for fault in faults.values():
+        violations.add(ViolationKind.MALFORMED, topic, fault)
+    return latest
+
+
+def refused_in(
+    messages: Iterable[Message], topic: str, violations: Violations
+) -> Iterator[tuple[str, int, int] | None]:
+    """Read the dead letters: topic, partition and offset of each refused record.
+
+    None stands for a dead letter that does not say them.
+    """
+    for message in messages:
+        try:
+            headers = _headers(message)
+            source = headers[f"{HEADER_PREFIX}topic"]
+            partition = int(headers[f"{HEADER_PREFIX}partition"])
+            offset = int(headers[f"{HEADER_PREFIX}offset"])
+        except (KeyError, ValueError):
+            violations.add(
+                ViolationKind.MALFORMED,
+                topic,
+                f"{_place(message)} does not say which record was refused: it needs the headers "
+                f"{HEADER_PREFIX}topic, {HEADER_PREFIX}partition and {HEADER_PREFIX}offset",
+            )
+            yield None
+        else:
+            yield source, partition, offset
+
+
+def _place(message: Message) -> str:
+    return f"{message.topic()}[{message.partition()}]@{message.offset()}"
+
+
+def _value(message: Message) -> bytes:
+    if (value := message.value()) is None:
+        raise MalformedError("it has no value")
+    return value
+
+
+def _text(data: str | bytes | None) -> str | None:
+    if not isinstance(data, bytes):
+        return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _headers(message: Message) -> dict[str, str]:
+    """Give the headers as text; of a repeated one the last."""
+    pairs = message.headers() or ()
+    found: Mapping[str, str | bytes | None] = dict(pairs)
+    headers: dict[str, str] = {}
+    for name, value in found.items():
+        if (text := _text(value)) is None:
+            raise MalformedError(f"the header {name} is no UTF-8 text")
+        headers[name] = text
+    return headers

@@ -1,0 +1,305 @@
+"""Audits what a group of workers wrote to Kafka."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from confluent_kafka import Message
+from pydantic import ValidationError
+
+from consumer.verify import invariants
+from consumer.verify.cut import Cut, Span, TopicReader
+from consumer.verify.decode import describe, read_change, read_profile
+from consumer.verify.facts import LatestChange, ProfileFacts
+from consumer.verify.invariants import Chains, EmbeddingTally, ProfileSums
+from consumer.verify.messages import changes_in, latest_in, refused_in
+from consumer.verify.report import Counts, VerifyError, VerifyResult, ViolationKind, Violations
+from schemas.segment_model import SEGMENT_MODEL_KEY, SegmentModelRecord
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """Names of the topics of one deployment."""
+
+    events: str = "user-events"
+    dead_letters: str = "user-events.dlq"
+    changes: str = "segment-changes"
+    memberships: str = "segment-memberships"
+    profiles: str = "user-profiles"
+    models: str = "segment-models"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the workers write and an audit compares."""
+        return (self.changes, self.memberships, self.profiles, self.dead_letters)
+
+
+def verify_topics(
+    config: Mapping[str, str],
+    group_id: str,
+    topics: TopicNames = TopicNames(),
+    *,
+    attempts: int = 3,
+    stall_seconds: float = 60.0,
+    request_seconds: float = 30.0,
+) -> VerifyResult:
+    """Audit a group's topics as of one moment.
+
+    A group that is at work while it is audited moves on between two topics; then the audit is made
+    again, and is inconclusive when that does not help. What is found within `segment-changes` alone
+    counts all the same, since a beginning of a log is a state of it.
+
+    Parameters
+    ----------
+    config
+        librdkafka properties of the cluster: bootstrap.servers and security.
+    group_id
+        The consumer group of the workers. It is neither joined nor changed.
+    topics
+        What the topics are called.
+    attempts
+        How often to read while the group moves.
+    stall_seconds
+        How long to wait for progress; longer than the workers' transaction timeout, since records
+        behind an open transaction cannot be read.
+    request_seconds
+        How long to wait for the answer to one question, such as where a topic ends.
+
+    Raises
+    ------
+    VerifyError
+        If the topics are not there or cannot be read.
+    """
+    with TopicReader(
+        config, group_id, stall_seconds=stall_seconds, request_seconds=request_seconds
+    ) as reader:
+        attempt = 0
+        while True:
+            attempt += 1
+            cut = _take_cut(reader, topics)
+            audit = _TopicAudit(reader, group_id, topics, cut)
+            audit.run()
+            moved = cut.moved(_take_cut(reader, topics), topics.outputs)
+            if moved is None:
+                return audit.result()
+            logger.info("attempt %d of %d: the group is moving: %s", attempt, attempts, moved)
+            if attempt >= attempts:
+                return audit.result_of_moving_group(moved, attempt)
+
+
+def _take_cut(reader: TopicReader, topics: TopicNames) -> Cut:
+    partitions = reader.partitions()
+    for name in (topics.events, *topics.outputs):
+        if name not in partitions:
+            raise VerifyError(
+                f"there is no topic {name!r} (or no right to see it): check the names of the topics"
+            )
+    committed = reader.committed(topics.events, partitions[topics.events])
+    outputs = reader.spans({name: partitions[name] for name in topics.outputs})
+    # The models last: whatever model a change was decided by, it is then part of the cut. New
+    # events and new models may come in while the audit runs; they change no output by themselves.
+    rest = [name for name in (topics.events, topics.models) if name in partitions]
+    return Cut(committed, {**outputs, **reader.spans({name: partitions[name] for name in rest})})
+
+
+class _TopicAudit:
+    """One pass over the topics up to a cut."""
+
+    def __init__(self, reader: TopicReader, group_id: str, topics: TopicNames, cut: Cut) -> None:
+        self._reader = reader
+        self._group_id = group_id
+        self._topics = topics
+        self._cut = cut
+        # Of the changes alone, and of what lies between topics and needs one moment of all.
+        self._in_changes = Violations()
+        self._between = Violations()
+        self._embeddings = EmbeddingTally()
+        self._unchecked: list[str] = []
+        self._notes: list[str] = []
+        self._unproven: str | None = None
+        self._counts = Counts()
+
+    def run(self) -> None:
+        """Read every topic once."""
+        topics, cut = self._topics, self._cut
+        changes_lost = cut.beginning_lost(topics.changes)
+        spans = cut.spans[topics.changes]
+        seen = changes_in(self._read(topics.changes), topics.changes, spans, self._in_changes)
+        chains = invariants.follow_chains(seen, self._in_changes, self._embeddings)
+        if changes_lost:
+            self._unchecked.append(
+                f"the beginning of chains: retention has removed the oldest records of "
+                f"{topics.changes}; {chains.cut_off:,} users' first changes are not there"
+            )
+        standings = invariants.compare_memberships(
+            self._memberships().items(), chains, self._between, beginning_lost=changes_lost
+        )
+        profiles = self._profiles()
+        sums = invariants.compare_profiles(
+            profiles.items(), standings, self._between, self._embeddings
+        )
+        letters = refused_in(self._read(topics.dead_letters), topics.dead_letters, self._between)
+        refused = invariants.count_dead_letters(letters, topics.dead_letters, self._between)
+        self._check_model(chains)
+        self._embeddings.report(self._between)
+        self._counts = Counts(
+            accepted=sums.accepted,
+            repeated=sums.repeated,
+            refused=refused,
+            changes=chains.count,
+            users=sums.users,
+            members=sums.members,
+            lag=self._lag(),
+        )
+        if None in profiles.values():
+            self._not_balanced(
+                f"profiles on {topics.profiles} cannot be read, so their events are not known"
+            )
+        else:
+            self._check_balance(sums, refused)
+
+    def result(self) -> VerifyResult:
+        """Give the outcome for a group that stood still."""
+        violations = Violations()
+        violations.extend(self._in_changes)
+        violations.extend(self._between)
+        return self._result(violations, self._unproven)
+
+    def result_of_moving_group(self, moved: str, attempts: int) -> VerifyResult:
+        """Give the outcome for a group that never stood still."""
+        reason = (
+            f"the group is moving, the cut is not consistent: in each of {attempts} attempts it "
+            f"wrote while it was read (in the last one {moved}); stop the workers or the input, "
+            "then run it again"
+        )
+        return self._result(self._in_changes, reason)
+
+    def _result(self, violations: Violations, inconclusive: str | None) -> VerifyResult:
+        return VerifyResult(
+            source=f"group {self._group_id}, topics {', '.join(self._topics.outputs)}",
+            counts=self._counts,
+            violations=tuple(violations.first),
+            violations_by_kind=dict(violations.by_kind),
+            unchecked=tuple(self._unchecked),
+            notes=tuple(self._notes),
+            inconclusive=inconclusive,
+        )
+
+    # --- the topics -------------------------------------------------------------------------
+
+    def _read(self, topic: str) -> Iterator[Message]:
+        return self._reader.read(topic, self._cut.spans[topic])
+
+    def _memberships(self) -> dict[str, LatestChange | None]:
+        def parse(value: bytes) -> tuple[str, LatestChange]:
+            change = read_change(value)
+            return change.user_id, LatestChange.of(change)
+
+        return self._latest(self._topics.memberships, parse)
+
+    def _profiles(self) -> dict[str, ProfileFacts | None]:
+        def parse(value: bytes) -> tuple[str, ProfileFacts]:
+            profile = read_profile(value)
+            return profile.user_id, ProfileFacts.of(profile)
+
+        return self._latest(self._topics.profiles, parse)
+
+    def _latest(self, topic: str, parse: Callable[[bytes], tuple[str, T]]) -> dict[str, T | None]:
+        latest = latest_in(self._read(topic), topic, parse, self._between)
+        if latest.removed:
+            self._notes.append(f"tombstones have removed {len(latest.removed):,} users of {topic}")
+        return latest.values
+
+    def _model(self) -> SegmentModelRecord | None:
+        topic, value = self._topics.models, None
+        if topic in self._cut.spans:
+            for message in self._read(topic):
+                if message.key() == SEGMENT_MODEL_KEY:
+                    value = message.value()
+        if value is None:
+            self._unchecked.append(f"that segments exist: there is no segment model on {topic}")
+            return None
+        try:
+            return SegmentModelRecord.model_validate_json(value)
+        except ValidationError as error:
+            self._between.add(
+                ViolationKind.MALFORMED,
+                topic,
+                f"the latest model cannot be read: {describe(error)}",
+            )
+            self._unchecked.append("that segments exist: the latest segment model cannot be read")
+            return None
+
+    # --- the sums ---------------------------------------------------------------------------
+
+    def _check_model(self, chains: Chains) -> None:
+        if model := self._model():
+            self._embeddings.add(model.embedding, self._topics.models, "segment model")
+            if reason := invariants.check_segments(chains, model, self._between):
+                self._unchecked.append(reason)
+
+    def _lag(self) -> int:
+        spans = self._cut.spans[self._topics.events]
+        lag = 0
+        for partition, span in spans.items():
+            committed = self._cut.committed[partition]
+            lag += max(0, span.end - max(span.low, committed or 0))
+        if lag:
+            self._notes.append(
+                f"the group is {lag:,} offsets behind the end of {self._topics.events}; that many "
+                "records wait at most, since transaction markers count too"
+            )
+        return lag
+
+    def _check_balance(self, sums: ProfileSums, refused: int) -> None:
+        if reason := self._balance_obstacle(sums, refused):
+            self._not_balanced(reason)
+            return
+        topic = self._topics.events
+        done = {
+            partition: Span(span.low, self._cut.committed[partition] or 0)
+            for partition, span in self._cut.spans[topic].items()
+        }
+        records = sum(1 for _ in self._reader.read(topic, done))
+        self._counts = replace(self._counts, records=records)
+        invariants.check_balance(
+            topic,
+            self._between,
+            records=records,
+            accepted=sums.accepted,
+            repeated=sums.repeated,
+            refused=refused,
+        )
+
+    def _not_balanced(self, reason: str) -> None:
+        self._unchecked.append(f"that input = accepted + repeated + refused: {reason}")
+
+    def _balance_obstacle(self, sums: ProfileSums, refused: int) -> str | None:
+        """Say why the input cannot be compared with the outputs, None when it can."""
+        topics, cut = self._topics, self._cut
+        if all(offset is None for offset in cut.committed.values()) and (sums.users or refused):
+            # Nobody can tell a wrong name from a group that lost its offsets: no result either way.
+            self._unproven = (
+                f"group {self._group_id!r} has committed no offset of {topics.events}, though "
+                "there are outputs: check the group's name; a group without members forgets its "
+                "offsets after offsets.retention.minutes"
+            )
+            return "the group has committed no offset"
+        for topic in (topics.events, topics.dead_letters):
+            if cut.beginning_lost(topic):
+                return f"retention has removed the oldest records of {topic}"
+        for partition, span in cut.spans[topics.events].items():
+            committed = cut.committed[partition] or 0
+            if committed > span.end:
+                return (
+                    f"the group has committed offset {committed} of {topics.events}[{partition}], "
+                    f"which ends at {span.end}: the topic was made anew or truncated"
+                )
+        return None
