@@ -1,0 +1,245 @@
+"""Reads a finished run back from its topics and files: what the report is made of."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.demo.contents import (
+    Counts,
+    Evaluation,
+    ReportData,
+    Story,
+    UserText,
+    count_changes,
+)
+from consumer.demo.story import choose_story
+from consumer.demo.stream import Stream
+from consumer.reader import end_offset, read_partition
+from consumer.records import Record
+from consumer.settings import Settings
+from consumer.topics import partition_counts
+from models.distances import distances_to
+from models.embedding import Embedder
+from models.evaluation import agreement
+from models.profiles import unit_rows
+from models.segments import NO_SEGMENT
+from models.text import prepare_text
+from schemas.base import decode_array
+from schemas.changes import SegmentChange
+from schemas.dead_letters import HEADER_PREFIX
+from schemas.events import EventType
+from schemas.intake import RefusedError
+from schemas.profiles import ProfileRecord
+from schemas.segment_model import SegmentModelRecord
+
+# Typical texts are looked for among the texts of the users nearest to a centre.
+_NEAREST_USERS = 12
+_TEXTS_OF_A_USER = 4
+_TYPICAL_TEXTS = 3
+_LEAST_CHARS = 30
+
+
+class NothingToReportError(Exception):
+    """The run ended before there was a segment model."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What the demo itself knows of its run."""
+
+    seconds: float
+    now: datetime
+    model: SegmentModelRecord | None
+    """The segment model that was given; None where a trainer learned."""
+
+
+def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
+    """Give all committed records of a topic, partition after partition."""
+    for partition in range(partition_counts(settings)[topic]):
+        end = end_offset(settings.kafka, topic, partition)
+        if end > 0:
+            yield from read_partition(
+                settings.kafka,
+                topic,
+                partition,
+                end,
+                no_progress_seconds=settings.restore.no_progress_seconds,
+            )
+
+
+def collect(
+    settings: Settings,
+    stream: Stream,
+    embedder: Embedder,
+    facts: RunFacts,
+    paths: dict[str, Path],
+) -> ReportData:
+    """Read everything that the report shows.
+
+    Raises
+    ------
+    NothingToReportError
+        If no segment model was ever published.
+    """
+    model = facts.model or _latest_model(settings)
+    profiles, earlier = _profiles(settings)
+    users = sorted(profiles)
+    vectors = unit_rows(
+        np.stack([decode_array(profiles[user].vector, "<f4") for user in users]).astype(np.float64)
+    )
+    segments = np.array([_id_or_none(profiles[user].segment) for user in users], np.int64)
+    changes: dict[str, list[SegmentChange]] = defaultdict(list)
+    for record in read_topic(settings, settings.topics.changes):
+        change = SegmentChange.model_validate_json(record.value or b"")
+        changes[change.user_id].append(change)
+    chosen = choose_story(changes)
+    nearest = _nearest_users(model, users, vectors, segments)
+    wanted = {user for group in nearest.values() for user in group}
+    if chosen is not None:
+        wanted.add(chosen)
+    texts = _texts(settings, stream, wanted, facts.now)
+    refused = _refused(settings)
+    labels = stream.labels()
+    evaluations = []
+    judged = [i for i, user in enumerate(users) if user in labels and segments[i] != NO_SEGMENT]
+    if judged:
+        found = agreement([labels[users[i]] for i in judged], [int(segments[i]) for i in judged])
+        evaluations.append(Evaluation(found, stream.against))
+    accepted = sum(profile.events for profile in profiles.values())
+    repeated = sum(profile.repeats for profile in profiles.values())
+    return ReportData(
+        source=stream.source,
+        counts=Counts(
+            events=accepted + repeated + sum(refused.values()),
+            accepted=accepted,
+            repeated=repeated,
+            refused=refused,
+            users=len(users),
+            seconds=facts.seconds,
+        ),
+        changes=count_changes(change for user in sorted(changes) for change in changes[user]),
+        model=model,
+        user_ids=users,
+        vectors=vectors.astype(np.float32),
+        segments=segments,
+        typical_texts=_typical_texts(model, nearest, texts, embedder),
+        story=None if chosen is None else Story(chosen, changes[chosen], texts.get(chosen, [])),
+        earlier=earlier,
+        evaluations=evaluations,
+        paths=paths,
+    )
+
+
+def _id_or_none(segment: int | None) -> int:
+    return NO_SEGMENT if segment is None else segment
+
+
+def _refused(settings: Settings) -> dict[str, int]:
+    """Count the dead letters by reason."""
+    counts: Counter[str] = Counter()
+    for record in read_topic(settings, settings.topics.dead_letters):
+        counts[dict(record.headers)[HEADER_PREFIX + "reason"].decode()] += 1
+    return dict(counts)
+
+
+def _latest_model(settings: Settings) -> SegmentModelRecord:
+    latest = None
+    for record in read_topic(settings, settings.topics.models):
+        if record.value is not None:
+            latest = SegmentModelRecord.model_validate_json(record.value)
+    if latest is None:
+        raise NothingToReportError(
+            "no segments were made: too few users for training.segments = "
+            f"{settings.training.segments}"
+        )
+    return latest
+
+
+def _profiles(
+    settings: Settings,
+) -> tuple[dict[str, ProfileRecord], dict[str, NDArray[np.float32]]]:
+    """Latest profile of each user, and the vector from before the latest change of behaviour."""
+    latest: dict[str, ProfileRecord] = {}
+    earlier: dict[str, NDArray[np.float32]] = {}
+    for record in read_topic(settings, settings.topics.profiles):
+        user = (record.key or b"").decode()
+        if record.value is None:
+            latest.pop(user, None)
+            continue
+        profile = ProfileRecord.model_validate_json(record.value)
+        before = latest.get(user)
+        if before is not None and before.segment is not None and before.segment != profile.segment:
+            vector = decode_array(before.vector, "<f4").astype(np.float64)
+            earlier[user] = unit_rows(vector[None])[0].astype(np.float32)
+        latest[user] = profile
+    return latest, earlier
+
+
+def _nearest_users(
+    model: SegmentModelRecord,
+    users: list[str],
+    vectors: NDArray[np.float64],
+    segments: NDArray[np.int64],
+) -> dict[int, list[str]]:
+    nearest = {}
+    for segment in model.segments:
+        members = np.flatnonzero(segments == segment.id)
+        centre = decode_array(segment.centre, "<f8").astype(np.float64)
+        distances = distances_to(vectors[members], np.broadcast_to(centre, vectors[members].shape))
+        order = members[np.argsort(distances, kind="stable")][:_NEAREST_USERS]
+        nearest[segment.id] = [users[i] for i in order]
+    return nearest
+
+
+def _texts(
+    settings: Settings, stream: Stream, wanted: set[str], now: datetime
+) -> dict[str, list[UserText]]:
+    intake = settings.events.intake()
+    texts: dict[str, list[UserText]] = defaultdict(list)
+    for key, value, _ in stream.records():
+        if key is None or key.decode("utf-8", "replace") not in wanted:
+            continue
+        try:
+            event = intake.read(value, key, now)
+        except RefusedError:
+            continue
+        clean = prepare_text(event.text or event.item_title or "", event.language)
+        if clean.text and event.type not in (EventType.VIEW, EventType.CLICK):
+            texts[event.user_id].append(UserText(event.event_id, event.occurred_at, clean.text))
+    return texts
+
+
+def _typical_texts(
+    model: SegmentModelRecord,
+    nearest: dict[int, list[str]],
+    texts: dict[str, list[UserText]],
+    embedder: Embedder,
+) -> dict[int, list[str]]:
+    """Choose the texts nearest to each centre, each by another user."""
+    typical = {}
+    for segment in model.segments:
+        candidates = [
+            (user, text.text)
+            for user in nearest[segment.id]
+            for text in texts.get(user, [])[-_TEXTS_OF_A_USER:]
+            if len(text.text) >= _LEAST_CHARS
+        ]
+        centre = decode_array(segment.centre, "<f8").astype(np.float64)
+        vectors = embedder.embed([text for _, text in candidates])
+        likeness = vectors @ centre
+        chosen: dict[str, str] = {}
+        for i in np.argsort(-likeness, kind="stable"):
+            user, text = candidates[i]
+            if text not in chosen.values():
+                chosen.setdefault(user, text)
+            if len(chosen) == _TYPICAL_TEXTS:
+                break
+        typical[segment.id] = list(chosen.values())
+    return typical

@@ -1,0 +1,242 @@
+"""The map: users as points in two dimensions, coloured by segment."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+
+from consumer.demo.contents import ReportData
+from consumer.demo.fonts import Lettering
+from consumer.demo.projection import Floats, Plane, principal_plane
+from consumer.demo.wording import one_line, percent, plural
+from schemas.base import decode_array
+
+# Okabe and Ito, "Color Universal Design" (2008), without yellow and black, which one of the two
+# backgrounds would swallow. Shapes change with the colours, so that neither has to be told alone.
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# Crosses fill less of their square.
+_AREAS = {"P": 1.7, "X": 1.7}
+_NOBODY = "#8a8a8a"
+
+_POINTS = 4_000
+_ARROWS = 10
+_LEGEND_ROWS, _LEGEND_CHARS = 24, 36
+_DPI = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colours of the paper and of what is written on it."""
+
+    paper: str
+    ink: str
+    faint: str
+
+
+LIGHT = Theme(paper="#ffffff", ink="#1f2328", faint="#6e7781")
+DARK = Theme(paper="#161b22", ink="#e6edf3", faint="#9198a1")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Sheet:
+    """All that the parts of the picture need; styles and names are by segment id."""
+
+    data: ReportData
+    plane: Plane
+    theme: Theme
+    styles: dict[int, tuple[str, str]]
+    names: dict[int, str]
+    font: FontProperties
+
+
+def draw_map(data: ReportData, theme: Theme = LIGHT) -> bytes:
+    """Draw the map as PNG; the same data give the same bytes.
+
+    The plane is the one in which the users differ most. Each segment's centre carries its label.
+    Arrows lead some users who moved from where they were to where they are.
+    """
+    labels = {record.id: one_line(record.label, 40) for record in data.model.segments}
+    lettering = Lettering(labels.values())
+    sheet = _Sheet(
+        data=data,
+        plane=principal_plane(data.vectors),
+        theme=theme,
+        styles={record.id: _style(row) for row, record in enumerate(data.model.segments)},
+        names={id_: f"{id_}  {lettering.writable(label)}".strip() for id_, label in labels.items()},
+        font=FontProperties(family=lettering.families),
+    )
+    figure = Figure(figsize=(10, 6.2), dpi=_DPI, facecolor=theme.paper)
+    axes = figure.add_axes((0.01, 0.05, 0.71, 0.87), facecolor=theme.paper)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_axis_off()
+    _draw_users(axes, sheet)
+    _draw_arrows(axes, sheet)
+    _draw_centres(axes, sheet)
+    _draw_legend(figure, sheet)
+    _draw_captions(figure, sheet)
+
+    # Without the name and version of the program in the file, its bytes are the picture's alone.
+    buffer = io.BytesIO()
+    figure.savefig(
+        buffer, format="png", dpi=_DPI, facecolor=theme.paper, metadata={"Software": None}
+    )
+    return buffer.getvalue()
+
+
+def _style(row: int) -> tuple[str, str]:
+    """Colour and marker; no two of the first 42 segments share both."""
+    return _COLOURS[row % len(_COLOURS)], _MARKERS[row % len(_MARKERS)]
+
+
+def _draw_users(axes: Axes, sheet: _Sheet) -> None:
+    count = len(sheet.data.user_ids)
+    # Where there are too many, evenly spread ones.
+    shown = np.linspace(0, count - 1, min(count, _POINTS)).astype(np.int64)
+    points = sheet.plane.project(sheet.data.vectors[shown])
+    segments = sheet.data.segments[shown]
+    size = 22.0 if len(shown) <= 1_000 else 9.0
+    outside = points[~np.isin(segments, list(sheet.styles))]
+    axes.scatter(outside[:, 0], outside[:, 1], s=size, c=_NOBODY, marker=".", linewidths=0)
+    for segment, (colour, marker) in sheet.styles.items():
+        own = points[segments == segment]
+        axes.scatter(
+            own[:, 0],
+            own[:, 1],
+            s=size * _AREAS.get(marker, 1.0),
+            c=colour,
+            marker=marker,
+            alpha=0.65,
+            linewidths=0,
+            zorder=2,
+        )
+
+
+def _draw_arrows(axes: Axes, sheet: _Sheet) -> None:
+    rows = {user_id: row for row, user_id in enumerate(sheet.data.user_ids)}
+    movers = [user_id for user_id in sheet.data.earlier if user_id in rows]
+    if not movers:
+        return
+    starts = sheet.plane.project([sheet.data.earlier[user_id] for user_id in movers])
+    ends = sheet.plane.project(sheet.data.vectors[[rows[user_id] for user_id in movers]])
+    # The longest ways tell the most, and many arrows tell nothing.
+    lengths = np.linalg.norm(ends - starts, axis=1)
+    longest = sorted(range(len(movers)), key=lambda index: (-lengths[index], movers[index]))
+    for index in longest[:_ARROWS]:
+        axes.annotate(
+            "",
+            xy=(ends[index, 0], ends[index, 1]),
+            xytext=(starts[index, 0], starts[index, 1]),
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": sheet.theme.faint,
+                "linewidth": 0.9,
+                "alpha": 0.7,
+                "shrinkA": 1,
+                "shrinkB": 2,
+                "connectionstyle": "arc3,rad=0.12",
+            },
+            zorder=3,
+        )
+
+
+def _draw_centres(axes: Axes, sheet: _Sheet) -> None:
+    segments = sheet.data.model.segments
+    centres = sheet.plane.project([decode_array(record.centre, "<f8") for record in segments])
+    for record, (x, y) in zip(segments, centres, strict=True):
+        colour, marker = sheet.styles[record.id]
+        axes.plot(
+            x,
+            y,
+            marker=marker,
+            markersize=11,
+            markerfacecolor=colour,
+            markeredgecolor=sheet.theme.ink,
+            markeredgewidth=1.4,
+            zorder=4,
+        )
+    halo = [patheffects.withStroke(linewidth=3, foreground=sheet.theme.paper)]
+    for record, (x, y) in zip(segments, _apart(centres, axes), strict=True):
+        axes.text(
+            x,
+            y,
+            sheet.names[record.id],
+            fontproperties=sheet.font,
+            fontsize=9.5,
+            color=sheet.theme.ink,
+            ha="center",
+            va="bottom",
+            path_effects=halo,
+            parse_math=False,
+            zorder=5,
+        )
+
+
+def _apart(centres: Floats, axes: Axes) -> Floats:
+    """Find places for the labels, float64[K, 2]: above the centres, moved up from one another."""
+    low, high = axes.get_ylim()
+    left, right = axes.get_xlim()
+    height, width = (high - low) * 0.035, (right - left) * 0.3
+    places: Floats = centres + np.array([0.0, height * 0.6])
+    placed: list[int] = []
+    for row in np.argsort(places[:, 1], kind="stable").tolist():
+        for other in placed:  # from the lowest up
+            close = abs(places[row, 0] - places[other, 0]) < width
+            if close and abs(places[row, 1] - places[other, 1]) < height:
+                places[row, 1] = places[other, 1] + height
+        placed.append(row)
+        placed.sort(key=lambda index: float(places[index, 1]))
+    return places
+
+
+def _draw_legend(figure: Figure, sheet: _Sheet) -> None:
+    shares = sheet.data.shares()
+    shown = list(shares.items())[:_LEGEND_ROWS]
+    rows = [f"{sheet.names[segment]}  ({users:,})" for segment, users in shown]
+    handles = [_handle(*sheet.styles[segment]) for segment, _ in shown]
+    if len(shares) > len(shown):
+        rows.append(f"and {plural(len(shares) - len(shown), 'smaller segment')}")
+        handles.append(_handle(sheet.theme.paper, "."))
+    if outside := sheet.data.without_segment():
+        rows.append(f"no segment  ({outside:,})")
+        handles.append(_handle(_NOBODY, "."))
+    # Texts are set afterwards: a label given here is read as mathematics, and left out where it
+    # begins with an underscore.
+    legend = figure.legend(
+        handles,
+        ["-"] * len(rows),
+        loc="upper left",
+        bbox_to_anchor=(0.72, 0.93),
+        frameon=False,
+        borderaxespad=0,
+        handletextpad=0.3,
+    )
+    for entry, row in zip(legend.get_texts(), rows, strict=True):
+        entry.set_parse_math(False)
+        entry.set_fontproperties(sheet.font)
+        entry.set_fontsize(9)
+        entry.set_color(sheet.theme.ink)
+        entry.set_text(textwrap.fill(row, _LEGEND_CHARS))
+
+
+def _handle(colour: str, marker: str) -> Line2D:
+    return Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=7)
+
+
+def _draw_captions(figure: Figure, sheet: _Sheet) -> None:
+    data, theme = sheet.data, sheet.theme
+    title = f"{plural(len(data.user_ids), 'user')} in {plural(len(data.model.segments), 'segment')}"
+    figure.text(0.02, 0.945, title, fontsize=13, fontweight="bold", color=theme.ink)
+    variance = percent(round(1_000 * sheet.plane.explained), 1_000)
+    note = f"First two principal components of the profiles: {variance} of the variance"
+    if data.earlier:
+        note += ".  Arrows: users who moved"
+    figure.text(0.02, 0.022, note, fontsize=8, color=theme.faint)

@@ -1,0 +1,341 @@
+"""`segmenter demo`: everything on one machine, ended by itself, with a summary."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from consumer.app import load_embedder, load_model
+from consumer.broker import EmbeddedKafka
+from consumer.clients import admin_config
+from consumer.demo.collect import RunFacts, collect
+from consumer.demo.generate import StreamSettings
+from consumer.demo.processes import Child
+from consumer.demo.report import write_report
+from consumer.demo.stream import Feeder, FileStream, MadeUpStream, Stream
+from consumer.demo.summary import render_summary
+from consumer.reader import end_offset
+from consumer.settings import Settings
+from consumer.topics import create_topics
+from consumer.verify import TopicNames, verify_topics
+from models.segments import SegmentModel
+
+logger = logging.getLogger(__name__)
+
+_MARKER = ".segmenter-demo"
+_POLL_SECONDS = 0.5
+_PLAIN_SECONDS = 5.0
+_READY_SECONDS = 120
+# A model may be on its way between two processes that both look idle.
+_RESTED_LOOKS = 3
+# Nothing moves for so long: something is wrong that no process has noticed.
+_STALL_SECONDS = 120
+
+
+class DemoError(Exception):
+    """The demo cannot go on."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the progress shows."""
+
+    seconds: float = 0.0
+    sent: int = 0
+    done: int = 0
+    lag: int = 0
+    users: int = 0
+    segments: int = 0
+    changes: int = 0
+    model: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Events a second so far."""
+        return self.done / self.seconds if self.seconds else 0.0
+
+    def line(self) -> str:
+        """Give all in one line."""
+        return (
+            f"{self.seconds:4.0f} s  {self.done:,} of {self.sent:,} events  "
+            f"{self.rate:,.0f}/s  lag {self.lag:,}  {self.users:,} users  "
+            f"{self.segments} segments (model {self.model})  {self.changes:,} changes"
+        )
+
+
+def run_demo(
+    settings: Settings,
+    *,
+    input_file: Path | None,
+    output: Path,
+    model: Path | None,
+    workers: int,
+    users: int,
+    own_broker: bool,
+) -> int:
+    """Run the demo; give its exit code: that of `segmenter verify` on what came out.
+
+    Raises
+    ------
+    DemoError, ChildError
+        If it cannot come to its end.
+    """
+    console = Console()
+    stream: Stream = (
+        MadeUpStream(StreamSettings(users=users))
+        if input_file is None
+        else FileStream(input_file, settings.events.intake())
+    )
+    _empty(output)
+    # What becomes of the children and the broker is told here; their own words are in their logs.
+    logging.getLogger("consumer").setLevel(logging.WARNING)
+    with ExitStack() as stack:
+        if own_broker:
+            console.print("starting Apache Kafka (the first time it is fetched)")
+            broker = stack.enter_context(EmbeddedKafka(output / "kafka"))
+            settings = _with_broker(settings, broker.bootstrap_servers)
+        settings = _for_children(settings, workers)
+        create_topics(settings)
+        console.print(
+            f"Kafka at {settings.kafka.bootstrap_servers}; starting {workers} workers"
+            + ("" if model else " and a trainer")
+        )
+        run = _Run(settings, stream, output=output, model=model, workers=workers, console=console)
+        stack.callback(run.stop)
+        run.start()
+        run.watch()
+        run.stop()
+        return run.tell()
+
+
+class _Run:
+    """The processes of one demo, from their start to the summary."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stream: Stream,
+        *,
+        output: Path,
+        model: Path | None,
+        workers: int,
+        console: Console,
+    ) -> None:
+        self._settings = settings
+        self._stream = stream
+        self._output = output
+        self._model: SegmentModel | None = load_model(model) if model else None
+        self._model_path = model
+        self._console = console
+        self._logs = output / "logs"
+        self._logs.mkdir()
+        self._workers = [f"worker-{i}" for i in range(workers)]
+        self._children: dict[str, Child] = {}
+        self._admin = AdminClient(admin_config(settings.kafka))
+        self._figures = Figures()
+
+    def start(self) -> None:
+        """Start the processes and wait until they are ready."""
+        for name in self._workers:
+            arguments = ["worker"]
+            if self._model_path is not None:
+                arguments += ["--model", str(self._model_path)]
+            self._start(name, arguments)
+        if self._model_path is None:
+            self._start("trainer", ["trainer"])
+        deadline = time.monotonic() + _READY_SECONDS
+        waiting = dict(self._children)
+        while waiting:
+            for name, child in list(waiting.items()):
+                child.check()
+                if child.ready():
+                    del waiting[name]
+            if time.monotonic() > deadline:
+                raise DemoError(f"not ready after {_READY_SECONDS} s: {', '.join(waiting)}")
+            time.sleep(0.1)
+
+    def _start(self, name: str, arguments: list[str]) -> None:
+        kafka = self._settings.kafka.model_copy(update={"instance_id": name})
+        settings = self._settings.model_copy(update={"kafka": kafka})
+        self._children[name] = Child(name, arguments, settings, self._logs)
+
+    def watch(self) -> None:
+        """Send the stream and show progress until everything has come to rest."""
+        feeder = Feeder(self._settings, self._stream.records())
+        started = time.monotonic()
+        feeder.start()
+        moved, still = started, None
+        shown, rested = started, 0
+        with Live(console=self._console, transient=True, auto_refresh=False) as live:
+            while True:
+                time.sleep(_POLL_SECONDS)
+                now = time.monotonic()
+                for child in self._children.values():
+                    child.check()
+                if feeder.error is not None:
+                    raise DemoError(f"cannot send the stream: {feeder.error}")
+                rested = rested + 1 if self._look(feeder, now - started) else 0
+                if self._console.is_terminal:
+                    live.update(_table(self._figures), refresh=True)
+                elif now - shown >= _PLAIN_SECONDS:
+                    shown = now
+                    self._console.print(self._figures.line(), soft_wrap=True)
+                if rested >= _RESTED_LOOKS:
+                    break
+                state = (self._figures.sent, self._figures.done, self._figures.model)
+                if state != still:
+                    moved, still = now, state
+                elif now - moved > _STALL_SECONDS:
+                    raise DemoError(
+                        f"nothing moved for {_STALL_SECONDS} s; the logs are in {self._logs}"
+                    )
+        self._console.print(self._figures.line(), soft_wrap=True)
+
+    def _look(self, feeder: Feeder, seconds: float) -> bool:
+        """Read all figures; tell whether the run is at its end."""
+        figures = self._figures
+        metrics = {name: child.metrics() for name, child in self._children.items()}
+        workers = [metrics[name] for name in self._workers]
+        figures.sent = feeder.sent
+        was_done = feeder.finished and figures.lag == 0 and figures.done == figures.sent
+        figures.lag = self._lag(self._settings.kafka.group_id, self._settings.topics.events)
+        figures.done = sum(int(each["segmenter_records_total"]) for each in workers)
+        if not was_done:
+            figures.seconds = seconds
+        figures.users = sum(int(each["segmenter_users"]) for each in workers)
+        figures.changes = sum(int(each["segmenter_segment_changes_total"]) for each in workers)
+        versions = {int(each["segmenter_model_version"]) for each in workers}
+        figures.model = max(versions, default=0)
+        figures.segments = len(self._model.ids) if self._model else self._settings.training.segments
+        if not (feeder.finished and figures.lag == 0 and figures.done >= figures.sent):
+            return False
+        if not all(each["segmenter_settled"] and each["segmenter_idle"] for each in workers):
+            return False
+        if self._model_path is not None:
+            return True
+        # The trainer's lag never is 0: the marker that ends a transaction takes an offset.
+        trainer = metrics["trainer"]
+        return (
+            trainer["segmenter_settled"] == 1
+            and trainer["segmenter_idle"] == 1
+            and versions == {int(trainer["segmenter_model_version"])}
+        )
+
+    def _lag(self, group: str, topic: str) -> int:
+        """Count records behind the end, by what the group has committed."""
+        request = ConsumerGroupTopicPartitions(group)
+        answer = self._admin.list_consumer_group_offsets([request])[group].result()
+        committed = {
+            place.partition: place.offset
+            for place in answer.topic_partitions
+            if place.topic == topic and place.offset >= 0
+        }
+        metadata = self._admin.list_topics(topic, timeout=10).topics[topic]
+        lag = 0
+        for partition in metadata.partitions:
+            end = end_offset(self._settings.kafka, topic, partition)
+            lag += max(end - committed.get(partition, 0), 0)
+        return lag
+
+    def stop(self) -> None:
+        """Stop all processes, each finishing what it has begun."""
+        for name in list(self._children):
+            code = self._children.pop(name).stop()
+            if code != 0:
+                logger.warning("%s ended with exit code %d", name, code)
+
+    def tell(self) -> int:
+        """Check the outcome, write the report and print the summary."""
+        topics = self._settings.topics
+        result = verify_topics(
+            self._settings.kafka.client(),
+            self._settings.kafka.group_id,
+            TopicNames(
+                events=topics.events,
+                dead_letters=topics.dead_letters,
+                changes=topics.changes,
+                memberships=topics.memberships,
+                profiles=topics.profiles,
+                models=topics.models,
+            ),
+        )
+        facts = RunFacts(
+            seconds=self._figures.seconds,
+            now=datetime.now(UTC),
+            model=self._model.to_record() if self._model else None,
+        )
+        paths = {
+            "page": self._output / "report.html",
+            "picture": self._output / "map.png",
+            "logs": self._logs,
+        }
+        if (self._output / "kafka").exists():
+            paths["topics"] = self._output / "kafka"
+        data = collect(self._settings, self._stream, load_embedder(self._settings), facts, paths)
+        write_report(self._output, data)
+        render_summary(self._console, data)
+        self._console.print()
+        self._console.print(result.render().rstrip(), markup=False, highlight=False)
+        return result.exit_code
+
+
+def _table(figures: Figures) -> Table:
+    table = Table(box=None, show_header=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    for name, value in (
+        ("seconds", f"{figures.seconds:.0f}"),
+        ("events sent", f"{figures.sent:,}"),
+        ("events done", f"{figures.done:,}"),
+        ("events/s", f"{figures.rate:,.0f}"),
+        ("lag", f"{figures.lag:,}"),
+        ("users", f"{figures.users:,}"),
+        ("segments", f"{figures.segments} (model {figures.model})"),
+        ("changes", f"{figures.changes:,}"),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def _empty(output: Path) -> None:
+    """Make the folder for results, or empty it where a demo has written it before."""
+    if output.exists() and any(output.iterdir()):
+        if not (output / _MARKER).exists():
+            raise DemoError(
+                f"{output} holds other files than a demo's: name another folder with --output"
+            )
+        shutil.rmtree(output)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / _MARKER).touch()
+
+
+def _with_broker(settings: Settings, servers: str) -> Settings:
+    kafka = settings.kafka.model_copy(update={"bootstrap_servers": servers})
+    # One broker, few cores: no more partitions than there is use for.
+    topics = settings.topics
+    if "partitions" not in topics.model_fields_set:
+        topics = topics.model_copy(update={"partitions": 4})
+    return settings.model_copy(update={"kafka": kafka, "topics": topics})
+
+
+def _for_children(settings: Settings, workers: int) -> Settings:
+    """Share the cores out among the workers."""
+    if settings.embedding.threads is not None:
+        return settings
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    threads = max(1, cores // max(workers, 1))
+    embedding = settings.embedding.model_copy(update={"threads": threads})
+    return settings.model_copy(update={"embedding": embedding})

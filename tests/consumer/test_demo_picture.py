@@ -1,0 +1,120 @@
+"""The picture of the users: the plane, the fonts, and whatever a label may hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from matplotlib import font_manager
+
+from consumer.demo.fonts import Lettering
+from consumer.demo.picture import DARK, draw_map
+from consumer.demo.projection import principal_plane
+from tests.consumer.demo_report_data import PNG, report_data, segment_model
+
+
+def test_the_same_data_give_the_same_picture_in_either_light():
+    assert draw_map(report_data()) == draw_map(report_data())
+    assert draw_map(report_data()) != draw_map(report_data(), DARK)
+
+
+# Warnings are errors here: a missing glyph, a label read as mathematics or hidden would fail.
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {1: "咖啡豆, 手冲", 2: "コーヒー, beans", 3: "커피"},
+        {1: "$\\frac{1$, x", 2: "_hidden, y", 3: "\x00\ud800"},
+        {1: "😀, 🎉", 2: "", 3: "a" * 300},
+        {1: "only one"},
+        {id_: f"word{id_}, other{id_}, third{id_}" for id_ in range(1, 51)},
+    ],
+)
+def test_any_label_can_be_drawn(labels):
+    # What a model cannot carry as JSON cannot be built with validation.
+    model = segment_model(dict.fromkeys(labels, "x"))
+    segments = [record.model_copy(update={"label": labels[record.id]}) for record in model.segments]
+    data = report_data(labels=dict.fromkeys(labels, "x"), users=60)
+    data = replace(data, model=model.model_copy(update={"segments": segments}))
+    assert draw_map(data).startswith(PNG)
+
+
+@pytest.mark.parametrize("users", [0, 1, 2, 5_001])
+def test_any_number_of_users_can_be_drawn(users):
+    data = report_data(users=users)
+    assert draw_map(data).startswith(PNG)
+
+
+def test_words_that_no_font_can_write_are_left_out():
+    lettering = Lettering(["咖啡, beans, café", "手冲"], candidates=["No Such Font"])
+    assert lettering.families == ["DejaVu Sans"]
+    assert lettering.writable("咖啡, beans, café") == "beans, café"
+    assert lettering.writable("手冲") == ""
+
+
+@pytest.fixture
+def han_font(tmp_path):
+    """Name of an installed font that knows no character but the two of the word for coffee."""
+    name, glyphs = "Segmenter Test Han", [".notdef", "ka", "fei"]
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    pen.lineTo((0, 800))
+    pen.lineTo((800, 0))
+    pen.closePath()
+    font = FontBuilder(1_000)
+    font.setupGlyphOrder(glyphs)
+    font.setupCharacterMap({ord("咖"): "ka", ord("啡"): "fei"})
+    font.setupGlyf(dict.fromkeys(glyphs, pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(glyphs, (1_000, 0)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": name, "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(tmp_path / "han.ttf")
+    font_manager.fontManager.addfont(tmp_path / "han.ttf")
+    yield name
+    font_manager.fontManager.ttflist = [
+        font for font in font_manager.fontManager.ttflist if font.name != name
+    ]
+
+
+def test_an_installed_font_is_used_for_what_the_base_font_lacks(han_font, monkeypatch):
+    lettering = Lettering(["咖啡, beans, 手冲"], candidates=["No Such Font", han_font])
+    assert lettering.families == ["DejaVu Sans", han_font]
+    assert lettering.writable("咖啡, beans, 手冲") == "咖啡, beans"
+    assert Lettering(["beans"], candidates=[han_font]).families == ["DejaVu Sans"]
+
+    labels = {1: "咖啡, beans", 2: "running"}
+    monkeypatch.setattr("consumer.demo.fonts.CANDIDATES", ())
+    without = draw_map(report_data(labels=labels, story=None))
+    monkeypatch.setattr("consumer.demo.fonts.CANDIDATES", (han_font,))
+    assert draw_map(report_data(labels=labels, story=None)) != without
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    vectors=hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(1, 12), st.integers(2, 6)),
+        elements=st.floats(-1, 1, width=16),
+    )
+)
+def test_the_plane_shows_as_much_variance_as_the_two_largest_eigenvalues(vectors):
+    plane = principal_plane(vectors)
+    centred = vectors - vectors.mean(axis=0)
+    values = np.sort(np.linalg.eigvalsh(centred.T @ centred))[::-1]
+    shown = np.square(plane.project(vectors)).sum()
+    assert shown == pytest.approx(values[:2].sum(), abs=1e-9 * len(vectors))
+    largest = plane.axes[np.arange(2), np.abs(plane.axes).argmax(axis=1)]
+    assert (largest >= 0).all()
+    assert 0 <= plane.explained <= 1 + 1e-12
+
+
+def test_the_plane_is_not_mirrored_when_the_vectors_are():
+    vectors = np.random.default_rng(5).normal(size=(40, 6)) * [5, 3, 1, 1, 1, 1]
+    np.testing.assert_allclose(principal_plane(-vectors).axes, principal_plane(vectors).axes)
