@@ -1,0 +1,172 @@
+"""The processes: a worker and a trainer, wired from settings."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from models.embedding import OnnxEmbedder, prepare_model
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.registry import Collector
+
+from consumer.health import Health, HealthServer
+from consumer.loop import Loop
+from consumer.metrics import LoopMetrics, SegmentationCollector, TrainingCollector
+from consumer.model_feed import ModelFeed
+from consumer.replay import FixedModel
+from consumer.settings import KafkaSettings, LogSettings, Settings
+from consumer.stage import Stage
+from consumer.stages.segmentation import SegmentationStage
+from consumer.stages.training import TrainingStage, read_model
+from consumer.topics import check_topics
+from models.segments import SegmentModel
+
+logger = logging.getLogger(__name__)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Send the log to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _JsonFormatter()
+        if settings.format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    )
+    logging.basicConfig(level=settings.level, handlers=[handler], force=True)
+
+
+def load_embedder(settings: Settings) -> OnnxEmbedder:
+    """Load the embedding model that the settings name; made first where it is missing."""
+    embedding = settings.embedding
+    folder = prepare_model(embedding.model, precision=embedding.precision)
+    embedder = OnnxEmbedder.load(folder, threads=embedding.threads, device=embedding.device)
+    logger.info(
+        "embedding model %s, %d dimensions, on %s",
+        embedder.identity[:12],
+        embedder.dimensions,
+        embedder.device,
+    )
+    return embedder
+
+
+def load_model(path: Path) -> SegmentModel:
+    """Read a segment model from a file such as a replay's model.json.
+
+    Raises
+    ------
+    StageError
+        If the file holds none.
+    OSError
+        If it cannot be read.
+    """
+    return read_model(path.read_bytes(), str(path))
+
+
+def run_worker(settings: Settings, model: Path | None = None) -> None:
+    """Run a worker until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    model
+        A segment model to keep, in place of the trainer's.
+    """
+    check_topics(settings)
+    embedder = load_embedder(settings)
+    source = FixedModel(load_model(model)) if model else ModelFeed(settings)
+    stage = SegmentationStage(settings, embedder, source)
+    try:
+        _run(
+            settings,
+            stage,
+            SegmentationCollector(stage),
+            role="worker",
+            group_id=settings.kafka.group_id,
+        )
+    finally:
+        if isinstance(source, ModelFeed):
+            source.close()
+
+
+def run_trainer(settings: Settings) -> None:
+    """Run a trainer until SIGTERM or SIGINT; a second one stands by."""
+    check_topics(settings)
+    stage = TrainingStage(settings)
+    _run(
+        settings,
+        stage,
+        TrainingCollector(stage),
+        role="trainer",
+        group_id=f"{settings.kafka.group_id}-trainer",
+    )
+
+
+def _run(
+    settings: Settings, stage: Stage[Any, Any], collector: Collector, *, role: str, group_id: str
+) -> None:
+    registry = CollectorRegistry()
+    for collect in (ProcessCollector, PlatformCollector, GCCollector):
+        collect(registry=registry)
+    registry.register(collector)
+    health = Health(settings.http.live_seconds)
+    server = None
+    if settings.http.port is not None:
+        server = HealthServer(settings.http, health, registry)
+        logger.info("health and metrics on port %d", server.port)
+    try:
+        loop: Loop[Any] = Loop(
+            stage,
+            settings,
+            group_id=group_id,
+            transactional_id=transactional_id(settings.kafka, role),
+            metrics=LoopMetrics(registry),
+            health=health,
+            idle_seconds=settings.training.idle_seconds,
+        )
+        _stop_on_signals(loop.stop)
+        loop.run()
+    finally:
+        if server is not None:
+            server.close()
+
+
+def transactional_id(kafka: KafkaSettings, role: str) -> str:
+    """Name the transactions of this process: stable with an instance id, else its own.
+
+    A process without a lasting name cannot fence its predecessor; what that one left open ends by
+    kafka.transaction_timeout_seconds.
+    """
+    return f"{kafka.group_id}-{role}-{kafka.instance_id or uuid.uuid4()}"
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        logger.info("%s received", signal.Signals(number).name)
+        stop()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)

@@ -1,0 +1,328 @@
+"""The command line: `segmenter COMMAND --help` tells the rest.
+
+Exit codes: 0 done; 1 `verify` found violations; 2 wrong usage or settings (or, from `verify`, no
+answer); 3 the process could not go on; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import CliSettingsSource, SettingsError
+
+from consumer.settings import CONFIG_VARIABLE, Settings, SettingsFileError
+from schemas.events import parse_rfc3339
+
+logger = logging.getLogger(__name__)
+
+EXIT_USAGE = 2
+EXIT_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+_SHORTHANDS = {
+    "bootstrap_servers": ("kafka.bootstrap_servers", "HOST:PORT", "brokers"),
+    "segments": ("training.segments", "N", "number of segments"),
+}
+
+
+class UsageError(Exception):
+    """A wrong combination of arguments."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit code."""
+    parser, sources = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        settings = _settings(options, sources[options.command_name])
+    except (ValidationError, SettingsError, SettingsFileError, tomllib.TOMLDecodeError) as error:
+        sys.stderr.write(f"segmenter: {_explain(error)}\n")
+        return EXIT_USAGE
+    # Imported late: --help and usage errors should not wait for Kafka and ONNX Runtime.
+    from consumer import app  # noqa: PLC0415
+
+    app.configure_logging(settings.log)
+    try:
+        result: int = options.run(settings, options)
+    except UsageError as error:
+        sys.stderr.write(f"segmenter: {error}\n")
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        sys.stderr.write(f"segmenter: {error}\n")
+        logger.debug("stopped", exc_info=True)
+        return EXIT_FAILED
+    return result
+
+
+# --- commands -------------------------------------------------------------------------------
+
+
+def _worker(settings: Settings, options: argparse.Namespace) -> int:
+    from consumer.app import run_worker  # noqa: PLC0415
+
+    run_worker(settings, options.model)
+    return 0
+
+
+def _trainer(settings: Settings, _options: argparse.Namespace) -> int:
+    from consumer.app import run_trainer  # noqa: PLC0415
+
+    run_trainer(settings)
+    return 0
+
+
+def _broker(_settings: Settings, options: argparse.Namespace) -> int:
+    from consumer.broker import run_broker  # noqa: PLC0415
+
+    return run_broker(options.data, brokers=options.brokers, port=options.port)
+
+
+def _demo(settings: Settings, options: argparse.Namespace) -> int:
+    from consumer.demo.run import run_demo  # noqa: PLC0415
+
+    return run_demo(
+        settings,
+        input_file=options.input,
+        output=options.output,
+        model=options.model,
+        workers=options.workers,
+        users=options.users,
+        own_broker="kafka.bootstrap_servers" not in _given(options),
+    )
+
+
+def _replay(settings: Settings, options: argparse.Namespace) -> int:
+    from rich.console import Console  # noqa: PLC0415
+
+    from consumer.app import load_embedder, load_model  # noqa: PLC0415
+    from consumer.progress import counting  # noqa: PLC0415
+    from consumer.replay import replay_file  # noqa: PLC0415
+
+    model = load_model(options.model) if options.model else None
+    with counting(Console(stderr=True), "replaying", "records") as progress:
+        result = replay_file(
+            options.file,
+            options.output,
+            settings,
+            load_embedder(settings),
+            model=model,
+            now=options.now,
+            progress=progress,
+        )
+    sys.stdout.write(
+        f"{result.records:,} records: {result.accepted:,} accepted, {result.repeated:,} repeated, "
+        f"{result.refused:,} refused\n"
+        f"{result.users:,} users in {result.segments} segments, {result.changes:,} changes\n"
+        f"written to {options.output}\n"
+    )
+    return 0
+
+
+def _verify(settings: Settings, options: argparse.Namespace) -> int:
+    from consumer.verify import TopicNames, verify_folder, verify_topics  # noqa: PLC0415
+
+    if options.folder is not None:
+        result = verify_folder(options.folder)
+    else:
+        topics = settings.topics
+        result = verify_topics(
+            settings.kafka.client(),
+            settings.kafka.group_id,
+            TopicNames(
+                events=topics.events,
+                dead_letters=topics.dead_letters,
+                changes=topics.changes,
+                memberships=topics.memberships,
+                profiles=topics.profiles,
+                models=topics.models,
+            ),
+        )
+    sys.stdout.write(result.render().rstrip("\n") + "\n")
+    return result.exit_code
+
+
+def _topics_create(settings: Settings, _options: argparse.Namespace) -> int:
+    from consumer.topics import check_topics, create_topics  # noqa: PLC0415
+
+    for name, created in create_topics(settings).items():
+        sys.stdout.write(f"{name}: {'created' if created else 'was there'}\n")
+    check_topics(settings)
+    return 0
+
+
+def _config(settings: Settings, _options: argparse.Namespace) -> int:
+    sys.stdout.write(json.dumps(settings.masked(), indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _model_prepare(settings: Settings, _options: argparse.Namespace) -> int:
+    from models.embedding import prepare_model  # noqa: PLC0415
+
+    folder = prepare_model(settings.embedding.model, precision=settings.embedding.precision)
+    sys.stdout.write(f"{folder}\n")
+    return 0
+
+
+# --- arguments ------------------------------------------------------------------------------
+
+Run = Callable[[Settings, argparse.Namespace], int]
+_Sources = dict[str, CliSettingsSource[Settings]]
+
+
+def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
+    parser = argparse.ArgumentParser(
+        prog="segmenter",
+        description="Turns a topic of user reviews and comments into a topic of segment changes.",
+        epilog="Settings come from flags, the environment (SEGMENTER_KAFKA__GROUP_ID=...), a TOML "
+        "file (--config) and defaults, the first wins.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    sources: _Sources = {}
+
+    def command(
+        where: Any, name: str, run: Run, text: str, *, shorthands: Sequence[str] = ()
+    ) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = where.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            usage=f"{where._prog_prefix} {name} [options]",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        added.add_argument("--config", type=_file, help="TOML file of settings")
+        for shorthand in ("bootstrap_servers", *shorthands):
+            target, metavar, meaning = _SHORTHANDS[shorthand]
+            added.add_argument(
+                f"--{shorthand.replace('_', '-')}",
+                dest=f"shorthand:{target}",
+                metavar=metavar,
+                help=f"{meaning}; short for --{target.replace('_', '-')}",
+            )
+        full_name = f"{where._prog_prefix} {name}"
+        added.set_defaults(run=run, command_name=full_name)
+        sources[full_name] = CliSettingsSource(
+            Settings,
+            root_parser=added,
+            cli_kebab_case=True,
+            cli_avoid_json=True,
+            cli_hide_none_type=True,
+        )
+        return added
+
+    worker = command(commands, "worker", _worker, "run a worker of the consumer group")
+    worker.add_argument("--model", type=_file, help="keep this segment model, heed no trainer")
+    command(
+        commands,
+        "trainer",
+        _trainer,
+        "run a trainer; a second one stands by",
+        shorthands=["segments"],
+    )
+
+    broker = command(commands, "broker", _broker, "run a real Apache Kafka, for tests and demos")
+    broker.add_argument("--data", type=Path, required=True, help="folder that keeps its data")
+    broker.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="how many")
+    broker.add_argument("--port", type=int, default=9092, help="port of the first one")
+
+    demo = command(
+        commands,
+        "demo",
+        _demo,
+        "run everything on this machine and show what comes out",
+        shorthands=["segments"],
+    )
+    demo.add_argument("--input", type=_file, help="events, JSON lines or gzip of it; else made up")
+    demo.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for results")
+    demo.add_argument("--model", type=_file, help="keep this segment model, run no trainer")
+    demo.add_argument("--workers", type=int, default=2, help="worker processes")
+    demo.add_argument("--users", type=int, default=400, help="users of the stream that is made up")
+
+    replay = command(
+        commands,
+        "replay",
+        _replay,
+        "run a file through the same stages, with no broker",
+        shorthands=["segments"],
+    )
+    replay.add_argument("file", type=_file, help="events, JSON lines or gzip of it")
+    replay.add_argument("--output", type=Path, required=True, help="folder for results")
+    replay.add_argument("--model", type=_file, help="keep this segment model, learn nothing")
+    replay.add_argument(
+        "--now", type=_time, help="what event times in the future are told by; else the clock"
+    )
+
+    verify = command(commands, "verify", _verify, "check what must always hold")
+    verify.add_argument(
+        "folder", type=Path, nargs="?", help="a replay's output; without it the topics are read"
+    )
+
+    topics = commands.add_parser("topics", help="manage the topics").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    command(topics, "create", _topics_create, "create the topics that are missing")
+    model = commands.add_parser("model", help="manage the embedding model").add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    command(model, "prepare", _model_prepare, "make the embedding model ready in the cache")
+    command(commands, "config", _config, "print the effective settings, secrets masked")
+    return parser, sources
+
+
+def _settings(options: argparse.Namespace, source: CliSettingsSource[Settings]) -> Settings:
+    if options.config is not None:
+        os.environ[CONFIG_VARIABLE] = str(options.config)
+    return Settings(_cli_settings_source=source(parsed_args=argparse.Namespace(**_given(options))))
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Give the settings among the arguments, shorthands under the names they stand for."""
+    given = {
+        name: value
+        for name, value in vars(options).items()
+        if name.partition(".")[0] in Settings.model_fields and value is not None
+    }
+    for name, value in vars(options).items():
+        if name.startswith("shorthand:") and value is not None:
+            given.setdefault(name.removeprefix("shorthand:"), value)
+    return given
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} {error}") from None
+
+
+def _explain(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        name = ".".join(map(str, problem["loc"]))
+        message = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"setting {name}: {message}" if name else message)
+    return "; ".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

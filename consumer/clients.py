@@ -1,0 +1,81 @@
+"""Configurations of the Kafka clients: what exactly-once needs on top of the user's settings."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any
+
+from consumer.settings import KafkaSettings
+
+# librdkafka writes to standard error by itself unless it is given a logger.
+_librdkafka_logger = logging.getLogger("librdkafka")
+
+# Room for a dead letter with a text of several MB and for a segment model with many centres.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+def consumer_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
+    """Configure a member of a consumer group whose offsets go into transactions."""
+    config: dict[str, Any] = {
+        **kafka.client(),
+        # Small enough that a slow stage does not hold many MB of texts, large enough for a batch.
+        "queued.max.messages.kbytes": 16_384,
+        "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+        **kafka.consumer_properties,
+        "group.id": group_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": kafka.auto_offset_reset,
+        "max.poll.interval.ms": round(kafka.max_poll_interval_seconds * 1000),
+        "group.protocol": kafka.group_protocol,
+        "logger": _librdkafka_logger,
+    }
+    if kafka.group_protocol == "classic":
+        # The KIP-848 protocol has both of these set at the broker.
+        config["session.timeout.ms"] = round(kafka.session_timeout_seconds * 1000)
+        config["heartbeat.interval.ms"] = round(kafka.session_timeout_seconds * 1000 / 10)
+        config["partition.assignment.strategy"] = "cooperative-sticky"
+    if kafka.instance_id is not None:
+        config["group.instance.id"] = f"{group_id}-{kafka.instance_id}"
+    return config
+
+
+def reader_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Configure a consumer that reads partitions by itself, in no group."""
+    return {
+        **kafka.client(),
+        "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+        **kafka.consumer_properties,
+        # librdkafka wants a name; nothing is ever committed under it.
+        "group.id": f"{kafka.group_id}-reader-{uuid.uuid4()}",
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+        "logger": _librdkafka_logger,
+    }
+
+
+def producer_config(kafka: KafkaSettings, transactional_id: str) -> dict[str, Any]:
+    """Configure a transactional producer."""
+    return {
+        **kafka.client(),
+        # Java's partitioner, so that a key is found in the same partition by whoever looks.
+        "partitioner": "murmur2_random",
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "compression.type": "lz4",
+        # Outputs of a batch are flushed by the commit; waiting for more of them gains nothing.
+        "linger.ms": 5,
+        **kafka.producer_properties,
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": round(kafka.transaction_timeout_seconds * 1000),
+        "enable.idempotence": True,
+        "logger": _librdkafka_logger,
+    }
+
+
+def admin_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Configure an admin client."""
+    return {**kafka.client(), "logger": _librdkafka_logger}

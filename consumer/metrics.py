@@ -1,0 +1,176 @@
+"""Prometheus metrics. All names are in this file.
+
+What a stage counts is read from the stage when Prometheus asks, so that nothing is counted twice;
+only committed work is in it. Labels are bounded: types, reasons, partitions, segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from consumer.stages.segmentation import SegmentationStage
+from consumer.stages.training import TrainingStage
+from models.segments import NO_SEGMENT
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class LoopMetrics:
+    """What the loop itself measures."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.records = Counter(
+            "segmenter_records", "Input records committed.", ["partition"], registry=registry
+        )
+        self.lag = Gauge(
+            "segmenter_lag_records",
+            "Input records behind the end of the partition.",
+            ["partition"],
+            registry=registry,
+        )
+        self.transactions = Counter(
+            "segmenter_transactions", "Transactions by outcome.", ["outcome"], registry=registry
+        )
+        self.commit_seconds = Histogram(
+            "segmenter_transaction_seconds",
+            "Time from begin to the end of a transaction.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.prepare_seconds = Histogram(
+            "segmenter_prepare_seconds",
+            "Time to validate, clean and embed a batch.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_records = Histogram(
+            "segmenter_batch_records",
+            "Records in a batch.",
+            buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384),
+            registry=registry,
+        )
+        self.partitions = Gauge(
+            "segmenter_assigned_partitions", "Partitions assigned.", registry=registry
+        )
+        self.restoring = Gauge(
+            "segmenter_restoring_partitions", "Partitions being restored.", registry=registry
+        )
+        self.restore_share = Gauge(
+            "segmenter_restore_share", "Share of the changelogs read back.", registry=registry
+        )
+        self.rebalances = Counter(
+            "segmenter_rebalances", "Rebalance callbacks.", ["kind"], registry=registry
+        )
+        self.idle = Gauge(
+            "segmenter_idle",
+            "1 while the input is read up and nothing is under way.",
+            registry=registry,
+        )
+
+    def forget(self, partition: int) -> None:
+        """Drop the gauges of a partition that now is another process's."""
+        with suppress(KeyError):
+            self.lag.remove(partition)
+
+
+class SegmentationCollector(Collector):
+    """Figures of a worker's stage."""
+
+    def __init__(self, stage: SegmentationStage) -> None:
+        self._stage = stage
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the stage."""
+        stats = self._stage.stats
+        yield _counter(
+            "segmenter_events",
+            "Events accepted.",
+            ["type"],
+            (([kind], n) for kind, n in stats.accepted.copy().items()),
+        )
+        yield _counter(
+            "segmenter_event_languages",
+            "Events accepted, by language.",
+            ["language"],
+            (([language], n) for language, n in stats.languages.copy().items()),
+        )
+        yield _counter(
+            "segmenter_repeated_events", "Events seen before.", [], [([], stats.repeated)]
+        )
+        yield _counter(
+            "segmenter_dead_letters",
+            "Records refused.",
+            ["reason"],
+            (([reason], n) for reason, n in stats.refused.copy().items()),
+        )
+        yield _counter(
+            "segmenter_segment_changes",
+            "Changes published.",
+            ["status", "reason"],
+            (([*labels], n) for labels, n in stats.changes.copy().items()),
+        )
+        counts: dict[int, int] = {}
+        for table in list(self._stage.tables.values()):
+            for segment, n in table.segment_counts().items():
+                counts[segment] = counts.get(segment, 0) + n
+        users = GaugeMetricFamily(
+            "segmenter_users", "Users of this worker, by segment.", labels=["segment"]
+        )
+        for segment, n in counts.items():
+            users.add_metric(["none" if segment == NO_SEGMENT else str(segment)], n)
+        yield users
+        model = self._stage.model
+        yield GaugeMetricFamily(
+            "segmenter_model_version",
+            "Version of the segment model in use; 0 before the first.",
+            value=model.version if model else 0,
+        )
+        yield GaugeMetricFamily(
+            "segmenter_settled",
+            "1 when every user has been looked at under that model.",
+            value=float(self._stage.settled),
+        )
+
+
+class TrainingCollector(Collector):
+    """Figures of the trainer's stage."""
+
+    def __init__(self, stage: TrainingStage) -> None:
+        self._stage = stage
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the stage."""
+        yield _counter(
+            "segmenter_samples", "Profile samples learned from.", [], [([], self._stage.samples)]
+        )
+        yield GaugeMetricFamily(
+            "segmenter_sampled_users", "Users in the sample.", value=self._stage.sampled_users
+        )
+        model = self._stage.published
+        yield GaugeMetricFamily(
+            "segmenter_model_version",
+            "Version of the segment model published last; 0 before the first.",
+            value=model.version if model else 0,
+        )
+        yield GaugeMetricFamily(
+            "segmenter_settled",
+            "1 when nothing was learned since the sample was last looked at.",
+            value=float(self._stage.settled),
+        )
+
+
+def _counter(
+    name: str,
+    text: str,
+    labels: list[str],
+    values: Iterable[tuple[list[str], float]] | Iterator[tuple[list[str], float]],
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
+    return family

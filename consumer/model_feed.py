@@ -1,0 +1,72 @@
+"""Where a worker gets segment models from: the topic that the trainer publishes to."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+from consumer.clients import reader_config
+from consumer.reader import as_record, end_offset, read_partition
+from consumer.settings import Settings
+from consumer.stages.training import read_model
+from models.segments import SegmentModel
+
+logger = logging.getLogger(__name__)
+
+# A model comes every few minutes at most; asking at each turn of the loop would be waste.
+_INTERVAL_SECONDS = 0.1
+
+
+class ModelFeed:
+    """Follows `segment-models`, in no group: every worker reads all of it.
+
+    The constructor reads to the topic's end, so that a worker that starts does not assign users by
+    an old model first.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.topics.models
+        self._model: SegmentModel | None = None
+        self._asked = 0.0
+        following = OFFSET_BEGINNING
+        end = end_offset(settings.kafka, self._topic, 0)
+        if end > 0:
+            for record in read_partition(
+                settings.kafka,
+                self._topic,
+                0,
+                end,
+                no_progress_seconds=settings.restore.no_progress_seconds,
+            ):
+                self._take(record.value, record.offset)
+            following = end
+        self._consumer = Consumer(reader_config(settings.kafka))
+        self._consumer.assign([TopicPartition(self._topic, 0, following)])
+
+    def latest(self) -> SegmentModel | None:
+        """Give the newest model published, without waiting."""
+        now = time.monotonic()
+        if now - self._asked < _INTERVAL_SECONDS:
+            return self._model
+        self._asked = now
+        for message in self._consumer.consume(100, 0):
+            error = message.error()
+            if error is None:
+                record = as_record(message)
+                self._take(record.value, record.offset)
+            elif error.code() != KafkaError._PARTITION_EOF:
+                logger.warning("reading %s: %s", self._topic, error.str())
+        return self._model
+
+    def close(self) -> None:
+        """Stop following."""
+        self._consumer.close()
+
+    def _take(self, value: bytes | None, offset: int) -> None:
+        if value is None:
+            return
+        model = read_model(value, f"{self._topic}[0]@{offset}")
+        if self._model is None or model.version > self._model.version:
+            self._model = model

@@ -1,0 +1,189 @@
+"""Reading partitions from their beginning to a fixed end, in no group: the way state comes back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from consumer.clients import admin_config, reader_config
+from consumer.records import Headers, Record
+from consumer.settings import KafkaSettings
+
+
+class ReadStalledError(Exception):
+    """No record came for too long, though the end was not reached."""
+
+
+logger = logging.getLogger(__name__)
+
+_REQUEST_SECONDS = 30
+
+Progress = Callable[[int, float], None]
+"""Told the number of records read and the share done, 0 to 1."""
+
+
+def as_record(message: Message) -> Record:
+    """Give a message of the client as a record."""
+    return Record(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        timestamp=message.timestamp()[1],
+        key=_as_bytes(message.key()),
+        value=_as_bytes(message.value()),
+        headers=_headers(message),
+    )
+
+
+def _headers(message: Message) -> Headers:
+    headers = message.headers()
+    if not headers:
+        return ()
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return tuple((name, _as_bytes(value) or b"") for name, value in pairs)
+
+
+def _as_bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def end_offset(kafka: KafkaSettings, topic: str, partition: int) -> int:
+    """Give the end of a partition, open transactions included.
+
+    The last stable offset would hide what a crashed writer's transaction holds back, and with it
+    committed records behind it.
+    """
+    return _offset(kafka, topic, partition, OffsetSpec.latest())
+
+
+def start_offset(kafka: KafkaSettings, topic: str, partition: int) -> int:
+    """Give the offset of the first record that a partition still holds."""
+    return _offset(kafka, topic, partition, OffsetSpec.earliest())
+
+
+def committed_offset(
+    kafka: KafkaSettings, group_id: str, topic: str, partition: int, *, wait_seconds: float
+) -> int | None:
+    """Give where a group goes on in a partition, None where it has never committed.
+
+    An offset that hangs in a crashed member's open transaction is waited for (KIP-447's stable
+    offsets). Asked of an admin client: a consumer's own `committed` waits for its polls to pause.
+
+    Raises
+    ------
+    KafkaException
+        If there was no stable answer in time.
+    """
+    admin = AdminClient(admin_config(kafka))
+    place = TopicPartition(topic, partition)
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        request = ConsumerGroupTopicPartitions(group_id, [place])
+        futures = admin.list_consumer_group_offsets(
+            [request], require_stable=True, request_timeout=_REQUEST_SECONDS
+        )
+        try:
+            answer = futures[group_id].result(_REQUEST_SECONDS).topic_partitions[0]
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise
+            logger.info("committed offset of %s[%d] again: %s", topic, partition, error)
+            time.sleep(0.2)
+            continue
+        return int(answer.offset) if answer.offset > OFFSET_INVALID else None
+
+
+def _offset(kafka: KafkaSettings, topic: str, partition: int, spec: OffsetSpec) -> int:
+    place = TopicPartition(topic, partition)
+    # Held until the answer is there: an admin client that is collected answers nothing any more.
+    admin = AdminClient(admin_config(kafka))
+    futures = admin.list_offsets(
+        {place: spec},
+        isolation_level=IsolationLevel.READ_UNCOMMITTED,
+        request_timeout=_REQUEST_SECONDS,
+    )
+    return int(futures[place].result(_REQUEST_SECONDS).offset)
+
+
+def read_partition(
+    kafka: KafkaSettings,
+    topic: str,
+    partition: int,
+    target: int,
+    *,
+    no_progress_seconds: float,
+    cancelled: Callable[[], bool] = lambda: False,
+    progress: Progress = lambda _count, _share: None,
+) -> Iterator[Record]:
+    """Give the committed records of a partition below a target offset, from its beginning.
+
+    Parameters
+    ----------
+    kafka, topic, partition
+        What to read.
+    target
+        An offset; where it lies behind an open transaction, reading waits until that is settled.
+    no_progress_seconds
+        How long to wait for the next record.
+    cancelled
+        Asked every now and then; the iterator ends early when it is.
+    progress
+        Told how far it is, at most a few times a second.
+
+    Raises
+    ------
+    ReadStalledError
+        If nothing came for `no_progress_seconds`.
+    """
+    consumer = Consumer(reader_config(kafka))
+    try:
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+        low: int | None = None
+        count = 0
+        reported = last = time.monotonic()
+        while not cancelled():
+            now = time.monotonic()
+            if now - last > no_progress_seconds:
+                raise ReadStalledError(
+                    f"no record of {topic}[{partition}] for {no_progress_seconds:g} s, though "
+                    f"offset {target} was not reached: is a broker down, or a transaction open?"
+                )
+            for message in consumer.consume(1000, 0.2):
+                offset = message.offset() or 0
+                error = message.error()
+                if error is not None:
+                    # The end of what is stable: of use only if it is our end too.
+                    if error.code() != KafkaError._PARTITION_EOF:
+                        raise KafkaException(error)
+                    if offset >= target:
+                        progress(count, 1.0)
+                        return
+                    continue
+                last = now
+                if offset >= target:
+                    progress(count, 1.0)
+                    return
+                low = offset if low is None else low
+                count += 1
+                yield as_record(message)
+            if low is not None and now - reported > 0.5:
+                reported = now
+                progress(count, min(1.0, (offset - low) / max(target - low, 1)))
+    finally:
+        consumer.close()

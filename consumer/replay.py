@@ -1,0 +1,317 @@
+"""The same stages over a file, with no broker: `segmenter replay`.
+
+It is as fast as the machine allows and deterministic: same input, settings and seed, same bytes. So
+it is also the oracle that runs over Kafka are compared with.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from models.embedding import Embedder
+
+from consumer.files import read_records
+from consumer.records import Output, Record
+from consumer.settings import Settings
+from consumer.stages.segmentation import PreparedBatch, SegmentationStage
+from consumer.stages.training import TrainingStage, read_model
+from models.segments import SegmentModel
+from schemas.changes import SegmentChange, structured_cloudevent
+from schemas.dead_letters import HEADER_PREFIX, DeadLetter, Refusal, RefusalReason, to_base64
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int], None]
+
+
+class ReplayOutputError(ValueError):
+    """A folder that replay will not write to."""
+
+
+@dataclass(slots=True)
+class FixedModel:
+    """A segment model that stays as it is."""
+
+    model: SegmentModel | None = None
+
+    def latest(self) -> SegmentModel | None:
+        """Give the model."""
+        return self.model
+
+
+@dataclass(slots=True)
+class EventClock:
+    """Event time as the clock, so that two runs write the same: the latest event time so far."""
+
+    latest: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        """Give the time for `changed_at`."""
+        return self.latest
+
+    def see(self, batch: PreparedBatch) -> None:
+        """Move on to the events of a batch."""
+        times = [entry.event.occurred_at for entry in batch.accepted]
+        self.latest = max([self.latest, *times])
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What a replay counted; the same in summary.json."""
+
+    records: int
+    accepted: int
+    repeated: int
+    refused: int
+    users: int
+    changes: int
+    segments: int
+    model_version: int | None
+
+
+@dataclass(slots=True)
+class Replay:
+    """Runs both stages, batch by batch, and collects what they write.
+
+    Parameters
+    ----------
+    settings
+        As for the worker and the trainer.
+    embedder
+        From text to vector.
+    model
+        A segment model to keep; without one the trainer learns along.
+    now
+        Against which event times in the future are told.
+    """
+
+    settings: Settings
+    embedder: Embedder
+    model: SegmentModel | None = None
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    segmentation: SegmentationStage = field(init=False)
+    training: TrainingStage | None = field(init=False)
+    memberships: dict[str, SegmentChange] = field(init=False, default_factory=dict)
+    changes: int = field(init=False, default=0)
+    _source: FixedModel = field(init=False)
+    _clock: EventClock = field(init=False)
+    _offsets: dict[str, int] = field(init=False, default_factory=dict)
+    _sink: Callable[[Output], None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._source = FixedModel(self.model)
+        self._clock = EventClock()
+        self.segmentation = SegmentationStage(
+            self.settings,
+            self.embedder,
+            self._source,
+            clock=self._clock,
+            intake_clock=lambda: self.now,
+        )
+        self.segmentation.assigned(0, self.segmentation.restoration(0))
+        self.training = None
+        if self.model is None:
+            self.training = TrainingStage(self.settings)
+            self.training.assigned(0, self.training.restoration(0))
+
+    def run(
+        self,
+        records: Iterable[Record],
+        sink: Callable[[Output], None],
+        progress: Progress | None = None,
+    ) -> int:
+        """Run all records through; give their number.
+
+        Parameters
+        ----------
+        records
+            Of one partition, in order.
+        sink
+            Gets every output of the segmentation stage but the samples.
+        progress
+            Told the number of records done, after each batch.
+        """
+        self._sink = sink
+        self._maintain(idle=False)
+        done = 0
+        for prepared in self._prepared(records):
+            self._clock.see(prepared)
+            self._forward(self.segmentation.apply(prepared, frozenset({0})))
+            self._maintain(idle=False)
+            done += len(prepared.entries)
+            if progress is not None:
+                progress(done)
+        self._maintain(idle=True)
+        return done
+
+    def _prepared(self, records: Iterable[Record]) -> Iterator[PreparedBatch]:
+        """Embed the next batch while the present one is applied."""
+        iterator = iter(records)
+        size = self.settings.batch.max_records
+
+        def load() -> PreparedBatch:
+            return self.segmentation.prepare(list(islice(iterator, size)))
+
+        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as executor:
+            following: Future[PreparedBatch] = executor.submit(load)
+            while (batch := following.result()).entries:
+                following = executor.submit(load)
+                yield batch
+
+    def _forward(self, outputs: Sequence[Output]) -> None:
+        """Commit the segmentation stage's batch and hand its samples to the trainer."""
+        self.segmentation.committed()
+        samples = []
+        for output in outputs:
+            if output.topic == self.settings.topics.samples:
+                samples.append(self._as_record(output))
+                continue
+            if output.topic == self.settings.topics.changes:
+                self.changes += 1
+            self._sink(output)
+        if self.training is not None and samples:
+            published = self.training.apply(self.training.prepare(samples), frozenset({0}))
+            self.training.committed()
+            self._take_model(published)
+
+    def _maintain(self, *, idle: bool) -> None:
+        if idle and self.training is not None:
+            published = self.training.maintain(idle=True)
+            self.training.committed()
+            self._take_model(published or ())
+        while (outputs := self.segmentation.maintain(idle=idle)) is not None:
+            self._forward(outputs)
+
+    def _take_model(self, published: Sequence[Output]) -> None:
+        for output in published:
+            if output.topic == self.settings.topics.models and output.value is not None:
+                self._source.model = read_model(output.value, output.topic)
+
+    def _as_record(self, output: Output) -> Record:
+        offset = self._offsets.get(output.topic, 0)
+        self._offsets[output.topic] = offset + 1
+        return Record(output.topic, 0, offset, -1, output.key, output.value)
+
+
+class FolderSink:
+    """Writes a replay's outputs as JSON lines, and the final state when it is closed."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._topics = settings.topics
+        self._source = settings.kafka.group_id
+        self._files = ExitStack()
+        self._changes = self._open("segment-changes.jsonl")
+        self._dead_letters = self._open("dead-letters.jsonl")
+        self.memberships: dict[str, bytes] = {}
+
+    def __enter__(self) -> FolderSink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def _open(self, name: str) -> IO[str]:
+        return self._files.enter_context((self._folder / name).open("w", encoding="utf-8"))
+
+    def __call__(self, output: Output) -> None:
+        """Write one output."""
+        if output.topic == self._topics.changes and output.value is not None:
+            change = SegmentChange.model_validate_json(output.value)
+            _write_line(self._changes, structured_cloudevent(change, self._source))
+        elif output.topic == self._topics.memberships and output.key and output.value:
+            self.memberships[output.key.decode()] = output.value
+        elif output.topic == self._topics.dead_letters:
+            self._dead_letters.write(_dead_letter(output).model_dump_json() + "\n")
+
+    def finish(self, replay: Replay, records: int) -> ReplayResult:
+        """Write memberships, profiles, model and summary."""
+        with self._open("memberships.jsonl") as file:
+            for user in sorted(self.memberships):
+                file.write(self.memberships[user].decode() + "\n")
+        users = accepted = repeated = 0
+        with self._open("profiles.jsonl") as file:
+            table = replay.segmentation.tables[0]
+            for user in sorted(table.users):
+                record = table.gather([user]).to_record(0, replay.embedder.identity)
+                file.write(record.model_dump_json() + "\n")
+                users, accepted = users + 1, accepted + record.events
+                repeated += record.repeats
+        model = replay.segmentation.model
+        if model is not None:
+            (self._folder / "model.json").write_text(
+                model.to_record().model_dump_json(indent=1) + "\n", encoding="utf-8"
+            )
+        result = ReplayResult(
+            records=records,
+            accepted=accepted,
+            repeated=repeated,
+            refused=replay.segmentation.stats.refused.total(),
+            users=users,
+            changes=replay.changes,
+            segments=len(model.ids) if model else 0,
+            model_version=model.version if model else None,
+        )
+        summary = {name: getattr(result, name) for name in ReplayResult.__slots__}
+        (self._folder / "summary.json").write_text(
+            json.dumps(summary, indent=1) + "\n", encoding="utf-8"
+        )
+        return result
+
+
+def replay_file(
+    path: Path,
+    folder: Path,
+    settings: Settings,
+    embedder: Embedder,
+    *,
+    model: SegmentModel | None = None,
+    now: datetime | None = None,
+    progress: Progress | None = None,
+) -> ReplayResult:
+    """Replay a file of events into a folder.
+
+    Raises
+    ------
+    EventFileError
+        If the file cannot be read.
+    StageError
+        If a stage cannot go on.
+    """
+    replay = Replay(settings, embedder, model, now or datetime.now(UTC))
+    records = read_records(path, settings.topics.events, settings.events.intake())
+    with FolderSink(folder, settings) as sink:
+        return sink.finish(replay, replay.run(records, sink, progress))
+
+
+def _write_line(file: IO[str], value: dict[str, Any]) -> None:
+    file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def _dead_letter(output: Output) -> DeadLetter:
+    headers = {name.removeprefix(HEADER_PREFIX): value.decode() for name, value in output.headers}
+    truncated = headers.get("truncated_from")
+    return DeadLetter(
+        refusal=Refusal(
+            reason=RefusalReason(headers["reason"]),
+            field=headers["field"] or None,
+            detail=headers["detail"],
+        ),
+        topic=headers["topic"],
+        partition=int(headers["partition"]),
+        offset=int(headers["offset"]),
+        timestamp=int(headers["timestamp"]),
+        key=to_base64(output.key),
+        value=to_base64(output.value),
+        truncated_from=None if truncated is None else int(truncated),
+    )

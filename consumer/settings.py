@@ -1,0 +1,401 @@
+"""Every setting of every process, in one class.
+
+Read, the first wins: flags, environment (`SEGMENTER_KAFKA__GROUP_ID=...`), a TOML file (`--config`
+or SEGMENTER_CONFIG), the defaults below. Durations are seconds unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from models.profiles import ProfilePolicy
+from schemas.events import EventType, Rfc3339
+from schemas.intake import Intake
+from schemas.mapping import PRESETS, EventMapping, MappingPreset
+
+_SECRET = re.compile(
+    r"password|secret|token|jaas|key\.pem|sasl\.oauthbearer\.config", re.IGNORECASE
+)
+_MASK = "********"
+
+# What exactly-once rests on; a pass-through property must not undo it.
+_RESERVED = {
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "isolation.level",
+    "transactional.id",
+}
+
+
+class Section(BaseModel):
+    """A group of settings; an unknown name is an error, not a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class KafkaSettings(Section):
+    """The cluster and this process's place in it."""
+
+    bootstrap_servers: str = Field(
+        "localhost:9092", min_length=1, description="Brokers, host:port separated by commas."
+    )
+    group_id: str = Field(
+        "segmenter",
+        min_length=1,
+        max_length=200,
+        description="Consumer group of the workers; the trainers' is this with '-trainer'. "
+        "Also the beginning of every transactional id.",
+    )
+    instance_id: str | None = Field(
+        None,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="Name of this process that outlives a restart (a pod's name): static group "
+        "membership, and a transactional id that fences its own predecessor.",
+    )
+    group_protocol: Literal["classic", "consumer"] = Field(
+        "classic", description="Rebalance protocol: classic (cooperative) or consumer (KIP-848)."
+    )
+    session_timeout_seconds: float = Field(
+        30, ge=1, le=1800, description="Seconds without a heartbeat after which a member is dead."
+    )
+    max_poll_interval_seconds: float = Field(
+        300, ge=5, le=86400, description="Seconds without a poll after which a member is dead."
+    )
+    transaction_timeout_seconds: float = Field(
+        10, ge=1, le=900, description="Seconds after which the broker aborts an open transaction."
+    )
+    auto_offset_reset: Literal["earliest", "latest"] = Field(
+        "earliest", description="Where a group without offsets begins."
+    )
+    properties: dict[str, str] = Field(
+        default_factory=dict,
+        description="librdkafka properties for every client, such as security.protocol.",
+    )
+    consumer_properties: dict[str, str] = Field(
+        default_factory=dict, description="librdkafka properties for consumers only."
+    )
+    producer_properties: dict[str, str] = Field(
+        default_factory=dict, description="librdkafka properties for producers only."
+    )
+    secrets: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="librdkafka properties that hold secrets; shown nowhere.",
+    )
+
+    @field_validator("properties", "consumer_properties", "producer_properties", "secrets")
+    @classmethod
+    def _not_reserved(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(_RESERVED & value.keys()):
+            raise ValueError(f"{taken[0]} is set by the project itself; exactly-once rests on it")
+        return value
+
+    def client(self) -> dict[str, Any]:
+        """Give the librdkafka configuration that all clients share."""
+        secrets = {name: value.get_secret_value() for name, value in self.secrets.items()}
+        return {"bootstrap.servers": self.bootstrap_servers, **self.properties, **secrets}
+
+
+class TopicSettings(Section):
+    """Names of the topics, and how `segmenter topics create` makes them."""
+
+    events: str = Field("user-events", min_length=1, description="Input.")
+    dead_letters: str = Field("user-events.dlq", min_length=1, description="Refused records.")
+    changes: str = Field("segment-changes", min_length=1, description="Output.")
+    memberships: str = Field(
+        "segment-memberships", min_length=1, description="Each user's latest change, compacted."
+    )
+    profiles: str = Field("user-profiles", min_length=1, description="Changelog of the state.")
+    samples: str = Field(
+        "profile-samples", min_length=1, description="Feed of the trainer, one partition."
+    )
+    models: str = Field("segment-models", min_length=1, description="Snapshots, one partition.")
+    partitions: int = Field(
+        12, ge=1, le=10_000, description="Partitions of input, outputs and changelog."
+    )
+    replication_factor: int = Field(
+        -1, ge=-1, le=15, description="Replicas; -1 is the broker's default."
+    )
+    retention_hours: float = Field(
+        -1, ge=-1, description="Hours that changes and dead letters are kept; -1 is for ever."
+    )
+
+
+class EventSettings(Section):
+    """How records of the input become user events, and what is refused."""
+
+    preset: MappingPreset = Field(
+        "none", description="A known format of the input: none, amazon-reviews, ..."
+    )
+    mapping: EventMapping = Field(
+        default_factory=EventMapping,
+        description="Where the fields of an event are found in a source object, by dotted paths.",
+    )
+    max_text_chars: int = Field(
+        100_000, ge=1, le=10_000_000, description="Longest text accepted, in characters."
+    )
+    earliest: Rfc3339 = Field(
+        datetime(1990, 1, 1, tzinfo=UTC), description="Event times before it are refused."
+    )
+    max_future_skew_seconds: float = Field(
+        3600, ge=0, description="Seconds that an event time may lie ahead of the clock."
+    )
+    weights: dict[EventType, float] = Field(
+        default_factory=lambda: {
+            EventType.REVIEW: 1.0,
+            EventType.COMMENT: 1.0,
+            EventType.QUESTION: 1.0,
+            EventType.ANSWER: 1.0,
+            EventType.RATING: 0.5,
+            EventType.PURCHASE: 1.0,
+            EventType.VIEW: 0.2,
+            EventType.CLICK: 0.1,
+        },
+        description="How far an event of each type moves a profile, relative to 1.",
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _complete_and_positive(cls, value: dict[EventType, float]) -> dict[EventType, float]:
+        for kind, weight in value.items():
+            if not 0 < weight <= 1000:
+                raise ValueError(f"the weight of {kind} is {weight}, must be above 0, at most 1000")
+        return {kind: value.get(kind, 1.0) for kind in EventType}
+
+    @model_validator(mode="after")
+    def _one_mapping(self) -> Self:
+        if self.preset != "none" and not self.mapping.is_identity:
+            raise ValueError("set either events.preset or events.mapping, not both")
+        return self
+
+    def intake(self) -> Intake:
+        """Give the reader of records that these settings describe."""
+        preset = PRESETS[self.preset]
+        return Intake(
+            mapping=self.mapping if preset.is_identity else preset,
+            max_text_chars=self.max_text_chars,
+            earliest=self.earliest,
+            max_future_skew=timedelta(seconds=self.max_future_skew_seconds),
+        )
+
+
+class EmbeddingSettings(Section):
+    """The embedding model and where it runs."""
+
+    model: str = Field(
+        "default",
+        min_length=1,
+        description="'default' (all-MiniLM-L6-v2), a local folder, or a hub id.",
+    )
+    precision: Literal["fp32", "int8"] = Field("int8", description="Arithmetic on the CPU.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="Texts embedded side by side; all cores when not set."
+    )
+
+
+class ProfileSettings(Section):
+    """How users' profiles fade."""
+
+    half_life_days: float = Field(
+        30, gt=0, le=36_500, description="Days after which an event counts half."
+    )
+    event_memory: int = Field(
+        64, ge=1, le=65_536, description="Latest event ids remembered for each user."
+    )
+    terms: int = Field(16, ge=0, le=256, description="Typical words kept for each user.")
+
+    def policy(self) -> ProfilePolicy:
+        """Give the policy that the profiles compute with."""
+        return ProfilePolicy(
+            half_life=timedelta(days=self.half_life_days),
+            event_memory=self.event_memory,
+            terms=self.terms,
+        )
+
+
+class AssignmentSettings(Section):
+    """When a user enters, changes and leaves a segment."""
+
+    margin: float = Field(
+        0.05,
+        ge=0,
+        le=2,
+        description="A user moves only when the new segment is nearer by this Euclidean distance "
+        "between the unit profile vector and the centres.",
+    )
+    min_events: int = Field(1, ge=1, description="Events before a user enters a first segment.")
+    dwell_events: int = Field(
+        3, ge=0, description="Events after a change before behaviour moves a user again."
+    )
+    max_distance: float | None = Field(
+        None, gt=0, le=2, description="Farther than this from every centre: in no segment."
+    )
+
+
+class TrainingSettings(Section):
+    """How the trainer learns the segments."""
+
+    segments: int = Field(6, ge=1, le=4096, description="Number of segments.")
+    sample_users: int = Field(
+        3000, ge=10, le=1_000_000, description="Users, picked by hash, that the trainer holds."
+    )
+    warmup_users: int = Field(
+        200, ge=1, le=1_000_000, description="Sampled users before the first segments are made."
+    )
+    reseed_every: int = Field(
+        1000, ge=1, description="Samples between two searches for better centres."
+    )
+    idle_seconds: float = Field(
+        2.0, gt=0, description="Seconds without a sample after which the trainer settles."
+    )
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of everything that is random.")
+
+
+class BatchSettings(Section):
+    """How much goes into one transaction."""
+
+    max_records: int = Field(256, ge=1, le=100_000, description="Records in a batch at most.")
+    max_wait_seconds: float = Field(
+        0.5, gt=0, le=60, description="Seconds that a batch waits to fill."
+    )
+    reassign_users: int = Field(
+        2000, ge=1, le=100_000, description="Users looked at in one transaction on a new model."
+    )
+
+
+class DeadLetterSettings(Section):
+    """What becomes of records that cannot be used."""
+
+    max_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="The worker stops when more than this share of the latest records is refused; "
+        "1 never stops it.",
+    )
+    window: int = Field(1000, ge=1, description="How many of the latest records that looks at.")
+    min_records: int = Field(200, ge=1, description="Records before the share is looked at.")
+    max_value_bytes: int = Field(
+        8_388_608, ge=1024, description="Longest value kept; of a longer one only the beginning."
+    )
+
+
+class HttpSettings(Section):
+    """The port of /metrics, /healthz and /readyz."""
+
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 - pods need it
+    port: int | None = Field(
+        None, ge=0, le=65535, description="Port; 0 picks a free one, none serves nothing."
+    )
+    live_seconds: float = Field(
+        60, gt=0, description="Seconds without a turn of the loop after which /healthz fails."
+    )
+
+
+class RestoreSettings(Section):
+    """Reading the state back from its changelog."""
+
+    no_progress_seconds: float = Field(
+        60, gt=0, description="Seconds without a record after which the worker gives up."
+    )
+
+
+class LogSettings(Section):
+    """The log, on standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level.")
+    format: Literal["text", "json"] = Field("text", description="Lines for people or machines.")
+
+
+class Settings(BaseSettings):
+    """All settings, by section."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEGMENTER_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        nested_model_default_partial_update=True,
+    )
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    topics: TopicSettings = Field(default_factory=TopicSettings)
+    events: EventSettings = Field(default_factory=EventSettings)
+    embedding: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
+    profile: ProfileSettings = Field(default_factory=ProfileSettings)
+    assignment: AssignmentSettings = Field(default_factory=AssignmentSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    batch: BatchSettings = Field(default_factory=BatchSettings)
+    dead_letters: DeadLetterSettings = Field(default_factory=DeadLetterSettings)
+    restore: RestoreSettings = Field(default_factory=RestoreSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+    @model_validator(mode="after")
+    def _timing_chain(self) -> Self:
+        kafka = self.kafka
+        if kafka.transaction_timeout_seconds >= kafka.max_poll_interval_seconds:
+            raise ValueError(
+                f"kafka.transaction_timeout_seconds ({kafka.transaction_timeout_seconds}) must be "
+                f"below kafka.max_poll_interval_seconds ({kafka.max_poll_interval_seconds})"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources; the file is the one that SEGMENTER_CONFIG names."""
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if path := os.environ.get(CONFIG_VARIABLE):
+            if not Path(path).is_file():
+                raise SettingsFileError(f"the settings file {path} does not exist")
+            sources.append(TomlConfigSettingsSource(settings_cls, path))
+        return tuple(sources)
+
+    def masked(self) -> dict[str, Any]:
+        """Give the effective settings as JSON-ready values, secrets masked."""
+        return _mask(self.model_dump(mode="json"))
+
+
+CONFIG_VARIABLE = "SEGMENTER_CONFIG"
+
+
+class SettingsFileError(ValueError):
+    """The settings file is not there."""
+
+
+def _mask(settings: dict[str, Any]) -> dict[str, Any]:
+    masked: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            masked[name] = _mask(value)
+        elif value is not None and _SECRET.search(name):
+            masked[name] = _MASK
+        else:
+            masked[name] = value
+    return masked

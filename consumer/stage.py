@@ -1,0 +1,115 @@
+"""What the loop asks of a stage, and what a stage may count on. No Kafka client in it.
+
+A stage is plain Python behind this protocol. The loop is the only code that knows transactions; it
+drives a stage over Kafka, `consumer.replay` drives the same stage over a file. The order of calls,
+all but the first two from one thread:
+
+    restoration(partition) -> load(record)...        in a thread of its own, nothing shared
+    prepare(records)                                 in a thread of its own, must not touch state
+    assigned(partition, restoration)
+    apply(prepared) -> outputs -> committed() or aborted()
+    maintain(idle)  -> outputs -> committed() or aborted()
+    revoked(partition)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol, TypeVar
+
+from consumer.records import Output, Record
+
+Prepared = TypeVar("Prepared")
+
+
+class StageError(Exception):
+    """A stage cannot go on; the process ends with this sentence and a non-zero exit code."""
+
+
+class Upto(Enum):
+    """How far a changelog is read on restore."""
+
+    END = auto()
+    """To its end: the state as of the last committed transaction."""
+
+    COMMITTED = auto()
+    """To the group's committed offset of the partition itself: what follows is still to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changelog:
+    """A partition to read on restore."""
+
+    topic: str
+    partition: int
+    upto: Upto
+
+
+class Restoration(Protocol):
+    """The state of one partition while it is read back."""
+
+    @property
+    def changelogs(self) -> Sequence[Changelog]:
+        """What to read, in this order."""
+        ...
+
+    def load(self, record: Record) -> None:
+        """Take one record in; a null value is a tombstone."""
+        ...
+
+
+Restoring = TypeVar("Restoring", bound=Restoration)
+
+
+class Stage(Protocol[Prepared, Restoring]):
+    """A step of the pipeline, between the records of its input and those of its outputs."""
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """Topics to subscribe to."""
+        ...
+
+    @property
+    def restore_after_abort(self) -> bool:
+        """Whether an abort spoils the state, so that it has to be read back."""
+        ...
+
+    def restoration(self, partition: int) -> Restoring:
+        """Begin to read back the state of a partition."""
+        ...
+
+    def assigned(self, partition: int, restoration: Restoring) -> None:
+        """Take over a partition whose state is read back."""
+        ...
+
+    def revoked(self, partition: int) -> None:
+        """Let go of a partition and its state."""
+        ...
+
+    def prepare(self, records: Sequence[Record]) -> Prepared:
+        """Do the slow and pure part: validate, clean, embed."""
+        ...
+
+    def apply(self, prepared: Prepared, partitions: frozenset[int]) -> Sequence[Output]:
+        """Compute the next state and what to write, for records of these partitions only.
+
+        The state itself stays as it is until `committed`.
+        """
+        ...
+
+    def maintain(self, *, idle: bool) -> Sequence[Output] | None:
+        """Do work that no record asks for, such as a new model; None when there is none.
+
+        Called between batches until it gives None; `idle` tells that no record is waiting.
+        """
+        ...
+
+    def committed(self) -> None:
+        """Make what `apply` or `maintain` computed the state."""
+        ...
+
+    def aborted(self) -> None:
+        """Drop what `apply` or `maintain` computed."""
+        ...

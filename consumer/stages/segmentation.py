@@ -1,0 +1,467 @@
+"""The workers' stage: from user events to segment changes.
+
+Reading order for the way of an event: `prepare` (what an event is, its text, its vector), `apply`
+(the profile moves, the segment follows), `maintain` (a new model moves users without an event).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from consumer.records import Output, Record
+from consumer.settings import Settings
+from consumer.stage import Changelog, StageError, Upto
+from consumer.stages.changes import Cause, ChangeWriter
+from consumer.stages.dead_letters import DeadLetterLimit, dead_letter_output
+from models.embedding import Embedder
+from models.profiles import (
+    ProfileRows,
+    ProfileTable,
+    from_microseconds,
+    hash_event_id,
+    to_microseconds,
+)
+from models.sample import rank
+from models.segments import AssignmentPolicy, SegmentModel, decide
+from models.text import prepare_text
+from schemas.base import encode_array
+from schemas.dead_letters import Refusal, RefusalReason
+from schemas.events import UserEvent
+from schemas.intake import RefusedError
+from schemas.profiles import ProfileRecord, ProfileSample
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+def wall_clock() -> datetime:
+    """Give the present time."""
+    return datetime.now(UTC)
+
+
+class ModelSource(Protocol):
+    """Where a worker gets the segment model from: a file, a topic, or the trainer next door."""
+
+    def latest(self) -> SegmentModel | None:
+        """Give the newest model known, without waiting."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEvent:
+    """An accepted record: the event and what its text says."""
+
+    record: Record
+    event: UserEvent
+    tokens: tuple[str, ...]
+    language: str
+    row: int
+    """Its row in the batch's embeddings."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRecord:
+    """A record for the dead letters."""
+
+    record: Record
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """What `prepare` makes of records: entries in their order, embeddings float32 (n, d)."""
+
+    entries: tuple[PreparedEvent | RefusedRecord, ...]
+    embeddings: NDArray[np.float32]
+
+    @property
+    def accepted(self) -> Iterator[PreparedEvent]:
+        """The events among the entries."""
+        return (entry for entry in self.entries if isinstance(entry, PreparedEvent))
+
+
+@dataclass(slots=True)
+class SegmentationStats:
+    """Totals since the start, of committed work only."""
+
+    accepted: Counter[str] = field(default_factory=Counter)
+    """Events by type."""
+    languages: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    """Dead letters by reason."""
+    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Changes by status and reason."""
+
+    def add(self, other: SegmentationStats) -> None:
+        """Add another's totals."""
+        self.accepted.update(other.accepted)
+        self.languages.update(other.languages)
+        self.repeated += other.repeated
+        self.refused.update(other.refused)
+        self.changes.update(other.changes)
+
+
+class ProfileRestoration:
+    """Reads one partition's profiles back from the changelog."""
+
+    def __init__(self, topic: str, partition: int, embedder: Embedder, memory: int) -> None:
+        self.changelogs = (Changelog(topic, partition, Upto.END),)
+        self.table = ProfileTable(embedder.dimensions, memory)
+        self._embedding = embedder.identity
+
+    def load(self, record: Record) -> None:
+        """Take one record of the changelog in."""
+        if record.value is None:
+            self.table.remove((record.key or b"").decode())
+            return
+        place = f"{record.topic}[{record.partition}]@{record.offset}"
+        try:
+            profile = ProfileRecord.model_validate_json(record.value)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise StageError(
+                f"the changelog record {place} cannot be read: {first['loc']}: {first['msg']}; "
+                "it was written by another version or another program"
+            ) from None
+        if profile.embedding != self._embedding:
+            raise StageError(
+                f"the changelog record {place} was made with the embedding model "
+                f"{profile.embedding[:12]}, this worker runs {self._embedding[:12]}; profiles of "
+                "two models cannot be mixed: run the former model, or give a new kafka.group_id "
+                "and new topics"
+            )
+        self.table.load(profile)
+
+
+class SegmentationStage:
+    """Keeps the profiles of the users of its partitions and publishes their changes of segment.
+
+    Parameters
+    ----------
+    settings
+        Topics, policies and limits.
+    embedder
+        From text to vector.
+    models
+        Where segment models come from.
+    clock
+        Gives `changed_at`; the wall clock when not given.
+    intake_clock
+        What event times in the future are told by; the wall clock when not given.
+    """
+
+    restore_after_abort = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        embedder: Embedder,
+        models: ModelSource,
+        clock: Clock = wall_clock,
+        intake_clock: Clock = wall_clock,
+    ) -> None:
+        self.inputs = (settings.topics.events,)
+        self.stats = SegmentationStats()
+        self.model: SegmentModel | None = None
+        self._topics = settings.topics
+        self._embedder = embedder
+        self._models = models
+        self._clock = clock
+        self._intake_clock = intake_clock
+        self._intake = settings.events.intake()
+        self._weights = settings.events.weights
+        self._policy = settings.profile.policy()
+        self._assignment = AssignmentPolicy(
+            margin=settings.assignment.margin,
+            min_events=settings.assignment.min_events,
+            dwell_events=settings.assignment.dwell_events,
+            max_distance=settings.assignment.max_distance,
+        )
+        self._dead_letters = settings.dead_letters
+        self._limit = DeadLetterLimit(settings.dead_letters)
+        self._chunk = settings.batch.reassign_users
+        self._changes = ChangeWriter(settings.topics, settings.kafka.group_id)
+        self._tables: dict[int, ProfileTable] = {}
+        # Users still to be looked at under the present model, by partition.
+        self._unseen: dict[int, list[str]] = {}
+        self._overlay: list[tuple[int, ProfileRows]] = []
+        self._pending = SegmentationStats()
+
+    # --- partitions -------------------------------------------------------------------------
+
+    def restoration(self, partition: int) -> ProfileRestoration:
+        """Begin to read back a partition's profiles."""
+        return ProfileRestoration(
+            self._topics.profiles, partition, self._embedder, self._policy.event_memory
+        )
+
+    def assigned(self, partition: int, restoration: ProfileRestoration) -> None:
+        """Take over a partition."""
+        self._tables[partition] = restoration.table
+        # A crash may have come in the middle of a model's re-assignment: look at all users again.
+        self._unseen[partition] = restoration.table.users
+
+    def revoked(self, partition: int) -> None:
+        """Let go of a partition."""
+        self._tables.pop(partition, None)
+        self._unseen.pop(partition, None)
+
+    @property
+    def tables(self) -> dict[int, ProfileTable]:
+        """Profiles by partition; not to be written."""
+        return self._tables
+
+    @property
+    def settled(self) -> bool:
+        """Whether every user has been looked at under the newest model known."""
+        return not any(self._unseen.values())
+
+    # --- the way of an event ----------------------------------------------------------------
+
+    def prepare(self, records: Sequence[Record]) -> PreparedBatch:
+        """Validate, clean and embed; touches no state."""
+        now = self._intake_clock()
+        entries: list[PreparedEvent | RefusedRecord] = []
+        texts: list[str] = []
+        for record in records:
+            try:
+                event = self._intake.read(record.value, record.key, now)
+                clean = prepare_text(event.text or "", event.language)
+                if not clean.text:
+                    clean = prepare_text(event.item_title or "", event.language)
+                if not clean.text:
+                    raise RefusedError(
+                        RefusalReason.NO_TEXT, "neither text nor item_title holds words", "text"
+                    )
+            except RefusedError as error:
+                entries.append(RefusedRecord(record, error.refusal))
+                continue
+            entries.append(
+                PreparedEvent(record, event, tuple(clean.tokens), clean.language, len(texts))
+            )
+            texts.append(clean.text)
+        return PreparedBatch(tuple(entries), self._embedder.embed(texts))
+
+    def apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> Sequence[Output]:
+        """Move profiles and segments by the batch's events, in their order for each user."""
+        outputs: list[Output] = []
+        by_partition: dict[int, list[PreparedEvent]] = defaultdict(list)
+        for entry in prepared.entries:
+            if entry.record.partition not in partitions:
+                continue
+            if isinstance(entry, PreparedEvent):
+                by_partition[entry.record.partition].append(entry)
+            else:
+                self._pending.refused[entry.refusal.reason] += 1
+                outputs.append(
+                    dead_letter_output(
+                        self._topics.dead_letters,
+                        entry.record,
+                        entry.refusal,
+                        self._dead_letters.max_value_bytes,
+                    )
+                )
+        accepted = sum(map(len, by_partition.values()))
+        self._limit.check(accepted=accepted, refused=self._pending.refused)
+        now = self._clock()
+        for partition, events in by_partition.items():
+            outputs += self._apply_partition(partition, events, prepared.embeddings, now)
+        return outputs
+
+    def _apply_partition(
+        self,
+        partition: int,
+        events: Sequence[PreparedEvent],
+        embeddings: NDArray[np.float32],
+        now: datetime,
+    ) -> list[Output]:
+        places: dict[str, int] = {}
+        turns: list[list[tuple[int, PreparedEvent]]] = []
+        seen: Counter[str] = Counter()
+        for entry in events:
+            user = entry.event.user_id
+            turn = seen[user]
+            seen[user] += 1
+            if turn == len(turns):
+                turns.append([])
+            turns[turn].append((places.setdefault(user, len(places)), entry))
+        rows = self._tables[partition].gather(list(places))
+        # One turn holds at most one event a user, so its events can be applied side by side; a
+        # user's own events follow each other turn by turn, each judged by itself.
+        changes: dict[int, list[Output]] = {}
+        for turn_entries in turns:
+            self._apply_turn(rows, turn_entries, embeddings, now, changes)
+        self._overlay.append((partition, rows))
+        outputs = [output for offset in sorted(changes) for output in changes[offset]]
+        outputs += self._state_outputs(partition, rows)
+        outputs += self._sample_outputs(rows)
+        return outputs
+
+    def _apply_turn(
+        self,
+        rows: ProfileRows,
+        entries: Sequence[tuple[int, PreparedEvent]],
+        embeddings: NDArray[np.float32],
+        now: datetime,
+        changes: dict[int, list[Output]],
+    ) -> None:
+        places = np.array([place for place, _ in entries], np.int64)
+        hashes = np.array([hash_event_id(entry.event.event_id) for _, entry in entries], np.uint64)
+        known = rows.knows(places, hashes)
+        rows.repeats[places[known]] += 1
+        self._pending.repeated += int(known.sum())
+        fresh = [entry for (_, entry), repeat in zip(entries, known, strict=True) if not repeat]
+        if not fresh:
+            return
+        places, hashes = places[~known], hashes[~known]
+        times = np.array([to_microseconds(e.event.occurred_at) for e in fresh], np.int64)
+        gains = np.array([self._weights[e.event.type] for e in fresh])
+        keeps, gains = rows.add(
+            places, embeddings[[e.row for e in fresh]], gains, times, self._policy
+        )
+        rows.remember(places, hashes)
+        for entry, place, keep, gain in zip(fresh, places, keeps, gains, strict=True):
+            rows.note_terms(int(place), entry.tokens, keep, gain, self._policy.terms)
+            self._pending.accepted[entry.event.type] += 1
+            self._pending.languages[entry.language] += 1
+        if self.model is not None:
+            causes = [Cause.of_event(e.record, e.event, now) for e in fresh]
+            rested = rows.events[places] - rows.since[places]
+            decided = self._decide(rows, places, causes, self.model, rested)
+            for i, outputs in decided.items():
+                changes[fresh[i].record.offset] = outputs
+
+    def _decide(
+        self,
+        rows: ProfileRows,
+        places: NDArray[np.int64],
+        causes: Sequence[Cause],
+        model: SegmentModel,
+        rested: NDArray[np.int64],
+    ) -> dict[int, list[Output]]:
+        """Decide the segments of some rows and give the outputs of those that change."""
+        decisions = decide(
+            rows.vectors(places),
+            rows.segments[places],
+            rows.events[places],
+            rested,
+            model,
+            self._assignment,
+        )
+        outputs: dict[int, list[Output]] = {}
+        for i in np.flatnonzero(decisions.changed).tolist():
+            change, written = self._changes.write(
+                rows, int(places[i]), decisions.at(i), causes[i], model
+            )
+            self._pending.changes[change.status, change.reason] += 1
+            outputs[i] = written
+        return outputs
+
+    def _state_outputs(self, partition: int, rows: ProfileRows) -> list[Output]:
+        return [
+            Output(
+                self._topics.profiles,
+                user.encode(),
+                rows.to_record(row, self._embedder.identity).model_dump_json().encode(),
+                partition=partition,
+            )
+            for row, user in enumerate(rows.users)
+        ]
+
+    def _sample_outputs(self, rows: ProfileRows) -> list[Output]:
+        """Send the trainer the profiles of sampled users, one for each that the batch touched."""
+        threshold = self.model.sample_threshold if self.model else 1.0
+        sampled = [i for i, user in enumerate(rows.users) if rank(user) <= threshold]
+        vectors = rows.vectors(np.array(sampled, np.int64))
+        return [
+            Output(
+                self._topics.samples,
+                rows.users[row].encode(),
+                ProfileSample(
+                    user_id=rows.users[row],
+                    embedding=self._embedder.identity,
+                    vector=encode_array(vector, "<f4"),
+                    terms=rows.terms[row],
+                    updated_at=from_microseconds(int(rows.reference[row])),
+                )
+                .model_dump_json()
+                .encode(),
+            )
+            for row, vector in zip(sampled, vectors, strict=True)
+        ]
+
+    # --- a new model ------------------------------------------------------------------------
+
+    def maintain(self, *, idle: bool) -> Sequence[Output] | None:  # noqa: ARG002
+        """Take a new model over, and look at the next users under it."""
+        newest = self._models.latest()
+        if newest is not None and (self.model is None or newest.version > self.model.version):
+            self._adopt(newest)
+        if self.model is None:
+            return None
+        for partition, users in self._unseen.items():
+            while users:
+                # A chunk without a change needs no transaction.
+                if outputs := self._reassign(partition, users, self.model):
+                    return outputs
+        return None
+
+    def _adopt(self, model: SegmentModel) -> None:
+        if model.embedding != self._embedder.identity:
+            raise StageError(
+                f"segment model {model.version} was learned on the embedding model "
+                f"{model.embedding[:12]}, this worker runs {self._embedder.identity[:12]}; "
+                "run the same embedding model in workers and trainer's feed"
+            )
+        logger.info("segment model %d: %d segments", model.version, len(model.ids))
+        self.model = model
+        self._unseen = {partition: table.users for partition, table in self._tables.items()}
+
+    def _reassign(self, partition: int, users: list[str], model: SegmentModel) -> list[Output]:
+        chunk = users[-self._chunk :]
+        del users[-self._chunk :]
+        rows = self._tables[partition].gather(chunk)
+        cause = Cause.of_model(self._clock())
+        # Dwelling is for behaviour: what a new model says holds at once.
+        rested = np.full(len(rows), self._assignment.dwell_events)
+        by_row = self._decide(rows, np.arange(len(rows)), [cause] * len(rows), model, rested)
+        if not by_row:
+            return []
+        moved = rows.take(sorted(by_row))
+        self._overlay.append((partition, moved))
+        outputs = [output for row in sorted(by_row) for output in by_row[row]]
+        return outputs + self._state_outputs(partition, moved)
+
+    # --- the end of a transaction -----------------------------------------------------------
+
+    def committed(self) -> None:
+        """Make the batch's rows the state."""
+        for partition, rows in self._overlay:
+            self._tables[partition].put(rows)
+        self.stats.add(self._pending)
+        self._limit.commit(
+            accepted=self._pending.accepted.total() + self._pending.repeated,
+            refused=self._pending.refused.total(),
+        )
+        self._clear()
+
+    def aborted(self) -> None:
+        """Forget the batch; users who were to be re-assigned are looked at again."""
+        for partition, _ in self._overlay:
+            self._unseen[partition] = self._tables[partition].users
+        self._clear()
+
+    def _clear(self) -> None:
+        self._overlay = []
+        self._pending = SegmentationStats()

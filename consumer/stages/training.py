@@ -1,0 +1,253 @@
+"""The trainer's stage: from sampled profiles to versions of the segment model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import ValidationError
+
+from consumer.records import Output, Record
+from consumer.settings import Settings
+from consumer.stage import Changelog, StageError, Upto
+from models.clustering import ClusteringPolicy, StreamingKMeans
+from models.sample import UserSample
+from models.segments import SegmentModel
+from schemas.base import decode_array
+from schemas.profiles import ProfileSample
+from schemas.segment_model import SEGMENT_MODEL_KEY, SegmentModelRecord
+
+logger = logging.getLogger(__name__)
+
+
+def read_model(value: bytes, place: str) -> SegmentModel:
+    """Read a snapshot of the segment model.
+
+    Parameters
+    ----------
+    value
+        JSON of a `SegmentModelRecord`.
+    place
+        Where it came from, for the error.
+
+    Raises
+    ------
+    StageError
+        If it is none.
+    """
+    try:
+        return SegmentModel.from_record(SegmentModelRecord.model_validate_json(value))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StageError(f"{place} is no segment model: {where}: {first['msg']}") from None
+    except ValueError as error:
+        raise StageError(f"{place} is no segment model: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSamples:
+    """Samples by user in the order of arrival; None is a tombstone."""
+
+    samples: tuple[tuple[int, str, ProfileSample | None], ...]
+    """Partition, user, sample."""
+
+
+class TrainerRestoration:
+    """Reads the trainer's state back: the latest model, and the sample of users."""
+
+    def __init__(self, settings: Settings, partition: int) -> None:
+        topics = settings.topics
+        self.changelogs = (
+            Changelog(topics.models, 0, Upto.END),
+            # What lies beyond the committed offset comes again as input.
+            Changelog(topics.samples, partition, Upto.COMMITTED),
+        )
+        self.model: SegmentModel | None = None
+        self.sample = UserSample(settings.training.sample_users)
+        self.embedding: str | None = None
+        self._models_topic = topics.models
+
+    def load(self, record: Record) -> None:
+        """Take one record in."""
+        place = f"{record.topic}[{record.partition}]@{record.offset}"
+        if record.topic == self._models_topic:
+            if record.value is not None:
+                self.model = read_model(record.value, place)
+            return
+        user, sample = _read_sample(record)
+        if sample is None:
+            self.sample.discard(user)
+        else:
+            self.embedding = sample.embedding
+            self.sample.put(user, decode_array(sample.vector, "<f4").astype(float), sample.terms)
+
+
+class TrainingStage:
+    """Learns segments from the group's sampled profiles and publishes versions of them.
+
+    Its input has one partition, so whoever of the trainers is assigned it is the one that learns;
+    the others stand by.
+    """
+
+    # River's clusterer learns in place; what an aborted batch taught it has to be unlearned.
+    restore_after_abort = True
+
+    def __init__(self, settings: Settings) -> None:
+        self.inputs = (settings.topics.samples,)
+        self.samples = 0
+        self._settings = settings
+        self._topics = settings.topics
+        self._policy = ClusteringPolicy(
+            segments=settings.training.segments,
+            seed=settings.training.seed,
+            warm_up_users=settings.training.warmup_users,
+            sample_users=settings.training.sample_users,
+            reseed_every=settings.training.reseed_every,
+        )
+        self._clusterer: StreamingKMeans | None = None
+        self._restored_sample: UserSample | None = None
+        self._published: SegmentModel | None = None
+        self._candidate: SegmentModel | None = None
+        self._unsettled = False
+        self._learned = 0
+
+    # --- partitions -------------------------------------------------------------------------
+
+    def restoration(self, partition: int) -> TrainerRestoration:
+        """Begin to read the trainer's state back."""
+        if partition != 0:
+            raise StageError(
+                f"{self._topics.samples} has a partition {partition}: it must have one only, "
+                "since one trainer learns for the whole group"
+            )
+        return TrainerRestoration(self._settings, partition)
+
+    def assigned(self, partition: int, restoration: TrainerRestoration) -> None:
+        """Become the active trainer."""
+        model, sample = restoration.model, restoration.sample
+        self._published = model
+        self._clusterer = None
+        embedding = restoration.embedding or (model.embedding if model else None)
+        if embedding is not None:
+            self._clusterer = StreamingKMeans(self._policy, embedding)
+            if model is not None and len(model.ids) == self._policy.segments:
+                self._clusterer.restore(model, sample)
+            else:
+                # Another number of segments was asked for: learn anew, on the same users. Ids of
+                # segments that go on are kept through the published version.
+                self._clusterer.sample = sample
+        self._unsettled = len(sample) > 0
+        logger.info(
+            "active trainer of partition %d: model %s, %d sampled users",
+            partition,
+            model.version if model else "none",
+            len(sample),
+        )
+
+    def revoked(self, partition: int) -> None:  # noqa: ARG002
+        """Stand by."""
+        self._clusterer = None
+        self._published = None
+        self._unsettled = False
+
+    @property
+    def published(self) -> SegmentModel | None:
+        """The latest version committed."""
+        return self._published
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was learned has been looked at since."""
+        return not self._unsettled
+
+    @property
+    def sampled_users(self) -> int:
+        """Users in the sample."""
+        return len(self._clusterer.sample) if self._clusterer else 0
+
+    # --- learning ---------------------------------------------------------------------------
+
+    def prepare(self, records: Sequence[Record]) -> PreparedSamples:
+        """Read the samples."""
+        return PreparedSamples(
+            tuple((record.partition, *_read_sample(record)) for record in records)
+        )
+
+    def apply(self, prepared: PreparedSamples, partitions: frozenset[int]) -> Sequence[Output]:
+        """Learn from the samples, one by one; publish when segments have moved enough."""
+        outputs: list[Output] = []
+        for partition, user, sample in prepared.samples:
+            if partition not in partitions:
+                continue
+            if sample is None:
+                if self._clusterer is not None:
+                    self._clusterer.forget(user)
+                continue
+            clusterer = self._for_embedding(sample.embedding)
+            vector = decode_array(sample.vector, "<f4").astype(np.float64)
+            evicted = clusterer.learn(user, vector, sample.terms)
+            # A tombstone keeps the compacted topic, and so the next restore, as small as the
+            # sample.
+            outputs += [Output(self._topics.samples, name.encode(), None) for name in evicted]
+            self._learned += 1
+            self._unsettled = True
+        return outputs + self._publish()
+
+    def maintain(self, *, idle: bool) -> Sequence[Output] | None:
+        """Look at the whole sample when the stream pauses."""
+        if not (idle and self._unsettled) or self._clusterer is None:
+            return None
+        self._unsettled = False
+        if not self._clusterer.settle():
+            return None
+        return self._publish() or None
+
+    def committed(self) -> None:
+        """Count the version as published."""
+        if self._candidate is not None:
+            self._published = self._candidate
+        self.samples += self._learned
+        self._candidate, self._learned = None, 0
+
+    def aborted(self) -> None:
+        """Forget the version; the loop reads the state back."""
+        self._candidate, self._learned = None, 0
+
+    def _publish(self) -> list[Output]:
+        clusterer = self._clusterer
+        if clusterer is None or not clusterer.due(self._published):
+            return []
+        self._candidate = clusterer.snapshot(self._published)
+        value = self._candidate.to_record().model_dump_json().encode()
+        logger.info(
+            "segment model %d after %d samples", self._candidate.version, self._candidate.samples
+        )
+        return [Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0)]
+
+    def _for_embedding(self, embedding: str) -> StreamingKMeans:
+        if self._clusterer is None:
+            self._clusterer = StreamingKMeans(self._policy, embedding)
+        if self._clusterer.embedding != embedding:
+            raise StageError(
+                f"{self._topics.samples} holds profiles of the embedding model {embedding[:12]} "
+                f"beside those of {self._clusterer.embedding[:12]}; run one embedding model, or "
+                "give a new kafka.group_id and new topics"
+            )
+        return self._clusterer
+
+
+def _read_sample(record: Record) -> tuple[str, ProfileSample | None]:
+    user = (record.key or b"").decode()
+    if record.value is None:
+        return user, None
+    try:
+        return user, ProfileSample.model_validate_json(record.value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise StageError(
+            f"{record.topic}[{record.partition}]@{record.offset} is no profile sample: "
+            f"{first['loc']}: {first['msg']}"
+        ) from None

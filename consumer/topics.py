@@ -1,0 +1,131 @@
+"""The topics: creating them, and checking at start that they are as the project needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from consumer.clients import MAX_MESSAGE_BYTES, admin_config
+from consumer.settings import Settings
+
+_TIMEOUT_SECONDS = 30
+_HOUR_MS = 3_600_000
+
+# Short segments and a low dirty ratio keep compacted topics near their live size, which is what a
+# restore has to read.
+_COMPACTED = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.2",
+    "segment.bytes": str(64 * 1024 * 1024),
+    "max.compaction.lag.ms": str(24 * _HOUR_MS),
+}
+_LARGE = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+
+
+class TopicError(Exception):
+    """A topic is missing, or not as the project needs it."""
+
+
+def new_topics(settings: Settings) -> list[NewTopic]:
+    """Give the topics that `segmenter topics create` makes."""
+    topics = settings.topics
+    many, replicas = topics.partitions, topics.replication_factor
+    hours = topics.retention_hours
+    kept = {"retention.ms": str(-1 if hours < 0 else round(hours * _HOUR_MS))}
+
+    def topic(name: str, partitions: int, config: dict[str, str]) -> NewTopic:
+        return NewTopic(name, partitions, replicas, config=config)
+
+    return [
+        topic(topics.events, many, _LARGE),
+        topic(topics.dead_letters, many, _LARGE | kept),
+        topic(topics.changes, many, kept),
+        topic(topics.memberships, many, _COMPACTED),
+        topic(topics.profiles, many, _COMPACTED),
+        # One partition: whoever has it is the trainer.
+        topic(topics.samples, 1, _COMPACTED),
+        topic(topics.models, 1, _COMPACTED | _LARGE),
+    ]
+
+
+def create_topics(settings: Settings) -> dict[str, bool]:
+    """Create the topics that are missing.
+
+    Returns
+    -------
+    dict
+        By name, whether the topic was created (false: it was there).
+
+    Raises
+    ------
+    TopicError
+        If one cannot be created.
+    """
+    admin = AdminClient(admin_config(settings.kafka))
+    wanted = new_topics(settings)
+    futures: dict[str, Future[None]] = admin.create_topics(
+        wanted, operation_timeout=_TIMEOUT_SECONDS, request_timeout=_TIMEOUT_SECONDS
+    )
+    created = {}
+    for name, future in futures.items():
+        try:
+            future.result()
+            created[name] = True
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise TopicError(f"cannot create topic {name}: {error.args[0].str()}") from error
+            created[name] = False
+    return created
+
+
+def check_topics(settings: Settings) -> None:
+    """Check that the topics are there and fit each other.
+
+    Raises
+    ------
+    TopicError
+        Naming what is missing or does not fit, and what to do.
+    """
+    topics = settings.topics
+    partitions = partition_counts(settings)
+    names = [topic.topic for topic in new_topics(settings)]
+    if missing := [name for name in names if name not in partitions]:
+        raise TopicError(
+            f"topic {', '.join(missing)} is missing at {settings.kafka.bootstrap_servers}: "
+            "run 'segmenter topics create'"
+        )
+    for name in (topics.samples, topics.models):
+        if partitions[name] != 1:
+            raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")
+    if partitions[topics.profiles] != partitions[topics.events]:
+        raise TopicError(
+            f"topic {topics.profiles} has {partitions[topics.profiles]} partitions, "
+            f"{topics.events} has {partitions[topics.events]}: the changelog of partition n is "
+            "partition n, so they must be equal"
+        )
+
+
+def partition_counts(settings: Settings) -> dict[str, int]:
+    """Give the number of partitions of every topic of the cluster.
+
+    Raises
+    ------
+    TopicError
+        If the cluster does not answer.
+    """
+    metadata = _ask(settings, lambda admin: admin.list_topics(timeout=_TIMEOUT_SECONDS))
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def _ask(settings: Settings, question: Callable[[AdminClient], Any]) -> Any:
+    try:
+        return question(AdminClient(admin_config(settings.kafka)))
+    except KafkaException as error:
+        raise TopicError(
+            f"cannot reach Kafka at {settings.kafka.bootstrap_servers}: {error.args[0].str()}"
+        ) from error

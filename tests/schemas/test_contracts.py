@@ -1,0 +1,125 @@
+"""The contracts: generated files, ids of changes, CloudEvents, and that nothing is half filled."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from schemas.base import decode_array, encode_array
+from schemas.changes import (
+    ChangeReason,
+    ChangeStatus,
+    ModelRef,
+    ProfileSummary,
+    SegmentChange,
+    SegmentRef,
+    SourceRef,
+    cloudevents_headers,
+    structured_cloudevent,
+)
+from schemas.generate import CONTRACTS, FOLDER, render
+
+TIME = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def change(**changes: object) -> SegmentChange:
+    values: dict[str, object] = {
+        "user_id": "u1",
+        "sequence": 1,
+        "status": ChangeStatus.ENTERED,
+        "segment": SegmentRef(id=3, label="hops, malt"),
+        "previous_segment": None,
+        "reason": ChangeReason.BEHAVIOUR,
+        "changed_at": TIME,
+        "occurred_at": TIME,
+        "distance": 0.5,
+        "previous_distance": None,
+        "margin": None,
+        "profile": ProfileSummary(events=1, weight=1.0, updated_at=TIME),
+        "model": ModelRef(embedding="a" * 64, version=1),
+        "source": SourceRef(topic="user-events", partition=0, offset=7, event_id="e1"),
+    }
+    return SegmentChange.model_validate({**values, **changes})
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_the_checked_in_schema_is_the_generated_one(name: str) -> None:
+    written = (FOLDER / f"{name}.schema.json").read_text(encoding="utf-8")
+    assert written == render(CONTRACTS[name]), "run: python -m schemas.generate"
+
+
+def test_no_schema_file_is_left_over() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {f"{n}.schema.json" for n in CONTRACTS}
+
+
+def test_a_retry_elsewhere_gives_the_same_id() -> None:
+    moved = SourceRef(topic="copy", partition=5, offset=99, event_id="e1")
+    assert change().id == change(source=moved, changed_at=TIME.replace(year=2027)).id
+    assert uuid.UUID(change().id).version == 5
+
+
+def test_another_cause_user_or_turn_gives_another_id() -> None:
+    other_event = SourceRef(topic="user-events", partition=0, offset=7, event_id="e2")
+    ids = {
+        change().id,
+        change(source=other_event).id,
+        change(user_id="u2").id,
+        change(sequence=2).id,
+        change(source=None).id,
+        change(source=None, model=ModelRef(embedding="a" * 64, version=2)).id,
+    }
+    assert len(ids) == 6
+
+
+@pytest.mark.parametrize(
+    ("status", "segment", "previous"),
+    [
+        (ChangeStatus.SWITCHED, True, False),
+        (ChangeStatus.ENTERED, True, True),
+        (ChangeStatus.EXITED, False, False),
+        (ChangeStatus.EXITED, True, True),
+    ],
+)
+def test_a_status_that_contradicts_the_segments_is_refused(status, segment, previous) -> None:
+    ref = SegmentRef(id=1, label="x")
+    with pytest.raises(ValidationError, match="does not fit"):
+        change(
+            status=status,
+            segment=ref if segment else None,
+            previous_segment=ref if previous else None,
+        )
+
+
+def test_a_change_survives_json() -> None:
+    assert SegmentChange.model_validate_json(change().model_dump_json()) == change()
+
+
+def test_headers_are_cloudevents_in_binary_mode() -> None:
+    headers = dict(cloudevents_headers(change(), "shop"))
+    assert headers["ce_specversion"] == b"1.0"
+    assert headers["ce_id"].decode() == change().id
+    assert headers["ce_source"] == b"shop"
+    assert headers["ce_subject"] == b"u1"
+    assert headers["ce_time"] == b"2026-01-01T00:00:00Z"
+    assert headers["content-type"] == b"application/json"
+
+
+def test_the_structured_form_carries_the_same() -> None:
+    event = structured_cloudevent(change(), "shop")
+    assert event["id"] == change().id
+    assert event["datacontenttype"] == "application/json"
+    assert SegmentChange.model_validate(event["data"]) == change()
+
+
+def test_arrays_survive_base64_bit_for_bit() -> None:
+    values = np.array([0.1, -0.0, 1e-45], np.float32)
+    assert decode_array(encode_array(values, "<f4"), "<f4").tobytes() == values.tobytes()
+
+
+def test_what_is_not_base64_is_refused() -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the library's own message
+        decode_array("not base64!", "<f4")

@@ -1,0 +1,217 @@
+"""What is accepted from `user-events`, and what is refused with which words."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.dead_letters import RefusalReason
+from schemas.events import EventType
+from schemas.intake import Intake, RefusedError
+from schemas.mapping import PRESETS, EventMapping
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+GOOD: dict[str, Any] = {
+    "event_id": "e1",
+    "user_id": "u1",
+    "type": "review",
+    "text": "SECRET words",
+    "occurred_at": "2025-06-01T12:00:00Z",
+}
+
+
+def encode(**changes: Any) -> bytes:
+    event = {**GOOD, **changes}
+    return json.dumps({k: v for k, v in event.items() if v is not ...}).encode()
+
+
+def refusal(value: bytes | None, key: bytes | None = b"u1", intake: Intake | None = None):
+    with pytest.raises(RefusedError) as caught:
+        (intake or Intake()).read(value, key, NOW)
+    return caught.value.refusal
+
+
+def test_a_good_event_is_read_and_unknown_fields_are_ignored() -> None:
+    event = Intake().read(encode(colour="red", language="en", rating=4), b"u1", NOW)
+    assert event.type is EventType.REVIEW
+    assert event.rating == 4
+    assert event.occurred_at == datetime(2025, 6, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "field"),
+    [
+        (None, RefusalReason.MISSING_VALUE, None),
+        (b"", RefusalReason.INVALID_JSON, None),
+        (b"{", RefusalReason.INVALID_JSON, None),
+        (b"[]", RefusalReason.INVALID_JSON, None),
+        (b"null", RefusalReason.INVALID_JSON, None),
+        (b"[" * 100_000, RefusalReason.INVALID_JSON, None),
+        (b'{"text": "\xff"}', RefusalReason.INVALID_UTF8, None),
+        (b'{"text": "\\ud800"}', RefusalReason.INVALID_JSON, None),
+        (encode(rating=float("nan")), RefusalReason.INVALID_JSON, None),
+        (encode(extra=float("inf")), RefusalReason.INVALID_JSON, None),
+        (encode(event_id=...), RefusalReason.MISSING_FIELD, "event_id"),
+        (encode(occurred_at=...), RefusalReason.MISSING_FIELD, "occurred_at"),
+        (encode(event_id=""), RefusalReason.INVALID_FIELD, "event_id"),
+        (encode(event_id=7), RefusalReason.INVALID_FIELD, "event_id"),
+        (encode(user_id="u" * 257), RefusalReason.INVALID_FIELD, "user_id"),
+        (encode(type="poke"), RefusalReason.INVALID_FIELD, "type"),
+        (encode(text=["a"]), RefusalReason.INVALID_FIELD, "text"),
+        (encode(rating="5"), RefusalReason.INVALID_FIELD, "rating"),
+        (encode(occurred_at=""), RefusalReason.INVALID_FIELD, "occurred_at"),
+        (encode(occurred_at=1_700_000_000), RefusalReason.INVALID_FIELD, "occurred_at"),
+        (encode(occurred_at="2025-06-01T12:00:00"), RefusalReason.INVALID_FIELD, "occurred_at"),
+        (encode(occurred_at="2025-02-30T12:00:00Z"), RefusalReason.INVALID_FIELD, "occurred_at"),
+        (
+            encode(occurred_at="9999-12-31T23:59:59-12:00"),
+            RefusalReason.INVALID_FIELD,
+            "occurred_at",
+        ),
+        (encode(occurred_at="9999-01-01T00:00:00Z"), RefusalReason.TIME_IN_FUTURE, "occurred_at"),
+        (encode(occurred_at="2026-01-01T01:00:01Z"), RefusalReason.TIME_IN_FUTURE, "occurred_at"),
+        (encode(occurred_at="0001-01-01T00:00:00Z"), RefusalReason.TIME_TOO_OLD, "occurred_at"),
+        (encode(text="x" * 5_000_000), RefusalReason.TEXT_TOO_LONG, "text"),
+        (encode(item_title="x" * 100_001), RefusalReason.TEXT_TOO_LONG, "item_title"),
+    ],
+)
+def test_a_bad_record_is_refused_with_reason_and_field(value, reason, field) -> None:
+    found = refusal(value)
+    assert (found.reason, found.field) == (reason, field)
+    assert field is None or field in found.detail
+    assert len(found.detail) < 500
+
+
+def test_a_time_within_the_skew_is_accepted() -> None:
+    Intake().read(encode(occurred_at="2026-01-01T00:59:59Z"), b"u1", NOW)
+
+
+@pytest.mark.parametrize(
+    "time", ["2025-06-01t12:00:00z", "2025-06-01 14:00:00+02:00", "2025-06-01T12:00:00.123456789Z"]
+)
+def test_every_form_of_rfc_3339_is_read(time: str) -> None:
+    event = Intake().read(encode(occurred_at=time), b"u1", NOW)
+    assert event.occurred_at.replace(microsecond=0) == datetime(2025, 6, 1, 12, tzinfo=UTC)
+
+
+def test_a_record_without_a_key_is_refused() -> None:
+    assert refusal(encode(), None).reason is RefusalReason.MISSING_KEY
+
+
+@pytest.mark.parametrize("key", [b"", b"u2", b"\xff"])
+def test_a_key_that_is_not_the_user_is_refused(key: bytes) -> None:
+    found = refusal(encode(), key)
+    assert found.reason is RefusalReason.KEY_MISMATCH
+    assert "'u1'" in found.detail
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(value: bytes) -> None:
+    with pytest.raises(RefusedError):
+        Intake().read(value, b"u1", NOW)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        encode(text=["SECRET words"]),
+        encode(item_title={"title": "SECRET words"}),
+        encode(text="SECRET words" * 10_000),
+        encode(type="poke"),
+        encode(occurred_at="soon"),
+        encode()[:-1],
+        encode()[:-3] + b"\xff" + encode()[-3:],
+    ],
+)
+def test_no_refusal_quotes_a_text(value: bytes) -> None:
+    assert b"SECRET" in value
+    assert "SECRET" not in refusal(value).detail
+
+
+def test_the_key_of_a_line_is_its_user() -> None:
+    assert Intake().user_id(encode()) == "u1"
+    assert Intake().user_id(b"{") is None
+    assert Intake().user_id(encode(user_id=3)) is None
+
+
+def test_amazon_reviews_are_read_as_they_are() -> None:
+    review = {
+        "rating": 5.0,
+        "title": "Good",
+        "text": "It works",
+        "images": [],
+        "asin": "B0",
+        "parent_asin": "B1",
+        "user_id": "u1",
+        "timestamp": 1602133857705,
+        "verified_purchase": True,
+    }
+    intake = Intake(mapping=PRESETS["amazon-reviews"])
+    event = intake.read(json.dumps(review).encode(), b"u1", NOW)
+    again = intake.read(json.dumps(review).encode(), b"u1", NOW)
+    assert (event.text, event.item_id, event.rating) == ("Good\n\nIt works", "B1", 5.0)
+    assert event.occurred_at == datetime(2020, 10, 8, 5, 10, 57, 705000, tzinfo=UTC)
+    assert event.event_id == again.event_id
+    other = intake.read(json.dumps({**review, "timestamp": 1602133857706}).encode(), b"u1", NOW)
+    assert other.event_id != event.event_id
+
+
+def test_yelp_reviews_are_read_as_they_are() -> None:
+    review = {
+        "review_id": "r1",
+        "user_id": "u1",
+        "business_id": "b1",
+        "stars": 3.0,
+        "date": "2018-07-07 22:09:11",
+        "text": "Fine",
+    }
+    event = Intake(mapping=PRESETS["yelp-reviews"]).read(json.dumps(review).encode(), b"u1", NOW)
+    assert (event.event_id, event.item_id, event.type) == ("r1", "b1", EventType.REVIEW)
+    assert event.occurred_at == datetime(2018, 7, 7, 22, 9, 11, tzinfo=UTC)
+
+
+def test_dotted_paths_reach_into_objects_and_numbers_become_ids() -> None:
+    mapping = EventMapping(
+        fields={"user_id": ["author.id"], "text": ["body.raw"], "event_id": ["a.b"]},
+        constants={"type": "comment"},
+    )
+    source = {
+        "author": {"id": 42},
+        "body": {"raw": "hi"},
+        "a.b": "dotted",
+        "occurred_at": GOOD["occurred_at"],
+    }
+    event = Intake(mapping=mapping).read(json.dumps(source).encode(), b"42", NOW)
+    assert (event.user_id, event.text, event.event_id) == ("42", "hi", "dotted")
+
+
+def test_a_mapped_time_that_cannot_be_read_is_refused() -> None:
+    mapping = EventMapping(time_format="epoch-seconds")
+    for time in ("soon", 1e300, True):
+        found = refusal(encode(occurred_at=time), intake=Intake(mapping=mapping))
+        assert (found.reason, found.field) == (RefusalReason.INVALID_FIELD, "occurred_at")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fields": {"colour": ["c"]}}, "'colour', which is no field"),
+        ({"time_format": "pattern"}, "time_pattern goes with"),
+        ({"time_pattern": "%Y"}, "time_pattern goes with"),
+    ],
+)
+def test_a_mapping_that_cannot_work_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EventMapping(**arguments)
+
+
+def test_the_limits_are_settings() -> None:
+    intake = Intake(max_text_chars=3, max_future_skew=timedelta(days=4000))
+    assert refusal(encode(), intake=intake).reason is RefusalReason.TEXT_TOO_LONG
+    event = intake.read(encode(text="abc", occurred_at="2030-01-01T00:00:00Z"), b"u1", NOW)
+    assert event.occurred_at.year == 2030
