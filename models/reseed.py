@@ -17,8 +17,12 @@ import numpy as np
 
 from models.distances import Floats, distances_to, nearest
 
-LLOYD_STEPS = 8
-"""Enough for a swapped centre to reach its new place; the rest comes with the next round."""
+LLOYD_STEPS = 50
+"""The most steps of Lloyd's to the end. Stopping at 8 left the inertia of the Stack Exchange sample
+0.7 % above where it ends: more than what a good swap gains, so good swaps went unseen."""
+
+TRIAL_STEPS = 8
+"""Steps after which the swaps that were tried are compared; only the best is taken to the end."""
 
 MIN_GAIN = 0.005
 """Share by which the inertia has to fall for a swap to be kept. Below it the gain is rounding or
@@ -182,4 +186,6 @@ def _best_swap(
     least = int(removal_costs(vectors, centres).argmin())
     kept = np.delete(centres, least, axis=0)
     draws = [spread(vectors, len(centres), generator, kept) for _ in range(TRIES)]
-    return min((lloyd(vectors, draw) for draw in draws), key=lambda outcome: outcome[1])
+    trials = [lloyd(vectors, draw, TRIAL_STEPS) for draw in draws]
+    best, _ = min(trials, key=lambda outcome: outcome[1])
+    return lloyd(vectors, best)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -69,18 +68,11 @@ KAFKA_VERSION = next(jar.version for jar in PINNED if jar.artifact == "kafka_2.1
 LOCK_DIGEST = hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()[:8]
 
 
-def user_cache() -> Path:
-    """Return this project's folder in the user's cache: XDG's, or the platform's own on macOS."""
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "segmenter"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "segmenter"
-    return Path.home() / ".cache" / "segmenter"
-
-
 def kafka_folder(cache: Path | None = None) -> Path:
     """Return the folder that holds this version of Kafka, whether or not it is there yet."""
-    return (cache or user_cache()) / f"kafka-{KAFKA_VERSION}-{LOCK_DIGEST}"
+    from models.embedding import cache_folder  # noqa: PLC0415 - it loads ONNX Runtime
+
+    return (cache or cache_folder()) / f"kafka-{KAFKA_VERSION}-{LOCK_DIGEST}"
 
 
 def kafka_jars(cache: Path | None = None) -> tuple[Path, ...]:
@@ -110,7 +102,7 @@ def kafka_jars(cache: Path | None = None) -> tuple[Path, ...]:
         except OSError as error:
             raise JarsError(
                 f"Kafka's jars cannot be kept in {folder} ({error}): "
-                "free the space, or name another cache with XDG_CACHE_HOME"
+                "free the space, or name another folder in SEGMENTER_CACHE"
             ) from error
     return tuple(folder / jar.name for jar in PINNED)
 

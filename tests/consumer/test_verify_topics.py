@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from consumer.verify import TopicNames, VerifyError, VerifyResult, ViolationKind, verify_topics
@@ -389,11 +389,12 @@ def test_a_segment_that_the_latest_model_does_not_have_is_found(
 # --- retention ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("records", [5, OFFSET_END])
 def test_a_beginning_that_retention_removed_is_reported_as_not_checked(
-    deployment: Deployment, history: History
+    deployment: Deployment, history: History, records: int
 ) -> None:
     deployment.publish(history)
-    deployment.forget_beginning(deployment.topics.changes, records=5)
+    deployment.forget_beginning(deployment.topics.changes, records)
     result = deployment.verify()
     assert result.exit_code == 0, result.render()
     (reason,) = result.unchecked
@@ -481,6 +482,24 @@ def test_reassignment_under_a_new_model_counts_as_moving(
     result = deployment.verify(attempts=1)
     assert result.exit_code == 2
     assert f"{deployment.topics.profiles}[" in (result.inconclusive or "")
+
+
+def test_offsets_committed_without_outputs_count_as_moving(
+    deployment: Deployment, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment.publish(history)
+    audited = topics_module._TopicAudit.run
+
+    def run_and_commit(audit: Any) -> None:
+        audited(audit)
+        with deployment.transaction():
+            deployment.send_event("ann")
+        deployment.commit()
+
+    monkeypatch.setattr(topics_module._TopicAudit, "run", run_and_commit)
+    result = deployment.verify(attempts=1)
+    assert result.exit_code == 2
+    assert "it committed offset" in (result.inconclusive or "")
 
 
 def _move_after_each_run(
