@@ -10,7 +10,6 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_INVALID,
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -81,32 +80,32 @@ def committed_offset(
     """Give where a group goes on in a partition, None where it has never committed.
 
     An offset that hangs in a crashed member's open transaction is waited for (KIP-447's stable
-    offsets). Asked of an admin client: a consumer's own `committed` waits for its polls to pause.
+    offsets, which a read_committed consumer asks for). Asked by a client that never joins the
+    group: the member's own `committed` waits for its polls to pause, and the admin client's
+    question can crash the process while the coordinator is not up (librdkafka issue 4605).
 
     Raises
     ------
     KafkaException
         If there was no stable answer in time.
     """
-    admin = AdminClient(admin_config(kafka))
-    place = TopicPartition(topic, partition)
+    client = Consumer({**reader_config(kafka), "group.id": group_id})
     deadline = time.monotonic() + wait_seconds
-    while True:
-        request = ConsumerGroupTopicPartitions(group_id, [place])
-        futures = admin.list_consumer_group_offsets(
-            [request], require_stable=True, request_timeout=_REQUEST_SECONDS
-        )
-        try:
-            answer = futures[group_id].result(_REQUEST_SECONDS).topic_partitions[0]
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-        except KafkaException as error:
-            if time.monotonic() > deadline:
-                raise
-            logger.info("committed offset of %s[%d] again: %s", topic, partition, error)
-            time.sleep(0.2)
-            continue
-        return int(answer.offset) if answer.offset > OFFSET_INVALID else None
+    try:
+        while True:
+            try:
+                answer = client.committed([TopicPartition(topic, partition)], timeout=5)[0]
+                if answer.error is not None:
+                    raise KafkaException(answer.error)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise
+                logger.info("committed offset of %s[%d] again: %s", topic, partition, error)
+                time.sleep(0.2)
+                continue
+            return int(answer.offset) if answer.offset > OFFSET_INVALID else None
+    finally:
+        client.close()
 
 
 def _offset(kafka: KafkaSettings, topic: str, partition: int, spec: OffsetSpec) -> int:

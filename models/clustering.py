@@ -145,7 +145,9 @@ class StreamingKMeans:
             )
         return np.array([list(centre.values()) for centre in self._kmeans.centers.values()])
 
-    def learn(self, user_id: str, vector: ArrayLike, terms: Mapping[str, float]) -> list[str]:
+    def learn(
+        self, user_id: str, vector: ArrayLike, terms: Mapping[str, float], weight: float = 1.0
+    ) -> list[str]:
         """Learn from a user's present profile.
 
         Parameters
@@ -156,6 +158,9 @@ class StreamingKMeans:
             float64[d], of unit length.
         terms
             Typical terms of the user with weights, for the labels.
+        weight
+            How much the profile rests on. A profile of one text is mostly noise, one of ten is not:
+            the looks at the sample weigh users by it.
 
         Returns
         -------
@@ -163,7 +168,7 @@ class StreamingKMeans:
             Users who left the sample; `user_id` itself where it is not wanted in it. Nothing is
             learned from such a user: heavy users outside the sample would pull the centres.
         """
-        evicted = self.sample.put(user_id, vector, terms)
+        evicted = self.sample.put(user_id, vector, terms, weight)
         if user_id in evicted:
             return evicted
         self.samples += 1
@@ -320,7 +325,9 @@ class StreamingKMeans:
         # Seeded by what was learned so far: a restored clusterer needs no generator's state.
         generator = np.random.default_rng((self.policy.seed, self.samples))
         centres = self.centres if self.ready else None
-        improved, swaps = reseed(vectors, centres, self.policy.segments, generator)
+        improved, swaps = reseed(
+            vectors, centres, self.policy.segments, generator, weights=self.sample.weights()
+        )
         logger.info(
             "segments re-seeded",
             extra={"swaps": swaps, "segments": len(improved), "users": len(vectors)},

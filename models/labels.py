@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from models.distances import Ints
+from models.text import NEGATIONS
 
 WORDS = 10
 """Typical words kept of a segment."""
@@ -32,7 +33,8 @@ def typical_words(
     segments
         int64[n]. Row of each user's segment, 0 to `count` - 1.
     terms
-        Terms with weights of each of the n users. Weights of 0 or less do not count.
+        Terms with weights of each of the n users. Weights of 0 or less and negations do not
+        count.
     count
         Number of segments.
     words
@@ -46,7 +48,9 @@ def typical_words(
     """
     weights: list[defaultdict[str, float]] = [defaultdict(float) for _ in range(count)]
     users = [0] * count
-    for row, own in zip(segments.tolist(), terms, strict=True):
+    for row, everything in zip(segments.tolist(), terms, strict=True):
+        # Tokens keep "not", since it changes what a text says; but no group is about "not".
+        own = {term: weight for term, weight in everything.items() if term not in NEGATIONS}
         total = math.fsum(weight for weight in own.values() if weight > 0)
         if not total:
             continue

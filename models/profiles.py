@@ -55,7 +55,7 @@ class ProfilePolicy:
         Number of typical words kept for a user.
     """
 
-    half_life: timedelta = timedelta(days=30)
+    half_life: timedelta = timedelta(days=180)
     event_memory: int = 64
     terms: int = 16
 

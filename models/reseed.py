@@ -37,7 +37,11 @@ TRIES = 3
 
 
 def spread(
-    vectors: Floats, count: int, generator: np.random.Generator, centres: Floats | None = None
+    vectors: Floats,
+    count: int,
+    generator: np.random.Generator,
+    centres: Floats | None = None,
+    weights: Floats | None = None,
 ) -> Floats:
     """Pick more centres among the vectors by k-means++, far from those that are there.
 
@@ -53,6 +57,8 @@ def spread(
         Source of the draws.
     centres
         float64[m, d]. Those to begin with; none by default.
+    weights
+        float64[n], above 0. How much each vector counts; all the same by default.
 
     Returns
     -------
@@ -63,17 +69,25 @@ def spread(
     if centres is None or not len(centres):
         centres = _around(vectors, int(generator.integers(len(vectors))), near)[None]
     _, distance = nearest(vectors, centres)
-    weight = np.square(distance)
+    counts = _counts(vectors, weights)
+    weight = counts * np.square(distance)
     draws = 2 + int(np.log(count))
     while len(centres) < count and weight.any():
         cumulated = np.cumsum(weight)
         drawn = np.searchsorted(cumulated, generator.random(draws) * cumulated[-1], side="right")
         tried = [_around(vectors, row, near) for row in drawn.tolist()]
-        left = [np.minimum(weight, np.square(distances_to(vectors, centre))) for centre in tried]
+        left = [
+            np.minimum(weight, counts * np.square(distances_to(vectors, centre)))
+            for centre in tried
+        ]
         best = int(np.argmin([part.sum() for part in left]))
         centres = np.vstack([centres, tried[best]])
         weight = left[best]
     return centres
+
+
+def _counts(vectors: Floats, weights: Floats | None) -> Floats:
+    return np.ones(len(vectors)) if weights is None else weights
 
 
 def _around(vectors: Floats, row: int, count: int) -> Floats:
@@ -83,7 +97,12 @@ def _around(vectors: Floats, row: int, count: int) -> Floats:
     return mean
 
 
-def lloyd(vectors: Floats, centres: Floats, steps: int = LLOYD_STEPS) -> tuple[Floats, float]:
+def lloyd(
+    vectors: Floats,
+    centres: Floats,
+    steps: int = LLOYD_STEPS,
+    weights: Floats | None = None,
+) -> tuple[Floats, float]:
     """Move centres to the mean of their members, several times; stop early when nothing moves.
 
     A centre without members stays where it is.
@@ -96,26 +115,30 @@ def lloyd(vectors: Floats, centres: Floats, steps: int = LLOYD_STEPS) -> tuple[F
         float64[K, d].
     steps
         The most steps.
+    weights
+        float64[n], above 0. How much each vector counts; all the same by default.
 
     Returns
     -------
     tuple
-        Centres, float64[K, d], and their inertia: the sum of squared distances of the vectors from
-        the nearest centre.
+        Centres, float64[K, d], and their inertia: the weighted sum of squared distances of the
+        vectors from the nearest centre.
     """
+    counts = _counts(vectors, weights)
     centres = centres.copy()
     index, distance = nearest(vectors, centres)
     for _ in range(steps):
         for row in np.unique(index):
-            centres[row] = vectors[index == row].mean(axis=0)
+            members = index == row
+            centres[row] = np.average(vectors[members], axis=0, weights=counts[members])
         before = index
         index, distance = nearest(vectors, centres)
         if np.array_equal(index, before):
             break
-    return centres, float(np.square(distance).sum())
+    return centres, float((counts * np.square(distance)).sum())
 
 
-def removal_costs(vectors: Floats, centres: Floats) -> Floats:
+def removal_costs(vectors: Floats, centres: Floats, weights: Floats | None = None) -> Floats:
     """By how much the inertia rises when a centre is taken away, float64[K]; K at least 2.
 
     Of two centres that share a cloud either costs little, since the other is near. A centre
@@ -123,7 +146,7 @@ def removal_costs(vectors: Floats, centres: Floats) -> Floats:
     """
     index, distance = nearest(vectors, centres)
     _, second = nearest(vectors, centres, exclude=index)
-    rise = np.square(second) - np.square(distance)
+    rise = _counts(vectors, weights) * (np.square(second) - np.square(distance))
     costs = np.zeros(len(centres))
     np.add.at(costs, index, rise)
     return costs
@@ -135,6 +158,7 @@ def reseed(
     count: int,
     generator: np.random.Generator,
     *,
+    weights: Floats | None = None,
     min_gain: float = MIN_GAIN,
 ) -> tuple[Floats, int]:
     """Improve centres on a sample of users until no swap helps any more.
@@ -152,6 +176,8 @@ def reseed(
         Centres wanted.
     generator
         Source of the draws.
+    weights
+        float64[n], above 0. How much each vector counts; all the same by default.
     min_gain
         Share by which the inertia has to fall for a swap to be kept.
 
@@ -165,13 +191,15 @@ def reseed(
         used, _ = nearest(vectors, centres)
         centres = centres[np.unique(used)]
         while len(centres) > count:
-            centres = np.delete(centres, int(removal_costs(vectors, centres).argmin()), axis=0)
-    centres, inertia = lloyd(vectors, spread(vectors, count, generator, centres))
+            least = int(removal_costs(vectors, centres, weights).argmin())
+            centres = np.delete(centres, least, axis=0)
+    start = spread(vectors, count, generator, centres, weights)
+    centres, inertia = lloyd(vectors, start, weights=weights)
     swaps = 0
     # Every swap cuts the inertia by a share of min_gain, so there is an end; the bound is for the
     # time that a call may take, and what is left is done the next time.
     while len(centres) > 1 and swaps < 2 * count:
-        swapped, lower = _best_swap(vectors, centres, generator)
+        swapped, lower = _best_swap(vectors, centres, generator, weights)
         if lower > (1.0 - min_gain) * inertia:
             break
         centres, inertia = swapped, lower
@@ -180,12 +208,15 @@ def reseed(
 
 
 def _best_swap(
-    vectors: Floats, centres: Floats, generator: np.random.Generator
+    vectors: Floats,
+    centres: Floats,
+    generator: np.random.Generator,
+    weights: Floats | None,
 ) -> tuple[Floats, float]:
     """Put the least needed centre somewhere else: the best of several draws."""
-    least = int(removal_costs(vectors, centres).argmin())
+    least = int(removal_costs(vectors, centres, weights).argmin())
     kept = np.delete(centres, least, axis=0)
-    draws = [spread(vectors, len(centres), generator, kept) for _ in range(TRIES)]
-    trials = [lloyd(vectors, draw, TRIAL_STEPS) for draw in draws]
+    draws = [spread(vectors, len(centres), generator, kept, weights) for _ in range(TRIES)]
+    trials = [lloyd(vectors, draw, TRIAL_STEPS, weights) for draw in draws]
     best, _ = min(trials, key=lambda outcome: outcome[1])
-    return lloyd(vectors, best)
+    return lloyd(vectors, best, weights=weights)

@@ -33,12 +33,17 @@ def rank(user_id: str) -> float:
     return ((int.from_bytes(digest, "big") >> 11) + 1) * 2.0**-53
 
 
+LEAST_WEIGHT = 1e-6
+"""A profile that has faded to nothing still is a user; its weight stays above 0."""
+
+
 @dataclass(frozen=True, eq=False)
 class SampledUser:
-    """A sampled user's latest profile: unit vector float64[d] and typical terms with weights."""
+    """A sampled user's latest profile: unit vector float64[d], typical terms, and its weight."""
 
     vector: Floats
     terms: Mapping[str, float]
+    weight: float
 
 
 class UserSample:
@@ -74,7 +79,9 @@ class UserSample:
             return 1.0
         return self._ranks[self._highest()]
 
-    def put(self, user_id: str, vector: ArrayLike, terms: Mapping[str, float]) -> list[str]:
+    def put(
+        self, user_id: str, vector: ArrayLike, terms: Mapping[str, float], weight: float = 1.0
+    ) -> list[str]:
         """Take in a user's latest profile.
 
         Parameters
@@ -85,6 +92,8 @@ class UserSample:
             float64[d], of unit length.
         terms
             Typical terms of the user with weights.
+        weight
+            How much the profile rests on, such as its faded number of events.
 
         Returns
         -------
@@ -97,7 +106,7 @@ class UserSample:
         VectorsError
             Where the vector is not finite or not as long as the others.
         """
-        user = SampledUser(self._checked(vector), dict(terms))
+        user = SampledUser(self._checked(vector), dict(terms), max(weight, LEAST_WEIGHT))
         if user_id in self._users:
             self._users[user_id] = user
             return []
@@ -129,6 +138,10 @@ class UserSample:
         if not self._users:
             return np.empty((0, 0))
         return np.stack([self._users[user].vector for user in self.users()])
+
+    def weights(self) -> Floats:
+        """Weights of the profiles of `users`, float64[n]."""
+        return np.array([self._users[user].weight for user in self.users()], dtype=np.float64)
 
     def terms(self) -> list[Mapping[str, float]]:
         """Typical terms of `users`."""

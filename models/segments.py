@@ -311,7 +311,7 @@ def _number(value: np.float64) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def decide(
+def decide(  # noqa: PLR0917 - one array after the other
     vectors: ArrayLike,
     current: ArrayLike,
     events: ArrayLike,
@@ -325,8 +325,8 @@ def decide(
 
     1. A segment so far that the model no longer holds, or that is farther than `max_distance`,
        cannot keep its user: the nearest one takes the user, whatever the margin.
-    2. A user moves to the nearest segment if that is nearer by the margin, after `min_events` events
-       in all and `dwell_events` in the segment so far.
+    2. A user moves to the nearest segment if that is nearer by the margin, after `min_events`
+       events in all and `dwell_events` in the segment so far.
     3. A user without a segment enters the nearest one, after `min_events` events.
     4. Nobody is in a segment farther than `max_distance`.
 

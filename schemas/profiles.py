@@ -49,5 +49,6 @@ class ProfileSample(Contract):
     user_id: Identifier
     embedding: Sha256
     vector: Base64 = Field(description="S/|S|, little-endian float32.", repr=False)
+    weight: float = Field(ge=0, description="W of the profile: how much it rests on.")
     terms: dict[str, float]
     updated_at: Rfc3339

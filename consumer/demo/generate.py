@@ -94,8 +94,8 @@ class StreamSettings:
     bad: float = 0.005
     repeated: float = 0.01
     seed: int = 7
-    start: datetime = datetime(2026, 3, 2, tzinfo=UTC)
-    days: int = 60
+    start: datetime = datetime(2024, 3, 4, tzinfo=UTC)
+    days: int = 360
 
     def __post_init__(self) -> None:
         bounds = {

@@ -12,24 +12,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from confluent_kafka import ConsumerGroupTopicPartitions
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, TopicPartition
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from consumer.app import load_embedder, load_model
 from consumer.broker import EmbeddedKafka
-from consumer.clients import admin_config
+from consumer.clients import reader_config
 from consumer.demo.collect import RunFacts, collect
 from consumer.demo.generate import StreamSettings
 from consumer.demo.processes import Child
 from consumer.demo.report import write_report
 from consumer.demo.stream import Feeder, FileStream, MadeUpStream, Stream
 from consumer.demo.summary import render_summary
-from consumer.reader import end_offset
 from consumer.settings import Settings
-from consumer.topics import create_topics
+from consumer.topics import create_topics, partition_counts
 from consumer.verify import TopicNames, verify_topics
 from models.segments import SegmentModel
 
@@ -101,7 +99,8 @@ def run_demo(
     )
     _empty(output)
     # What becomes of the children and the broker is told here; their own words are in their logs.
-    logging.getLogger("consumer").setLevel(logging.WARNING)
+    for name in ("consumer", "models", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with ExitStack() as stack:
         if own_broker:
             console.print("starting Apache Kafka (the first time it is fetched)")
@@ -144,7 +143,11 @@ class _Run:
         self._logs.mkdir()
         self._workers = [f"worker-{i}" for i in range(workers)]
         self._children: dict[str, Child] = {}
-        self._admin = AdminClient(admin_config(settings.kafka))
+        # Never subscribes: it only asks where the group is.
+        self._asker = Consumer(
+            {**reader_config(settings.kafka), "group.id": settings.kafka.group_id}
+        )
+        self._partitions = partition_counts(settings)[settings.topics.events]
         self._figures = Figures()
 
     def start(self) -> None:
@@ -211,7 +214,7 @@ class _Run:
         workers = [metrics[name] for name in self._workers]
         figures.sent = feeder.sent
         was_done = feeder.finished and figures.lag == 0 and figures.done == figures.sent
-        figures.lag = self._lag(self._settings.kafka.group_id, self._settings.topics.events)
+        figures.lag = self._lag()
         figures.done = sum(int(each["segmenter_records_total"]) for each in workers)
         if not was_done:
             figures.seconds = seconds
@@ -234,20 +237,16 @@ class _Run:
             and versions == {int(trainer["segmenter_model_version"])}
         )
 
-    def _lag(self, group: str, topic: str) -> int:
-        """Count records behind the end, by what the group has committed."""
-        request = ConsumerGroupTopicPartitions(group)
-        answer = self._admin.list_consumer_group_offsets([request])[group].result()
-        committed = {
-            place.partition: place.offset
-            for place in answer.topic_partitions
-            if place.topic == topic and place.offset >= 0
-        }
-        metadata = self._admin.list_topics(topic, timeout=10).topics[topic]
+    def _lag(self) -> int:
+        """Count input records behind the end, by what the group has committed."""
+        topic = self._settings.topics.events
+        places = [TopicPartition(topic, number) for number in range(self._partitions)]
         lag = 0
-        for partition in metadata.partitions:
-            end = end_offset(self._settings.kafka, topic, partition)
-            lag += max(end - committed.get(partition, 0), 0)
+        for place in self._asker.committed(places, timeout=10):
+            _, end = self._asker.get_watermark_offsets(
+                TopicPartition(topic, place.partition), timeout=10
+            )
+            lag += end - max(place.offset, 0)
         return lag
 
     def stop(self) -> None:

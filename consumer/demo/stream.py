@@ -156,14 +156,15 @@ class Feeder(threading.Thread):
     def run(self) -> None:
         """Send everything."""
         try:
-            for key, value, timestamp in self._records:
-                self._send(key, value, timestamp)
+            # Sent as of now: a record stamped with an event's time may be too old to be retained.
+            for key, value, _ in self._records:
+                self._send(key, value)
             self._producer.flush()
             self.finished = self.error is None
         except Exception as error:
             self.error = error
 
-    def _send(self, key: bytes | None, value: bytes, timestamp: int) -> None:
+    def _send(self, key: bytes | None, value: bytes) -> None:
         def delivered(error: object, _message: object) -> None:
             if error is None:
                 self.sent += 1
@@ -172,9 +173,7 @@ class Feeder(threading.Thread):
 
         while True:
             try:
-                self._producer.produce(
-                    self._topic, value, key, timestamp=timestamp, on_delivery=delivered
-                )
+                self._producer.produce(self._topic, value, key, on_delivery=delivered)
             except BufferError:
                 self._producer.poll(0.1)
                 continue

@@ -392,6 +392,7 @@ class SegmentationStage:
                     user_id=rows.users[row],
                     embedding=self._embedder.identity,
                     vector=encode_array(vector, "<f4"),
+                    weight=float(rows.weights[row]),
                     terms=rows.terms[row],
                     updated_at=from_microseconds(int(rows.reference[row])),
                 )

@@ -82,7 +82,8 @@ class TrainerRestoration:
             self.sample.discard(user)
         else:
             self.embedding = sample.embedding
-            self.sample.put(user, decode_array(sample.vector, "<f4").astype(float), sample.terms)
+            vector = decode_array(sample.vector, "<f4").astype(np.float64)
+            self.sample.put(user, vector, sample.terms, sample.weight)
 
 
 class TrainingStage:
@@ -188,7 +189,7 @@ class TrainingStage:
                 continue
             clusterer = self._for_embedding(sample.embedding)
             vector = decode_array(sample.vector, "<f4").astype(np.float64)
-            evicted = clusterer.learn(user, vector, sample.terms)
+            evicted = clusterer.learn(user, vector, sample.terms, sample.weight)
             # A tombstone keeps the compacted topic, and so the next restore, as small as the
             # sample.
             outputs += [Output(self._topics.samples, name.encode(), None) for name in evicted]

@@ -251,8 +251,8 @@ class TopicReader:
         self._consumer.assign([TopicPartition(topic, p, spans[p].low) for p in ends])
         try:
             yield from self._read_assigned(topic, ends)
-        finally:
-            self._consumer.unassign()
+        except KafkaException as error:
+            raise VerifyError(f"{topic} cannot be read: {_text(error)}") from error
 
     def _read_assigned(self, topic: str, ends: dict[int, int]) -> Iterator[Message]:
         deadline = time.monotonic() + self._stall_seconds
@@ -281,7 +281,7 @@ class TopicReader:
                     self._consumer.incremental_unassign([place])
             if positions != before:
                 before, deadline = positions, time.monotonic() + self._stall_seconds
-            elif time.monotonic() > deadline:
+            elif ends and time.monotonic() > deadline:
                 partition, end = next(iter(ends.items()))
                 raise VerifyError(
                     f"{topic}[{partition}] did not move for {self._stall_seconds:g} s, though "

@@ -4,9 +4,10 @@ from models.text.characters import LoneSurrogateError
 from models.text.clean import clean
 from models.text.language import UNDETERMINED, detect_language
 from models.text.prepare import CleanText, prepare_text
-from models.text.tokens import tokenize
+from models.text.tokens import NEGATIONS, tokenize
 
 __all__ = [
+    "NEGATIONS",
     "UNDETERMINED",
     "CleanText",
     "LoneSurrogateError",

@@ -31,6 +31,9 @@ _NEGATIONS = {
     "zh": "不 不会 不是 不能 不要 别 勿 无 未 未必 毋 沒 没 没有 甭 莫 非",
 }
 
+NEGATIONS = frozenset(word for words in _NEGATIONS.values() for word in words.split())
+"""Every language's words of negation: worth counting in a text, never what a group is about."""
+
 # Languages whose Latin words are mostly English; nothing is known of an undetermined text, and
 # English is then the best guess.
 _WITH_ENGLISH = frozenset(("ja", "ko", "zh", UNDETERMINED))
