@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from consumer.broker import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# No test is timed: the machines that run them are shared and noisy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

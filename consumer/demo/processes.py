@@ -35,6 +35,8 @@ def environment(settings: Settings) -> dict[str, str]:
         if not name.startswith("SEGMENTER_") or name == "SEGMENTER_CACHE"
     }
     values.pop(CONFIG_VARIABLE, None)
+    # The cores are for the embedding; on small products BLAS threads only wait for each other.
+    values.setdefault("OPENBLAS_NUM_THREADS", "1")
     dumped = settings.model_dump(mode="json", exclude_none=True)
     dumped["kafka"]["secrets"] = {
         name: secret.get_secret_value() for name, secret in settings.kafka.secrets.items()
