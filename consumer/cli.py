@@ -133,6 +133,8 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
 def _verify(settings: Settings, options: argparse.Namespace) -> int:
     from consumer.verify import TopicNames, verify_folder, verify_topics  # noqa: PLC0415
 
+    if options.folder is not None and options.against is not None:
+        raise UsageError("--against compares topics with a folder: leave the other folder out")
     if options.folder is not None:
         result = verify_folder(options.folder)
     else:
@@ -150,7 +152,18 @@ def _verify(settings: Settings, options: argparse.Namespace) -> int:
             ),
         )
     sys.stdout.write(result.render().rstrip("\n") + "\n")
+    if options.against is not None and result.exit_code == 0:
+        return _against(settings, options.against)
     return result.exit_code
+
+
+def _against(settings: Settings, folder: Path) -> int:
+    from consumer.verify.oracle import compare_with_replay  # noqa: PLC0415
+
+    count, sentences = compare_with_replay(settings, folder)
+    sys.stdout.write("".join(f"  {sentence}\n" for sentence in sentences))
+    sys.stdout.write(f"{count:,} differences from the replay in {folder}\n")
+    return 1 if count else 0
 
 
 def _topics_create(settings: Settings, _options: argparse.Namespace) -> int:
@@ -266,6 +279,13 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
     verify = command(commands, "verify", _verify, "check what must always hold")
     verify.add_argument(
         "folder", type=Path, nargs="?", help="a replay's output; without it the topics are read"
+    )
+
+    verify.add_argument(
+        "--against",
+        type=Path,
+        metavar="FOLDER",
+        help="compare the topics with this replay of the same input and model",
     )
 
     topics = commands.add_parser("topics", help="manage the topics").add_subparsers(

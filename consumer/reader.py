@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer.clients import admin_config, reader_config
 from consumer.records import Headers, Record
-from consumer.settings import KafkaSettings
+from consumer.settings import KafkaSettings, Settings
 
 
 class ReadStalledError(Exception):
@@ -186,3 +186,29 @@ def read_partition(
                 progress(count, min(1.0, (offset - low) / max(target - low, 1)))
     finally:
         consumer.close()
+
+
+def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
+    """Give all committed records of a topic, partition after partition.
+
+    Raises
+    ------
+    KafkaException
+        If the topic is not there.
+    ReadStalledError
+        If nothing came for `restore.no_progress_seconds`.
+    """
+    admin = AdminClient(admin_config(settings.kafka))
+    metadata = admin.list_topics(topic, timeout=_REQUEST_SECONDS).topics[topic]
+    if metadata.error is not None:
+        raise KafkaException(metadata.error)
+    for partition in sorted(metadata.partitions):
+        end = end_offset(settings.kafka, topic, partition)
+        if end > 0:
+            yield from read_partition(
+                settings.kafka,
+                topic,
+                partition,
+                end,
+                no_progress_seconds=settings.restore.no_progress_seconds,
+            )

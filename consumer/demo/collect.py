@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,10 +20,8 @@ from consumer.demo.contents import (
 )
 from consumer.demo.story import choose_story
 from consumer.demo.stream import Stream
-from consumer.reader import end_offset, read_partition
-from consumer.records import Record
+from consumer.reader import read_topic
 from consumer.settings import Settings
-from consumer.topics import partition_counts
 from models.distances import distances_to
 from models.embedding import Embedder
 from models.evaluation import agreement
@@ -58,20 +55,6 @@ class RunFacts:
     now: datetime
     model: SegmentModelRecord | None
     """The segment model that was given; None where a trainer learned."""
-
-
-def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
-    """Give all committed records of a topic, partition after partition."""
-    for partition in range(partition_counts(settings)[topic]):
-        end = end_offset(settings.kafka, topic, partition)
-        if end > 0:
-            yield from read_partition(
-                settings.kafka,
-                topic,
-                partition,
-                end,
-                no_progress_seconds=settings.restore.no_progress_seconds,
-            )
 
 
 def collect(
