@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import CliSettingsSource, SettingsError
 
-from consumer.settings import CONFIG_VARIABLE, Settings, SettingsFileError
+from consumer.settings import CONFIG_VARIABLE, Settings, SettingsFileError, SettingsNameError
 from schemas.events import parse_rfc3339
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,14 @@ EXIT_USAGE = 2
 EXIT_FAILED = 3
 EXIT_INTERRUPTED = 130
 
+_SETTINGS_ERRORS = (
+    ValidationError,
+    SettingsError,
+    SettingsFileError,
+    SettingsNameError,
+    tomllib.TOMLDecodeError,
+)
+
 _SHORTHANDS = {
     "bootstrap_servers": ("kafka.bootstrap_servers", "HOST:PORT", "brokers"),
     "segments": ("training.segments", "N", "number of segments"),
@@ -36,7 +44,7 @@ _SHORTHANDS = {
 
 
 class UsageError(Exception):
-    """A wrong combination of arguments."""
+    """A wrong combination of arguments, or an audit that cannot be made."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = _settings(options, sources[options.command_name])
-    except (ValidationError, SettingsError, SettingsFileError, tomllib.TOMLDecodeError) as error:
+    except _SETTINGS_ERRORS as error:
         sys.stderr.write(f"segmenter: {_explain(error)}\n")
         return EXIT_USAGE
     # Imported late: --help and usage errors should not wait for Kafka and ONNX Runtime.
@@ -131,7 +139,20 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _verify(settings: Settings, options: argparse.Namespace) -> int:
-    from consumer.verify import TopicNames, verify_folder, verify_topics  # noqa: PLC0415
+    from consumer.verify import VerifyError  # noqa: PLC0415
+
+    try:
+        return _audit(settings, options)
+    except VerifyError as error:
+        raise UsageError(str(error)) from error
+
+
+def _audit(settings: Settings, options: argparse.Namespace) -> int:
+    from consumer.verify import (  # noqa: PLC0415
+        TopicNames,
+        verify_folder,
+        verify_topics,
+    )
 
     if options.folder is not None and options.against is not None:
         raise UsageError("--against compares topics with a folder: leave the other folder out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
             for line in file:
                 if stripped := line.rstrip(b"\r\n"):
                     yield stripped
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise EventFileError(f"cannot read the events of {path}: {error}") from error
 
 

@@ -58,6 +58,9 @@ class _Partition:
     """Grows with each assignment and each rewind; records of an older epoch are void."""
     position: int | None = None
     """Next offset to apply; None until restored."""
+    fetched: int = 0
+    """Next offset to collect. What lies below has been collected already: a seek that took hold
+    late must not bring it in twice."""
 
 
 @dataclass(slots=True)
@@ -194,8 +197,9 @@ class Loop(Generic[Prepared]):
 
     def _collect(self, record: Record) -> None:
         partition = self._partitions.get(record.partition)
-        if partition is None or partition.position is None:
+        if partition is None or partition.position is None or record.offset < partition.fetched:
             return
+        partition.fetched = record.offset + 1
         batch = self._collecting
         if not batch.records:
             batch.opened = time.monotonic()
@@ -335,6 +339,7 @@ class Loop(Generic[Prepared]):
         for number, partition in self._partitions.items():
             if partition.position is not None:
                 partition.epoch = self._next_epoch()
+                partition.fetched = partition.position
                 self._seek(number, partition.position)
         self._drop_batches()
 
@@ -420,7 +425,7 @@ class Loop(Generic[Prepared]):
             partition = self._partitions[restored.partition]
             self._stage.assigned(restored.partition, restored.restoration)
             partition.epoch = self._next_epoch()
-            partition.position = restored.offset
+            partition.position = partition.fetched = restored.offset
             self._seek(restored.partition, restored.offset)
             self._consumer.resume([TopicPartition(self._topic, restored.partition)])
         self._health.ready = self._joined and not self._restorer.tasks

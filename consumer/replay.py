@@ -34,7 +34,7 @@ Progress = Callable[[int], None]
 
 
 class ReplayOutputError(ValueError):
-    """A folder that replay will not write to."""
+    """An output folder that cannot be written to."""
 
 
 @dataclass(slots=True)
@@ -206,7 +206,13 @@ class FolderSink:
     """Writes a replay's outputs as JSON lines, and the final state when it is closed."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in ("summary.json", "model.json"):
+                # An earlier replay's would pass for those of this one, should it end early.
+                (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise ReplayOutputError(f"cannot write a replay to {folder}: {error}") from error
         self._folder = folder
         self._topics = settings.topics
         self._source = settings.kafka.group_id
@@ -285,6 +291,8 @@ def replay_file(
     ------
     EventFileError
         If the file cannot be read.
+    ReplayOutputError
+        If the folder cannot be written to.
     StageError
         If a stage cannot go on.
     """

@@ -21,12 +21,13 @@ from pydantic_settings import (
 )
 
 from models.profiles import ProfilePolicy
+from models.segments import AssignmentPolicy
 from schemas.events import EventType, Rfc3339
 from schemas.intake import Intake
 from schemas.mapping import PRESETS, EventMapping, MappingPreset
 
 _SECRET = re.compile(
-    r"password|secret|token|jaas|key\.pem|sasl\.oauthbearer\.config", re.IGNORECASE
+    r"password|passphrase|secret|token|jaas|key\.pem|sasl\.oauthbearer\.config", re.IGNORECASE
 )
 _MASK = "********"
 
@@ -40,7 +41,16 @@ _RESERVED = {
     "group.instance.id",
     "group.protocol",
     "isolation.level",
+    "metadata.broker.list",  # another name of bootstrap.servers
     "transactional.id",
+}
+
+# Properties that a setting decides, which would be overridden without a word.
+_SETTINGS = {
+    "auto.offset.reset": "auto_offset_reset",
+    "max.poll.interval.ms": "max_poll_interval_seconds",
+    "session.timeout.ms": "session_timeout_seconds",
+    "transaction.timeout.ms": "transaction_timeout_seconds",
 }
 
 
@@ -105,6 +115,8 @@ class KafkaSettings(Section):
     def _not_reserved(cls, value: dict[str, Any]) -> dict[str, Any]:
         if taken := sorted(_RESERVED & value.keys()):
             raise ValueError(f"{taken[0]} is set by the project itself; exactly-once rests on it")
+        if taken := sorted(_SETTINGS.keys() & value.keys()):
+            raise ValueError(f"{taken[0]} is set by kafka.{_SETTINGS[taken[0]]}; set that instead")
         return value
 
     def client(self) -> dict[str, Any]:
@@ -251,6 +263,20 @@ class AssignmentSettings(Section):
         None, gt=0, le=2, description="Farther than this from every centre: in no segment."
     )
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.policy()  # says what contradicts what
+        return self
+
+    def policy(self) -> AssignmentPolicy:
+        """Give the policy that the worker decides by."""
+        return AssignmentPolicy(
+            margin=self.margin,
+            min_events=self.min_events,
+            dwell_events=self.dwell_events,
+            max_distance=self.max_distance,
+        )
+
 
 class TrainingSettings(Section):
     """How the trainer learns the segments."""
@@ -269,6 +295,20 @@ class TrainingSettings(Section):
         2.0, gt=0, description="Seconds without a sample after which the trainer settles."
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of everything that is random.")
+
+    @model_validator(mode="after")
+    def _enough_users(self) -> Self:
+        if self.sample_users < 2 * self.segments:
+            raise ValueError(
+                f"sample_users is {self.sample_users} for {self.segments} segments: "
+                f"keep {2 * self.segments} users or more"
+            )
+        if self.warmup_users > self.sample_users:
+            raise ValueError(
+                f"warmup_users is {self.warmup_users}, more than the {self.sample_users} "
+                "sample_users that can be held"
+            )
+        return self
 
 
 class BatchSettings(Section):
@@ -372,6 +412,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources; the file is the one that SEGMENTER_CONFIG names."""
+        _check_environment(settings_cls)
         sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
         if path := os.environ.get(CONFIG_VARIABLE):
             if not Path(path).is_file():
@@ -389,6 +430,27 @@ CONFIG_VARIABLE = "SEGMENTER_CONFIG"
 
 class SettingsFileError(ValueError):
     """The settings file is not there."""
+
+
+class SettingsNameError(ValueError):
+    """A variable of the environment names a section that there is none of."""
+
+
+def _check_environment(settings_cls: type[BaseSettings]) -> None:
+    """Refuse a misspelt section; within a section, pydantic refuses unknown names itself.
+
+    Only names with the double underscore are ours: a cluster's service links (SEGMENTER_PORT) are
+    not.
+    """
+    for name in sorted(os.environ):
+        prefix, _, rest = name.upper().partition("_")
+        section, delimiter, _ = rest.partition("__")
+        known = settings_cls.model_fields
+        if prefix == "SEGMENTER" and delimiter and section.lower() not in known:
+            raise SettingsNameError(
+                f"the environment's {name} names no section of settings; "
+                f"the sections are {', '.join(known)}"
+            )
 
 
 def _mask(settings: dict[str, Any]) -> dict[str, Any]:

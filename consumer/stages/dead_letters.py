@@ -50,6 +50,8 @@ class DeadLetterLimit:
 
     def commit(self, *, accepted: int, refused: int) -> None:
         """Count a batch that was committed."""
+        if not accepted + refused:  # a new model's transaction, which has no records
+            return
         self._batches.append((accepted + refused, refused))
         self._total += accepted + refused
         self._refused += refused

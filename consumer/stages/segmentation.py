@@ -31,7 +31,7 @@ from models.profiles import (
     to_microseconds,
 )
 from models.sample import rank
-from models.segments import AssignmentPolicy, SegmentModel, decide
+from models.segments import SegmentModel, decide
 from models.text import prepare_text
 from schemas.base import encode_array
 from schemas.dead_letters import Refusal, RefusalReason
@@ -122,18 +122,17 @@ class ProfileRestoration:
 
     def load(self, record: Record) -> None:
         """Take one record of the changelog in."""
-        if record.value is None:
-            self.table.remove((record.key or b"").decode())
-            return
         place = f"{record.topic}[{record.partition}]@{record.offset}"
         try:
+            if record.value is None:
+                self.table.remove((record.key or b"").decode())
+                return
             profile = ProfileRecord.model_validate_json(record.value)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            raise StageError(
-                f"the changelog record {place} cannot be read: {first['loc']}: {first['msg']}; "
-                "it was written by another version or another program"
-            ) from None
+            raise _unreadable(place, f"{first['loc']}: {first['msg']}") from None
+        except UnicodeDecodeError:
+            raise _unreadable(place, "its key is not UTF-8") from None
         if profile.embedding != self._embedding:
             raise StageError(
                 f"the changelog record {place} was made with the embedding model "
@@ -141,7 +140,17 @@ class ProfileRestoration:
                 "two models cannot be mixed: run the former model, or give a new kafka.group_id "
                 "and new topics"
             )
-        self.table.load(profile)
+        try:
+            self.table.load(profile)
+        except ValueError as error:
+            raise _unreadable(place, str(error)) from None
+
+
+def _unreadable(place: str, reason: str) -> StageError:
+    return StageError(
+        f"the changelog record {place} cannot be read: {reason}; "
+        "it was written by another version or another program"
+    )
 
 
 class SegmentationStage:
@@ -182,12 +191,7 @@ class SegmentationStage:
         self._intake = settings.events.intake()
         self._weights = settings.events.weights
         self._policy = settings.profile.policy()
-        self._assignment = AssignmentPolicy(
-            margin=settings.assignment.margin,
-            min_events=settings.assignment.min_events,
-            dwell_events=settings.assignment.dwell_events,
-            max_distance=settings.assignment.max_distance,
-        )
+        self._assignment = settings.assignment.policy()
         self._dead_letters = settings.dead_letters
         self._limit = DeadLetterLimit(settings.dead_letters)
         self._chunk = settings.batch.reassign_users

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from consumer.records import Output, Record
@@ -51,8 +52,8 @@ def read_model(value: bytes, place: str) -> SegmentModel:
 class PreparedSamples:
     """Samples by user in the order of arrival; None is a tombstone."""
 
-    samples: tuple[tuple[int, str, ProfileSample | None], ...]
-    """Partition, user, sample."""
+    samples: tuple[tuple[Record, str, ProfileSample | None], ...]
+    """Where it came from, user, sample."""
 
 
 class TrainerRestoration:
@@ -72,7 +73,7 @@ class TrainerRestoration:
 
     def load(self, record: Record) -> None:
         """Take one record in."""
-        place = f"{record.topic}[{record.partition}]@{record.offset}"
+        place = _place(record)
         if record.topic == self._models_topic:
             if record.value is not None:
                 self.model = read_model(record.value, place)
@@ -80,10 +81,12 @@ class TrainerRestoration:
         user, sample = _read_sample(record)
         if sample is None:
             self.sample.discard(user)
-        else:
-            self.embedding = sample.embedding
-            vector = decode_array(sample.vector, "<f4").astype(np.float64)
-            self.sample.put(user, vector, sample.terms, sample.weight)
+            return
+        for known in (self.embedding, self.model and self.model.embedding):
+            if known is not None and known != sample.embedding:
+                raise _mixed(place, sample.embedding, known)
+        self.embedding = sample.embedding
+        self.sample.put(user, _vector(sample, place), sample.terms, sample.weight)
 
 
 class TrainingStage:
@@ -173,23 +176,21 @@ class TrainingStage:
 
     def prepare(self, records: Sequence[Record]) -> PreparedSamples:
         """Read the samples."""
-        return PreparedSamples(
-            tuple((record.partition, *_read_sample(record)) for record in records)
-        )
+        return PreparedSamples(tuple((record, *_read_sample(record)) for record in records))
 
     def apply(self, prepared: PreparedSamples, partitions: frozenset[int]) -> Sequence[Output]:
         """Learn from the samples, one by one; publish when segments have moved enough."""
         outputs: list[Output] = []
-        for partition, user, sample in prepared.samples:
-            if partition not in partitions:
+        for record, user, sample in prepared.samples:
+            if record.partition not in partitions:
                 continue
             if sample is None:
                 if self._clusterer is not None:
                     self._clusterer.forget(user)
                 continue
-            clusterer = self._for_embedding(sample.embedding)
-            vector = decode_array(sample.vector, "<f4").astype(np.float64)
-            evicted = clusterer.learn(user, vector, sample.terms, sample.weight)
+            place = _place(record)
+            clusterer = self._for_embedding(sample.embedding, place)
+            evicted = clusterer.learn(user, _vector(sample, place), sample.terms, sample.weight)
             # A tombstone keeps the compacted topic, and so the next restore, as small as the
             # sample.
             outputs += [Output(self._topics.samples, name.encode(), None) for name in evicted]
@@ -228,27 +229,42 @@ class TrainingStage:
         )
         return [Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0)]
 
-    def _for_embedding(self, embedding: str) -> StreamingKMeans:
+    def _for_embedding(self, embedding: str, place: str) -> StreamingKMeans:
         if self._clusterer is None:
             self._clusterer = StreamingKMeans(self._policy, embedding)
         if self._clusterer.embedding != embedding:
-            raise StageError(
-                f"{self._topics.samples} holds profiles of the embedding model {embedding[:12]} "
-                f"beside those of {self._clusterer.embedding[:12]}; run one embedding model, or "
-                "give a new kafka.group_id and new topics"
-            )
+            raise _mixed(place, embedding, self._clusterer.embedding)
         return self._clusterer
 
 
+def _place(record: Record) -> str:
+    return f"{record.topic}[{record.partition}]@{record.offset}"
+
+
 def _read_sample(record: Record) -> tuple[str, ProfileSample | None]:
-    user = (record.key or b"").decode()
-    if record.value is None:
-        return user, None
     try:
+        user = (record.key or b"").decode()
+        if record.value is None:
+            return user, None
         return user, ProfileSample.model_validate_json(record.value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise StageError(
-            f"{record.topic}[{record.partition}]@{record.offset} is no profile sample: "
-            f"{first['loc']}: {first['msg']}"
+            f"{_place(record)} is no profile sample: {first['loc']}: {first['msg']}"
         ) from None
+    except UnicodeDecodeError:
+        raise StageError(f"{_place(record)} is no profile sample: its key is not UTF-8") from None
+
+
+def _vector(sample: ProfileSample, place: str) -> NDArray[np.float64]:
+    try:
+        return decode_array(sample.vector, "<f4").astype(np.float64)
+    except ValueError as error:
+        raise StageError(f"{place} is no profile sample: its vector: {error}") from None
+
+
+def _mixed(place: str, embedding: str, known: str) -> StageError:
+    return StageError(
+        f"{place} is a profile of the embedding model {embedding[:12]} beside those of "
+        f"{known[:12]}; run one embedding model, or give a new kafka.group_id and new topics"
+    )
