@@ -17,13 +17,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from models.embedding import Embedder
-
 from consumer.files import read_records
 from consumer.records import Output, Record
 from consumer.settings import Settings
 from consumer.stages.segmentation import PreparedBatch, SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
+from models.embedding import Embedder
 from models.segments import SegmentModel
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.dead_letters import HEADER_PREFIX, DeadLetter, Refusal, RefusalReason, to_base64

@@ -82,9 +82,9 @@ class TrainerRestoration:
         if sample is None:
             self.sample.discard(user)
             return
-        for known in (self.embedding, self.model and self.model.embedding):
-            if known is not None and known != sample.embedding:
-                raise _mixed(place, sample.embedding, known)
+        known = self.embedding or (self.model.embedding if self.model else sample.embedding)
+        if known != sample.embedding:
+            raise _mixed(place, sample.embedding, known)
         self.embedding = sample.embedding
         self.sample.put(user, _vector(sample, place), sample.terms, sample.weight)
 

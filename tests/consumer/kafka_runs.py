@@ -1,0 +1,240 @@
+"""Runs of the loop against the test session's broker, and the replay that each must agree with."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from confluent_kafka import Consumer, Producer
+from prometheus_client import CollectorRegistry
+
+from consumer.clients import reader_config
+from consumer.health import Health
+from consumer.loop import Loop
+from consumer.metrics import LoopMetrics
+from consumer.reader import read_topic
+from consumer.records import Output, Record
+from consumer.replay import FixedModel, Replay
+from consumer.settings import Settings
+from consumer.stage import Stage
+from consumer.stages.segmentation import ModelSource, SegmentationStage
+from consumer.topics import create_topics
+from consumer.verify import TopicNames, VerifyResult, verify_topics
+from consumer.verify.oracle import differences
+from models.embedding import Embedder
+from models.segments import SegmentModel
+from schemas.changes import SegmentChange
+from tests.stubs import HashingEmbedder
+
+PARTITIONS = 4
+Pair = tuple[bytes | None, bytes]
+TOPICS = {"hops": "beer hops malt yeast brew", "runs": "shoes running pace trail marathon"}
+
+
+def settings_for(servers: str, **sections: dict[str, object]) -> Settings:
+    """Give settings whose topics and group nobody else uses."""
+    unique = uuid.uuid4().hex[:8]
+    kafka = {
+        "bootstrap_servers": servers,
+        "group_id": f"g-{unique}",
+        "session_timeout_seconds": 6,
+        **sections.pop("kafka", {}),
+    }
+    names = ("events", "dead_letters", "changes", "memberships", "profiles", "samples", "models")
+    topics = {name: f"{name.replace('_', '-')}-{unique}" for name in names}
+    batch = {"max_records": 50, "max_wait_seconds": 0.1, **sections.pop("batch", {})}
+    settings = Settings(
+        kafka=kafka, topics={**topics, "partitions": PARTITIONS}, batch=batch, **sections
+    )
+    create_topics(settings)
+    return settings
+
+
+def event(user: str, number: int, text: str, **changes: object) -> Pair:
+    """Give one event as a key and a value."""
+    values = {
+        "event_id": f"{user}-{number}",
+        "user_id": user,
+        "type": "comment",
+        "text": text,
+        "occurred_at": f"2025-01-01T00:{number % 60:02d}:00Z",
+        **changes,
+    }
+    return user.encode(), json.dumps(values).encode()
+
+
+def stream(users: int = 12, events: int = 20) -> list[Pair]:
+    """Events of users who all change their interest half-way."""
+    texts = list(TOPICS.values())
+    return [
+        event(f"u{user}", number, texts[(user + (number >= events // 2)) % 2])
+        for number in range(events)
+        for user in range(users)
+    ]
+
+
+def model_of(embedder: Embedder, version: int = 1, swap: bool = False) -> SegmentModel:
+    """Make a model with one segment for each topic of `stream`; swapped, the ids change sides."""
+    centres = embedder.embed(list(TOPICS.values())).astype(np.float64)
+    return SegmentModel(
+        version=version,
+        embedding=embedder.identity,
+        ids=np.array([0, 1]),
+        centres=centres[::-1] if swap else centres,
+        radii=np.zeros(2),
+        sizes=np.zeros(2, np.int64),
+        labels=tuple(TOPICS),
+        words=((), ()),
+        since=(1, 1),
+        next_id=2,
+        sample_threshold=1.0,
+        samples=0,
+        seed=0,
+    )
+
+
+def produce(settings: Settings, pairs: Iterable[Pair]) -> None:
+    """Send events to the input topic."""
+    producer = Producer({**settings.kafka.client(), "message.max.bytes": 16_000_000})
+    for key, value in pairs:
+        producer.produce(settings.topics.events, value, key)
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+def committed(settings: Settings) -> int:
+    """Count the input records that the group has committed."""
+    from confluent_kafka import TopicPartition  # noqa: PLC0415
+
+    client = Consumer({**reader_config(settings.kafka), "group.id": settings.kafka.group_id})
+    try:
+        places = [TopicPartition(settings.topics.events, n) for n in range(PARTITIONS)]
+        return sum(max(place.offset, 0) for place in client.committed(places, timeout=20))
+    finally:
+        client.close()
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.05)
+
+
+class Running:
+    """A loop in a thread."""
+
+    def __init__(
+        self, settings: Settings, stage: Stage[object, object], name: str, group: str | None = None
+    ) -> None:
+        self.health = Health(60)
+        self.metrics = LoopMetrics(CollectorRegistry())
+        self.loop = Loop(
+            stage,
+            settings,
+            group_id=group or settings.kafka.group_id,
+            transactional_id=f"{group or settings.kafka.group_id}-{name}",
+            metrics=self.metrics,
+            health=self.health,
+            idle_seconds=0.3,
+        )
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.loop.run()
+        except BaseException as error:
+            self.error = error
+
+    def stop(self) -> None:
+        """Stop it as SIGTERM would; raise what ended it."""
+        self.loop.stop()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+        if self.error is not None:
+            raise self.error
+
+
+@contextmanager
+def worker(
+    settings: Settings, source: ModelSource | None = None, name: str = "w0"
+) -> Iterator[tuple[Running, SegmentationStage]]:
+    """Run a worker with the cheap embedder."""
+    embedder = HashingEmbedder()
+    stage = SegmentationStage(settings, embedder, source or FixedModel(model_of(embedder)))
+    running = Running(settings, stage, name)
+    try:
+        yield running, stage
+    finally:
+        running.loop.stop()
+        running.thread.join(60)
+
+
+def audit(settings: Settings) -> VerifyResult:
+    """Run the product's own verify on the topics."""
+    names = settings.topics
+    return verify_topics(
+        settings.kafka.client(),
+        settings.kafka.group_id,
+        TopicNames(
+            events=names.events,
+            dead_letters=names.dead_letters,
+            changes=names.changes,
+            memberships=names.memberships,
+            profiles=names.profiles,
+            models=names.models,
+        ),
+    )
+
+
+def changes_of(settings: Settings) -> list[SegmentChange]:
+    """Read all committed changes."""
+    return [
+        SegmentChange.model_validate_json(record.value or b"")
+        for record in read_topic(settings, settings.topics.changes)
+    ]
+
+
+def oracle(
+    settings: Settings,
+    pairs: Sequence[Pair],
+    embedder: Embedder | None = None,
+    model: SegmentModel | None = None,
+) -> list[SegmentChange]:
+    """Give the changes that a replay of the same events makes."""
+    embedder = embedder or HashingEmbedder()
+    replay = Replay(settings, embedder, model or model_of(embedder))
+    found: list[SegmentChange] = []
+
+    def sink(output: Output) -> None:
+        if output.topic == settings.topics.changes:
+            found.append(SegmentChange.model_validate_json(output.value or b""))
+
+    records = (
+        Record(settings.topics.events, 0, n, -1, key, value) for n, (key, value) in enumerate(pairs)
+    )
+    replay.run(records, sink)
+    return found
+
+
+def assert_as_replayed(
+    settings: Settings,
+    pairs: Sequence[Pair],
+    embedder: Embedder | None = None,
+    model: SegmentModel | None = None,
+) -> None:
+    """Hold the topics against the replay and the invariants."""
+    expected = oracle(settings, pairs, embedder, model)
+    assert expected, "the stream makes no changes: the test would hold nothing"
+    assert list(differences(expected, changes_of(settings))) == []
+    result = audit(settings)
+    assert result.exit_code == 0, result.render()
+    assert result.counts.records == len(pairs)

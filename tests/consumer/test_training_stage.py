@@ -1,0 +1,356 @@
+"""The trainer's stage, from samples to versions of the segment model, with no broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from consumer.records import Output, Record
+from consumer.settings import Settings
+from consumer.stage import StageError, Upto
+from consumer.stages.training import TrainingStage, read_model
+from models.sample import rank
+from models.segments import SegmentModel
+from schemas.base import encode_array
+from schemas.profiles import ProfileSample
+from tests.consumer.stage_data import ALL, a_model
+from tests.stubs import HashingEmbedder
+
+EMBEDDING = HashingEmbedder(8).identity
+OTHER = "0" * 64
+
+
+def samples(
+    users: Sequence[int],
+    *,
+    topics: int = 2,
+    first_axis: int = 0,
+    embedding: str = EMBEDDING,
+    start: int = 0,
+) -> list[Record]:
+    """One profile a user, near one of some axes by the user's number."""
+    found = []
+    for offset, user in enumerate(users, start=start):
+        vector = np.random.default_rng(user).normal(scale=0.05, size=8)
+        axis = first_axis + user % topics
+        vector[axis] += 1
+        sample = ProfileSample(
+            user_id=f"user-{user}",
+            embedding=embedding,
+            vector=encode_array(vector / np.linalg.norm(vector), "<f4"),
+            weight=1.0,
+            terms={f"topic{axis}": 1.0},
+            updated_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        found.append(
+            Record(
+                "profile-samples",
+                0,
+                offset,
+                -1,
+                sample.user_id.encode(),
+                sample.model_dump_json().encode(),
+            )
+        )
+    return found
+
+
+def configured(**training) -> Settings:
+    given = {"segments": 2, "warmup_users": 20, "sample_users": 60, "reseed_every": 50}
+    return Settings(training=given | training)
+
+
+class Trainer:
+    """An active trainer; keeps what was written, as the topics would."""
+
+    def __init__(self, history: Sequence[Record] = (), **training) -> None:
+        self.stage = TrainingStage(configured(**training))
+        restoration = self.stage.restoration(0)
+        for record in history:
+            restoration.load(record)
+        self.stage.assigned(0, restoration)
+        self.log: list[Record] = list(history)
+
+    def learn(self, records: Sequence[Record]) -> list[Output]:
+        self.log += records
+        outputs = list(self.stage.apply(self.stage.prepare(records), ALL))
+        return self._commit(outputs)
+
+    def idle(self) -> list[Output] | None:
+        outputs = self.stage.maintain(idle=True)
+        return None if outputs is None else self._commit(list(outputs))
+
+    def _commit(self, outputs: list[Output]) -> list[Output]:
+        self.stage.committed()
+        self.log += [
+            Record(output.topic, 0, len(self.log), -1, output.key, output.value)
+            for output in outputs
+        ]
+        return outputs
+
+    @property
+    def history(self) -> list[Record]:
+        """What a restore reads: the models, then the samples."""
+        models = [record for record in self.log if record.topic == "segment-models"]
+        return models + [record for record in self.log if record.topic == "profile-samples"]
+
+
+def models_in(outputs: Sequence[Output]) -> list[SegmentModel]:
+    return [
+        read_model(output.value or b"", output.topic)
+        for output in outputs
+        if output.topic == "segment-models"
+    ]
+
+
+def test_nothing_is_published_before_the_warm_up_ends():
+    trainer = Trainer()
+    assert trainer.learn(samples(range(19))) == []
+    assert trainer.stage.published is None
+    (model,) = models_in(trainer.learn(samples([19])))
+    assert (model.version, model.ids.tolist(), model.embedding) == (1, [0, 1], EMBEDDING)
+    assert sorted(model.labels) == ["topic0", "topic1"]
+    assert model.sizes.tolist() == [10, 10]
+    assert trainer.stage.published.to_record() == model.to_record()
+    assert (trainer.stage.samples, trainer.stage.sampled_users) == (20, 20)
+
+
+def test_a_repeated_profile_of_one_user_is_no_warm_up():
+    trainer = Trainer()
+    assert trainer.learn(samples([1] * 100)) == []
+    assert trainer.stage.sampled_users == 1
+
+
+def test_a_snapshot_goes_to_partition_0_under_one_key():
+    (output,) = Trainer().learn(samples(range(20)))
+    assert (output.topic, output.key, output.partition) == ("segment-models", b"segments", 0)
+
+
+def test_versions_count_up_and_segments_that_go_on_keep_their_ids():
+    trainer = Trainer()
+    published = models_in(trainer.learn(samples(range(20))))
+    for start in range(0, 300, 10):
+        published += models_in(trainer.learn(samples(range(start, start + 10), first_axis=3)))
+        published += models_in(trainer.idle() or [])
+    assert [model.version for model in published] == [*range(1, len(published) + 1)]
+    assert len(published) > 1
+    seen: dict[int, int] = {}
+    for model in published:
+        for segment, since in zip(model.ids.tolist(), model.since, strict=True):
+            assert seen.setdefault(segment, since) == since
+        assert model.next_id > max(seen)
+    assert set(published[-1].labels) == {"topic3", "topic4"}
+
+
+def test_samples_that_say_nothing_new_publish_nothing():
+    trainer = Trainer(sample_users=100)
+    trainer.learn(samples(range(20)))
+    assert models_in(trainer.learn(samples([*range(20)] * 3))) == []
+
+
+def test_users_who_leave_the_sample_get_a_tombstone():
+    trainer = Trainer(sample_users=20)
+    users = [*range(50)]
+    outputs = trainer.learn(samples(users))
+    gone = {output.key.decode() for output in outputs if output.topic == "profile-samples"}
+    assert all(output.value is None for output in outputs if output.topic == "profile-samples")
+    by_rank = sorted((f"user-{user}" for user in users), key=rank)
+    assert gone == set(by_rank[20:])
+    assert trainer.stage.sampled_users == 20
+
+
+def test_a_tombstone_takes_a_user_out_of_the_sample():
+    trainer = Trainer()
+    trainer.learn(samples(range(5)))
+    trainer.learn([Record("profile-samples", 0, 9, -1, b"user-3", None)])
+    assert trainer.stage.sampled_users == 4
+    assert Trainer(trainer.history).stage.sampled_users == 4
+
+
+def test_a_tombstone_before_the_first_sample_is_no_matter():
+    trainer = Trainer()
+    assert trainer.learn([Record("profile-samples", 0, 0, -1, b"user-3", None)]) == []
+    assert trainer.stage.sampled_users == 0
+
+
+def test_records_of_another_partition_are_left_alone():
+    stage = Trainer().stage
+    stage.apply(stage.prepare(samples(range(5))), frozenset())
+    stage.committed()
+    assert (stage.samples, stage.sampled_users) == (0, 0)
+
+
+def test_an_aborted_batch_is_not_counted_and_its_version_not_published():
+    stage = Trainer().stage
+    assert models_in(stage.apply(stage.prepare(samples(range(20))), ALL))
+    stage.aborted()
+    assert stage.restore_after_abort
+    assert (stage.published, stage.samples) == (None, 0)
+
+
+# --- pauses ---------------------------------------------------------------------------------------
+
+
+def test_a_pause_starts_a_model_with_fewer_users_than_the_warm_up():
+    trainer = Trainer()
+    trainer.learn(samples(range(6)))
+    assert not trainer.stage.settled
+    assert trainer.stage.maintain(idle=False) is None
+    (model,) = models_in(trainer.idle() or [])
+    assert (model.version, len(model.ids)) == (1, 2)
+    assert trainer.stage.settled
+    assert trainer.idle() is None
+
+
+def test_a_pause_with_too_few_users_for_the_segments_starts_none():
+    trainer = Trainer()
+    trainer.learn(samples(range(3)))
+    assert trainer.idle() is None
+    assert trainer.stage.settled
+    trainer.learn(samples([3]))
+    assert not trainer.stage.settled
+    assert trainer.idle()
+
+
+def test_a_pause_before_anything_was_learned_is_no_matter():
+    assert Trainer().idle() is None
+
+
+# --- restart --------------------------------------------------------------------------------------
+
+
+def test_a_restored_trainer_goes_on_with_the_same_segments_and_users():
+    first = Trainer()
+    first.learn(samples(range(40)))
+    first.idle()
+    before = first.stage.published
+    second = Trainer(first.history)
+    assert second.stage.published.to_record() == before.to_record()
+    assert second.stage.sampled_users == 40
+    assert not second.stage.settled
+    assert not models_in(second.idle() or [])
+    published = []
+    for start in range(0, 200, 10):
+        published += models_in(second.learn(samples(range(start, start + 10), topics=3)))
+        published += models_in(second.idle() or [])
+    assert published[0].version == before.version + 1
+    for model in published:
+        kept = set(model.ids.tolist()) & set(before.ids.tolist())
+        born = set(model.ids.tolist()) - kept
+        assert all(segment >= before.next_id for segment in born)
+    assert published[-1].samples > before.samples
+
+
+def test_two_trainers_restored_from_the_same_topics_publish_the_same_bytes():
+    first = Trainer()
+    first.learn(samples(range(40)))
+    more = samples(range(100, 160), first_axis=4)
+    twins = [Trainer(first.history), Trainer(first.history)]
+    outputs = [twin.learn(more) + (twin.idle() or []) for twin in twins]
+    assert outputs[0] == outputs[1]
+    assert models_in(outputs[0])
+
+
+@pytest.mark.parametrize("segments", [3, 4])
+def test_another_number_of_segments_is_learned_anew_on_the_same_users(segments):
+    first = Trainer()
+    first.learn(samples(range(40), topics=4))
+    first.idle()
+    before = first.stage.published
+    second = Trainer(first.history, segments=segments)
+    (model,) = models_in(second.idle() or [])
+    assert (len(model.ids), model.version) == (segments, before.version + 1)
+    assert sum(model.sizes) == 40
+    born = set(model.ids.tolist()) - set(before.ids.tolist())
+    assert all(segment >= before.next_id for segment in born)
+
+
+def test_the_latest_of_several_snapshots_is_restored():
+    history = [
+        Record("segment-models", 0, n, -1, b"segments", a_snapshot(version))
+        for n, version in enumerate((1, 2, 3))
+    ]
+    assert Trainer(history).stage.published.version == 3
+
+
+def a_snapshot(version: int = 1, embedding: str = EMBEDDING) -> bytes:
+    model = a_model(version, centres=np.eye(2, 8), embedding=embedding)
+    return model.to_record().model_dump_json().encode()
+
+
+def test_the_model_is_read_to_its_end_and_the_sample_to_the_committed_offset():
+    changelogs = Trainer().stage.restoration(0).changelogs
+    assert [(c.topic, c.partition, c.upto) for c in changelogs] == [
+        ("segment-models", 0, Upto.END),
+        ("profile-samples", 0, Upto.COMMITTED),
+    ]
+
+
+def test_a_revoked_trainer_stands_by():
+    trainer = Trainer()
+    trainer.learn(samples(range(30)))
+    trainer.stage.revoked(0)
+    assert (trainer.stage.published, trainer.stage.sampled_users) == (None, 0)
+    assert trainer.stage.settled
+    assert trainer.idle() is None
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_a_feed_with_a_second_partition_is_refused():
+    with pytest.raises(StageError, match="profile-samples has a partition 1: it must have one"):
+        TrainingStage(configured()).restoration(1)
+
+
+def test_samples_of_another_embedding_are_refused_as_input():
+    trainer = Trainer()
+    trainer.learn(samples(range(3)))
+    with pytest.raises(StageError, match=r"profile-samples\[0\]@5 is .* 000000000000 beside .*new"):
+        trainer.learn(samples([4], embedding=OTHER, start=5))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        samples([1]),
+        [Record("segment-models", 0, 0, -1, b"segments", a_snapshot())],
+        [Record("segment-models", 0, 0, -1, b"segments", a_snapshot()), *samples([1])],
+    ],
+)
+def test_samples_of_another_embedding_are_refused_on_restore(before):
+    with pytest.raises(StageError, match="000000000000 beside those of"):
+        Trainer([*before, *samples([2], embedding=OTHER)])
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        (Record("profile-samples", 0, 7, -1, b"u", b"{}"), "no profile sample: .*user_id"),
+        (Record("profile-samples", 0, 7, -1, b"\xff", None), "sample: its key is not UTF-8"),
+    ],
+)
+def test_a_record_that_is_no_sample_is_refused_with_its_place(record, sentence):
+    with pytest.raises(StageError, match=rf"profile-samples\[0\]@7 is {sentence}"):
+        Trainer().learn([record])
+    with pytest.raises(StageError, match=rf"profile-samples\[0\]@7 is {sentence}"):
+        Trainer([record])
+
+
+def test_a_sample_with_a_cut_vector_is_refused_with_its_place():
+    (whole,) = samples([1], start=7)
+    cut = ProfileSample.model_validate_json(whole.value).model_copy(update={"vector": "AAAA"})
+    record = Record("profile-samples", 0, 7, -1, whole.key, cut.model_dump_json().encode())
+    with pytest.raises(StageError, match=r"profile-samples\[0\]@7 is .* its vector: buffer size"):
+        Trainer().learn([record])
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"{}", a_snapshot().replace(b'"next_id":100', b'"next_id":1')]
+)
+def test_what_is_no_segment_model_is_refused_with_its_place(value):
+    with pytest.raises(StageError, match="^model.json is no segment model: "):
+        read_model(value, "model.json")
