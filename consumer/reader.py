@@ -31,6 +31,17 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_SECONDS = 30
 
+# Not marked retriable in what the admin client answers, though they pass.
+_PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+}
+
 Progress = Callable[[int, float], None]
 """Told the number of records read and the share done, 0 to 1."""
 
@@ -112,12 +123,25 @@ def _offset(kafka: KafkaSettings, topic: str, partition: int, spec: OffsetSpec) 
     place = TopicPartition(topic, partition)
     # Held until the answer is there: an admin client that is collected answers nothing any more.
     admin = AdminClient(admin_config(kafka))
-    futures = admin.list_offsets(
-        {place: spec},
-        isolation_level=IsolationLevel.READ_UNCOMMITTED,
-        request_timeout=_REQUEST_SECONDS,
-    )
-    return int(futures[place].result(_REQUEST_SECONDS).offset)
+    deadline = time.monotonic() + _REQUEST_SECONDS
+    while True:
+        futures = admin.list_offsets(
+            {place: spec},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=_REQUEST_SECONDS,
+        )
+        try:
+            return int(futures[place].result(_REQUEST_SECONDS).offset)
+        except KafkaException as error:
+            # The leader is moving, or not yet known: librdkafka hands that on from this call.
+            if not _passes(error.args[0]) or time.monotonic() > deadline:
+                raise
+            logger.info("offsets of %s[%d] again: %s", topic, partition, error)
+            time.sleep(0.2)
+
+
+def _passes(error: KafkaError) -> bool:
+    return error.retriable() or error.code() in _PASSING
 
 
 def read_partition(
@@ -150,7 +174,8 @@ def read_partition(
     ReadStalledError
         If nothing came for `no_progress_seconds`.
     """
-    consumer = Consumer(reader_config(kafka))
+    # The fetch that finds the end waits this long; half a second a partition by default.
+    consumer = Consumer({**reader_config(kafka), "fetch.wait.max.ms": 20})
     try:
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
         low: int | None = None
@@ -163,7 +188,7 @@ def read_partition(
                     f"no record of {topic}[{partition}] for {no_progress_seconds:g} s, though "
                     f"offset {target} was not reached: is a broker down, or a transaction open?"
                 )
-            for message in consumer.consume(1000, 0.2):
+            for message in consumer.consume(1000, 0.05):
                 offset = message.offset() or 0
                 error = message.error()
                 if error is not None:
@@ -181,6 +206,9 @@ def read_partition(
                 low = offset if low is None else low
                 count += 1
                 yield as_record(message)
+                if offset + 1 >= target:
+                    progress(count, 1.0)
+                    return
             if low is not None and now - reported > 0.5:
                 reported = now
                 progress(count, min(1.0, (offset - low) / max(target - low, 1)))

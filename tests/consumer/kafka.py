@@ -20,7 +20,7 @@ from consumer.app import transactional_id
 from consumer.health import Health
 from consumer.loop import Loop
 from consumer.metrics import LoopMetrics
-from consumer.reader import end_offset, read_topic
+from consumer.reader import read_topic
 from consumer.records import Output, Record
 from consumer.replay import Replay
 from consumer.settings import BatchSettings, KafkaSettings, Settings, TopicSettings
@@ -248,7 +248,8 @@ class Deployment:
     def ends(self) -> int:
         """Give the number of input records."""
         topic = self.settings.topics.events
-        return sum(end_offset(self.settings.kafka, topic, n) for n in range(PARTITIONS))
+        places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        return sum(self._group.get_watermark_offsets(place, timeout=30)[1] for place in places)
 
     def changes(self) -> list[SegmentChange]:
         """Give all changes published."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import signal
 import urllib.request
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from consumer.demo.processes import Child
 from consumer.replay import FixedModel
+from consumer.settings import Settings, TrainingSettings
 from consumer.stages.segmentation import SegmentationStage
 from consumer.transactions import Outcome, Transactions
 from tests.consumer.kafka import (
@@ -25,7 +29,7 @@ from tests.consumer.kafka import (
 from tests.stubs import HashingEmbedder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from consumer.broker import EmbeddedKafka
     from models.embedding import OnnxEmbedder, Vectors
@@ -76,7 +80,7 @@ def test_a_worker_may_come_and_another_leave_in_the_middle(
 
 # --- transactions that fail -----------------------------------------------------------------
 
-Commit = "Callable[[Transactions], Outcome]"
+Commit = Callable[[Transactions], Outcome]
 
 
 def _abort(transactions: Transactions, _commit: Commit) -> Outcome:
@@ -137,13 +141,7 @@ class Remembering:
         if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
             self._known.update(zip(new, self._embedder.embed(new), strict=True))
         rows = [self._known[text] for text in texts]
-        return self._embedder.embed([]) if not rows else _stack(rows)
-
-
-def _stack(rows: Sequence[Vectors]) -> Vectors:
-    import numpy as np
-
-    return np.stack(rows)
+        return np.stack(rows) if rows else self._embedder.embed([])
 
 
 @pytest.fixture
@@ -159,3 +157,77 @@ def fetch(child: Child, path: str) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{child.port}{path}", timeout=10) as answer:
         assert answer.status == 200
         return answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def real() -> Remembering:
+    return Remembering(load_embedder(Settings()))
+
+
+def learn(deployment: Deployment, embedder: Remembering) -> SegmentModel:
+    """Learn a model from the deployment's input, as `segmenter replay` does."""
+    replay = Replay(deployment.settings, embedder)
+    records = enumerate(deployment.read(deployment.settings.topics.events))
+    replay.run((replace(r, partition=0, offset=n) for n, r in records), lambda _output: None)
+    assert replay.segmentation.model is not None
+    return replay.segmentation.model
+
+
+def test_killed_workers_lose_nothing_and_repeat_nothing(
+    broker: EmbeddedKafka, real: Remembering, children: list[Child], tmp_path: Path
+) -> None:
+    training = TrainingSettings(segments=4, warmup_users=40)
+    deployment = Deployment.on(broker, training=training, batch={"max_records": 32})
+    stream = generate_records(StreamSettings(users=75, events_per_user=20, bad=0.02))
+    records = [(record.key, record.value) for record in stream]
+    deployment.send(deployment.settings.topics.events, records)
+    model = learn(deployment, real)
+    deployment.publish(model)
+    file = tmp_path / "model.json"
+    file.write_text(model.to_record().model_dump_json(), encoding="utf-8")
+
+    def start(name: str, settings: Settings) -> Child:
+        child = Child(name, ["worker", "--model", str(file)], settings, tmp_path)
+        children.append(child)
+        return child
+
+    def applied(child: Child) -> int:
+        return int(child.metrics()["segmenter_records_total"])
+
+    # One has a lasting name, the other has not: it comes back as a stranger or not at all.
+    named, nameless = start("named", deployment.named("a")), start("nameless", deployment.settings)
+    both = [named, nameless]
+    until(lambda: all(applied(child) > 0 for child in both), "both are at work", alive=both)
+    assert named.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert deployment.committed() < len(records), "it died too late to show anything"
+    named = start("named-again", deployment.named("a"))
+    until(lambda: applied(named) > 0, "it came back", alive=[named, nameless])
+    assert nameless.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert deployment.committed() < len(records), "it died too late to show anything"
+    until_caught_up(deployment, named)
+    assert named.stop() == 0
+    deployment.assert_equals_replay(real, model)
+
+
+def test_a_signal_ends_a_worker_with_all_that_it_applied_committed(
+    broker: EmbeddedKafka, real: Remembering, children: list[Child], tmp_path: Path
+) -> None:
+    deployment = Deployment.on(broker, batch={"max_records": 16})
+    stream = generate_records(StreamSettings(users=50, events_per_user=20, bad=0, repeated=0))
+    sent = len(
+        deployment.send(deployment.settings.topics.events, [(r.key, r.value) for r in stream])
+    )
+    model = make_model(real)
+    deployment.publish(model)
+    child = Child("worker", ["worker"], deployment.settings, tmp_path)
+    children.append(child)
+    until(lambda: child.ready(), "ready", alive=[child])
+    assert json.loads(fetch(child, "/healthz")) == {"live": True}
+    assert json.loads(fetch(child, "/readyz"))["assigned"] == list(range(PARTITIONS))
+    until(lambda: child.metrics()["segmenter_records_total"] > 0, "at work", alive=[child])
+    assert 'segmenter_transactions_total{outcome="committed"}' in fetch(child, "/metrics")
+    assert child.stop(signal.SIGTERM) == 0
+    result = deployment.assert_sound()
+    assert 0 < deployment.committed() < sent
+    assert result.counts.accepted == result.counts.records == deployment.committed()
+    assert "left the group" in child.log.read_text(encoding="utf-8")

@@ -258,13 +258,21 @@ def test_too_large_a_share_of_refused_records_stops_the_worker_before_it_commits
         worker.apply(bad[:1])
 
 
-def test_refused_records_of_long_ago_no_longer_stop_the_worker():
-    worker = Worker(dead_letters={"min_records": 1, "max_share": 0.5, "window": 4})
+def test_only_the_latest_records_are_watched_for_their_share_of_refused_ones():
+    limits = {"min_records": 6, "max_share": 0.5, "window": 4}
     good = records(event("u", n) for n in range(20))
     bad = [replace(record, key=None) for record in good]
+    mended = Worker(dead_letters=limits)
+    mended.run(bad[:4])  # too few records to judge
+    mended.run(good[:4])
+    mended.run(good[4:6] + bad[4:6])  # 2 of the latest 8; of all, it would be 6 of 12
+    mended.run(good[6:9] + bad[6:8])
+    assert mended.stage.stats.refused["missing_key"] == 8
+    broken = Worker(dead_letters=limits)
     for n in range(0, 20, 4):
-        worker.run(good[n : n + 4] + bad[n : n + 2])
-    assert worker.stage.stats.refused["missing_key"] == 10
+        broken.run(good[n : n + 4])
+    with pytest.raises(DeadLetterLimitError, match="5 of the latest 9"):
+        broken.apply(bad[:5])
 
 
 def test_a_transaction_without_records_leaves_the_watched_share_as_it_is():
@@ -382,7 +390,7 @@ def test_a_model_of_an_older_version_is_not_taken_over():
 
 
 def test_a_model_of_another_embedding_is_refused():
-    with pytest.raises(StageError, match="segment model 3 .* embedding model 000000000000, this"):
+    with pytest.raises(StageError, match=r"segment model 3 .* embedding model 000000000000, this"):
         Worker(a_model(3, embedding="0" * 64))
 
 

@@ -330,7 +330,10 @@ def test_samples_of_another_embedding_are_refused_on_restore(before):
     ("record", "sentence"),
     [
         (Record("profile-samples", 0, 7, -1, b"u", b"{}"), "no profile sample: .*user_id"),
-        (Record("profile-samples", 0, 7, -1, b"\xff", None), "sample: its key is not UTF-8"),
+        (
+            Record("profile-samples", 0, 7, -1, b"\xff", None),
+            "no profile sample: its key is not UTF-8",
+        ),
     ],
 )
 def test_a_record_that_is_no_sample_is_refused_with_its_place(record, sentence):
@@ -352,5 +355,5 @@ def test_a_sample_with_a_cut_vector_is_refused_with_its_place():
     "value", [b"", b"{}", a_snapshot().replace(b'"next_id":100', b'"next_id":1')]
 )
 def test_what_is_no_segment_model_is_refused_with_its_place(value):
-    with pytest.raises(StageError, match="^model.json is no segment model: "):
+    with pytest.raises(StageError, match=r"^model\.json is no segment model: "):
         read_model(value, "model.json")

@@ -1,0 +1,235 @@
+"""The command line: help, wrong usage, exit codes, and what goes where."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from consumer import app, cli
+from consumer.stage import StageError
+from tests.consumer.stage_data import EMBEDDER, TOPICS, a_model, event
+
+COMMANDS = [
+    "worker",
+    "trainer",
+    "broker",
+    "demo",
+    "replay",
+    "verify",
+    "topics create",
+    "model prepare",
+    "config",
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch):
+    """No settings from outside, and `--config`, which goes there, does not stay."""
+    for name in [name for name in os.environ if name.startswith("SEGMENTER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SEGMENTER_CONFIG", "")
+    monkeypatch.setattr(app, "configure_logging", lambda _: None)
+
+
+@pytest.fixture
+def segmenter(capsys):
+    """Run a command line; give exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as ended:  # argparse ends so
+            code = int(ended.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def events(tmp_path):
+    path = tmp_path / "events.jsonl"
+    lines = [json.dumps(event(f"user-{n}", 1, TOPICS[n % 2])) for n in range(30)]
+    path.write_text("\n".join([*lines, "{"]))
+    return path
+
+
+# --- help -----------------------------------------------------------------------------------------
+
+
+def test_every_command_is_under_test():
+    _, sources = cli._parser()
+    assert sorted(name.removeprefix("segmenter ") for name in sources) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_that_names_it_and_its_settings(segmenter, command):
+    code, out, err = segmenter(*command.split(), "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: segmenter {command} [options]")
+    assert "--kafka.group-id" in out
+    assert "--bootstrap-servers" in out
+
+
+def test_help_of_the_whole_lists_the_commands(segmenter):
+    code, out, _ = segmenter("--help")
+    assert code == 0
+    assert all(command.split()[0] in out for command in COMMANDS)
+
+
+# --- wrong usage ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("", "required: COMMAND"),
+        ("frobnicate", "invalid choice: 'frobnicate'"),
+        ("topics", "required: COMMAND"),
+        ("config --kafka.gruop-id x", "unrecognized arguments: --kafka.gruop-id"),
+        ("config --batch.max-records 0", "setting batch.max_records: Input should be greater than"),
+        ("config --batch.max-records many", "setting batch.max_records: Input should be a valid"),
+        ("config --kafka.properties group.id=x", "setting kafka.properties: group.id is set by"),
+        ("config --assignment.max-distance 0.01", "setting assignment: max_distance is 0.01"),
+        ("config --config /nowhere/a.toml", "there is no file /nowhere/a.toml"),
+        ("replay /nowhere/events --output x", "there is no file /nowhere/events"),
+        ("replay /dev/null", "there is no file /dev/null"),
+        ("worker --model /nowhere/m.json", "there is no file /nowhere/m.json"),
+        ("broker", "required: --data"),
+        ("broker --data x --brokers 2", "--brokers: invalid choice: 2"),
+        ("verify a --against b", "--against compares topics with a folder"),
+        ("verify /nowhere", "/nowhere holds no segment-changes.jsonl: give the --output folder"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_what_is_wrong(segmenter, arguments, sentence):
+    code, out, err = segmenter(*arguments.split())
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-01-01", "2026-02-30T00:00:00Z"])
+def test_a_time_that_is_none_is_wrong_usage(segmenter, events, time):
+    code, _, err = segmenter("replay", events, "--output", "x", "--now", time)
+    assert code == 2
+    assert f"argument --now: {time} " in err
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("[kafka]\ngruop_id = 1", "setting kafka.gruop_id: "), ("[kafka", "segmenter: ")],
+)
+def test_a_bad_settings_file_is_wrong_usage(segmenter, tmp_path, text, sentence):
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    code, _, err = segmenter("config", "--config", path)
+    assert code == 2
+    assert err.startswith("segmenter: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_a_misspelt_section_in_the_environment_is_wrong_usage(segmenter, monkeypatch):
+    monkeypatch.setenv("SEGMENTER_KAFAK__GROUP_ID", "x")
+    code, _, err = segmenter("config")
+    assert code == 2
+    assert "SEGMENTER_KAFAK__GROUP_ID names no section" in err
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def test_flags_come_before_the_environment_and_that_before_the_file(
+    segmenter, tmp_path, monkeypatch
+):
+    path = tmp_path / "a.toml"
+    path.write_text("[training]\nsegments = 3\nseed = 3\nwarmup_users = 33")
+    monkeypatch.setenv("SEGMENTER_TRAINING__SEGMENTS", "4")
+    monkeypatch.setenv("SEGMENTER_TRAINING__SEED", "4")
+    code, out, _ = segmenter("config", "--config", path, "--training.segments", 5)
+    training = json.loads(out)["training"]
+    assert code == 0
+    assert (training["segments"], training["seed"], training["warmup_users"]) == (5, 4, 33)
+    assert training["reseed_every"] == 1000
+
+
+def test_a_shorthand_is_the_setting_it_stands_for(segmenter):
+    _, out, _ = segmenter("config", "--bootstrap-servers", "k:1")
+    assert json.loads(out)["kafka"]["bootstrap_servers"] == "k:1"
+
+
+def test_config_masks_secrets_and_shows_the_rest(segmenter):
+    code, out, err = segmenter(
+        "config",
+        *("--kafka.properties", "sasl.password=hunter2"),
+        *("--kafka.properties", "security.protocol=SASL_SSL"),
+        *("--kafka.secrets", "ssl.key.password=hunter2"),
+    )
+    kafka = json.loads(out)["kafka"]
+    assert code == 0
+    assert kafka["properties"] == {"sasl.password": "********", "security.protocol": "SASL_SSL"}
+    assert [*kafka["secrets"]] == ["ssl.key.password"]
+    assert "hunter2" not in out + err
+
+
+def test_a_secret_that_is_refused_is_not_printed(segmenter):
+    code, out, err = segmenter("config", "--kafka.secrets", "group.id=hunter2")
+    assert code == 2
+    assert "hunter2" not in out + err
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+def test_replay_then_verify(segmenter, monkeypatch, events, tmp_path):
+    monkeypatch.setattr(app, "load_embedder", lambda _: EMBEDDER)
+    folder = tmp_path / "out"
+    small = ("--segments", 2, "--training.warmup-users", 10, "--now", "2026-06-01T00:00:00Z")
+    code, out, _ = segmenter("replay", events, "--output", folder, *small)
+    assert code == 0
+    assert out == (
+        "31 records: 30 accepted, 0 repeated, 1 refused\n"
+        "30 users in 2 segments, 30 changes\n"
+        f"written to {folder}\n"
+    )
+    code, out, _ = segmenter("verify", folder)
+    assert code == 0, out
+    changes = folder / "segment-changes.jsonl"
+    changes.write_text("".join(changes.read_text().splitlines(keepends=True)[1:]))
+    code, out, _ = segmenter("verify", folder)
+    assert code == 1
+    assert "user-" in out
+
+
+def test_replay_keeps_a_model_that_is_given(segmenter, monkeypatch, events, tmp_path):
+    monkeypatch.setattr(app, "load_embedder", lambda _: EMBEDDER)
+    model = tmp_path / "model.json"
+    model.write_text(a_model(9).to_record().model_dump_json())
+    code, _, _ = segmenter("replay", events, "--output", tmp_path / "out", "--model", model)
+    assert code == 0
+    assert json.loads((tmp_path / "out" / "model.json").read_text())["version"] == 9
+
+
+def test_a_model_file_that_is_none_ends_with_3_and_its_name(segmenter, monkeypatch, events):
+    monkeypatch.setattr(app, "load_embedder", lambda _: EMBEDDER)
+    code, out, err = segmenter("replay", events, "--output", events.parent / "o", "--model", events)
+    assert (code, out) == (3, "")
+    assert f"segmenter: {events} is no segment model: " in err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "said"),
+    [
+        (StageError("cannot go on"), 3, "segmenter: cannot go on\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_how_a_process_ended_is_told_by_its_exit_code(
+    segmenter, monkeypatch, error, expected, said
+):
+    def end(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app, "run_worker", end)
+    assert segmenter("worker") == (expected, "", said)

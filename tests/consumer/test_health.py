@@ -1,0 +1,147 @@
+"""The port that an orchestrator and Prometheus ask."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumer.health import Health, HealthServer
+from consumer.metrics import LoopMetrics, SegmentationCollector, TrainingCollector
+from consumer.records import Record
+from consumer.settings import HttpSettings
+from consumer.stages.training import TrainingStage
+from tests.consumer.stage_data import TOPICS, Worker, a_model, event, records
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Asked:
+    """A server on a free port, its clock, and what it is asked about."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.health = Health(60, self.clock)
+        self.registry = CollectorRegistry()
+        self.server = HealthServer(
+            HttpSettings(host="127.0.0.1", port=0), self.health, self.registry
+        )
+
+    def get(self, path: str) -> tuple[int, str, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.headers["Content-Type"], answer.read()
+        finally:
+            connection.close()
+
+    def metrics(self) -> dict[tuple[str, ...], float]:
+        """By name and label values, in the order of the labels' names."""
+        status, _, body = self.get("/metrics")
+        assert status == 200
+        return {
+            (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(body.decode())
+            for sample in family.samples
+        }
+
+
+@pytest.fixture
+def asked() -> Iterator[Asked]:
+    asked = Asked()
+    yield asked
+    asked.server.close()
+
+
+def test_a_process_is_live_while_its_loop_turns(asked):
+    asked.clock.now = 60
+    assert asked.get("/healthz") == (200, "application/json", b'{"live": true}\n')
+    asked.clock.now = 60.1
+    assert asked.get("/healthz") == (503, "application/json", b'{"live": false}\n')
+    asked.health.tick()
+    assert asked.get("/healthz")[0] == 200
+
+
+def test_a_process_that_is_not_ready_says_how_far_it_is(asked):
+    asked.health.detail = {"restored": 0.25}
+    status, _, body = asked.get("/readyz")
+    assert (status, json.loads(body)) == (503, {"ready": False, "restored": 0.25})
+    assert asked.get("/healthz")[0] == 200
+    asked.health.ready, asked.health.detail = True, {}
+    assert asked.get("/readyz?verbose=1") == (200, "application/json", b'{"ready": true}\n')
+
+
+def test_another_path_is_told_which_there_are(asked):
+    status, _, body = asked.get("/")
+    assert (status, body) == (404, b"try /metrics, /healthz or /readyz\n")
+
+
+def test_a_port_that_is_taken_is_an_error(asked):
+    with pytest.raises(OSError, match="in use"):
+        HealthServer(
+            HttpSettings(host="127.0.0.1", port=asked.server.port), asked.health, asked.registry
+        )
+
+
+def test_a_closed_server_answers_no_more():
+    asked = Asked()
+    asked.server.close()
+    with pytest.raises(ConnectionRefusedError):
+        asked.get("/healthz")
+
+
+def test_the_default_clock_does_not_go_back():
+    assert Health(60).clock is time.monotonic
+
+
+def test_metrics_of_a_worker_count_committed_work_only(asked):
+    worker = Worker(a_model(), dead_letters={"max_share": 1})
+    asked.registry.register(SegmentationCollector(worker.stage))
+    batch = records([event("u", 1), event("u", 1), event("v", 1, TOPICS[1], type="comment")])
+    worker.apply([*batch, Record("user-events", 0, 9, -1, b"u", None)])
+    assert ("segmenter_events_total", "review") not in asked.metrics()
+    worker.stage.committed()
+    found = asked.metrics()
+    assert found["segmenter_events_total", "review"] == 1
+    assert found["segmenter_events_total", "comment"] == 1
+    assert found["segmenter_event_languages_total", "en"] == 2
+    assert found["segmenter_repeated_events_total",] == 1
+    assert found["segmenter_dead_letters_total", "missing_value"] == 1
+    assert found["segmenter_segment_changes_total", "behaviour", "entered"] == 2
+    assert found["segmenter_users", "0"] == found["segmenter_users", "1"] == 1
+    assert (found["segmenter_model_version",], found["segmenter_settled",]) == (1, 1)
+
+
+def test_users_without_a_segment_are_counted_as_such(asked):
+    worker = Worker()
+    asked.registry.register(SegmentationCollector(worker.stage))
+    worker.run(records([event("u", 1)]))
+    found = asked.metrics()
+    assert (found["segmenter_users", "none"], found["segmenter_model_version",]) == (1, 0)
+
+
+def test_metrics_of_a_trainer_are_there_before_the_first_model(asked):
+    asked.registry.register(TrainingCollector(TrainingStage(Worker().settings)))
+    found = asked.metrics()
+    assert found["segmenter_samples_total",] == found["segmenter_sampled_users",] == 0
+    assert (found["segmenter_model_version",], found["segmenter_settled",]) == (0, 1)
+
+
+def test_the_lag_of_a_partition_that_went_elsewhere_is_no_longer_told(asked):
+    metrics = LoopMetrics(asked.registry)
+    metrics.lag.labels("3").set(17)
+    assert asked.metrics()["segmenter_lag_records", "3"] == 17
+    metrics.forget(3)
+    metrics.forget(4)  # of which nothing was told
+    assert ("segmenter_lag_records", "3") not in asked.metrics()
