@@ -67,10 +67,16 @@ class ClusteringPolicy:
 
     segments: int = 8
     seed: int = 0
+    # On the Stack Exchange stream 0.1 ended at V = 0.90 where 0.02 ended at 0.99. 0.05 was as good,
+    # but moved up to twice as many users between versions.
     step: float = 0.02
+    # 60 to 200 ended the same. Few enough for a stream of some hundred users, and enough that most
+    # first segments outlive the first looks.
     warm_up_users: int = 100
     sample_users: int = DEFAULT_CAPACITY
+    # 500 made twice the versions and was no better; 2,000 ended at V = 0.91 in one run of six.
     reseed_every: int = 1_000
+    # 0.2 % to 5 % ended the same: a look either moves hardly anybody, or a segment is born.
     publish_share: float = 0.01
 
     def __post_init__(self) -> None:
@@ -120,9 +126,8 @@ class StreamingKMeans:
         self.samples = 0
         self._since_reseed = 0
         self._kmeans: cluster.KMeans | None = None
-        # Version and samples when `due` said no; None after a look at the sample.
-        self._not_due: tuple[int, int] | None = None
-        self._look_every = max(1, policy.reseed_every // 10)
+        # Whether the sample was looked at since a version was taken or found not worth it.
+        self._looked = False
 
     @property
     def ready(self) -> bool:
@@ -223,21 +228,21 @@ class StreamingKMeans:
     def due(self, previous: SegmentModel | None) -> bool:
         """Whether a new version is worth publishing.
 
-        It is when nothing was published yet, when enough users are concerned, or when workers send
-        more than twice the users that the sample can keep. Cheap to ask after every batch: it only
-        measures again once enough was learned since it last said no.
+        It is when nothing was published yet, or nothing of this embedding model; when workers send
+        more than twice the users that the sample can keep; and when a look at the sample has moved
+        enough users. What River learned between two looks waits for the next one: published by
+        itself it made 85 versions and 11,000 moves of users of the Stack Exchange stream instead of
+        18 and 4,400, for a V-measure of 1.00 instead of 0.98 to 1.00. So it is cheap to ask after
+        every batch.
         """
         if not self.ready or previous is None:
             return self.ready
+        if previous.embedding != self.embedding:
+            return True
         if previous.sample_threshold >= 2.0 * self.sample.threshold:
             return True
-        if self._not_due is not None:
-            version, samples = self._not_due
-            if version == previous.version and self.samples < samples + self._look_every:
-                return False
-        due = self.moved(previous) >= self.policy.publish_share
-        self._not_due = None if due else (previous.version, self.samples)
-        return due
+        self._looked = self._looked and self.moved(previous) >= self.policy.publish_share
+        return self._looked
 
     def snapshot(self, previous: SegmentModel | None) -> SegmentModel:
         """Give the present centres as the version after `previous`.
@@ -253,6 +258,7 @@ class StreamingKMeans:
         ClusteringError
             Before there are centres.
         """
+        self._looked = False
         matching = match(self.centres, self.embedding, previous)
         order = np.argsort(matching.ids)
         ids, centres = matching.ids[order], self.centres[order]
@@ -305,6 +311,7 @@ class StreamingKMeans:
         self.sample = sample
         self.samples = model.samples
         self._since_reseed = 0
+        self._looked = False
         self._put_centres(model.centres)
 
     def _members(self, centres: Floats) -> tuple[Ints, Floats]:
@@ -333,10 +340,10 @@ class StreamingKMeans:
             extra={"swaps": swaps, "segments": len(improved), "users": len(vectors)},
         )
         self._put_centres(improved)
+        self._looked = True
 
     def _put_centres(self, centres: Floats) -> None:
         """Make River go on from these centres, through its public `centers`."""
-        self._not_due = None
         if self._kmeans is None:
             self._kmeans = cluster.KMeans(
                 n_clusters=len(centres), halflife=self.policy.step, seed=self.policy.seed

@@ -246,6 +246,38 @@ def test_the_first_model_is_due_and_then_nothing_until_something_moves():
     assert not clusterer.due(model)
 
 
+def test_what_river_learned_waits_for_the_next_look_at_the_sample():
+    stream = Stream(topics=5)
+    # The warm-up ends with event 40, so the next look comes with event 740.
+    clusterer = learned(mixed(stream), replace(POLICY, reseed_every=700))
+    model = clusterer.snapshot(None)
+    *waiting, last = stream.events(4, users=40, count=140)
+    for event in waiting:
+        clusterer.learn(*event)
+        assert not clusterer.due(model)
+    assert clusterer.moved(model) > 0
+    clusterer.learn(*last)
+    assert clusterer.due(model)
+    assert not clusterer.due(clusterer.snapshot(model))
+
+
+def test_it_stays_due_until_a_version_is_taken():
+    stream = Stream(topics=5)
+    clusterer = learned(mixed(stream))
+    model = clusterer.snapshot(None)
+    for event in stream.events(4, users=40, count=400):
+        clusterer.learn(*event)
+    assert clusterer.due(model)
+    assert clusterer.due(model)
+
+
+def test_users_are_weighed_by_what_their_profiles_rest_on():
+    clusterer = StreamingKMeans(replace(POLICY, segments=1, warm_up_users=4), EMBEDDING)
+    for i, weight in enumerate([1.0, 1.0, 1.0, 5.0]):
+        clusterer.learn(f"u{i}", np.eye(4)[i], {}, weight)
+    assert clusterer.centres == pytest.approx(np.array([[1, 1, 1, 5]]) / 8)
+
+
 def test_a_new_topic_is_due():
     stream = Stream(topics=5)
     clusterer = learned(mixed(stream))
@@ -265,7 +297,7 @@ def test_what_counts_is_the_share_of_users_who_would_be_elsewhere():
     clusterer.restore(now, sample)
     # The border was at 6, it is at 5 now.
     assert clusterer.moved(published([[2, 0], [10, 0]], [0, 1])) == pytest.approx(0.2)
-    # Half of them moved or more: another segment.
+    # A centre that moved by half the way to the next one is another segment.
     assert clusterer.moved(published([[5, 0], [10, 0]], [0, 1])) == math.inf
 
 

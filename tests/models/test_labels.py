@@ -44,6 +44,10 @@ def test_a_segment_without_terms_has_no_words():
     assert ranked((0, {"a": 1.0}), (2, {}), (2, {"b": 0.0}), count=3) == [("a",), (), ()]
 
 
+def test_no_segment_is_called_by_a_negation():
+    assert ranked((0, {"not": 5.0, "hops": 1.0}), (1, {"不": 1.0}), count=2) == [("hops",), ()]
+
+
 def test_no_users_give_no_words():
     assert ranked(count=2) == [(), ()]
 

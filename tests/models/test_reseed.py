@@ -64,6 +64,35 @@ def test_lloyds_steps_never_raise_the_inertia(vectors, count):
     assert reached <= before + 1e-9
 
 
+WEIGHTS = arrays(np.int64, 12, elements=st.integers(1, 4))
+
+
+@given(POINTS, POINTS.map(lambda points: points[:3]), WEIGHTS)
+def test_a_weight_counts_as_so_many_users(vectors, centres, weights):
+    repeated = np.repeat(vectors, weights, axis=0)
+    after, reached = lloyd(vectors, centres, weights=weights.astype(float))
+    expected, inertia_of_all = lloyd(repeated, centres)
+    assert after == pytest.approx(expected)
+    assert reached == pytest.approx(inertia_of_all)
+    assert removal_costs(vectors, after, weights.astype(float)) == pytest.approx(
+        removal_costs(repeated, after), abs=1e-9
+    )
+
+
+def test_users_of_many_events_outweigh_a_crowd_that_said_one_thing_each():
+    topics = Topics(4)
+    settled = np.vstack([topics.profile(topic, 20) for topic in (0, 1, 2) for _ in range(10)])
+    crowd = np.vstack([topics.events(3, 1) for _ in range(60)])
+    vectors = np.vstack([settled, crowd])
+    truth = np.repeat([0, 1, 2, 3], [10, 10, 10, 60])
+    weights = np.repeat([20.0, 0.01], [30, 60])
+    centres, _ = reseed(vectors, None, 3, random(), weights=weights)
+    own = truth < 3
+    assert sorted(topic_of_each_centre(vectors[own], truth[own], centres), key=min) == [
+        {0}, {1}, {2},
+    ]  # fmt: skip
+
+
 def test_lloyd_does_not_write_into_what_it_was_given():
     centres = np.eye(2)
     lloyd(np.array([[5.0, 5.0]]), centres)

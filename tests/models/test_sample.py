@@ -100,6 +100,15 @@ def test_rows_are_in_the_order_of_users():
     assert [next(iter(terms)) for terms in sample.terms()] == sample.users()
 
 
+def test_weights_are_in_the_order_of_users_and_above_0():
+    sample = UserSample(10)
+    for i in range(10):
+        sample.put(f"u{i}", [1.0], {}, weight=float(i))
+    by_user = dict(zip(sample.users(), sample.weights().tolist(), strict=True))
+    assert all(by_user[f"u{i}"] == i for i in range(1, 10))
+    assert 0 < by_user["u0"] < 1e-3
+
+
 def test_what_is_kept_is_a_copy():
     vector, terms = np.array([1.0, 0.0]), {"hops": 1.0}
     sample = UserSample(3)
