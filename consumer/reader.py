@@ -7,16 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     OFFSET_INVALID,
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from consumer.clients import admin_config, reader_config
 from consumer.records import Headers, Record
@@ -31,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_SECONDS = 30
 
-# Not marked retriable in what the admin client answers, though they pass.
+# What passes by itself when a leader moves.
 _PASSING = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -76,13 +74,18 @@ def end_offset(kafka: KafkaSettings, topic: str, partition: int) -> int:
 
     The last stable offset would hide what a crashed writer's transaction holds back, and with it
     committed records behind it.
+
+    Raises
+    ------
+    KafkaException
+        If there was no answer in time.
     """
-    return _offset(kafka, topic, partition, OffsetSpec.latest())
+    return _watermarks(kafka, topic, partition)[1]
 
 
 def start_offset(kafka: KafkaSettings, topic: str, partition: int) -> int:
-    """Give the offset of the first record that a partition still holds."""
-    return _offset(kafka, topic, partition, OffsetSpec.earliest())
+    """Give the offset of the first record that a partition still holds; raises as `end_offset`."""
+    return _watermarks(kafka, topic, partition)[0]
 
 
 def committed_offset(
@@ -119,29 +122,28 @@ def committed_offset(
         client.close()
 
 
-def _offset(kafka: KafkaSettings, topic: str, partition: int, spec: OffsetSpec) -> int:
-    place = TopicPartition(topic, partition)
-    # Held until the answer is there: an admin client that is collected answers nothing any more.
-    admin = AdminClient(admin_config(kafka))
+def _watermarks(kafka: KafkaSettings, topic: str, partition: int) -> tuple[int, int]:
+    """Give start and end; asked again while the leader is moving or not yet known.
+
+    Not by the admin client: its first question of this kind now and then takes 3 s.
+    """
+    client = Consumer({**reader_config(kafka), "isolation.level": "read_uncommitted"})
     deadline = time.monotonic() + _REQUEST_SECONDS
-    while True:
-        futures = admin.list_offsets(
-            {place: spec},
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=_REQUEST_SECONDS,
-        )
-        try:
-            return int(futures[place].result(_REQUEST_SECONDS).offset)
-        except KafkaException as error:
-            # The leader is moving, or not yet known: librdkafka hands that on from this call.
-            if not _passes(error.args[0]) or time.monotonic() > deadline:
-                raise
-            logger.info("offsets of %s[%d] again: %s", topic, partition, error)
-            time.sleep(0.2)
-
-
-def _passes(error: KafkaError) -> bool:
-    return error.retriable() or error.code() in _PASSING
+    try:
+        while True:
+            try:
+                low, high = client.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=_REQUEST_SECONDS
+                )
+            except KafkaException as error:
+                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                    raise
+                logger.info("offsets of %s[%d] again: %s", topic, partition, error)
+                time.sleep(0.2)
+                continue
+            return int(low), int(high)
+    finally:
+        client.close()
 
 
 def read_partition(
@@ -177,7 +179,9 @@ def read_partition(
     # The fetch that finds the end waits this long; half a second a partition by default.
     consumer = Consumer({**reader_config(kafka), "fetch.wait.max.ms": 20})
     try:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+        # Not OFFSET_BEGINNING, which is looked up first and half a second later where the leader is
+        # not known yet. Where the log begins later, auto.offset.reset finds its beginning.
+        consumer.assign([TopicPartition(topic, partition, 0)])
         low: int | None = None
         count = 0
         reported = last = time.monotonic()

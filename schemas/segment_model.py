@@ -34,7 +34,7 @@ class SegmentModelRecord(Contract):
     segments: list[SegmentRecord] = Field(min_length=1)
     next_id: int = Field(ge=1, description="The id that the next new segment gets.")
     sample_threshold: float = Field(
-        gt=0, le=1, description="Users whose hash, as a share, lies below it feed the trainer."
+        gt=0, le=1, description="Users whose hash, as a share, is at most this feed the trainer."
     )
     samples: int = Field(ge=0, description="Samples learned so far.")
     seed: int = Field(ge=0)
