@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from models.embedding import OnnxEmbedder, prepare_model
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -27,6 +26,7 @@ from consumer.stage import Stage
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
 from consumer.topics import check_topics
+from models.embedding import OnnxEmbedder, prepare_model
 from models.segments import SegmentModel
 
 logger = logging.getLogger(__name__)
