@@ -113,6 +113,8 @@ class ProfileRows:
         0 is an empty place.
     segments, since, sequence
         Segment id (NO_SEGMENT where none), `events` at its latest change, number of changes.
+    versions
+        Version of the segment model of the latest decision, 0 before the first, int64 (n,).
     labels, terms
         The label that the segment was published with, and the user's typical words.
     """
@@ -127,6 +129,7 @@ class ProfileRows:
     segments: I64
     since: I64
     sequence: I64
+    versions: I64
     labels: list[str | None]
     terms: list[dict[str, float]]
 
@@ -145,6 +148,7 @@ class ProfileRows:
             segments=np.full(n, NO_SEGMENT, np.int64),
             since=np.zeros(n, np.int64),
             sequence=np.zeros(n, np.int64),
+            versions=np.zeros(n, np.int64),
             labels=[None] * n,
             terms=[{} for _ in range(n)],
         )
@@ -244,6 +248,7 @@ class ProfileRows:
             segment_label=self.labels[row],
             segment_since_event=int(self.since[row]),
             sequence=int(self.sequence[row]),
+            model_version=int(self.versions[row]),
         )
 
     def load_record(self, row: int, record: ProfileRecord) -> None:
@@ -275,6 +280,7 @@ class ProfileRows:
         self.segments[row] = NO_SEGMENT if record.segment is None else record.segment
         self.since[row] = record.segment_since_event
         self.sequence[row] = record.sequence
+        self.versions[row] = record.model_version
         self.labels[row] = record.segment_label
         self.terms[row] = dict(record.terms)
 
@@ -289,6 +295,7 @@ _ARRAY_COLUMNS = (
     "segments",
     "since",
     "sequence",
+    "versions",
 )
 
 

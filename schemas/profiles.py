@@ -40,6 +40,9 @@ class ProfileRecord(Contract):
         ge=0, description="The value of `events` at the latest change of segment."
     )
     sequence: int = Field(ge=0, description="Number of changes published for the user.")
+    model_version: int = Field(
+        0, ge=0, description="Segment model of the latest decision; 0 before the first."
+    )
 
 
 class ProfileSample(Contract):

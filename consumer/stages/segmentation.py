@@ -363,6 +363,7 @@ class SegmentationStage:
             model,
             self._assignment,
         )
+        rows.versions[places] = model.version
         outputs: dict[int, list[Output]] = {}
         for i in np.flatnonzero(decisions.changed).tolist():
             change, written = self._changes.write(
@@ -438,8 +439,11 @@ class SegmentationStage:
         del users[-self._chunk :]
         rows = self._tables[partition].gather(chunk)
         cause = Cause.of_model(self._clock())
-        # Dwelling is for behaviour: what a new model says holds at once.
-        rested = np.full(len(rows), self._assignment.dwell_events)
+        # What a new model says holds at once; dwelling is for behaviour. But users are also looked
+        # at again after a restart, a rebalance or an abort: a model that has decided on them before
+        # is not new to them, and must not move them earlier than their next event would.
+        dwelt = rows.events - rows.since
+        rested = np.where(rows.versions < model.version, self._assignment.dwell_events, dwelt)
         by_row = self._decide(rows, np.arange(len(rows)), [cause] * len(rows), model, rested)
         if not by_row:
             return []

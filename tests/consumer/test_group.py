@@ -368,3 +368,14 @@ def test_the_offsets_of_the_group_are_those_of_the_input(settings: Settings) -> 
         _, end = client.get_watermark_offsets(place, timeout=20)
         assert client.committed([place], timeout=20)[0].offset in {end, -1001}
     client.close()
+
+
+def test_a_restart_moves_nobody_who_still_dwells(settings: Settings) -> None:
+    hops, runs = TOPICS.values()
+    pairs = [event("u", n, text) for n, text in enumerate([hops, runs, runs, runs])]
+    for part in (pairs[:3], pairs[3:]):
+        before = committed(settings)
+        produce(settings, part)
+        with worker(settings):
+            until(lambda before=before, part=part: committed(settings) == before + len(part))
+    assert_as_replayed(settings, pairs)
