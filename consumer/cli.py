@@ -163,14 +163,7 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
         result = verify_topics(
             settings.kafka.client(),
             settings.kafka.group_id,
-            TopicNames(
-                events=topics.events,
-                dead_letters=topics.dead_letters,
-                changes=topics.changes,
-                memberships=topics.memberships,
-                profiles=topics.profiles,
-                models=topics.models,
-            ),
+            TopicNames.of(topics),
         )
     sys.stdout.write(result.render().rstrip("\n") + "\n")
     if options.against is not None and result.exit_code == 0:

@@ -262,14 +262,7 @@ class _Run:
         result = verify_topics(
             self._settings.kafka.client(),
             self._settings.kafka.group_id,
-            TopicNames(
-                events=topics.events,
-                dead_letters=topics.dead_letters,
-                changes=topics.changes,
-                memberships=topics.memberships,
-                profiles=topics.profiles,
-                models=topics.models,
-            ),
+            TopicNames.of(topics),
         )
         facts = RunFacts(
             seconds=self._figures.seconds,

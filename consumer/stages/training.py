@@ -112,7 +112,6 @@ class TrainingStage:
             reseed_every=settings.training.reseed_every,
         )
         self._clusterer: StreamingKMeans | None = None
-        self._restored_sample: UserSample | None = None
         self._published: SegmentModel | None = None
         self._candidate: SegmentModel | None = None
         self._unsettled = False

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from confluent_kafka import Message
 from pydantic import ValidationError
 
+from consumer.settings import TopicSettings
 from consumer.verify import invariants
 from consumer.verify.cut import Cut, Span, TopicReader
 from consumer.verify.decode import describe, read_change, read_profile
@@ -34,6 +35,11 @@ class TopicNames:
     memberships: str = "segment-memberships"
     profiles: str = "user-profiles"
     models: str = "segment-models"
+
+    @classmethod
+    def of(cls, settings: TopicSettings) -> Self:
+        """Take the names from the settings."""
+        return cls(**{name: getattr(settings, name) for name in cls.__slots__})
 
     @property
     def outputs(self) -> tuple[str, ...]:

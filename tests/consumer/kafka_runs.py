@@ -184,14 +184,7 @@ def audit(settings: Settings) -> VerifyResult:
     return verify_topics(
         settings.kafka.client(),
         settings.kafka.group_id,
-        TopicNames(
-            events=names.events,
-            dead_letters=names.dead_letters,
-            changes=names.changes,
-            memberships=names.memberships,
-            profiles=names.profiles,
-            models=names.models,
-        ),
+        TopicNames.of(names),
     )
 
 
