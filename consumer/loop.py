@@ -12,6 +12,9 @@ Preparing runs in a thread of its own, so that batch n + 1 is embedded while bat
 
 What a crash leaves, at each point: before the commit, nothing, and the batch is read again by
 whoever gets the partition; after it, everything. The state in memory is never ahead of a commit.
+
+Beside it: `consumer.assignment` keeps positions, `consumer.transactions` sorts the errors of
+transactions, `consumer.restore` reads state back.
 """
 
 from __future__ import annotations
@@ -20,20 +23,25 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from consumer.assignment import Assignment
 from consumer.clients import consumer_config, producer_config
+from consumer.crash_points import reached
 from consumer.health import Health
 from consumer.metrics import LoopMetrics
+from consumer.preparing import PreparingThread
+from consumer.pulse import Pulse
 from consumer.reader import as_record
 from consumer.records import Output, Record
 from consumer.restore import Restorer
 from consumer.settings import Settings
 from consumer.stage import Stage
+from consumer.topics import TopicError, raised_partitions
 from consumer.transactions import FatalKafkaError, Outcome, Transactions
 
 logger = logging.getLogger(__name__)
@@ -47,20 +55,13 @@ _POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 2.0
 # A batch that is aborted this often in a row will not succeed by being tried again.
 _MAX_ABORTS = 20
-_SEEK_ATTEMPTS = 50
+# A transaction needs a little time even where a deadline is near.
+_LEAST_COMMIT_SECONDS = 0.5
+_CLOSE_SECONDS = 5.0
 
 
-@dataclass(slots=True)
-class _Partition:
-    """An assigned partition."""
-
-    epoch: int
-    """Grows with each assignment and each rewind; records of an older epoch are void."""
-    position: int | None = None
-    """Next offset to apply; None until restored."""
-    fetched: int = 0
-    """Next offset to collect. What lies below has been collected already: a seek that took hold
-    late must not bring it in twice."""
+class PreparationHungError(Exception):
+    """A batch is not prepared in time, and the thread that prepares it cannot be interrupted."""
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class _Batch(Generic[Prepared]):
     records: list[Record] = field(default_factory=list)
     epochs: dict[int, int] = field(default_factory=dict)
     opened: float = 0.0
+    submitted: float = 0.0
     future: Future[Prepared] | None = None
 
 
@@ -111,8 +113,6 @@ class Loop(Generic[Prepared]):
         self._health = health
         self._idle_seconds = idle_seconds
         self._stopping = threading.Event()
-        self._partitions: dict[int, _Partition] = {}
-        self._epochs = 0
         self._joined = False
         self._callback_error: BaseException | None = None
         self._collecting: _Batch[Prepared] = _Batch()
@@ -121,17 +121,18 @@ class Loop(Generic[Prepared]):
         self._aborts = 0
         self._last_record = time.monotonic()
         self._last_report = 0.0
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        kafka = settings.kafka
         self._transactions = Transactions(
-            producer_config(settings.kafka, transactional_id),
-            settings.kafka.transaction_timeout_seconds,
+            producer_config(kafka, transactional_id),
+            kafka.transaction_timeout_seconds,
+            settings.restore.no_progress_seconds,
         )
-        self._consumer = Consumer(
-            {**consumer_config(settings.kafka, group_id), "error_cb": self._on_error}
-        )
-        self._restorer = Restorer(
-            settings.kafka, stage, group_id, settings.restore.no_progress_seconds
-        )
+        self._consumer = Consumer({**consumer_config(kafka, group_id), "error_cb": self._on_error})
+        self._partition_count = _partition_count(self._consumer, self._topic)
+        self._assignment = Assignment(self._consumer, self._topic, self._partition_count)
+        self._restorer = Restorer(kafka, stage, group_id, settings.restore.no_progress_seconds)
+        self._preparer = PreparingThread()
+        self._pulse = Pulse(kafka.session_timeout_seconds)
 
     def stop(self) -> None:
         """Ask the loop to finish what it has begun and to leave the group; any thread may."""
@@ -142,7 +143,7 @@ class Loop(Generic[Prepared]):
 
         Raises
         ------
-        FatalKafkaError, StageError, ReadStalledError, KafkaException
+        FatalKafkaError, StageError, ReadStalledError, SuspendedError, PreparationHungError
             What made it impossible to go on. Nothing uncommitted is kept.
         """
         self._consumer.subscribe(
@@ -162,6 +163,7 @@ class Loop(Generic[Prepared]):
 
     def _turn(self) -> None:
         self._health.tick()
+        self._pulse.check()
         self._take_over_restored()
         self._poll()
         self._report()
@@ -176,18 +178,18 @@ class Loop(Generic[Prepared]):
             self._poll_while_full()
             return
         if self._paused_for_patience:
-            self._consumer.resume(self._active())
+            self._assignment.resume()
             self._paused_for_patience = False
         waiting = batch.opened + self._settings.batch.max_wait_seconds - time.monotonic()
         timeout = min(_POLL_SECONDS, max(waiting, 0.0)) if batch.records else _POLL_SECONDS
         # A partition may be taken away and come back within this very call; what was read before
         # is then void, which the epochs taken afterwards cannot tell. So callbacks count epochs up
         # and drop what is collected, and messages in hand belong to the epoch of now or to none.
-        before = self._epochs
+        before = self._assignment.epochs
         messages = self._consumer.consume(room, timeout)
         self._raise_callback_error()
-        if messages and self._epochs != before:
-            self._rewind_to_positions()
+        if messages and self._assignment.epochs != before:
+            self._rewind()
             return
         for message in messages:
             if (error := message.error()) is not None:
@@ -196,15 +198,14 @@ class Loop(Generic[Prepared]):
             self._collect(as_record(message))
 
     def _collect(self, record: Record) -> None:
-        partition = self._partitions.get(record.partition)
-        if partition is None or partition.position is None or record.offset < partition.fetched:
+        epoch = self._assignment.collect(record)
+        if epoch is None:
             return
-        partition.fetched = record.offset + 1
         batch = self._collecting
         if not batch.records:
             batch.opened = time.monotonic()
         batch.records.append(record)
-        batch.epochs[record.partition] = partition.epoch
+        batch.epochs[record.partition] = epoch
         self._last_record = time.monotonic()
 
     def _poll_while_full(self) -> None:
@@ -217,7 +218,7 @@ class Loop(Generic[Prepared]):
             if preparing.future.done():
                 return
             logger.info("a batch takes long to prepare: partitions paused meanwhile")
-            self._consumer.pause(self._active())
+            self._assignment.pause()
             self._paused_for_patience = True
         messages = self._consumer.consume(1, _POLL_SECONDS)
         self._raise_callback_error()
@@ -230,12 +231,12 @@ class Loop(Generic[Prepared]):
 
     def _maintain(self) -> bool:
         """Do a piece of the stage's own work; tell whether there was any."""
-        active = self._active()
+        active = self._assignment.active
         if not active:
             return False
         if (outputs := self._stage.maintain(idle=self._idle)) is None:
             return False
-        self._commit(outputs, [tp.partition for tp in active])
+        self._commit(outputs, active)
         return True
 
     def _advance(self) -> None:
@@ -243,12 +244,21 @@ class Loop(Generic[Prepared]):
         ready = None
         if self._preparing is not None and self._preparing.future is not None:
             if not self._preparing.future.done():
+                self._check_preparation(self._preparing)
                 return
             ready, self._preparing = self._preparing, None
         if self._collected_enough():
             self._prepare_collected()
         if ready is not None:
             self._apply(ready)
+
+    def _check_preparation(self, batch: _Batch[Prepared]) -> None:
+        limit = self._settings.batch.prepare_timeout_seconds
+        if time.monotonic() - batch.submitted > limit:
+            raise PreparationHungError(
+                f"a batch of {len(batch.records)} records is not prepared after {limit:g} s "
+                "(batch.prepare_timeout_seconds): does the embedding's device hang?"
+            )
 
     def _collected_enough(self) -> bool:
         batch = self._collecting
@@ -260,31 +270,28 @@ class Loop(Generic[Prepared]):
 
     def _prepare_collected(self) -> None:
         batch, self._collecting = self._collecting, _Batch()
-        batch.future = self._executor.submit(self._timed_prepare, batch.records)
+        batch.submitted = time.monotonic()
+        batch.future = self._preparer.submit(lambda: self._timed_prepare(batch.records))
         self._preparing = batch
 
     def _timed_prepare(self, records: Sequence[Record]) -> Prepared:
         with self._metrics.prepare_seconds.time():
             return self._stage.prepare(records)
 
-    def _apply(self, batch: _Batch[Prepared]) -> None:
+    def _apply(self, batch: _Batch[Prepared], deadline: float | None = None) -> None:
         """Apply a prepared batch and commit it."""
         if batch.future is None:
             return
         prepared = batch.future.result()
-        current = {
-            number
-            for number, epoch in batch.epochs.items()
-            if number in self._partitions and self._partitions[number].epoch == epoch
-        }
+        current = self._assignment.current(batch.epochs.items())
         if not current:
             return
         positions: dict[int, int] = {}
         for record in batch.records:
             if record.partition in current:
                 positions[record.partition] = record.offset + 1
-        outputs = self._stage.apply(prepared, frozenset(current))
-        if self._commit(outputs, list(current), positions):
+        outputs = self._stage.apply(prepared, current)
+        if self._commit(outputs, list(current), positions, deadline):
             self._metrics.batch_records.observe(len(batch.records))
             for record in batch.records:
                 if record.partition in current:
@@ -297,22 +304,24 @@ class Loop(Generic[Prepared]):
         outputs: Sequence[Output],
         partitions: Sequence[int],
         advanced: dict[int, int] | None = None,
+        deadline: float | None = None,
     ) -> bool:
         """Write outputs with the offsets of these partitions; tell whether that is committed."""
+        # Not by what a process decided that others have replaced meanwhile.
+        self._pulse.check()
         advanced = advanced or {}
-        offsets = []
-        for number in partitions:
-            position = advanced.get(number, self._partitions[number].position)
-            if position is not None:
-                offsets.append(TopicPartition(self._topic, number, position))
+        offsets = self._assignment.offsets(partitions, advanced)
+        within = None
+        if deadline is not None:
+            within = max(deadline - time.monotonic(), _LEAST_COMMIT_SECONDS)
         with self._metrics.commit_seconds.time():
-            outcome = self._transactions.write(outputs, offsets, self._consumer)
+            outcome = self._transactions.write(outputs, offsets, self._consumer, within)
         self._metrics.transactions.labels(outcome.value).inc()
         if outcome is Outcome.COMMITTED:
             self._aborts = 0
             self._stage.committed()
-            for number, position in advanced.items():
-                self._partitions[number].position = position
+            self._assignment.advance(advanced.items())
+            reached("merged")
             return True
         self._stage.aborted()
         self._drop_batches()
@@ -325,7 +334,7 @@ class Loop(Generic[Prepared]):
             self._restore_again()
         else:
             time.sleep(min(0.05 * 2**self._aborts, 1.0))
-            self._rewind_to_positions()
+            self._rewind()
         return False
 
     def _drop_batches(self) -> None:
@@ -334,36 +343,17 @@ class Loop(Generic[Prepared]):
             self._preparing.future.cancel()
             self._preparing = None
 
-    def _rewind_to_positions(self) -> None:
+    def _rewind(self) -> None:
         """Read again from where the last commit left off, on every restored partition."""
-        for number, partition in self._partitions.items():
-            if partition.position is not None:
-                partition.epoch = self._next_epoch()
-                partition.fetched = partition.position
-                self._seek(number, partition.position)
+        self._assignment.rewind()
         self._drop_batches()
 
     def _restore_again(self) -> None:
         """Read the state of all partitions back, as after an assignment."""
-        for number, partition in self._partitions.items():
+        for number in self._assignment:
             self._stage.revoked(number)
-            partition.epoch = self._next_epoch()
-            partition.position = None
-            self._consumer.pause([TopicPartition(self._topic, number)])
+            self._assignment.unrestored(number)
             self._restorer.start(number)
-
-    def _seek(self, number: int, offset: int) -> None:
-        place = TopicPartition(self._topic, number, offset)
-        for attempt in range(_SEEK_ATTEMPTS):
-            try:
-                self._consumer.seek(place)
-            except KafkaException as error:
-                # Just assigned, the fetcher may not be up yet.
-                if error.args[0].code() != KafkaError._STATE or attempt == _SEEK_ATTEMPTS - 1:
-                    raise
-                time.sleep(0.1)
-            else:
-                return
 
     # --- partitions come and go -------------------------------------------------------------
 
@@ -393,14 +383,26 @@ class Loop(Generic[Prepared]):
             return
         logger.info("assigned: %s", _names(partitions))
         self._consumer.pause(partitions)
+        if new := [place for place in partitions if place.partition >= self._partition_count]:
+            raise TopicError(
+                raised_partitions(self._topic, self._partition_count, new[0].partition + 1)
+            )
         for place in partitions:
-            self._partitions[place.partition] = _Partition(self._next_epoch())
+            self._assignment.add(place.partition)
             self._restorer.start(place.partition)
 
     def _on_revoke(self, partitions: list[TopicPartition]) -> None:
-        self._release("revoke", partitions)
+        """Commit what is under way, so that the successor need not embed it again; then let go."""
+        reached("revoking")
+        try:
+            leaving = {place.partition for place in partitions}
+            if self._preparing is not None and leaving & self._preparing.epochs.keys():
+                self._finish_batch()
+        finally:
+            self._release("revoke", partitions)
 
     def _on_lost(self, partitions: list[TopicPartition]) -> None:
+        """Let go at once: the partitions are others' already, and nothing may be committed."""
         self._release("lost", partitions)
 
     def _release(self, kind: str, partitions: list[TopicPartition]) -> None:
@@ -410,8 +412,7 @@ class Loop(Generic[Prepared]):
             logger.info("%s: %s", kind, _names(partitions))
         for place in partitions:
             self._restorer.cancel(place.partition)
-            if self._partitions.pop(place.partition, None) is not None:
-                self._epochs += 1
+            if self._assignment.remove(place.partition):
                 self._stage.revoked(place.partition)
                 self._metrics.forget(place.partition)
         gone = {place.partition for place in partitions}
@@ -420,26 +421,25 @@ class Loop(Generic[Prepared]):
         ]
         self._consumer.incremental_unassign(partitions)
 
+    def _finish_batch(self) -> None:
+        """Commit the batch in preparation, or leave it, under one deadline for all of that."""
+        if self._preparing is None or self._preparing.future is None:
+            return
+        seconds = self._settings.kafka.revoke_seconds
+        deadline = time.monotonic() + seconds
+        wait([self._preparing.future], seconds)
+        if not self._preparing.future.done():
+            logger.info("a batch is not prepared in %g s: it will be read again", seconds)
+            return
+        ready, self._preparing = self._preparing, None
+        self._apply(ready, deadline)
+
     def _take_over_restored(self) -> None:
         for restored in self._restorer.finished():
-            partition = self._partitions[restored.partition]
+            reached("restoring")
             self._stage.assigned(restored.partition, restored.restoration)
-            partition.epoch = self._next_epoch()
-            partition.position = partition.fetched = restored.offset
-            self._seek(restored.partition, restored.offset)
-            self._consumer.resume([TopicPartition(self._topic, restored.partition)])
+            self._assignment.restored(restored.partition, restored.offset)
         self._health.ready = self._joined and not self._restorer.tasks
-
-    def _next_epoch(self) -> int:
-        self._epochs += 1
-        return self._epochs
-
-    def _active(self) -> list[TopicPartition]:
-        return [
-            TopicPartition(self._topic, number)
-            for number, partition in self._partitions.items()
-            if partition.position is not None
-        ]
 
     # --- errors, reports, the end -----------------------------------------------------------
 
@@ -476,22 +476,20 @@ class Loop(Generic[Prepared]):
         if now - self._last_report < 0.5:
             return
         self._last_report = now
-        self._metrics.partitions.set(len(self._partitions))
+        self._metrics.partitions.set(len(self._assignment))
         self._metrics.restoring.set(len(self._restorer.tasks))
         self._metrics.restore_share.set(self._restorer.share)
         behind = 0
-        for number, partition in list(self._partitions.items()):
-            if partition.position is None:
-                continue
+        for number in self._assignment.active:
             place = TopicPartition(self._topic, number)
             _, high = self._consumer.get_watermark_offsets(place, cached=True)
             # Below zero: nothing was fetched yet, so nothing is known.
-            lag = max(high - partition.position, 0)
+            lag = max(high - (self._assignment.position(number) or 0), 0)
             behind += lag
             self._metrics.lag.labels(number).set(lag)
         self._metrics.idle.set(float(self._joined and self._idle))
         self._health.detail = {
-            "assigned": sorted(self._partitions),
+            "assigned": sorted(self._assignment),
             "restoring": sorted(self._restorer.tasks),
             "restore_share": round(self._restorer.share, 3),
             "lag": behind,
@@ -500,18 +498,23 @@ class Loop(Generic[Prepared]):
     def _finish(self) -> None:
         """Commit the batch in preparation; what is only collected will be read again."""
         logger.info("stopping: finishing the batch under way")
-        if self._preparing is not None and self._preparing.future is not None:
-            ready, self._preparing = self._preparing, None
-            self._apply(ready)
+        self._finish_batch()
 
     def _close(self) -> None:
         self._health.ready = False
+        # Closing the consumer calls on_revoke: by now there is nothing left to commit.
+        self._drop_batches()
         self._restorer.close()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._preparer.close(_CLOSE_SECONDS)
         self._consumer.close()
         self._transactions.close()
+        self._pulse.close()
         logger.info("left the group")
 
 
 def _names(partitions: Sequence[TopicPartition]) -> str:
     return ", ".join(f"{place.topic}[{place.partition}]" for place in partitions)
+
+
+def _partition_count(consumer: Consumer, topic: str) -> int:
+    return len(consumer.list_topics(topic, timeout=30).topics[topic].partitions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -94,30 +94,52 @@ def committed_offset(
     """Give where a group goes on in a partition, None where it has never committed.
 
     An offset that hangs in a crashed member's open transaction is waited for (KIP-447's stable
-    offsets, which a read_committed consumer asks for). Asked by a client that never joins the
-    group: the member's own `committed` waits for its polls to pause, and the admin client's
-    question can crash the process while the coordinator is not up (librdkafka issue 4605).
+    offsets, which a read_committed consumer asks for).
 
     Raises
     ------
     KafkaException
         If there was no stable answer in time.
     """
-    client = Consumer({**reader_config(kafka), "group.id": group_id})
+    place = committed_offsets(kafka, group_id, topic, [partition], wait_seconds=wait_seconds)[0]
+    return int(place.offset) if place.offset > OFFSET_INVALID else None
+
+
+def committed_offsets(
+    kafka: KafkaSettings,
+    group_id: str,
+    topic: str,
+    partitions: Iterable[int],
+    *,
+    wait_seconds: float = _REQUEST_SECONDS,
+    stable: bool = True,
+) -> list[TopicPartition]:
+    """Give what a group has committed for partitions, with the metadata; see `committed_offset`.
+
+    Without `stable`, offsets of open transactions are not waited for; the committed ones before
+    them are given.
+
+    Asked by a client that never joins the group: the member's own `committed` waits for its polls
+    to pause, and the admin client's question can crash the process while the coordinator is not up
+    (librdkafka issue 4605).
+    """
+    isolation = "read_committed" if stable else "read_uncommitted"
+    client = Consumer({**reader_config(kafka), "group.id": group_id, "isolation.level": isolation})
+    places = [TopicPartition(topic, partition) for partition in partitions]
     deadline = time.monotonic() + wait_seconds
     try:
         while True:
             try:
-                answer = client.committed([TopicPartition(topic, partition)], timeout=5)[0]
-                if answer.error is not None:
-                    raise KafkaException(answer.error)
+                answers: list[TopicPartition] = client.committed(places, timeout=5)
+                if failed := next((place.error for place in answers if place.error), None):
+                    raise KafkaException(failed)
             except KafkaException as error:
                 if time.monotonic() > deadline:
                     raise
-                logger.info("committed offset of %s[%d] again: %s", topic, partition, error)
+                logger.info("committed offsets of %s again: %s", topic, error)
                 time.sleep(0.2)
                 continue
-            return int(answer.offset) if answer.offset > OFFSET_INVALID else None
+            return answers
     finally:
         client.close()
 

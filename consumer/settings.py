@@ -92,6 +92,13 @@ class KafkaSettings(Section):
     transaction_timeout_seconds: float = Field(
         10, ge=1, le=900, description="Seconds after which the broker aborts an open transaction."
     )
+    revoke_seconds: float = Field(
+        10,
+        gt=0,
+        le=300,
+        description="Seconds to finish the batch under way when partitions are taken away or the "
+        "process is stopped; what is not done by then is read again by the successor.",
+    )
     auto_offset_reset: Literal["earliest", "latest"] = Field(
         "earliest", description="Where a group without offsets begins."
     )
@@ -317,6 +324,13 @@ class BatchSettings(Section):
     max_records: int = Field(256, ge=1, le=100_000, description="Records in a batch at most.")
     max_wait_seconds: float = Field(
         0.5, gt=0, le=60, description="Seconds that a batch waits to fill."
+    )
+    prepare_timeout_seconds: float = Field(
+        300,
+        gt=0,
+        le=86400,
+        description="Seconds after which a batch that is still not embedded ends the process: a "
+        "device that hangs cannot be interrupted.",
     )
     reassign_users: int = Field(
         2000, ge=1, le=100_000, description="Users looked at in one transaction on a new model."

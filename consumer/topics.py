@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from consumer.assignment import partition_count_of
 from consumer.clients import MAX_MESSAGE_BYTES, admin_config
+from consumer.reader import committed_offsets
 from consumer.settings import Settings
 
 _TIMEOUT_SECONDS = 30
@@ -102,12 +102,33 @@ def check_topics(settings: Settings) -> None:
     for name in (topics.samples, topics.models):
         if partitions[name] != 1:
             raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")
+    _check_former_count(settings, partitions[topics.events])
     if partitions[topics.profiles] != partitions[topics.events]:
         raise TopicError(
             f"topic {topics.profiles} has {partitions[topics.profiles]} partitions, "
             f"{topics.events} has {partitions[topics.events]}: the changelog of partition n is "
             "partition n, so they must be equal"
         )
+
+
+def _check_former_count(settings: Settings, count: int) -> None:
+    """Refuse a count that differs from the one under which the group has committed offsets."""
+    topic, group = settings.topics.events, settings.kafka.group_id
+    # A predecessor that crashed may have left a transaction open, which this start will end.
+    for place in committed_offsets(settings.kafka, group, topic, range(count), stable=False):
+        former = partition_count_of(place.metadata)
+        if former not in (None, count):
+            raise TopicError(raised_partitions(topic, former or 0, count))
+
+
+def raised_partitions(topic: str, former: int, count: int) -> str:
+    """Say that an operator has given a topic more partitions, and what to do."""
+    return (
+        f"topic {topic} has {count} partitions, this group's state was made with {former}: keys go "
+        "to other partitions now, and a user's new events would not meet the user's profile; "
+        "begin anew with a new kafka.group_id and new names for all topics but the input (or "
+        "with a new input topic that was made with the right number)"
+    )
 
 
 def partition_counts(settings: Settings) -> dict[str, int]:
@@ -118,14 +139,10 @@ def partition_counts(settings: Settings) -> dict[str, int]:
     TopicError
         If the cluster does not answer.
     """
-    metadata = _ask(settings, lambda admin: admin.list_topics(timeout=_TIMEOUT_SECONDS))
-    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
-
-
-def _ask(settings: Settings, question: Callable[[AdminClient], Any]) -> Any:
     try:
-        return question(AdminClient(admin_config(settings.kafka)))
+        metadata = AdminClient(admin_config(settings.kafka)).list_topics(timeout=_TIMEOUT_SECONDS)
     except KafkaException as error:
         raise TopicError(
             f"cannot reach Kafka at {settings.kafka.bootstrap_servers}: {error.args[0].str()}"
         ) from error
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}

@@ -3,6 +3,21 @@
 The fence is the consumer group's generation (KIP-447): it travels with the offsets, fetched just
 before. A member that was thrown out of the group finds its transaction refused, whatever its
 producer thinks.
+
+What librdkafka says of an error decides what is done about it, the first that fits:
+
+=================  =================================================================================
+fatal              The producer is of no use any more, mostly since a successor has fenced it: raise
+retriable          The same call again, within a budget
+requires an abort  Abort; the batch is read again
+none of these      Raise: nobody knows what state the producer is in
+=================  =================================================================================
+
+Only the end of a transaction can stay open: when the budget is over and no answer has come, it may
+be committed or not. librdkafka cannot settle that with the same producer (it lacks KIP-890, its
+issue 5423 and the Jepsen report on Bufstream tell how torn transactions come of it), so the
+producer is destroyed and a new one started, whose start makes the coordinator settle the old one's
+transaction.
 """
 
 from __future__ import annotations
@@ -15,6 +30,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from consumer.crash_points import reached
 from consumer.records import Output
 
 logger = logging.getLogger(__name__)
@@ -44,8 +60,12 @@ class Outcome(StrEnum):
     COMMITTED = "committed"
     ABORTED = "aborted"
     UNKNOWN = "unknown"
-    """The answer to the commit never came. Only a new producer, whose start settles what the old
-    one left, and a state read back from Kafka tell what happened."""
+    """The answer to the end never came. Only a new producer, whose start settles what the old one
+    left, and a state read back from Kafka tell what happened."""
+
+
+class NotAMemberError(Exception):
+    """The group has thrown this process out, and it has not joined again."""
 
 
 class Transactions:
@@ -57,28 +77,64 @@ class Transactions:
         Of the producer, with its transactional.id.
     budget_seconds
         How long one call is repeated while its errors are retriable.
+    start_seconds
+        The same for the start of a producer, which has to wait until the coordinator is up and has
+        settled what the predecessor left open.
     """
 
-    def __init__(self, config: Mapping[str, Any], budget_seconds: float) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], budget_seconds: float, start_seconds: float
+    ) -> None:
         self._config = dict(config)
         self._budget = budget_seconds
+        self._start_budget = start_seconds
         self._failed: tuple[str, KafkaError] | None = None
-        self._producer = self._open()
+        self._written: dict[tuple[str, int], int] = {}
+        self._producer: Producer | None = None
+        self._start()
+
+    @property
+    def written(self) -> Mapping[tuple[str, int], int]:
+        """By topic and partition, the offset after the last record of the latest transaction."""
+        return self._written
 
     def reopen(self) -> None:
-        """Replace the producer; the coordinator settles what the old one left open."""
-        logger.warning("making a new transactional producer")
-        # Dropped without a flush: nothing of it may be sent any more.
-        self._producer.purge(in_queue=True, in_flight=True, blocking=False)
-        self._producer = self._open()
+        """Replace the producer; the coordinator settles what the old one left open.
 
-    def _open(self) -> Producer:
+        Raises
+        ------
+        FatalKafkaError
+            If no new one can be started.
+        """
+        logger.warning("making a new transactional producer")
+        self.close()
+        self._start()
+
+    def close(self) -> None:
+        """Destroy the producer; nothing of it may be sent any more.
+
+        Without a flush: whatever was to be kept is committed.
+        """
+        if self._producer is not None:
+            self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+            self._producer = None
+
+    def _start(self) -> None:
         producer = Producer(self._config)
-        self._repeat("init_transactions", producer.init_transactions)
-        return producer
+        try:
+            self._repeat("init_transactions", producer.init_transactions, self._start_budget)
+        except KafkaException as error:
+            raise FatalKafkaError(
+                f"no transactional producer could be started: {error.args[0].str()}"
+            ) from error
+        self._producer = producer
 
     def write(
-        self, outputs: Sequence[Output], offsets: Sequence[TopicPartition], consumer: Consumer
+        self,
+        outputs: Sequence[Output],
+        offsets: Sequence[TopicPartition],
+        consumer: Consumer,
+        within: float | None = None,
     ) -> Outcome:
         """Write outputs and offsets in one transaction.
 
@@ -91,41 +147,62 @@ class Transactions:
             with them.
         consumer
             The group's member, for its present generation.
+        within
+            Seconds for each call, where there is less time than the budget.
 
         Raises
         ------
         FatalKafkaError
             Where no retry helps: fenced by a successor, a topic missing or not allowed, ...
         """
+        producer = self._producer
+        if producer is None:
+            raise FatalKafkaError("the transactional producer is closed")
+        budget = self._budget if within is None else min(self._budget, within)
         self._failed = None
+        self._written = {}
+        reached("before_begin")
         try:
-            self._producer.begin_transaction()
+            producer.begin_transaction()
+            reached("begun")
             for output in outputs:
-                self._produce(output)
-            metadata = consumer.consumer_group_metadata()
-            self._repeat(
-                "send_offsets_to_transaction",
-                lambda left: self._producer.send_offsets_to_transaction(
-                    list(offsets), metadata, left
-                ),
-            )
+                self._produce(producer, output)
+            reached("produced")
+            self._send_offsets(producer, offsets, consumer, budget)
+            reached("offsets_sent")
         except KafkaException as error:
-            self._raise_if_fatal(error.args[0])
-            logger.warning("transaction aborted: %s", error.args[0].str())
-            return self._abort()
-        return self._commit()
+            return self._abort(producer, error.args[0])
+        except NotAMemberError as error:
+            return self._abort(producer, str(error))
+        return self._commit(producer, budget)
 
-    def close(self) -> None:
-        """Flush nothing, keep nothing: whatever was to be kept is committed."""
-        self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+    def _send_offsets(
+        self,
+        producer: Producer,
+        offsets: Sequence[TopicPartition],
+        consumer: Consumer,
+        budget: float,
+    ) -> None:
+        metadata = consumer.consumer_group_metadata()
+        # A member that was thrown out has no id until it has joined again. Its metadata is then
+        # that of a client in no group (generation -1, no member), which the broker takes without a
+        # look at the group: TxnOffsetCommit is fenced only where a member is named (KIP-447).
+        # Asked after the metadata: joining again takes a poll, and there is none in between.
+        if not consumer.memberid():
+            raise NotAMemberError("the group has thrown this member out")
+        self._repeat(
+            "send_offsets_to_transaction",
+            lambda left: producer.send_offsets_to_transaction(list(offsets), metadata, left),
+            budget,
+        )
 
-    def _produce(self, output: Output) -> None:
+    def _produce(self, producer: Producer, output: Output) -> None:
         arguments: dict[str, Any] = {"headers": list(output.headers)} if output.headers else {}
         if output.partition is not None:
             arguments["partition"] = output.partition
         while True:
             try:
-                self._producer.produce(
+                producer.produce(
                     output.topic,
                     key=output.key,
                     value=output.value,
@@ -133,44 +210,61 @@ class Transactions:
                     **arguments,
                 )
             except BufferError:
-                # The local queue is full: let deliveries through.
-                self._producer.poll(0.1)
+                # The local queue is full: let deliveries through. Without a deadline of its own,
+                # since a record that cannot be delivered leaves the queue by its own timeout.
+                producer.poll(0.1)
                 continue
             return
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and self._failed is None:
-            self._failed = (message.topic() or "", error)
+        """Note where a record went; called from within the client, so it must not raise."""
+        topic, offset = message.topic() or "", message.offset()
+        if error is not None:
+            self._failed = self._failed or (topic, error)
+        elif offset is not None:
+            place = topic, message.partition() or 0
+            self._written[place] = max(self._written.get(place, 0), offset + 1)
 
-    def _commit(self) -> Outcome:
+    def _commit(self, producer: Producer, budget: float) -> Outcome:
         try:
-            self._repeat("commit_transaction", self._producer.commit_transaction)
+            self._repeat("commit_transaction", producer.commit_transaction, budget)
         except KafkaException as error:
             reason = error.args[0]
-            self._raise_if_fatal(reason)
-            if reason.txn_requires_abort():
-                logger.warning("transaction aborted: %s", reason.str())
-                return self._abort()
-            logger.warning("outcome of a commit unknown: %s", reason.str())
-            return Outcome.UNKNOWN
+            if reason.txn_requires_abort() and not reason.fatal():
+                return self._abort(producer, reason)
+            return self._unsettled("commit", reason)
+        reached("committed")
         return Outcome.COMMITTED
 
-    def _abort(self) -> Outcome:
+    def _abort(self, producer: Producer, reason: KafkaError | str) -> Outcome:
+        """End a transaction that failed; raise where trying again cannot help.
+
+        What it wrote is taken back first, even then: readers would have to wait for its timeout.
+        """
+        self._raise_if_fatal(reason)
+        text = reason if isinstance(reason, str) else reason.str()
+        logger.warning("transaction aborted: %s", text)
         try:
-            self._repeat("abort_transaction", self._producer.abort_transaction)
+            self._repeat("abort_transaction", producer.abort_transaction, self._budget)
         except KafkaException as error:
-            if error.args[0].fatal():
-                self._raise_if_fatal(error.args[0])
-            logger.warning("outcome of an abort unknown: %s", error.args[0].str())
-            return Outcome.UNKNOWN
-        if self._failed is not None and self._failed[1].code() in _PERMANENT:
-            topic, reason = self._failed
-            raise FatalKafkaError(f"cannot write to {topic}: {reason.str()}")
+            return self._unsettled("abort", error.args[0])
+        failed = self._failed[1] if self._failed is not None else None
+        for cause in (reason, failed):
+            if isinstance(cause, KafkaError) and cause.code() in _PERMANENT:
+                raise FatalKafkaError(f"{self._place()}{cause.str()}")
         return Outcome.ABORTED
 
-    def _repeat(self, name: str, call: Callable[[float], None]) -> None:
-        """Repeat a call while its error is retriable, within the budget."""
-        deadline = time.monotonic() + self._budget
+    def _unsettled(self, end: str, reason: KafkaError) -> Outcome:
+        """Sort the error of an end that neither succeeded nor asks for an abort."""
+        self._raise_if_fatal(reason)
+        if not reason.retriable():
+            raise FatalKafkaError(f"cannot {end} a transaction: {reason.str()}")
+        logger.warning("outcome of a transaction's %s unknown: %s", end, reason.str())
+        return Outcome.UNKNOWN
+
+    def _repeat(self, name: str, call: Callable[[float], None], budget: float) -> None:
+        """Repeat a call while its error is retriable, within the budget (seconds)."""
+        deadline = time.monotonic() + budget
         pause = 0.05
         while True:
             try:
@@ -184,7 +278,9 @@ class Transactions:
                 continue
             return
 
-    def _raise_if_fatal(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() in _PERMANENT:
-            failed = f" while writing to {self._failed[0]}" if self._failed else ""
-            raise FatalKafkaError(f"{error.str()}{failed}") from None
+    def _raise_if_fatal(self, error: KafkaError | str) -> None:
+        if isinstance(error, KafkaError) and error.fatal():
+            raise FatalKafkaError(f"{self._place()}{error.str()}")
+
+    def _place(self) -> str:
+        return f"while writing to {self._failed[0]}: " if self._failed else ""

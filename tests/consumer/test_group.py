@@ -105,15 +105,15 @@ def test_a_transaction_that_fails_leaves_no_trace(
     real_commit, failures = Transactions._commit, [outcome] * 3
     count = 0
 
-    def commit(self: Transactions) -> Outcome:
+    def commit(self: Transactions, producer: Producer, budget: float) -> Outcome:
         nonlocal count
         count += 1
         if count % 2 == 0 and failures:
             failed = failures.pop()
             if failed is Outcome.ABORTED:
-                return self._abort()
+                return self._abort(producer, "the test asked for it")
             return failed  # left open: the new producer has to settle it
-        return real_commit(self)
+        return real_commit(self, producer, budget)
 
     monkeypatch.setattr(Transactions, "_commit", commit)
     pairs = stream()
@@ -130,8 +130,8 @@ def test_a_commit_whose_answer_is_lost_counts_once(
 ) -> None:
     real_commit, lost = Transactions._commit, threading.Event()
 
-    def commit(self: Transactions) -> Outcome:
-        outcome = real_commit(self)
+    def commit(self: Transactions, producer: Producer, budget: float) -> Outcome:
+        outcome = real_commit(self, producer, budget)
         if outcome is Outcome.COMMITTED and not lost.is_set():
             lost.set()
             return Outcome.UNKNOWN
