@@ -186,16 +186,21 @@ class Loop(Generic[Prepared]):
         # is then void, which the epochs taken afterwards cannot tell. So callbacks count epochs up
         # and drop what is collected, and messages in hand belong to the epoch of now or to none.
         before = self._assignment.epochs
-        messages = self._consumer.consume(room, timeout)
-        self._raise_callback_error()
-        if messages and self._assignment.epochs != before:
+        records = self._consume(room, timeout)
+        if records and self._assignment.epochs != before:
             self._rewind()
             return
+        for record in records:
+            self._collect(record)
+
+    def _consume(self, room: int, timeout: float) -> list[Record]:
+        """Poll once; raise what came of callbacks, and errors that came in place of messages."""
+        messages = self._consumer.consume(room, timeout)
+        self._raise_callback_error()
         for message in messages:
             if (error := message.error()) is not None:
                 self._on_message_error(error)
-                continue
-            self._collect(as_record(message))
+        return [as_record(message) for message in messages if message.error() is None]
 
     def _collect(self, record: Record) -> None:
         epoch = self._assignment.collect(record)
@@ -220,14 +225,9 @@ class Loop(Generic[Prepared]):
             logger.info("a batch takes long to prepare: partitions paused meanwhile")
             self._assignment.pause()
             self._paused_for_patience = True
-        messages = self._consumer.consume(1, _POLL_SECONDS)
-        self._raise_callback_error()
-        for message in messages:
-            if (error := message.error()) is not None:
-                self._on_message_error(error)
-            else:
-                # It was fetched before the pause took hold; there is room for a few more.
-                self._collect(as_record(message))
+        for record in self._consume(1, _POLL_SECONDS):
+            # It was fetched before the pause took hold; there is room for a few more.
+            self._collect(record)
 
     def _maintain(self) -> bool:
         """Do a piece of the stage's own work; tell whether there was any."""
@@ -444,13 +444,13 @@ class Loop(Generic[Prepared]):
     # --- errors, reports, the end -----------------------------------------------------------
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
+        if _is_fatal(error):
             self._callback_error = self._callback_error or FatalKafkaError(error.str())
         else:
             logger.warning("kafka: %s", error.str())
 
     def _on_message_error(self, error: KafkaError) -> None:
-        if error.fatal():
+        if _is_fatal(error):
             raise FatalKafkaError(error.str())
         if error.code() in (
             KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -514,6 +514,11 @@ class Loop(Generic[Prepared]):
 
 def _names(partitions: Sequence[TopicPartition]) -> str:
     return ", ".join(f"{place.topic}[{place.partition}]" for place in partitions)
+
+
+def _is_fatal(error: KafkaError) -> bool:
+    # A consumer's fatal error comes in place of a message, and without the flag.
+    return error.fatal() or error.code() == KafkaError._FATAL
 
 
 def _partition_count(consumer: Consumer, topic: str) -> int:

@@ -184,10 +184,10 @@ class Transactions:
         budget: float,
     ) -> None:
         metadata = consumer.consumer_group_metadata()
-        # A member that was thrown out has no id until it has joined again. Its metadata is then
-        # that of a client in no group (generation -1, no member), which the broker takes without a
-        # look at the group: TxnOffsetCommit is fenced only where a member is named (KIP-447).
-        # Asked after the metadata: joining again takes a poll, and there is none in between.
+        # A member that was thrown out has no id until it has joined again. Metadata that names no
+        # member and no generation are those of a client in no group, and the broker takes such
+        # offsets without a look at the group (KIP-447 fences members only). Asked after the
+        # metadata: joining again takes a poll, and there is none in between.
         if not consumer.memberid():
             raise NotAMemberError("the group has thrown this member out")
         self._repeat(
