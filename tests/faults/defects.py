@@ -1,0 +1,123 @@
+"""Defects put into a worker by a test, to show that the suite finds them.
+
+Each is a mistake that real consumers have made. `tests/faults/test_defects.py` runs the scenario
+that must turn red.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from consumer import loop, restore
+from consumer.settings import KafkaSettings
+from consumer.transactions import Outcome, Transactions
+
+
+def put_in(name: str) -> None:
+    """Put a defect into this process."""
+    DEFECTS[name]()
+
+
+def offsets_outside_the_transaction() -> None:
+    """Commit the offsets by the consumer, before the transaction ends."""
+
+    def send(
+        _self: Transactions,
+        _producer: Producer,
+        offsets: Sequence[TopicPartition],
+        consumer: Consumer,
+        _budget: float,
+    ) -> None:
+        consumer.commit(offsets=list(offsets), asynchronous=False)
+
+    Transactions._send_offsets = send  # type: ignore[method-assign]
+
+
+def state_merged_before_the_commit() -> None:
+    """Make a batch's rows the state as soon as they are computed."""
+
+    class Eager(loop.Loop[Any]):
+        def _commit(self, *arguments: Any, **named: Any) -> bool:
+            self._stage.committed()
+            return super()._commit(*arguments, **named)
+
+    loop.Loop = Eager  # type: ignore[misc]
+    import consumer.app  # noqa: PLC0415
+
+    consumer.app.Loop = Eager  # type: ignore[misc]
+
+
+def cached_group_metadata() -> None:
+    """Fetch the group's metadata once, before the member has joined."""
+    original = loop.Consumer
+
+    class Caching(original):  # type: ignore[misc, valid-type]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self._cached = super().consumer_group_metadata()
+
+        def consumer_group_metadata(self) -> Any:
+            return self._cached
+
+        def memberid(self) -> str:
+            return super().memberid() or "cached"
+
+    loop.Consumer = Caching  # type: ignore[misc]
+
+
+def restore_to_the_last_stable_offset() -> None:
+    """Read state back only as far as no open transaction stands in the way."""
+
+    def end(kafka: KafkaSettings, topic: str, partition: int) -> int:
+        client = Consumer(
+            {
+                **kafka.client(),
+                "group.id": "stable",
+                "isolation.level": "read_committed",
+                "log_level": 0,
+            }
+        )
+        try:
+            place = TopicPartition(topic, partition)
+            # Asked of a read_committed client, the end is the last stable offset.
+            return int(client.get_watermark_offsets(place, timeout=30)[1])
+        finally:
+            client.close()
+
+    restore.end_offset = end
+
+
+def answers_taken_for_aborts() -> None:
+    """Take the end of a transaction that nobody answered for an abort."""
+    commit = Transactions._commit
+
+    def guess(self: Transactions, producer: Producer, budget: float) -> Outcome:
+        outcome = commit(self, producer, budget)
+        if outcome is not Outcome.UNKNOWN:
+            return outcome
+        self.reopen()
+        return Outcome.ABORTED
+
+    Transactions._commit = guess  # type: ignore[method-assign]
+
+
+def write_newer_formats() -> None:
+    """Write checkpoints in the next version of their format, as a later build would."""
+    from consumer import checkpoint  # noqa: PLC0415
+
+    checkpoint.FORMAT_VERSION += 1
+
+
+DEFECTS: dict[str, Callable[[], None]] = {
+    defect.__name__: defect
+    for defect in (
+        offsets_outside_the_transaction,
+        state_merged_before_the_commit,
+        cached_group_metadata,
+        restore_to_the_last_stable_offset,
+        answers_taken_for_aborts,
+    )
+}

@@ -1,0 +1,176 @@
+"""The stream under which faults are injected: made up, deterministic by its seed, never ending.
+
+Users change their interest now and then, events are repeated now and then, and some records are
+bad. So every kind of outcome is in it all the time: changes, repeats, dead letters.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from confluent_kafka import KafkaError, Message, Producer
+
+from consumer.settings import Settings
+from models.embedding import Embedder
+from models.segments import SegmentModel
+
+Pair = tuple[bytes | None, bytes]
+
+INTERESTS = (
+    "beer hops malt yeast brew",
+    "shoes running pace trail marathon",
+    "qubit photon gate entangled physics",
+    "espresso grinder beans roast crema",
+)
+_START = datetime(1991, 1, 1, tzinfo=UTC)
+_STEP = timedelta(days=5)
+# With steps of 5 days and the rig's half-life of 10, a new interest wins after one or two events.
+HALF_LIFE_DAYS = 10
+# Above any version that a live trainer beside the fixed model publishes.
+FIXED_VERSION = 1_000_000
+
+
+def fixed_model(embedder: Embedder) -> SegmentModel:
+    """Give the segments, one for each interest."""
+    centres = embedder.embed(list(INTERESTS)).astype(np.float64)
+    n = len(INTERESTS)
+    return SegmentModel(
+        version=FIXED_VERSION,
+        embedding=embedder.identity,
+        ids=np.arange(n),
+        centres=centres,
+        radii=np.zeros(n),
+        sizes=np.zeros(n, np.int64),
+        labels=tuple(text.split()[0] for text in INTERESTS),
+        words=((),) * n,
+        since=(1,) * n,
+        next_id=n,
+        sample_threshold=1.0,
+        samples=0,
+        seed=0,
+    )
+
+
+def events(seed: int, users: int) -> Iterator[Pair]:
+    """Give records without end."""
+    draw = random.Random(seed)  # noqa: S311 - not for secrets
+    interest = {user: draw.randrange(len(INTERESTS)) for user in range(users)}
+    counts: Counter[int] = Counter()
+    while True:
+        user = draw.randrange(users)
+        if draw.random() < 0.12:
+            interest[user] = draw.randrange(len(INTERESTS))
+        number = counts[user]
+        if number and draw.random() < 0.02:
+            number -= 1  # repeated: the same id, text and time again
+        else:
+            counts[user] += 1
+        words = INTERESTS[interest[user]].split()
+        name = f"u{user}"
+        value = {
+            "event_id": f"{name}-{number}",
+            "user_id": name,
+            "type": "comment",
+            "text": " ".join(draw.sample(words, 4)),
+            "occurred_at": (_START + number * _STEP).isoformat(),
+        }
+        if draw.random() < 0.01:
+            yield name.encode(), poison(draw, value)
+        yield name.encode(), json.dumps(value).encode()
+
+
+def poison(draw: random.Random, value: dict[str, str]) -> bytes:
+    """Spoil an event; its good twin follows."""
+    kind = draw.randrange(6)
+    good = json.dumps(value).encode()
+    if kind == 0:
+        return good[:-1]
+    if kind == 1:
+        return good.replace(b'"text": "', b'"text": "\xff')
+    if kind == 2:
+        return json.dumps({**value, "rating": float("nan")}).encode()
+    if kind == 3:
+        return json.dumps({**value, "text": "\ud800"}).encode()
+    if kind == 4:
+        return json.dumps({**value, "occurred_at": "9999-01-01T00:00:00Z"}).encode()
+    return json.dumps({**value, "text": "<p> </p>"}).encode()
+
+
+class Load:
+    """Produces the stream in a thread, at a steady rate, until it is stopped.
+
+    Parameters
+    ----------
+    settings
+        Where to.
+    seed, users
+        Of the stream.
+    rate
+        Records a second.
+    """
+
+    def __init__(self, settings: Settings, seed: int, users: int, rate: float) -> None:
+        self.pairs: list[Pair] = []
+        """All records, in the order in which they were produced."""
+        self.ends: dict[int, int] = {}
+        """By partition, the offset after the last record that the brokers have taken."""
+        self.failed: list[str] = []
+        self.delivered = 0
+        self._topic = settings.topics.events
+        self._stream = events(seed, users)
+        self._rate = rate
+        self._stopping = threading.Event()
+        self._producer = Producer(
+            {
+                **settings.kafka.client(),
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "delivery.timeout.ms": 600_000,
+                "linger.ms": 5,
+                "log_level": 0,
+            }
+        )
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+        self._thread.start()
+
+    def burst(self, count: int) -> None:
+        """Raise the load for a moment; the thread produces these as fast as it can."""
+        self._extra = count
+
+    _extra = 0
+
+    def stop(self) -> None:
+        """Stop, and wait until the brokers have all of it."""
+        self._stopping.set()
+        self._thread.join()
+        left = self._producer.flush(120)
+        if left or self.failed:
+            raise RuntimeError(f"{left} records not delivered, {self.failed[:3]}")
+
+    def _run(self) -> None:
+        begun, sent = time.monotonic(), 0
+        while not self._stopping.is_set():
+            due = int((time.monotonic() - begun) * self._rate) - sent
+            extra, self._extra = self._extra, 0
+            for _ in range(due + extra):
+                key, value = next(self._stream)
+                self.pairs.append((key, value))
+                self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
+            sent += due
+            self._producer.poll(0)
+            self._stopping.wait(0.02)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self.failed.append(error.str())
+            return
+        self.delivered += 1
+        partition, offset = message.partition() or 0, message.offset() or 0
+        self.ends[partition] = max(self.ends.get(partition, 0), offset + 1)

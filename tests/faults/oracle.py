@@ -1,0 +1,206 @@
+"""What a run should have come to, and how far it is from that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, TopicPartition
+
+from consumer.clients import reader_config
+from consumer.reader import read_topic
+from consumer.records import Output, Record
+from consumer.replay import Replay
+from consumer.settings import Settings
+from consumer.verify import TopicNames, ViolationKind, verify_topics
+from consumer.verify.oracle import comparable
+from models.segments import SegmentModel
+from schemas.changes import SegmentChange
+from schemas.profiles import ProfileRecord
+from tests.faults.load import Pair
+from tests.stubs import HashingEmbedder
+
+_CHAIN_KINDS = {ViolationKind.SEQUENCE, ViolationKind.CHAIN}
+
+
+@dataclass
+class Verdict:
+    """How a run differs from what it should have come to; all zero when it is right."""
+
+    events: int = 0
+    changes: int = 0
+    lost: int = 0
+    """Events, changes and dead letters that should be there and are not."""
+    doubled: int = 0
+    """Those that took effect more than once."""
+    broken: int = 0
+    """Links of users' chains that do not fit."""
+    differing: int = 0
+    """Changes and final states that are there and not the same, and other violations."""
+    hanging: int = 0
+    """Partitions that an open transaction still holds back."""
+    details: list[str] = field(default_factory=list)
+
+    @property
+    def right(self) -> bool:
+        """Whether all is as it should be."""
+        return not (self.lost or self.doubled or self.broken or self.differing or self.hanging)
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence on what was found, the first ones."""
+        if len(self.details) < 20:
+            self.details.append(sentence)
+
+
+def judge(settings: Settings, pairs: Sequence[Pair], model: SegmentModel | None) -> Verdict:
+    """Hold the topics against a replay of the input, and against what must always hold.
+
+    Without a fixed model the replay has nothing to say; chains, sums and memberships still must
+    fit.
+    """
+    verdict = Verdict(events=len(pairs))
+    _judge_hanging(settings, verdict)
+    found = _changes(settings)
+    verdict.changes = len(found)
+    _judge_by_verify(settings, verdict, len(pairs))
+    if model is not None:
+        replay, expected = _replayed(settings, pairs, model)
+        _judge_changes(expected, found, verdict)
+        _judge_profiles(settings, replay, verdict)
+        _judge_dead_letters(settings, replay, verdict)
+    return verdict
+
+
+def _replayed(
+    settings: Settings, pairs: Sequence[Pair], model: SegmentModel
+) -> tuple[Replay, list[SegmentChange]]:
+    replay = Replay(settings, HashingEmbedder(model.centres.shape[1]), model)
+    expected: list[SegmentChange] = []
+
+    def sink(output: Output) -> None:
+        if output.topic == settings.topics.changes:
+            expected.append(SegmentChange.model_validate_json(output.value or b""))
+
+    records = (
+        Record(settings.topics.events, 0, n, -1, key, value) for n, (key, value) in enumerate(pairs)
+    )
+    replay.run(records, sink)
+    return replay, expected
+
+
+def _changes(settings: Settings) -> list[SegmentChange]:
+    return [
+        SegmentChange.model_validate_json(record.value or b"")
+        for record in read_topic(settings, settings.topics.changes)
+    ]
+
+
+def _judge_changes(
+    expected: list[SegmentChange], found: list[SegmentChange], verdict: Verdict
+) -> None:
+    if not expected:
+        raise AssertionError("the stream makes no changes: the oracle would hold nothing")
+    wanted = {change.id: comparable(change) for change in expected}
+    seen: Counter[str] = Counter()
+    for change in found:
+        seen[change.id] += 1
+        if seen[change.id] > 1:
+            verdict.doubled += 1
+            verdict.note(f"change {change.sequence} of {change.user_id} came twice")
+        elif change.id not in wanted:
+            verdict.differing += 1
+            verdict.note(f"change {change.sequence} of {change.user_id} is not in the replay")
+        elif wanted[change.id] != comparable(change):
+            verdict.differing += 1
+            verdict.note(f"change {change.sequence} of {change.user_id} differs from the replay's")
+    missing = wanted.keys() - seen.keys()
+    verdict.lost += len(missing)
+    for identity in list(missing)[:3]:
+        verdict.note(f"a change of {wanted[identity]['user_id']} is missing")
+
+
+def _judge_profiles(settings: Settings, replay: Replay, verdict: Verdict) -> None:
+    """Compare the final state of every user, bit for bit."""
+    latest: dict[str, ProfileRecord] = {}
+    for record in read_topic(settings, settings.topics.profiles):
+        profile = ProfileRecord.model_validate_json(record.value or b"")
+        latest[profile.user_id] = profile
+    table = replay.segmentation.tables[0]
+    for user in table.users:
+        wanted = table.gather([user]).to_record(0, replay.embedder.identity)
+        profile = latest.pop(user, None)
+        if profile is None:
+            verdict.lost += wanted.events
+            verdict.note(f"{user} has no profile")
+            continue
+        if profile.events < wanted.events:
+            verdict.lost += wanted.events - profile.events
+            verdict.note(f"{user} has {profile.events} events of {wanted.events}")
+        elif (more := profile.events + profile.repeats - wanted.events - wanted.repeats) > 0:
+            verdict.doubled += more
+            verdict.note(f"{more} records of {user} counted twice")
+        elif profile != wanted:
+            verdict.differing += 1
+            verdict.note(f"the final state of {user} differs from the replay's")
+    verdict.differing += len(latest)
+
+
+def _judge_dead_letters(settings: Settings, replay: Replay, verdict: Verdict) -> None:
+    letters = Counter(
+        tuple(dict(letter.headers)[f"dlq_{name}"] for name in ("topic", "partition", "offset"))
+        for letter in read_topic(settings, settings.topics.dead_letters)
+    )
+    verdict.doubled += letters.total() - len(letters)
+    missing = replay.segmentation.stats.refused.total() - len(letters)
+    verdict.lost += max(missing, 0)
+    verdict.differing += max(-missing, 0)
+    if missing or letters.total() != len(letters):
+        verdict.note(f"{missing} dead letters missing, {letters.total() - len(letters)} doubled")
+
+
+def _judge_by_verify(settings: Settings, verdict: Verdict, records: int) -> None:
+    result = verify_topics(
+        settings.kafka.client(), settings.kafka.group_id, TopicNames.of(settings.topics)
+    )
+    for kind, count in result.violations_by_kind.items():
+        if kind in _CHAIN_KINDS:
+            verdict.broken += count
+        elif kind is not ViolationKind.REPEATED_ID:
+            verdict.differing += count
+        else:
+            verdict.doubled += count
+    for violation in result.violations[:5]:
+        verdict.note(f"verify: {violation.kind}: {violation.detail}")
+    if result.inconclusive is not None:
+        verdict.differing += 1
+        verdict.note(f"verify: {result.inconclusive}")
+    if result.counts.records != records:
+        verdict.lost += abs(records - (result.counts.records or 0))
+        verdict.note(f"verify counts {result.counts.records} input records of {records}")
+
+
+def _judge_hanging(settings: Settings, verdict: Verdict) -> None:
+    """Count partitions whose last stable offset stays behind the end."""
+    for topic in (
+        settings.topics.changes,
+        settings.topics.memberships,
+        settings.topics.profiles,
+        settings.topics.samples,
+        settings.topics.dead_letters,
+    ):
+        numbers = 1 if topic == settings.topics.samples else settings.topics.partitions
+        for number in range(numbers):
+            place = TopicPartition(topic, number)
+            end, stable = (_end(settings, place, level) for level in ("uncommitted", "committed"))
+            if stable < end:
+                verdict.hanging += 1
+                verdict.note(f"{topic}[{number}] is stable up to {stable}, ends at {end}")
+
+
+def _end(settings: Settings, place: TopicPartition, level: str) -> int:
+    client = Consumer({**reader_config(settings.kafka), "isolation.level": f"read_{level}"})
+    try:
+        return int(client.get_watermark_offsets(place, timeout=30)[1])
+    finally:
+        client.close()

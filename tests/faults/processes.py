@@ -1,0 +1,310 @@
+"""Worker and trainer processes, and the supervisor that starts them again as Kubernetes would.
+
+The processes are forked from a server that has imported everything, and then run the product's own
+command line. So a start costs what it costs the product but for the imports, and a hundred kills
+take minutes. The cheap embedder stands in for the real one; `tests/consumer/test_group.py` kills
+workers with the real one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+
+import consumer.app
+import consumer.cli
+from consumer import crash_points
+from consumer.crash_points import CrashPoint
+from consumer.demo.processes import environment, free_port
+from consumer.settings import Settings
+from consumer.transactions import Transactions
+from tests.faults import defects
+from tests.stubs import HashingEmbedder
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.faults.processes"])
+
+_PR_SET_PDEATHSIG = 1
+_DAWDLE_SECONDS = 1.5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong inside a process, once.
+
+    Attributes
+    ----------
+    point
+        Where.
+    passes
+        At which pass of it.
+    action
+        `kill` (SIGKILL), `suspend` (SIGSTOP, somebody else has to send SIGCONT), `dawdle` (the
+        same, and slow afterwards, so that the client's threads learn first that the group has gone
+        on, and the loop does not know it yet), `lose_answer` (the
+        end of the transaction is committed, its answer never comes), `lose_request` (the request
+        for its end never arrives), `refuse` (the transaction has to be aborted), `freeze_brokers` (SIGSTOP for the brokers in `pids`).
+    """
+
+    point: CrashPoint
+    passes: int
+    action: str
+    pids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How a process is started."""
+
+    name: str
+    arguments: tuple[str, ...]
+    settings: Settings
+    folder: Path
+    fault: Fault | None = None
+    defect: str | None = None
+    dimensions: int = 64
+    slow: tuple[int, float] | None = None
+    """The n-th batch takes this many seconds to embed."""
+    newer: bool = False
+    """Writes state in the next version of its format, as a later build would."""
+
+    @property
+    def log(self) -> Path:
+        """File of the process's log, over all its starts."""
+        return self.folder / f"{self.name}.log"
+
+
+class _SlowEmbedder(HashingEmbedder):
+    """Hangs at one batch."""
+
+    def __init__(self, dimensions: int, batch: int, seconds: float) -> None:
+        super().__init__(dimensions)
+        self._left, self._seconds = batch, seconds
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            time.sleep(self._seconds)
+        return super().embed(texts)
+
+
+def run(spec: Spec) -> None:
+    """Be the process that a spec describes; runs in a fork of the server."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with spec.log.open("ab", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.environ.update(environment(spec.settings))
+    embedder: Any = HashingEmbedder(spec.dimensions)
+    if spec.slow is not None:
+        embedder = _SlowEmbedder(spec.dimensions, *spec.slow)
+    consumer.app.load_embedder = lambda _settings: embedder
+    if spec.defect is not None:
+        defects.put_in(spec.defect)
+    if spec.newer:
+        defects.write_newer_formats()
+    if spec.fault is not None:
+        install(spec.fault)
+    sys.stderr.write(f"=== start of {spec.name}, pid {os.getpid()}, fault {spec.fault}\n")
+    code = consumer.cli.main([*spec.arguments])
+    sys.stderr.write(f"=== end of {spec.name}, exit code {code}\n")
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def install(fault: Fault) -> None:
+    """Have a fault happen in this process."""
+    passes = 0
+
+    def hook(point: CrashPoint) -> None:
+        nonlocal passes
+        if point != fault.point:
+            return
+        passes += 1
+        if passes == fault.passes:
+            _act(fault)
+
+    crash_points.install(hook)
+
+
+def _act(fault: Fault) -> None:
+    sys.stderr.write(f"=== fault {fault.action} at {fault.point}\n")
+    if fault.action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault.action in ("suspend", "dawdle"):
+        _suspend()
+        time.sleep(_DAWDLE_SECONDS if fault.action == "dawdle" else 0)
+    elif fault.action == "freeze_brokers":
+        for pid in fault.pids:
+            os.kill(pid, signal.SIGSTOP)
+    elif fault.action == "refuse":
+        raise KafkaException(
+            KafkaError(KafkaError.INVALID_TXN_STATE, "the test refuses it", False, False, True)
+        )
+    else:
+        _lose_end(real=fault.action == "lose_answer")
+
+
+def _suspend() -> None:
+    """Stop, and return only when somebody has made it go on."""
+    before = time.monotonic()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    # The call may return a moment before all threads stand still.
+    while (now := time.monotonic()) - before < 1:
+        before = now
+        time.sleep(0.01)
+
+
+def _lose_end(*, real: bool) -> None:
+    """Make the next end of a transaction look like one whose answer does not come."""
+    repeat = Transactions._repeat
+
+    def lossy(
+        self: Transactions, name: str, call: Callable[[float], None], budget: float
+    ) -> None:
+        if name != "commit_transaction":
+            repeat(self, name, call, budget)
+            return
+        Transactions._repeat = repeat  # type: ignore[method-assign]
+        if real:
+            repeat(self, name, call, budget)
+        sys.stderr.write("=== the answer of an EndTxn is lost\n")
+        raise KafkaException(
+            KafkaError(KafkaError._TIMED_OUT, "the test lost it", False, True, False)
+        )
+
+    Transactions._repeat = lossy  # type: ignore[method-assign]
+
+
+@dataclass
+class Member:
+    """One supervised process, over all its starts."""
+
+    spec: Spec
+    process: ForkServerProcess
+    starts: int = 1
+    wanted: bool = True
+    suspended: bool = False
+    exits: list[int] = field(default_factory=list)
+    """Exit codes; the negative of a signal where one ended it."""
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the present start."""
+        return self.process.pid or 0
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the present start."""
+        if self.process.is_alive():
+            os.kill(self.pid, number)
+
+    def faults_met(self) -> int:
+        """Count the faults that have happened inside."""
+        return self.spec.log.read_text(errors="replace").count("=== fault ")
+
+
+class Supervisor:
+    """Starts processes, and starts again what ends without having been asked to.
+
+    Parameters
+    ----------
+    next_fault
+        Asked at each start for the fault of that start.
+    """
+
+    def __init__(self, next_fault: Callable[[str], Fault | None] = lambda _name: None) -> None:
+        self.next_fault = next_fault
+        self.members: dict[str, Member] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self._thread.start()
+
+    def start(self, spec: Spec) -> Member:
+        """Start a process and keep it running."""
+        with self._lock:
+            # A fault that was asked for happens once, not at every start.
+            member = Member(replace(spec, fault=None), self._spawn(spec))
+            self.members[spec.name] = member
+        return member
+
+    def _spawn(self, spec: Spec) -> ForkServerProcess:
+        http = spec.settings.http.model_copy(update={"host": "127.0.0.1", "port": free_port()})
+        settings = spec.settings.model_copy(update={"http": http})
+        fault = spec.fault or self.next_fault(spec.name)
+        process = _context.Process(
+            target=run, args=(replace(spec, settings=settings, fault=fault),), daemon=True
+        )
+        process.start()
+        return process
+
+    def stop(self, name: str, number: signal.Signals = signal.SIGTERM, seconds: float = 40) -> int:
+        """End a process for good; give its exit code."""
+        with self._lock:
+            member = self.members.pop(name)
+            member.wanted = False
+        member.signal(signal.SIGCONT)
+        member.signal(number)
+        member.process.join(seconds)
+        if member.process.is_alive():
+            member.process.kill()
+            member.process.join()
+        return member.process.exitcode or 0
+
+    def restart(self, name: str, spec: Spec | None = None) -> int:
+        """Stop a process cleanly and start it again, as a rolling restart does."""
+        member = self.members[name]
+        code = self.stop(name)
+        fresh = self.start(spec or member.spec)
+        fresh.exits = [*member.exits, code]
+        return code
+
+    def close(self) -> dict[str, int]:
+        """End all; give their exit codes."""
+        self._stopping.set()
+        self._thread.join()
+        names = list(self.members)
+        for name in names:
+            member = self.members[name]
+            member.signal(signal.SIGCONT)
+            member.signal(signal.SIGTERM)
+        return {name: self.stop(name) for name in names}
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(0.05):
+            with self._lock:
+                for member in self.members.values():
+                    if not member.wanted or member.process.is_alive():
+                        continue
+                    member.exits.append(member.process.exitcode or 0)
+                    member.process = self._spawn(member.spec)
+                    member.starts += 1
+                    member.started = time.monotonic()
+
+
+def draw_fault(
+    draw: random.Random, points: Sequence[CrashPoint], action: str, most: int
+) -> Fault:
+    """Draw a point and a pass of it."""
+    return Fault(draw.choice(list(points)), draw.randint(1, most), action)
+
+
+def write_model(path: Path, record: Any) -> Path:
+    """Write a segment model for `--model`."""
+    path.write_text(json.dumps(record.model_dump(mode="json")), encoding="utf-8")
+    return path

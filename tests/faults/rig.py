@@ -1,0 +1,234 @@
+"""One run: topics of its own, a load, workers and a trainer under a supervisor, and the verdict."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from consumer.broker import EmbeddedKafka
+from consumer.settings import Settings
+from consumer.topics import create_topics
+from tests.faults.load import HALF_LIFE_DAYS, Load, fixed_model
+from tests.faults.oracle import Verdict, judge
+from tests.faults.processes import Fault, Member, Spec, Supervisor, write_model
+from tests.faults.watch import Watch
+from tests.stubs import HashingEmbedder
+
+PARTITIONS = 6
+SESSION_SECONDS = 4.0
+TRANSACTION_SECONDS = 3.0
+_GIVE_UP_SECONDS = 120.0
+
+
+class StuckError(AssertionError):
+    """The workers do not come to the end of what was produced."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is made of."""
+
+    protocol: str = "classic"
+    workers: int = 3
+    named: bool = True
+    """Whether workers have instance ids: static membership and transactional ids that last."""
+    trainer: bool = True
+    live_model: bool = False
+    """Workers follow the trainer; otherwise they keep a fixed model, which the replay has too."""
+    rate: float = 150.0
+    users: int = 60
+    defect: str | None = None
+    sections: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Rig:
+    """A run on a cluster that is there already.
+
+    Parameters
+    ----------
+    kafka
+        The cluster.
+    folder
+        For logs and files of this run.
+    seed
+        Of everything that is drawn.
+    options
+        What the run is made of.
+    """
+
+    def __init__(self, kafka: EmbeddedKafka, folder: Path, seed: int, options: Options) -> None:
+        self.kafka = kafka
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.options = options
+        self.draw = random.Random(seed)  # noqa: S311 - not for secrets
+        self.recoveries: list[float] = []
+        self.notes: list[str] = []
+        self.settings = self._make_settings()
+        create_topics(self.settings)
+        embedder = HashingEmbedder()
+        self.model = fixed_model(embedder)
+        self.model_file = write_model(folder / "model.json", self.model.to_record())
+        self.supervisor = Supervisor()
+        self.load = Load(self.settings, seed, options.users, options.rate)
+        self.watch = Watch(self.settings, lambda: self.load.ends)
+
+    def _make_settings(self) -> Settings:
+        unique = uuid.uuid4().hex[:8]
+        sections = {name: dict(values) for name, values in self.options.sections.items()}
+        kafka = {
+            "bootstrap_servers": self.kafka.bootstrap_servers,
+            "group_id": f"faults-{unique}",
+            "group_protocol": self.options.protocol,
+            "session_timeout_seconds": SESSION_SECONDS,
+            "transaction_timeout_seconds": TRANSACTION_SECONDS,
+            "properties": {"reconnect.backoff.max.ms": "500"},
+            **sections.pop("kafka", {}),
+        }
+        names = ("events", "dead_letters", "changes", "memberships", "profiles")
+        topics = {name: f"{name.replace('_', '-')}-{unique}" for name in (*names, "samples")}
+        topics |= {"models": f"models-{unique}"}
+        return Settings(
+            **{
+                "kafka": kafka,
+                "topics": {**topics, "partitions": PARTITIONS},
+                "batch": {"max_records": 50, "max_wait_seconds": 0.1, **sections.pop("batch", {})},
+                "profile": {"half_life_days": HALF_LIFE_DAYS},
+                "assignment": {"dwell_events": 1},
+                "training": {"segments": 4, "warmup_users": 20, "idle_seconds": 0.5},
+                **sections,
+            }
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.supervisor.close()
+        self.watch.close()
+
+    # --- processes --------------------------------------------------------------------------
+
+    def spec(self, name: str, **changes: Any) -> Spec:
+        """Describe a worker."""
+        kafka: dict[str, Any] = {"instance_id": name if self.options.named else None}
+        settings = self.settings.model_copy(
+            update={"kafka": self.settings.kafka.model_copy(update=kafka)}
+        )
+        model = () if self.options.live_model else ("--model", str(self.model_file))
+        fields: dict[str, Any] = {
+            "name": name,
+            "arguments": ("worker", *model),
+            "settings": settings,
+            "folder": self.folder,
+            "defect": self.options.defect,
+        }
+        return Spec(**{**fields, **changes})
+
+    def start_worker(self, name: str, **changes: Any) -> Member:
+        """Start a worker."""
+        return self.supervisor.start(self.spec(name, **changes))
+
+    def start_trainer(self) -> Member:
+        """Start the trainer."""
+        return self.supervisor.start(self.spec("t0", arguments=("trainer",), defect=None))
+
+    def start(self, next_fault: Callable[[str], Fault | None] = lambda _name: None) -> None:
+        """Start all workers and the trainer, and wait until the load is worked off."""
+        if self.options.trainer:
+            self.start_trainer()
+        for number in range(self.options.workers):
+            self.start_worker(f"w{number}")
+        self.recover(measure=False)
+        self.supervisor.next_fault = next_fault
+        self.watch.mark()
+
+    @property
+    def workers(self) -> list[Member]:
+        """The workers that are to run."""
+        members = self.supervisor.members.items()
+        return [member for name, member in members if name.startswith("w")]
+
+    # --- waiting ----------------------------------------------------------------------------
+
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        """Wait for a condition.
+
+        Raises
+        ------
+        StuckError
+            If it does not come true in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise StuckError(f"{what}: not after {seconds:.0f} s")
+            time.sleep(0.05)
+
+    def recover(self, *, measure: bool = True, seconds: float = _GIVE_UP_SECONDS) -> float:
+        """Wait until all that is produced by now is committed; give the seconds."""
+        begun, ends = time.monotonic(), dict(self.load.ends)
+        while not ends and time.monotonic() - begun < seconds:
+            time.sleep(0.05)
+            ends = dict(self.load.ends)
+        self.until(lambda: self.watch.caught_up(ends), "the backlog is not worked off", seconds)
+        took = time.monotonic() - begun
+        if measure:
+            self.recoveries.append(took)
+        return took
+
+    def pause(self, least: float, most: float) -> None:
+        """Let the run go on for a random while (seconds)."""
+        time.sleep(self.draw.uniform(least, most))
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def finish(self) -> Verdict:
+        """Stop the load, let the workers come to the end, stop them, and judge."""
+        self.supervisor.next_fault = lambda _name: None
+        self.load.stop()
+        stuck: str | None = None
+        try:
+            self.recover(measure=False)
+        except StuckError as error:
+            stuck = str(error)
+        codes = self.supervisor.close()
+        # What a process left open without a name ends by its timeout.
+        time.sleep(0 if self.options.named else TRANSACTION_SECONDS + 1)
+        verdict = judge(
+            self.settings, self.load.pairs, None if self.options.live_model else self.model
+        )
+        if stuck is not None:
+            verdict.lost += 1
+            verdict.note(stuck)
+        for name, code in codes.items():
+            # A process that is told to stop while it is still starting has no handler for it yet.
+            if code not in (0, -signal.SIGTERM):
+                verdict.note(f"{name} ended with exit code {code}")
+                verdict.differing += 1
+        for sentence in self.watch.went_back:
+            verdict.differing += 1
+            verdict.note(f"committed offset of {sentence}")
+        return verdict
+
+    def longest_stall(self) -> float:
+        """Seconds of the longest stall of a partition."""
+        return max(self.watch.stalls().values(), default=0.0)
+
+
+def median(values: Sequence[float]) -> float:
+    """Give the median, 0 of nothing."""
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2] if ordered else 0.0

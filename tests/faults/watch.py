@@ -1,0 +1,96 @@
+"""Measures from outside: how long a partition stood still, and when a backlog was worked off."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from consumer.settings import Settings
+
+_EVERY_SECONDS = 0.1
+
+
+class Watch:
+    """Asks for the group's committed offsets ten times a second.
+
+    Parameters
+    ----------
+    settings
+        Whose group and input.
+    ends
+        Gives the offset after the last record produced, by partition.
+    """
+
+    def __init__(self, settings: Settings, ends: Callable[[], Mapping[int, int]]) -> None:
+        self.committed: dict[int, int] = {}
+        self.went_back: list[str] = []
+        """Committed offsets that became smaller, in words; there must be none."""
+        self._ends = ends
+        self._topic = settings.topics.events
+        self._partitions = settings.topics.partitions
+        self._since: dict[int, float] = {}
+        self._longest: dict[int, float] = {}
+        self._stopping = threading.Event()
+        self._client = Consumer(
+            {
+                **settings.kafka.client(),
+                "group.id": settings.kafka.group_id,
+                "enable.auto.commit": False,
+                # What is committed, without waiting for what is in an open transaction.
+                "isolation.level": "read_uncommitted",
+                "log_level": 0,
+            }
+        )
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def mark(self) -> None:
+        """Forget the stalls until now."""
+        now = time.monotonic()
+        self._since = dict.fromkeys(self._since, now)
+        self._longest = {}
+
+    def stalls(self) -> dict[int, float]:
+        """Seconds, by partition, of the longest time without progress though there was work."""
+        return dict(self._longest)
+
+    def caught_up(self, ends: Mapping[int, int]) -> bool:
+        """Whether all records below these ends are committed."""
+        return all(self.committed.get(number, 0) >= end for number, end in ends.items())
+
+    def close(self) -> None:
+        """Stop asking."""
+        self._stopping.set()
+        self._thread.join()
+        self._client.close()
+
+    def _run(self) -> None:
+        places = [TopicPartition(self._topic, number) for number in range(self._partitions)]
+        while not self._stopping.wait(_EVERY_SECONDS):
+            try:
+                answers = self._client.committed(places, timeout=2)
+            except KafkaException:
+                answers = []
+            self._see(answers)
+
+    def _see(self, answers: list[TopicPartition]) -> None:
+        now, ends = time.monotonic(), dict(self._ends())
+        for place in answers:
+            number, before = place.partition, self.committed.get(place.partition, 0)
+            if place.error is not None or place.offset < 0:
+                continue
+            if place.offset < before:
+                self.went_back.append(f"partition {number} from {before} to {place.offset}")
+            if place.offset != before:
+                self._since[number] = now
+            self.committed[number] = place.offset
+        for number, end in ends.items():
+            waiting = end > self.committed.get(number, 0)
+            since = self._since.setdefault(number, now)
+            if waiting:
+                self._longest[number] = max(self._longest.get(number, 0.0), now - since)
+            else:
+                self._since[number] = now
