@@ -173,7 +173,9 @@ def _checked_codes(name: str, columns: Columns, count: int, low: int, high: int)
     """Give a column of integers from `low` up to below `high`."""
     column = columns[name]
     if column.dtype != _I32 or column.shape != (count,):
-        raise SnapshotError(f"the column {name} is {column.dtype} {column.shape}, not int32 {count}")
+        raise SnapshotError(
+            f"the column {name} is {column.dtype} {column.shape}, not int32 {count}"
+        )
     if count and not (low <= column.min() and column.max() < high):
         raise SnapshotError(f"the column {name} has values outside of {low} to {high - 1}")
     codes: list[int] = column.tolist()
