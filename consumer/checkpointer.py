@@ -1,7 +1,7 @@
 """Keeping local checkpoints of a stage's partitions while the loop turns.
 
-The loop tells what it commits and calls `save_due` between its turns. That takes a snapshot, which
-costs it nothing, and hands it to a thread that writes it. Whatever goes wrong there is logged and
+The loop tells what it commits and calls `save_due` between its turns. That takes a snapshot, in
+milliseconds, and hands it to a thread that writes it. Whatever goes wrong there is logged and
 counted, and the former checkpoint stays: the worker goes on, since the truth is the changelog.
 """
 

@@ -98,7 +98,7 @@ class RestoreMetrics:
         )
         self.restored = Counter(
             "segmenter_restored_partitions",
-            "Partitions read back, by where most of it came from.",
+            "Partitions read back, by what the restore began with.",
             ["source"],
             registry=registry,
         )

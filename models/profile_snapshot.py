@@ -32,12 +32,12 @@ class SnapshotError(ValueError):
 class ProfileSnapshot:
     """The users that a table holds at one moment, without a copy of their states.
 
-    It is taken in no time and costs no memory, but it is blurred: while it is written elsewhere,
-    the table goes on, and of a user who is `put` meanwhile it shows the old state, the new one, or
-    some columns of each. That is enough beside a changelog which holds the whole state of each user
-    who was put: reading that from the moment of the snapshot on sets right whatever was blurred
-    (a fuzzy checkpoint, as in Mohan et al., "ARIES", ACM TODS 1992). No user may be removed from
-    the table meanwhile, since that moves another one's row.
+    It is taken in milliseconds and costs little memory, but it is blurred: while it is written
+    elsewhere, the table goes on, and of a user who is `put` meanwhile it shows the old state, the
+    new one, or some columns of each. That is enough beside a changelog which holds the whole state
+    of each user who was put: reading that from the moment of the snapshot on sets right whatever
+    was blurred (a fuzzy checkpoint, as in Mohan et al., "ARIES", ACM TODS 1992). No user may be
+    removed from the table meanwhile, since that moves another one's row.
 
     Attributes
     ----------

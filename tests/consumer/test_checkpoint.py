@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -349,3 +351,36 @@ def test_a_state_that_moves_while_it_is_written_does_not_spoil_the_checksum(stor
 
     store.write(OWNER, 1, State(1, column=column), taken_at=store.now(), cancelled=moves)
     assert sorted(set(read(store).columns["column"].tolist())) == list(range(1, 11))
+
+
+WRITES_FOR_EVER = """
+import itertools, sys
+from pathlib import Path
+from consumer.checkpoint import CheckpointStore
+from tests.consumer.test_checkpoint import OWNER, State
+import numpy as np
+store = CheckpointStore(Path(sys.argv[1]), 3600)
+for offset in itertools.count(1):
+    state = State(1, column=np.full(3_000_000, offset % 251, np.uint8))
+    store.write(OWNER, offset, state, taken_at=store.now())
+    print(offset, flush=True)
+"""
+
+
+def test_a_process_killed_while_it_writes_leaves_a_whole_checkpoint(tmp_path):
+    store = CheckpointStore(tmp_path / "checkpoints", HOUR)
+    for kill in range(4):
+        child = subprocess.Popen(
+            [sys.executable, "-c", WRITES_FOR_EVER, str(tmp_path / "checkpoints")],
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        written = [int(child.stdout.readline()) for _ in range(3)]
+        time.sleep(0.004 * kill)  # somewhere in the next write
+        child.kill()
+        child.wait(20)
+        child.stdout.close()
+        found = read(store, end=10**9)
+        assert isinstance(found, Checkpoint)
+        assert found.header.offset >= written[-1]
+        assert set(found.columns["column"].tolist()) == {found.header.offset % 251}
