@@ -33,6 +33,9 @@ lint: $(VENV)/.installed  ## ruff, mypy --strict, and the rule that the layers i
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench-restore: $(VENV)/.installed  ## times a restore with and without local checkpoints; ARGS="--users 10000"
+	$(BIN)/python -m benchmarks.restore $(ARGS)
+
 format: $(VENV)/.installed  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -45,4 +48,4 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test lint format lock clean
+.PHONY: help install model demo test lint bench-restore format lock clean

@@ -30,6 +30,8 @@ from typing import Any, Generic, TypeVar
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from consumer.assignment import Assignment
+from consumer.checkpoint import CheckpointStore
+from consumer.checkpointer import Checkpointer
 from consumer.clients import consumer_config, producer_config
 from consumer.crash_points import reached
 from consumer.health import Health
@@ -58,6 +60,7 @@ _MAX_ABORTS = 20
 # A transaction needs a little time even where a deadline is near.
 _LEAST_COMMIT_SECONDS = 0.5
 _CLOSE_SECONDS = 5.0
+_CHECKPOINT_SECONDS = 10.0
 
 
 class PreparationHungError(Exception):
@@ -114,6 +117,7 @@ class Loop(Generic[Prepared]):
         self._idle_seconds = idle_seconds
         self._stopping = threading.Event()
         self._joined = False
+        self._ended_well = False
         self._callback_error: BaseException | None = None
         self._collecting: _Batch[Prepared] = _Batch()
         self._preparing: _Batch[Prepared] | None = None
@@ -130,7 +134,17 @@ class Loop(Generic[Prepared]):
         self._consumer = Consumer({**consumer_config(kafka, group_id), "error_cb": self._on_error})
         self._partition_count = _partition_count(self._consumer, self._topic)
         self._assignment = Assignment(self._consumer, self._topic, self._partition_count)
-        self._restorer = Restorer(kafka, stage, group_id, settings.restore.no_progress_seconds)
+        store = CheckpointStore.of(settings.restore)
+        self._restorer = Restorer(
+            kafka,
+            stage,
+            group_id,
+            settings.restore.no_progress_seconds,
+            store=store,
+            metrics=metrics.restore,
+            accept_lost_offsets=settings.restore.accept_lost_offsets,
+        )
+        self._checkpointer = Checkpointer.of(stage, store, settings.restore, metrics.restore)
         self._preparer = PreparingThread()
         self._pulse = Pulse(kafka.session_timeout_seconds)
 
@@ -169,6 +183,8 @@ class Loop(Generic[Prepared]):
         self._report()
         if not self._maintain():
             self._advance()
+        if self._checkpointer is not None:
+            self._checkpointer.save_due()
 
     def _poll(self) -> None:
         """Read what fits into the batch being collected."""
@@ -321,6 +337,8 @@ class Loop(Generic[Prepared]):
             self._aborts = 0
             self._stage.committed()
             self._assignment.advance(advanced.items())
+            if self._checkpointer is not None:
+                self._checkpointer.committed(self._transactions.written)
             reached("merged")
             return True
         self._stage.aborted()
@@ -351,9 +369,14 @@ class Loop(Generic[Prepared]):
     def _restore_again(self) -> None:
         """Read the state of all partitions back, as after an assignment."""
         for number in self._assignment:
-            self._stage.revoked(number)
+            self._forget_state(number)
             self._assignment.unrestored(number)
             self._restorer.start(number)
+
+    def _forget_state(self, number: int) -> None:
+        self._stage.revoked(number)
+        if self._checkpointer is not None:
+            self._checkpointer.release(number)
 
     # --- partitions come and go -------------------------------------------------------------
 
@@ -413,7 +436,7 @@ class Loop(Generic[Prepared]):
         for place in partitions:
             self._restorer.cancel(place.partition)
             if self._assignment.remove(place.partition):
-                self._stage.revoked(place.partition)
+                self._forget_state(place.partition)
                 self._metrics.forget(place.partition)
         gone = {place.partition for place in partitions}
         self._collecting.records = [
@@ -439,6 +462,8 @@ class Loop(Generic[Prepared]):
             reached("restoring")
             self._stage.assigned(restored.partition, restored.restoration)
             self._assignment.restored(restored.partition, restored.offset)
+            if self._checkpointer is not None:
+                self._checkpointer.assigned(restored)
         self._health.ready = self._joined and not self._restorer.tasks
 
     # --- errors, reports, the end -----------------------------------------------------------
@@ -478,7 +503,9 @@ class Loop(Generic[Prepared]):
         self._last_report = now
         self._metrics.partitions.set(len(self._assignment))
         self._metrics.restoring.set(len(self._restorer.tasks))
-        self._metrics.restore_share.set(self._restorer.share)
+        progress = self._restorer.progress
+        self._metrics.restore_share.set(progress.share)
+        self._metrics.restore.show(progress.records, progress.eta_seconds)
         behind = 0
         for number in self._assignment.active:
             place = TopicPartition(self._topic, number)
@@ -491,7 +518,7 @@ class Loop(Generic[Prepared]):
         self._health.detail = {
             "assigned": sorted(self._assignment),
             "restoring": sorted(self._restorer.tasks),
-            "restore_share": round(self._restorer.share, 3),
+            **progress.detail(),
             "lag": behind,
         }
 
@@ -499,6 +526,10 @@ class Loop(Generic[Prepared]):
         """Commit the batch in preparation; what is only collected will be read again."""
         logger.info("stopping: finishing the batch under way")
         self._finish_batch()
+        if self._checkpointer is not None:
+            # So that the next start under this name has next to nothing to read.
+            self._checkpointer.save_all()
+        self._ended_well = True
 
     def _close(self) -> None:
         self._health.ready = False
@@ -508,6 +539,8 @@ class Loop(Generic[Prepared]):
         self._preparer.close(_CLOSE_SECONDS)
         self._consumer.close()
         self._transactions.close()
+        if self._checkpointer is not None:
+            self._checkpointer.close(_CHECKPOINT_SECONDS if self._ended_well else 0)
         self._pulse.close()
         logger.info("left the group")
 

@@ -71,11 +71,64 @@ class LoopMetrics:
             "1 while the input is read up and nothing is under way.",
             registry=registry,
         )
+        self.restore = RestoreMetrics(registry)
 
     def forget(self, partition: int) -> None:
         """Drop the gauges of a partition that now is another process's."""
         with suppress(KeyError):
             self.lag.remove(partition)
+
+
+class RestoreMetrics:
+    """Reading state back, and the checkpoints that shorten it.
+
+    The Restorer counts what is finished, the Checkpointer what is written; the loop calls `show`.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.records = Gauge(
+            "segmenter_restore_records",
+            "Records read back by the restores under way.",
+            registry=registry,
+        )
+        self.eta_seconds = Gauge(
+            "segmenter_restore_eta_seconds",
+            "Seconds that the restores under way still take; NaN while that is not known.",
+            registry=registry,
+        )
+        self.restored = Counter(
+            "segmenter_restored_partitions",
+            "Partitions read back, by what the restore began with.",
+            ["source"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "segmenter_restore_seconds",
+            "Time to read a partition back.",
+            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+            registry=registry,
+        )
+        self.writes = Counter(
+            "segmenter_checkpoint_writes",
+            "Local checkpoints by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "segmenter_checkpoints_dropped",
+            "Local checkpoints that could not be used.",
+            ["reason"],
+            registry=registry,
+        )
+        for source in ("checkpoint", "changelog"):
+            self.restored.labels(source)
+        for outcome in ("written", "failed"):
+            self.writes.labels(outcome)
+
+    def show(self, records: int, eta_seconds: float | None) -> None:
+        """Set the gauges to the restorer's progress."""
+        self.records.set(records)
+        self.eta_seconds.set(float("nan") if eta_seconds is None else eta_seconds)
 
 
 class SegmentationCollector(Collector):

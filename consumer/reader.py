@@ -1,10 +1,11 @@
-"""Reading partitions from their beginning to a fixed end, in no group: the way state comes back."""
+"""Reading partitions up to a fixed end, in no group: the way state comes back."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -12,6 +13,7 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
@@ -23,6 +25,10 @@ from consumer.settings import KafkaSettings, Settings
 
 class ReadStalledError(Exception):
     """No record came for too long, though the end was not reached."""
+
+
+class OffsetGoneError(Exception):
+    """The partition does not hold the offset from which it was to be read."""
 
 
 logger = logging.getLogger(__name__)
@@ -80,12 +86,12 @@ def end_offset(kafka: KafkaSettings, topic: str, partition: int) -> int:
     KafkaException
         If there was no answer in time.
     """
-    return _watermarks(kafka, topic, partition)[1]
+    return watermarks(kafka, topic, partition)[1]
 
 
 def start_offset(kafka: KafkaSettings, topic: str, partition: int) -> int:
     """Give the offset of the first record that a partition still holds; raises as `end_offset`."""
-    return _watermarks(kafka, topic, partition)[0]
+    return watermarks(kafka, topic, partition)[0]
 
 
 def committed_offset(
@@ -144,10 +150,11 @@ def committed_offsets(
         client.close()
 
 
-def _watermarks(kafka: KafkaSettings, topic: str, partition: int) -> tuple[int, int]:
-    """Give start and end; asked again while the leader is moving or not yet known.
+def watermarks(kafka: KafkaSettings, topic: str, partition: int) -> tuple[int, int]:
+    """Give `start_offset` and `end_offset` at once; raises as `end_offset`.
 
-    Not by the admin client: its first question of this kind now and then takes 3 s.
+    Asked again while the leader is moving or not yet known. Not by the admin client: its first
+    question of this kind now and then takes 3 s.
     """
     client = Consumer({**reader_config(kafka), "isolation.level": "read_uncommitted"})
     deadline = time.monotonic() + _REQUEST_SECONDS
@@ -168,17 +175,52 @@ def _watermarks(kafka: KafkaSettings, topic: str, partition: int) -> tuple[int, 
         client.close()
 
 
+@dataclass(frozen=True, slots=True)
+class TopicIdentity:
+    """What tells a topic from another of the same name: elsewhere, or made anew."""
+
+    cluster_id: str | None
+    topic_id: str | None
+    """KIP-516; None where the brokers know none."""
+
+
+def topic_identity(kafka: KafkaSettings, topic: str) -> TopicIdentity:
+    """Ask which topic that name stands for at present.
+
+    Raises
+    ------
+    KafkaException
+        If there was no answer in time.
+    """
+    admin = AdminClient(admin_config(kafka))
+    deadline = time.monotonic() + _REQUEST_SECONDS
+    while True:
+        try:
+            asked = admin.describe_topics(TopicCollection([topic]), request_timeout=10)
+            described = asked[topic].result()
+            cluster = admin.list_topics(topic, timeout=10).cluster_id
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                raise
+            logger.info("identity of %s again: %s", topic, error)
+            time.sleep(0.2)
+            continue
+        known = described.topic_id
+        return TopicIdentity(cluster, None if known is None else str(known))
+
+
 def read_partition(
     kafka: KafkaSettings,
     topic: str,
     partition: int,
     target: int,
     *,
+    start: int = 0,
     no_progress_seconds: float,
     cancelled: Callable[[], bool] = lambda: False,
     progress: Progress = lambda _count, _share: None,
 ) -> Iterator[Record]:
-    """Give the committed records of a partition below a target offset, from its beginning.
+    """Give the committed records of a partition below a target offset.
 
     Parameters
     ----------
@@ -186,26 +228,36 @@ def read_partition(
         What to read.
     target
         An offset; where it lies behind an open transaction, reading waits until that is settled.
+    start
+        The offset to begin with; 0 is the partition's beginning, wherever that is.
     no_progress_seconds
         How long to wait for the next record.
     cancelled
         Asked every now and then; the iterator ends early when it is.
     progress
-        Told how far it is, at most a few times a second.
+        Told how far it is between start and target, at most a few times a second.
 
     Raises
     ------
+    OffsetGoneError
+        If the partition does not hold a `start` above 0, nor end there.
     ReadStalledError
         If nothing came for `no_progress_seconds`.
     """
+    if start >= target:
+        progress(0, 1.0)
+        return
     # The fetch that finds the end waits this long; half a second a partition by default.
-    consumer = Consumer({**reader_config(kafka), "fetch.wait.max.ms": 20})
+    config = {**reader_config(kafka), "fetch.wait.max.ms": 20}
+    if start > 0:
+        config["auto.offset.reset"] = "error"
+    consumer = Consumer(config)
     try:
         # Not OFFSET_BEGINNING, which is looked up first and half a second later where the leader is
         # not known yet. Where the log begins later, auto.offset.reset finds its beginning.
-        consumer.assign([TopicPartition(topic, partition, 0)])
-        low: int | None = None
-        count = 0
+        consumer.assign([TopicPartition(topic, partition, start)])
+        low: int | None = start or None
+        count, offset = 0, start
         reported = last = time.monotonic()
         while not cancelled():
             now = time.monotonic()
@@ -218,9 +270,8 @@ def read_partition(
                 offset = message.offset() or 0
                 error = message.error()
                 if error is not None:
+                    _raise_unless_end(error, f"{topic}[{partition}] does not hold offset {start}")
                     # The end of what is stable: of use only if it is our end too.
-                    if error.code() != KafkaError._PARTITION_EOF:
-                        raise KafkaException(error)
                     if offset >= target:
                         progress(count, 1.0)
                         return
@@ -240,6 +291,13 @@ def read_partition(
                 progress(count, min(1.0, (offset - low) / max(target - low, 1)))
     finally:
         consumer.close()
+
+
+def _raise_unless_end(error: KafkaError, gone: str) -> None:
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        raise OffsetGoneError(gone)
+    if error.code() != KafkaError._PARTITION_EOF:
+        raise KafkaException(error)
 
 
 def read_topic(settings: Settings, topic: str) -> Iterator[Record]:

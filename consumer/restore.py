@@ -1,4 +1,18 @@
-"""Reading the state of newly assigned partitions back, beside the loop."""
+"""Reading the state of newly assigned partitions back, beside the loop.
+
+The state of a partition is what the committed records of its changelog add up to. A checkpoint
+holds that sum up to an offset of the changelog, and the records from there to the end add the rest:
+
+* It holds committed state only, so every record that it rests on is in the changelog for good, and
+  it cannot be ahead of the group's committed offset, which went into the same transactions.
+* It may be older than the partition's last owner: what others committed meanwhile is in the rest.
+* A record holds the whole state of its user, so one that is loaded though the checkpoint has it, or
+  a part of it, already does no harm. An offset too low costs time; one too high would lose users.
+
+With or without a checkpoint, the group's offset is asked for first and the changelog's end after
+it: what was committed up to that offset lies before that end, so the state is never older than the
+offset.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +22,28 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from consumer.reader import committed_offset, end_offset, read_partition, start_offset
+from consumer.checkpoint import CheckpointStore
+from consumer.checkpoint_file import Checkpoint, Owner, Reason, Unusable
+from consumer.metrics import RestoreMetrics
+from consumer.reader import (
+    OffsetGoneError,
+    committed_offset,
+    end_offset,
+    read_partition,
+    start_offset,
+    topic_identity,
+    watermarks,
+)
 from consumer.settings import KafkaSettings
-from consumer.stage import Restoration, Stage, Upto
+from consumer.stage import Changelog, Restoration, Resumable, Stage, StageError, Upto
 
 logger = logging.getLogger(__name__)
+
+
+class LostOffsetsError(StageError):
+    """The group has state and no committed offset; its input would count again."""
 
 
 class _CancelledError(Exception):
@@ -28,6 +57,16 @@ class Restored:
     partition: int
     restoration: Restoration
     offset: int
+    seconds: float
+    users: int = 0
+    """Users that came from a checkpoint."""
+    records: int = 0
+    """Records that came from changelogs."""
+    covered: int = 0
+    """Offset of the changelog up to which the state is complete: the end that was read to."""
+    owner: Owner | None = None
+    """Whose state it is, where checkpoints of it are kept."""
+    source: Literal["checkpoint", "changelog"] = "changelog"
 
 
 @dataclass(slots=True)
@@ -40,6 +79,32 @@ class RestoreTask:
     started: float = field(default_factory=time.monotonic)
     cancelled: threading.Event = field(default_factory=threading.Event)
     future: Future[Restored] | None = None
+
+    @property
+    def place(self) -> str:
+        """The partition's name in the log."""
+        return f"partition {self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreProgress:
+    """How far the restores under way are, those included that they have waited for."""
+
+    records: int = 0
+    """Records read back so far."""
+    share: float = 1.0
+    """0 to 1, each partition counted alike."""
+    eta_seconds: float | None = 0.0
+    """None while nothing can be said."""
+
+    def detail(self) -> dict[str, float | None]:
+        """Give it as /readyz shows it."""
+        eta = self.eta_seconds
+        return {
+            "restore_records": self.records,
+            "restore_share": round(self.share, 3),
+            "restore_eta_seconds": None if eta is None else round(eta, 1),
+        }
 
 
 class Restorer:
@@ -55,6 +120,13 @@ class Restorer:
         Whose committed offsets count.
     no_progress_seconds
         How long to wait for the next record of a changelog.
+    store
+        Where checkpoints are; none are used without.
+    metrics
+        Told of what is finished and of checkpoints that are dropped.
+    accept_lost_offsets
+        Go on where `kafka.auto_offset_reset` says although the changelog holds state and the group
+        has no offset.
     """
 
     def __init__(
@@ -63,17 +135,29 @@ class Restorer:
         stage: Stage[Any, Any],
         group_id: str,
         no_progress_seconds: float,
+        *,
+        store: CheckpointStore | None = None,
+        metrics: RestoreMetrics | None = None,
+        accept_lost_offsets: bool = False,
     ) -> None:
         self._kafka = kafka
         self._stage = stage
         self._group_id = group_id
         self._no_progress = no_progress_seconds
+        self._store = store
+        self._metrics = metrics
+        self._accept_lost_offsets = accept_lost_offsets
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="restore")
         self.tasks: dict[int, RestoreTask] = {}
+        # Of the tasks since there were none: what progress is told by.
+        self._began = 0.0
+        self._done: list[Restored] = []
 
     def start(self, partition: int) -> None:
         """Begin with a partition, anew if it is under way."""
         self.cancel(partition)
+        if not self.tasks:
+            self._began, self._done = time.monotonic(), []
         task = RestoreTask(partition)
         task.future = self._executor.submit(self._restore, task)
         self.tasks[partition] = task
@@ -97,13 +181,32 @@ class Restorer:
             del self.tasks[task.partition]
             if task.future is not None:
                 results.append(task.future.result())
+        self._done += results
+        if self._metrics is not None:
+            for restored in results:
+                self._metrics.restored.labels(restored.source).inc()
+                self._metrics.seconds.observe(restored.seconds)
         return results
+
+    @property
+    def progress(self) -> RestoreProgress:
+        """How far the present work is; all done when there is none."""
+        tasks = list(self.tasks.values())
+        if not tasks:
+            return RestoreProgress()
+        ended = len(self._done)
+        share = (ended + sum(task.share for task in tasks)) / (ended + len(tasks))
+        elapsed = time.monotonic() - self._began
+        return RestoreProgress(
+            records=sum(done.records for done in self._done) + sum(t.records for t in tasks),
+            share=share,
+            eta_seconds=elapsed / share - elapsed if share > 0 else None,
+        )
 
     @property
     def share(self) -> float:
         """Share of the present work that is done, 1 when there is none."""
-        tasks = list(self.tasks.values())
-        return sum(task.share for task in tasks) / len(tasks) if tasks else 1.0
+        return self.progress.share
 
     def close(self) -> None:
         """Cancel everything and wait for the threads."""
@@ -111,38 +214,132 @@ class Restorer:
             self.cancel(partition)
         self._executor.shutdown(wait=True, cancel_futures=True)
 
+    # --- one partition, in a thread -----------------------------------------------------------
+
     def _restore(self, task: RestoreTask) -> Restored:
-        topic = self._stage.inputs[0]
+        task.started = time.monotonic()
+        topic, partition = self._stage.inputs[0], task.partition
         # First the offset, then the state's end: the state read is never older than the offset.
-        offset = self._start_offset(topic, task.partition)
-        restoration = self._stage.restoration(task.partition)
-        for log in restoration.changelogs:
-            end = end_offset(self._kafka, log.topic, log.partition)
-            target = end if log.upto is Upto.END else min(offset, end)
-            if target <= 0:
-                continue
-            records = read_partition(
-                self._kafka,
-                log.topic,
-                log.partition,
-                target,
-                no_progress_seconds=self._no_progress,
-                cancelled=task.cancelled.is_set,
-                progress=self._report(task, log.topic),
-            )
-            for record in records:
-                restoration.load(record)
-                task.records += 1
-            if task.cancelled.is_set():
-                raise _CancelledError(f"partition {task.partition} was taken away")
-        logger.info(
-            "partition %d restored: %d records in %.1f s, input goes on at offset %d",
-            task.partition,
-            task.records,
-            time.monotonic() - task.started,
-            offset,
+        committed = committed_offset(
+            self._kafka, self._group_id, topic, partition, wait_seconds=self._no_progress
         )
-        return Restored(task.partition, restoration, offset)
+        restored = Restored(
+            partition,
+            self._stage.restoration(partition),
+            self._beginning(topic, partition) if committed is None else committed,
+            seconds=0,
+        )
+        for log in restored.restoration.changelogs:
+            self._read_log(task, restored, log, lost=committed is None)
+            if task.cancelled.is_set():
+                raise _CancelledError(f"{task.place} was taken away")
+        restored.records = task.records
+        restored.seconds = time.monotonic() - task.started
+        logger.info(
+            "partition %d restored in %.1f s: %d users from the checkpoint, %d records from the "
+            "changelog; input goes on at offset %d",
+            partition,
+            restored.seconds,
+            restored.users,
+            restored.records,
+            restored.offset,
+        )
+        return restored
+
+    def _read_log(
+        self, task: RestoreTask, restored: Restored, log: Changelog, *, lost: bool
+    ) -> None:
+        """Read a changelog, from a checkpoint on where there is one that fits."""
+        first, end = watermarks(self._kafka, log.topic, log.partition)
+        target = end if log.upto is Upto.END else min(restored.offset, end)
+        refuse = lost and log.needs_offset and not self._accept_lost_offsets
+        restored.owner = self._owner(restored.restoration, log)
+        # To be refused at the first record, whatever a checkpoint holds.
+        start = 0 if refuse else self._resume(task, restored, first, end)
+        try:
+            self._read_records(task, restored.restoration, log, start, target, refuse=refuse)
+        except OffsetGoneError as error:
+            self._drop(restored, Unusable(Reason.OUTDATED, str(error)))
+            restored.restoration = self._stage.restoration(task.partition)
+            restored.users, restored.source, task.records = 0, "changelog", 0
+            self._read_records(task, restored.restoration, log, 0, target, refuse=refuse)
+        restored.covered = target
+
+    def _owner(self, restoration: Restoration, log: Changelog) -> Owner | None:
+        """Say whose state it is, None where no checkpoints are kept."""
+        if self._store is None or not isinstance(restoration, Resumable):
+            return None
+        identity = topic_identity(self._kafka, log.topic)
+        return Owner(
+            cluster_id=identity.cluster_id,
+            group_id=self._group_id,
+            topic=log.topic,
+            topic_id=identity.topic_id,
+            partition=log.partition,
+            kind=restoration.kind,
+        )
+
+    def _resume(self, task: RestoreTask, restored: Restored, first: int, end: int) -> int:
+        """Take a checkpoint over and give the offset behind it; 0 where none can be used."""
+        store, owner, restoration = self._store, restored.owner, restored.restoration
+        if store is None or owner is None or not isinstance(restoration, Resumable):
+            return 0
+        found = store.read(owner, first, end, task.cancelled.is_set)
+        if task.cancelled.is_set():
+            raise _CancelledError(f"{task.place} was taken away")
+        if isinstance(found, Checkpoint):
+            try:
+                restored.users = restoration.resume(found.columns)
+            except ValueError as error:
+                found = Unusable(Reason.DAMAGED, str(error))
+                restored.restoration = self._stage.restoration(task.partition)
+            else:
+                restored.source = "checkpoint"
+                return found.header.offset
+        if found.reason is not Reason.MISSING:
+            self._drop(restored, found)
+        return 0
+
+    def _drop(self, restored: Restored, unusable: Unusable) -> None:
+        """Remove a checkpoint that is of no use."""
+        if self._store is None or restored.owner is None:
+            return
+        logger.warning(
+            "the checkpoint %s is dropped (%s): %s; the state of partition %d is read from its "
+            "changelog",
+            self._store.path(restored.owner),
+            unusable.reason,
+            unusable.detail,
+            restored.partition,
+        )
+        self._store.drop(restored.owner)
+        if self._metrics is not None:
+            self._metrics.dropped.labels(unusable.reason.value).inc()
+
+    def _read_records(
+        self,
+        task: RestoreTask,
+        restoration: Restoration,
+        log: Changelog,
+        start: int,
+        target: int,
+        *,
+        refuse: bool,
+    ) -> None:
+        for record in read_partition(
+            self._kafka,
+            log.topic,
+            log.partition,
+            target,
+            start=start,
+            no_progress_seconds=self._no_progress,
+            cancelled=task.cancelled.is_set,
+            progress=self._report(task, log.topic),
+        ):
+            if refuse:
+                raise self._lost_offsets(log)
+            restoration.load(record)
+            task.records += 1
 
     def _report(self, task: RestoreTask, topic: str) -> Callable[[int, float], None]:
         def report(count: int, share: float) -> None:
@@ -160,13 +357,19 @@ class Restorer:
 
         return report
 
-    def _start_offset(self, topic: str, partition: int) -> int:
-        """Find where the group goes on: its committed offset, else where a new group begins."""
-        committed = committed_offset(
-            self._kafka, self._group_id, topic, partition, wait_seconds=self._no_progress
-        )
-        if committed is not None:
-            return committed
+    def _beginning(self, topic: str, partition: int) -> int:
+        """Find where a group without an offset begins."""
         if self._kafka.auto_offset_reset == "earliest":
             return start_offset(self._kafka, topic, partition)
         return end_offset(self._kafka, topic, partition)
+
+    def _lost_offsets(self, log: Changelog) -> LostOffsetsError:
+        topic = self._stage.inputs[0]
+        again = "count again" if self._kafka.auto_offset_reset == "earliest" else "be skipped"
+        return LostOffsetsError(
+            f"{log.topic}[{log.partition}] holds state, but the group {self._group_id!r} has no "
+            f"committed offset for {topic}[{log.partition}], so events would {again}: the offsets "
+            "expired at the broker, or kafka.group_id is not that of the state; set the group's "
+            "offsets to where it stood, give the former kafka.group_id, or accept it with "
+            "restore.accept_lost_offsets = true"
+        )

@@ -10,14 +10,18 @@ all but the first two from one thread:
     apply(prepared) -> outputs -> committed() or aborted()
     maintain(idle)  -> outputs -> committed() or aborted()
     revoked(partition)
+
+A stage may also let its state be kept in local checkpoints: `Checkpointed`, `Resumable`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from numpy.typing import NDArray
 
 from consumer.records import Output, Record
 
@@ -45,6 +49,9 @@ class Changelog:
     topic: str
     partition: int
     upto: Upto
+    needs_offset: bool = False
+    """Whether a committed record in it means that the group has committed an offset too. Where that
+    is gone, the input would count again."""
 
 
 class Restoration(Protocol):
@@ -57,6 +64,62 @@ class Restoration(Protocol):
 
     def load(self, record: Record) -> None:
         """Take one record in; a null value is a tombstone."""
+        ...
+
+
+Columns = Mapping[str, NDArray[Any]]
+"""A state as little-endian arrays in C order, by name."""
+
+StateKind = Mapping[str, str | int]
+"""What a saved state must have in common with the stage that goes on with it."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A restoration that may begin with a checkpoint in place of its changelog's beginning.
+
+    It has one changelog, read to its end, in which each record holds all there is to know under its
+    key: so a record may be loaded again without harm.
+    """
+
+    @property
+    def kind(self) -> StateKind:
+        """What a checkpoint has to fit."""
+        ...
+
+    def resume(self, columns: Columns) -> int:
+        """Take a checkpoint over, before any record is loaded, and give its number of users.
+
+        Raises
+        ------
+        ValueError
+            If the columns are no state of this kind.
+        """
+        ...
+
+
+class Snapshot(Protocol):
+    """A partition's state at one moment; what `columns` gives may be written by another thread.
+
+    It may be blurred by what is committed meanwhile, as long as loading the changelog's records
+    from that moment on again sets it right.
+    """
+
+    def __len__(self) -> int:
+        """Give the number of users."""
+        ...
+
+    def columns(self) -> Columns:
+        """Give the state; slow work belongs here."""
+        ...
+
+
+@runtime_checkable
+class Checkpointed(Protocol):
+    """A stage whose partitions can be kept in checkpoints; its restorations are `Resumable`."""
+
+    def snapshot(self, partition: int) -> Snapshot:
+        """Take a partition's committed state, between transactions and at once."""
         ...
 
 

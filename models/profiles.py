@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -285,17 +285,8 @@ class ProfileRows:
         self.terms[row] = dict(record.terms)
 
 
-_ARRAY_COLUMNS = (
-    "sums",
-    "weights",
-    "reference",
-    "events",
-    "repeats",
-    "recent",
-    "segments",
-    "since",
-    "sequence",
-    "versions",
+_ARRAY_COLUMNS = tuple(
+    each.name for each in fields(ProfileRows) if each.name not in ("users", "labels", "terms")
 )
 
 
@@ -330,6 +321,18 @@ class ProfileTable:
     def users(self) -> list[str]:
         """The users, in order of arrival."""
         return list(self._index)
+
+    @property
+    def places(self) -> I64:
+        """Row of each of `users`, int64 (n,)."""
+        return np.fromiter(self._index.values(), np.int64, len(self._index))
+
+    @classmethod
+    def of_rows(cls, rows: ProfileRows, places: I64, dimensions: int, memory: int) -> Self:
+        """Make a table of states that it takes over; its `places` become those given."""
+        table = cls(dimensions, memory)
+        table._rows, table._index = rows, {rows.users[row]: row for row in places.tolist()}
+        return table
 
     def gather(self, users: Sequence[str]) -> ProfileRows:
         """Copy the states of some users, empty ones for users not known."""
@@ -391,9 +394,6 @@ class ProfileTable:
     def _grow(self, capacity: int) -> None:
         old = self._rows
         new = ProfileRows.empty([""] * capacity, self.dimensions, self.memory)
-        for name, column in new.arrays().items():
-            column[: len(old)] = old.arrays()[name]
-        new.users[: len(old)] = old.users
-        new.labels[: len(old)] = old.labels
-        new.terms[: len(old)] = old.terms
+        for each in fields(ProfileRows):
+            getattr(new, each.name)[: len(old)] = getattr(old, each.name)
         self._rows = new

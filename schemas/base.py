@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 # Long enough for any id seen in the wild (e-mail addresses, URNs, two UUIDs), short enough that ids
 # cannot blow up keys, headers or the in-memory index.
@@ -18,16 +17,13 @@ Identifier = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CH
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _require_base64(value: str) -> str:
-    try:
-        base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError("must be standard base64") from error
-    return value
-
-
+# The pattern alone says all: groups of four, the last one padded. Decoding to check, and then again
+# to read, took a fifth of the time in which a worker reads its state back.
 Base64 = Annotated[
-    str, AfterValidator(_require_base64), StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$")
+    str,
+    StringConstraints(
+        pattern=r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+    ),
 ]
 
 

@@ -15,14 +15,15 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from consumer.records import Output, Record
 from consumer.settings import Settings
-from consumer.stage import Changelog, StageError, Upto
+from consumer.stage import StageError
 from consumer.stages.changes import Cause, ChangeWriter
 from consumer.stages.dead_letters import DeadLetterLimit, dead_letter_output
+from consumer.stages.profile_restoration import ProfileRestoration
 from models.embedding import Embedder
+from models.profile_snapshot import ProfileSnapshot
 from models.profiles import (
     ProfileRows,
     ProfileTable,
@@ -37,7 +38,7 @@ from schemas.base import encode_array
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent
 from schemas.intake import RefusedError
-from schemas.profiles import ProfileRecord, ProfileSample
+from schemas.profiles import ProfileSample
 
 logger = logging.getLogger(__name__)
 
@@ -112,47 +113,6 @@ class SegmentationStats:
         self.changes.update(other.changes)
 
 
-class ProfileRestoration:
-    """Reads one partition's profiles back from the changelog."""
-
-    def __init__(self, topic: str, partition: int, embedder: Embedder, memory: int) -> None:
-        self.changelogs = (Changelog(topic, partition, Upto.END),)
-        self.table = ProfileTable(embedder.dimensions, memory)
-        self._embedding = embedder.identity
-
-    def load(self, record: Record) -> None:
-        """Take one record of the changelog in."""
-        place = f"{record.topic}[{record.partition}]@{record.offset}"
-        try:
-            if record.value is None:
-                self.table.remove((record.key or b"").decode())
-                return
-            profile = ProfileRecord.model_validate_json(record.value)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise _unreadable(place, f"{first['loc']}: {first['msg']}") from None
-        except UnicodeDecodeError:
-            raise _unreadable(place, "its key is not UTF-8") from None
-        if profile.embedding != self._embedding:
-            raise StageError(
-                f"the changelog record {place} was made with the embedding model "
-                f"{profile.embedding[:12]}, this worker runs {self._embedding[:12]}; profiles of "
-                "two models cannot be mixed: run the former model, or give a new kafka.group_id "
-                "and new topics"
-            )
-        try:
-            self.table.load(profile)
-        except ValueError as error:
-            raise _unreadable(place, str(error)) from None
-
-
-def _unreadable(place: str, reason: str) -> StageError:
-    return StageError(
-        f"the changelog record {place} cannot be read: {reason}; "
-        "it was written by another version or another program"
-    )
-
-
 class SegmentationStage:
     """Keeps the profiles of the users of its partitions and publishes their changes of segment.
 
@@ -220,6 +180,10 @@ class SegmentationStage:
         """Let go of a partition."""
         self._tables.pop(partition, None)
         self._unseen.pop(partition, None)
+
+    def snapshot(self, partition: int) -> ProfileSnapshot:
+        """Take a partition's committed profiles; between `committed` and the next of it."""
+        return ProfileSnapshot.of(self._tables[partition])
 
     @property
     def tables(self) -> dict[int, ProfileTable]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import time
 from collections.abc import Iterator
 
@@ -145,3 +146,18 @@ def test_the_lag_of_a_partition_that_went_elsewhere_is_no_longer_told(asked):
     metrics.forget(3)
     metrics.forget(4)  # of which nothing was told
     assert ("segmenter_lag_records", "3") not in asked.metrics()
+
+
+def test_a_restore_is_told_in_figures_and_an_unknown_rest_is_no_number(asked):
+    metrics = LoopMetrics(asked.registry).restore
+    metrics.show(1000, None)
+    found = asked.metrics()
+    assert found["segmenter_restore_records",] == 1000
+    assert math.isnan(found["segmenter_restore_eta_seconds",])
+    metrics.show(0, 0.0)
+    metrics.dropped.labels("damaged").inc()
+    found = asked.metrics()
+    assert found["segmenter_restore_records",] == found["segmenter_restore_eta_seconds",] == 0
+    assert found["segmenter_restored_partitions_total", "checkpoint"] == 0
+    assert found["segmenter_checkpoint_writes_total", "failed"] == 0
+    assert found["segmenter_checkpoints_dropped_total", "damaged"] == 1

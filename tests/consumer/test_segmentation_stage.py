@@ -510,7 +510,11 @@ def test_a_tombstone_in_the_changelog_forgets_the_user(worker):
         ({"events": -1}, "cannot be read: .*events"),
         ({"vector": "AAAA"}, "cannot be read: buffer size"),
         ({"vector": "AAAAAA=="}, "cannot be read: .* 1 dimensions, .* has 16"),
-        ({"schema_version": 2}, "cannot be read: .*schema_version.* written by another version"),
+        ({"schema_version": 0}, "cannot be read: .*schema_version.* written by another version"),
+        (
+            {"schema_version": 2, "mood": "new"},
+            r"a newer version \(schema 2; this one knows 1\): upgrade this worker",
+        ),
     ],
 )
 def test_a_changelog_record_that_does_not_fit_is_refused_with_its_place(worker, changes, sentence):

@@ -120,6 +120,8 @@ def test_what_a_cluster_puts_into_the_environment_is_left_alone(monkeypatch):
         ("dead_letters", "max_share", 0),
         ("dead_letters", "max_value_bytes", 100),
         ("restore", "no_progress_seconds", 0),
+        ("restore", "checkpoint_seconds", 0),
+        ("restore", "checkpoint_max_age_hours", 0),
         ("http", "port", 65_536),
         ("log", "level", "LOUD"),
     ],

@@ -71,23 +71,23 @@ def cached_group_metadata() -> None:
 def restore_to_the_last_stable_offset() -> None:
     """Read state back only as far as no open transaction stands in the way."""
 
-    def end(kafka: KafkaSettings, topic: str, partition: int) -> int:
+    def stable(kafka: KafkaSettings, topic: str, partition: int) -> tuple[int, int]:
         client = Consumer(
             {
                 **kafka.client(),
                 "group.id": "stable",
+                # Of a client with this level the end is the last stable offset.
                 "isolation.level": "read_committed",
                 "log_level": 0,
             }
         )
         try:
-            place = TopicPartition(topic, partition)
-            # Asked of a read_committed client, the end is the last stable offset.
-            return int(client.get_watermark_offsets(place, timeout=30)[1])
+            low, end = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
+            return int(low), int(end)
         finally:
             client.close()
 
-    restore.end_offset = end
+    restore.watermarks = stable
 
 
 def answers_taken_for_aborts() -> None:
@@ -106,9 +106,9 @@ def answers_taken_for_aborts() -> None:
 
 def write_newer_formats() -> None:
     """Write checkpoints in the next version of their format, as a later build would."""
-    from consumer import checkpoint  # noqa: PLC0415
+    from consumer import checkpoint_file  # noqa: PLC0415
 
-    checkpoint.FORMAT_VERSION += 1
+    checkpoint_file.FORMAT_VERSION += 1
 
 
 DEFECTS: dict[str, Callable[[], None]] = {

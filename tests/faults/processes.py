@@ -173,9 +173,7 @@ def _lose_end(*, real: bool) -> None:
     """Make the next end of a transaction look like one whose answer does not come."""
     repeat = Transactions._repeat
 
-    def lossy(
-        self: Transactions, name: str, call: Callable[[float], None], budget: float
-    ) -> None:
+    def lossy(self: Transactions, name: str, call: Callable[[float], None], budget: float) -> None:
         if name != "commit_transaction":
             repeat(self, name, call, budget)
             return
@@ -297,9 +295,7 @@ class Supervisor:
                     member.started = time.monotonic()
 
 
-def draw_fault(
-    draw: random.Random, points: Sequence[CrashPoint], action: str, most: int
-) -> Fault:
+def draw_fault(draw: random.Random, points: Sequence[CrashPoint], action: str, most: int) -> Fault:
     """Draw a point and a pass of it."""
     return Fault(draw.choice(list(points)), draw.randint(1, most), action)
 

@@ -124,8 +124,12 @@ class Rig:
     def spec(self, name: str, **changes: Any) -> Spec:
         """Describe a worker."""
         kafka: dict[str, Any] = {"instance_id": name if self.options.named else None}
+        restore = {"checkpoint_dir": self.folder / "checkpoints" / name, "checkpoint_seconds": 1}
         settings = self.settings.model_copy(
-            update={"kafka": self.settings.kafka.model_copy(update=kafka)}
+            update={
+                "kafka": self.settings.kafka.model_copy(update=kafka),
+                "restore": self.settings.restore.model_copy(update=restore),
+            }
         )
         model = () if self.options.live_model else ("--model", str(self.model_file))
         fields: dict[str, Any] = {

@@ -132,9 +132,7 @@ def zombies(rig: Rig, trials: int) -> int:
         exits = len(victim.exits)
         victim.signal(signal.SIGCONT)
         rig.until(lambda v=victim, n=exits: len(v.exits) > n, f"the zombie {name} ends", 30)
-        _expect(
-            victim.exits[-1] == 3, f"the zombie {name} ended with exit code {victim.exits[-1]}"
-        )
+        _expect(victim.exits[-1] == 3, f"the zombie {name} ended with exit code {victim.exits[-1]}")
         done += 1
         rig.recover(measure=False)
     return done

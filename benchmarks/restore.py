@@ -1,0 +1,251 @@
+"""Time to read a worker's state back: from its changelog, and from a checkpoint with the rest.
+
+    python -m benchmarks.restore --users 100000
+
+One run starts a Kafka broker on this machine, writes a changelog of realistic profiles, takes
+checkpoints, writes a tail behind them, and then restores by turns without and with the checkpoints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from confluent_kafka import Consumer, Producer, TopicPartition
+from prometheus_client import CollectorRegistry
+
+from consumer.broker import EmbeddedKafka
+from consumer.checkpoint import CheckpointStore
+from consumer.checkpointer import Checkpointer
+from consumer.metrics import RestoreMetrics
+from consumer.replay import FixedModel
+from consumer.restore import Restored, Restorer
+from consumer.settings import Settings
+from consumer.stages.profile_restoration import ProfileRestoration
+from consumer.stages.segmentation import SegmentationStage
+from consumer.topics import create_topics
+from models.embedding import Vectors
+from models.profiles import ProfileRows
+
+DIMENSIONS, MEMORY, TERMS, VOCABULARY = 384, 64, 16, 20_000
+BLOCK = 5_000
+RESULTS = Path(__file__).parent / "results" / "restore.json"
+
+
+class NoEmbedder:
+    """Stands in for the embedding model, which a restore does not run."""
+
+    dimensions = DIMENSIONS
+    identity = "b" * 64
+
+    def embed(self, texts: object) -> Vectors:
+        raise NotImplementedError("a restore embeds nothing")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one run measured; seconds are medians over the rounds."""
+
+    users: int
+    partitions: int
+    tail_records: int
+    rounds: int
+    changelog_seconds: float
+    checkpoint_seconds: float
+    ratio: float
+    changelog_rounds: list[float]
+    checkpoint_rounds: list[float]
+    snapshot_milliseconds: float
+    write_seconds: float
+    checkpoint_bytes: int
+    record_bytes: int
+    cores: int | None
+    python: str
+
+
+def profiles(users: range, seed: int) -> ProfileRows:
+    """Make up profiles as a long life leaves them: full memories, full lists of words."""
+    rng = np.random.default_rng([seed, users.start])
+    n = len(users)
+    rows = ProfileRows.empty([f"user-{i:08d}" for i in users], DIMENSIONS, MEMORY)
+    rows.sums[:] = rng.normal(size=(n, DIMENSIONS))
+    rows.weights[:] = rng.random(n) * 10
+    rows.reference[:] = 1_700_000_000_000_000 + rng.integers(0, 10**13, n)
+    rows.events[:] = rng.integers(MEMORY, 500, n)
+    rows.recent[:] = rng.integers(1, 2**64, (n, MEMORY), np.uint64)
+    rows.segments[:] = rng.integers(0, 6, n)
+    rows.labels = [f"some, typical, words {segment}" for segment in rows.segments]
+    words = rng.zipf(1.3, (n, TERMS)) % VOCABULARY
+    weights = rng.random((n, TERMS))
+    rows.terms = [
+        {f"word{word}": weight for word, weight in zip(*each, strict=True)}
+        for each in zip(words.tolist(), weights.tolist(), strict=True)
+    ]
+    return rows
+
+
+def fill(settings: Settings, users: range, seed: int) -> int:
+    """Write the profiles of users to the changelog and give the size of a record in bytes."""
+    producer = Producer({**settings.kafka.client(), "linger.ms": 20, "compression.type": "lz4"})
+    size = 0
+    for start in range(users.start, users.stop, BLOCK):
+        rows = profiles(range(start, min(start + BLOCK, users.stop)), seed)
+        for row, user in enumerate(rows.users):
+            value = rows.to_record(row, NoEmbedder.identity).model_dump_json().encode()
+            size = len(value)
+            partition = (start + row) % settings.topics.partitions
+            while True:
+                try:
+                    producer.produce(settings.topics.profiles, value, user, partition)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        producer.poll(0)
+    if left := producer.flush(60):
+        raise RuntimeError(f"{left} records could not be written")
+    return size
+
+
+def commit_offsets(settings: Settings) -> None:
+    """Make the group one that has worked: a restore refuses state without offsets."""
+    client = Consumer({**settings.kafka.client(), "group.id": settings.kafka.group_id})
+    places = [
+        TopicPartition(settings.topics.events, n, 0) for n in range(settings.topics.partitions)
+    ]
+    client.commit(offsets=places, asynchronous=False)
+    client.close()
+
+
+def restore(
+    settings: Settings, store: CheckpointStore | None
+) -> tuple[float, list[Restored], SegmentationStage]:
+    """Read all partitions back and give the seconds from the assignment on."""
+    stage = SegmentationStage(settings, NoEmbedder(), FixedModel())
+    restorer = Restorer(settings.kafka, stage, settings.kafka.group_id, 60, store=store)
+    started = time.perf_counter()
+    for partition in range(settings.topics.partitions):
+        restorer.start(partition)
+    restored: list[Restored] = []
+    while len(restored) < settings.topics.partitions:
+        restored += restorer.finished()
+        time.sleep(0.002)
+    seconds = time.perf_counter() - started
+    restorer.close()
+    return seconds, restored, stage
+
+
+def profiles_of(restored: Restored) -> ProfileRestoration:
+    if not isinstance(restored.restoration, ProfileRestoration):
+        raise TypeError("the stage restores something else than profiles")
+    return restored.restoration
+
+
+def save(stage: SegmentationStage, restored: list[Restored], store: CheckpointStore) -> float:
+    """Write checkpoints of what was read back and give the seconds it took."""
+    checkpointer = Checkpointer(stage, store, 60, RestoreMetrics(CollectorRegistry()))
+    for each in restored:
+        stage.assigned(each.partition, profiles_of(each))
+        checkpointer.assigned(each)
+    started = time.perf_counter()
+    checkpointer.save_all()
+    checkpointer.close(600)
+    return time.perf_counter() - started
+
+
+def check(found: list[Restored], expected: list[Restored]) -> None:
+    """Hold a restore against another: the same users with the same states."""
+    tables = {each.partition: profiles_of(each).table for each in expected}
+    for each in found:
+        table, other = profiles_of(each).table, tables[each.partition]
+        users = table.users
+        if set(users) != set(other.users):
+            raise RuntimeError(f"partition {each.partition} has other users")
+        one, two = table.gather(users), other.gather(users)
+        same = all((one.arrays()[name] == two.arrays()[name]).all() for name in one.arrays())
+        if not same or (one.terms, one.labels) != (two.terms, two.labels):
+            raise RuntimeError(f"partition {each.partition} has other states")
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> Figures:
+    store = CheckpointStore(folder / "checkpoints", 12 * 3600)
+    with EmbeddedKafka(folder / "kafka") as kafka:
+        settings = Settings(
+            kafka={"bootstrap_servers": kafka.bootstrap_servers, "group_id": "benchmark"},
+            topics={"partitions": arguments.partitions},
+        )
+        create_topics(settings)
+        commit_offsets(settings)
+        size = fill(settings, range(arguments.users), seed=0)
+        _, restored, stage = restore(settings, store)
+        write_seconds = save(stage, restored, store)
+        started = time.perf_counter()
+        for partition in range(arguments.partitions):
+            stage.snapshot(partition)
+        snapshot_seconds = (time.perf_counter() - started) / arguments.partitions
+        fill(settings, range(arguments.tail), seed=1)
+        del restored, stage
+        without: list[float] = []
+        with_it: list[float] = []
+        for number in range(arguments.rounds):
+            seconds, expected, _ = restore(settings, None)
+            without.append(seconds)
+            seconds, found, _ = restore(settings, store)
+            with_it.append(seconds)
+            if {each.source for each in found} != {"checkpoint"}:
+                raise RuntimeError("a checkpoint was not used")
+            check(found, expected)
+            print(f"round {number + 1}: changelog {without[-1]:.2f} s, checkpoint {seconds:.2f} s")
+            del expected, found
+        files = sum(path.stat().st_size for path in (folder / "checkpoints").iterdir())
+    slow, fast = statistics.median(without), statistics.median(with_it)
+    return Figures(
+        users=arguments.users,
+        partitions=arguments.partitions,
+        tail_records=arguments.tail,
+        rounds=arguments.rounds,
+        changelog_seconds=round(slow, 3),
+        checkpoint_seconds=round(fast, 3),
+        ratio=round(slow / fast, 1),
+        changelog_rounds=[round(each, 3) for each in without],
+        checkpoint_rounds=[round(each, 3) for each in with_it],
+        snapshot_milliseconds=round(1000 * snapshot_seconds, 1),
+        write_seconds=round(write_seconds, 2),
+        checkpoint_bytes=files,
+        record_bytes=size,
+        cores=os.cpu_count(),
+        python=platform.python_version(),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, default=100_000, help="users in the changelog")
+    parser.add_argument("--partitions", type=int, default=1, help="partitions they are spread over")
+    parser.add_argument("--tail", type=int, default=1_000, help="records behind the checkpoints")
+    parser.add_argument("--rounds", type=int, default=5, help="restores of each kind")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where the figures go")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(arguments, Path(folder))
+    print(
+        f"{figures.users:,} users, {figures.partitions} partition(s), "
+        f"{figures.tail_records:,} records behind the checkpoint, median of {figures.rounds}:\n"
+        f"  changelog   {figures.changelog_seconds:7.2f} s\n"
+        f"  checkpoint  {figures.checkpoint_seconds:7.2f} s   {figures.ratio:g} times as fast\n"
+        f"  taking one holds the loop for {figures.snapshot_milliseconds:g} ms; writing "
+        f"{figures.checkpoint_bytes / 1e6:.0f} MB took {figures.write_seconds:g} s beside it"
+    )
+    arguments.output.parent.mkdir(exist_ok=True)
+    arguments.output.write_text(json.dumps(asdict(figures), indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Reading one partition's profiles back: from its changelog, or a checkpoint and what follows."""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import ValidationError
+
+from consumer.records import Record
+from consumer.stage import Changelog, Columns, StageError, StateKind, Upto
+from models.embedding import Embedder
+from models.profile_snapshot import table_of
+from models.profiles import ProfileTable
+from schemas.profiles import PROFILE_SCHEMA, ProfileRecord
+
+
+class ProfileRestoration:
+    """Reads one partition's profiles back from the changelog."""
+
+    def __init__(self, topic: str, partition: int, embedder: Embedder, memory: int) -> None:
+        self.changelogs = (Changelog(topic, partition, Upto.END, needs_offset=True),)
+        self.table = ProfileTable(embedder.dimensions, memory)
+        self._embedding = embedder.identity
+
+    @property
+    def kind(self) -> StateKind:
+        """What a checkpoint has to have in common with this worker's profiles."""
+        return {
+            "schema_version": PROFILE_SCHEMA,
+            "embedding": self._embedding,
+            "dimensions": self.table.dimensions,
+            "event_memory": self.table.memory,
+        }
+
+    def resume(self, columns: Columns) -> int:
+        """Take the profiles of a checkpoint over.
+
+        Raises
+        ------
+        SnapshotError
+            If the columns make up no profiles of this kind; the table then is as it was.
+        """
+        self.table = table_of(columns, self.table.dimensions, self.table.memory)
+        return len(self.table)
+
+    def load(self, record: Record) -> None:
+        """Take one record of the changelog in."""
+        place = f"{record.topic}[{record.partition}]@{record.offset}"
+        try:
+            if record.value is None:
+                self.table.remove((record.key or b"").decode())
+                return
+            profile = ProfileRecord.model_validate_json(record.value)
+        except ValidationError as error:
+            if (schema := _schema_of(record.value)) > PROFILE_SCHEMA:
+                raise StageError(
+                    f"the changelog record {place} was written by a newer version (schema "
+                    f"{schema}; this one knows {PROFILE_SCHEMA}): upgrade this worker"
+                ) from None
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise _unreadable(place, f"{first['loc']}: {first['msg']}") from None
+        except UnicodeDecodeError:
+            raise _unreadable(place, "its key is not UTF-8") from None
+        if profile.embedding != self._embedding:
+            raise StageError(
+                f"the changelog record {place} was made with the embedding model "
+                f"{profile.embedding[:12]}, this worker runs {self._embedding[:12]}; profiles of "
+                "two models cannot be mixed: run the former model, or give a new kafka.group_id "
+                "and new topics"
+            )
+        try:
+            self.table.load(profile)
+        except ValueError as error:
+            raise _unreadable(place, str(error)) from None
+
+
+def _unreadable(place: str, reason: str) -> StageError:
+    return StageError(
+        f"the changelog record {place} cannot be read: {reason}; "
+        "it was written by another version or another program"
+    )
+
+
+def _schema_of(value: bytes | None) -> int:
+    """Give the schema version that a record claims, 0 where it claims none."""
+    try:
+        claimed = json.loads(value or b"")["schema_version"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return claimed if isinstance(claimed, int) else 0
