@@ -1,10 +1,10 @@
-"""System calls and ioctls that Python 3.11 has no functions for. Linux only.
+"""System calls and requests to the kernel that Python 3.11 has no functions for. Linux only.
 
 Every function raises OSError with the kernel's errno.
 
 References
 ----------
-unshare(2), setns(2), mount(2), netdevice(7), and the kernel's networking/tuntap.rst.
+unshare(2), setns(2), mount(2), netdevice(7), rtnetlink(7), and the kernel's networking/tuntap.rst.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ _SIOCSIFFLAGS = 0x8914
 _SIOCSIFADDR = 0x8916
 _SIOCSIFDSTADDR = 0x8918
 _SIOCSIFNETMASK = 0x891C
-_SIOCSIFMTU = 0x8922
-_SIOCSIFTXQLEN = 0x8943
+
+_RTM_SETLINK = 19
+_NLM_F_REQUEST = 0x1
+_NLM_F_ACK = 0x4
+_IFLA_MTU = 4
+_IFLA_TXQLEN = 13
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -119,9 +123,20 @@ def set_address(name: str, address: str, peer: str | None = None) -> None:
 
 
 def set_sizes(name: str, mtu: int, queue: int) -> None:
-    """Set the bytes of a device's largest IP packet, and how many packets may wait in it."""
-    _ask(_SIOCSIFMTU, name, struct.pack("i", mtu))
-    _ask(_SIOCSIFTXQLEN, name, struct.pack("i", queue))
+    """Set the bytes of a device's largest IP packet, and how many packets may wait in it.
+
+    By rtnetlink(7), since the ioctl for the queue is for the machine's root alone.
+    """
+    values = ((_IFLA_MTU, mtu), (_IFLA_TXQLEN, queue))
+    attributes = b"".join(struct.pack("HHI", 8, kind, value) for kind, value in values)
+    device = struct.pack("BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(name), 0, 0)
+    size = 16 + len(device) + len(attributes)
+    header = struct.pack("IHHII", size, _RTM_SETLINK, _NLM_F_REQUEST | _NLM_F_ACK, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        kernel.send(header + device + attributes)
+        (negative_errno,) = struct.unpack_from("i", kernel.recv(4096), 16)
+    if negative_errno:
+        raise OSError(-negative_errno, os.strerror(-negative_errno))
 
 
 def bring_up(name: str) -> None:

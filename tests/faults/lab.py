@@ -1,6 +1,6 @@
 """The lab: a network and a mount namespace of their own, in which faults harm nobody else.
 
-`python -m tests.faults COMMAND ...`, from the project's root, runs a command in a new lab;
+`python -m tests.faults.lab COMMAND ...`, from the project's root, runs a command in a new lab;
 `command` gives the same as a list, for any working folder. In the lab there is no network but `lo`,
 with the addresses 127.0.0.1 and `HUB`, and the wires that `tests.faults.network` adds. Mounts that
 are made there are seen there only. It vanishes with the last process in it.
@@ -49,7 +49,7 @@ def command(argv: Sequence[str]) -> list[str]:
 
     It exits with `CANNOT_ENTER`, and says why on standard error, where no lab can be made.
     """
-    return module_command("tests.faults", *argv)
+    return module_command("tests.faults.lab", *argv)
 
 
 def attempt(argv: Sequence[str], reasons: Sequence[str]) -> str | None:
@@ -93,7 +93,7 @@ def require() -> None:
     """
     if not inside():
         raise LabError(
-            "this process is not in a lab: start it with `python -m tests.faults COMMAND`"
+            "this process is not in a lab: start it with `python -m tests.faults.lab COMMAND`"
         )
 
 
@@ -144,7 +144,7 @@ def become(argv: Sequence[str]) -> NoReturn:
 def main(argv: Sequence[str]) -> NoReturn:
     """Enter a lab and become the given command."""
     if not argv:
-        _leave(2, "usage: python -m tests.faults COMMAND [ARGUMENT ...]")
+        _leave(2, "usage: python -m tests.faults.lab COMMAND [ARGUMENT ...]")
     try:
         enter()
     except LabError as error:
@@ -155,3 +155,7 @@ def main(argv: Sequence[str]) -> NoReturn:
 def _leave(code: int, message: str) -> NoReturn:
     sys.stderr.write(f"{message}\n")
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

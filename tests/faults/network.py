@@ -3,7 +3,7 @@
 In a lab (see `tests.faults.lab`):
 
     with EmbeddedKafka(data, brokers=3, host=HUB) as kafka, Wire() as wire:
-        worker = wire.popen(["segmenter", "worker", "--http.host", "0.0.0.0", ...])
+        worker = wire.popen([sys.executable, "-m", "consumer.cli", "worker", ...])
         wire.set(delay=0.1, loss=0.05)
         wire.set(cut="both", ports=[kafka.ports[0]])
         wire.heal()
@@ -11,6 +11,7 @@ In a lab (see `tests.faults.lab`):
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -23,15 +24,28 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.faults import lab
+from tests.faults.inside import join
 from tests.faults.kernel import TUN_DEVICE
 from tests.faults.lab import HUB, LabError
 from tests.faults.relay import Counts, Cut, Faults
 
-__all__ = ["HUB", "MTU", "REASONS", "Counts", "Cut", "Faults", "LabError", "Wire", "available"]
+__all__ = [
+    "HUB",
+    "MTU",
+    "REASONS",
+    "Counts",
+    "Cut",
+    "Faults",
+    "LabError",
+    "Wire",
+    "available",
+    "join",
+]
 
 # Ten times an Ethernet's: the relay handles packets, not bytes, and with loss TCP's throughput is
 # proportional to it, so that a test of the order of events need not take minutes.
 MTU = 16_000
+MTUS = range(68, 65_536)
 NO_TUN = f"the lab's wires need {TUN_DEVICE}"
 REASONS = (lab.NOT_LINUX, lab.NO_NAMESPACES, NO_TUN)
 """How the reasons that `available` gives begin."""
@@ -49,17 +63,21 @@ class Wire:
     Parameters
     ----------
     mtu
-        Bytes of the largest packet, at least 68.
+        Bytes of the largest packet, 68 to 65,535.
     seed
         Of the choice of lost packets.
 
     Raises
     ------
+    ValueError
+        If the MTU is out of range.
     LabError
         On entering, outside a lab or where no wire can be made.
     """
 
     def __init__(self, *, mtu: int = MTU, seed: int = 0) -> None:
+        if mtu not in MTUS:
+            raise ValueError(f"mtu is {mtu}: give {MTUS[0]} to {MTUS[-1]} bytes")
         self.mtu = mtu
         self.seed = seed
         self.faults = Faults()
@@ -98,8 +116,8 @@ class Wire:
 
     @property
     def namespace(self) -> Path:
-        """The file of the network namespace behind the wire, for nsenter(1) or for looking at."""
-        return Path(f"/proc/{self._running().pid}/ns/net")
+        """The file of the network namespace behind the wire: for `join`, and nsenter(1)."""
+        return _namespace(self._running())
 
     def close(self) -> None:
         """Kill the processes behind the wire and take it away. Does nothing when already closed."""
@@ -109,6 +127,7 @@ class Wire:
         if relay is not None:
             relay.communicate()  # it ends, and the victims with it, when its input does
         for victim in victims:
+            victim.kill()  # in case that its process was killed before it could kill
             victim.wait()
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
@@ -129,7 +148,7 @@ class Wire:
         with self._lock:
             relay = self._running()
             victim = subprocess.Popen(
-                lab.module_command("tests.faults.inside", str(relay.pid), *argv),
+                lab.module_command("tests.faults.inside", str(_namespace(relay)), *argv),
                 process_group=relay.pid,
                 **options,
             )
@@ -174,8 +193,9 @@ class Wire:
         with self._lock:
             relay = self._running()
             assert relay.stdin is not None
-            relay.stdin.write(f"{line}\n")
-            relay.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # there is no answer either then
+                relay.stdin.write(f"{line}\n")
+                relay.stdin.flush()
             return Counts(**self._answer(relay))
 
     @staticmethod
@@ -191,6 +211,10 @@ class Wire:
         if self._relay is None or self._relay.poll() is not None:
             raise LabError("the wire is not open: use it within its `with` block")
         return self._relay
+
+
+def _namespace(relay: subprocess.Popen[str]) -> Path:
+    return Path(f"/proc/{relay.pid}/ns/net")
 
 
 @functools.cache

@@ -59,7 +59,7 @@ def test_a_known_reason_is_given_and_any_other_failure_is_an_error() -> None:
 
 
 def test_a_command_is_needed() -> None:
-    argv = [sys.executable, "-m", "tests.faults"]
+    argv = [sys.executable, "-m", "tests.faults.lab"]
     done = subprocess.run(argv, cwd=lab.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("usage:")

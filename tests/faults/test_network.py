@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import random
 import select
 import signal
@@ -22,7 +23,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from consumer.broker import EmbeddedKafka
 from consumer.broker.install import installed_kafka
 from tests.faults import lab
-from tests.faults.network import HUB, LabError, Wire
+from tests.faults.network import HUB, LabError, Wire, join
 
 ROOT = lab.ROOT
 QUIET_S = 0.5
@@ -261,6 +262,23 @@ def test_a_victim_sees_only_the_hub_and_is_the_process_that_was_asked_for() -> N
 
 
 @pytest.mark.lab("wire")
+def test_a_process_or_a_thread_may_join_by_itself() -> None:
+    def connect(namespace: Path, address: tuple[str, int]) -> None:
+        join(namespace)
+        with socket.create_connection(address) as connection:
+            connection.sendall(b"joined")
+
+    with Wire() as wire, socket.create_server((HUB, 0)) as server:
+        thread = threading.Thread(target=connect, args=(wire.namespace, server.getsockname()))
+        thread.start()
+        connection, (peer, _) = server.accept()
+        with connection:
+            assert peer == wire.address
+            assert b"".join(_exactly(connection.recv, 6)) == b"joined"
+        thread.join()
+
+
+@pytest.mark.lab("wire")
 def test_a_closed_wire_leaves_no_process_no_file_no_device_and_no_namespace() -> None:
     before = open_files()
     with Wire() as wire:
@@ -291,6 +309,25 @@ def test_the_end_of_the_process_that_holds_the_wire_ends_all_of_it() -> None:
             holder.kill()
     until(lambda: members(namespace) == [])
     until(lambda: [name for _, name in socket.if_nameindex()] == ["lo"])
+
+
+@pytest.mark.lab("wire")
+def test_a_wire_whose_process_was_killed_says_so_and_still_ends_its_victims() -> None:
+    with Wire() as wire:
+        victim = wire.popen(["sleep", "600"])
+        namespace = str(wire.namespace.readlink())
+        until(lambda: len(members(namespace)) == 2)
+        relay = int(wire.namespace.parts[2])
+        os.kill(relay, signal.SIGKILL)
+        with pytest.raises(LabError, match="wire"):
+            wire.heal()
+    assert victim.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("mtu", [67, 65_536])
+def test_a_packet_size_that_ip_does_not_have_is_refused(mtu: int) -> None:
+    with pytest.raises(ValueError, match=f"mtu is {mtu}"):
+        Wire(mtu=mtu)
 
 
 def test_outside_a_lab_no_wire_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
