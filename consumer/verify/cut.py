@@ -12,27 +12,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-from confluent_kafka import (
-    OFFSET_INVALID,
-    Consumer,
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
+from consumer.verify.lookups import Lookups, error_text
 from consumer.verify.report import VerifyError
+from consumer.verify.watch import Place, places
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-# librdkafka writes to standard error by itself unless it is given a logger.
-_librdkafka_logger = logging.getLogger("librdkafka")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,29 +96,22 @@ class TopicReader:
         stall_seconds: float,
         request_seconds: float,
     ) -> None:
-        self._servers = config.get("bootstrap.servers", "")
         self._group_id = group_id
         self._stall_seconds = stall_seconds
-        self._request_seconds = request_seconds
-        clients: dict[str, Any] = {**config, "logger": _librdkafka_logger}
-        try:
-            self._admin = AdminClient(clients)
-            self._consumer = Consumer(
-                {
-                    **clients,
-                    "group.id": group_id,
-                    "enable.auto.commit": False,
-                    "enable.auto.offset.store": False,
-                    "isolation.level": "read_committed",
-                    # Records that retention removes while they are read must not pass unnoticed.
-                    "auto.offset.reset": "error",
-                    "enable.partition.eof": True,
-                    # A fetch that waits at the end of one topic holds up the first of the next.
-                    "fetch.wait.max.ms": 20,
-                }
-            )
-        except KafkaException as error:
-            raise VerifyError(f"the Kafka client refuses its settings: {_text(error)}") from error
+        self._lookups = Lookups(
+            config,
+            group_id,
+            request_seconds=request_seconds,
+            consumer_properties={
+                # Records that retention removes while they are read must not pass unnoticed.
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+                # A fetch that waits at the end of one topic holds up the first of the next.
+                "fetch.wait.max.ms": 20,
+            },
+        )
+        self._consumer = self._lookups.consumer
+        self.partitions = self._lookups.partitions
 
     def __enter__(self) -> Self:
         return self
@@ -138,28 +122,7 @@ class TopicReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._consumer.close()
-
-    def partitions(self) -> dict[str, list[int]]:
-        """Give the partitions of every topic that is to be seen.
-
-        Raises
-        ------
-        VerifyError
-            If no broker answers.
-        """
-        try:
-            metadata = self._consumer.list_topics(timeout=self._request_seconds)
-        except KafkaException as error:
-            raise VerifyError(
-                f"no broker answers at {self._servers!r}: {_text(error)}; check the address and "
-                "the security properties"
-            ) from error
-        return {
-            name: sorted(topic.partitions)
-            for name, topic in metadata.topics.items()
-            if topic.error is None
-        }
+        self._lookups.close()
 
     def committed(self, topic: str, partitions: list[int]) -> dict[int, int | None]:
         """Give the group's committed offsets; one in an open transaction is waited for.
@@ -169,18 +132,10 @@ class TopicReader:
         VerifyError
             If they cannot be had.
         """
-        places = [TopicPartition(topic, partition) for partition in partitions]
-
-        def ask() -> dict[int, int | None]:
-            answers = self._consumer.committed(places, timeout=self._request_seconds)
-            if failed := next((place.error for place in answers if place.error), None):
-                raise KafkaException(failed)
-            return {
-                place.partition: None if place.offset == OFFSET_INVALID else place.offset
-                for place in answers
-            }
-
-        return self._patiently(ask, f"the offsets of group {self._group_id!r}")
+        return self._patiently(
+            lambda: self._lookups.committed(topic, partitions),
+            f"the offsets of group {self._group_id!r}",
+        )
 
     def spans(self, topics: Mapping[str, list[int]]) -> dict[str, dict[int, Span]]:
         """Give beginnings and ends of topics, open transactions included.
@@ -203,27 +158,12 @@ class TopicReader:
             for topic, partitions in topics.items()
         }
 
-    def _offsets(
-        self, topics: Mapping[str, list[int]], spec: OffsetSpec
-    ) -> dict[tuple[str, int], int]:
-        places = [
-            TopicPartition(topic, partition)
-            for topic, partitions in topics.items()
-            for partition in partitions
-        ]
-        if not places:
-            return {}
-
-        def ask() -> dict[tuple[str, int], int]:
-            futures = self._admin.list_offsets(
-                dict.fromkeys(places, spec),
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=self._request_seconds,
-            )
-            return {
-                (place.topic, place.partition): int(future.result().offset)
-                for place, future in futures.items()
-            }
+    def _offsets(self, topics: Mapping[str, list[int]], spec: OffsetSpec) -> dict[Place, int]:
+        def ask() -> dict[Place, int]:
+            found, failed = self._lookups.offsets(places(topics), spec)
+            if failed is not None:
+                raise failed
+            return found
 
         return self._patiently(ask, "the beginnings and ends of the topics")
 
@@ -235,8 +175,8 @@ class TopicReader:
                 return ask()
             except KafkaException as error:
                 if not _passes(error) or time.monotonic() > deadline:
-                    raise VerifyError(f"{what} cannot be read: {_text(error)}") from error
-                logger.info("asking for %s again: %s", what, _text(error))
+                    raise VerifyError(f"{what} cannot be read: {error_text(error)}") from error
+                logger.info("asking for %s again: %s", what, error_text(error))
                 time.sleep(0.1)
 
     def read(self, topic: str, spans: Spans) -> Iterator[Message]:
@@ -252,7 +192,7 @@ class TopicReader:
         try:
             yield from self._read_assigned(topic, ends)
         except KafkaException as error:
-            raise VerifyError(f"{topic} cannot be read: {_text(error)}") from error
+            raise VerifyError(f"{topic} cannot be read: {error_text(error)}") from error
 
     def _read_assigned(self, topic: str, ends: dict[int, int]) -> Iterator[Message]:
         deadline = time.monotonic() + self._stall_seconds
@@ -308,7 +248,3 @@ def _passes(error: KafkaException) -> bool:
     """Whether it may go away by itself."""
     kafka_error: KafkaError = error.args[0]
     return kafka_error.retriable() or kafka_error.code() in _PASSING
-
-
-def _text(error: KafkaException) -> str:
-    return str(error.args[0].str())
