@@ -7,23 +7,18 @@ what compares two topics proves nothing.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from consumer.verify.lookups import Lookups, error_text
+from consumer.verify.lookups import Lookups, ask_patiently, error_text
 from consumer.verify.report import VerifyError
 from consumer.verify.watch import Place, places
-
-T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +127,10 @@ class TopicReader:
         VerifyError
             If they cannot be had.
         """
-        return self._patiently(
+        return ask_patiently(
             lambda: self._lookups.committed(topic, partitions),
             f"the offsets of group {self._group_id!r}",
+            self._stall_seconds,
         )
 
     def spans(self, topics: Mapping[str, list[int]]) -> dict[str, dict[int, Span]]:
@@ -159,25 +155,11 @@ class TopicReader:
         }
 
     def _offsets(self, topics: Mapping[str, list[int]], spec: OffsetSpec) -> dict[Place, int]:
-        def ask() -> dict[Place, int]:
-            found, failed = self._lookups.offsets(places(topics), spec)
-            if failed is not None:
-                raise failed
-            return found
-
-        return self._patiently(ask, "the beginnings and ends of the topics")
-
-    def _patiently(self, ask: Callable[[], T], what: str) -> T:
-        """Ask until the cluster answers: leaders move, transactions take a while to end."""
-        deadline = time.monotonic() + self._stall_seconds
-        while True:
-            try:
-                return ask()
-            except KafkaException as error:
-                if not _passes(error) or time.monotonic() > deadline:
-                    raise VerifyError(f"{what} cannot be read: {error_text(error)}") from error
-                logger.info("asking for %s again: %s", what, error_text(error))
-                time.sleep(0.1)
+        return ask_patiently(
+            lambda: self._lookups.all_offsets(places(topics), spec),
+            "the beginnings and ends of the topics",
+            self._stall_seconds,
+        )
 
     def read(self, topic: str, spans: Spans) -> Iterator[Message]:
         """Give the committed records of a topic within spans, in order for each partition.
@@ -227,24 +209,3 @@ class TopicReader:
                     f"{topic}[{partition}] did not move for {self._stall_seconds:g} s, though "
                     f"offset {end} was not reached: is a broker down, or a transaction open?"
                 )
-
-
-_PASSING = frozenset(
-    {
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-    }
-)
-
-
-def _passes(error: KafkaException) -> bool:
-    """Whether it may go away by itself."""
-    kafka_error: KafkaError = error.args[0]
-    return kafka_error.retriable() or kafka_error.code() in _PASSING

@@ -24,7 +24,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from consumer.verify.decode import membership_head, profile_head
 from consumer.verify.incremental import IncrementalChecker
-from consumer.verify.lookups import Lookups, error_text, open_consumer
+from consumer.verify.lookups import Lookups, ask_patiently, open_consumer
 from consumer.verify.messages import change_in, latest_of, refused_by, value_of
 from consumer.verify.news import FollowReport, Line, News
 from consumer.verify.report import VerifyError, Violation
@@ -184,10 +184,11 @@ class Follower:
         def ask(
             topics: Mapping[str, list[int]], spec: OffsetSpec, **more: bool
         ) -> dict[Place, int]:
-            found, failed = lookups.offsets(places(topics), spec, **more)
-            if failed is not None:
-                raise VerifyError(f"offsets of the topics cannot be read: {error_text(failed)}")
-            return found
+            return ask_patiently(
+                lambda: lookups.all_offsets(places(topics), spec, **more),
+                "the beginnings and ends of the topics",
+                self._stall_seconds,
+            )
 
         changes = {self._topics.changes: self._outputs[self._topics.changes]}
         others = {name: n for name, n in self._outputs.items() if name not in changes}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -19,6 +20,10 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer.verify.report import VerifyError
 from consumer.verify.watch import Place
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 # librdkafka writes to standard error by itself unless it is given a logger.
 _librdkafka_logger = logging.getLogger("librdkafka")
@@ -144,6 +149,61 @@ class Lookups:
             else:
                 found[place.topic, place.partition] = int(answer.offset)
         return found, failed
+
+    def all_offsets(
+        self, places: Iterable[Place], spec: OffsetSpec, *, stable: bool = False
+    ) -> dict[Place, int]:
+        """Give what `offsets` gives where every partition answers.
+
+        Raises
+        ------
+        KafkaException
+            If one does not.
+        """
+        found, failed = self.offsets(places, spec, stable=stable)
+        if failed is not None:
+            raise failed
+        return found
+
+
+def ask_patiently(ask: Callable[[], T], what: str, seconds: float) -> T:
+    """Ask until the cluster answers: leaders move, transactions take a while to end.
+
+    Raises
+    ------
+    VerifyError
+        If it refuses, or does not answer within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if not _passes(error) or time.monotonic() > deadline:
+                raise VerifyError(f"{what} cannot be read: {error_text(error)}") from error
+            logger.info("asking for %s again: %s", what, error_text(error))
+            time.sleep(0.1)
+
+
+_PASSING = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+    }
+)
+
+
+def _passes(error: KafkaException) -> bool:
+    """Whether it may go away by itself."""
+    kafka_error: KafkaError = error.args[0]
+    return kafka_error.retriable() or kafka_error.code() in _PASSING
 
 
 def open_consumer(
