@@ -106,7 +106,6 @@ class TopicReader:
             },
         )
         self._consumer = self._lookups.consumer
-        self.partitions = self._lookups.partitions
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +117,16 @@ class TopicReader:
         trace: TracebackType | None,
     ) -> None:
         self._lookups.close()
+
+    def partitions(self) -> dict[str, list[int]]:
+        """Give the partitions of every topic that is to be seen.
+
+        Raises
+        ------
+        VerifyError
+            If no broker answers.
+        """
+        return self._lookups.partitions()
 
     def committed(self, topic: str, partitions: list[int]) -> dict[int, int | None]:
         """Give the group's committed offsets; one in an open transaction is waited for.

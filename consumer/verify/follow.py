@@ -45,6 +45,9 @@ _READING = {
     "queued.max.messages.kbytes": 8192,
 }
 
+# The offset is no longer there, or not yet: what retention and a topic made anew lead to.
+_REMOVED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
+
 
 class Follower:
     """An audit that runs in a thread while the context is open.
@@ -352,10 +355,10 @@ class Follower:
                 self._probed(partition, record=False, position=offset, now=now)
             else:
                 self._read_up.at((topic, partition), offset)
-        elif topic in self._outputs and code in {
-            KafkaError._AUTO_OFFSET_RESET,
-            KafkaError.OFFSET_OUT_OF_RANGE,
-        }:
+        elif code in _REMOVED and topic == self._topics.events:
+            # Whatever the group finds in their place, it has not come to it.
+            self._probed(partition, record=True, position=offset, now=now)
+        elif code in _REMOVED:
             self._news.tell(
                 f"records of {topic}[{partition}] were removed before they were read: chains are "
                 "taken up anew where they are seen next"

@@ -1,4 +1,4 @@
-"""What a running audit keeps of each user: numbers in columns, about 300 bytes a user in all."""
+"""What a running audit keeps of each user: numbers in columns, about 230 bytes a user."""
 
 from __future__ import annotations
 

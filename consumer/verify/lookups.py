@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -148,7 +149,18 @@ class Lookups:
                 failed = KafkaException(KafkaError(KafkaError._TIMED_OUT))
             else:
                 found[place.topic, place.partition] = int(answer.offset)
+        if failed is not None:
+            self._refresh_leaders()
         return found, failed
+
+    def _refresh_leaders(self) -> None:
+        """Learn the partitions' leaders anew.
+
+        The admin client keeps those that it knows, epochs included, and does not ask again when a
+        broker refuses an old epoch: after a restart of the broker it would fail for 15 minutes.
+        """
+        with suppress(KafkaException):  # the next question fails likewise, and is told
+            self._admin.list_topics(timeout=self._request_seconds)
 
     def all_offsets(
         self, places: Iterable[Place], spec: OffsetSpec, *, stable: bool = False

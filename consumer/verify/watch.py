@@ -115,6 +115,9 @@ class OpenTransactions:
 
     def sample(self, sample: Sample) -> None:
         """Compare last stable offsets with ends."""
+        for place in [place for place in self._resting if place not in sample.stable]:
+            # While its broker is away nobody can end a transaction.
+            del self._resting[place]
         for place, stable in sample.stable.items():
             if place not in sample.ends:
                 continue
@@ -152,6 +155,7 @@ class _Partition:
     """From the committed offset up to this one there are markers and aborted records only."""
     probed: tuple[int, int] | None = None
     """Committed offset and end for which it was looked whether there is a record."""
+    probing: bool = False
     has_record: bool = False
     stalled: bool = False
     gap_from: float = 0.0
@@ -270,10 +274,11 @@ class GroupWatch:
             if (
                 partition.waits
                 and not partition.has_record
+                and not partition.probing
                 and now - partition.moved_at > min(_PROBE_SECONDS, self._stall_seconds)
                 and partition.probed != (offset, partition.end)
             ):
-                partition.probed = (offset, partition.end)
+                partition.probed, partition.probing = (offset, partition.end), True
                 found[number] = offset
         return found
 
@@ -292,7 +297,7 @@ class GroupWatch:
             The present time.
         """
         partition = self._partitions[number]
-        partition.has_record = record
+        partition.probing, partition.has_record = False, record
         if not record:
             partition.nothing_below = max(partition.nothing_below, position)
             if not partition.waits:

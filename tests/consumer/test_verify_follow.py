@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 from confluent_kafka import TopicPartition
 
+from consumer.broker import EmbeddedKafka
 from consumer.settings import Settings
 from consumer.verify import Follower, ViolationKind
 from consumer.verify import service as service_module
@@ -246,6 +248,27 @@ def test_records_removed_before_they_are_read_are_told_and_chains_taken_up(
         until(lambda: audit.report().users == 1)
         assert audit.wait_settled(30)
         assert found(audit) == {}
+
+
+def test_it_waits_for_a_broker_that_is_away_and_goes_on(tmp_path: Path, history: History) -> None:
+    with EmbeddedKafka(tmp_path) as broker:
+        deployment = Deployment(broker.bootstrap_servers)
+        deployment.publish(history)
+        with follower(deployment, request_seconds=1.0) as audit:
+            assert audit.wait_settled(30)
+            broker.kill(0)
+            until(lambda: audit.report().trouble is not None)
+            broker.start(0)
+            until(lambda: audit.report().trouble is None)
+            away, back = map(str, audit.take_news())
+            assert away.startswith("the cluster does not answer everything: ")
+            assert back == "the cluster answers again"
+            assert audit.wait_settled(60)
+            assert found(audit) == {}
+            publish_last_change(deployment, history, "user 1")
+            until(lambda: bool(audit.violations))
+            assert found(audit) == {Kind.REPEATED_ID: 1}
+        deployment.close()
 
 
 # --- the process ----------------------------------------------------------------------------------

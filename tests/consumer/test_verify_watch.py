@@ -63,7 +63,8 @@ def test_a_partition_with_records_that_stands_still_is_told_once_and_so_is_its_e
     watch.sample(sample(1, 5, 9))
     assert watch.suspects(2) == {}
     assert watch.suspects(4) == {0: 5}
-    assert watch.suspects(5) == {}, "asked once"
+    watch.sample(sample(5, 5, 10))
+    assert watch.suspects(5) == {}, "one question at a time"
     watch.probed(0, record=True, position=5, now=4)
     for at in (50, 60, 62, 70):
         watch.sample(sample(at, 5, 9 + at))
@@ -152,6 +153,18 @@ def test_transactions_one_after_the_other_do_not_hang(news: News) -> None:
     for at in range(0, 100, 5):
         transactions.sample(open_sample(at, at, at + 3))
     assert len(news) == 0
+
+
+def test_time_without_an_answer_is_no_time_in_which_a_transaction_hangs(news: News) -> None:
+    transactions = OpenTransactions(10, news)
+    for at in (0, 5):
+        transactions.sample(open_sample(at, 5, 8))
+    transactions.sample(Sample(6, trouble="no broker"))
+    for at in (50, 55):
+        transactions.sample(open_sample(at, 5, 8))
+    assert len(news) == 0
+    transactions.sample(open_sample(61, 5, 8))
+    assert news.by_kind == {Kind.HANGING_TRANSACTION: 1}
 
 
 # --- reading up -----------------------------------------------------------------------------------
