@@ -154,6 +154,11 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
         verify_topics,
     )
 
+    if options.follow:
+        return _follow(settings, options)
+    for name in _FOLLOWING:
+        if getattr(options, name) not in {None, False}:
+            raise UsageError(f"--{name.strip('_').replace('_', '-')} goes with --follow only")
     if options.folder is not None and options.against is not None:
         raise UsageError("--against compares topics with a folder: leave the other folder out")
     if options.folder is not None:
@@ -169,6 +174,25 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
     if options.against is not None and result.exit_code == 0:
         return _against(settings, options.against)
     return result.exit_code
+
+
+_FOLLOWING = ("from_now", "every", "for_", "settle", "stall", "json")
+
+
+def _follow(settings: Settings, options: argparse.Namespace) -> int:
+    from consumer.verify.service import run_follow  # noqa: PLC0415
+
+    if options.folder is not None or options.against is not None:
+        raise UsageError("--follow audits topics without an end: leave FOLDER and --against out")
+    return run_follow(
+        settings,
+        from_now=options.from_now,
+        every_seconds=options.every or 10.0,
+        for_seconds=options.for_,
+        settle_seconds=options.settle,
+        stall_seconds=options.stall or 60.0,
+        as_json=options.json,
+    )
 
 
 def _against(settings: Settings, folder: Path) -> int:
@@ -302,6 +326,29 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         help="compare the topics with this replay of the same input and model",
     )
 
+    verify.add_argument(
+        "--follow", action="store_true", help="audit the topics while workers write, for ever"
+    )
+    verify.add_argument(
+        "--from-now", action="store_true", help="with --follow: begin at the present ends"
+    )
+    following = {
+        "every": "from one line to the next; else 10",
+        "for": "end after that time; else at SIGTERM or SIGINT",
+        "settle": "what one transaction writes may be apart that long, and be open; else the "
+        "transaction timeout and 30",
+        "stall": "tell of partitions that stand still for that long; else 60",
+    }
+    for name, text in following.items():
+        verify.add_argument(
+            f"--{name}",
+            dest="for_" if name == "for" else name,
+            type=_seconds,
+            metavar="SECONDS",
+            help=f"with --follow: {text}",
+        )
+    verify.add_argument("--json", action="store_true", help="with --follow: a JSON object a line")
+
     topics = commands.add_parser("topics", help="manage the topics").add_subparsers(
         title="commands", metavar="COMMAND", required=True
     )
@@ -338,6 +385,16 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"there is no file {text}")
     return path
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return seconds
 
 
 def _time(text: str) -> datetime:

@@ -6,7 +6,7 @@ only committed work is in it. Labels are bounded: types, reasons, partitions, se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -15,6 +15,8 @@ from prometheus_client.registry import Collector
 
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage
+from consumer.verify.news import FollowReport
+from consumer.verify.report import ViolationKind
 from models.segments import NO_SEGMENT
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -215,6 +217,45 @@ class TrainingCollector(Collector):
             "1 when nothing was learned since the sample was last looked at.",
             value=float(self._stage.settled),
         )
+
+
+class FollowCollector(Collector):
+    """Figures of `segmenter verify --follow`."""
+
+    def __init__(self, report: Callable[[], FollowReport]) -> None:
+        self._report = report
+
+    def collect(self) -> Iterable[Metric]:
+        """Ask the audit."""
+        report = self._report()
+        yield _counter(
+            "segmenter_verify_changes", "Segment changes read.", [], [([], report.changes)]
+        )
+        yield _counter(
+            "segmenter_verify_violations",
+            "Promises found broken.",
+            ["kind"],
+            (([kind], report.violations.get(kind, 0)) for kind in ViolationKind),
+        )
+        gauges = {
+            "users": ("Users with a change.", report.users),
+            "unsettled_users": (
+                "Users whose change, membership and profile do not agree yet.",
+                report.unsettled,
+            ),
+            "stalled_partitions": (
+                "Partitions of the input whose committed offset rests though there are records.",
+                len(report.stalled),
+            ),
+            "hanging_partitions": (
+                "Partitions of the outputs with a transaction that stays open.",
+                len(report.hanging),
+            ),
+            "lag_records": ("Input offsets that the group has not committed.", report.lag),
+            "behind_records": ("Output offsets that the audit has not read.", report.behind),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(f"segmenter_verify_{name}", text, value=value)
 
 
 def _counter(

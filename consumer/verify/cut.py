@@ -7,32 +7,18 @@ what compares two topics proves nothing.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
-from confluent_kafka import (
-    OFFSET_INVALID,
-    Consumer,
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
+from consumer.verify.lookups import Lookups, ask_patiently, error_text
 from consumer.verify.report import VerifyError
-
-T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
-
-# librdkafka writes to standard error by itself unless it is given a logger.
-_librdkafka_logger = logging.getLogger("librdkafka")
+from consumer.verify.watch import Place, places
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,29 +91,21 @@ class TopicReader:
         stall_seconds: float,
         request_seconds: float,
     ) -> None:
-        self._servers = config.get("bootstrap.servers", "")
         self._group_id = group_id
         self._stall_seconds = stall_seconds
-        self._request_seconds = request_seconds
-        clients: dict[str, Any] = {**config, "logger": _librdkafka_logger}
-        try:
-            self._admin = AdminClient(clients)
-            self._consumer = Consumer(
-                {
-                    **clients,
-                    "group.id": group_id,
-                    "enable.auto.commit": False,
-                    "enable.auto.offset.store": False,
-                    "isolation.level": "read_committed",
-                    # Records that retention removes while they are read must not pass unnoticed.
-                    "auto.offset.reset": "error",
-                    "enable.partition.eof": True,
-                    # A fetch that waits at the end of one topic holds up the first of the next.
-                    "fetch.wait.max.ms": 20,
-                }
-            )
-        except KafkaException as error:
-            raise VerifyError(f"the Kafka client refuses its settings: {_text(error)}") from error
+        self._lookups = Lookups(
+            config,
+            group_id,
+            request_seconds=request_seconds,
+            consumer_properties={
+                # Records that retention removes while they are read must not pass unnoticed.
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+                # A fetch that waits at the end of one topic holds up the first of the next.
+                "fetch.wait.max.ms": 20,
+            },
+        )
+        self._consumer = self._lookups.consumer
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +116,7 @@ class TopicReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._consumer.close()
+        self._lookups.close()
 
     def partitions(self) -> dict[str, list[int]]:
         """Give the partitions of every topic that is to be seen.
@@ -148,18 +126,7 @@ class TopicReader:
         VerifyError
             If no broker answers.
         """
-        try:
-            metadata = self._consumer.list_topics(timeout=self._request_seconds)
-        except KafkaException as error:
-            raise VerifyError(
-                f"no broker answers at {self._servers!r}: {_text(error)}; check the address and "
-                "the security properties"
-            ) from error
-        return {
-            name: sorted(topic.partitions)
-            for name, topic in metadata.topics.items()
-            if topic.error is None
-        }
+        return self._lookups.partitions()
 
     def committed(self, topic: str, partitions: list[int]) -> dict[int, int | None]:
         """Give the group's committed offsets; one in an open transaction is waited for.
@@ -169,18 +136,11 @@ class TopicReader:
         VerifyError
             If they cannot be had.
         """
-        places = [TopicPartition(topic, partition) for partition in partitions]
-
-        def ask() -> dict[int, int | None]:
-            answers = self._consumer.committed(places, timeout=self._request_seconds)
-            if failed := next((place.error for place in answers if place.error), None):
-                raise KafkaException(failed)
-            return {
-                place.partition: None if place.offset == OFFSET_INVALID else place.offset
-                for place in answers
-            }
-
-        return self._patiently(ask, f"the offsets of group {self._group_id!r}")
+        return ask_patiently(
+            lambda: self._lookups.committed(topic, partitions),
+            f"the offsets of group {self._group_id!r}",
+            self._stall_seconds,
+        )
 
     def spans(self, topics: Mapping[str, list[int]]) -> dict[str, dict[int, Span]]:
         """Give beginnings and ends of topics, open transactions included.
@@ -203,41 +163,12 @@ class TopicReader:
             for topic, partitions in topics.items()
         }
 
-    def _offsets(
-        self, topics: Mapping[str, list[int]], spec: OffsetSpec
-    ) -> dict[tuple[str, int], int]:
-        places = [
-            TopicPartition(topic, partition)
-            for topic, partitions in topics.items()
-            for partition in partitions
-        ]
-        if not places:
-            return {}
-
-        def ask() -> dict[tuple[str, int], int]:
-            futures = self._admin.list_offsets(
-                dict.fromkeys(places, spec),
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=self._request_seconds,
-            )
-            return {
-                (place.topic, place.partition): int(future.result().offset)
-                for place, future in futures.items()
-            }
-
-        return self._patiently(ask, "the beginnings and ends of the topics")
-
-    def _patiently(self, ask: Callable[[], T], what: str) -> T:
-        """Ask until the cluster answers: leaders move, transactions take a while to end."""
-        deadline = time.monotonic() + self._stall_seconds
-        while True:
-            try:
-                return ask()
-            except KafkaException as error:
-                if not _passes(error) or time.monotonic() > deadline:
-                    raise VerifyError(f"{what} cannot be read: {_text(error)}") from error
-                logger.info("asking for %s again: %s", what, _text(error))
-                time.sleep(0.1)
+    def _offsets(self, topics: Mapping[str, list[int]], spec: OffsetSpec) -> dict[Place, int]:
+        return ask_patiently(
+            lambda: self._lookups.all_offsets(places(topics), spec),
+            "the beginnings and ends of the topics",
+            self._stall_seconds,
+        )
 
     def read(self, topic: str, spans: Spans) -> Iterator[Message]:
         """Give the committed records of a topic within spans, in order for each partition.
@@ -252,7 +183,7 @@ class TopicReader:
         try:
             yield from self._read_assigned(topic, ends)
         except KafkaException as error:
-            raise VerifyError(f"{topic} cannot be read: {_text(error)}") from error
+            raise VerifyError(f"{topic} cannot be read: {error_text(error)}") from error
 
     def _read_assigned(self, topic: str, ends: dict[int, int]) -> Iterator[Message]:
         deadline = time.monotonic() + self._stall_seconds
@@ -287,28 +218,3 @@ class TopicReader:
                     f"{topic}[{partition}] did not move for {self._stall_seconds:g} s, though "
                     f"offset {end} was not reached: is a broker down, or a transaction open?"
                 )
-
-
-_PASSING = frozenset(
-    {
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-    }
-)
-
-
-def _passes(error: KafkaException) -> bool:
-    """Whether it may go away by itself."""
-    kafka_error: KafkaError = error.args[0]
-    return kafka_error.retriable() or kafka_error.code() in _PASSING
-
-
-def _text(error: KafkaException) -> str:
-    return str(error.args[0].str())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from schemas.changes import SegmentChange
 from schemas.profiles import ProfileRecord
@@ -18,12 +18,77 @@ class Standing:
     segment: int | None
     label: str | None
 
+    def is_in(self, segment: int | None, label: str | None) -> bool:
+        """Whether the user is in this segment, under this label."""
+        return (self.segment, self.label) == (segment, label)
+
+    @property
+    def place(self) -> str:
+        """The segment, for a sentence."""
+        return place_of(self.segment, self.label)
+
     def __str__(self) -> str:
-        return f"sequence {self.sequence} in {place_of(self.segment, self.label)}"
+        return f"sequence {self.sequence} in {self.place}"
 
 
 NOWHERE = Standing(sequence=0, segment=None, label=None)
 """Of a user who was never in a segment."""
+
+
+class Footprint(NamedTuple):
+    """A standing in four numbers, for an audit that keeps millions of them.
+
+    Attributes
+    ----------
+    sequence
+        Changes published.
+    segment
+        Where the user is.
+    place_digest
+        Of segment and label; equal places give equal digests within one process.
+    document
+        Digest of the record's bytes, 0 where it is not kept.
+    """
+
+    sequence: int
+    segment: int | None
+    place_digest: int
+    document: int = 0
+
+    @classmethod
+    def of(
+        cls, sequence: int, segment: int | None, label: str | None, value: bytes | None = None
+    ) -> Self:
+        """Reduce what a record says, and the record itself where it is given.
+
+        Numbers beyond 64 bits, which no worker writes, are cut down to fit.
+        """
+        return cls(
+            min(sequence, _MAX_INT64),
+            None if segment is None else min(segment, _MAX_INT64),
+            hash((segment, label)),
+            0 if value is None else hash(value),
+        )
+
+    def is_in(self, segment: int | None, label: str | None) -> bool:
+        """Whether the user is in this segment, under this label."""
+        return self.place_digest == hash((segment, label))
+
+    def agrees(self, other: Footprint) -> bool:
+        """Whether both show the same standing."""
+        return self[:3] == other[:3]
+
+    @property
+    def place(self) -> str:
+        """The segment, for a sentence."""
+        return "no segment" if self.segment is None else f"segment {self.segment} (label not kept)"
+
+    def __str__(self) -> str:
+        place = "no segment" if self.segment is None else f"segment {self.segment}"
+        return f"sequence {self.sequence} in {place}"
+
+
+_MAX_INT64 = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,32 +23,40 @@ def changes_in(
 ) -> Iterator[SeenChange]:
     """Read `segment-changes`: binary CloudEvents, whose attributes are headers."""
     for message in messages:
-        place = _place(message)
-        try:
-            change, headers = read_change(_value(message)), _headers(message)
-            if not (recorded_id := headers.pop("ce_id", "")):
-                raise MalformedError("it has no header ce_id")
-        except MalformedError as error:
-            violations.add(ViolationKind.MALFORMED, topic, f"{place} cannot be read: {error}")
-            continue
-        if message.key() != change.user_id.encode():
-            violations.add(
-                ViolationKind.WRONG_KEY, change.user_id, f"{place} has another key than its user"
-            )
-        # The id has a check of its own, and any source will do that is one.
-        expected = {
-            name: value.decode()
-            for name, value in cloudevents_headers(change, headers.get("ce_source") or "a source")
-            if name != "ce_id"
-        }
-        if faults := envelope_faults(expected, headers):
-            violations.add(
-                ViolationKind.ENVELOPE,
-                change.user_id,
-                f"the headers of {place} do not fit its change in {', '.join(faults)}",
-            )
-        partition = message.partition() or 0
-        yield SeenChange(change, recorded_id, beginning_lost=spans[partition].low > 0)
+        lost = spans[message.partition() or 0].low > 0
+        if seen := change_in(message, topic, violations, beginning_lost=lost):
+            yield seen
+
+
+def change_in(
+    message: Message, topic: str, violations: Violations, *, beginning_lost: bool
+) -> SeenChange | None:
+    """Read one record of `segment-changes`, None where it cannot be read."""
+    place = _place(message)
+    try:
+        change, headers = read_change(value_of(message)), _headers(message)
+        if not (recorded_id := headers.pop("ce_id", "")):
+            raise MalformedError("it has no header ce_id")
+    except MalformedError as error:
+        violations.add(ViolationKind.MALFORMED, topic, f"{place} cannot be read: {error}")
+        return None
+    if message.key() != change.user_id.encode():
+        violations.add(
+            ViolationKind.WRONG_KEY, change.user_id, f"{place} has another key than its user"
+        )
+    # The id has a check of its own, and any source will do that is one.
+    expected = {
+        name: value.decode()
+        for name, value in cloudevents_headers(change, headers.get("ce_source") or "a source")
+        if name != "ce_id"
+    }
+    if faults := envelope_faults(expected, headers):
+        violations.add(
+            ViolationKind.ENVELOPE,
+            change.user_id,
+            f"the headers of {place} do not fit its change in {', '.join(faults)}",
+        )
+    return SeenChange(change, recorded_id, beginning_lost)
 
 
 @dataclass(slots=True)
@@ -88,11 +96,7 @@ def latest_in(
     latest = Compacted[T]()
     faults: dict[str, str] = {}
     for message in messages:
-        key = _text(message.key())
-        if key is None:
-            violations.add(
-                ViolationKind.WRONG_KEY, topic, f"{_place(message)} has no key of UTF-8 text"
-            )
+        if (key := user_key(message, topic, violations)) is None:
             continue
         faults.pop(key, None)
         latest.removed.discard(key)
@@ -101,16 +105,59 @@ def latest_in(
             latest.removed.add(key)
             continue
         try:
-            user, parsed = parse(value)
-            if user != key:
-                raise MalformedError("its key is another user than the one in it")
-            latest.values[key] = parsed
+            latest.values[key] = parse_for(key, value, parse)
         except MalformedError as error:
             latest.values[key] = None
             faults[key] = f"{_place(message)} cannot be read: {error}"
     for fault in faults.values():
         violations.add(ViolationKind.MALFORMED, topic, fault)
     return latest
+
+
+def user_key(message: Message, topic: str, violations: Violations) -> str | None:
+    """Give the user that a record's key names, None where it is no key."""
+    if (key := _text(message.key())) is None:
+        violations.add(
+            ViolationKind.WRONG_KEY, topic, f"{_place(message)} has no key of UTF-8 text"
+        )
+    return key
+
+
+def parse_for(user: str, value: bytes, parse: Callable[[bytes], tuple[str, T]]) -> T:
+    """Parse a record that must be of this user.
+
+    Raises
+    ------
+    MalformedError
+        If it cannot be read or is of another user.
+    """
+    found, parsed = parse(value)
+    if found != user:
+        raise MalformedError("its key is another user than the one in it")
+    return parsed
+
+
+def latest_of(
+    message: Message,
+    topic: str,
+    parse: Callable[[bytes], tuple[str, T]],
+    violations: Violations,
+) -> tuple[str, T | None] | None:
+    """Read one record of a compacted topic whose key is the user.
+
+    Returns
+    -------
+    The user and what was parsed, or None for a tombstone. None alone where it cannot be read.
+    """
+    if (key := user_key(message, topic, violations)) is None:
+        return None
+    if (value := message.value()) is None:
+        return key, None
+    try:
+        return key, parse_for(key, value, parse)
+    except MalformedError as error:
+        violations.add(ViolationKind.MALFORMED, topic, f"{_place(message)} cannot be read: {error}")
+        return None
 
 
 def refused_in(
@@ -120,29 +167,40 @@ def refused_in(
 
     None stands for a dead letter that does not say them.
     """
-    for message in messages:
-        try:
-            headers = _headers(message)
-            source = headers[f"{HEADER_PREFIX}topic"]
-            partition = int(headers[f"{HEADER_PREFIX}partition"])
-            offset = int(headers[f"{HEADER_PREFIX}offset"])
-        except (KeyError, ValueError):
-            violations.add(
-                ViolationKind.MALFORMED,
-                topic,
-                f"{_place(message)} does not say which record was refused: it needs the headers "
-                f"{HEADER_PREFIX}topic, {HEADER_PREFIX}partition and {HEADER_PREFIX}offset",
-            )
-            yield None
-        else:
-            yield source, partition, offset
+    return (refused_by(message, topic, violations) for message in messages)
+
+
+def refused_by(message: Message, topic: str, violations: Violations) -> tuple[str, int, int] | None:
+    """Read one dead letter: topic, partition and offset of the refused record, else None."""
+    try:
+        headers = _headers(message)
+        return (
+            headers[f"{HEADER_PREFIX}topic"],
+            int(headers[f"{HEADER_PREFIX}partition"]),
+            int(headers[f"{HEADER_PREFIX}offset"]),
+        )
+    except (KeyError, ValueError):
+        violations.add(
+            ViolationKind.MALFORMED,
+            topic,
+            f"{_place(message)} does not say which record was refused: it needs the headers "
+            f"{HEADER_PREFIX}topic, {HEADER_PREFIX}partition and {HEADER_PREFIX}offset",
+        )
+        return None
 
 
 def _place(message: Message) -> str:
     return f"{message.topic()}[{message.partition()}]@{message.offset()}"
 
 
-def _value(message: Message) -> bytes:
+def value_of(message: Message) -> bytes:
+    """Give a record's value.
+
+    Raises
+    ------
+    MalformedError
+        If it has none.
+    """
     if (value := message.value()) is None:
         raise MalformedError("it has no value")
     return value

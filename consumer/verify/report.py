@@ -58,6 +58,10 @@ class ViolationKind(StrEnum):
     """Input is not accepted + repeated + refused: an event was lost or counted twice."""
     SUMMARY_DIFFERS = "summary_differs"
     """A count in summary.json that the files beside it do not bear out."""
+    OFFSET_WENT_BACK = "offset_went_back"
+    """The group's committed offset became smaller: it reads records again."""
+    HANGING_TRANSACTION = "hanging_transaction"
+    """A transaction that stays open, so that readers of committed records wait behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,10 @@ class Violation:
     kind: ViolationKind
     subject: str
     detail: str
+
+    def render(self) -> str:
+        """Give one line that is safe to print."""
+        return f"{self.kind}  {escape(self.subject, _SHOWN_CHARS)}: {escape(self.detail)}"
 
 
 class Violations:
@@ -210,10 +218,7 @@ class VerifyResult:
         width = max(len(kind) for kind in self.violations_by_kind)
         lines = [f"  {kind:<{width}}  {n:>10,}" for kind, n in self.violations_by_kind.items()]
         lines.append("")
-        lines.extend(
-            f"  {entry.kind}  {escape(entry.subject, _SHOWN_CHARS)}: {escape(entry.detail)}"
-            for entry in self.violations
-        )
+        lines.extend(f"  {entry.render()}" for entry in self.violations)
         if hidden := self.total_violations - len(self.violations):
             lines.append(f"  … and {hidden:,} more")
         return lines

@@ -1,0 +1,399 @@
+"""Audits a group at work, for as long as it is left on: `segmenter verify --follow`.
+
+Two threads. This one reads the outputs read_committed, in no group, and judges (`incremental`,
+`watch`); the sampler asks the cluster for offsets. Both go on through broker failures.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import OffsetSpec
+
+from consumer.verify.decode import membership_head, profile_head
+from consumer.verify.incremental import IncrementalChecker
+from consumer.verify.lookups import Lookups, ask_patiently, open_consumer
+from consumer.verify.messages import change_in, latest_of, refused_by, value_of
+from consumer.verify.news import FollowReport, Line, News
+from consumer.verify.report import VerifyError, Violation
+from consumer.verify.sampler import Sampler
+from consumer.verify.topics import TopicNames
+from consumer.verify.watch import GroupWatch, OpenTransactions, Place, ReadUp, Sample, places
+
+logger = logging.getLogger(__name__)
+
+_TURN_SECONDS = 0.5
+_BATCH = 1000
+
+_READING = {
+    # Records that retention removes before they are read must not pass unnoticed.
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+    # What was fetched and not yet looked at: the only large thing in memory.
+    "queued.max.messages.kbytes": 8192,
+}
+
+# The offset is no longer there, or not yet: what retention and a topic made anew lead to.
+_REMOVED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
+
+
+class Follower:
+    """An audit that runs in a thread while the context is open.
+
+    Parameters
+    ----------
+    config
+        librdkafka properties of the cluster: bootstrap.servers and security.
+    group_id
+        The consumer group of the workers. It is neither joined nor changed.
+    topics
+        What the topics are called, None for the defaults.
+    from_now
+        Whether to begin at the present ends; else at the beginnings. A user's chain is then taken
+        up at the first change that is seen, and not checked against anything before it.
+    settle_seconds
+        How long the records of one transaction may be apart. Longer than the workers' transaction
+        timeout.
+    stall_seconds
+        How long a partition with records to read may stand still before that is told.
+    hang_seconds
+        How long a transaction may be open; None for `settle_seconds`.
+    sample_seconds
+        How often the cluster is asked for offsets.
+    request_seconds
+        How long to wait for one answer.
+    on_turn
+        Called at each turn of the loop, at least every second or so.
+
+    Raises
+    ------
+    VerifyError
+        On entering the context, if the topics are not there or the cluster does not answer.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        group_id: str,
+        topics: TopicNames | None = None,
+        *,
+        from_now: bool = False,
+        settle_seconds: float = 40.0,
+        stall_seconds: float = 60.0,
+        hang_seconds: float | None = None,
+        sample_seconds: float = 1.0,
+        request_seconds: float = 5.0,
+        on_turn: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._config = config
+        self._group_id = group_id
+        self._topics = topics or TopicNames()
+        self._from_now = from_now
+        self._stall_seconds = stall_seconds
+        self._sample_seconds = sample_seconds
+        self._request_seconds = request_seconds
+        self._on_turn = on_turn
+        self._clock = time.monotonic
+        self._news = News()
+        self._checker = IncrementalChecker(self._news, settle_seconds=settle_seconds)
+        self._open = OpenTransactions(
+            settle_seconds if hang_seconds is None else hang_seconds, self._news
+        )
+        # Everything below the lock is written by the thread and read by whoever asks.
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._error: Exception | None = None
+        self._trouble: str | None = None
+        self._began = self._reported_at = 0.0
+        self._reported_changes = 0
+
+    # --- life -------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        lookups = Lookups(self._config, self._group_id, request_seconds=self._request_seconds)
+        reader: Consumer | None = None
+        try:
+            partitions = self._partitions(lookups)
+            self._outputs = {name: partitions[name] for name in self._topics.outputs}
+            lows, starts = self._starts(lookups, partitions)
+            now = self._began = self._reported_at = self._clock()
+            self._read_up = ReadUp(starts, now)
+            self._watch = GroupWatch(
+                self._topics.events,
+                {n: lows[self._topics.events, n] for n in partitions[self._topics.events]},
+                stall_seconds=self._stall_seconds,
+                violations=self._news,
+                tell=self._news.tell,
+                now=now,
+            )
+            # In a name of its own: its offsets are nobody's.
+            reader = open_consumer(self._config, f"{self._group_id}-follower", _READING)
+            reader.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
+        except BaseException:
+            lookups.close()
+            if reader is not None:
+                reader.close()
+            raise
+        self._consumer = reader
+        self._sampler = Sampler(
+            lookups,
+            self._topics.events,
+            {name: partitions[name] for name in (self._topics.events, *self._topics.outputs)},
+            every_seconds=self._sample_seconds,
+            clock=self._clock,
+        )
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._sampler.stop()
+        self._consumer.close()
+
+    def _partitions(self, lookups: Lookups) -> dict[str, list[int]]:
+        partitions = lookups.partitions()
+        for name in (self._topics.events, *self._topics.outputs):
+            if name not in partitions:
+                raise VerifyError(
+                    f"there is no topic {name!r} (or no right to see it): check the names of the "
+                    "topics"
+                )
+        return partitions
+
+    def _starts(
+        self, lookups: Lookups, partitions: Mapping[str, list[int]]
+    ) -> tuple[dict[Place, int], dict[Place, int]]:
+        """Give the first offsets of all topics, and where to begin to read the outputs."""
+
+        def ask(
+            topics: Mapping[str, list[int]], spec: OffsetSpec, **more: bool
+        ) -> dict[Place, int]:
+            return ask_patiently(
+                lambda: lookups.all_offsets(places(topics), spec, **more),
+                "the beginnings and ends of the topics",
+                self._stall_seconds,
+            )
+
+        changes = {self._topics.changes: self._outputs[self._topics.changes]}
+        others = {name: n for name, n in self._outputs.items() if name not in changes}
+        events = {self._topics.events: partitions[self._topics.events]}
+        lows = ask({**events, **self._outputs}, OffsetSpec.earliest())
+        if not self._from_now:
+            self._lost = {n for n in changes[self._topics.changes] if lows[self._topics.changes, n]}
+            self._checker.beginning_lost = bool(self._lost)
+            return lows, {place: lows[place] for place in places(self._outputs)}
+        self._lost = set(changes[self._topics.changes])
+        self._checker.beginning_lost = True
+        # Of a transaction whose change is read, the membership and the profile are read too: it is
+        # open now, or begins later, so that nothing of it lies before the last stable offset.
+        starts = ask(others, OffsetSpec.latest(), stable=True)
+        return lows, starts | ask(changes, OffsetSpec.latest())
+
+    # --- what others ask --------------------------------------------------------------------
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """The first violations, at most `MAX_KEPT`; `report` counts all."""
+        with self._lock:
+            return tuple(self._news.first)
+
+    def take_news(self) -> list[Line]:
+        """Give violations and warnings since the last time, in their order."""
+        with self._lock:
+            return self._news.take()
+
+    def report(self) -> FollowReport:
+        """Say where the audit stands; `rate` is of the time since the report before.
+
+        Raises
+        ------
+        Exception
+            What ended the thread, if something did.
+        """
+        report = self.glance()
+        self._reported_at = self._began + report.seconds
+        self._reported_changes = report.changes
+        return report
+
+    def glance(self) -> FollowReport:
+        """Give what `report` gives, without beginning a new rate; raises as that."""
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            now, checker = self._clock(), self._checker
+            passed = now - self._reported_at
+            rate = (checker.changes - self._reported_changes) / passed if passed > 0 else 0.0
+            return FollowReport(
+                seconds=now - self._began,
+                changes=checker.changes,
+                memberships=checker.memberships,
+                profiles=checker.profiles,
+                dead_letters=checker.dead_letters,
+                rate=rate,
+                users=checker.users,
+                unsettled=checker.unsettled,
+                violations=dict(self._news.by_kind),
+                lag=self._watch.lag,
+                behind=self._read_up.behind,
+                read_up=self._read_up.caught_up > self._began,
+                stalled=tuple(f"{self._topics.events}[{n}]" for n in self._watch.stalled),
+                hanging=tuple(f"{topic}[{n}]" for topic, n in sorted(self._open.hanging)),
+                trouble=self._trouble,
+            )
+
+    def mark(self) -> None:
+        """Measure `stalls` from now on."""
+        with self._lock:
+            self._watch.mark(self._clock())
+
+    def stalls(self) -> dict[int, float]:
+        """Give each partition's longest time without a profile record while it had lag, in seconds.
+
+        Of `user-profiles`, since `mark` or the beginning, by arrival here: exact to about
+        `sample_seconds`, at which the lag is asked for, plus 0.2 s. A gap that is still open
+        counts.
+        """
+        with self._lock:
+            return self._watch.stalls(self._clock())
+
+    def longest_gap(self, partition: int) -> float:
+        """Give one partition's figure of `stalls`, in seconds."""
+        return self.stalls()[partition]
+
+    def wait_settled(self, seconds: float) -> bool:
+        """Wait until all that is committed now is read and agrees, or was reported.
+
+        Returns
+        -------
+        Whether it came to that within `seconds`.
+        """
+        asked = self._clock()
+        while self._clock() < asked + seconds:
+            with self._lock:
+                if self._error is not None:
+                    raise self._error
+                if self._read_up.caught_up >= asked and not self._checker.unsettled:
+                    return True
+            time.sleep(0.1)
+        return False
+
+    # --- the thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                messages = self._consumer.consume(_BATCH, _TURN_SECONDS)
+                with self._lock:
+                    self._turn(messages)
+                self._on_turn()
+        except Exception as error:
+            logger.debug("the audit ended", exc_info=True)
+            self._error = error
+
+    def _turn(self, messages: list[Message]) -> None:
+        now = self._clock()
+        for message in messages:
+            if error := message.error():
+                self._take_error(message, error, now)
+            else:
+                self._take(message, now)
+        if sample := self._sampler.take():
+            self._take_sample(sample, now)
+        self._checker.settle(self._read_up.caught_up, now)
+
+    def _take(self, message: Message, now: float) -> None:
+        topics, news, checker = self._topics, self._news, self._checker
+        topic, partition = message.topic() or "", message.partition() or 0
+        offset = message.offset() or 0
+        if topic == topics.changes:
+            lost = checker.beginning_lost and partition in self._lost
+            if seen := change_in(message, topic, news, beginning_lost=lost):
+                checker.change(seen, value_of(message), now)
+        elif topic == topics.memberships:
+            if found := latest_of(message, topic, membership_head, news):
+                checker.membership(*found, now)
+        elif topic == topics.profiles:
+            self._watch.profile_came(partition, now)
+            if profile := latest_of(message, topic, profile_head, news):
+                user, head = profile
+                footprint, embedding = head or (None, None)
+                checker.profile(user, footprint, now, embedding)
+        elif topic == topics.dead_letters:
+            if source := refused_by(message, topic, news):
+                checker.dead_letter(source, partition, topic)
+        else:
+            self._probed(partition, record=True, position=offset, now=now)
+            return
+        self._read_up.at((topic, partition), offset + 1)
+
+    def _take_error(self, message: Message, error: KafkaError, now: float) -> None:
+        topic, partition = message.topic() or "", message.partition() or 0
+        offset = message.offset() or 0
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:
+            # The end of what is stable, transaction markers included: `offset` comes next.
+            if topic == self._topics.events:
+                self._probed(partition, record=False, position=offset, now=now)
+            else:
+                self._read_up.at((topic, partition), offset)
+        elif code in _REMOVED and topic == self._topics.events:
+            # Whatever the group finds in their place, it has not come to it.
+            self._probed(partition, record=True, position=offset, now=now)
+        elif code in _REMOVED:
+            self._news.tell(
+                f"records of {topic}[{partition}] were removed before they were read: chains are "
+                "taken up anew where they are seen next"
+            )
+            self._checker.restart()
+            self._lost = set(self._outputs[self._topics.changes])
+            place = TopicPartition(topic, partition, OFFSET_BEGINNING)
+            self._consumer.incremental_unassign([place])
+            self._consumer.incremental_assign([place])
+        else:
+            # A client that has lost its brokers goes on by itself when they are back.
+            logger.info("reading %s[%d]: %s", topic, partition, error.str())
+
+    def _take_sample(self, sample: Sample, now: float) -> None:
+        if sample.trouble is not None and self._trouble is None:
+            self._news.tell(f"the cluster does not answer everything: {sample.trouble}")
+        elif sample.trouble is None and self._trouble is not None:
+            self._news.tell("the cluster answers again")
+        self._trouble = sample.trouble
+        self._read_up.sample(sample)
+        self._open.sample(sample)
+        self._watch.sample(sample)
+        if suspects := self._watch.suspects(now):
+            topic = self._topics.events
+            wanted = [TopicPartition(topic, n, offset) for n, offset in suspects.items()]
+            self._consumer.incremental_assign(wanted)
+        for place in self._consumer.position(
+            [TopicPartition(*place) for place in places(self._outputs)]
+        ):
+            # Markers and aborted records move the position and give no message.
+            self._read_up.at((place.topic, place.partition), place.offset)
+
+    def _probed(self, partition: int, *, record: bool, position: int, now: float) -> None:
+        place = TopicPartition(self._topics.events, partition)
+        if place not in self._consumer.assignment():
+            return  # the rest of what was fetched with the first one
+        self._consumer.incremental_unassign([place])
+        self._watch.probed(partition, record, position, now)
