@@ -118,6 +118,9 @@ class ProfileRestoration:
     def __init__(self, topic: str, partition: int, embedder: Embedder, memory: int) -> None:
         self.changelogs = (Changelog(topic, partition, Upto.END),)
         self.table = ProfileTable(embedder.dimensions, memory)
+        # Users whose latest record is of another embedding model: place and model. Before the topic
+        # is compacted, a migrated user's former record is still there, ahead of the new one.
+        self.former: dict[str, tuple[str, str]] = {}
         self._embedding = embedder.identity
 
     def load(self, record: Record) -> None:
@@ -125,7 +128,9 @@ class ProfileRestoration:
         place = f"{record.topic}[{record.partition}]@{record.offset}"
         try:
             if record.value is None:
-                self.table.remove((record.key or b"").decode())
+                user = (record.key or b"").decode()
+                self.table.remove(user)
+                self.former.pop(user, None)
                 return
             profile = ProfileRecord.model_validate_json(record.value)
         except ValidationError as error:
@@ -134,22 +139,50 @@ class ProfileRestoration:
         except UnicodeDecodeError:
             raise _unreadable(place, "its key is not UTF-8") from None
         if profile.embedding != self._embedding:
-            raise StageError(
-                f"the changelog record {place} was made with the embedding model "
-                f"{profile.embedding[:12]}, this worker runs {self._embedding[:12]}; profiles of "
-                "two models cannot be mixed: run the former model, or give a new kafka.group_id "
-                "and new topics"
-            )
+            self.table.remove(profile.user_id)
+            self.former[profile.user_id] = (place, profile.embedding)
+            return
+        self.former.pop(profile.user_id, None)
         try:
             self.table.load(profile)
         except ValueError as error:
             raise _unreadable(place, str(error)) from None
+
+    def check(self) -> None:
+        """Make sure that all that was read back is of this worker's embedding model.
+
+        Raises
+        ------
+        StageError
+            If a user's latest record is of another one.
+        """
+        for place, embedding in self.former.values():
+            raise StageError(
+                f"the changelog record {place} was made with the embedding model "
+                f"{embedding[:12]}, this worker runs {self._embedding[:12]}; profiles of "
+                "two models cannot be mixed: run the former model, bring the group to this one "
+                "with 'segmenter migrate', or give a new kafka.group_id and new topics"
+            )
 
 
 def _unreadable(place: str, reason: str) -> StageError:
     return StageError(
         f"the changelog record {place} cannot be read: {reason}; "
         "it was written by another version or another program"
+    )
+
+
+def profile_sample(
+    rows: ProfileRows, row: int, vector: NDArray[np.float64], embedding: str
+) -> ProfileSample:
+    """Give what the trainer learns from: one user's profile, with its unit vector float64 (d,)."""
+    return ProfileSample(
+        user_id=rows.users[row],
+        embedding=embedding,
+        vector=encode_array(vector, "<f4"),
+        weight=float(rows.weights[row]),
+        terms=rows.terms[row],
+        updated_at=from_microseconds(int(rows.reference[row])),
     )
 
 
@@ -211,7 +244,14 @@ class SegmentationStage:
         )
 
     def assigned(self, partition: int, restoration: ProfileRestoration) -> None:
-        """Take over a partition."""
+        """Take over a partition.
+
+        Raises
+        ------
+        StageError
+            If profiles of another embedding model are among what was read back.
+        """
+        restoration.check()
         self._tables[partition] = restoration.table
         # A crash may have come in the middle of a model's re-assignment: look at all users again.
         self._unseen[partition] = restoration.table.users
@@ -393,14 +433,7 @@ class SegmentationStage:
             Output(
                 self._topics.samples,
                 rows.users[row].encode(),
-                ProfileSample(
-                    user_id=rows.users[row],
-                    embedding=self._embedder.identity,
-                    vector=encode_array(vector, "<f4"),
-                    weight=float(rows.weights[row]),
-                    terms=rows.terms[row],
-                    updated_at=from_microseconds(int(rows.reference[row])),
-                )
+                profile_sample(rows, row, vector, self._embedder.identity)
                 .model_dump_json()
                 .encode(),
             )
@@ -428,7 +461,8 @@ class SegmentationStage:
             raise StageError(
                 f"segment model {model.version} was learned on the embedding model "
                 f"{model.embedding[:12]}, this worker runs {self._embedder.identity[:12]}; "
-                "run the same embedding model in workers and trainer's feed"
+                "run the same embedding model in workers and trainer's feed, or bring the group to "
+                "this one with 'segmenter migrate'"
             )
         logger.info("segment model %d: %d segments", model.version, len(model.ids))
         self.model = model
@@ -438,6 +472,10 @@ class SegmentationStage:
         chunk = users[-self._chunk :]
         del users[-self._chunk :]
         rows = self._tables[partition].gather(chunk)
+        # Of a user whose events were gone when the group was migrated to another embedding model
+        # only the standing is known, until the next event: there is no profile to judge by.
+        if len(known := np.flatnonzero(rows.weights > 0)) < len(rows):
+            rows = rows.take(known.tolist())
         cause = Cause.of_model(self._clock())
         # What a new model says holds at once; dwelling is for behaviour. But users are also looked
         # at again after a restart, a rebalance or an abort: a model that has decided on them before

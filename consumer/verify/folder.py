@@ -90,7 +90,7 @@ class _FolderAudit:
         sums = invariants.compare_profiles(self._profiles(), standings, violations, embeddings)
         refused = invariants.count_dead_letters(self._refused(), DEAD_LETTERS, violations)
         if model := self._model():
-            embeddings.add(model.embedding, MODEL, "segment model")
+            embeddings.add_model(model.embedding, model.version, MODEL)
             if reason := invariants.check_segments(chains, model, violations):
                 self._unchecked.append(reason)
         embeddings.report(violations)

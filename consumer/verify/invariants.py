@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -29,28 +30,53 @@ _QUOTED_CHARS = 80
 
 
 class EmbeddingTally:
-    """Counts under which embedding model records were made: it must be one throughout."""
+    """Counts under which embedding model records were made.
+
+    State is of one: all profiles and the latest segment model. Changes are history, and a group may
+    have been migrated since; but each version of the segment model is of one embedding model, and
+    so are the changes that it decided.
+    """
 
     def __init__(self) -> None:
-        # Identity: how many records, and the first of them.
-        self._seen: dict[str, tuple[int, str, str]] = {}
+        self._total: Counter[str] = Counter()
+        # By version of the segment model, None for the state. Identity: how many, the first.
+        self._seen: defaultdict[int | None, dict[str, tuple[int, str, str]]] = defaultdict(dict)
 
-    def add(self, identity: str, subject: str, kind: str) -> None:
-        """Count one record: a `kind` ("change", "profile", "segment model") of a subject."""
-        count, subject, kind = self._seen.get(identity, (0, subject, kind))
-        self._seen[identity] = (count + 1, subject, kind)
+    def add_profile(self, identity: str, user: str) -> None:
+        """Count a user's profile."""
+        self._add(None, identity, user, "profile")
+
+    def add_change(self, change: SegmentChange) -> None:
+        """Count a change under the version that decided it."""
+        model = change.model
+        self._add(model.version, model.embedding, change.user_id, "change")
+
+    def add_model(self, identity: str, version: int, subject: str) -> None:
+        """Count the latest segment model; `subject` is where it was found."""
+        self._add(None, identity, subject, "segment model")
+        self._add(version, identity, subject, "segment model")
+
+    def _add(self, version: int | None, identity: str, subject: str, kind: str) -> None:
+        self._total[identity] += 1
+        count, subject, kind = self._seen[version].get(identity, (0, subject, kind))
+        self._seen[version][identity] = (count + 1, subject, kind)
 
     def report(self, violations: Violations) -> None:
-        """Report every identity but the commonest, once each."""
-        ranked = sorted(self._seen.items(), key=lambda item: -item[1][0])
-        for identity, (count, subject, kind) in ranked[1:]:
-            common, (most, _, _) = ranked[0]
-            violations.add(
-                ViolationKind.MIXED_EMBEDDING,
-                subject,
-                f"{count:,} records, the first a {kind}, were made with embedding model "
-                f"{identity[:12]}, {most:,} others with {common[:12]}",
-            )
+        """Report every identity but the commonest, once for each first record."""
+        told: set[tuple[str, str]] = set()
+        for seen in self._seen.values():
+            ranked = sorted(seen.items(), key=lambda item: (-item[1][0], -self._total[item[0]]))
+            for identity, (count, subject, kind) in ranked[1:]:
+                common, (most, _, _) = ranked[0]
+                if (subject, kind) in told:
+                    continue
+                told.add((subject, kind))
+                violations.add(
+                    ViolationKind.MIXED_EMBEDDING,
+                    subject,
+                    f"{count:,} records, the first a {kind}, were made with embedding model "
+                    f"{identity[:12]}, {most:,} others with {common[:12]}",
+                )
 
 
 @dataclass(slots=True)
@@ -85,7 +111,7 @@ def follow_chains(
     for entry in seen:
         change, user = entry.change, entry.change.user_id
         chains.count += 1
-        embeddings.add(change.model.embedding, user, "change")
+        embeddings.add_change(change)
         expected_id = change.id
         if entry.recorded_id != expected_id:
             violations.add(
@@ -112,6 +138,8 @@ def follow_chains(
             chains.cut_off += 1
         else:
             _check_link(before.standing if before else NOWHERE, change, violations)
+        if before is not None:
+            _check_embedding(before, change, violations)
         _check_status(change, violations)
         chains.latest[user] = LatestChange.of(change)
     return chains
@@ -133,6 +161,18 @@ def _check_link(before: Standing, change: SegmentChange, violations: Violations)
             change.user_id,
             f"change {change.sequence} gives {place_of(*previous)} as the previous segment, the "
             f"user was in {place_of(before.segment, before.label)}",
+        )
+
+
+def _check_embedding(before: LatestChange, change: SegmentChange, violations: Violations) -> None:
+    """Another embedding model comes with a later segment model: that of its migration."""
+    if change.model.embedding != before.embedding and change.model.version <= before.model_version:
+        violations.add(
+            ViolationKind.MIXED_EMBEDDING,
+            change.user_id,
+            f"change {change.sequence} was decided by segment model {change.model.version} of "
+            f"embedding model {change.model.embedding[:12]}, the one before by "
+            f"{before.model_version} of {before.embedding[:12]}",
         )
 
 
@@ -245,7 +285,7 @@ def compare_profiles(
         accepted += profile.events
         repeated += profile.repeats
         members += profile.standing.segment is not None
-        embeddings.add(profile.embedding, user, "profile")
+        embeddings.add_profile(profile.embedding, user)
         expected = standings.get(user, NOWHERE)
         if profile.standing != expected:
             violations.add(

@@ -247,7 +247,7 @@ class _TopicAudit:
 
     def _check_model(self, chains: Chains) -> None:
         if model := self._model():
-            self._embeddings.add(model.embedding, self._topics.models, "segment model")
+            self._embeddings.add_model(model.embedding, model.version, self._topics.models)
             if reason := invariants.check_segments(chains, model, self._between):
                 self._unchecked.append(reason)
 
