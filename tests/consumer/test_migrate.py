@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from consumer.broker import EmbeddedKafka
 from consumer.clients import admin_config
 from consumer.migrate import MigrationError, migrate
-from consumer.migrate.member import SoleMember
+from consumer.migrate.member import SoleMember, members_of
 from consumer.migrate.survey import Survey
 from consumer.migrate.writer import Writer
 from consumer.model_feed import ModelFeed
@@ -31,6 +31,7 @@ from schemas.profiles import ProfileRecord, ProfileSample
 from schemas.segment_model import SEGMENT_MODEL_KEY
 from tests.consumer.kafka_runs import (
     PARTITIONS,
+    TOPICS,
     Pair,
     Running,
     audit,
@@ -40,7 +41,6 @@ from tests.consumer.kafka_runs import (
     model_of,
     produce,
     settings_for,
-    stream,
     until,
 )
 from tests.stubs import HashingEmbedder
@@ -57,6 +57,16 @@ def settings(broker: EmbeddedKafka) -> Settings:
         batch={"reassign_users": 2},
         training={"segments": 2, "warmup_users": 10},
     )
+
+
+def past(users: int = 12, events: int = 20) -> list[Pair]:
+    """Events of users who each have an interest; every fourth comes to it from the other one."""
+    texts = list(TOPICS.values())
+    return [
+        event(f"u{user}", number, texts[(user + (user % 4 == 0 and number < 4)) % 2])
+        for number in range(events)
+        for user in range(users)
+    ]
 
 
 # --- a group at work ------------------------------------------------------------------------------
@@ -141,9 +151,12 @@ def samples_in(settings: Settings) -> dict[str, ProfileSample]:
 
 def model_in(settings: Settings) -> SegmentModel:
     feed = ModelFeed(settings)
-    feed.close()
-    model = feed.latest
-    return model()  # type: ignore[return-value]
+    try:
+        model = feed.latest()
+    finally:
+        feed.close()
+    assert model is not None
+    return model
 
 
 def everything(settings: Settings) -> tuple[object, ...]:
@@ -194,8 +207,8 @@ def delete_first_records(settings: Settings, partition: int, upto: int) -> None:
 def test_a_migrated_group_goes_on_with_the_new_model_and_no_chain_breaks(
     settings: Settings,
 ) -> None:
-    repeats = stream(events=2)
-    pairs = [*stream(), *repeats, (b"bad", b"{"), *stream(users=3, events=1)]
+    repeats = past(events=2)
+    pairs = [*past(), *repeats, (b"bad", b"{"), *past(users=3, events=1)]
     run_old(settings, pairs)
     before, changes = profiles_in(settings), changes_of(settings)
     said = bring_over(settings)
@@ -212,7 +225,7 @@ def test_a_migrated_group_goes_on_with_the_new_model_and_no_chain_breaks(
     assert {p.embedding for p in after.values()} == {NEW.identity}
     assert audit(settings).exit_code == 0, audit(settings).render()
 
-    more = [event(f"u{n}", 100 + i, "beer hops malt yeast brew") for i in range(30) for n in (0, 1)]
+    more = [event(f"u{n}", 100 + i, TOPICS["hops"]) for i in range(50) for n in (0, 1)]
     work(settings, NEW, more)
     later = changes_of(settings)
     assert len(later) > len(changes)
@@ -226,7 +239,7 @@ def test_a_migrated_group_goes_on_with_the_new_model_and_no_chain_breaks(
 def test_the_profiles_are_those_that_the_new_model_makes_from_the_start(
     settings: Settings,
 ) -> None:
-    pairs = stream()
+    pairs = past()
     run_old(settings, pairs)
     bring_over(settings)
     expected = from_the_start(settings, pairs)
@@ -243,7 +256,7 @@ def test_the_profiles_are_those_that_the_new_model_makes_from_the_start(
 
 
 def test_segments_keep_ids_and_labels_and_users_stay_where_they_are(settings: Settings) -> None:
-    run_old(settings, stream())
+    run_old(settings, past())
     was = model_in(settings)
     said = bring_over(settings)
     model = model_in(settings)
@@ -260,7 +273,7 @@ def test_segments_keep_ids_and_labels_and_users_stay_where_they_are(settings: Se
 
 
 def test_the_trainer_goes_on_from_the_migrated_samples(settings: Settings) -> None:
-    work(settings, OLD, stream(users=30, events=6))
+    work(settings, OLD, past(users=30, events=6))
     with training(settings) as (running, stage):
         until(lambda: stage.published is not None and stage.settled)
         running.stop()
@@ -279,26 +292,26 @@ def test_the_trainer_goes_on_from_the_migrated_samples(settings: Settings) -> No
 
 
 def test_a_group_without_a_segment_model_is_migrated_too(settings: Settings) -> None:
-    work(settings, OLD, stream(users=4, events=2))
+    work(settings, OLD, past(users=4, events=2))
     bring_over(settings)
     assert {s.embedding for s in samples_in(settings).values()} == {NEW.identity}
     with training(settings) as (running, stage):
         until(lambda: running.error is not None or running.health.ready)
         running.stop()
         assert stage.published is None
-    work(settings, NEW, stream(users=5, events=1))
+    work(settings, NEW, past(users=5, events=1))
     assert audit(settings).exit_code == 0
     assert "nothing to migrate" in bring_over(settings)
 
 
 def test_a_group_can_be_brought_back(settings: Settings) -> None:
-    run_old(settings, stream())
+    run_old(settings, past())
     before = profiles_in(settings)
     bring_over(settings)
     bring_over(settings, to=OLD)
     assert profiles_in(settings) == before
     assert model_in(settings).version == 3
-    work(settings, OLD, stream(users=2, events=30))
+    work(settings, OLD, past(users=2, events=30))
     assert audit(settings).exit_code == 0, audit(settings).render()
 
 
@@ -309,28 +322,25 @@ class Killed(BaseException):
     """The end of the process."""
 
 
-def killed_at(monkeypatch: pytest.MonkeyPatch, count: int) -> Callable[[], None]:
-    """Let a migration end before its transaction of this number, counted from 0."""
-    real, written = Writer.write, 0
+def numbered_writes(monkeypatch: pytest.MonkeyPatch, last: int | None = None) -> list[int]:
+    """Count a migration's transactions; let it end before the one of number `last`, from 0."""
+    real = Writer.write
+    written: list[int] = []
 
     def write(self: Writer, *arguments: object) -> None:
-        nonlocal written
-        if written == count:
+        if len(written) == last:
             raise Killed
-        written += 1
         real(self, *arguments)  # type: ignore[arg-type]
+        written.append(len(written))
 
     monkeypatch.setattr(Writer, "write", write)
-    return lambda: monkeypatch.setattr(Writer, "write", real)
+    return written
 
 
-@pytest.mark.parametrize("count", [0, 1, 4, 7, 8])
-def test_a_migration_that_was_killed_is_completed_by_another_one(
-    broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
-    runs = [settings_for(broker.bootstrap_servers, batch={"reassign_users": 2}) for _ in range(2)]
-    whole, cut = runs
-    # A sample that no profile replaces: what a trainer that lags behind has not removed yet.
+def a_past_with_a_ghost(broker: EmbeddedKafka) -> Settings:
+    """Give a group with a sample that no profile replaces: its trainer lags behind."""
+    settings = settings_for(broker.bootstrap_servers, batch={"reassign_users": 4})
+    run_old(settings, past())
     ghost = ProfileSample(
         user_id="ghost",
         embedding=OLD.identity,
@@ -339,31 +349,51 @@ def test_a_migration_that_was_killed_is_completed_by_another_one(
         terms={},
         updated_at="2025-01-01T00:00:00Z",
     )
-    for settings in runs:
-        run_old(settings, stream())
-        producer = Producer(settings.kafka.client())
-        producer.produce(settings.topics.samples, ghost.model_dump_json(), b"ghost")
-        assert producer.flush(30) == 0
-    bring_over(whole)
-    revive = killed_at(monkeypatch, count)
-    with pytest.raises(Killed):
-        bring_over(cut)
-    migrated = {p.embedding for p in profiles_in(cut).values()} == {NEW.identity}
-    for embedder in (OLD, NEW):
-        if embedder is OLD and count == 0:
-            continue  # nothing was written: the former model may go on
-        with working(cut, embedder) as (running, _):
+    producer = Producer(settings.kafka.client())
+    producer.produce(settings.topics.samples, ghost.model_dump_json(), b"ghost")
+    assert producer.flush(30) == 0
+    return settings
+
+
+@pytest.fixture(scope="module")
+def undisturbed(broker: EmbeddedKafka) -> tuple[tuple[object, ...], int]:
+    """Give what a migration leaves that nothing disturbs, and the number of its transactions."""
+    settings = a_past_with_a_ghost(broker)
+    with pytest.MonkeyPatch.context() as patch:
+        written = numbered_writes(patch)
+        bring_over(settings)
+    return everything(settings), len(written)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(0, id="before the first transaction"),
+        pytest.param(1, id="amid the profiles"),
+        pytest.param(-2, id="before the tombstones"),
+        pytest.param(-1, id="before the switch"),
+    ],
+)
+def test_a_migration_that_was_killed_is_completed_by_another_one(
+    broker: EmbeddedKafka, undisturbed: tuple[tuple[object, ...], int], place: int
+) -> None:
+    expected, transactions = undisturbed
+    settings = a_past_with_a_ghost(broker)
+    with pytest.MonkeyPatch.context() as patch:
+        numbered_writes(patch, place % transactions)
+        with pytest.raises(Killed):
+            bring_over(settings)
+    # Before the first transaction the former model may go on; later neither may.
+    for embedder in (OLD, NEW) if place else (NEW,):
+        with working(settings, embedder) as (running, _):
             until(lambda running=running: running.error is not None)
         assert isinstance(running.error, StageError)
         assert "segmenter migrate" in str(running.error)
-        if embedder is OLD and migrated:
-            assert "changelog record" in str(running.error)
-    revive()
-    bring_over(cut)
-    assert everything(cut) == everything(whole)
-    assert "ghost" not in samples_in(cut)
-    work(cut, NEW, stream(users=2, events=30))
-    assert audit(cut).exit_code == 0, audit(cut).render()
+    bring_over(settings)
+    assert everything(settings) == expected
+    assert "ghost" not in samples_in(settings)
+    work(settings, NEW, past(users=2, events=30))
+    assert audit(settings).exit_code == 0, audit(settings).render()
 
 
 def test_a_transaction_whose_answer_is_lost_is_written_again(
@@ -371,7 +401,7 @@ def test_a_transaction_whose_answer_is_lost_is_written_again(
 ) -> None:
     from consumer.transactions import Outcome, Transactions  # noqa: PLC0415
 
-    run_old(settings, stream())
+    run_old(settings, past())
     real, lost = Transactions._commit, [Outcome.UNKNOWN, Outcome.ABORTED]
 
     def commit(self: Transactions) -> Outcome:
@@ -391,7 +421,7 @@ def test_a_transaction_whose_answer_is_lost_is_written_again(
 
 
 def test_a_group_with_members_is_refused(settings: Settings) -> None:
-    run_old(settings, stream(events=2))
+    run_old(settings, past(events=2))
     before = ends(settings)
     group = settings.kafka.group_id
     with working(settings, OLD) as (running, _):
@@ -413,7 +443,7 @@ def test_a_worker_that_comes_in_the_middle_ends_the_migration(
     settings = settings_for(
         broker.bootstrap_servers, batch={"reassign_users": 1}, kafka={"group_protocol": protocol}
     )
-    run_old(settings, stream())
+    run_old(settings, past())
     real = Writer.write
     started: list[Running] = []
 
@@ -436,6 +466,7 @@ def test_a_worker_that_comes_in_the_middle_ends_the_migration(
     (newcomer,) = started
     newcomer.loop.stop()
     newcomer.thread.join(60)
+    until(lambda: not members_of(settings.kafka, settings.kafka.group_id))
     bring_over(settings)
     assert audit(settings).exit_code == 0, audit(settings).render()
 
@@ -444,7 +475,7 @@ def test_a_member_that_was_thrown_out_cannot_write(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The generation is the fence: a look alone would come too late."""
-    run_old(settings, stream())
+    run_old(settings, past())
     monkeypatch.setattr(SoleMember, "check", lambda _: None)
     monkeypatch.setattr("consumer.migrate.writer._ATTEMPTS", 1)
     real = Writer.write
@@ -468,7 +499,7 @@ def test_a_member_that_was_thrown_out_cannot_write(
 def test_a_group_that_has_moved_since_the_look_is_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_old(settings, stream(events=4))
+    run_old(settings, past(events=4))
     real = Survey.measure
 
     def measure(self: Survey, plan: object) -> None:
@@ -481,7 +512,7 @@ def test_a_group_that_has_moved_since_the_look_is_refused(
 
 
 def test_missing_history_is_refused_with_numbers_and_can_be_accepted(settings: Settings) -> None:
-    run_old(settings, stream())
+    run_old(settings, past())
     before, count = profiles_in(settings), len(changes_of(settings))
     for partition in range(PARTITIONS):
         if end := end_offset(settings.kafka, settings.topics.events, partition):
@@ -504,7 +535,7 @@ def test_missing_history_is_refused_with_numbers_and_can_be_accepted(settings: S
         assert profile.segment == former.segment
         assert profile.weight < former.weight
     assert len(changes_of(settings)) == count
-    work(settings, NEW, stream(users=12, events=25)[-60:])
+    work(settings, NEW, past(users=12, events=25)[-60:])
     assert audit(settings).exit_code == 0, audit(settings).render()
 
 
@@ -513,7 +544,7 @@ def test_a_user_without_an_event_left_keeps_the_chain(settings: Settings) -> Non
     gone = [event("gone", n, hops) for n in range(4)]
     run_old(settings, gone)
     (place,) = {r.partition for r in read_topic(settings, settings.topics.events)}
-    work(settings, OLD, stream(users=6, events=4))
+    work(settings, OLD, past(users=6, events=4))
     delete_first_records(settings, place, 4)
     before = profiles_in(settings)["gone"]
     said = bring_over(settings, accept=True)
@@ -527,15 +558,15 @@ def test_a_user_without_an_event_left_keeps_the_chain(settings: Settings) -> Non
     work(settings, NEW, [])
     assert len(changes_of(settings)) == count, "a user of whom nothing is known was judged"
     work(settings, NEW, [event("gone", 10 + n, runs) for n in range(4)])
-    (moved,) = changes_of(settings)[count:]
-    assert (moved.user_id, moved.sequence, moved.status) == ("gone", 2, "switched")
+    entered, moved = (change for change in changes_of(settings) if change.user_id == "gone")
+    assert (entered.sequence, moved.sequence, moved.status) == (1, 2, "switched")
     assert audit(settings).exit_code == 0, audit(settings).render()
 
 
 def test_without_any_event_left_segments_cannot_be_placed_and_nothing_is_written(
     settings: Settings,
 ) -> None:
-    run_old(settings, stream(events=2))
+    run_old(settings, past(events=2))
     for partition in range(PARTITIONS):
         if end := end_offset(settings.kafka, settings.topics.events, partition):
             delete_first_records(settings, partition, end)
@@ -551,7 +582,7 @@ def test_what_was_refused_at_its_time_stays_refused(settings: Settings) -> None:
     )
     long = event("u0", 70, "beer hops " * 10)
     publish(settings, model_of(OLD))
-    work(strict, OLD, [*stream(events=4), long])
+    work(strict, OLD, [*past(events=4), long])
     bring_over(settings)  # would accept it today
     assert profiles_in(settings)["u0"].events == 4
     result = audit(settings)
@@ -559,16 +590,16 @@ def test_what_was_refused_at_its_time_stays_refused(settings: Settings) -> None:
 
 
 def test_an_offset_that_expired_is_refused(settings: Settings) -> None:
-    run_old(settings, stream(events=2))
+    run_old(settings, past(events=2))
     admin = AdminClient(admin_config(settings.kafka))
     group = settings.kafka.group_id
     admin.delete_consumer_groups([group])[group].result()
-    with pytest.raises(MigrationError, match="has committed no offset of .* profiles there"):
+    with pytest.raises(MigrationError, match=r"has committed no offset of .* profiles there"):
         bring_over(settings)
 
 
 def test_a_record_of_an_unknown_schema_is_refused(settings: Settings) -> None:
-    run_old(settings, stream(events=2))
+    run_old(settings, past(events=2))
     value = (
         profiles_in(settings)["u0"]
         .model_dump_json()
@@ -585,7 +616,7 @@ def test_a_record_of_an_unknown_schema_is_refused(settings: Settings) -> None:
 
 
 def test_a_dry_run_tells_what_there_is_to_do_and_changes_nothing(settings: Settings) -> None:
-    run_old(settings, [*stream(), *stream(events=1)])
+    run_old(settings, [*past(), *past(events=1)])
     before = ends(settings), offsets(settings)
     said = bring_over(settings, dry_run=True)
     assert (ends(settings), offsets(settings)) == before
@@ -598,7 +629,7 @@ def test_a_dry_run_tells_what_there_is_to_do_and_changes_nothing(settings: Setti
 
 
 def test_where_all_is_of_the_model_there_is_nothing_to_do(settings: Settings) -> None:
-    run_old(settings, stream(events=2))
+    run_old(settings, past(events=2))
     before = ends(settings), offsets(settings)
     assert bring_over(settings, to=OLD).startswith("nothing to migrate: all of group")
     assert (ends(settings), offsets(settings)) == before
