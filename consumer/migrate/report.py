@@ -42,8 +42,8 @@ def render_plan(plan: Plan, members: Mapping[str, int]) -> str:
     elif plan.users:
         lines.append("history: complete")
     lines += [
-        f"group {group} has {_count(count, 'member')}: figures are of a moment, and have to be "
-        "stopped before a migration"
+        f"group {group} has {_count(count, 'member')}, to be stopped before a migration; "
+        "the figures are of a moment"
         for group, count in members.items()
         if count
     ]
@@ -61,7 +61,7 @@ def render_result(result: MigrationResult) -> str:
             "is known, until the next event"
         )
     if (model := result.model) is not None:
-        dropped = "".join(f", {segment}" for segment in result.dropped).removeprefix(", ")
+        dropped = ", ".join(map(str, result.dropped))
         lines.append(
             f"segment model {model.version}: {_count(len(model.ids), 'segment')}"
             + (f"; dropped, having no member: {dropped}" if dropped else "")
