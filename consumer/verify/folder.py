@@ -19,8 +19,9 @@ from consumer.verify.decode import (
     read_change,
     read_profile,
 )
+from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.facts import LatestChange, ProfileFacts, SeenChange
-from consumer.verify.invariants import EmbeddingTally, ProfileSums
+from consumer.verify.invariants import ProfileSums
 from consumer.verify.report import Counts, VerifyError, VerifyResult, ViolationKind, Violations
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.dead_letters import DeadLetter

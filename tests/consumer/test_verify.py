@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.verify import VerifyError, VerifyResult, Violation, ViolationKind, verify_folder
+from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.facts import LatestChange, ProfileFacts, SeenChange
 from consumer.verify.invariants import (
-    EmbeddingTally,
     compare_memberships,
     compare_profiles,
     follow_chains,
