@@ -213,6 +213,20 @@ def _topics_create(settings: Settings, _options: argparse.Namespace) -> int:
     return 0
 
 
+def _migrate(settings: Settings, options: argparse.Namespace) -> int:
+    from consumer.app import load_embedder  # noqa: PLC0415
+    from consumer.migrate import migrate  # noqa: PLC0415
+
+    migrate(
+        settings,
+        load_embedder(settings),
+        dry_run=options.dry_run,
+        accept_missing_history=options.accept_missing_history,
+        say=sys.stdout.write,
+    )
+    return 0
+
+
 def _config(settings: Settings, _options: argparse.Namespace) -> int:
     sys.stdout.write(json.dumps(settings.masked(), indent=2, ensure_ascii=False) + "\n")
     return 0
@@ -348,6 +362,18 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
             help=f"with --follow: {text}",
         )
     verify.add_argument("--json", action="store_true", help="with --follow: a JSON object a line")
+
+    migrate = command(
+        commands, "migrate", _migrate, "bring a stopped group to another embedding model"
+    )
+    migrate.add_argument(
+        "--dry-run", action="store_true", help="say what there is to do, write nothing"
+    )
+    migrate.add_argument(
+        "--accept-missing-history",
+        action="store_true",
+        help="go on where the input lacks events that profiles have counted",
+    )
 
     topics = commands.add_parser("topics", help="manage the topics").add_subparsers(
         title="commands", metavar="COMMAND", required=True

@@ -276,13 +276,14 @@ def read_partition(
                         progress(count, 1.0)
                         return
                     continue
-                last = now
                 if offset >= target:
                     progress(count, 1.0)
                     return
                 low = offset if low is None else low
                 count += 1
                 yield as_record(message)
+                # After the yield: what the reader of a record does with it is not the broker's.
+                last = time.monotonic()
                 if offset + 1 >= target:
                     progress(count, 1.0)
                     return

@@ -20,6 +20,9 @@ class ProfileRestoration:
     def __init__(self, topic: str, partition: int, embedder: Embedder, memory: int) -> None:
         self.changelogs = (Changelog(topic, partition, Upto.END, needs_offset=True),)
         self.table = ProfileTable(embedder.dimensions, memory)
+        # Users whose latest record is of another embedding model: place and model. Before the topic
+        # is compacted, a migrated user's former record is still there, ahead of the new one.
+        self.former: dict[str, tuple[str, str]] = {}
         self._embedding = embedder.identity
 
     @property
@@ -48,7 +51,9 @@ class ProfileRestoration:
         place = f"{record.topic}[{record.partition}]@{record.offset}"
         try:
             if record.value is None:
-                self.table.remove((record.key or b"").decode())
+                user = (record.key or b"").decode()
+                self.table.remove(user)
+                self.former.pop(user, None)
                 return
             profile = ProfileRecord.model_validate_json(record.value)
         except ValidationError as error:
@@ -62,16 +67,30 @@ class ProfileRestoration:
         except UnicodeDecodeError:
             raise _unreadable(place, "its key is not UTF-8") from None
         if profile.embedding != self._embedding:
-            raise StageError(
-                f"the changelog record {place} was made with the embedding model "
-                f"{profile.embedding[:12]}, this worker runs {self._embedding[:12]}; profiles of "
-                "two models cannot be mixed: run the former model, or give a new kafka.group_id "
-                "and new topics"
-            )
+            self.table.remove(profile.user_id)
+            self.former[profile.user_id] = (place, profile.embedding)
+            return
+        self.former.pop(profile.user_id, None)
         try:
             self.table.load(profile)
         except ValueError as error:
             raise _unreadable(place, str(error)) from None
+
+    def check(self) -> None:
+        """Make sure that all that was read back is of this worker's embedding model.
+
+        Raises
+        ------
+        StageError
+            If a user's latest record is of another one.
+        """
+        for place, embedding in self.former.values():
+            raise StageError(
+                f"the changelog record {place} was made with the embedding model "
+                f"{embedding[:12]}, this worker runs {self._embedding[:12]}; profiles of "
+                "two models cannot be mixed: run the former model, bring the group to this one "
+                "with 'segmenter migrate', or give a new kafka.group_id and new topics"
+            )
 
 
 def _unreadable(place: str, reason: str) -> StageError:

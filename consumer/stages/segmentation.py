@@ -113,6 +113,20 @@ class SegmentationStats:
         self.changes.update(other.changes)
 
 
+def profile_sample(
+    rows: ProfileRows, row: int, vector: NDArray[np.float64], embedding: str
+) -> ProfileSample:
+    """Give what the trainer learns from: one user's profile, with its unit vector float64 (d,)."""
+    return ProfileSample(
+        user_id=rows.users[row],
+        embedding=embedding,
+        vector=encode_array(vector, "<f4"),
+        weight=float(rows.weights[row]),
+        terms=rows.terms[row],
+        updated_at=from_microseconds(int(rows.reference[row])),
+    )
+
+
 class SegmentationStage:
     """Keeps the profiles of the users of its partitions and publishes their changes of segment.
 
@@ -171,7 +185,14 @@ class SegmentationStage:
         )
 
     def assigned(self, partition: int, restoration: ProfileRestoration) -> None:
-        """Take over a partition."""
+        """Take over a partition.
+
+        Raises
+        ------
+        StageError
+            If profiles of another embedding model are among what was read back.
+        """
+        restoration.check()
         self._tables[partition] = restoration.table
         # A crash may have come in the middle of a model's re-assignment: look at all users again.
         self._unseen[partition] = restoration.table.users
@@ -357,14 +378,7 @@ class SegmentationStage:
             Output(
                 self._topics.samples,
                 rows.users[row].encode(),
-                ProfileSample(
-                    user_id=rows.users[row],
-                    embedding=self._embedder.identity,
-                    vector=encode_array(vector, "<f4"),
-                    weight=float(rows.weights[row]),
-                    terms=rows.terms[row],
-                    updated_at=from_microseconds(int(rows.reference[row])),
-                )
+                profile_sample(rows, row, vector, self._embedder.identity)
                 .model_dump_json()
                 .encode(),
             )
@@ -392,7 +406,8 @@ class SegmentationStage:
             raise StageError(
                 f"segment model {model.version} was learned on the embedding model "
                 f"{model.embedding[:12]}, this worker runs {self._embedder.identity[:12]}; "
-                "run the same embedding model in workers and trainer's feed"
+                "run the same embedding model in workers and trainer's feed, or bring the group to "
+                "this one with 'segmenter migrate'"
             )
         logger.info("segment model %d: %d segments", model.version, len(model.ids))
         self.model = model
@@ -402,6 +417,10 @@ class SegmentationStage:
         chunk = users[-self._chunk :]
         del users[-self._chunk :]
         rows = self._tables[partition].gather(chunk)
+        # Of a user whose events were gone when the group was migrated to another embedding model
+        # only the standing is known, until the next event: there is no profile to judge by.
+        if len(known := np.flatnonzero(rows.weights > 0)) < len(rows):
+            rows = rows.take(known.tolist())
         cause = Cause.of_model(self._clock())
         # What a new model says holds at once; dwelling is for behaviour. But users are also looked
         # at again after a restart, a rebalance or an abort: a model that has decided on them before

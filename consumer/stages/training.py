@@ -67,8 +67,11 @@ class TrainerRestoration:
             Changelog(topics.samples, partition, Upto.COMMITTED),
         )
         self.model: SegmentModel | None = None
-        self.sample = UserSample(settings.training.sample_users)
-        self.embedding: str | None = None
+        self._capacity = settings.training.sample_users
+        # By embedding model: before the topic is compacted, a migrated user's former sample is
+        # still there, ahead of the new one. Only what is left in the end has to be of one model.
+        self._samples: dict[str, UserSample] = {}
+        self._places: dict[str, str] = {}
         self._models_topic = topics.models
 
     def load(self, record: Record) -> None:
@@ -79,14 +82,38 @@ class TrainerRestoration:
                 self.model = read_model(record.value, place)
             return
         user, sample = _read_sample(record)
+        for embedding, users in self._samples.items():
+            if sample is None or embedding != sample.embedding:
+                users.discard(user)
         if sample is None:
-            self.sample.discard(user)
             return
-        known = self.embedding or (self.model.embedding if self.model else sample.embedding)
-        if known != sample.embedding:
-            raise _mixed(place, sample.embedding, known)
-        self.embedding = sample.embedding
-        self.sample.put(user, _vector(sample, place), sample.terms, sample.weight)
+        users = self._samples.setdefault(sample.embedding, UserSample(self._capacity))
+        users.put(user, _vector(sample, place), sample.terms, sample.weight)
+        self._places[sample.embedding] = place
+
+    @property
+    def embedding(self) -> str | None:
+        """The embedding model of the segment model, else of the samples; None before either.
+
+        Raises
+        ------
+        StageError
+            If what was read back is of two models.
+        """
+        known = self.model.embedding if self.model else None
+        for embedding, users in self._samples.items():
+            if not len(users):
+                continue
+            if known is not None and embedding != known:
+                raise _mixed(self._places[embedding], embedding, known)
+            known = embedding
+        return known
+
+    @property
+    def sample(self) -> UserSample:
+        """The sampled users; raises as `embedding`."""
+        users = self._samples.get(self.embedding or "")
+        return UserSample(self._capacity) if users is None else users
 
 
 class TrainingStage:
@@ -133,7 +160,7 @@ class TrainingStage:
         model, sample = restoration.model, restoration.sample
         self._published = model
         self._clusterer = None
-        embedding = restoration.embedding or (model.embedding if model else None)
+        embedding = restoration.embedding
         if embedding is not None:
             self._clusterer = StreamingKMeans(self._policy, embedding)
             if model is not None and len(model.ids) == self._policy.segments:
@@ -265,5 +292,6 @@ def _vector(sample: ProfileSample, place: str) -> NDArray[np.float64]:
 def _mixed(place: str, embedding: str, known: str) -> StageError:
     return StageError(
         f"{place} is a profile of the embedding model {embedding[:12]} beside those of "
-        f"{known[:12]}; run one embedding model, or give a new kafka.group_id and new topics"
+        f"{known[:12]}; run one embedding model, bring the group to another one with 'segmenter "
+        "migrate', or give a new kafka.group_id and new topics"
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, Field, ValidationError
 
 from consumer.verify.facts import Footprint
-from schemas.base import Identifier, Sha256
+from schemas.base import Identifier
 from schemas.changes import SegmentChange
 from schemas.profiles import ProfileRecord
 
@@ -71,7 +71,6 @@ class _MembershipHead(BaseModel):
 
 class _ProfileHead(BaseModel):
     user_id: Identifier
-    embedding: Sha256
     sequence: int = Field(ge=0)
     segment: int | None = Field(ge=0)
     segment_label: str | None
@@ -96,8 +95,8 @@ def membership_head(value: bytes) -> tuple[str, Footprint]:
     return head.user_id, Footprint.of(head.sequence, segment, label, value)
 
 
-def profile_head(value: bytes) -> tuple[str, tuple[Footprint, str]]:
-    """Read of a profile what a running audit keeps, and the embedding model that made it.
+def profile_head(value: bytes) -> tuple[str, Footprint]:
+    """Read of a profile what a running audit keeps.
 
     The vector, which is most of the record, is passed over; `read_profile` costs nine times as
     much.
@@ -111,7 +110,4 @@ def profile_head(value: bytes) -> tuple[str, tuple[Footprint, str]]:
         head = _ProfileHead.model_validate_json(value)
     except ValidationError as error:
         raise MalformedError(describe(error)) from None
-    return head.user_id, (
-        Footprint.of(head.sequence, head.segment, head.segment_label),
-        head.embedding,
-    )
+    return head.user_id, Footprint.of(head.sequence, head.segment, head.segment_label)

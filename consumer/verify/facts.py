@@ -97,6 +97,7 @@ class LatestChange:
 
     standing: Standing
     model_version: int
+    embedding: str
     document: bytes
     """The change as canonical JSON, for the comparison of all fields."""
 
@@ -109,7 +110,12 @@ class LatestChange:
             segment=segment.id if segment else None,
             label=segment.label if segment else None,
         )
-        return cls(standing, change.model.version, change.model_dump_json().encode())
+        return cls(
+            standing,
+            change.model.version,
+            sys.intern(change.model.embedding),
+            change.model_dump_json().encode(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from consumer.verify.decode import (
     read_change,
     read_profile,
 )
+from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.facts import LatestChange, ProfileFacts, SeenChange
-from consumer.verify.invariants import EmbeddingTally, ProfileSums
+from consumer.verify.invariants import ProfileSums
 from consumer.verify.report import Counts, VerifyError, VerifyResult, ViolationKind, Violations
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.dead_letters import DeadLetter
@@ -90,7 +91,7 @@ class _FolderAudit:
         sums = invariants.compare_profiles(self._profiles(), standings, violations, embeddings)
         refused = invariants.count_dead_letters(self._refused(), DEAD_LETTERS, violations)
         if model := self._model():
-            embeddings.add(model.embedding, MODEL, "segment model")
+            embeddings.add_model(model.embedding, model.version, MODEL)
             if reason := invariants.check_segments(chains, model, violations):
                 self._unchecked.append(reason)
         embeddings.report(violations)

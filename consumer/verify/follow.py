@@ -334,9 +334,7 @@ class Follower:
         elif topic == topics.profiles:
             self._watch.profile_came(partition, now)
             if profile := latest_of(message, topic, profile_head, news):
-                user, head = profile
-                footprint, embedding = head or (None, None)
-                checker.profile(user, footprint, now, embedding)
+                checker.profile(*profile, now)
         elif topic == topics.dead_letters:
             if source := refused_by(message, topic, news):
                 checker.dead_letter(source, partition, topic)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from consumer.verify import invariants
 from consumer.verify.facts import NOWHERE, Footprint, SeenChange
-from consumer.verify.invariants import EmbeddingTally
 from consumer.verify.ledger import Ledger, Recent
 from consumer.verify.report import ViolationKind, Violations
+from schemas.changes import SegmentChange
 
 RECENT = 100_000
 """How many changes and dead letters back a repeated one is told by its id or place. A change that
@@ -74,7 +74,8 @@ class IncrementalChecker:
         self.dead_letters = 0
         self.users = 0
         """Users with a change."""
-        self._embeddings = EmbeddingTally()
+        # By version of the segment model: the embedding model that it is of.
+        self._embeddings: dict[int, str] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -103,7 +104,7 @@ class IncrementalChecker:
         """Take a change; `value` are the record's bytes, which the membership repeats."""
         change, violations = seen.change, self._violations
         self.changes += 1
-        self._embedding(change.model.embedding, change.user_id, "change")
+        self._check_embedding(change)
         invariants.check_id(seen, violations)
         if not self._ids.add(invariants.id_digest(seen.recorded_id)):
             invariants.report_repeated_id(seen, violations)
@@ -141,13 +142,9 @@ class IncrementalChecker:
         self._ledger.memberships.put(row, membership)
         self._compare(row, user, now)
 
-    def profile(
-        self, user: str, profile: Footprint | None, now: float, embedding: str | None = None
-    ) -> None:
-        """Take a profile and the embedding model that made it, None for a tombstone."""
+    def profile(self, user: str, profile: Footprint | None, now: float) -> None:
+        """Take a profile, None for a tombstone."""
         self.profiles += 1
-        if embedding is not None:
-            self._embedding(embedding, user, "profile")
         ledger = self._ledger
         row = ledger.find(user)
         if row is None:
@@ -188,13 +185,20 @@ class IncrementalChecker:
             )
         self._letter_offsets[place] = max(last, offset)
 
-    def _embedding(self, identity: str, user: str, kind: str) -> None:
-        if self._embeddings.add(identity, user, kind):
+    def _check_embedding(self, change: SegmentChange) -> None:
+        """Check that a version of the segment model is of one embedding model.
+
+        A group may be migrated while it is followed; then a later version is of another one.
+        """
+        model = change.model
+        known = self._embeddings.setdefault(model.version, model.embedding)
+        if known != model.embedding:
             self._violations.add(
                 ViolationKind.MIXED_EMBEDDING,
-                user,
-                f"a {kind} was made with embedding model {identity[:12]}, the first records were "
-                "made with another",
+                change.user_id,
+                f"change {change.sequence} was decided by segment model {model.version} of "
+                f"embedding model {model.embedding[:12]}, others by the same version of "
+                f"{known[:12]}",
             )
 
     # --- between the topics -----------------------------------------------------------------

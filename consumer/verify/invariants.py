@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.facts import (
     NOWHERE,
     LatestChange,
@@ -27,37 +28,6 @@ from schemas.changes import SegmentChange, SegmentRef
 from schemas.segment_model import SegmentModelRecord
 
 _QUOTED_CHARS = 80
-
-
-class EmbeddingTally:
-    """Counts under which embedding model records were made: it must be one throughout."""
-
-    def __init__(self) -> None:
-        # Identity: how many records, and the first of them.
-        self._seen: dict[str, tuple[int, str, str]] = {}
-
-    def add(self, identity: str, subject: str, kind: str) -> bool:
-        """Count one record: a `kind` ("change", "profile", "segment model") of a subject.
-
-        Returns
-        -------
-        Whether this identity is new and not the first.
-        """
-        count, subject, kind = self._seen.get(identity, (0, subject, kind))
-        self._seen[identity] = (count + 1, subject, kind)
-        return not count and len(self._seen) > 1
-
-    def report(self, violations: Violations) -> None:
-        """Report every identity but the commonest, once each."""
-        ranked = sorted(self._seen.items(), key=lambda item: -item[1][0])
-        for identity, (count, subject, kind) in ranked[1:]:
-            common, (most, _, _) = ranked[0]
-            violations.add(
-                ViolationKind.MIXED_EMBEDDING,
-                subject,
-                f"{count:,} records, the first a {kind}, were made with embedding model "
-                f"{identity[:12]}, {most:,} others with {common[:12]}",
-            )
 
 
 @dataclass(slots=True)
@@ -92,7 +62,7 @@ def follow_chains(
     for entry in seen:
         change, user = entry.change, entry.change.user_id
         chains.count += 1
-        embeddings.add(change.model.embedding, user, "change")
+        embeddings.add_change(change)
         check_id(entry, violations)
         digest = id_digest(entry.recorded_id)
         if digest in ids:
@@ -104,6 +74,8 @@ def follow_chains(
             chains.cut_off += 1
         else:
             check_link(before.standing if before else NOWHERE, change, violations)
+        if before is not None:
+            _check_embedding(before, change, violations)
         check_status(change, violations)
         chains.latest[user] = LatestChange.of(change)
     return chains
@@ -171,6 +143,18 @@ def check_link(before: Before, change: SegmentChange, violations: Violations) ->
         f"user was in {before.place}",
     )
     return False
+
+
+def _check_embedding(before: LatestChange, change: SegmentChange, violations: Violations) -> None:
+    """Another embedding model comes with a later segment model: that of its migration."""
+    if change.model.embedding != before.embedding and change.model.version <= before.model_version:
+        violations.add(
+            ViolationKind.MIXED_EMBEDDING,
+            change.user_id,
+            f"change {change.sequence} was decided by segment model {change.model.version} of "
+            f"embedding model {change.model.embedding[:12]}, the one before by "
+            f"{before.model_version} of {before.embedding[:12]}",
+        )
 
 
 def check_status(change: SegmentChange, violations: Violations) -> None:
@@ -283,7 +267,7 @@ def compare_profiles(
         accepted += profile.events
         repeated += profile.repeats
         members += profile.standing.segment is not None
-        embeddings.add(profile.embedding, user, "profile")
+        embeddings.add_profile(profile.embedding, user)
         expected = standings.get(user, NOWHERE)
         if profile.standing != expected:
             violations.add(

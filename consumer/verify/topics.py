@@ -14,8 +14,9 @@ from consumer.settings import TopicSettings
 from consumer.verify import invariants
 from consumer.verify.cut import Cut, Span, TopicReader
 from consumer.verify.decode import describe, read_change, read_profile
+from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.facts import LatestChange, ProfileFacts
-from consumer.verify.invariants import Chains, EmbeddingTally, ProfileSums
+from consumer.verify.invariants import Chains, ProfileSums
 from consumer.verify.messages import changes_in, latest_in, refused_in
 from consumer.verify.report import Counts, VerifyError, VerifyResult, ViolationKind, Violations
 from schemas.segment_model import SEGMENT_MODEL_KEY, SegmentModelRecord
@@ -247,7 +248,7 @@ class _TopicAudit:
 
     def _check_model(self, chains: Chains) -> None:
         if model := self._model():
-            self._embeddings.add(model.embedding, self._topics.models, "segment model")
+            self._embeddings.add_model(model.embedding, model.version, self._topics.models)
             if reason := invariants.check_segments(chains, model, self._between):
                 self._unchecked.append(reason)
 

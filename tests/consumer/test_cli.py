@@ -18,6 +18,7 @@ COMMANDS = [
     "demo",
     "replay",
     "verify",
+    "migrate",
     "topics create",
     "model prepare",
     "config",

@@ -18,7 +18,7 @@ from consumer.stages.dead_letters import DeadLetterLimitError
 from models.profiles import ProfileTable
 from models.sample import rank
 from models.segments import NO_SEGMENT
-from schemas.base import decode_array
+from schemas.base import decode_array, encode_array
 from schemas.changes import ChangeReason, ChangeStatus
 from schemas.profiles import ProfileRecord, ProfileSample
 from tests.consumer.stage_data import (
@@ -506,7 +506,6 @@ def test_a_tombstone_in_the_changelog_forgets_the_user(worker):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"embedding": "0" * 64}, "embedding model 000000000000, this worker runs .* kafka.group"),
         ({"events": -1}, "cannot be read: .*events"),
         ({"vector": "AAAA"}, "cannot be read: buffer size"),
         ({"vector": "AAAAAA=="}, "cannot be read: .* 1 dimensions, .* has 16"),
@@ -520,6 +519,48 @@ def test_a_tombstone_in_the_changelog_forgets_the_user(worker):
 def test_a_changelog_record_that_does_not_fit_is_refused_with_its_place(worker, changes, sentence):
     with pytest.raises(StageError, match=rf"user-profiles\[0\]@17 .*{sentence}"):
         worker.stage.restoration(0).load(changelog_record(worker, **changes))
+
+
+def test_a_profile_of_another_embedding_model_is_refused_with_its_place_and_three_ways_out(worker):
+    restoration = worker.stage.restoration(0)
+    restoration.load(changelog_record(worker, embedding="0" * 64))
+    with pytest.raises(
+        StageError,
+        match=r"user-profiles\[0\]@17 .* model 000000000000, this worker runs .* run the former "
+        r"model, .* 'segmenter migrate', or give a new kafka.group_id",
+    ):
+        Worker(a_model(), partitions=()).stage.assigned(0, restoration)
+
+
+@pytest.mark.parametrize("later", ["migrated", "removed"])
+def test_a_profile_of_another_embedding_model_does_not_matter_once_it_is_superseded(worker, later):
+    restoration = worker.stage.restoration(0)
+    record = changelog_record(worker)
+    restoration.load(changelog_record(worker, embedding="0" * 64))
+    restoration.load(record if later == "migrated" else replace(record, value=None))
+    other = Worker(a_model(), partitions=())
+    other.stage.assigned(0, restoration)
+    assert other.stage.tables[0].users == (["u"] if later == "migrated" else [])
+
+
+def test_a_profile_of_another_embedding_model_counts_where_it_is_the_latest(worker):
+    restoration = worker.stage.restoration(0)
+    restoration.load(changelog_record(worker))
+    restoration.load(changelog_record(worker, embedding="0" * 64))
+    with pytest.raises(StageError, match="embedding model 000000000000"):
+        restoration.check()
+
+
+def test_a_user_of_whom_only_the_standing_is_known_is_not_judged_before_the_next_event(worker):
+    nothing = encode_array(np.zeros(16), "<f4")
+    restoration = worker.stage.restoration(0)
+    restoration.load(changelog_record(worker, vector=nothing, weight=0.0, segment=77))
+    other = Worker(a_model(), partitions=())
+    other.stage.assigned(0, restoration)
+    assert other.maintain() == []
+    assert other.stage.settled
+    (change,) = changes_in(other.run(records([event("u", 9)])))
+    assert (change.previous_segment.id, change.sequence) == (77, 2)
 
 
 def test_a_changelog_key_that_is_not_utf8_is_refused_with_its_place(worker):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -324,6 +325,13 @@ def test_samples_of_another_embedding_are_refused_as_input():
 def test_samples_of_another_embedding_are_refused_on_restore(before):
     with pytest.raises(StageError, match="000000000000 beside those of"):
         Trainer([*before, *samples([2], embedding=OTHER)])
+
+
+def test_samples_of_another_embedding_do_not_matter_once_they_are_superseded():
+    former = samples([1, 2], embedding=OTHER)
+    removed = replace(former[1], value=None)
+    trainer = Trainer([*former, *samples([1]), removed])
+    assert (trainer.stage.sampled_users, trainer.stage._clusterer.embedding) == (1, EMBEDDING)
 
 
 @pytest.mark.parametrize(

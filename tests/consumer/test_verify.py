@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.verify import VerifyError, VerifyResult, Violation, ViolationKind, verify_folder
+from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.facts import LatestChange, ProfileFacts, SeenChange
 from consumer.verify.invariants import (
-    EmbeddingTally,
     compare_memberships,
     compare_profiles,
     follow_chains,
@@ -320,6 +320,46 @@ def test_a_record_of_another_embedding_model_is_found_and_the_minority_named(
     assert told.startswith("1 record")
     assert OTHER_EMBEDDING[:12] in told
     assert EMBEDDING[:12] in told
+
+
+def test_changes_of_a_former_embedding_model_are_history(
+    files: ReplayFiles, audit: Callable[[], VerifyResult]
+) -> None:
+    _under_the_former_model(files, versions={1, 2})
+    result = audit()
+    assert result.ok, result.render()
+
+
+def test_a_change_of_the_former_embedding_model_by_the_present_segment_model_is_found(
+    files: ReplayFiles, audit: Callable[[], VerifyResult]
+) -> None:
+    _under_the_former_model(files, versions={3})
+    result = audit()
+    assert Kind.MIXED_EMBEDDING in result.violations_by_kind
+    assert OTHER_EMBEDDING[:12] in detail(result, Kind.MIXED_EMBEDDING)
+
+
+def test_an_embedding_model_that_comes_back_without_a_later_segment_model_is_found() -> None:
+    first, second = history_of({"ann": UserPath([1, 2])}).changes
+    for version, broken in ((2, True), (3, False)):
+        model = second.model.model_copy(update={"embedding": OTHER_EMBEDDING, "version": version})
+        before = first.model_copy(update={"model": first.model.model_copy(update={"version": 2})})
+        after = second.model_copy(update={"model": model})
+        violations = Violations()
+        follow_chains(
+            [SeenChange(change, change.id) for change in (before, after)],
+            violations,
+            EmbeddingTally(),
+        )
+        assert (Kind.MIXED_EMBEDDING in violations.by_kind) == broken
+
+
+def _under_the_former_model(files: ReplayFiles, versions: set[int]) -> None:
+    """Let the decisions of some versions be those of another embedding model."""
+    membership_models = [membership["model"] for membership in files.memberships]
+    for model in [*(change["data"]["model"] for change in files.changes), *membership_models]:
+        if model["version"] in versions:
+            model["embedding"] = OTHER_EMBEDDING
 
 
 # --- the model ----------------------------------------------------------------------------------

@@ -103,8 +103,8 @@ def _membership(membership: SegmentChange) -> Step:
 
 
 def _profile(profile: ProfileRecord) -> Step:
-    user, (footprint, embedding) = profile_head(_bytes(profile))
-    return lambda checker, now: checker.profile(user, footprint, now, embedding)
+    user, footprint = profile_head(_bytes(profile))
+    return lambda checker, now: checker.profile(user, footprint, now)
 
 
 def _letter(offset: int, partition: int = 0) -> Step:
@@ -342,11 +342,18 @@ def test_tombstones_of_a_user_with_changes_are_found(streams: Streams) -> None:
     }
 
 
-def test_a_second_embedding_model_is_told_once(streams: Streams) -> None:
-    other = [p.model_copy(update={"embedding": OTHER_EMBEDDING}) for p in streams.profiles]
-    streams.profiles = other
-    _, violations = audited(in_turn(streams))
-    assert violations.by_kind == {Kind.MIXED_EMBEDDING: 1}
+def test_a_version_of_the_segments_is_of_one_embedding_model(streams: Streams) -> None:
+    def of(change: SegmentChange, **model: object) -> Step:
+        return _change(
+            change.model_copy(update={"model": change.model.model_copy(update=model)}), change.id
+        )
+
+    change = streams.changes[0][0]
+    other = {"embedding": OTHER_EMBEDDING}
+    for model, wrong in ((other, 1), ({**other, "version": change.model.version + 1}, 0)):
+        checker, violations = audited([_change(change, change.id)])
+        of(change, **model)(checker, 0.0)
+        assert violations.by_kind[Kind.MIXED_EMBEDDING] == wrong
 
 
 @pytest.mark.parametrize(
@@ -461,10 +468,8 @@ def test_the_latest_items_are_remembered_and_no_more(items: list[int], capacity:
 @given(histories())
 def test_heads_say_what_the_whole_records_say(history: History) -> None:
     for user, profile in history.profiles.items():
-        footprint, embedding = profile_head(_bytes(profile))[1]
         expected = Footprint.of(profile.sequence, profile.segment, profile.segment_label)
-        assert (footprint, embedding) == (expected, profile.embedding)
-        assert profile_head(_bytes(profile))[0] == user
+        assert profile_head(_bytes(profile)) == (user, expected)
     for membership in history.memberships.values():
         standing = LatestChange.of(membership).standing
         footprint = membership_head(_bytes(membership))[1]

@@ -60,7 +60,7 @@ def fixed_model(embedder: Embedder) -> SegmentModel:
 
 def events(seed: int, users: int) -> Iterator[Pair]:
     """Give records without end."""
-    draw = random.Random(seed)  # noqa: S311 - not for secrets
+    draw = random.Random(seed)
     interest = {user: draw.randrange(len(INTERESTS)) for user in range(users)}
     counts: Counter[int] = Counter()
     while True:

@@ -53,11 +53,11 @@ class Fault:
     passes
         At which pass of it.
     action
-        `kill` (SIGKILL), `suspend` (SIGSTOP, somebody else has to send SIGCONT), `dawdle` (the
-        same, and slow afterwards, so that the client's threads learn first that the group has gone
-        on, and the loop does not know it yet), `lose_answer` (the
-        end of the transaction is committed, its answer never comes), `lose_request` (the request
-        for its end never arrives), `refuse` (the transaction has to be aborted), `freeze_brokers` (SIGSTOP for the brokers in `pids`).
+        `kill`: SIGKILL. `suspend`: SIGSTOP, somebody else has to send SIGCONT. `dawdle`: the same,
+        and slow afterwards, so that the client's threads learn first that the group has gone on,
+        and the loop does not know it yet. `lose_answer`: the end of the transaction is committed,
+        its answer never comes. `lose_request`: the request for its end never arrives. `refuse`: the
+        transaction has to be aborted. `freeze_brokers`: SIGSTOP for the brokers in `pids`.
     """
 
     point: CrashPoint

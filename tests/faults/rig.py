@@ -68,7 +68,7 @@ class Rig:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.options = options
-        self.draw = random.Random(seed)  # noqa: S311 - not for secrets
+        self.draw = random.Random(seed)
         self.recoveries: list[float] = []
         self.notes: list[str] = []
         self.settings = self._make_settings()

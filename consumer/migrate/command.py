@@ -1,0 +1,78 @@
+"""The command, from the survey to the last line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from consumer.migrate.report import render_plan, render_result
+from consumer.migrate.run import Migration
+from consumer.progress import counting
+from consumer.settings import Settings
+from models.embedding import Embedder
+
+
+def migrate(
+    settings: Settings,
+    embedder: Embedder,
+    *,
+    dry_run: bool,
+    accept_missing_history: bool,
+    say: Callable[[str], object],
+) -> None:
+    """Migrate a group's state to an embedding model, or say what that would do.
+
+    Parameters
+    ----------
+    settings
+        Of the workers, with the new embedding model.
+    embedder
+        The new model.
+    dry_run
+        Write nothing and join no group.
+    accept_missing_history
+        Go on where the input does not give all the events that profiles have counted.
+    say
+        Gets lines for the user.
+
+    Raises
+    ------
+    MigrationError
+        If the migration is refused or cannot go on.
+    TopicError, StageError, ReadStalledError, FatalKafkaError
+        If the topics do not allow it.
+    """
+    migration = Migration(settings, embedder, accept_missing_history=accept_missing_history)
+    plan = migration.look()
+    if not plan.needed:
+        say(
+            f"nothing to migrate: all of group {settings.kafka.group_id} is of embedding model "
+            f"{plan.embedding[:12]}\n"
+        )
+        return
+    if not dry_run:
+        migration.refuse_members()
+    with _steps("counting", "records") as step:
+        migration.count(plan, step)
+    say(render_plan(plan, migration.members() if dry_run else {}))
+    if dry_run:
+        return
+    with _steps("embedding", "records") as step:
+        result = migration.run(plan, step)
+    say(render_result(result))
+
+
+@contextmanager
+def _steps(what: str, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show progress of work that tells how much each step has done."""
+    with counting(Console(stderr=True), what, unit) as show:
+        done = 0
+
+        def step(size: int) -> None:
+            nonlocal done
+            done += size
+            show(done)
+
+        yield step

@@ -1,0 +1,94 @@
+"""The trainer's topics as a migration finds them: samples, their offset, and the segment model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from consumer.migrate.errors import MigrationError
+from consumer.reader import committed_offset, read_topic
+from consumer.settings import Settings
+from consumer.stages.training import read_model
+from models.segments import SegmentModel
+from schemas.profiles import ProfileSample
+
+
+@dataclass(slots=True)
+class TrainerFeed:
+    """What is on `profile-samples` and `segment-models`.
+
+    Attributes
+    ----------
+    model
+        The latest version, None before the first.
+    former
+        Users whose latest sample is of another embedding model, with that model.
+    unread
+        Whether samples of another model wait for the trainer behind its committed offset, be they
+        superseded or not: it would meet them as input.
+    """
+
+    model: SegmentModel | None = None
+    former: dict[str, str] = field(default_factory=dict)
+    unread: bool = False
+
+    def needs_migration(self, embedding: str) -> bool:
+        """Whether a trainer of this embedding model could not go on from here."""
+        foreign = self.model is not None and self.model.embedding != embedding
+        return foreign or self.unread or bool(self.former)
+
+
+def trainer_group(settings: Settings) -> str:
+    """Name the trainers' group."""
+    return f"{settings.kafka.group_id}-trainer"
+
+
+def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
+    """Read both topics.
+
+    Raises
+    ------
+    MigrationError
+        If a sample cannot be read.
+    StageError
+        If a segment model cannot be read.
+    """
+    feed = TrainerFeed()
+    offset = trainer_offset(settings) or 0
+    for record in read_topic(settings, settings.topics.samples):
+        place = f"{record.topic}[{record.partition}]@{record.offset}"
+        user = (record.key or b"").decode("utf-8", "replace")
+        if record.value is None:
+            feed.former.pop(user, None)
+            continue
+        try:
+            sample = ProfileSample.model_validate_json(record.value)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise MigrationError(
+                f"{place} is no profile sample: {first['loc']}: {first['msg']}"
+            ) from None
+        if sample.embedding == embedding:
+            feed.former.pop(user, None)
+        else:
+            feed.former[user] = sample.embedding
+            feed.unread = feed.unread or record.offset >= offset
+    for record in read_topic(settings, settings.topics.models):
+        if record.value is None:
+            continue
+        model = read_model(record.value, f"{record.topic}[{record.partition}]@{record.offset}")
+        if feed.model is None or model.version > feed.model.version:
+            feed.model = model
+    return feed
+
+
+def trainer_offset(settings: Settings) -> int | None:
+    """Give where the trainers go on in the samples, None where they never committed."""
+    return committed_offset(
+        settings.kafka,
+        trainer_group(settings),
+        settings.topics.samples,
+        0,
+        wait_seconds=settings.restore.no_progress_seconds,
+    )

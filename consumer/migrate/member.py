@@ -1,0 +1,141 @@
+"""Being the only member of a consumer group, and noticing when one is not any more.
+
+A transaction without a member's generation is no fence: brokers take the offsets of a client that
+never joined even while the group has members (the request's member fields are optional, since
+KIP-447 added them later). So a migration joins, as a worker does. Its transactions carry its
+generation, and a member that was thrown out finds them refused. Partitions change hands only when
+the member that has them lets go, in a rebalance callback inside its poll: between two polls they
+are the migration's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from consumer.clients import admin_config, consumer_config
+from consumer.migrate.errors import MigrationError
+from consumer.settings import KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+_REQUEST_SECONDS = 30
+# On top of a session, after which a member that died is out of the way.
+_JOIN_SECONDS = 15
+
+
+def members_of(kafka: KafkaSettings, group_id: str) -> int:
+    """Count the members of a group, without joining it.
+
+    Raises
+    ------
+    MigrationError
+        If the cluster does not say.
+    """
+    admin = AdminClient(admin_config(kafka))
+    try:
+        future = admin.describe_consumer_groups([group_id], request_timeout=_REQUEST_SECONDS)
+        return len(future[group_id].result().members)
+    except KafkaException as error:
+        raise MigrationError(
+            f"cannot ask for the members of group {group_id!r}: {error.args[0].str()}"
+        ) from error
+
+
+class SoleMember:
+    """Has all partitions of a topic, in a group, for as long as nobody else joins.
+
+    Parameters
+    ----------
+    kafka
+        How to reach the cluster.
+    group_id
+        The group.
+    topic, partitions
+        What its members share out, and how many there are.
+    """
+
+    def __init__(self, kafka: KafkaSettings, group_id: str, topic: str, partitions: int) -> None:
+        self.group_id = group_id
+        self._topic = topic
+        self._all = frozenset(range(partitions))
+        self._owned: set[int] = set()
+        self._lost = False
+        # An instance id is a worker's own name: here it would take that one's place.
+        own = kafka.model_copy(update={"instance_id": None})
+        self.consumer = Consumer(consumer_config(own, group_id))
+        self._join_seconds = kafka.session_timeout_seconds + _JOIN_SECONDS
+
+    def __enter__(self) -> Self:
+        try:
+            self._join()
+        except BaseException:
+            self.consumer.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.consumer.close()
+
+    def check(self) -> None:
+        """Make sure that all partitions still are this member's; keeps the membership alive.
+
+        Raises
+        ------
+        MigrationError
+            If another member has come, or this one was thrown out.
+        """
+        self._poll(0)
+        if self._lost or self._owned != self._all:
+            raise self._joined_by_another()
+
+    def _join(self) -> None:
+        self.consumer.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+        deadline = time.monotonic() + self._join_seconds
+        while self._owned != self._all:
+            self._poll(0.1)
+            if self._lost or time.monotonic() > deadline:
+                raise self._joined_by_another()
+        logger.info("the only member of group %s", self.group_id)
+
+    def _poll(self, seconds: float) -> None:
+        for message in self.consumer.consume(1, seconds):
+            if (error := message.error()) is not None:
+                if error.fatal():
+                    raise MigrationError(f"group {self.group_id!r}: {error.str()}")
+                logger.warning("kafka: %s", error.str())
+
+    # Nothing in these can raise: raised inside of a poll it would be lost.
+
+    def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        consumer.incremental_assign(places)
+        # Only the membership is wanted: records are read by a client of their own.
+        consumer.pause(places)
+        self._owned.update(place.partition for place in places)
+
+    def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._lost = True
+        self._owned.difference_update(place.partition for place in places)
+        consumer.incremental_unassign(places)
+
+    def _joined_by_another(self) -> MigrationError:
+        return MigrationError(
+            f"group {self.group_id!r} has another member, or has thrown this one out: stop all "
+            "workers and trainers of the group, then run 'segmenter migrate' again; what is "
+            "migrated stays"
+        )

@@ -1,0 +1,132 @@
+"""Profiles made anew from the input, by the very code of the worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from consumer.reader import read_partition, read_topic
+from consumer.records import Record
+from consumer.replay import FixedModel
+from consumer.settings import Settings
+from consumer.stages.segmentation import PreparedBatch, SegmentationStage
+from models.embedding import Embedder, Vectors
+from models.profiles import ProfileTable
+from schemas.dead_letters import HEADER_PREFIX
+
+Refused = dict[int, set[int]]
+"""Offsets of the input's dead letters, by partition."""
+
+Step = Callable[[int], None]
+"""Told after each batch how many records it had."""
+
+T = TypeVar("T")
+
+
+class NoVectors:
+    """An embedder that looks at no text: to count events before the costly part begins."""
+
+    dimensions = 1
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Give a number for each text, (texts, 1)."""
+        return np.ones((len(texts), 1), np.float32)
+
+
+def read_refused(settings: Settings) -> Refused:
+    """Read which records of the input the workers have refused.
+
+    They are left out when the input is read again: the clock and the limits of today might accept
+    what was refused at its time, such as an event from the future.
+    """
+    found: Refused = {}
+    for letter in read_topic(settings, settings.topics.dead_letters):
+        headers = dict(letter.headers)
+        try:
+            if headers[f"{HEADER_PREFIX}topic"].decode() != settings.topics.events:
+                continue
+            partition = int(headers[f"{HEADER_PREFIX}partition"])
+            offset = int(headers[f"{HEADER_PREFIX}offset"])
+        except (KeyError, ValueError):
+            continue  # not one of the workers'; `verify` reports it
+        found.setdefault(partition, set()).add(offset)
+    return found
+
+
+def input_of(
+    settings: Settings, partition: int, target: int, users: Iterable[str], refused: Refused
+) -> Iterator[Record]:
+    """Give the records of some users below an offset, in order, but those that were refused."""
+    keys = {user.encode() for user in users}
+    left_out = refused.get(partition, set())
+    if target <= 0:
+        return
+    for record in read_partition(
+        settings.kafka,
+        settings.topics.events,
+        partition,
+        target,
+        no_progress_seconds=settings.restore.no_progress_seconds,
+    ):
+        if record.key in keys and record.offset not in left_out:
+            yield record
+
+
+def recompute(
+    settings: Settings, embedder: Embedder, partition: int, records: Iterable[Record], step: Step
+) -> ProfileTable:
+    """Run records of one partition through the worker's stage, without a segment model.
+
+    Nothing is decided and nothing written; what the stage would write is dropped. The outcome does
+    not depend on how records are batched.
+
+    Parameters
+    ----------
+    settings
+        As for the worker.
+    embedder
+        The new model, or `NoVectors`.
+    partition
+        The records' own.
+    records
+        In order of their offsets.
+    step
+        Told the size of each batch.
+
+    Returns
+    -------
+    ProfileTable
+        Profiles of all users with an accepted event.
+    """
+    stage = SegmentationStage(settings, embedder, FixedModel())
+    stage.assigned(partition, stage.restoration(partition))
+    for batch in _batches(records, settings.batch.max_records):
+        prepared = stage.prepare(batch)
+        # What today's settings refuse shows in the counts. It is no dead letter, and the limit on
+        # the share of those is none of the migration's business.
+        accepted = PreparedBatch(tuple(prepared.accepted), prepared.embeddings)
+        stage.apply(accepted, frozenset({partition}))
+        stage.committed()
+        step(len(batch))
+    return stage.tables[partition]
+
+
+def embedding_rate(settings: Settings, embedder: Embedder, records: Sequence[Record]) -> float:
+    """Measure how many records a second are prepared, on a sample of them."""
+    stage = SegmentationStage(settings, embedder, FixedModel())
+    started = time.monotonic()
+    stage.prepare(records)
+    return len(records) / max(time.monotonic() - started, 1e-9)
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,326 @@
+"""`segmenter migrate`: a group's state from one embedding model to another.
+
+Vectors cannot be converted. What they were made from is there: the input is read again from its
+first record up to the group's committed offset, and goes through the worker's own code with the new
+embedder. What a user keeps is the standing: segment, label, number of changes, counts. So the next
+change goes on from the last one.
+
+The order, and what a crash leaves at each point:
+
+1. Look: which records are of another model. Count every user's events again, without embedding.
+   Nothing is written; whatever does not fit is refused here. A crash leaves nothing.
+2. Join the group of the workers and that of the trainers, as the only member of both, and make sure
+   that nothing moved since the look. A crash leaves nothing; the memberships end by themselves.
+3. Partition after partition: embed, and write profiles and samples, `batch.reassign_users` users in
+   a transaction. Each carries the group's offset unchanged, and with it the generation, so that a
+   former worker cannot write any more and a new one is noticed. A crash leaves some users migrated
+   and some not. No worker starts on a partition that has both: one of the new model finds records
+   of the old, and the other way round. On a partition that is all of one model, workers of that
+   model might go on, but for the segment model: it still is the old one, which a worker of the new
+   embedding refuses (before the first, the trainer refuses samples of two models). Nothing mixes,
+   whoever is started. Run again, users who are done are
+   left as they are, and the others are embedded.
+4. Tombstones for samples of the old model that nothing has replaced. A crash leaves samples of two
+   models; the trainer refuses them. Run again, the rest is removed.
+5. The switch: the segment model and the trainers' offset, behind all samples, in one transaction.
+   From here on workers and trainers of the new model go on, and those of the old one refuse.
+
+The segment model comes last since it is what tells workers that everything before it is done. Its
+centres are the means of each segment's members (`models.carry_over`), read from the profiles alone:
+a second run computes the same, to the bit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TypeVar
+
+from confluent_kafka import TopicPartition
+
+from consumer.assignment import offset_metadata
+from consumer.migrate.changelog import Former, PartitionState
+from consumer.migrate.errors import MigrationError
+from consumer.migrate.feed import read_feed, trainer_group
+from consumer.migrate.member import SoleMember, members_of
+from consumer.migrate.recompute import Step, recompute
+from consumer.migrate.report import missing_history
+from consumer.migrate.survey import PartitionPlan, Plan, Survey, differences
+from consumer.migrate.totals import Totals
+from consumer.migrate.writer import Writer
+from consumer.reader import end_offset
+from consumer.records import Output
+from consumer.settings import Settings
+from consumer.stages.segmentation import profile_sample
+from consumer.topics import check_topics
+from models.embedding import Embedder
+from models.profiles import ProfileTable
+from models.sample import rank
+from models.segments import SegmentModel
+from schemas.segment_model import SEGMENT_MODEL_KEY
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationResult:
+    """What was done.
+
+    Attributes
+    ----------
+    users, transactions
+        Users migrated, and transactions committed.
+    without_history
+        Users of whom nothing but the standing is left.
+    model
+        The segment model published, None where there was none to carry over.
+    dropped
+        Ids of segments that have no member any more.
+    own, members
+        Sampled users nearest to the centre of the segment they are in, of those who are in one.
+    """
+
+    users: int
+    transactions: int
+    without_history: int
+    model: SegmentModel | None
+    dropped: tuple[int, ...]
+    own: int
+    members: int
+
+
+class Migration:
+    """One run of the command: `look`, `count`, then `run`.
+
+    Parameters
+    ----------
+    settings
+        Of the workers, with the new embedding model.
+    embedder
+        The new model.
+    accept_missing_history
+        Go on where the input does not give all the events that a profile has counted.
+    """
+
+    def __init__(
+        self, settings: Settings, embedder: Embedder, *, accept_missing_history: bool = False
+    ) -> None:
+        self._settings = settings
+        self._topics = settings.topics
+        self._embedder = embedder
+        self._accept = accept_missing_history
+        self._survey = Survey(settings, embedder)
+        self._marks: Mapping[str, int | None] = {}
+        self._without_history = 0
+
+    # --- nothing is written -----------------------------------------------------------------
+
+    def look(self) -> Plan:
+        """Find out whether there is anything to migrate.
+
+        Raises
+        ------
+        TopicError
+            If topics are missing or do not fit each other.
+        MigrationError, StageError, ReadStalledError
+            If they cannot be read.
+        """
+        check_topics(self._settings)
+        self._marks = self._survey.marks()
+        return self._survey.look()
+
+    def members(self) -> dict[str, int]:
+        """Count the members of the workers' and of the trainers' group."""
+        groups = (self._settings.kafka.group_id, trainer_group(self._settings))
+        return {group: members_of(self._settings.kafka, group) for group in groups}
+
+    def refuse_members(self) -> None:
+        """Raise MigrationError while workers or trainers run."""
+        for group, count in self.members().items():
+            if count:
+                raise MigrationError(
+                    f"group {group!r} has {count} {'member' if count == 1 else 'members'}: stop "
+                    "all workers and trainers first; one with a kafka.instance_id, or one that was "
+                    "killed, stays a member for kafka.session_timeout_seconds after its end"
+                )
+
+    def count(self, plan: Plan, step: Step) -> None:
+        """Count all events again, and measure how fast they are embedded.
+
+        Raises
+        ------
+        MigrationError
+            If the group has no offset where it has profiles.
+        """
+        self._survey.count(plan, step)
+        self._survey.measure(plan)
+
+    def refuse_missing_history(self, plan: Plan) -> None:
+        """Raise MigrationError where the input lacks events that profiles have counted.
+
+        Where that is accepted, the segments still need somebody to be placed by.
+        """
+        if plan.differences and not self._accept:
+            raise MigrationError(missing_history(plan, self._topics.events))
+        model = plan.feed.model
+        if model is None or model.embedding == plan.embedding:
+            return
+        if not plan.records and not plan.migrated:
+            raise self._nobody_left(model)
+
+    # --- the migration ----------------------------------------------------------------------
+
+    def run(self, plan: Plan, step: Step) -> MigrationResult:
+        """Migrate.
+
+        Parameters
+        ----------
+        plan
+            What `look` and `count` found.
+        step
+            Told after each batch how many records were embedded.
+
+        Raises
+        ------
+        MigrationError
+            If the group is not the migration's alone, or history is missing.
+        FatalKafkaError, KafkaException, ReadStalledError
+            If Kafka does not let it. Running it again is safe.
+        """
+        self.refuse_missing_history(plan)
+        kafka, former = self._settings.kafka, plan.feed.model
+        with ExitStack() as stack:
+            workers = stack.enter_context(
+                SoleMember(kafka, kafka.group_id, self._topics.events, len(plan.partitions))
+            )
+            trainers = stack.enter_context(
+                SoleMember(kafka, trainer_group(self._settings), self._topics.samples, 1)
+            )
+            writer = Writer(kafka, (workers, trainers))
+            stack.callback(writer.close)
+            self._refuse_movement()
+            totals = Totals(
+                self._embedder.dimensions,
+                self._settings.training.sample_users,
+                plan.sample_threshold,
+            )
+            for part in plan.partitions:
+                writer.check()
+                totals.add(self._migrate_partition(part, plan, writer, workers, step))
+            self._remove_former_samples(writer, trainers)
+            model = None
+            if former is not None and former.embedding != plan.embedding:
+                model = totals.carry_over(former, plan.embedding)
+                if model is None:
+                    raise self._nobody_left(former)
+            self._switch(model, writer, trainers)
+        own, members = totals.in_own_segment(model) if model else (0, 0)
+        dropped = set(former.ids.tolist()) - set(model.ids.tolist()) if former and model else set()
+        return MigrationResult(
+            users=plan.users,
+            transactions=writer.transactions,
+            without_history=self._without_history,
+            model=model,
+            dropped=tuple(sorted(dropped)),
+            own=own,
+            members=members,
+        )
+
+    def _refuse_movement(self) -> None:
+        now = self._survey.marks()
+        for name, mark in self._marks.items():
+            if now[name] != mark:
+                raise MigrationError(
+                    f"group {self._settings.kafka.group_id!r} has written since it was looked at "
+                    f"({name} went from {mark} to {now[name]}): stop all workers and trainers, "
+                    "then run 'segmenter migrate' again"
+                )
+
+    def _migrate_partition(
+        self, part: PartitionPlan, plan: Plan, writer: Writer, workers: SoleMember, step: Step
+    ) -> ProfileTable:
+        """Write a partition's profiles and samples; give the profiles of all its users."""
+        state = self._survey.state(part.number)
+        if not state.formers:
+            return state.table
+
+        def seen(size: int) -> None:
+            writer.check()
+            step(size)
+
+        records = self._survey.input_of(part, state.formers, plan.refused)
+        made = recompute(self._settings, self._embedder, part.number, records, seen)
+        if not self._accept and (gone := differences(part.number, state.formers, made)):
+            raise MigrationError(
+                f"{len(gone):,} users of {self._topics.events}[{part.number}] have fewer events "
+                "than a moment ago: retention removes records while they are read; make it longer "
+                "and run 'segmenter migrate' again"
+            )
+        metadata = offset_metadata(len(plan.partitions))
+        offset = TopicPartition(self._topics.events, part.number, part.committed or 0, metadata)
+        for chunk in _chunks(list(state.formers.values()), self._settings.batch.reassign_users):
+            outputs = self._outputs(part.number, chunk, made, state, plan.sample_threshold)
+            writer.write(outputs, offset, workers)
+        return state.table
+
+    def _outputs(
+        self,
+        partition: int,
+        chunk: Sequence[Former],
+        made: ProfileTable,
+        state: PartitionState,
+        threshold: float,
+    ) -> list[Output]:
+        """Give what a worker would write of these users, and take them into the state."""
+        identity = self._embedder.identity
+        rows = made.gather([former.record.user_id for former in chunk])
+        vectors = rows.vectors()
+        outputs = []
+        for row, former in enumerate(chunk):
+            profile = former.migrated(rows.to_record(row, identity))
+            key = profile.user_id.encode()
+            state.take(profile, f"made of {profile.user_id!r}")
+            value = profile.model_dump_json().encode()
+            outputs.append(Output(self._topics.profiles, key, value, partition=partition))
+            if profile.weight == 0:
+                self._without_history += 1
+            elif rank(profile.user_id) <= threshold:
+                sample = profile_sample(rows, row, vectors[row], identity)
+                outputs.append(Output(self._topics.samples, key, sample.model_dump_json().encode()))
+        return outputs
+
+    def _remove_former_samples(self, writer: Writer, trainers: SoleMember) -> None:
+        """Write tombstones for samples of other models that none of the new one has replaced."""
+        users = sorted(read_feed(self._settings, self._embedder.identity).former)
+        for chunk in _chunks(users, self._settings.batch.reassign_users):
+            outputs = [Output(self._topics.samples, user.encode(), None) for user in chunk]
+            writer.write(outputs, self._end_of_samples(), trainers)
+
+    def _switch(self, model: SegmentModel | None, writer: Writer, trainers: SoleMember) -> None:
+        """Publish the segment model, and put the trainers behind all samples."""
+        outputs = []
+        if model is not None:
+            value = model.to_record().model_dump_json().encode()
+            outputs.append(Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0))
+        # Behind all samples: what lies before comes back as the trainer's state, superseded ones
+        # left out; as input, samples of two models would stop it.
+        writer.write(outputs, self._end_of_samples(), trainers)
+
+    def _end_of_samples(self) -> TopicPartition:
+        end = end_offset(self._settings.kafka, self._topics.samples, 0)
+        return TopicPartition(self._topics.samples, 0, end)
+
+    def _nobody_left(self, model: SegmentModel) -> MigrationError:
+        return MigrationError(
+            f"no event is left by which the segments of model {model.version} could be placed: "
+            "run the former embedding model, or begin anew with a new kafka.group_id and new topics"
+        )
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

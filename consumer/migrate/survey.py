@@ -1,0 +1,275 @@
+"""What a migration would have to do, found out without writing anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from consumer.migrate.changelog import Former, PartitionState
+from consumer.migrate.errors import MigrationError
+from consumer.migrate.feed import TrainerFeed, read_feed, trainer_offset
+from consumer.migrate.recompute import (
+    NoVectors,
+    Refused,
+    Step,
+    embedding_rate,
+    input_of,
+    read_refused,
+    recompute,
+)
+from consumer.reader import committed_offset, end_offset, read_partition, start_offset
+from consumer.records import Record
+from consumer.settings import Settings
+from consumer.topics import partition_counts
+from models.embedding import Embedder
+from models.profiles import ProfileTable
+
+# Enough texts that a slow first one does not decide, few enough to be done in some seconds.
+_RATE_SAMPLE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A user whose events do not count up to what the changelog says."""
+
+    user: str
+    partition: int
+    recorded: tuple[int, int]
+    found: tuple[int, int]
+    """Events and repeats, both."""
+
+
+@dataclass(slots=True)
+class PartitionPlan:
+    """One partition of the input and its changelog.
+
+    Attributes
+    ----------
+    number, committed, low, end
+        The partition; the group's offset (None where it has none), and the bounds of its input.
+    formers
+        Users to be migrated, by their present embedding model.
+    migrated
+        Users of the new embedding model already.
+    records
+        Input records to be embedded again.
+    """
+
+    number: int
+    committed: int | None
+    low: int
+    end: int
+    formers: Counter[str] = field(default_factory=Counter)
+    migrated: int = 0
+    records: int = 0
+
+    @property
+    def target(self) -> int:
+        """Where reading the input again ends."""
+        return min(self.committed or 0, self.end)
+
+
+@dataclass(slots=True)
+class Plan:
+    """All that a migration has to do.
+
+    Attributes
+    ----------
+    embedding
+        The new embedding model.
+    partitions, feed
+        What is on the topics.
+    refused
+        The input's dead letters.
+    differences
+        Users whose history is not complete.
+    rate
+        Records embedded a second, measured on some of them; None where there are none.
+    """
+
+    embedding: str
+    partitions: list[PartitionPlan]
+    feed: TrainerFeed
+    refused: Refused = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    rate: float | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to migrate."""
+        return self.users > 0 or self.feed.needs_migration(self.embedding)
+
+    @property
+    def sample_threshold(self) -> float:
+        """Rank up to which a user's profile goes to the trainer."""
+        return self.feed.model.sample_threshold if self.feed.model else 1.0
+
+    @property
+    def users(self) -> int:
+        """Users to be migrated."""
+        return self.formers.total()
+
+    @property
+    def formers(self) -> Counter[str]:
+        """Users to be migrated, by their present embedding model."""
+        return sum((part.formers for part in self.partitions), Counter[str]())
+
+    @property
+    def migrated(self) -> int:
+        """Users of the new embedding model already."""
+        return sum(part.migrated for part in self.partitions)
+
+    @property
+    def records(self) -> int:
+        """Input records to be embedded again."""
+        return sum(part.records for part in self.partitions)
+
+
+class Survey:
+    """Reads the topics of a group that stands still.
+
+    Parameters
+    ----------
+    settings
+        Of the workers.
+    embedder
+        The new model.
+    """
+
+    def __init__(self, settings: Settings, embedder: Embedder) -> None:
+        self._settings = settings
+        self._embedder = embedder
+
+    def marks(self) -> Mapping[str, int | None]:
+        """Give the offsets that must not move between the survey and the migration."""
+        kafka, topics = self._settings.kafka, self._settings.topics
+        count = partition_counts(self._settings)[topics.events]
+        found: dict[str, int | None] = {"trainer": trainer_offset(self._settings)}
+        for number in range(count):
+            found[f"committed {number}"] = self._committed(number)
+            found[f"profiles {number}"] = end_offset(kafka, topics.profiles, number)
+        for topic in (topics.samples, topics.models):
+            found[topic] = end_offset(kafka, topic, 0)
+        return found
+
+    def look(self) -> Plan:
+        """Find out which embedding models there are, and of whom.
+
+        Raises
+        ------
+        MigrationError, StageError
+            If a record cannot be read.
+        ReadStalledError
+            If a topic cannot be read to its end.
+        """
+        kafka, topics = self._settings.kafka, self._settings.topics
+        parts = []
+        for number in range(partition_counts(self._settings)[topics.events]):
+            # The offset first, then the state, as on a worker's restore.
+            committed = self._committed(number)
+            state = self.state(number)
+            part = PartitionPlan(
+                number,
+                committed,
+                start_offset(kafka, topics.events, number),
+                end_offset(kafka, topics.events, number),
+                migrated=len(state.table),
+            )
+            part.formers.update(former.record.embedding for former in state.formers.values())
+            parts.append(part)
+        feed = read_feed(self._settings, self._embedder.identity)
+        return Plan(self._embedder.identity, parts, feed)
+
+    def count(self, plan: Plan, step: Step) -> None:
+        """Count every user's events again, without embedding them, and compare.
+
+        Sets the plan's `records`, `refused` and `differences`.
+
+        Raises
+        ------
+        MigrationError
+            If the group has no offset where it has profiles.
+        """
+        plan.refused = read_refused(self._settings)
+        for part in plan.partitions:
+            if not part.formers:
+                continue
+            topic, number = self._settings.topics.events, part.number
+            if part.committed is None:
+                raise MigrationError(
+                    f"group {self._settings.kafka.group_id!r} has committed no offset of "
+                    f"{topic}[{number}], though it has {part.formers.total():,} profiles there: "
+                    "check kafka.group_id; if its offsets have expired, set them to where it stood"
+                )
+            formers = self.state(number).formers
+            read = 0
+
+            def seen(size: int) -> None:
+                nonlocal read
+                read += size
+                step(size)
+
+            records = self.input_of(part, formers, plan.refused)
+            counted = recompute(self._settings, NoVectors(plan.embedding), number, records, seen)
+            part.records = read
+            plan.differences += differences(number, formers, counted)
+
+    def measure(self, plan: Plan) -> None:
+        """Measure how fast this machine embeds; sets the plan's `rate`."""
+        for part in plan.partitions:
+            if not part.records:
+                continue
+            users = self.state(part.number).formers
+            sample: list[Record] = []
+            for record in self.input_of(part, users, plan.refused):
+                sample.append(record)
+                if len(sample) == _RATE_SAMPLE:
+                    break
+            plan.rate = embedding_rate(self._settings, self._embedder, sample)
+            return
+
+    def state(self, number: int) -> PartitionState:
+        """Read a partition of the changelog to its end."""
+        topic, settings = self._settings.topics.profiles, self._settings
+        table = ProfileTable(self._embedder.dimensions, settings.profile.event_memory)
+        state = PartitionState(self._embedder.identity, table)
+        end = end_offset(settings.kafka, topic, number)
+        if end > 0:
+            for record in read_partition(
+                settings.kafka,
+                topic,
+                number,
+                end,
+                no_progress_seconds=settings.restore.no_progress_seconds,
+            ):
+                state.load(record)
+        return state
+
+    def input_of(
+        self, part: PartitionPlan, users: Mapping[str, Former], refused: Refused
+    ) -> Iterator[Record]:
+        """Give the records that the former profiles of a partition's users rest on."""
+        return input_of(self._settings, part.number, part.target, users, refused)
+
+    def _committed(self, number: int) -> int | None:
+        return committed_offset(
+            self._settings.kafka,
+            self._settings.kafka.group_id,
+            self._settings.topics.events,
+            number,
+            wait_seconds=self._settings.restore.no_progress_seconds,
+        )
+
+
+def differences(
+    partition: int, formers: Mapping[str, Former], counted: ProfileTable
+) -> list[Difference]:
+    """Compare what was counted again with what the changelog says."""
+    found = []
+    rows = counted.gather(list(formers))
+    counts = zip(rows.events.tolist(), rows.repeats.tolist(), strict=True)
+    for (user, former), now in zip(formers.items(), counts, strict=True):
+        if now != former.counts:
+            found.append(Difference(user, partition, former.counts, now))
+    return found

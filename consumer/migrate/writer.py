@@ -1,0 +1,77 @@
+"""Writing in transactions that only go through while the groups are the migration's alone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import TopicPartition
+
+from consumer.clients import producer_config
+from consumer.migrate.errors import MigrationError
+from consumer.migrate.member import SoleMember
+from consumer.records import Output
+from consumer.settings import KafkaSettings
+from consumer.transactions import Outcome, Transactions
+
+logger = logging.getLogger(__name__)
+
+# What is written is the same each time, so a transaction of unknown outcome is written again too.
+_ATTEMPTS = 5
+_START_SECONDS = 60.0
+
+
+class Writer:
+    """A transactional producer whose name is the group's: a second migration ends the first.
+
+    Parameters
+    ----------
+    kafka
+        How to reach the cluster.
+    members
+        The migration's memberships: all of them are looked at before anything is written.
+    """
+
+    def __init__(self, kafka: KafkaSettings, members: Sequence[SoleMember]) -> None:
+        self.transactions = 0
+        self._members = members
+        self._producer = Transactions(
+            producer_config(kafka, f"{kafka.group_id}-migrate"),
+            kafka.transaction_timeout_seconds,
+            _START_SECONDS,
+        )
+
+    def check(self) -> None:
+        """Raise MigrationError if another member has come into one of the groups."""
+        for member in self._members:
+            member.check()
+
+    def write(self, outputs: Sequence[Output], offset: TopicPartition, member: SoleMember) -> None:
+        """Commit outputs together with a group's offset, which carries the member's generation.
+
+        Raises
+        ------
+        MigrationError
+            If the group is not the migration's alone, or the cluster aborts again and again.
+        FatalKafkaError
+            If no retry helps.
+        """
+        for attempt in range(_ATTEMPTS):
+            self.check()
+            outcome = self._producer.write(outputs, [offset], member.consumer)
+            if outcome is Outcome.COMMITTED:
+                self.transactions += 1
+                return
+            if outcome is Outcome.UNKNOWN:
+                self._producer.reopen()
+            time.sleep(0.1 * 2**attempt)
+        self.check()
+        raise MigrationError(
+            f"{_ATTEMPTS} transactions in a row failed; the lines before say why; "
+            "run 'segmenter migrate' again when that is mended: what is migrated stays"
+        )
+
+    def close(self) -> None:
+        """Close the producer; whatever was to be kept is committed."""
+        self._producer.close()

@@ -1,0 +1,58 @@
+"""Which embedding model the records of a group were made with."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from consumer.verify.report import ViolationKind, Violations
+from schemas.changes import SegmentChange
+
+
+class EmbeddingTally:
+    """Counts under which embedding model records were made.
+
+    State is of one: all profiles and the latest segment model. Changes are history, and a group may
+    have been migrated since; but each version of the segment model is of one embedding model, and
+    so are the changes that it decided.
+    """
+
+    def __init__(self) -> None:
+        self._total: Counter[str] = Counter()
+        # By version of the segment model, None for the state. Identity: how many, the first.
+        self._seen: defaultdict[int | None, dict[str, tuple[int, str, str]]] = defaultdict(dict)
+
+    def add_profile(self, identity: str, user: str) -> None:
+        """Count a user's profile."""
+        self._add(None, identity, user, "profile")
+
+    def add_change(self, change: SegmentChange) -> None:
+        """Count a change under the version that decided it."""
+        model = change.model
+        self._add(model.version, model.embedding, change.user_id, "change")
+
+    def add_model(self, identity: str, version: int, subject: str) -> None:
+        """Count the latest segment model; `subject` is where it was found."""
+        self._add(None, identity, subject, "segment model")
+        self._add(version, identity, subject, "segment model")
+
+    def _add(self, version: int | None, identity: str, subject: str, kind: str) -> None:
+        self._total[identity] += 1
+        count, subject, kind = self._seen[version].get(identity, (0, subject, kind))
+        self._seen[version][identity] = (count + 1, subject, kind)
+
+    def report(self, violations: Violations) -> None:
+        """Report every identity but the commonest, once for each first record."""
+        told: set[tuple[str, str]] = set()
+        for seen in self._seen.values():
+            ranked = sorted(seen.items(), key=lambda item: (-item[1][0], -self._total[item[0]]))
+            for identity, (count, subject, kind) in ranked[1:]:
+                common, (most, _, _) = ranked[0]
+                if (subject, kind) in told:
+                    continue
+                told.add((subject, kind))
+                violations.add(
+                    ViolationKind.MIXED_EMBEDDING,
+                    subject,
+                    f"{count:,} records, the first a {kind}, were made with embedding model "
+                    f"{identity[:12]}, {most:,} others with {common[:12]}",
+                )
