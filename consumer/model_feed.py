@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 from consumer.clients import reader_config
 from consumer.reader import as_record, end_offset, read_partition
 from consumer.settings import Settings
-from consumer.stages.training import read_model
+from consumer.stages.training import NewerModelError, read_model
 from models.segments import SegmentModel
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,15 @@ class ModelFeed:
 
     The constructor reads to the topic's end, so that a worker that starts does not assign users by
     an old model first.
+
+    A trainer may be upgraded before its workers. A worker that has a model keeps it when one comes
+    in a format that it does not know; one that starts then is refused, since it would decide by
+    another model than the group.
+
+    Raises
+    ------
+    StageError
+        If the latest record is no model that this version can read.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -33,6 +42,7 @@ class ModelFeed:
         following = OFFSET_BEGINNING
         end = end_offset(settings.kafka, self._topic, 0)
         if end > 0:
+            newer: NewerModelError | None = None
             for record in read_partition(
                 settings.kafka,
                 self._topic,
@@ -40,7 +50,13 @@ class ModelFeed:
                 end,
                 no_progress_seconds=settings.restore.no_progress_seconds,
             ):
-                self._take(record.value, record.offset)
+                try:
+                    self._take(record.value, record.offset)
+                    newer = None
+                except NewerModelError as error:
+                    newer = error
+            if newer is not None:
+                raise newer
             following = end
         self._consumer = Consumer(reader_config(settings.kafka))
         self._consumer.assign([TopicPartition(self._topic, 0, following)])
@@ -55,7 +71,11 @@ class ModelFeed:
             error = message.error()
             if error is None:
                 record = as_record(message)
-                self._take(record.value, record.offset)
+                try:
+                    self._take(record.value, record.offset)
+                except NewerModelError as newer:
+                    known = self._model.version if self._model else "none"
+                    logger.warning("keeping version %s of the segments: %s", known, newer)
             elif error.code() != KafkaError._PARTITION_EOF:
                 logger.warning("reading %s: %s", self._topic, error.str())
         return self._model

@@ -33,6 +33,18 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def claimed_schema(value: bytes | None) -> int:
+    """Give the schema_version that a JSON record claims, 0 where it claims none.
+
+    Of a record that could not be read: whether a newer version wrote it.
+    """
+    try:
+        claimed = json.loads(value or b"")["schema_version"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return claimed if isinstance(claimed, int) else 0
+
+
 def encode_array(values: NDArray[np.generic], dtype: str) -> str:
     """Encode an array as base64 of its C-order bytes in `dtype` (say "<f4")."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from schemas.base import Base64, Contract, Sha256
 
+SEGMENT_MODEL_SCHEMA: Literal[1] = 1
+
 SEGMENT_MODEL_KEY = b"segments"
 """Key of every snapshot: compaction keeps the latest."""
 
@@ -27,7 +29,7 @@ class SegmentRecord(Contract):
 class SegmentModelRecord(Contract):
     """Everything a worker needs to assign users, and a trainer to go on."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = SEGMENT_MODEL_SCHEMA
     version: int = Field(ge=1)
     embedding: Sha256 = Field(description="Identity of the embedding model of the profiles.")
     dimensions: int = Field(ge=1)

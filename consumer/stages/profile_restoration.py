@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from pydantic import ValidationError
 
 from consumer.records import Record
@@ -11,6 +9,7 @@ from consumer.stage import Changelog, Columns, StageError, StateKind, Upto
 from models.embedding import Embedder
 from models.profile_snapshot import table_of
 from models.profiles import ProfileTable
+from schemas.base import claimed_schema
 from schemas.profiles import PROFILE_SCHEMA, ProfileRecord
 
 
@@ -57,7 +56,7 @@ class ProfileRestoration:
                 return
             profile = ProfileRecord.model_validate_json(record.value)
         except ValidationError as error:
-            if (schema := _schema_of(record.value)) > PROFILE_SCHEMA:
+            if (schema := claimed_schema(record.value)) > PROFILE_SCHEMA:
                 raise StageError(
                     f"the changelog record {place} was written by a newer version (schema "
                     f"{schema}; this one knows {PROFILE_SCHEMA}): upgrade this worker"
@@ -98,12 +97,3 @@ def _unreadable(place: str, reason: str) -> StageError:
         f"the changelog record {place} cannot be read: {reason}; "
         "it was written by another version or another program"
     )
-
-
-def _schema_of(value: bytes | None) -> int:
-    """Give the schema version that a record claims, 0 where it claims none."""
-    try:
-        claimed = json.loads(value or b"")["schema_version"]
-    except (ValueError, TypeError, KeyError):
-        return 0
-    return claimed if isinstance(claimed, int) else 0

@@ -16,11 +16,19 @@ from consumer.stage import Changelog, StageError, Upto
 from models.clustering import ClusteringPolicy, StreamingKMeans
 from models.sample import UserSample
 from models.segments import SegmentModel
-from schemas.base import decode_array
+from schemas.base import claimed_schema, decode_array
 from schemas.profiles import ProfileSample
-from schemas.segment_model import SEGMENT_MODEL_KEY, SegmentModelRecord
+from schemas.segment_model import (
+    SEGMENT_MODEL_KEY,
+    SEGMENT_MODEL_SCHEMA,
+    SegmentModelRecord,
+)
 
 logger = logging.getLogger(__name__)
+
+
+class NewerModelError(StageError):
+    """A snapshot in a format that this version does not know yet."""
 
 
 def read_model(value: bytes, place: str) -> SegmentModel:
@@ -36,11 +44,16 @@ def read_model(value: bytes, place: str) -> SegmentModel:
     Raises
     ------
     StageError
-        If it is none.
+        If it is none; NewerModelError if a newer version has written it.
     """
     try:
         return SegmentModel.from_record(SegmentModelRecord.model_validate_json(value))
     except ValidationError as error:
+        if (schema := claimed_schema(value)) > SEGMENT_MODEL_SCHEMA:
+            raise NewerModelError(
+                f"{place} was written by a newer version (schema {schema}; this one knows "
+                f"{SEGMENT_MODEL_SCHEMA}): upgrade this process"
+            ) from None
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise StageError(f"{place} is no segment model: {where}: {first['msg']}") from None

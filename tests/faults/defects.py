@@ -7,13 +7,19 @@ that must turn red.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from consumer import loop, restore
+from consumer import checkpoint_file, loop, model_feed, restore
+from consumer.records import Output
 from consumer.settings import KafkaSettings
+from consumer.stages import training
+from consumer.stages.training import TrainingStage
 from consumer.transactions import Outcome, Transactions
+from models.clustering import StreamingKMeans
+from models.segments import SegmentModel
 
 
 def put_in(name: str) -> None:
@@ -105,10 +111,29 @@ def answers_taken_for_aborts() -> None:
 
 
 def write_newer_formats() -> None:
-    """Write checkpoints in the next version of their format, as a later build would."""
-    from consumer import checkpoint_file  # noqa: PLC0415
-
+    """Write state in the next version of its formats, and read both, as a later build would."""
     checkpoint_file.FORMAT_VERSION += 1
+    present, later = b'"schema_version":1', b'"schema_version":2'
+    read, publish = training.read_model, TrainingStage._publish
+
+    def read_both(value: bytes, place: str) -> SegmentModel:
+        return read(value.replace(later, present, 1), place)
+
+    def publish_later(self: TrainingStage) -> list[Output]:
+        return [
+            replace(output, value=(output.value or b"").replace(present, later, 1))
+            for output in publish(self)
+        ]
+
+    due = StreamingKMeans.due
+
+    def due_at_first(self: StreamingKMeans, published: SegmentModel | None) -> bool:
+        StreamingKMeans.due = due  # type: ignore[method-assign]
+        return published is not None or due(self, published)
+
+    StreamingKMeans.due = due_at_first  # type: ignore[method-assign]
+    training.read_model = model_feed.read_model = read_both
+    TrainingStage._publish = publish_later  # type: ignore[method-assign]
 
 
 DEFECTS: dict[str, Callable[[], None]] = {

@@ -140,14 +140,8 @@ class Load:
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self._thread.start()
 
-    def burst(self, count: int) -> None:
-        """Raise the load for a moment; the thread produces these as fast as it can."""
-        self._extra = count
-
-    _extra = 0
-
     def stop(self) -> None:
-        """Stop, and wait until the brokers have all of it."""
+        """Stop, and wait until the brokers have all of it; may be called again."""
         self._stopping.set()
         self._thread.join()
         left = self._producer.flush(120)
@@ -158,8 +152,7 @@ class Load:
         begun, sent = time.monotonic(), 0
         while not self._stopping.is_set():
             due = int((time.monotonic() - begun) * self._rate) - sent
-            extra, self._extra = self._extra, 0
-            for _ in range(due + extra):
+            for _ in range(due):
                 key, value = next(self._stream)
                 self.pairs.append((key, value))
                 self._producer.produce(self._topic, value, key, on_delivery=self._delivered)

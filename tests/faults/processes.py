@@ -12,7 +12,6 @@ import ctypes
 import json
 import multiprocessing
 import os
-import random
 import signal
 import sys
 import threading
@@ -33,6 +32,7 @@ from consumer.demo.processes import environment, free_port
 from consumer.settings import Settings
 from consumer.transactions import Transactions
 from tests.faults import defects
+from tests.faults.inside import join
 from tests.stubs import HashingEmbedder
 
 _context = multiprocessing.get_context("forkserver")
@@ -81,6 +81,8 @@ class Spec:
     """The n-th batch takes this many seconds to embed."""
     newer: bool = False
     """Writes state in the next version of its format, as a later build would."""
+    namespace: Path | None = None
+    """Behind which wire it runs (`tests.faults.network.Wire.namespace`)."""
 
     @property
     def log(self) -> Path:
@@ -105,6 +107,8 @@ class _SlowEmbedder(HashingEmbedder):
 def run(spec: Spec) -> None:
     """Be the process that a spec describes; runs in a fork of the server."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if spec.namespace is not None:
+        join(spec.namespace)
     with spec.log.open("ab", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -221,12 +225,14 @@ class Supervisor:
 
     Parameters
     ----------
-    next_fault
-        Asked at each start for the fault of that start.
+    ended
+        Told the name of each process that ended by itself.
     """
 
-    def __init__(self, next_fault: Callable[[str], Fault | None] = lambda _name: None) -> None:
-        self.next_fault = next_fault
+    def __init__(self, ended: Callable[[str], None] = lambda _name: None) -> None:
+        self.next_fault: Callable[[str], Fault | None] = lambda _name: None
+        """Asked at each start for the fault of that start."""
+        self._ended = ended
         self.members: dict[str, Member] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -237,7 +243,7 @@ class Supervisor:
         """Start a process and keep it running."""
         with self._lock:
             # A fault that was asked for happens once, not at every start.
-            member = Member(replace(spec, fault=None), self._spawn(spec))
+            member = Member(replace(spec, fault=None, slow=None), self._spawn(spec))
             self.members[spec.name] = member
         return member
 
@@ -290,14 +296,10 @@ class Supervisor:
                     if not member.wanted or member.process.is_alive():
                         continue
                     member.exits.append(member.process.exitcode or 0)
+                    self._ended(member.spec.name)
                     member.process = self._spawn(member.spec)
                     member.starts += 1
                     member.started = time.monotonic()
-
-
-def draw_fault(draw: random.Random, points: Sequence[CrashPoint], action: str, most: int) -> Fault:
-    """Draw a point and a pass of it."""
-    return Fault(draw.choice(list(points)), draw.randint(1, most), action)
 
 
 def write_model(path: Path, record: Any) -> Path:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from confluent_kafka.admin import AdminClient
+
 from consumer.broker import EmbeddedKafka
 from consumer.settings import Settings
 from consumer.topics import create_topics
@@ -69,16 +71,19 @@ class Rig:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.options = options
         self.draw = random.Random(seed)
-        self.recoveries: list[float] = []
         self.notes: list[str] = []
+        self.namespace: Path | None = None
+        """Where w0 runs, when it is to run behind a wire."""
+        self.checkpoints: Path | None = None
+        """Where w0's checkpoints are, when they are not beside the others'."""
         self.settings = self._make_settings()
         create_topics(self.settings)
         embedder = HashingEmbedder()
         self.model = fixed_model(embedder)
         self.model_file = write_model(folder / "model.json", self.model.to_record())
-        self.supervisor = Supervisor()
         self.load = Load(self.settings, seed, options.users, options.rate)
         self.watch = Watch(self.settings, lambda: self.load.ends)
+        self.supervisor = Supervisor(lambda _name: self.watch.follow())
 
     def _make_settings(self) -> Settings:
         unique = uuid.uuid4().hex[:8]
@@ -102,6 +107,7 @@ class Rig:
                 "batch": {"max_records": 50, "max_wait_seconds": 0.1, **sections.pop("batch", {})},
                 "profile": {"half_life_days": HALF_LIFE_DAYS},
                 "assignment": {"dwell_events": 1},
+                "restore": {"no_progress_seconds": 20},
                 "training": {"segments": 4, "warmup_users": 20, "idle_seconds": 0.5},
                 **sections,
             }
@@ -124,7 +130,10 @@ class Rig:
     def spec(self, name: str, **changes: Any) -> Spec:
         """Describe a worker."""
         kafka: dict[str, Any] = {"instance_id": name if self.options.named else None}
-        restore = {"checkpoint_dir": self.folder / "checkpoints" / name, "checkpoint_seconds": 1}
+        folder = self.folder / "checkpoints" / name
+        if name == "w0" and self.checkpoints is not None:
+            folder = self.checkpoints
+        restore = {"checkpoint_dir": folder, "checkpoint_seconds": 1}
         settings = self.settings.model_copy(
             update={
                 "kafka": self.settings.kafka.model_copy(update=kafka),
@@ -138,6 +147,7 @@ class Rig:
             "settings": settings,
             "folder": self.folder,
             "defect": self.options.defect,
+            "namespace": self.namespace if name == "w0" else None,
         }
         return Spec(**{**fields, **changes})
 
@@ -157,6 +167,7 @@ class Rig:
             self.start_worker(f"w{number}")
         self.recover(measure=False)
         self.supervisor.next_fault = next_fault
+        self.watch.recoveries.clear()
         self.watch.mark()
 
     @property
@@ -164,6 +175,19 @@ class Rig:
         """The workers that are to run."""
         members = self.supervisor.members.items()
         return [member for name, member in members if name.startswith("w")]
+
+    def coordinator_port(self) -> int:
+        """Give the port of the broker that coordinates the group, by Kafka's own rule."""
+        topic, number = "__consumer_offsets", 0
+        for char in self.settings.kafka.group_id:
+            number = (31 * number + ord(char)) & 0xFFFFFFFF  # Java's String.hashCode
+        admin = AdminClient({**self.settings.kafka.client(), "log_level": 0})
+        partitions = admin.list_topics(topic, timeout=30).topics[topic].partitions
+        return self.kafka.ports[partitions[(number & 0x7FFFFFFF) % len(partitions)].leader]
+
+    def both_sides(self) -> tuple[str, str]:
+        """Name the input and its changelog."""
+        return self.settings.topics.events, self.settings.topics.profiles
 
     # --- waiting ----------------------------------------------------------------------------
 
@@ -182,7 +206,11 @@ class Rig:
             time.sleep(0.05)
 
     def recover(self, *, measure: bool = True, seconds: float = _GIVE_UP_SECONDS) -> float:
-        """Wait until all that is produced by now is committed; give the seconds."""
+        """Wait until all that is produced by now is committed; give the seconds.
+
+        With `measure` they count as a time to recover. Where a process ended by itself, that is
+        measured anyway, from the moment of its end.
+        """
         begun, ends = time.monotonic(), dict(self.load.ends)
         while not ends and time.monotonic() - begun < seconds:
             time.sleep(0.05)
@@ -190,7 +218,7 @@ class Rig:
         self.until(lambda: self.watch.caught_up(ends), "the backlog is not worked off", seconds)
         took = time.monotonic() - begun
         if measure:
-            self.recoveries.append(took)
+            self.watch.recoveries.append(took)
         return took
 
     def pause(self, least: float, most: float) -> None:

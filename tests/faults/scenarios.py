@@ -11,16 +11,22 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
 
 from consumer.crash_points import CrashPoint
+from tests.faults.disk import SmallDisk
+from tests.faults.network import Wire
 from tests.faults.processes import Fault, Member
-from tests.faults.rig import SESSION_SECONDS, TRANSACTION_SECONDS, Options, Rig
+from tests.faults.rig import PARTITIONS, SESSION_SECONDS, TRANSACTION_SECONDS, Options, Rig
 
 AMID: tuple[CrashPoint, ...] = ("begun", "produced", "offsets_sent")
 _DEAD_TRANSACTION_SECONDS = 8
+MAX_POLL_SECONDS = 6.0
 ROUND: tuple[CrashPoint, ...] = (*AMID, "committed", "merged", "before_begin")
 
 
@@ -37,7 +43,9 @@ class Scenario:
     trials: int
     few: int
     """Trials in the short selection."""
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
+    needs: str | None = None
+    """A `wire` or a `disk`, for which the machine must allow namespaces (`tests.faults.lab`)."""
 
 
 def _expect(condition: bool, sentence: str) -> None:
@@ -48,37 +56,28 @@ def _expect(condition: bool, sentence: str) -> None:
 # --- kills ----------------------------------------------------------------------------------
 
 
-def kill_at_points(rig: Rig, trials: int, points: tuple[CrashPoint, ...] = AMID) -> int:
+def kill_at_points(rig: Rig, trials: int) -> int:
     """SIGKILL inside a transaction; the process is started again at once."""
     left = trials
-    met = 0
 
     def next_fault(name: str) -> Fault | None:
         nonlocal left
-        if left <= 0 or not name.startswith("w"):
+        # The third worker lives on, so that there is always one to take over.
+        if left <= 0 or name not in ("w0", "w1"):
             return None
         left -= 1
-        return Fault(points[left % len(points)], rig.draw.randint(1, 12), "kill")
+        return Fault(AMID[left % len(AMID)], rig.draw.randint(1, 12), "kill")
 
     rig.start(next_fault)
     for name in ("w0", "w1"):
-        # The third worker lives on, so that there is always one to take over.
-        rig.supervisor.restart(name, rig.spec(name))
+        rig.supervisor.restart(name)
 
-    def count() -> int:
+    def killed() -> int:
         return sum(code == -signal.SIGKILL for w in rig.workers for code in w.exits)
 
-    deadline = time.monotonic() + 30 + 6 * trials
-    while met < trials:
-        before, begun = met, time.monotonic()
-        rig.until(lambda: count() > before or time.monotonic() > deadline, "a kill", 60)
-        met = count()
-        if rig.draw.random() < 0.25 or met >= trials:
-            took = rig.recover(measure=False) + time.monotonic() - begun
-            rig.recoveries.append(took)
-        if time.monotonic() > deadline:
-            break
-    return met
+    rig.until(lambda: killed() >= trials, f"{trials} kills", 60 + 12 * trials)
+    rig.recover(measure=False)
+    return killed()
 
 
 def kill_at_any_time(rig: Rig, trials: int) -> int:
@@ -91,7 +90,7 @@ def kill_at_any_time(rig: Rig, trials: int) -> int:
         for victim in victims:
             victim.signal(signal.SIGKILL)
         done += len(victims)
-        rig.recover()
+        rig.recover(measure=False)
     return done
 
 
@@ -102,7 +101,7 @@ def kill_with_trainer(rig: Rig, trials: int) -> int:
         rig.pause(0.3, 2.0)
         victim = rig.draw.choice(list(rig.supervisor.members.values()))
         victim.signal(signal.SIGKILL)
-        rig.recover()
+        rig.recover(measure=False)
     return trials
 
 
@@ -242,7 +241,7 @@ def bounce(rig: Rig, trials: int, kind: str) -> int:
             rig.kafka.start(index)
         rig.kafka.await_in_sync()
         rig.recover(measure=False)
-        rig.recoveries.append(time.monotonic() - begun)
+        rig.watch.recoveries.append(time.monotonic() - begun)
     return trials
 
 
@@ -289,43 +288,226 @@ def scale(rig: Rig, trials: int) -> int:
     return trials
 
 
+# --- the network ----------------------------------------------------------------------------
+
+
+def cut(rig: Rig, trials: int, what: str) -> int:
+    """One worker's network is cut for a while: from the coordinator, from all, or one way."""
+    with Wire(seed=rig.draw.randrange(1 << 30)) as wire:
+        rig.namespace = wire.namespace
+        rig.start()
+        for _ in range(trials):
+            rig.pause(0.5, 1.5)
+            if what == "coordinator":
+                wire.set(cut="both", ports=[rig.coordinator_port()])
+            else:
+                wire.set(cut=what)
+            time.sleep(rig.draw.uniform(1.0, 2.5 * SESSION_SECONDS))
+            wire.heal()
+            rig.recover()
+        rig.supervisor.stop("w0")
+    return trials
+
+
+def slow_link(rig: Rig, trials: int) -> int:
+    """One worker behind 100 ms each way and 5 % loss."""
+    with Wire(seed=rig.draw.randrange(1 << 30)) as wire:
+        rig.namespace = wire.namespace
+        rig.start()
+        for _ in range(trials):
+            wire.set(delay=0.1, loss=0.05)
+            rig.pause(8.0, 12.0)
+            rig.recover()
+            wire.heal()
+            rig.pause(1.0, 2.0)
+        rig.supervisor.stop("w0")
+    return trials
+
+
+# --- disks, devices, deployments ------------------------------------------------------------
+
+
+def disk_full(rig: Rig, trials: int) -> int:
+    """The disk of a worker's checkpoints is full: it goes on, and restores from the changelog."""
+    folder = rig.folder / "small"
+    with SmallDisk(folder, 1) as disk:
+        rig.checkpoints = folder
+        rig.start()
+        log = rig.spec("w0").log
+        for _ in range(trials):
+            victim = rig.supervisor.members["w0"]
+            disk.fill()
+            said = _count(log, "cannot write the checkpoint")
+            rig.until(
+                lambda n=said: _count(log, "cannot write the checkpoint") > n, "a full disk", 30
+            )
+            rig.recover(measure=False)
+            _expect(not victim.exits, f"w0 ended on a full disk: {victim.exits}")
+            victim.signal(signal.SIGKILL)
+            rig.recover(measure=False)
+            disk.free()
+            rig.pause(2.0, 3.0)
+            victim.exits.clear()
+        rig.supervisor.stop("w0")
+    return trials
+
+
+def slow_device(rig: Rig, trials: int) -> int:
+    """A batch takes longer to embed than the group waits for a poll; or for ever."""
+    rig.start()
+    for number in range(trials):
+        hangs = number % 2 == 1
+        rig.supervisor.stop("w0")
+        seconds = 3600.0 if hangs else MAX_POLL_SECONDS + 4.0
+        victim = rig.start_worker("w0", slow=(rig.draw.randint(2, 5), seconds))
+        began = victim.spec.log.stat().st_size
+        if hangs:
+            rig.until(lambda v=victim: bool(v.exits), "a hung device ends the worker", 60)
+            _expect(victim.exits == [3], f"a hung device ended w0 with {victim.exits}")
+        else:
+            rig.until(lambda b=began: "takes long to prepare" in _since(rig, b), "a pause", 60)
+            time.sleep(seconds)
+            _expect(not victim.exits, f"w0 ended: {victim.exits}")
+            _expect(" lost: " not in _since(rig, began), "a slow device cost w0 its partitions")
+        rig.recover()
+    return trials
+
+
+def _since(rig: Rig, size: int) -> str:
+    with rig.spec("w0").log.open("rb") as file:
+        file.seek(size)
+        return file.read().decode(errors="replace")
+
+
+def _count(log: Path, words: str) -> int:
+    return log.read_text(errors="replace").count(words)
+
+
+def other_embedding(rig: Rig, trials: int) -> int:
+    """A worker with another embedding model meets the group's state: it is refused."""
+    rig.start()
+    for _ in range(trials):
+        rig.supervisor.stop("w0")
+        stranger = rig.start_worker("w0", dimensions=32, arguments=("worker",))
+        rig.until(lambda s=stranger: bool(s.exits), "the other model is refused", 60)
+        _expect(stranger.exits[0] == 3, f"the other model ended with {stranger.exits}")
+        said = "profiles of two models cannot be mixed"
+        _expect(_count(stranger.spec.log, said) > 0, f"w0 does not say that {said}")
+        rig.supervisor.stop("w0")
+        rig.start_worker("w0")
+        rig.recover()
+    return trials
+
+
+def raised_partitions(rig: Rig, trials: int) -> int:
+    """An operator raises the number of partitions: no worker starts."""
+    rig.start()
+    rig.load.stop()
+    rig.recover(measure=False)
+    for worker in list(rig.workers):
+        rig.supervisor.stop(worker.spec.name)
+    admin = AdminClient({**rig.settings.kafka.client(), "log_level": 0})
+    wanted = [NewPartitions(name, PARTITIONS + 2) for name in rig.both_sides()]
+    for future in admin.create_partitions(wanted).values():
+        future.result(30)
+    for number in range(trials):
+        member = rig.start_worker(f"w{number}")
+        rig.until(lambda m=member: bool(m.exits), "the start is refused", 60)
+        _expect(member.exits[0] == 3, f"the start ended with {member.exits}")
+        said = f"this group's state was made with {PARTITIONS}"
+        _expect(_count(member.spec.log, said) > 0, f"the refusal does not say: {said}")
+        rig.supervisor.stop(f"w{number}")
+    return trials
+
+
+def rolling_upgrade(rig: Rig, trials: int) -> int:
+    """To a build with newer formats under load: a worker and back, the trainer too early, the rest.
+
+    What an older build cannot read it drops (a checkpoint, which is a copy), keeps out (a segment
+    model while it has one) or refuses to start with (the same, when it has none).
+    """
+    rig.start()
+
+    def upgrade(name: str, *, newer: bool = True) -> None:
+        code = rig.supervisor.restart(name, rig.spec(name, newer=newer))
+        _expect(code == 0, f"{name} stopped with exit code {code}")
+        rig.recover()
+
+    for _ in range(trials):
+        upgrade("w1")
+        rig.pause(2.0, 3.0)
+        upgrade("w1", newer=False)
+        log = rig.spec("w1").log
+        _expect(_count(log, "is dropped (future)") > 0, "no newer checkpoint was met")
+        rig.supervisor.restart("t0", rig.spec("t0", arguments=("trainer",), newer=True))
+        for name in ("w0", "w1", "w2"):
+            log = rig.spec(name).log
+            rig.until(
+                lambda path=log: _count(path, "keeping version") > 0, f"{name} meets a newer model"
+            )
+        rig.recover()
+        older = rig.supervisor.members["w2"]
+        older.signal(signal.SIGKILL)
+        rig.until(lambda o=older: len(o.exits) > 1, "an older worker is refused", 30)
+        _expect(older.exits[1] == 3, f"an older worker ended with {older.exits}")
+        _expect(_count(older.spec.log, "upgrade this process") > 0, "it does not say why")
+        rig.supervisor.stop("w2")
+        rig.start_worker("w2", newer=True)
+        for name in ("w0", "w1"):
+            upgrade(name)
+    return trials
+
+
+UNNAMED = Options(named=False)
+SLOW_LINK = Options(
+    sections={
+        "batch": {"max_records": 500},
+        "kafka": {"transaction_timeout_seconds": 8, "session_timeout_seconds": 12},
+    }
+)
+SLOW_DEVICE = Options(
+    sections={
+        "batch": {"max_records": 20, "prepare_timeout_seconds": 15},
+        "kafka": {"max_poll_interval_seconds": MAX_POLL_SECONDS},
+    }
+)
+LIVE = Options(live_model=True)
+
+
+def _bounce(kind: str) -> Callable[[Rig, int], int]:
+    return lambda rig, trials: bounce(rig, trials, kind)
+
+
+def _cut(what: str) -> Callable[[Rig, int], int]:
+    return lambda rig, trials: cut(rig, trials, what)
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill", "kill -9 amid a transaction", kill_at_points, 100, 6),
-    Scenario(
-        "kill-unnamed",
-        "the same without instance ids",
-        kill_at_points,
-        10,
-        2,
-        Options(named=False),
-    ),
+    Scenario("kill-unnamed", "kill -9, no instance ids", kill_at_points, 10, 2, UNNAMED),
     Scenario("kill-random", "kill -9 at any time", kill_at_any_time, 30, 3),
-    Scenario(
-        "kill-live",
-        "kill -9 of workers and trainer, model learned live",
-        kill_with_trainer,
-        12,
-        2,
-        Options(live_model=True),
-    ),
-    Scenario("zombie", "SIGSTOP past the session, then SIGCONT", zombies, 10, 2),
-    Scenario(
-        "zombie-unnamed",
-        "the same without instance ids",
-        zombies,
-        10,
-        2,
-        Options(named=False),
-    ),
-    Scenario("lost-answer", "an EndTxn whose answer or request is lost", lost_answers, 20, 3),
-    Scenario("refused", "a transaction that has to be aborted", refused, 20, 3),
+    Scenario("kill-live", "kill -9, trainer too, live model", kill_with_trainer, 12, 2, LIVE),
+    Scenario("zombie", "SIGSTOP past the session, SIGCONT", zombies, 10, 1),
+    Scenario("zombie-unnamed", "SIGSTOP, no instance ids", zombies, 10, 1, UNNAMED),
+    Scenario("lost-answer", "EndTxn: answer or request lost", lost_answers, 20, 2),
+    Scenario("refused", "a transaction has to be aborted", refused, 20, 2),
     Scenario("frozen-end", "all brokers frozen at EndTxn", frozen_at_the_end, 4, 1),
-    Scenario(
-        "open-transaction", "a dead writer's transaction in the changelog", open_transaction, 5, 1
-    ),
-    Scenario("broker-stop", "a broker stopped cleanly", lambda r, n: bounce(r, n, "stop"), 5, 1),
-    Scenario("broker-kill", "a broker killed", lambda r, n: bounce(r, n, "kill"), 5, 1),
-    Scenario("broker-freeze", "a broker frozen", lambda r, n: bounce(r, n, "freeze"), 5, 1),
-    Scenario("rolling", "rolling restart with static ids", rolling_restart, 3, 1),
+    Scenario("open-transaction", "a dead writer's open transaction", open_transaction, 5, 1),
+    Scenario("broker-stop", "a broker stopped cleanly", _bounce("stop"), 5, 1),
+    Scenario("broker-kill", "a broker killed", _bounce("kill"), 5, 1),
+    Scenario("broker-freeze", "a broker frozen", _bounce("freeze"), 5, 1),
+    Scenario("rolling", "rolling restart, static ids", rolling_restart, 3, 1),
+    Scenario("upgrade", "rolling upgrade, newer formats", rolling_upgrade, 1, 1, LIVE),
     Scenario("scale", "3, 1, 4 and 3 workers", scale, 4, 1),
+    Scenario(
+        "cut-coordinator", "cut from the coordinator", _cut("coordinator"), 5, 1, needs="wire"
+    ),
+    Scenario("cut-all", "cut from all brokers", _cut("both"), 5, 1, needs="wire"),
+    Scenario("cut-out", "cut one way, outwards", _cut("to_hub"), 5, 1, needs="wire"),
+    Scenario("cut-in", "cut one way, inwards", _cut("to_victim"), 5, 1, needs="wire"),
+    Scenario("slow-link", "100 ms and 5 % loss", slow_link, 5, 1, SLOW_LINK, needs="wire"),
+    Scenario("disk-full", "the disk of checkpoints is full", disk_full, 5, 1, needs="disk"),
+    Scenario("slow-device", "slow, then hung embedding", slow_device, 4, 2, SLOW_DEVICE),
+    Scenario("other-embedding", "another embedding model", other_embedding, 3, 1),
+    Scenario("raised-partitions", "an operator raised partitions", raised_partitions, 3, 1),
 )

@@ -28,6 +28,9 @@ class Watch:
         self.committed: dict[int, int] = {}
         self.went_back: list[str] = []
         """Committed offsets that became smaller, in words; there must be none."""
+        self.recoveries: list[float] = []
+        """Seconds that the backlogs given to `follow` took to be worked off."""
+        self._followed: list[tuple[float, dict[int, int]]] = []
         self._ends = ends
         self._topic = settings.topics.events
         self._partitions = settings.topics.partitions
@@ -56,6 +59,10 @@ class Watch:
     def stalls(self) -> dict[int, float]:
         """Seconds, by partition, of the longest time without progress though there was work."""
         return dict(self._longest)
+
+    def follow(self) -> None:
+        """Measure how long it takes until all that is produced by now is committed."""
+        self._followed.append((time.monotonic(), dict(self._ends())))
 
     def caught_up(self, ends: Mapping[int, int]) -> bool:
         """Whether all records below these ends are committed."""
@@ -94,3 +101,8 @@ class Watch:
                 self._longest[number] = max(self._longest.get(number, 0.0), now - since)
             else:
                 self._since[number] = now
+        for entry in list(self._followed):
+            begun, wanted = entry
+            if self.caught_up(wanted):
+                self._followed.remove(entry)
+                self.recoveries.append(now - begun)
