@@ -19,7 +19,12 @@ from consumer.verify.facts import LatestChange, ProfileFacts
 from consumer.verify.invariants import Chains, ProfileSums
 from consumer.verify.messages import changes_in, latest_in, refused_in
 from consumer.verify.report import Counts, VerifyError, VerifyResult, ViolationKind, Violations
-from schemas.segment_model import SEGMENT_MODEL_KEY, SegmentModelRecord
+from schemas.base import claimed_schema
+from schemas.segment_model import (
+    SEGMENT_MODEL_KEY,
+    SEGMENT_MODEL_SCHEMA,
+    SegmentModelRecord,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -236,6 +241,12 @@ class _TopicAudit:
         try:
             return SegmentModelRecord.model_validate_json(value)
         except ValidationError as error:
+            if (schema := claimed_schema(value)) > SEGMENT_MODEL_SCHEMA:
+                self._unchecked.append(
+                    f"that segments exist: the latest segment model is of schema {schema}, this "
+                    f"version knows {SEGMENT_MODEL_SCHEMA}"
+                )
+                return None
             self._between.add(
                 ViolationKind.MALFORMED,
                 topic,
