@@ -13,8 +13,10 @@ Preparing runs in a thread of its own, so that batch n + 1 is embedded while bat
 What a crash leaves, at each point: before the commit, nothing, and the batch is read again by
 whoever gets the partition; after it, everything. The state in memory is never ahead of a commit.
 
-Beside it: `consumer.assignment` keeps positions, `consumer.transactions` sorts the errors of
-transactions, `consumer.restore` reads state back.
+Beside it: `consumer.batches` collects and prepares, `consumer.assignment` keeps positions,
+`consumer.transactions` sorts the errors of transactions, `consumer.restore` reads state back. What
+is left here is more than 400 lines, since the order of these calls is the guarantee, and an order
+is best read in one piece.
 """
 
 from __future__ import annotations
@@ -23,20 +25,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from consumer.assignment import Assignment
+from consumer.batches import Batch, Batches
 from consumer.checkpoint import CheckpointStore
 from consumer.checkpointer import Checkpointer
 from consumer.clients import consumer_config, producer_config
 from consumer.crash_points import reached
 from consumer.health import Health
 from consumer.metrics import LoopMetrics
-from consumer.preparing import PreparingThread
 from consumer.pulse import Pulse
 from consumer.reader import as_record
 from consumer.records import Output, Record
@@ -59,23 +59,7 @@ _PATIENCE_SECONDS = 2.0
 _MAX_ABORTS = 20
 # A transaction needs a little time even where a deadline is near.
 _LEAST_COMMIT_SECONDS = 0.5
-_CLOSE_SECONDS = 5.0
 _CHECKPOINT_SECONDS = 10.0
-
-
-class PreparationHungError(Exception):
-    """A batch is not prepared in time, and the thread that prepares it cannot be interrupted."""
-
-
-@dataclass(slots=True)
-class _Batch(Generic[Prepared]):
-    """Records on their way, with the epochs under which they were read."""
-
-    records: list[Record] = field(default_factory=list)
-    epochs: dict[int, int] = field(default_factory=dict)
-    opened: float = 0.0
-    submitted: float = 0.0
-    future: Future[Prepared] | None = None
 
 
 class Loop(Generic[Prepared]):
@@ -119,8 +103,7 @@ class Loop(Generic[Prepared]):
         self._joined = False
         self._ended_well = False
         self._callback_error: BaseException | None = None
-        self._collecting: _Batch[Prepared] = _Batch()
-        self._preparing: _Batch[Prepared] | None = None
+        self._batches: Batches[Prepared] = Batches(self._prepare, settings.batch)
         self._paused_for_patience = False
         self._aborts = 0
         self._last_record = time.monotonic()
@@ -145,7 +128,6 @@ class Loop(Generic[Prepared]):
             accept_lost_offsets=settings.restore.accept_lost_offsets,
         )
         self._checkpointer = Checkpointer.of(stage, store, settings.restore, metrics.restore)
-        self._preparer = PreparingThread()
         self._pulse = Pulse(kafka.session_timeout_seconds)
 
     def stop(self) -> None:
@@ -188,16 +170,15 @@ class Loop(Generic[Prepared]):
 
     def _poll(self) -> None:
         """Read what fits into the batch being collected."""
-        batch = self._collecting
-        room = self._settings.batch.max_records - len(batch.records)
+        room = self._batches.room
         if room <= 0:
             self._poll_while_full()
             return
         if self._paused_for_patience:
             self._assignment.resume()
             self._paused_for_patience = False
-        waiting = batch.opened + self._settings.batch.max_wait_seconds - time.monotonic()
-        timeout = min(_POLL_SECONDS, max(waiting, 0.0)) if batch.records else _POLL_SECONDS
+        due = self._batches.due_in
+        timeout = _POLL_SECONDS if due is None else min(_POLL_SECONDS, due)
         # A partition may be taken away and come back within this very call; what was read before
         # is then void, which the epochs taken afterwards cannot tell. So callbacks count epochs up
         # and drop what is collected, and messages in hand belong to the epoch of now or to none.
@@ -220,23 +201,14 @@ class Loop(Generic[Prepared]):
 
     def _collect(self, record: Record) -> None:
         epoch = self._assignment.collect(record)
-        if epoch is None:
-            return
-        batch = self._collecting
-        if not batch.records:
-            batch.opened = time.monotonic()
-        batch.records.append(record)
-        batch.epochs[record.partition] = epoch
-        self._last_record = time.monotonic()
+        if epoch is not None:
+            self._batches.collect(record, epoch)
+            self._last_record = time.monotonic()
 
     def _poll_while_full(self) -> None:
         """Wait for the batch in preparation; keep the membership alive if it takes long."""
-        preparing = self._preparing
-        if preparing is None or preparing.future is None:
-            return
         if not self._paused_for_patience:
-            wait([preparing.future], _PATIENCE_SECONDS)
-            if preparing.future.done():
+            if self._batches.wait(_PATIENCE_SECONDS):
                 return
             logger.info("a batch takes long to prepare: partitions paused meanwhile")
             self._assignment.pause()
@@ -257,44 +229,14 @@ class Loop(Generic[Prepared]):
 
     def _advance(self) -> None:
         """Hand the collected batch to the preparing thread, and apply the one that is ready."""
-        ready = None
-        if self._preparing is not None and self._preparing.future is not None:
-            if not self._preparing.future.done():
-                self._check_preparation(self._preparing)
-                return
-            ready, self._preparing = self._preparing, None
-        if self._collected_enough():
-            self._prepare_collected()
-        if ready is not None:
+        if (ready := self._batches.advance()) is not None:
             self._apply(ready)
 
-    def _check_preparation(self, batch: _Batch[Prepared]) -> None:
-        limit = self._settings.batch.prepare_timeout_seconds
-        if time.monotonic() - batch.submitted > limit:
-            raise PreparationHungError(
-                f"a batch of {len(batch.records)} records is not prepared after {limit:g} s "
-                "(batch.prepare_timeout_seconds): does the embedding's device hang?"
-            )
-
-    def _collected_enough(self) -> bool:
-        batch = self._collecting
-        if not batch.records:
-            return False
-        waited = time.monotonic() - batch.opened
-        full = len(batch.records) >= self._settings.batch.max_records
-        return full or waited >= self._settings.batch.max_wait_seconds
-
-    def _prepare_collected(self) -> None:
-        batch, self._collecting = self._collecting, _Batch()
-        batch.submitted = time.monotonic()
-        batch.future = self._preparer.submit(lambda: self._timed_prepare(batch.records))
-        self._preparing = batch
-
-    def _timed_prepare(self, records: Sequence[Record]) -> Prepared:
+    def _prepare(self, records: Sequence[Record]) -> Prepared:
         with self._metrics.prepare_seconds.time():
             return self._stage.prepare(records)
 
-    def _apply(self, batch: _Batch[Prepared], deadline: float | None = None) -> None:
+    def _apply(self, batch: Batch[Prepared], deadline: float | None = None) -> None:
         """Apply a prepared batch and commit it."""
         if batch.future is None:
             return
@@ -342,7 +284,7 @@ class Loop(Generic[Prepared]):
             reached("merged")
             return True
         self._stage.aborted()
-        self._drop_batches()
+        self._batches.drop()
         self._aborts += 1
         if self._aborts >= _MAX_ABORTS:
             raise FatalKafkaError(f"{self._aborts} transactions in a row were aborted: giving up")
@@ -355,16 +297,10 @@ class Loop(Generic[Prepared]):
             self._rewind()
         return False
 
-    def _drop_batches(self) -> None:
-        self._collecting = _Batch()
-        if self._preparing is not None and self._preparing.future is not None:
-            self._preparing.future.cancel()
-            self._preparing = None
-
     def _rewind(self) -> None:
         """Read again from where the last commit left off, on every restored partition."""
         self._assignment.rewind()
-        self._drop_batches()
+        self._batches.drop()
 
     def _restore_again(self) -> None:
         """Read the state of all partitions back, as after an assignment."""
@@ -418,8 +354,7 @@ class Loop(Generic[Prepared]):
         """Commit what is under way, so that the successor need not embed it again; then let go."""
         reached("revoking")
         try:
-            leaving = {place.partition for place in partitions}
-            if self._preparing is not None and leaving & self._preparing.epochs.keys():
+            if self._batches.touches(frozenset(place.partition for place in partitions)):
                 self._finish_batch()
         finally:
             self._release("revoke", partitions)
@@ -438,24 +373,17 @@ class Loop(Generic[Prepared]):
             if self._assignment.remove(place.partition):
                 self._forget_state(place.partition)
                 self._metrics.forget(place.partition)
-        gone = {place.partition for place in partitions}
-        self._collecting.records = [
-            record for record in self._collecting.records if record.partition not in gone
-        ]
+        self._batches.leave_out(frozenset(place.partition for place in partitions))
         self._consumer.incremental_unassign(partitions)
 
     def _finish_batch(self) -> None:
         """Commit the batch in preparation, or leave it, under one deadline for all of that."""
-        if self._preparing is None or self._preparing.future is None:
-            return
         seconds = self._settings.kafka.revoke_seconds
         deadline = time.monotonic() + seconds
-        wait([self._preparing.future], seconds)
-        if not self._preparing.future.done():
+        if not self._batches.wait(seconds):
             logger.info("a batch is not prepared in %g s: it will be read again", seconds)
-            return
-        ready, self._preparing = self._preparing, None
-        self._apply(ready, deadline)
+        elif (ready := self._batches.take()) is not None:
+            self._apply(ready, deadline)
 
     def _take_over_restored(self) -> None:
         for restored in self._restorer.finished():
@@ -489,8 +417,7 @@ class Loop(Generic[Prepared]):
     def _idle(self) -> bool:
         """Whether the input is read up: nothing under way, and nothing came for a while."""
         return (
-            not self._collecting.records
-            and self._preparing is None
+            self._batches.empty
             and not self._restorer.tasks
             and time.monotonic() - self._last_record >= self._idle_seconds
         )
@@ -534,9 +461,8 @@ class Loop(Generic[Prepared]):
     def _close(self) -> None:
         self._health.ready = False
         # Closing the consumer calls on_revoke: by now there is nothing left to commit.
-        self._drop_batches()
+        self._batches.close()
         self._restorer.close()
-        self._preparer.close(_CLOSE_SECONDS)
         self._consumer.close()
         self._transactions.close()
         if self._checkpointer is not None:

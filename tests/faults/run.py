@@ -35,6 +35,7 @@ _UNDER_CONSUMER = {
     "kill-unnamed": 5,
     "zombie": 3,
     "zombie-unnamed": 3,
+    "zombie-late": 2,
     "broker-kill": 2,
     "rolling": 1,
     "scale": 2,

@@ -108,20 +108,30 @@ def kill_with_trainer(rig: Rig, trials: int) -> int:
 # --- zombies --------------------------------------------------------------------------------
 
 
-def zombies(rig: Rig, trials: int) -> int:
+def late_zombies(rig: Rig, trials: int) -> int:
+    """Zombies that learn only between two transactions that the group has gone on."""
+    return zombies(rig, trials, ("before_begin",), ("dawdle",))
+
+
+def zombies(
+    rig: Rig,
+    trials: int,
+    points: tuple[CrashPoint | None, ...] = (*ROUND, None),
+    actions: tuple[str, ...] = ("suspend", "dawdle"),
+) -> int:
     """SIGSTOP past the session's end, at chosen points of a transaction and at any time."""
     rig.start()
     done = 0
     while done < trials:
         name = f"w{rig.draw.randrange(len(rig.workers))}"
-        point = rig.draw.choice((*ROUND, "before_begin", None))
+        point = rig.draw.choice(points)
         if point is None:
             victim = rig.supervisor.members[name]
             rig.pause(0.1, 1.0)
             victim.signal(signal.SIGSTOP)
         else:
             rig.supervisor.stop(name)
-            action = rig.draw.choice(("suspend", "dawdle"))
+            action = rig.draw.choice(actions)
             fault = Fault(point, rig.draw.randint(2, 8), action)
             victim = rig.start_worker(name, fault=fault)
             rig.until(lambda victim=victim: _stopped(victim.pid), "a worker suspends itself", 90)
@@ -489,6 +499,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill-live", "kill -9, trainer too, live model", kill_with_trainer, 12, 2, LIVE),
     Scenario("zombie", "SIGSTOP past the session, SIGCONT", zombies, 10, 1),
     Scenario("zombie-unnamed", "SIGSTOP, no instance ids", zombies, 10, 1, UNNAMED),
+    Scenario("zombie-late", "SIGSTOP between transactions", late_zombies, 4, 1, UNNAMED),
     Scenario("lost-answer", "EndTxn: answer or request lost", lost_answers, 20, 2),
     Scenario("refused", "a transaction has to be aborted", refused, 20, 2),
     Scenario("frozen-end", "all brokers frozen at EndTxn", frozen_at_the_end, 4, 1),

@@ -1,0 +1,36 @@
+"""The suite can fail: with a defect in the workers, the scenario that is there for it turns red."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from consumer.broker import EmbeddedKafka
+from tests.faults.defects import DEFECTS
+from tests.faults.run import run_scenario
+from tests.faults.scenarios import SCENARIOS
+
+# Defect: the scenario that must turn red, its trials, and what must be seen in the verdict.
+RED = {
+    "offsets_outside_the_transaction": ("kill", 9, "lost"),
+    "state_merged_before_the_commit": ("refused", 4, "doubled"),
+    "cached_group_metadata": ("zombie-late", 2, "doubled"),
+    "restore_to_the_last_stable_offset": ("open-transaction", 1, "broken"),
+    "answers_taken_for_aborts": ("lost-answer", 6, "doubled"),
+}
+
+
+def test_every_defect_has_its_scenario() -> None:
+    assert RED.keys() == DEFECTS.keys()
+
+
+@pytest.mark.parametrize("defect", sorted(RED))
+def test_a_defect_turns_its_scenario_red(
+    broker: EmbeddedKafka, tmp_path: Path, defect: str
+) -> None:
+    name, trials, seen = RED[defect]
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == name)
+    row = run_scenario(broker, tmp_path, scenario, trials=trials, seed=7, defect=defect)
+    assert row.red
+    assert getattr(row.verdict, seen) > 0, row.verdict
