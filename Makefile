@@ -33,6 +33,9 @@ lint: $(VENV)/.installed  ## ruff, mypy --strict, and the rule that the layers i
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+faults: $(VENV)/.installed  ## kills, zombies, cut networks, full disks, ... on three brokers: about 45 minutes; ARGS="--help"
+	$(BIN)/python -m tests.faults.run $(ARGS)
+
 bench-restore: $(VENV)/.installed  ## times a restore with and without local checkpoints; ARGS="--users 10000"
 	$(BIN)/python -m benchmarks.restore $(ARGS)
 
@@ -48,4 +51,4 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test lint bench-restore format lock clean
+.PHONY: help install model demo test lint faults bench-restore format lock clean

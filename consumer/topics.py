@@ -23,6 +23,8 @@ _COMPACTED = {
     "min.cleanable.dirty.ratio": "0.2",
     "segment.bytes": str(64 * 1024 * 1024),
     "max.compaction.lag.ms": str(24 * _HOUR_MS),
+    # How long a tombstone is there to be read; restore.checkpoint_max_age_hours must be below it.
+    "delete.retention.ms": str(24 * _HOUR_MS),
 }
 _LARGE = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
 
