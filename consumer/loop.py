@@ -113,6 +113,7 @@ class Loop(Generic[Prepared]):
             producer_config(kafka, transactional_id),
             kafka.transaction_timeout_seconds,
             settings.restore.no_progress_seconds,
+            health.tick,
         )
         self._consumer = Consumer({**consumer_config(kafka, group_id), "error_cb": self._on_error})
         self._partition_count = _partition_count(self._consumer, self._topic)

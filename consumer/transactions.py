@@ -49,6 +49,9 @@ _PERMANENT = {
     KafkaError.INVALID_TRANSACTION_TIMEOUT,
 }
 
+# A start that takes longer goes on with the next call.
+_START_CALL_SECONDS = 5.0
+
 
 class FatalKafkaError(Exception):
     """The producer or consumer cannot go on; the process must end and be started again."""
@@ -80,12 +83,19 @@ class Transactions:
     start_seconds
         The same for the start of a producer, which has to wait until the coordinator is up and has
         settled what the predecessor left open.
+    waiting
+        Called before each call that may take long: the process waits, it does not hang.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], budget_seconds: float, start_seconds: float
+        self,
+        config: Mapping[str, Any],
+        budget_seconds: float,
+        start_seconds: float,
+        waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = dict(config)
+        self._waiting = waiting
         self._budget = budget_seconds
         self._start_budget = start_seconds
         self._failed: tuple[str, KafkaError] | None = None
@@ -122,7 +132,11 @@ class Transactions:
     def _start(self) -> None:
         producer = Producer(self._config)
         try:
-            self._repeat("init_transactions", producer.init_transactions, self._start_budget)
+            self._repeat(
+                "init_transactions",
+                lambda left: producer.init_transactions(min(left, _START_CALL_SECONDS)),
+                self._start_budget,
+            )
         except KafkaException as error:
             raise FatalKafkaError(
                 f"no transactional producer could be started: {error.args[0].str()}"
@@ -267,6 +281,7 @@ class Transactions:
         deadline = time.monotonic() + budget
         pause = 0.05
         while True:
+            self._waiting()
             try:
                 call(max(deadline - time.monotonic(), 0.1))
             except KafkaException as error:
