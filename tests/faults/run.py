@@ -244,6 +244,8 @@ def _run_all(runs: Sequence[tuple[Scenario, str, int]], options: argparse.Namesp
                     f"{row.trials} trials in {row.seconds:.0f} s"
                     f"{', ' + row.failure if row.failure else ''}\n"
                 )
+                if row.red:
+                    say("".join(f"    {detail}\n" for detail in row.verdict.details))
                 kafka.await_in_sync()
         finally:
             kafka.close()
