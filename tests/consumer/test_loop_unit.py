@@ -557,6 +557,37 @@ def test_records_of_a_poll_in_which_a_rebalance_happened_are_read_again(world: W
     assert "seek 1@10" in after
 
 
+def test_what_was_collected_before_such_a_poll_is_read_again_once(world: World) -> None:
+    def rebalance() -> list[Message]:
+        world.assign(2)
+        return [Message(1, 11)]
+
+    world.run(
+        assign(world, 1),
+        records((1, 10)),
+        rebalance,
+        records((1, 10), (1, 11)),
+        world.prepared,
+    )
+    assert world.committed == [(["1@10", "1@11"], {1: 12})]
+
+
+def test_what_was_collected_of_a_partition_that_came_back_counts_once(world: World) -> None:
+    def come_back() -> list[Message]:
+        world.lose(0)
+        world.assign(0)
+        return []
+
+    world.run(
+        assign(world, 0),
+        records((0, 10)),
+        come_back,
+        records((0, 10), (0, 11)),
+        world.prepared,
+    )
+    assert world.committed == [(["0@10", "0@11"], {0: 12})]
+
+
 def test_an_empty_assignment_changes_nothing(world: World) -> None:
     world.run(assign(world, 0), records((0, 10)), assign(world), records((0, 11)), world.prepared)
     assert world.committed == [(["0@10", "0@11"], {0: 12})]
@@ -620,6 +651,18 @@ def test_after_an_unknown_outcome_the_producer_is_made_anew_and_all_state_read_b
         "assigned 1",
     ]
     assert world.committed == [(["0@10", "1@10"], {0: 11, 1: 11})]
+
+
+def test_what_was_collected_before_an_unknown_outcome_is_read_again_once(world: World) -> None:
+    world.outcomes = [Outcome.UNKNOWN]
+    world.run(
+        assign(world, 0),
+        records((0, 10), (0, 11)),
+        lambda: [*world.prepared(), Message(0, 12)],
+        records((0, 10), (0, 11)),
+        world.prepared,
+    )
+    assert world.committed == [(["0@10", "0@11"], {0: 12})]
 
 
 def test_a_stage_that_an_abort_spoils_is_read_back_by_the_same_producer(world: World) -> None:
