@@ -49,7 +49,8 @@ class Pulse:
         SuspendedError
             If one was too long. It stays so: there is no way back but a new process.
         """
-        longest = max(self._longest, self._clock() - self._last)
+        # The present pause first: a beat in between turns it into a former one.
+        longest = max(self._clock() - self._last, self._longest)
         if longest > self._limit:
             raise SuspendedError(
                 f"this process stood still for {longest:.1f} s, longer than the group waits for a "

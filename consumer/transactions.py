@@ -10,8 +10,12 @@ What librdkafka says of an error decides what is done about it, the first that f
 fatal              The producer is of no use any more, mostly since a successor has fenced it: raise
 retriable          The same call again, within a budget
 requires an abort  Abort; the batch is read again
-none of these      Raise: nobody knows what state the producer is in
+none of these      Before the end: abort, too, since `produce` says so of a transaction that failed
+                   already. Of the end itself: raise, nobody knows what state the producer is in
 =================  =================================================================================
+
+What stays retriable before the end is aborted, too. Where the cause will not pass (`_PERMANENT`),
+the abort is followed by raising.
 
 Only the end of a transaction can stay open: when the budget is over and no answer has come, it may
 be committed or not. librdkafka cannot settle that with the same producer (it lacks KIP-890, its

@@ -41,7 +41,7 @@ def claimed_schema(value: bytes | None) -> int:
     """
     try:
         claimed = json.loads(value or b"")["schema_version"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return 0
     return claimed if isinstance(claimed, int) else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
@@ -384,6 +385,36 @@ def test_a_segment_that_the_latest_model_does_not_have_is_found(
     assert [(entry.kind, entry.subject) for entry in result.violations] == [
         (Kind.UNKNOWN_SEGMENT, "ann")
     ]
+
+
+def test_a_segment_model_of_a_newer_format_is_reported_as_not_checked(
+    deployment: Deployment, history: History
+) -> None:
+    assert history.model is not None
+    fields = {**history.model.model_dump(mode="json"), "schema_version": 2, "shape": "new"}
+    history.model = None
+    deployment.publish(history)
+    with deployment.transaction():
+        value = json.dumps(fields).encode()
+        deployment.send(deployment.topics.models, SEGMENT_MODEL_KEY, value)
+    result = deployment.verify()
+    assert (result.exit_code, kinds(result)) == (0, {}), result.render()
+    assert result.unchecked == (
+        "that segments exist: the latest segment model is of schema 2, this version knows 1",
+    )
+
+
+def test_a_segment_model_that_cannot_be_read_is_found(
+    deployment: Deployment, history: History
+) -> None:
+    deployment.publish(history)
+    with deployment.transaction():
+        deployment.send(deployment.topics.models, SEGMENT_MODEL_KEY, b'{"schema_version": 1}')
+    result = deployment.verify()
+    assert (result.exit_code, kinds(result)) == (1, {Kind.MALFORMED: 1})
+    (violation,) = result.violations
+    assert violation.detail.startswith("the latest model cannot be read: ")
+    assert any("the latest segment model cannot be read" in reason for reason in result.unchecked)
 
 
 # --- retention ----------------------------------------------------------------------------------

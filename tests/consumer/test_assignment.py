@@ -1,0 +1,283 @@
+"""Where partitions stand, and which records of them are void."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer import assignment as assignment_module
+from consumer.assignment import Assignment, offset_metadata, partition_count_of
+from consumer.records import Record
+
+TOPIC = "user-events"
+
+
+class ScriptedConsumer:
+    """A stand-in for confluent_kafka.Consumer that notes calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int, int | None]] = []
+        self.seek_errors: list[int] = []
+
+    def seek(self, place: TopicPartition) -> None:
+        assert place.topic == TOPIC
+        self.calls.append(("seek", place.partition, place.offset))
+        if self.seek_errors:
+            raise KafkaException(KafkaError(self.seek_errors.pop(0)))
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        self.calls += [("pause", place.partition, None) for place in places]
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        self.calls += [("resume", place.partition, None) for place in places]
+
+
+@pytest.fixture
+def consumer() -> ScriptedConsumer:
+    return ScriptedConsumer()
+
+
+@pytest.fixture
+def assignment(consumer: ScriptedConsumer) -> Assignment:
+    """Partitions 0 at offset 10 and 1 at offset 20; 2 is not restored."""
+    made = Assignment(consumer, TOPIC, 12)  # type: ignore[arg-type]
+    for number in range(3):
+        made.add(number)
+    made.restored(0, 10)
+    made.restored(1, 20)
+    consumer.calls.clear()
+    return made
+
+
+def record(partition: int, offset: int) -> Record:
+    return Record(TOPIC, partition, offset, -1, b"u", b"{}")
+
+
+# --- partitions come and go ---------------------------------------------------------------------
+
+
+def test_a_new_partition_is_held_but_not_active(assignment: Assignment) -> None:
+    assert len(assignment) == 3
+    assert list(assignment) == [0, 1, 2]
+    assert 2 in assignment
+    assert 3 not in assignment
+    assert assignment.active == [0, 1]
+    assert assignment.position(2) is None
+
+
+def test_a_restored_partition_is_sought_before_it_is_fetched(
+    assignment: Assignment, consumer: ScriptedConsumer
+) -> None:
+    assignment.restored(2, 5)
+    assert consumer.calls == [("seek", 2, 5), ("resume", 2, None)]
+    assert assignment.position(2) == 5
+    assert assignment.active == [0, 1, 2]
+
+
+def test_a_partition_to_be_restored_again_is_paused_and_its_records_are_void(
+    assignment: Assignment, consumer: ScriptedConsumer
+) -> None:
+    epoch = assignment.collect(record(0, 10))
+    assert epoch is not None
+    assignment.unrestored(0)
+    assert consumer.calls == [("pause", 0, None)]
+    assert assignment.active == [1]
+    assert assignment.current([(0, epoch)]) == frozenset()
+    assert assignment.collect(record(0, 11)) is None
+
+
+def test_removing_tells_whether_it_was_there(assignment: Assignment) -> None:
+    assert assignment.remove(0)
+    assert not assignment.remove(0)
+    assert not assignment.remove(7)
+    assert list(assignment) == [1, 2]
+
+
+def test_the_partitions_may_go_while_they_are_walked_through(assignment: Assignment) -> None:
+    for number in assignment:
+        assignment.remove(number)
+    assert len(assignment) == 0
+
+
+# --- epochs -------------------------------------------------------------------------------------
+
+
+def test_whatever_makes_records_void_counts_the_epochs_up(assignment: Assignment) -> None:
+    seen = [assignment.epochs]
+    assignment.add(3)
+    seen.append(assignment.epochs)
+    assignment.restored(3, 0)
+    seen.append(assignment.epochs)
+    assignment.unrestored(3)
+    seen.append(assignment.epochs)
+    assignment.rewind()
+    seen.append(assignment.epochs)
+    assignment.remove(3)
+    seen.append(assignment.epochs)
+    assert seen == sorted(set(seen))
+
+
+def test_nothing_else_does(assignment: Assignment) -> None:
+    before = assignment.epochs
+    assignment.collect(record(0, 10))
+    assignment.advance([(0, 11)])
+    assignment.pause()
+    assignment.resume()
+    assignment.remove(7)
+    assert assignment.epochs == before
+
+
+def test_a_partition_that_went_and_came_back_has_another_epoch(assignment: Assignment) -> None:
+    former = assignment.collect(record(0, 10))
+    assert former is not None
+    assignment.remove(0)
+    assignment.add(0)
+    assert assignment.current([(0, former)]) == frozenset()
+    assignment.restored(0, 10)
+    assert assignment.current([(0, former)]) == frozenset()
+
+
+def test_current_gives_the_partitions_whose_epoch_is_the_given_one(assignment: Assignment) -> None:
+    epochs = {number: assignment.collect(record(number, 50)) or -1 for number in (0, 1)}
+    assert assignment.current(epochs.items()) == {0, 1}
+    assert assignment.current([(0, epochs[1]), (1, epochs[1]), (9, epochs[0])]) == {1}
+    assignment.remove(1)
+    assert assignment.current(epochs.items()) == {0}
+
+
+# --- records ------------------------------------------------------------------------------------
+
+
+def test_records_are_taken_in_the_order_of_their_offsets(assignment: Assignment) -> None:
+    assert assignment.collect(record(0, 10)) is not None
+    # Markers of transactions take offsets, so there are gaps.
+    assert assignment.collect(record(0, 15)) is not None
+    assert assignment.collect(record(1, 20)) is not None
+
+
+def test_a_record_below_what_was_fetched_is_void(assignment: Assignment) -> None:
+    assert assignment.collect(record(0, 9)) is None
+    assert assignment.collect(record(0, 12)) is not None
+    assert assignment.collect(record(0, 12)) is None
+    assert assignment.collect(record(0, 11)) is None
+
+
+def test_a_record_of_a_partition_that_is_not_held_or_not_restored_is_void(
+    assignment: Assignment,
+) -> None:
+    assert assignment.collect(record(2, 0)) is None
+    assert assignment.collect(record(7, 0)) is None
+
+
+def test_a_rewind_seeks_every_restored_partition_to_its_position(
+    assignment: Assignment, consumer: ScriptedConsumer
+) -> None:
+    former = assignment.collect(record(0, 10))
+    for offset in (20, 21, 22):
+        assignment.collect(record(1, offset))
+    assert former is not None
+    assignment.advance([(1, 22)])
+    assignment.rewind()
+    assert consumer.calls == [("seek", 0, 10), ("seek", 1, 22)]
+    assert assignment.current([(0, former)]) == frozenset()
+    # What was collected comes again, and what is committed does not.
+    assert assignment.collect(record(0, 10)) not in (None, former)
+    assert assignment.collect(record(1, 21)) is None
+    assert assignment.collect(record(1, 22)) is not None
+
+
+def test_pausing_concerns_restored_partitions_only(
+    assignment: Assignment, consumer: ScriptedConsumer
+) -> None:
+    # One that is being restored stays paused whatever happens.
+    assignment.pause()
+    assignment.resume()
+    assert [call[:2] for call in consumer.calls] == [
+        ("pause", 0),
+        ("pause", 1),
+        ("resume", 0),
+        ("resume", 1),
+    ]
+
+
+# --- offsets ------------------------------------------------------------------------------------
+
+
+def test_offsets_are_the_advanced_ones_else_where_the_partitions_stand(
+    assignment: Assignment,
+) -> None:
+    places = assignment.offsets([0, 1, 2], {1: 33})
+    assert [(p.topic, p.partition, p.offset) for p in places] == [(TOPIC, 0, 10), (TOPIC, 1, 33)]
+    # Nothing moves before the commit.
+    assert assignment.position(1) == 20
+    assignment.advance([(1, 33)])
+    assert assignment.position(1) == 33
+
+
+def test_offsets_tell_how_many_partitions_the_input_has(assignment: Assignment) -> None:
+    metadata = [place.metadata for place in assignment.offsets([0, 1], {})]
+    assert metadata == ["partitions=12"] * 2
+    assert partition_count_of(metadata[0]) == 12
+
+
+@given(st.integers(1, 10_000))
+def test_the_partition_count_is_read_back_from_the_metadata(count: int) -> None:
+    assert partition_count_of(offset_metadata(count)) == count
+
+
+@given(
+    st.one_of(
+        st.none(),
+        st.text(max_size=30),
+        st.text(max_size=8).map(lambda text: f"partitions={text}"),
+        st.integers(1, 99).map(lambda count: f" partitions={count}"),
+        st.integers(1, 99).map(lambda count: f"partitions={count};"),
+        st.integers(1, 99).map(lambda count: f"partitions={-count}"),
+    )
+)
+def test_metadata_of_another_program_tell_no_partition_count(metadata: str | None) -> None:
+    name, _, digits = (metadata or "").rpartition("=")
+    if name == "partitions" and digits.isdecimal():
+        assert partition_count_of(metadata) == int(digits)
+    else:
+        assert partition_count_of(metadata) is None
+
+
+# --- seeking ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    slept: list[float] = []
+    monkeypatch.setattr(assignment_module.time, "sleep", slept.append)
+    return slept
+
+
+def test_a_seek_waits_until_the_fetcher_is_up(
+    assignment: Assignment, consumer: ScriptedConsumer, pauses: list[float]
+) -> None:
+    consumer.seek_errors = [KafkaError._STATE] * 3
+    assignment.restored(2, 5)
+    assert consumer.calls == [("seek", 2, 5)] * 4 + [("resume", 2, None)]
+    assert len(pauses) == 3
+
+
+def test_a_seek_that_never_succeeds_raises(
+    assignment: Assignment, consumer: ScriptedConsumer, pauses: list[float]
+) -> None:
+    consumer.seek_errors = [KafkaError._STATE] * 1000
+    with pytest.raises(KafkaException):
+        assignment.restored(2, 5)
+    assert len(pauses) == assignment_module._SEEK_ATTEMPTS - 1
+
+
+def test_another_error_of_a_seek_raises_at_once(
+    assignment: Assignment, consumer: ScriptedConsumer, pauses: list[float]
+) -> None:
+    consumer.seek_errors = [KafkaError._UNKNOWN_PARTITION]
+    with pytest.raises(KafkaException):
+        assignment.restored(2, 5)
+    assert consumer.calls == [("seek", 2, 5)]
+    assert pauses == []

@@ -1,0 +1,469 @@
+"""The loop without a broker: rebalances, errors and aborts, each at a chosen moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from consumer import loop as loop_module
+from consumer.batches import PreparationHungError
+from consumer.pulse import SuspendedError
+from consumer.records import Output, Record
+from consumer.topics import TopicError
+from consumer.transactions import FatalKafkaError, Outcome
+from tests.consumer.scripted_loop import (
+    PARTITIONS,
+    START,
+    TOPIC,
+    Message,
+    World,
+    assign,
+    failing,
+    nothing,
+    records,
+)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+
+    def consumer(config: dict[str, Any]) -> World:
+        world.config = config
+        return world
+
+    monkeypatch.setattr(loop_module, "Consumer", consumer)
+    monkeypatch.setattr(loop_module, "Transactions", lambda *_: world)
+    monkeypatch.setattr(loop_module, "Restorer", lambda *_, **__: world)
+    quick = SimpleNamespace(monotonic=time.monotonic, sleep=world.pauses.append)
+    monkeypatch.setattr(loop_module, "time", quick)
+    return world
+
+
+# --- the way of a batch -------------------------------------------------------------------------
+
+
+def test_a_batch_is_committed_with_the_offsets_behind_it(world: World) -> None:
+    world.run(assign(world, 0, 1), records((0, 10), (1, 10)), world.prepared)
+    assert world.committed == [(["0@10", "1@10"], {0: 11, 1: 11})]
+    assert world.stage.calls[:3] == ["assigned 0", "assigned 1", "committed"]
+
+
+def test_a_partition_is_fetched_only_after_it_is_restored(world: World) -> None:
+    world.run(assign(world, 0), nothing)
+    expected = ["assign 0", "pause 0", "restore 0", "on_assign ended", "seek 0@10", "resume 0"]
+    assert world.calls[: len(expected)] == expected
+
+
+def test_a_stop_commits_the_batch_in_preparation_and_not_the_one_being_collected(
+    world: World,
+) -> None:
+    world.run(assign(world, 0), records((0, 10), (0, 11)), records((0, 12)))
+    assert [keys for keys, _ in world.committed] == [["0@10", "0@11"]]
+    assert world.stage.calls[-1] == "revoked 0"
+
+
+def test_what_preparing_raises_ends_the_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(_records: Sequence[Record]) -> list[Record]:
+        raise ValueError("no vector")
+
+    monkeypatch.setattr(world.stage, "prepare", prepare)
+    with pytest.raises(ValueError, match="no vector"):
+        world.run(assign(world, 0), records((0, 10), (0, 11)), world.prepared)
+    assert world.committed == []
+
+
+def test_the_stages_own_work_is_committed_with_the_offsets_where_partitions_stand(
+    world: World,
+) -> None:
+    world.stage.own_work = [[Output("changes", b"own", b"{}")]]
+    world.run(assign(world, 0, 2), nothing)
+    assert world.committed == [(["own"], {0: START, 2: START})]
+
+
+def test_while_a_batch_takes_long_partitions_are_paused_and_polled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "_PATIENCE_SECONDS", 0.01)
+    world.stage.prepare_gate.clear()
+
+    def release() -> list[Message]:
+        assert world.calls[-1] == "pause 0"
+        world.stage.prepare_gate.set()
+        return world.prepared()
+
+    world.run(
+        assign(world, 0),
+        records((0, 10), (0, 11)),
+        records((0, 12), (0, 13)),
+        # Fetched before the pause took hold.
+        records((0, 14)),
+        release,
+        world.prepared,
+    )
+    assert "resume 0" in world.calls[world.calls.index("pause 0", 3) :]
+    assert [keys for keys, _ in world.committed][:2] == [["0@10", "0@11"], ["0@12", "0@13", "0@14"]]
+
+
+def test_a_batch_that_hangs_ends_the_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumer.batches._CLOSE_SECONDS", 0.01)
+    world.stage.prepare_gate.clear()
+    with pytest.raises(PreparationHungError):
+        world.run(
+            assign(world, 0),
+            records((0, 10), (0, 11)),
+            lambda: time.sleep(0.05) or [],
+            batch={"prepare_timeout_seconds": 0.01},
+        )
+    world.stage.prepare_gate.set()
+    assert world.committed == []
+
+
+# --- errors while polling -----------------------------------------------------------------------
+
+
+def test_a_fatal_error_that_comes_with_the_loss_of_partitions_is_raised(world: World) -> None:
+    """Once it was dropped with the records of that poll, and the dead member polled for ever."""
+
+    def lost_and_fatal() -> list[Message]:
+        world.lose(0)
+        return [failing(KafkaError._FATAL, "fenced by another member")]
+
+    with pytest.raises(FatalKafkaError, match="fenced by another member"):
+        world.run(assign(world, 0), nothing, lost_and_fatal, nothing)
+    assert world.committed == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+    ],
+)
+def test_an_input_that_cannot_be_read_is_raised_and_named(world: World, code: int) -> None:
+    with pytest.raises(FatalKafkaError, match=f"cannot read {TOPIC}: closed"):
+        world.run(lambda: [failing(code, "closed")])
+
+
+def test_a_passing_error_is_logged_and_the_records_beside_it_are_read(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mixed() -> list[Message]:
+        return [Message(0, 10), failing(KafkaError._TRANSPORT, "broker away"), Message(0, 11)]
+
+    world.run(assign(world, 0), mixed, world.prepared)
+    assert world.committed == [(["0@10", "0@11"], {0: 12})]
+    assert "broker away" in caplog.text
+
+
+def test_a_fatal_error_of_the_client_is_raised_after_the_poll_and_another_is_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def passing() -> list[Message]:
+        world.config["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN, "all away"))
+        return []
+
+    def fatal() -> list[Message]:
+        world.config["error_cb"](KafkaError(KafkaError._FATAL, "the end", fatal=True))
+        return [Message(0, 10), Message(0, 11)]
+
+    with pytest.raises(FatalKafkaError, match="the end"):
+        world.run(assign(world, 0), passing, fatal, world.prepared)
+    assert "all away" in caplog.text
+    assert world.committed == []
+
+
+# --- rebalances ---------------------------------------------------------------------------------
+
+
+def test_what_a_callback_raises_does_not_leave_the_poll_but_is_raised_after_it(
+    world: World,
+) -> None:
+    world.stage.revoke_error = ValueError("no table")
+    ended = False
+
+    def revoke() -> list[Message]:
+        nonlocal ended
+        world.revoke(0)
+        ended = True
+        return [Message(1, 10), Message(1, 11)]
+
+    with pytest.raises(ValueError, match="no table"):
+        world.run(assign(world, 0, 1), nothing, revoke, world.prepared)
+    assert ended
+    assert world.committed == []
+
+
+def test_the_first_of_several_errors_is_raised(world: World) -> None:
+    def both() -> list[Message]:
+        world.stage.revoke_error = ValueError("the cause")
+        world.revoke(0)
+        world.stage.revoke_error = ValueError("what came of it")
+        world.revoke(1)
+        return []
+
+    with pytest.raises(ValueError, match="the cause"):
+        world.run(assign(world, 0, 1), nothing, both)
+
+
+def test_a_partition_that_was_not_there_at_the_start_is_refused(world: World) -> None:
+    with pytest.raises(TopicError) as raised:
+        world.run(assign(world, 1, PARTITIONS), nothing)
+    message = str(raised.value)
+    assert message.startswith(
+        f"topic {TOPIC} has {PARTITIONS + 1} partitions, this group's state was made with "
+        f"{PARTITIONS}"
+    )
+    assert "begin anew with a new kafka.group_id" in message
+    assert not any(call.startswith(("restore", "resume")) for call in world.calls)
+
+
+def test_partitions_that_are_revoked_have_their_prepared_batch_committed_before_they_go(
+    world: World,
+) -> None:
+    def revoke() -> list[Message]:
+        world.revoke(0)
+        return []
+
+    world.run(assign(world, 0, 1), records((0, 10), (1, 10)), revoke, kafka={"revoke_seconds": 30})
+    assert world.committed == [(["0@10", "1@10"], {0: 11, 1: 11})]
+    after = [call for call in world.calls if call in ("committed", "unassign 0")]
+    assert after == ["committed", "unassign 0"]
+    assert world.stage.calls[2:4] == ["committed", "revoked 0"]
+    # Under the deadline of the revocation.
+    (within,) = world.withins
+    assert within is not None
+    assert within <= 30
+
+
+def test_a_batch_without_records_of_the_revoked_partitions_goes_its_usual_way(
+    world: World,
+) -> None:
+    def revoke() -> list[Message]:
+        world.revoke(0)
+        assert world.attempts == 0
+        return []
+
+    world.run(assign(world, 0, 1), records((1, 10), (1, 11)), revoke, world.prepared)
+    assert world.committed == [(["1@10", "1@11"], {1: 12})]
+
+
+def test_a_batch_that_is_not_prepared_in_time_is_left_to_the_successor(world: World) -> None:
+    world.stage.prepare_gate.clear()
+
+    def revoke() -> list[Message]:
+        world.revoke(0)
+        assert world.attempts == 0
+        world.stage.prepare_gate.set()
+        return world.prepared()
+
+    world.run(
+        assign(world, 0, 1), records((0, 10), (1, 10)), revoke, kafka={"revoke_seconds": 0.01}
+    )
+    # The rest of it is not the successor's.
+    assert world.committed == [(["1@10"], {1: 11})]
+
+
+def test_of_partitions_that_are_lost_nothing_is_committed(world: World) -> None:
+    def lose() -> list[Message]:
+        world.prepared()
+        world.lose(0)
+        return []
+
+    world.run(assign(world, 0, 1), records((0, 10), (0, 11)), lose, nothing)
+    assert world.attempts == 0
+    assert "revoked 0" in world.stage.calls
+
+
+def test_records_of_lost_partitions_are_left_out_of_both_batches(world: World) -> None:
+    def lose() -> list[Message]:
+        world.lose(0)
+        return world.prepared()
+
+    world.run(
+        assign(world, 0, 1),
+        records((0, 10), (1, 10)),
+        records((0, 11)),
+        lose,
+        records((1, 11), (1, 12)),
+        world.prepared,
+    )
+    assert world.committed == [(["1@10"], {1: 11}), (["1@11", "1@12"], {1: 13})]
+
+
+def test_records_of_a_poll_in_which_a_rebalance_happened_are_read_again(world: World) -> None:
+    def rebalance() -> list[Message]:
+        # The partition goes and comes back within one poll: these are of before or of after.
+        world.lose(0)
+        world.assign(0)
+        return [Message(0, 12), Message(1, 10)]
+
+    world.run(
+        assign(world, 0, 1),
+        nothing,
+        rebalance,
+        nothing,
+        records((0, 10), (1, 10)),
+        world.prepared,
+    )
+    assert world.committed == [(["0@10", "1@10"], {0: 11, 1: 11})]
+    after = world.calls[len(world.calls) - world.calls[::-1].index("on_lost ended") :]
+    assert "seek 1@10" in after
+
+
+def test_what_was_collected_before_such_a_poll_is_read_again_once(world: World) -> None:
+    def rebalance() -> list[Message]:
+        world.assign(2)
+        return [Message(1, 11)]
+
+    world.run(
+        assign(world, 1),
+        records((1, 10)),
+        rebalance,
+        records((1, 10), (1, 11)),
+        world.prepared,
+    )
+    assert world.committed == [(["1@10", "1@11"], {1: 12})]
+
+
+def test_what_was_collected_of_a_partition_that_came_back_counts_once(world: World) -> None:
+    def come_back() -> list[Message]:
+        world.lose(0)
+        world.assign(0)
+        return []
+
+    world.run(
+        assign(world, 0),
+        records((0, 10)),
+        come_back,
+        records((0, 10), (0, 11)),
+        world.prepared,
+    )
+    assert world.committed == [(["0@10", "0@11"], {0: 12})]
+
+
+def test_an_empty_assignment_changes_nothing(world: World) -> None:
+    world.run(assign(world, 0), records((0, 10)), assign(world), records((0, 11)), world.prepared)
+    assert world.committed == [(["0@10", "0@11"], {0: 12})]
+
+
+# --- transactions that fail ---------------------------------------------------------------------
+
+
+def test_after_an_abort_every_partition_is_read_again_from_its_position(world: World) -> None:
+    world.outcomes = [Outcome.COMMITTED, Outcome.ABORTED]
+    world.run(
+        assign(world, 0, 1),
+        records((0, 10), (1, 10)),
+        world.prepared,
+        records((0, 11), (0, 12)),
+        records((1, 11)),
+        world.prepared,  # aborted; the one record being collected goes, too
+        records((0, 11), (0, 12)),
+        world.prepared,
+    )
+    after = world.calls[world.calls.index("aborted") :]
+    assert after[:3] == ["aborted", "seek 0@11", "seek 1@11"]
+    assert [keys for keys, _ in world.committed] == [["0@10", "1@10"], ["0@11", "0@12"]]
+    assert world.stage.calls[2:5] == ["committed", "aborted", "committed"]
+    assert "reopen" not in world.calls
+    assert "restore 0" not in after
+
+
+def test_a_prepared_batch_is_dropped_by_the_abort_of_the_one_before(world: World) -> None:
+    world.outcomes = [Outcome.ABORTED]
+    world.run(
+        assign(world, 0),
+        records((0, 10), (0, 11)),
+        lambda: [*world.prepared(), Message(0, 12), Message(0, 13)],
+        world.prepared,
+        records((0, 10), (0, 11)),
+        world.prepared,
+    )
+    assert [keys for keys, _ in world.committed] == [["0@10", "0@11"]]
+
+
+def test_after_an_unknown_outcome_the_producer_is_made_anew_and_all_state_read_back(
+    world: World,
+) -> None:
+    world.outcomes = [Outcome.UNKNOWN]
+    world.run(
+        assign(world, 0, 1),
+        records((0, 10), (1, 10)),
+        world.prepared,
+        records((0, 10), (1, 10)),
+        world.prepared,
+    )
+    after = world.calls[world.calls.index("unknown") :]
+    assert after[1:6] == ["reopen", "pause 0", "restore 0", "pause 1", "restore 1"]
+    assert after[6:10] == ["seek 0@10", "resume 0", "seek 1@10", "resume 1"]
+    assert world.stage.calls[2:7] == [
+        "aborted",
+        "revoked 0",
+        "revoked 1",
+        "assigned 0",
+        "assigned 1",
+    ]
+    assert world.committed == [(["0@10", "1@10"], {0: 11, 1: 11})]
+
+
+def test_what_was_collected_before_an_unknown_outcome_is_read_again_once(world: World) -> None:
+    world.outcomes = [Outcome.UNKNOWN]
+    world.run(
+        assign(world, 0),
+        records((0, 10), (0, 11)),
+        lambda: [*world.prepared(), Message(0, 12)],
+        records((0, 10), (0, 11)),
+        world.prepared,
+    )
+    assert world.committed == [(["0@10", "0@11"], {0: 12})]
+
+
+def test_a_stage_that_an_abort_spoils_is_read_back_by_the_same_producer(world: World) -> None:
+    world.stage.restore_after_abort = True
+    world.outcomes = [Outcome.ABORTED]
+    world.run(assign(world, 0), records((0, 10), (0, 11)), world.prepared, nothing)
+    after = world.calls[world.calls.index("aborted") :]
+    assert after[:3] == ["aborted", "pause 0", "restore 0"]
+    assert "reopen" not in after
+
+
+def test_twenty_aborts_in_a_row_end_the_loop(world: World) -> None:
+    world.stage.own_work = [[] for _ in range(100)]
+    world.outcomes = [Outcome.ABORTED] * 100
+    with pytest.raises(FatalKafkaError, match="20 transactions in a row were aborted"):
+        world.run(assign(world, 0), *[nothing] * 50)
+    assert world.attempts == 20
+    # Tried less and less often, and the last time not at all.
+    assert len(world.pauses) == 19
+    assert world.pauses == sorted(world.pauses)
+    assert world.pauses[-1] == 1.0
+
+
+def test_a_commit_in_between_begins_the_count_of_aborts_anew(world: World) -> None:
+    some = [Outcome.ABORTED] * 19
+    world.stage.own_work = [[] for _ in range(40)]
+    world.outcomes = [*some, Outcome.COMMITTED, *some, Outcome.COMMITTED]
+    world.run(assign(world, 0), *[nothing] * 45)
+    assert world.attempts == 40
+
+
+def test_a_process_that_stood_still_commits_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def suspended() -> list[Message]:
+        world.prepared()
+        # SIGSTOP and SIGCONT amid the turn, before its commit.
+        monkeypatch.setattr(world.loop._pulse, "_longest", 3600.0)
+        return []
+
+    with pytest.raises(SuspendedError):
+        world.run(assign(world, 0), records((0, 10), (0, 11)), suspended)
+    assert world.attempts == 0

@@ -1,0 +1,172 @@
+"""The check of the topics at a start, and what it says of partitions that were raised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from consumer import topics as topics_module
+from consumer.broker import EmbeddedKafka
+from consumer.clients import reader_config
+from consumer.settings import Settings
+from consumer.topics import (
+    TopicError,
+    check_topics,
+    partition_counts,
+    raised_partitions,
+)
+from tests.consumer.kafka_runs import PARTITIONS, committed, produce, settings_for, until, worker
+from tests.consumer.kafka_runs import stream as events_of
+
+# --- without a broker ---------------------------------------------------------------------------
+
+
+@dataclass
+class Place:
+    metadata: str | None
+
+
+def check_former(
+    monkeypatch: pytest.MonkeyPatch, metadata: list[str | None], count: int
+) -> dict[str, Any]:
+    """Check a count against offsets with these metadata; tell what was asked for."""
+    asked: dict[str, Any] = {}
+
+    def committed_offsets(
+        kafka: object, group: str, topic: str, numbers: range, **how: bool
+    ) -> Any:
+        asked.update(group=group, topic=topic, numbers=list(numbers), **how)
+        return [Place(each) for each in metadata]
+
+    monkeypatch.setattr(topics_module, "committed_offsets", committed_offsets)
+    topics_module._check_former_count(Settings(), count)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [None, "", None],
+        ["partitions=3"] * 3,
+        ["partitions=3", None, "of another program"],
+        ["partitions=", "partitions=x", "partition=9"],
+    ],
+)
+def test_offsets_that_say_the_same_or_nothing_pass(
+    monkeypatch: pytest.MonkeyPatch, metadata: list[str | None]
+) -> None:
+    asked = check_former(monkeypatch, metadata, 3)
+    assert asked["topic"] == "user-events"
+    assert asked["group"] == "segmenter"
+    assert asked["numbers"] == [0, 1, 2]
+    # A transaction that a predecessor left open is ended only by the start that is to come.
+    assert asked["stable"] is False
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_offset_of_another_count_is_refused(
+    monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    metadata: list[str | None] = [None] * 3
+    metadata[place] = "partitions=2"
+    with pytest.raises(TopicError) as raised:
+        check_former(monkeypatch, metadata, 3)
+    assert str(raised.value) == raised_partitions("user-events", 2, 3)
+
+
+def test_the_refusal_names_both_counts_and_what_to_do() -> None:
+    message = raised_partitions("user-events", 12, 24)
+    assert message.startswith("topic user-events has 24 partitions")
+    assert "this group's state was made with 12" in message
+    assert "new kafka.group_id and new names for all topics but the input" in message
+
+
+# --- on a real Kafka ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(broker: EmbeddedKafka) -> Settings:
+    return settings_for(broker.bootstrap_servers)
+
+
+def raise_partitions(settings: Settings, count: int, *names: str) -> None:
+    admin = AdminClient(settings.kafka.client())
+    asked = admin.create_partitions([NewPartitions(name, count) for name in names])
+    for future in asked.values():
+        future.result(30)
+    until(lambda: all(partition_counts(settings)[name] == count for name in names))
+
+
+def commit(settings: Settings, metadata: str | None) -> None:
+    """Commit an offset as a client that is in no group."""
+    client = Consumer({**reader_config(settings.kafka), "group.id": settings.kafka.group_id})
+    place = TopicPartition(settings.topics.events, 1, 0)
+    if metadata is not None:
+        place = TopicPartition(settings.topics.events, 1, 0, metadata)
+    try:
+        client.commit(offsets=[place], asynchronous=False)
+    finally:
+        client.close()
+
+
+def test_partitions_that_were_raised_under_a_group_are_refused(settings: Settings) -> None:
+    topics = settings.topics
+    commit(settings, f"partitions={PARTITIONS}")
+    check_topics(settings)
+    raise_partitions(settings, 6, topics.events, topics.profiles)
+    with pytest.raises(TopicError) as raised:
+        check_topics(settings)
+    assert str(raised.value) == raised_partitions(topics.events, PARTITIONS, 6)
+
+
+def test_of_two_causes_the_one_that_raising_again_would_not_mend_is_told(
+    settings: Settings,
+) -> None:
+    # "They must be equal" would send the operator on to raise the changelog's, too.
+    topics = settings.topics
+    commit(settings, f"partitions={PARTITIONS}")
+    raise_partitions(settings, 6, topics.events)
+    with pytest.raises(TopicError, match="this group's state was made with"):
+        check_topics(settings)
+
+
+def test_a_worker_leaves_the_count_with_its_offsets(settings: Settings) -> None:
+    pairs = events_of(users=4, events=2)
+    produce(settings, pairs)
+    with worker(settings):
+        until(lambda: committed(settings) == len(pairs))
+    raise_partitions(settings, 5, settings.topics.events, settings.topics.profiles)
+    with pytest.raises(TopicError, match=f"has 5 partitions.* made with {PARTITIONS}"):
+        check_topics(settings)
+
+
+def test_another_group_may_begin_with_the_raised_partitions(settings: Settings) -> None:
+    commit(settings, None)
+    raise_partitions(settings, 6, settings.topics.events, settings.topics.profiles)
+    check_topics(settings)
+
+
+def test_a_changelog_with_other_partitions_is_refused(settings: Settings) -> None:
+    raise_partitions(settings, 6, settings.topics.profiles)
+    with pytest.raises(TopicError, match=rf"has 6 partitions, .* has {PARTITIONS}: .* be equal"):
+        check_topics(settings)
+
+
+@pytest.mark.parametrize("name", ["samples", "models"])
+def test_a_topic_that_must_have_one_partition_is_refused_with_two(
+    settings: Settings, name: str
+) -> None:
+    topic = getattr(settings.topics, name)
+    raise_partitions(settings, 2, topic)
+    with pytest.raises(TopicError, match=f"topic {topic} has 2 partitions: it must have one"):
+        check_topics(settings)
+
+
+def test_a_missing_topic_is_named_with_the_command_that_makes_it(settings: Settings) -> None:
+    topics = settings.topics.model_copy(update={"changes": "no-such-topic"})
+    with pytest.raises(TopicError, match=r"no-such-topic is missing .*'segmenter topics create'"):
+        check_topics(settings.model_copy(update={"topics": topics}))
