@@ -58,12 +58,14 @@ def test_figures_are_medians_with_their_range_and_survive_json() -> None:
     result = json.loads(json.dumps(figures(Options(users=400, rounds=2), RECOVERIES)))
     ready = result["arms"]["checkpoint"]["ready_seconds"]
     assert ready == {"median": 3, "least": 2, "most": 4}
-    assert result["ratio"] == {"ready_seconds": 2, "committed_seconds": 2.25}
+    assert result["arms"]["changelog"]["state_seconds"]["median"] == 5
+    ratio = {"state_seconds": 2.5, "ready_seconds": 2, "committed_seconds": 2.25}
+    assert result["ratio"] == ratio
     assert result["arms"]["changelog"]["rounds"][1]["records_read"] == 440
     assert result["machine"]["cores"] >= 1
     lines = table(result).splitlines()
-    assert "3.00 s (2.00-4.00)" in lines[3]
-    assert lines[3].endswith("2.0")
+    assert "3.00 s (2.00-4.00)" in lines[4]
+    assert lines[4].endswith("2.0")
 
 
 class _Worker:
