@@ -8,7 +8,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,9 @@ faults: $(VENV)/.installed  ## kills, zombies, cut networks, full disks, ... on 
 bench-restore: $(VENV)/.installed  ## times a restore with and without local checkpoints; ARGS="--users 10000"
 	$(BIN)/python -m benchmarks.restore $(ARGS)
 
+bench-recovery: $(VENV)/.installed  ## times a worker's recovery from kill -9, with and without local checkpoints
+	$(BIN)/python -m benchmarks.recovery $(ARGS)
+
 format: $(VENV)/.installed  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -51,4 +54,4 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test lint faults bench-restore format lock clean
+.PHONY: help install model demo test lint faults bench-restore bench-recovery format lock clean

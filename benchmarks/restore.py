@@ -15,13 +15,13 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from confluent_kafka import Consumer, Producer, TopicPartition
 from prometheus_client import CollectorRegistry
 
+from benchmarks.changelog import DIMENSIONS, commit_offsets, fill
 from consumer.broker import EmbeddedKafka
 from consumer.checkpoint import CheckpointStore
 from consumer.checkpointer import Checkpointer
@@ -33,10 +33,7 @@ from consumer.stages.profile_restoration import ProfileRestoration
 from consumer.stages.segmentation import SegmentationStage
 from consumer.topics import create_topics
 from models.embedding import Vectors
-from models.profiles import ProfileRows
 
-DIMENSIONS, MEMORY, TERMS, VOCABULARY = 384, 64, 16, 20_000
-BLOCK = 5_000
 RESULTS = Path(__file__).parent / "results" / "restore.json"
 
 
@@ -69,59 +66,6 @@ class Figures:
     record_bytes: int
     cores: int | None
     python: str
-
-
-def profiles(users: range, seed: int) -> ProfileRows:
-    """Make up profiles as a long life leaves them: full memories, full lists of words."""
-    rng = np.random.default_rng([seed, users.start])
-    n = len(users)
-    rows = ProfileRows.empty([f"user-{i:08d}" for i in users], DIMENSIONS, MEMORY)
-    rows.sums[:] = rng.normal(size=(n, DIMENSIONS))
-    rows.weights[:] = rng.random(n) * 10
-    rows.reference[:] = 1_700_000_000_000_000 + rng.integers(0, 10**13, n)
-    rows.events[:] = rng.integers(MEMORY, 500, n)
-    rows.recent[:] = rng.integers(1, 2**64, (n, MEMORY), np.uint64)
-    rows.segments[:] = rng.integers(0, 6, n)
-    rows.labels = [f"some, typical, words {segment}" for segment in rows.segments]
-    words = rng.zipf(1.3, (n, TERMS)) % VOCABULARY
-    weights = rng.random((n, TERMS))
-    rows.terms = [
-        {f"word{word}": weight for word, weight in zip(*each, strict=True)}
-        for each in zip(words.tolist(), weights.tolist(), strict=True)
-    ]
-    return rows
-
-
-def fill(settings: Settings, users: range, seed: int) -> int:
-    """Write the profiles of users to the changelog and give the size of a record in bytes."""
-    producer = Producer({**settings.kafka.client(), "linger.ms": 20, "compression.type": "lz4"})
-    size = 0
-    for start in range(users.start, users.stop, BLOCK):
-        rows = profiles(range(start, min(start + BLOCK, users.stop)), seed)
-        for row, user in enumerate(rows.users):
-            value = rows.to_record(row, NoEmbedder.identity).model_dump_json().encode()
-            size = len(value)
-            partition = (start + row) % settings.topics.partitions
-            while True:
-                try:
-                    producer.produce(settings.topics.profiles, value, user, partition)
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-        producer.poll(0)
-    if left := producer.flush(60):
-        raise RuntimeError(f"{left} records could not be written")
-    return size
-
-
-def commit_offsets(settings: Settings) -> None:
-    """Make the group one that has worked: a restore refuses state without offsets."""
-    client = Consumer({**settings.kafka.client(), "group.id": settings.kafka.group_id})
-    places = [
-        TopicPartition(settings.topics.events, n, 0) for n in range(settings.topics.partitions)
-    ]
-    client.commit(offsets=places, asynchronous=False)
-    client.close()
 
 
 def restore(
@@ -174,37 +118,33 @@ def check(found: list[Restored], expected: list[Restored]) -> None:
             raise RuntimeError(f"partition {each.partition} has other states")
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> Figures:
+def measure(settings: Settings, arguments: argparse.Namespace, folder: Path) -> Figures:
+    """Measure on a cluster that is there; the topics are made, and must be new."""
     store = CheckpointStore(folder / "checkpoints", 12 * 3600)
-    with EmbeddedKafka(folder / "kafka") as kafka:
-        settings = Settings(
-            kafka={"bootstrap_servers": kafka.bootstrap_servers, "group_id": "benchmark"},
-            topics={"partitions": arguments.partitions},
-        )
-        create_topics(settings)
-        commit_offsets(settings)
-        size = fill(settings, range(arguments.users), seed=0)
-        _, restored, stage = restore(settings, store)
-        write_seconds = save(stage, restored, store)
-        started = time.perf_counter()
-        for partition in range(arguments.partitions):
-            stage.snapshot(partition)
-        snapshot_seconds = (time.perf_counter() - started) / arguments.partitions
-        fill(settings, range(arguments.tail), seed=1)
-        del restored, stage
-        without: list[float] = []
-        with_it: list[float] = []
-        for number in range(arguments.rounds):
-            seconds, expected, _ = restore(settings, None)
-            without.append(seconds)
-            seconds, found, _ = restore(settings, store)
-            with_it.append(seconds)
-            if {each.source for each in found} != {"checkpoint"}:
-                raise RuntimeError("a checkpoint was not used")
-            check(found, expected)
-            print(f"round {number + 1}: changelog {without[-1]:.2f} s, checkpoint {seconds:.2f} s")
-            del expected, found
-        files = sum(path.stat().st_size for path in (folder / "checkpoints").iterdir())
+    create_topics(settings)
+    commit_offsets(settings)
+    size = fill(settings, range(arguments.users), 0, NoEmbedder.identity)
+    _, restored, stage = restore(settings, store)
+    write_seconds = save(stage, restored, store)
+    started = time.perf_counter()
+    for partition in range(arguments.partitions):
+        stage.snapshot(partition)
+    snapshot_seconds = (time.perf_counter() - started) / arguments.partitions
+    fill(settings, range(arguments.tail), 1, NoEmbedder.identity)
+    del restored, stage
+    without: list[float] = []
+    with_it: list[float] = []
+    for number in range(arguments.rounds):
+        seconds, expected, _ = restore(settings, None)
+        without.append(seconds)
+        seconds, found, _ = restore(settings, store)
+        with_it.append(seconds)
+        if {each.source for each in found} != {"checkpoint"}:
+            raise RuntimeError("a checkpoint was not used")
+        check(found, expected)
+        print(f"round {number + 1}: changelog {without[-1]:.2f} s, checkpoint {seconds:.2f} s")
+        del expected, found
+    files = sum(path.stat().st_size for path in (folder / "checkpoints").iterdir())
     slow, fast = statistics.median(without), statistics.median(with_it)
     return Figures(
         users=arguments.users,
@@ -225,16 +165,24 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Figures:
     )
 
 
-def main() -> None:
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=100_000, help="users in the changelog")
     parser.add_argument("--partitions", type=int, default=1, help="partitions they are spread over")
     parser.add_argument("--tail", type=int, default=1_000, help="records behind the checkpoints")
     parser.add_argument("--rounds", type=int, default=5, help="restores of each kind")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the figures go")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(arguments, Path(folder))
+    return parser.parse_args(given)
+
+
+def main() -> None:
+    arguments = parse()
+    with tempfile.TemporaryDirectory() as name, EmbeddedKafka(Path(name) / "kafka") as kafka:
+        settings = Settings(
+            kafka={"bootstrap_servers": kafka.bootstrap_servers, "group_id": "benchmark"},
+            topics={"partitions": arguments.partitions},
+        )
+        figures = measure(settings, arguments, Path(name))
     print(
         f"{figures.users:,} users, {figures.partitions} partition(s), "
         f"{figures.tail_records:,} records behind the checkpoint, median of {figures.rounds}:\n"

@@ -62,6 +62,8 @@ class Child:
     arguments: Sequence[str]
     settings: Settings
     folder: Path
+    module: str = "consumer.cli"
+    """What Python runs; the project's command line, or one that stands in for it."""
     port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] = field(init=False)
 
@@ -71,7 +73,7 @@ class Child:
         with self.log.open("wb") as log:
             # In a session of its own: Ctrl-C is for the demo, which then stops its children.
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "consumer.cli", *self.arguments],
+                [sys.executable, "-m", self.module, *self.arguments],
                 env=environment(settings),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

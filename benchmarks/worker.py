@@ -1,0 +1,19 @@
+"""A worker process with the tests' cheap embedder: `segmenter worker` in everything else.
+
+python -m benchmarks.worker worker --model model.json
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import consumer.app
+from benchmarks.changelog import DIMENSIONS
+from consumer import cli
+from tests.stubs import HashingEmbedder
+
+if __name__ == "__main__":
+    embedder: Any = HashingEmbedder(DIMENSIONS)
+    consumer.app.load_embedder = lambda _settings: embedder  # type: ignore[assignment]
+    sys.exit(cli.main())
