@@ -180,25 +180,25 @@ class Loop(Generic[Prepared]):
             self._paused_for_patience = False
         due = self._batches.due_in
         timeout = _POLL_SECONDS if due is None else min(_POLL_SECONDS, due)
-        # A partition may be taken away and come back within this very call; what was read before
-        # is then void, which the epochs taken afterwards cannot tell. So callbacks count epochs up
-        # and drop what is collected, and messages in hand belong to the epoch of now or to none.
-        before = self._assignment.epochs
-        records = self._consume(room, timeout)
-        if records and self._assignment.epochs != before:
-            self._rewind()
-            return
-        for record in records:
+        for record in self._consume(room, timeout):
             self._collect(record)
 
     def _consume(self, room: int, timeout: float) -> list[Record]:
         """Poll once; raise what came of callbacks, and errors that came in place of messages."""
+        # A partition may be taken away and come back within this very call; what was read before
+        # is then void, which the epochs taken afterwards cannot tell. So callbacks count epochs up
+        # and drop what is collected, and messages in hand belong to the epoch of now or to none.
+        before = self._assignment.epochs
         messages = self._consumer.consume(room, timeout)
         self._raise_callback_error()
         for message in messages:
             if (error := message.error()) is not None:
                 self._on_message_error(error)
-        return [as_record(message) for message in messages if message.error() is None]
+        records = [as_record(message) for message in messages if message.error() is None]
+        if records and self._assignment.epochs != before:
+            self._rewind()
+            return []
+        return records
 
     def _collect(self, record: Record) -> None:
         epoch = self._assignment.collect(record)

@@ -7,6 +7,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from consumer.broker import EmbeddedKafka
 from consumer.settings import Settings
 from consumer.topics import create_topics
+from consumer.verify import Follower, TopicNames
 from tests.faults.load import HALF_LIFE_DAYS, Load, fixed_model
 from tests.faults.oracle import Verdict, judge
 from tests.faults.processes import Fault, Member, Spec, Supervisor, write_model
@@ -44,6 +46,8 @@ class Options:
     trainer: bool = True
     live_model: bool = False
     """Workers follow the trainer; otherwise they keep a fixed model, which the replay has too."""
+    followed: bool = False
+    """Whether `segmenter verify --follow` looks on."""
     rate: float = 150.0
     users: int = 60
     defect: str | None = None
@@ -83,7 +87,18 @@ class Rig:
         self.model_file = write_model(folder / "model.json", self.model.to_record())
         self.load = Load(self.settings, seed, options.users, options.rate)
         self.watch = Watch(self.settings, lambda: self.load.ends)
+        self._exit = ExitStack()
         self.supervisor = Supervisor(lambda _name: self.watch.follow())
+
+        self._follower = self._exit.enter_context(self._followed()) if options.followed else None
+
+    def _followed(self) -> Follower:
+        return Follower(
+            self.settings.kafka.client(),
+            self.settings.kafka.group_id,
+            TopicNames.of(self.settings.topics),
+            settle_seconds=30,
+        )
 
     def _make_settings(self) -> Settings:
         unique = uuid.uuid4().hex[:8]
@@ -124,6 +139,7 @@ class Rig:
     ) -> None:
         self.supervisor.close()
         self.watch.close()
+        self._exit.close()
 
     # --- processes --------------------------------------------------------------------------
 
@@ -250,6 +266,14 @@ class Rig:
             if code not in (0, -signal.SIGTERM):
                 verdict.note(f"{name} ended with exit code {code}")
                 verdict.differing += 1
+        if self._follower is not None:
+            if not self._follower.wait_settled(60):
+                verdict.differing += 1
+                verdict.note("verify --follow does not come to the end")
+            for violation in self._follower.violations:
+                verdict.differing += 1
+                verdict.note(f"verify --follow: {violation.kind}: {violation.detail}")
+            self.notes.append(f"verify --follow read {self._follower.report().changes:,} changes")
         for sentence in self.watch.went_back:
             verdict.differing += 1
             verdict.note(f"committed offset of {sentence}")

@@ -481,7 +481,7 @@ SLOW_DEVICE = Options(
         "kafka": {"max_poll_interval_seconds": MAX_POLL_SECONDS},
     }
 )
-LIVE = Options(live_model=True)
+LIVE = Options(live_model=True, followed=True)
 
 
 def _bounce(kind: str) -> Callable[[Rig, int], int]:
