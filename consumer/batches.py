@@ -8,7 +8,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from consumer.preparing import PreparingThread
+from consumer.call_thread import CallThread
 from consumer.records import Record
 from consumer.settings import BatchSettings
 
@@ -48,7 +48,7 @@ class Batches(Generic[Prepared]):
     ) -> None:
         self._prepare = prepare
         self._settings = settings
-        self._thread = PreparingThread()
+        self._thread = CallThread("prepare")
         self._collecting: Batch[Prepared] = Batch()
         self._preparing: Batch[Prepared] | None = None
 

@@ -34,6 +34,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from consumer.call_thread import CallThread
 from consumer.crash_points import reached
 from consumer.records import Output
 
@@ -53,6 +54,8 @@ _PERMANENT = {
     KafkaError.INVALID_TRANSACTION_TIMEOUT,
 }
 
+# How far beyond its own timeout a call may go before it counts as hung.
+_HANG_SECONDS = 1.0
 # A start that takes longer goes on with the next call.
 _START_CALL_SECONDS = 5.0
 
@@ -69,6 +72,10 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
     """The answer to the end never came. Only a new producer, whose start settles what the old one
     left, and a state read back from Kafka tell what happened."""
+
+
+class _HungError(Exception):
+    """A call of the client does not come back in its time."""
 
 
 class NotAMemberError(Exception):
@@ -105,6 +112,7 @@ class Transactions:
         self._failed: tuple[str, KafkaError] | None = None
         self._written: dict[tuple[str, int], int] = {}
         self._producer: Producer | None = None
+        self._calls = CallThread("send-offsets")
         self._start()
 
     @property
@@ -122,6 +130,7 @@ class Transactions:
         """
         logger.warning("making a new transactional producer")
         self.close()
+        self._calls = CallThread("send-offsets")
         self._start()
 
     def close(self) -> None:
@@ -129,6 +138,7 @@ class Transactions:
 
         Without a flush: whatever was to be kept is committed.
         """
+        self._calls.close()
         if self._producer is not None:
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
             self._producer = None
@@ -192,6 +202,11 @@ class Transactions:
             return self._abort(producer, error.args[0])
         except NotAMemberError as error:
             return self._abort(producer, str(error))
+        except _HungError as error:
+            # Its end was never asked for, so the start of the next producer aborts it.
+            logger.warning("%s: giving the producer up", error)
+            self.reopen()
+            return Outcome.ABORTED
         return self._commit(producer, budget)
 
     def _send_offsets(
@@ -210,9 +225,29 @@ class Transactions:
             raise NotAMemberError("the group has thrown this member out")
         self._repeat(
             "send_offsets_to_transaction",
-            lambda left: producer.send_offsets_to_transaction(list(offsets), metadata, left),
+            lambda left: self._in_time(
+                lambda: producer.send_offsets_to_transaction(list(offsets), metadata, left), left
+            ),
             budget,
         )
+
+    def _in_time(self, call: Callable[[], None], seconds: float) -> None:
+        """Make a call that may not keep to its own timeout; raise _HungError when it does not.
+
+        librdkafka asks the group's coordinator without a look at the clock, and asks one that has
+        left the cluster until another broker changes its state, which may be never (its issues 5456
+        and 5511). A broker that is stopped cleanly is enough. The thread that hangs is left behind
+        with the old producer.
+        """
+        future = self._calls.submit(call)
+        try:
+            future.result(seconds + _HANG_SECONDS)
+        except TimeoutError:
+            if future.done():
+                raise
+            raise _HungError(
+                f"offsets are not sent after {seconds + _HANG_SECONDS:.0f} s"
+            ) from None
 
     def _produce(self, producer: Producer, output: Output) -> None:
         arguments: dict[str, Any] = {"headers": list(output.headers)} if output.headers else {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -409,3 +411,38 @@ def test_nothing_is_written_after_a_start_that_failed(closed: Transactions, clie
 def test_closing_twice_does_no_harm(closed: Transactions, client: Client) -> None:
     closed.close()
     assert client.count("purge") == 1
+
+
+# --- a call that hangs ----------------------------------------------------------------------
+
+
+class Patient(ScriptedProducer):
+    """One that may still be there, in its hung call, when the next one starts."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.client.producers.clear()
+        super().__init__(config)
+
+
+def test_a_producer_whose_call_does_not_come_back_is_replaced_and_nothing_is_committed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.transactions._HANG_SECONDS", 0.0)
+    scripted = type("Hanging", (Patient,), {"client": client})
+    monkeypatch.setattr("consumer.transactions.Producer", scripted)
+    transactions = Transactions({"transactional.id": "t"}, BUDGET, start_seconds=1.0)
+    let_go = threading.Event()
+
+    def hang() -> None:
+        let_go.wait(30)
+
+    client.answers["send_offsets"] = [hang]
+    client.calls.clear()
+    try:
+        assert write(transactions, client) is Outcome.ABORTED
+        assert client.calls[-3:] == ["purge", "new producer", "init"]
+        assert client.count("commit") == client.count("abort") == 0
+        # The next one has a thread of its own, that is not held up by the hung call.
+        assert write(transactions, client) is Outcome.COMMITTED
+    finally:
+        let_go.set()

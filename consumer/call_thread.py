@@ -1,4 +1,4 @@
-"""The one thread that prepares batches, beside the loop."""
+"""A thread for calls that may hang."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-class PreparingThread:
+class CallThread:
     """Runs one call after another in a thread that never keeps the process from ending.
 
-    An executor's threads are joined when the interpreter ends; a device that hangs would then hang
-    the very process that is to be started again because of it.
+    An executor's threads are joined when the interpreter ends; a device or a client that hangs
+    would then hang the very process that is to be started again because of it.
+
+    Parameters
+    ----------
+    name
+        Of the thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
         self._calls = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="prepare", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, call: Callable[[], Result]) -> Future[Result]:
@@ -30,7 +35,7 @@ class PreparingThread:
         self._calls.put((future, call))
         return future
 
-    def close(self, seconds: float) -> None:
+    def close(self, seconds: float = 0) -> None:
         """Take no more calls; wait this long for the one under way, and not longer."""
         self._calls.put(None)
         self._thread.join(seconds)
@@ -43,5 +48,5 @@ class PreparingThread:
             try:
                 future.set_result(call())
             except BaseException as error:
-                # The loop raises it when it asks for the result.
+                # Whoever asks for the result raises it.
                 future.set_exception(error)
