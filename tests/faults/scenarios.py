@@ -261,6 +261,7 @@ def bounce(rig: Rig, trials: int, kind: str) -> int:
 def rolling_restart(rig: Rig, trials: int) -> int:
     """Every worker is restarted in turn under its own name: no other one notices."""
     rig.start()
+    _settle(rig)
     for _ in range(trials):
         for name in ("w0", "w1", "w2"):
             others = [w for w in rig.workers if w.spec.name != name]
@@ -274,6 +275,16 @@ def rolling_restart(rig: Rig, trials: int) -> int:
     parts = ", ".join(f"{n}: {stalls.get(n, 0.0):.1f}" for n in range(6))
     rig.notes.append(f"pause for each partition, seconds: {parts}; 0 rebalances of others")
     return 3 * trials
+
+
+def _settle(rig: Rig) -> None:
+    """Wait until the rebalancing of the start is over: cooperative, it takes several rounds."""
+    while True:
+        before = [_assignments(worker) for worker in rig.workers]
+        time.sleep(SESSION_SECONDS)
+        if before == [_assignments(worker) for worker in rig.workers] and all(before):
+            break
+    rig.watch.mark()
 
 
 def _assignments(member: Member) -> int:
