@@ -60,6 +60,14 @@ _MAX_ABORTS = 20
 # A transaction needs a little time even where a deadline is near.
 _LEAST_COMMIT_SECONDS = 0.5
 _CHECKPOINT_SECONDS = 10.0
+# How many sessions to wait for the place of a predecessor: the session that counts is the brokers'
+# (group.consumer.session.timeout.ms, 45 s by default), and this side knows only its own (30 s).
+_HELD_SESSIONS = 4
+_HELD_PAUSE_SECONDS = 1.0
+
+
+class InstanceHeldError(FatalKafkaError):
+    """Another member of the group has this process's instance id, or the group thinks so."""
 
 
 class Loop(Generic[Prepared]):
@@ -115,9 +123,11 @@ class Loop(Generic[Prepared]):
             settings.restore.no_progress_seconds,
             health.tick,
         )
-        self._consumer = Consumer({**consumer_config(kafka, group_id), "error_cb": self._on_error})
+        self._consumer_config = {**consumer_config(kafka, group_id), "error_cb": self._on_error}
+        self._consumer = Consumer(self._consumer_config)
         self._partition_count = _partition_count(self._consumer, self._topic)
         self._assignment = Assignment(self._consumer, self._topic, self._partition_count)
+        self._began = time.monotonic()
         store = CheckpointStore.of(settings.restore)
         self._restorer = Restorer(
             kafka,
@@ -143,18 +153,40 @@ class Loop(Generic[Prepared]):
         FatalKafkaError, StageError, ReadStalledError, SuspendedError, PreparationHungError
             What made it impossible to go on. Nothing uncommitted is kept.
         """
+        self._subscribe()
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._turn()
+                except InstanceHeldError as error:
+                    self._join_again(error)
+            self._finish()
+        finally:
+            self._close()
+
+    def _subscribe(self) -> None:
         self._consumer.subscribe(
             [self._topic],
             on_assign=self._guarded(self._on_assign),
             on_revoke=self._guarded(self._on_revoke),
             on_lost=self._guarded(self._on_lost),
         )
-        try:
-            while not self._stopping.is_set():
-                self._turn()
-            self._finish()
-        finally:
-            self._close()
+
+    def _join_again(self, error: InstanceHeldError) -> None:
+        """Wait for the place of a predecessor that was killed, with a new member.
+
+        Under KIP-848 the group keeps it until the predecessor's session is over, and refuses
+        whoever asks for it earlier with an error that is fatal to the client.
+        """
+        patience = _HELD_SESSIONS * self._settings.kafka.session_timeout_seconds
+        if self._joined or time.monotonic() - self._began > patience:
+            raise error
+        logger.info("waiting until the group gives up the predecessor of this name")
+        self._consumer.close()
+        time.sleep(_HELD_PAUSE_SECONDS)
+        self._consumer = Consumer(self._consumer_config)
+        self._assignment = Assignment(self._consumer, self._topic, self._partition_count)
+        self._subscribe()
 
     # --- one turn ---------------------------------------------------------------------------
 
@@ -405,7 +437,8 @@ class Loop(Generic[Prepared]):
 
     def _on_message_error(self, error: KafkaError) -> None:
         if _is_fatal(error):
-            raise FatalKafkaError(error.str())
+            held = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str() in error.str()
+            raise (InstanceHeldError if held else FatalKafkaError)(error.str())
         if error.code() in (
             KafkaError.UNKNOWN_TOPIC_OR_PART,
             KafkaError.TOPIC_AUTHORIZATION_FAILED,

@@ -139,6 +139,31 @@ def test_a_fatal_error_that_comes_with_the_loss_of_partitions_is_raised(world: W
     assert world.committed == []
 
 
+def held() -> list[Message]:
+    """What KIP-848 says to a static member whose predecessor's session is not over."""
+    reason = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
+    return [failing(KafkaError._FATAL, f"Fatal error: {reason}: heartbeat")]
+
+
+def test_a_start_waits_for_the_place_of_its_predecessor(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.loop._HELD_PAUSE_SECONDS", 0)
+    world.run(held, held, assign(world, 0), records((0, 10), (0, 11)), world.prepared)
+    assert world.committed == [(["0@10", "0@11"], {0: 12})]
+
+
+def test_a_name_that_stays_taken_or_is_taken_later_ends_the_process(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.loop._HELD_PAUSE_SECONDS", 0)
+    with pytest.raises(FatalKafkaError, match="instance ID is still used"):
+        world.run(assign(world, 0), nothing, held, nothing)
+    monkeypatch.setattr("consumer.loop._HELD_SESSIONS", 0)
+    with pytest.raises(FatalKafkaError, match="instance ID is still used"):
+        world.run(held, nothing)
+
+
 @pytest.mark.parametrize(
     "code",
     [
