@@ -37,6 +37,7 @@ from consumer.clients import consumer_config, producer_config
 from consumer.crash_points import reached
 from consumer.health import Health
 from consumer.metrics import LoopMetrics
+from consumer.orphans import OrphanWatch
 from consumer.pulse import Pulse
 from consumer.reader import as_record
 from consumer.records import Output, Record
@@ -110,6 +111,8 @@ class Loop(Generic[Prepared]):
         self._stopping = threading.Event()
         self._joined = False
         self._ended_well = False
+        # Between the two rounds of a cooperative rebalance: given up, not yet shared out.
+        self._giving_up = False
         self._callback_error: BaseException | None = None
         self._batches: Batches[Prepared] = Batches(self._prepare, settings.batch)
         self._paused_for_patience = False
@@ -140,6 +143,15 @@ class Loop(Generic[Prepared]):
         )
         self._checkpointer = Checkpointer.of(stage, store, settings.restore, metrics.restore)
         self._pulse = Pulse(kafka.session_timeout_seconds)
+        self._orphans: OrphanWatch | None = None
+        if kafka.group_protocol == "classic" and kafka.instance_id is not None:
+            self._orphans = OrphanWatch(
+                kafka,
+                group_id,
+                self._topic,
+                self._partition_count,
+                kafka.session_timeout_seconds,
+            )
 
     def stop(self) -> None:
         """Ask the loop to finish what it has begun and to leave the group; any thread may."""
@@ -200,6 +212,8 @@ class Loop(Generic[Prepared]):
             self._advance()
         if self._checkpointer is not None:
             self._checkpointer.save_due()
+        if self._orphans is not None and self._joined:
+            self._orphans.tick(list(self._assignment))
 
     def _poll(self) -> None:
         """Read what fits into the batch being collected."""
@@ -369,7 +383,7 @@ class Loop(Generic[Prepared]):
 
     def _on_assign(self, partitions: list[TopicPartition]) -> None:
         self._metrics.rebalances.labels("assign").inc()
-        self._joined = True
+        self._joined, self._giving_up = True, False
         self._consumer.incremental_assign(partitions)
         if not partitions:
             return
@@ -391,6 +405,8 @@ class Loop(Generic[Prepared]):
                 self._finish_batch()
         finally:
             self._release("revoke", partitions)
+            # Under KIP-848 the brokers see to the rest.
+            self._giving_up = self._settings.kafka.group_protocol == "classic"
 
     def _on_lost(self, partitions: list[TopicPartition]) -> None:
         """Let go at once: the partitions are others' already, and nothing may be committed."""
@@ -487,10 +503,19 @@ class Loop(Generic[Prepared]):
         """Commit the batch in preparation; what is only collected will be read again."""
         logger.info("stopping: finishing the batch under way")
         self._finish_batch()
+        self._finish_rebalance()
         if self._checkpointer is not None:
             # So that the next start under this name has next to nothing to read.
             self._checkpointer.save_all()
         self._ended_well = True
+
+    def _finish_rebalance(self) -> None:
+        """Take part in the second round of a rebalance under way: `consumer.orphans` says why."""
+        self._assignment.pause()
+        deadline = time.monotonic() + self._settings.kafka.revoke_seconds
+        self._consume(1, _POLL_SECONDS)
+        while self._giving_up and time.monotonic() < deadline:
+            self._consume(1, _POLL_SECONDS)
 
     def _close(self) -> None:
         self._health.ready = False
@@ -502,6 +527,8 @@ class Loop(Generic[Prepared]):
         if self._checkpointer is not None:
             self._checkpointer.close(_CHECKPOINT_SECONDS if self._ended_well else 0)
         self._pulse.close()
+        if self._orphans is not None:
+            self._orphans.close()
         logger.info("left the group")
 
 

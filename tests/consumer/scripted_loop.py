@@ -129,9 +129,10 @@ class World:
     def run(self, *steps: Step, **sections: dict[str, Any]) -> None:
         """Run a loop whose polls are these, and stop it after the last one."""
         batch = {"max_records": 2, "max_wait_seconds": 60, **sections.pop("batch", {})}
+        kafka = {"revoke_seconds": 0.2, **sections.pop("kafka", {})}
         self.loop = Loop(
             self.stage,
-            Settings(batch=batch, **sections),
+            Settings(batch=batch, kafka=kafka, **sections),
             group_id="g",
             transactional_id="t",
             metrics=LoopMetrics(CollectorRegistry()),

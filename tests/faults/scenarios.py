@@ -293,6 +293,26 @@ def _assignments(member: Member) -> int:
     return sum(text.count(f"consumer.loop: {word}: ") for word in ("assigned", "revoke", "lost"))
 
 
+def killed_amid_rebalance(rig: Rig, trials: int) -> int:
+    """SIGKILL of a static member that has just been told to give partitions up; it is back at once.
+
+    Nobody begins the second round of that rebalance: the workers have to notice.
+    """
+    rig.start()
+    for _ in range(trials):
+        for name in ("w1", "w2"):
+            rig.supervisor.stop(name)
+        rig.supervisor.stop("w0")
+        time.sleep(SESSION_SECONDS + 1)
+        alone = rig.start_worker("w0", fault=Fault("revoking", 1, "kill"))
+        rig.recover(measure=False)
+        for name in ("w1", "w2"):
+            rig.start_worker(name)
+        rig.until(lambda w=alone: bool(w.exits), "a worker is killed amid a rebalance", 60)
+        rig.recover(measure=False)
+    return trials
+
+
 def scale(rig: Rig, trials: int) -> int:
     """From 3 workers to 1 to 4 and back to 3 under load."""
     rig.start()
@@ -520,6 +540,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("broker-freeze", "a broker frozen", _bounce("freeze"), 5, 1),
     Scenario("rolling", "rolling restart, static ids", rolling_restart, 3, 1),
     Scenario("upgrade", "rolling upgrade, newer formats", rolling_upgrade, 1, 1, LIVE),
+    Scenario("kill-revoke", "kill -9 amid a rebalance, static id", killed_amid_rebalance, 5, 1),
     Scenario("scale", "3, 1, 4 and 3 workers", scale, 4, 1),
     Scenario(
         "cut-coordinator", "cut from the coordinator", _cut("coordinator"), 5, 1, needs="wire"
