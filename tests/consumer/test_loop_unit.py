@@ -257,7 +257,14 @@ def test_partitions_that_are_revoked_have_their_prepared_batch_committed_before_
         world.revoke(0)
         return []
 
-    world.run(assign(world, 0, 1), records((0, 10), (1, 10)), revoke, kafka={"revoke_seconds": 30})
+    second_round = assign(world)
+    world.run(
+        assign(world, 0, 1),
+        records((0, 10), (1, 10)),
+        revoke,
+        second_round,
+        kafka={"revoke_seconds": 30},
+    )
     assert world.committed == [(["0@10", "1@10"], {0: 11, 1: 11})]
     after = [call for call in world.calls if call in ("committed", "unassign 0")]
     assert after == ["committed", "unassign 0"]
@@ -278,6 +285,20 @@ def test_a_batch_without_records_of_the_revoked_partitions_goes_its_usual_way(
 
     world.run(assign(world, 0, 1), records((1, 10), (1, 11)), revoke, world.prepared)
     assert world.committed == [(["1@10", "1@11"], {1: 12})]
+
+
+def test_a_worker_that_is_stopped_amid_a_rebalance_takes_part_in_its_second_round(
+    world: World,
+) -> None:
+    def revoke() -> list[Message]:
+        world.revoke(1)
+        world.loop.stop()
+        return []
+
+    second_round = assign(world)
+    world.run(assign(world, 0, 1), revoke, nothing, second_round, kafka={"revoke_seconds": 30})
+    assert world.steps == []
+    assert world.committed == []
 
 
 def test_a_batch_that_is_not_prepared_in_time_is_left_to_the_successor(world: World) -> None:

@@ -160,7 +160,7 @@ def _stopped(pid: int) -> bool:
 
 def lost_answers(rig: Rig, trials: int) -> int:
     """The answer to EndTxn never comes, or the request never arrives."""
-    return _inside(rig, trials, "offsets_sent", ("lose_answer", "lose_request"))
+    return _inside(rig, trials, "offsets_sent", ("lose_answer", "lose_request"), most=3)
 
 
 def refused(rig: Rig, trials: int) -> int:
@@ -168,12 +168,14 @@ def refused(rig: Rig, trials: int) -> int:
     return _inside(rig, trials, "offsets_sent", ("refuse",))
 
 
-def _inside(rig: Rig, trials: int, point: CrashPoint, actions: tuple[str, ...]) -> int:
+def _inside(
+    rig: Rig, trials: int, point: CrashPoint, actions: tuple[str, ...], most: int = 10
+) -> int:
     """Have something go wrong inside of a worker that must survive it."""
     rig.start()
     for number in range(trials):
         name = f"w{rig.draw.randrange(len(rig.workers))}"
-        fault = Fault(point, rig.draw.randint(1, 10), actions[number % len(actions)])
+        fault = Fault(point, rig.draw.randint(1, most), actions[number % len(actions)])
         rig.supervisor.stop(name)
         victim = rig.start_worker(name, fault=fault)
         before = victim.faults_met()
@@ -512,6 +514,8 @@ SLOW_DEVICE = Options(
         "kafka": {"max_poll_interval_seconds": MAX_POLL_SECONDS},
     }
 )
+# Each of them changes somebody's segment, so that one that counts twice is seen to.
+LARGE_BATCHES = Options(sections={"batch": {"max_wait_seconds": 1.0}})
 LIVE = Options(live_model=True, followed=True)
 
 
@@ -531,7 +535,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("zombie", "SIGSTOP past the session, SIGCONT", zombies, 10, 1),
     Scenario("zombie-unnamed", "SIGSTOP, no instance ids", zombies, 10, 1, UNNAMED),
     Scenario("zombie-late", "SIGSTOP between transactions", late_zombies, 4, 1, UNNAMED),
-    Scenario("lost-answer", "EndTxn: answer or request lost", lost_answers, 20, 2),
+    Scenario("lost-answer", "EndTxn: answer or request lost", lost_answers, 20, 2, LARGE_BATCHES),
     Scenario("refused", "a transaction has to be aborted", refused, 20, 2),
     Scenario("frozen-end", "all brokers frozen at EndTxn", frozen_at_the_end, 4, 1),
     Scenario("open-transaction", "a dead writer's open transaction", open_transaction, 5, 1),

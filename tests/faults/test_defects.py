@@ -17,7 +17,7 @@ RED = {
     "state_merged_before_the_commit": ("refused", 4, "doubled"),
     "cached_group_metadata": ("zombie-late", 2, "doubled"),
     "restore_to_the_last_stable_offset": ("open-transaction", 1, "broken"),
-    "answers_taken_for_aborts": ("lost-answer", 6, "doubled"),
+    "answers_taken_for_aborts": ("lost-answer", 4, "doubled"),
 }
 
 
