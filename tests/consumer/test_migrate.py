@@ -404,11 +404,11 @@ def test_a_transaction_whose_answer_is_lost_is_written_again(
     run_old(settings, past())
     real, lost = Transactions._commit, [Outcome.UNKNOWN, Outcome.ABORTED]
 
-    def commit(self: Transactions) -> Outcome:
+    def commit(self: Transactions, producer: Producer, budget: float) -> Outcome:
         outcome = lost.pop() if lost else Outcome.COMMITTED
         if outcome is Outcome.ABORTED:
-            return self._abort()
-        real(self)
+            return self._abort(producer, "the test asked for it")
+        real(self, producer, budget)
         return outcome
 
     monkeypatch.setattr(Transactions, "_commit", commit)

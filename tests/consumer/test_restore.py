@@ -277,8 +277,11 @@ def test_a_checkpoint_that_cannot_be_used_is_dropped_with_one_warning(
 def test_another_embedding_model_finds_no_checkpoint_and_is_refused_as_without(
     settings, store, saved
 ):
-    with pytest.raises(StageError, match="made with the embedding model"):
-        restore(settings, store, HashingEmbedder(32))
+    back = restore(settings, store, HashingEmbedder(32))
+    assert {each.source for each in back.restored.values()} == {"changelog"}
+    for restored in back.restored.values():
+        with pytest.raises(StageError, match="made with the embedding model"):
+            back.stage.assigned(restored.partition, restored.restoration)
 
 
 def test_a_changelog_made_anew_under_its_name_is_another_one(settings, store, saved):
