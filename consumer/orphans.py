@@ -19,12 +19,13 @@ import time
 from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import Future
+from contextlib import closing
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
 from consumer.call_thread import CallThread
 from consumer.clients import consumer_config
-from consumer.reader import committed_offsets, watermarks
+from consumer.reader import committed_offsets, read_partition, watermarks
 from consumer.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 # Looks without movement before a partition counts as nobody's.
 _LOOKS = 3
 _JOIN_SECONDS = 15.0
+_READ_SECONDS = 10.0
 
 
 class OrphanWatch:
@@ -113,8 +115,19 @@ class OrphanWatch:
         self._thread.close()
 
     def _waits(self, place: TopicPartition) -> bool:
+        """Tell whether there is a record to read; markers of transactions take offsets too."""
         first, end = watermarks(self._kafka, self._topic, place.partition)
-        return end > (first if place.offset == OFFSET_INVALID else max(place.offset, first))
+        start = first if place.offset == OFFSET_INVALID else max(place.offset, first)
+        records = read_partition(
+            self._kafka,
+            self._topic,
+            place.partition,
+            end,
+            start=start,
+            no_progress_seconds=_READ_SECONDS,
+        )
+        with closing(records):
+            return next(records, None) is not None
 
     def _make_rebalance(self) -> None:
         """Join without a name, and leave again: a rebalance each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 from confluent_kafka import (
@@ -219,7 +219,7 @@ def read_partition(
     no_progress_seconds: float,
     cancelled: Callable[[], bool] = lambda: False,
     progress: Progress = lambda _count, _share: None,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Give the committed records of a partition below a target offset.
 
     Parameters

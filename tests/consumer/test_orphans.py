@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Producer, TopicPartition
 
+from consumer.broker import EmbeddedKafka
 from consumer.orphans import OrphanWatch
 from consumer.settings import KafkaSettings
+from tests.consumer.kafka_runs import settings_for
 
 TOPIC = "user-events"
 NOBODYS = 2
@@ -23,6 +25,7 @@ class Script:
         self.rebalances = 0
         monkeypatch.setattr("consumer.orphans.committed_offsets", self._offsets)
         monkeypatch.setattr("consumer.orphans.watermarks", self._marks)
+        monkeypatch.setattr("consumer.orphans.read_partition", self._records)
         monkeypatch.setattr(OrphanWatch, "_make_rebalance", self._rebalance)
         self.watch = OrphanWatch(KafkaSettings(), "g", TOPIC, len(self.committed), 1000)
 
@@ -31,6 +34,11 @@ class Script:
 
     def _marks(self, _kafka: object, _topic: str, number: int) -> tuple[int, int]:
         return 0, self.ends[number]
+
+    def _records(
+        self, _kafka: object, _topic: str, _number: int, target: int, *, start: int, **_: object
+    ) -> Generator[object, None, None]:
+        yield from range(start, target)
 
     def _rebalance(self, *_: object) -> None:
         self.rebalances += 1
@@ -78,3 +86,19 @@ def test_partitions_that_are_in_order_make_none(script: Script, what: str) -> No
         script.ends[NOBODYS] = 5
         script.look(8)
     assert script.rebalances == 0
+
+
+def test_the_marker_of_a_transaction_is_no_record_that_waits(broker: EmbeddedKafka) -> None:
+    """Else an idle group whose input is written in transactions would rebalance for ever."""
+    settings = settings_for(broker.bootstrap_servers)
+    topic = settings.topics.events
+    producer = Producer({**settings.kafka.client(), "transactional.id": topic})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(topic, b"{}", b"u", partition=0)
+    producer.commit_transaction(20)
+    watch = OrphanWatch(settings.kafka, settings.kafka.group_id, topic, 1, 1000)
+    assert watch._waits(TopicPartition(topic, 0, OFFSET_INVALID))
+    assert watch._waits(TopicPartition(topic, 0, 0))
+    assert not watch._waits(TopicPartition(topic, 0, 1))
+    assert not watch._waits(TopicPartition(topic, 0, 2))
