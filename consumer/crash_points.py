@@ -16,7 +16,6 @@ CrashPoint = Literal[
     "offsets_sent",  # outputs and offsets are with the brokers; the end is not asked for
     "committed",  # the broker has said so; the state in memory is the old one
     "merged",  # the state in memory is the new one
-    "restoring",  # a partition is being read back
     "revoking",  # a rebalance takes partitions away
 ]
 Hook = Callable[[CrashPoint], None]

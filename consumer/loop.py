@@ -436,7 +436,6 @@ class Loop(Generic[Prepared]):
 
     def _take_over_restored(self) -> None:
         for restored in self._restorer.finished():
-            reached("restoring")
             self._stage.assigned(restored.partition, restored.restoration)
             self._assignment.restored(restored.partition, restored.offset)
             if self._checkpointer is not None:

@@ -203,11 +203,6 @@ class Restorer:
             eta_seconds=elapsed / share - elapsed if share > 0 else None,
         )
 
-    @property
-    def share(self) -> float:
-        """Share of the present work that is done, 1 when there is none."""
-        return self.progress.share
-
     def close(self) -> None:
         """Cancel everything and wait for the threads."""
         for partition in list(self.tasks):

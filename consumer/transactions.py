@@ -112,7 +112,6 @@ class Transactions:
         self._failed: tuple[str, KafkaError] | None = None
         self._written: dict[tuple[str, int], int] = {}
         self._producer: Producer | None = None
-        self._calls = CallThread("send-offsets")
         self._start()
 
     @property
@@ -130,7 +129,6 @@ class Transactions:
         """
         logger.warning("making a new transactional producer")
         self.close()
-        self._calls = CallThread("send-offsets")
         self._start()
 
     def close(self) -> None:
@@ -138,8 +136,8 @@ class Transactions:
 
         Without a flush: whatever was to be kept is committed.
         """
-        self._calls.close()
         if self._producer is not None:
+            self._calls.close()
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
             self._producer = None
 
@@ -156,6 +154,8 @@ class Transactions:
                 f"no transactional producer could be started: {error.args[0].str()}"
             ) from error
         self._producer = producer
+        # One for each producer: the former's may hang in it (see `_in_time`).
+        self._calls = CallThread("send-offsets")
 
     def write(
         self,

@@ -204,7 +204,14 @@ def oracle(
 ) -> list[SegmentChange]:
     """Give the changes that a replay of the same events makes."""
     embedder = embedder or HashingEmbedder()
-    replay = Replay(settings, embedder, model or model_of(embedder))
+    return replayed(settings, pairs, embedder, model or model_of(embedder))[1]
+
+
+def replayed(
+    settings: Settings, pairs: Sequence[Pair], embedder: Embedder, model: SegmentModel
+) -> tuple[Replay, list[SegmentChange]]:
+    """Replay events; give the replay, with the final state, and the changes that it made."""
+    replay = Replay(settings, embedder, model)
     found: list[SegmentChange] = []
 
     def sink(output: Output) -> None:
@@ -215,7 +222,7 @@ def oracle(
         Record(settings.topics.events, 0, n, -1, key, value) for n, (key, value) in enumerate(pairs)
     )
     replay.run(records, sink)
-    return found
+    return replay, found
 
 
 def assert_as_replayed(

@@ -14,12 +14,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from consumer import checkpoint_file, loop, model_feed, restore
 from consumer.records import Output
-from consumer.settings import KafkaSettings
 from consumer.stages import training
 from consumer.stages.training import TrainingStage
 from consumer.transactions import Outcome, Transactions
 from models.clustering import StreamingKMeans
 from models.segments import SegmentModel
+from tests.faults.oracle import stable_watermarks
 
 
 def put_in(name: str) -> None:
@@ -76,24 +76,7 @@ def cached_group_metadata() -> None:
 
 def restore_to_the_last_stable_offset() -> None:
     """Read state back only as far as no open transaction stands in the way."""
-
-    def stable(kafka: KafkaSettings, topic: str, partition: int) -> tuple[int, int]:
-        client = Consumer(
-            {
-                **kafka.client(),
-                "group.id": "stable",
-                # Of a client with this level the end is the last stable offset.
-                "isolation.level": "read_committed",
-                "log_level": 0,
-            }
-        )
-        try:
-            low, end = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
-            return int(low), int(end)
-        finally:
-            client.close()
-
-    restore.watermarks = stable
+    restore.watermarks = stable_watermarks
 
 
 def answers_taken_for_aborts() -> None:

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, TopicPartition
 
 from consumer.clients import reader_config
-from consumer.reader import read_topic
-from consumer.records import Output, Record
+from consumer.reader import end_offset, read_topic
 from consumer.replay import Replay
-from consumer.settings import Settings
+from consumer.settings import KafkaSettings, Settings
 from consumer.verify import TopicNames, ViolationKind, verify_topics
 from consumer.verify.oracle import comparable
 from models.segments import SegmentModel
 from schemas.changes import SegmentChange
 from schemas.profiles import ProfileRecord
+from tests.consumer.kafka_runs import changes_of, replayed
 from tests.faults.load import Pair
 from tests.stubs import HashingEmbedder
 
@@ -61,39 +61,16 @@ def judge(settings: Settings, pairs: Sequence[Pair], model: SegmentModel | None)
     """
     verdict = Verdict(events=len(pairs))
     _judge_hanging(settings, verdict)
-    found = _changes(settings)
+    found = changes_of(settings)
     verdict.changes = len(found)
     _judge_by_verify(settings, verdict, len(pairs))
     if model is not None:
-        replay, expected = _replayed(settings, pairs, model)
+        embedder = HashingEmbedder(model.centres.shape[1])
+        replay, expected = replayed(settings, pairs, embedder, model)
         _judge_changes(expected, found, verdict)
         _judge_profiles(settings, replay, verdict)
         _judge_dead_letters(settings, replay, verdict)
     return verdict
-
-
-def _replayed(
-    settings: Settings, pairs: Sequence[Pair], model: SegmentModel
-) -> tuple[Replay, list[SegmentChange]]:
-    replay = Replay(settings, HashingEmbedder(model.centres.shape[1]), model)
-    expected: list[SegmentChange] = []
-
-    def sink(output: Output) -> None:
-        if output.topic == settings.topics.changes:
-            expected.append(SegmentChange.model_validate_json(output.value or b""))
-
-    records = (
-        Record(settings.topics.events, 0, n, -1, key, value) for n, (key, value) in enumerate(pairs)
-    )
-    replay.run(records, sink)
-    return replay, expected
-
-
-def _changes(settings: Settings) -> list[SegmentChange]:
-    return [
-        SegmentChange.model_validate_json(record.value or b"")
-        for record in read_topic(settings, settings.topics.changes)
-    ]
 
 
 def _judge_changes(
@@ -191,16 +168,19 @@ def _judge_hanging(settings: Settings, verdict: Verdict) -> None:
     ):
         numbers = 1 if topic == settings.topics.samples else settings.topics.partitions
         for number in range(numbers):
-            place = TopicPartition(topic, number)
-            end, stable = (_end(settings, place, level) for level in ("uncommitted", "committed"))
+            end = end_offset(settings.kafka, topic, number)
+            _, stable = stable_watermarks(settings.kafka, topic, number)
             if stable < end:
                 verdict.hanging += 1
                 verdict.note(f"{topic}[{number}] is stable up to {stable}, ends at {end}")
 
 
-def _end(settings: Settings, place: TopicPartition, level: str) -> int:
-    client = Consumer({**reader_config(settings.kafka), "isolation.level": f"read_{level}"})
+def stable_watermarks(kafka: KafkaSettings, topic: str, partition: int) -> tuple[int, int]:
+    """Give the start and the last stable offset of a partition."""
+    # What a client with this level is told to be the end is the last stable offset.
+    client = Consumer({**reader_config(kafka), "isolation.level": "read_committed"})
     try:
-        return int(client.get_watermark_offsets(place, timeout=30)[1])
+        low, stable = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
+        return int(low), int(stable)
     finally:
         client.close()
