@@ -2,11 +2,11 @@
 
 `prepare_model` makes a model once; `OnnxEmbedder` runs it. To read on, follow a model's way:
 `weights` (where they come from), `checkpoint` (what is in them), `bert_graph` (the ONNX file),
-`prepare` and `manifest` (the cache), `embedder` (running it).
+`prepare` and `manifest` (the cache), `embedder` (from texts to vectors), `runners` (the cores and
+GPUs).
 """
 
-from models.embedding.bert_graph import Precision
-from models.embedding.embedder import Embedder, EmbeddingTotals, OnnxEmbedder, Vectors
+from models.embedding.embedder import Embedder, EmbeddingTotals, OnnxEmbedder
 from models.embedding.errors import (
     DamagedFileError,
     DeviceUnavailableError,
@@ -17,8 +17,10 @@ from models.embedding.errors import (
     UnsupportedModelError,
     UnusableTextError,
 )
+from models.embedding.graph_writer import Precision
 from models.embedding.manifest import Manifest
 from models.embedding.prepare import prepare_model
+from models.embedding.runners import Vectors
 from models.embedding.runtime import Device
 from models.embedding.weights import DEFAULT_SOURCE, cache_folder
 

@@ -25,28 +25,17 @@ which takes one scale for all it is given. Two things follow.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from models.embedding.checkpoint import BertConfig
-from models.embedding.errors import UnsupportedModelError
+from models.embedding.graph_writer import CONTRIB, OUTPUT, GraphWriter, Precision, Weights
 from models.embedding.quantize import quantize_symmetric
 
-Precision = Literal["fp32", "int8"]
-
-OPSET = 18
-IR_VERSION = 10
-EXPORTER_VERSION = 1
-"""Raise it with every change of the graph's bytes: it makes new models, and new identities."""
-
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-OUTPUT = "embedding"
-
-_CONTRIB = "com.microsoft"
 _GELU_FLOOR = 0.17
 """GELU is never below -0.17, so a row's largest value, or this, bounds the row's magnitude."""
 
@@ -63,8 +52,8 @@ def build_bert(
     UnsupportedModelError
         If a weight is missing or not of the shape that `config` says.
     """
-    graph = _Graph(precision)
-    weights = _Weights(tensors)
+    graph = GraphWriter(precision)
+    weights = Weights(tensors)
     graph.constant("last_axis", np.array([-1]))
     graph.constant("sequence_axis", np.array([1]))
     hidden = _embeddings(graph, weights, config)
@@ -80,73 +69,7 @@ def build_bert(
     return graph.model(config.hidden)
 
 
-class _Graph:
-    """Collects nodes and constants; a node is named after its one output."""
-
-    def __init__(self, precision: Precision) -> None:
-        self.precision = precision
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, values: NDArray[Any]) -> str:
-        self._constants.append(numpy_helper.from_array(np.array(values, order="C"), name))
-        return name
-
-    def add(
-        self, operator: str, inputs: list[str], output: str, *more: str, **attributes: Any
-    ) -> str:
-        self._nodes.append(
-            helper.make_node(operator, inputs, [output, *more], name=output, **attributes)
-        )
-        return output
-
-    def model(self, hidden: int) -> onnx.ModelProto:
-        inputs = [
-            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
-            for name in INPUTS
-        ]
-        output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", hidden])
-        return helper.make_model(
-            helper.make_graph(self._nodes, "bert", inputs, [output], self._constants),
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(_CONTRIB, 1)],
-            ir_version=IR_VERSION,
-            producer_name="segmenter",
-            producer_version=str(EXPORTER_VERSION),
-        )
-
-
-class _Weights:
-    """Finds weights by their name in a bare BertModel, whatever head the checkpoint was saved with.
-
-    A checkpoint of a task model prefixes ``bert.``; ones converted from TensorFlow call the scale
-    and shift of a layer normalisation gamma and beta.
-    """
-
-    def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-        self._tensors = tensors
-
-    def __call__(self, name: str, *shape: int) -> NDArray[np.float32]:
-        old = name.replace("LayerNorm.weight", "LayerNorm.gamma")
-        old = old.replace("LayerNorm.bias", "LayerNorm.beta")
-        for candidate in (name, f"bert.{name}", old, f"bert.{old}"):
-            if candidate in self._tensors:
-                tensor = self._tensors[candidate]
-                if tensor.shape != shape:
-                    raise UnsupportedModelError(
-                        f"weight {candidate} has shape {tensor.shape}, but config.json makes it "
-                        f"{shape}; the two files do not belong together."
-                    )
-                return tensor
-        raise UnsupportedModelError(
-            f"weight {name} is not in model.safetensors; a BERT encoder is needed."
-        )
-
-    def dense(self, name: str, inputs: int, outputs: int) -> NDArray[np.float32]:
-        """Return a layer's weight as (inputs, outputs), so that ``x @ weight`` applies it."""
-        return self(f"{name}.weight", outputs, inputs).T
-
-
-def _embeddings(graph: _Graph, weights: _Weights, config: BertConfig) -> str:
+def _embeddings(graph: GraphWriter, weights: Weights, config: BertConfig) -> str:
     """Token, position and type embeddings, summed and normalised: (batch, sequence, hidden)."""
     words = weights("embeddings.word_embeddings.weight", config.vocabulary, config.hidden)
     positions = weights("embeddings.position_embeddings.weight", config.positions, config.hidden)
@@ -171,7 +94,9 @@ def _embeddings(graph: _Graph, weights: _Weights, config: BertConfig) -> str:
     return _layer_norm(graph, weights, config, "embeddings.sum", "embeddings")
 
 
-def _layer(graph: _Graph, weights: _Weights, config: BertConfig, hidden: str, layer: int) -> str:
+def _layer(
+    graph: GraphWriter, weights: Weights, config: BertConfig, hidden: str, layer: int
+) -> str:
     """One encoder block: attention, then feed-forward, each added to its input and normalised."""
     name, size, inner = f"encoder.layer.{layer}", config.hidden, config.intermediate
     block = f"{name}.attention"
@@ -187,7 +112,7 @@ def _layer(graph: _Graph, weights: _Weights, config: BertConfig, hidden: str, la
     row_size = _row_magnitude(graph, hidden, f"{name}.intermediate")
     widened = _product(graph, f"{name}.intermediate.dense", hidden, wide, row_size=row_size)
     shift = graph.constant(f"{name}.intermediate.dense.bias", bias)
-    active = graph.add("BiasGelu", [widened, shift], f"{name}.gelu", domain=_CONTRIB)
+    active = graph.add("BiasGelu", [widened, shift], f"{name}.gelu", domain=CONTRIB)
 
     narrow = weights.dense(f"{name}.output.dense", inner, size)
     bias = weights(f"{name}.output.dense.bias", size)
@@ -198,7 +123,7 @@ def _layer(graph: _Graph, weights: _Weights, config: BertConfig, hidden: str, la
 
 
 def _attention(
-    graph: _Graph, weights: _Weights, config: BertConfig, hidden: str, block: str
+    graph: GraphWriter, weights: Weights, config: BertConfig, hidden: str, block: str
 ) -> str:
     """Multi-head self-attention over the tokens that the mask keeps, before its projection."""
     size, parts = config.hidden, [f"{block}.self.{part}" for part in ("query", "key", "value")]
@@ -206,7 +131,7 @@ def _attention(
     bias = graph.constant(
         f"{block}.bias", np.concatenate([weights(f"{part}.bias", size) for part in parts])
     )
-    heads: dict[str, Any] = {"num_heads": config.heads, "domain": _CONTRIB}
+    heads: dict[str, Any] = {"num_heads": config.heads, "domain": CONTRIB}
     if graph.precision == "fp32":
         table = graph.constant(f"{block}.weight", weight)
         return graph.add("Attention", [hidden, table, bias, "text_lengths"], block, **heads)
@@ -218,7 +143,7 @@ def _attention(
 
 
 def _product(
-    graph: _Graph,
+    graph: GraphWriter,
     name: str,
     rows: str,
     weight: NDArray[np.float32],
@@ -235,20 +160,22 @@ def _product(
             "DynamicQuantizeMatMul",
             [rows, *_quantised(graph, name, weight)],
             output,
-            domain=_CONTRIB,
+            domain=CONTRIB,
         )
     else:
         graph.add("Reciprocal", [row_size], f"{name}.row_factor")
         even = graph.add("Mul", [rows, f"{name}.row_factor"], f"{name}.even_rows")
         inputs = [even, *_quantised(graph, name, weight)]
-        graph.add("DynamicQuantizeMatMul", inputs, f"{name}.even_product", domain=_CONTRIB)
+        graph.add("DynamicQuantizeMatMul", inputs, f"{name}.even_product", domain=CONTRIB)
         graph.add("Mul", [f"{name}.even_product", row_size], output)
     if bias is None:
         return output
     return graph.add("Add", [output, graph.constant(f"{name}.bias", bias)], name)
 
 
-def _row_magnitude(graph: _Graph, rows: str, name: str, floor: float | None = None) -> str | None:
+def _row_magnitude(
+    graph: GraphWriter, rows: str, name: str, floor: float | None = None
+) -> str | None:
     """Bound each row's magnitude: positive, (batch, sequence, 1); fp32 needs none.
 
     With a `floor` that bounds the negative values already, their magnitudes are not looked at.
@@ -263,7 +190,7 @@ def _row_magnitude(graph: _Graph, rows: str, name: str, floor: float | None = No
     return graph.add("Max", [f"{name}.largest", least], f"{name}.row_size")
 
 
-def _quantised(graph: _Graph, name: str, weight: NDArray[np.float32]) -> tuple[str, str, str]:
+def _quantised(graph: GraphWriter, name: str, weight: NDArray[np.float32]) -> tuple[str, str, str]:
     """Constants of an int8 weight, (inputs, outputs), with a scale for each output."""
     quantised, scale = quantize_symmetric(weight, axis=0)
     return (
@@ -273,7 +200,9 @@ def _quantised(graph: _Graph, name: str, weight: NDArray[np.float32]) -> tuple[s
     )
 
 
-def _layer_norm(graph: _Graph, weights: _Weights, config: BertConfig, rows: str, name: str) -> str:
+def _layer_norm(
+    graph: GraphWriter, weights: Weights, config: BertConfig, rows: str, name: str
+) -> str:
     scale = graph.constant(f"{name}.norm.scale", weights(f"{name}.LayerNorm.weight", config.hidden))
     shift = graph.constant(f"{name}.norm.shift", weights(f"{name}.LayerNorm.bias", config.hidden))
     return graph.add(
@@ -281,7 +210,7 @@ def _layer_norm(graph: _Graph, weights: _Weights, config: BertConfig, rows: str,
     )
 
 
-def _pooling(graph: _Graph, config: BertConfig, hidden: str) -> str:
+def _pooling(graph: GraphWriter, config: BertConfig, hidden: str) -> str:
     """One vector a text: the first token's, or the mean of the tokens that the mask keeps."""
     if config.pooling == "cls":
         first = graph.constant("first_token", np.array(0))
@@ -294,7 +223,7 @@ def _pooling(graph: _Graph, config: BertConfig, hidden: str) -> str:
     return graph.add("Div", ["kept_sum", "kept_count"], "pooled")
 
 
-def _unit_length(graph: _Graph, pooled: str) -> None:
+def _unit_length(graph: GraphWriter, pooled: str) -> None:
     graph.add("ReduceL2", [pooled, "last_axis"], "length", keepdims=1)
     least = graph.constant("least_length", np.array(1e-12, np.float32))  # as torch's normalize
     graph.add("Max", ["length", least], "safe_length")

@@ -1,37 +1,19 @@
-"""Texts to unit vectors: tokenising, scheduling over cores or batches, and one session.
+"""Texts to unit vectors: tokenising, and a runner that cuts and schedules the work."""
 
-On the CPU each text is a run of its own on one core. Nothing is padded, and an int8 model, whose
-activations are scaled over all that shares a run, gives a text the same vector whatever its
-neighbours. The longest texts go first, so that the cores finish together. On a GPU, texts of like
-length share batches up to a budget of tokens.
-"""
-
-import logging
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from models.embedding.bert_graph import OUTPUT
-from models.embedding.errors import (
-    DamagedFileError,
-    DeviceUnavailableError,
-    UnusableTextError,
-)
-from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest
-from models.embedding.runtime import Device, available_cores, int8_is_exact, open_session
-
-logger = logging.getLogger(__name__)
-
-Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
-"""One unit vector a row: (texts, dimensions)."""
+from models.embedding.errors import DamagedFileError, UnusableTextError
+from models.embedding.manifest import TOKENIZER_FILE, Manifest
+from models.embedding.runners import Runner, TokenIds, Vectors, open_runner
+from models.embedding.runtime import Device
 
 
 class Embedder(Protocol):
@@ -93,24 +75,13 @@ class OnnxEmbedder:
         Counts since it was loaded.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        tokenizer: Tokenizer,
-        session: Any,
-        *,
-        device: Literal["cpu", "cuda"],
-        threads: int,
-        batch_tokens: int,
-    ) -> None:
+    def __init__(self, manifest: Manifest, tokenizer: Tokenizer, runner: Runner) -> None:
         self.manifest = manifest
-        self.device = device
-        self.threads = threads if device == "cpu" else 1
+        self.device = runner.device
+        self.threads = runner.threads
         self.totals = EmbeddingTotals()
         self._tokenizer = tokenizer
-        self._session = session
-        self._batch_tokens = batch_tokens
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="embed")
+        self._runner = runner
         self._counting = threading.Lock()
 
     @classmethod
@@ -143,15 +114,10 @@ class OnnxEmbedder:
             If ``cuda`` was asked for and is not to be had, or the model is int8.
         """
         manifest = Manifest.read(folder)
-        session, used = _open(folder / MODEL_FILE, manifest, device)
-        return cls(
-            manifest,
-            _load_tokenizer(folder / TOKENIZER_FILE, manifest.max_tokens),
-            session,
-            device=used,
-            threads=threads or available_cores(),
-            batch_tokens=batch_tokens,
+        runner = open_runner(
+            folder, manifest, device=device, threads=threads, batch_tokens=batch_tokens
         )
+        return cls(manifest, _load_tokenizer(folder / TOKENIZER_FILE, manifest.max_tokens), runner)
 
     @property
     def identity(self) -> str:
@@ -183,32 +149,21 @@ class OnnxEmbedder:
             If a text is empty or no valid Unicode; says which, and embeds none.
         """
         rows, truncated = self._tokenise(texts)
-        lengths = np.array([row.size for row in rows], dtype=np.int64)
-        vectors = np.empty((len(rows), self.dimensions), dtype=np.float32)
-
-        def run(batch: NDArray[np.int64]) -> None:
-            vectors[batch] = run_batch(
-                self._session, [rows[i] for i in batch], self.manifest.pad_id
-            )
-
-        # On the CPU a budget of nothing makes every text a batch of its own.
-        budget = self._batch_tokens if self.device == "cuda" else 0
-        for _ in self._pool.map(run, token_batches(lengths, budget)):
-            pass  # asking for each result raises what its run raised
+        vectors = self._runner.run(rows)
         if not self.manifest.normalise:  # profiles add unit vectors
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         with self._counting:
             self.totals = replace(
                 self.totals,
                 texts=self.totals.texts + len(rows),
-                tokens=self.totals.tokens + int(lengths.sum()),
+                tokens=self.totals.tokens + sum(row.size for row in rows),
                 truncated=self.totals.truncated + truncated,
             )
         return vectors
 
     def close(self) -> None:
         """End the threads; what is being embedded is finished first."""
-        self._pool.shutdown()
+        self._runner.close()
 
     def __enter__(self) -> Self:
         return self
@@ -221,7 +176,7 @@ class OnnxEmbedder:
     ) -> None:
         self.close()
 
-    def _tokenise(self, texts: Sequence[str]) -> tuple[list[NDArray[np.int64]], int]:
+    def _tokenise(self, texts: Sequence[str]) -> tuple[list[TokenIds], int]:
         """Token ids of each text, and how many texts were cut."""
         for index, text in enumerate(texts):
             if not text.strip():
@@ -237,88 +192,6 @@ class OnnxEmbedder:
             rows.append(np.array(encoding.ids, dtype=np.int64))
             truncated += bool(encoding.overflowing)
         return rows, truncated
-
-
-def token_batches(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
-    """Group texts of like length, longest first, by a budget of tokens.
-
-    A batch costs its longest text's length times its number of texts, padding being computed too.
-    A text longer than the budget is a batch of its own.
-
-    Parameters
-    ----------
-    lengths
-        Tokens of each text, (texts,).
-    budget
-        Most tokens of a batch.
-
-    Returns
-    -------
-    list of arrays
-        Indices of the texts of each batch; every text is in one. Equal lengths keep their order.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
-    while start < order.size:
-        size = max(1, budget // max(1, int(lengths[order[start]])))
-        batches.append(order[start : start + size])
-        start += size
-    return batches
-
-
-def run_batch(session: Any, rows: Sequence[NDArray[np.int64]], pad_id: int) -> Vectors:
-    """Run texts of one batch, padded on the right to the longest.
-
-    Parameters
-    ----------
-    session
-        A session of a graph of `models.embedding.bert_graph`.
-    rows
-        Token ids of each text.
-    pad_id
-        The token to pad with.
-
-    Returns
-    -------
-    Vectors
-        The graph's output, (texts, dimensions).
-    """
-    lengths = np.array([row.size for row in rows])
-    mask = np.arange(lengths.max()) < lengths[:, np.newaxis]
-    ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    ids[mask] = np.concatenate(rows)
-    feeds = {
-        "input_ids": ids,
-        "attention_mask": mask.astype(np.int64),
-        "token_type_ids": np.zeros_like(ids),
-    }
-    vectors: Vectors = session.run([OUTPUT], feeds)[0]
-    return vectors
-
-
-def _open(path: Path, manifest: Manifest, device: Device) -> tuple[Any, Literal["cpu", "cuda"]]:
-    """Open the session where it belongs: int8 on the CPU, fp32 on a GPU if there is one."""
-    if manifest.precision == "int8":
-        if device == "cuda":
-            raise DeviceUnavailableError(
-                "device 'cuda' was asked for, but the model's precision is 'int8', which is for "
-                "CPUs; prepare the model with precision 'fp32'."
-            )
-        if not int8_is_exact():
-            logger.warning(
-                "This CPU has no VNNI instructions: int8 is slower here, and its vectors may "
-                "differ from other machines'; fp32 is the safer choice."
-            )
-        return open_session(path, "cpu"), "cpu"
-    if device == "cpu":
-        return open_session(path, "cpu"), "cpu"
-    try:
-        return open_session(path, "cuda"), "cuda"
-    except DeviceUnavailableError as error:
-        if device == "cuda":
-            raise
-        logger.info("Embedding on the CPU: %s", error)
-        return open_session(path, "cpu"), "cpu"
 
 
 def _load_tokenizer(path: Path, max_tokens: int) -> Tokenizer:

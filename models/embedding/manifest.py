@@ -7,9 +7,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from models.embedding.bert_graph import Precision
 from models.embedding.checkpoint import Pooling, verify_files
 from models.embedding.errors import DamagedFileError, MissingFileError
+from models.embedding.graph_writer import Precision
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from models.embedding.bert_graph import EXPORTER_VERSION, OPSET, Precision, build_bert
+from models.embedding.bert_graph import build_bert
 from models.embedding.checkpoint import BertConfig, file_digest, read_config, read_tensors
 from models.embedding.embedder import OnnxEmbedder
 from models.embedding.errors import DamagedFileError, MissingFileError, UnfaithfulModelError
+from models.embedding.graph_writer import EXPORTER_VERSION, OPSET, Precision
 from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest
 from models.embedding.weights import (
     DEFAULT_SOURCE,

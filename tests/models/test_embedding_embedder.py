@@ -22,7 +22,7 @@ from models.embedding import (
     prepare_model,
     runtime,
 )
-from models.embedding.embedder import run_batch, token_batches
+from models.embedding.runners import run_batch, token_batches
 from models.embedding.runtime import available_cores, int8_is_exact, open_session
 from tests.models.tiny_bert import MAX_TOKENS, PLAIN, TinyBert
 from tests.stubs import HashingEmbedder
@@ -221,7 +221,7 @@ def test_int8_is_for_the_cpu(tiny_folder: Path) -> None:
 def test_int8_on_a_cpu_without_vnni_is_warned_of(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("models.embedding.embedder.int8_is_exact", lambda: False)
+    monkeypatch.setattr("models.embedding.runners.int8_is_exact", lambda: False)
     OnnxEmbedder.load(tiny_folder).close()
     assert "no VNNI" in caplog.text
 

@@ -19,8 +19,8 @@ from tokenizers import Tokenizer
 from models.embedding import OnnxEmbedder, UnsupportedModelError
 from models.embedding.bert_graph import build_bert
 from models.embedding.checkpoint import read_config, read_tensors
-from models.embedding.embedder import run_batch
 from models.embedding.quantize import quantize_symmetric
+from models.embedding.runners import run_batch
 from models.embedding.runtime import open_session
 from models.embedding.weights import cache_folder, resolve_source
 from tests.models import bert_reference

@@ -16,7 +16,7 @@ from models.embedding import (
     prepare,
     prepare_model,
 )
-from models.embedding.bert_graph import EXPORTER_VERSION
+from models.embedding.graph_writer import EXPORTER_VERSION
 from tests.models.tiny_bert import MAX_TOKENS, TinyBert
 
 DEFAULT_IDENTITIES = {1: "74b768010ec515f1c681f9804d4512c33d1abcbcadb0658599fed1116ba14e59"}
