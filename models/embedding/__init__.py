@@ -3,12 +3,14 @@
 `prepare_model` makes a model once; `OnnxEmbedder` runs it. To read on, follow a model's way:
 `weights` (where they come from), `checkpoint` (what is in them), `bert_graph` (the ONNX file),
 `prepare` and `manifest` (the cache), `embedder` (from texts to vectors), `runners` (the cores and
-GPUs).
+GPUs). For GPUs: `bert_packed` and `gpu_files` (the graphs), `batching`, `gpu_session` and
+`gpu_runner`.
 """
 
 from models.embedding.embedder import Embedder, EmbeddingTotals, OnnxEmbedder
 from models.embedding.errors import (
     DamagedFileError,
+    DeviceFailedError,
     DeviceUnavailableError,
     EmbeddingError,
     MissingFileError,
@@ -20,7 +22,7 @@ from models.embedding.errors import (
 from models.embedding.graph_writer import Precision
 from models.embedding.manifest import Manifest
 from models.embedding.prepare import prepare_model
-from models.embedding.runners import Vectors
+from models.embedding.runner_types import RunnerTotals, Vectors
 from models.embedding.runtime import Device
 from models.embedding.weights import DEFAULT_SOURCE, cache_folder
 
@@ -28,6 +30,7 @@ __all__ = [
     "DEFAULT_SOURCE",
     "DamagedFileError",
     "Device",
+    "DeviceFailedError",
     "DeviceUnavailableError",
     "Embedder",
     "EmbeddingError",
@@ -36,6 +39,7 @@ __all__ = [
     "MissingFileError",
     "OnnxEmbedder",
     "Precision",
+    "RunnerTotals",
     "SourceUnavailableError",
     "UnfaithfulModelError",
     "UnsupportedModelError",

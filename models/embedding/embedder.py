@@ -68,7 +68,7 @@ class OnnxEmbedder:
     manifest
         The model's description.
     device
-        Where it runs: ``cpu`` or ``cuda``.
+        Where it runs: ``cpu``, ``cuda`` or ``tensorrt``.
     threads
         Texts embedded at the same time; 1 on a GPU.
     totals
@@ -92,6 +92,8 @@ class OnnxEmbedder:
         threads: int | None = None,
         device: Device = "auto",
         batch_tokens: int = 16_384,
+        sessions: int = 1,
+        allow_cpu_fallback: bool = False,
     ) -> Self:
         """Open a folder that `prepare_model` made.
 
@@ -102,20 +104,31 @@ class OnnxEmbedder:
         threads
             Cores to use on the CPU, by default all that this process may use.
         device
-            ``auto`` takes a GPU for an fp32 model where there is one, and says so in the log.
+            ``auto`` takes a GPU for an fp16 or fp32 model where there is one, and says so in the
+            log.
         batch_tokens
-            On a GPU, the most tokens of a batch, padding included. A longer text runs alone.
+            On a GPU, the most tokens of a batch. A longer text runs alone.
+        sessions
+            Sessions on one GPU.
+        allow_cpu_fallback
+            Go on with the CPU where the GPU that was asked for is not to be had.
 
         Raises
         ------
         MissingFileError, DamagedFileError
             If the folder is not as its manifest says.
         DeviceUnavailableError
-            If ``cuda`` was asked for and is not to be had, or the model is int8.
+            If what was asked for is not to be had, or does not suit the model's precision.
         """
         manifest = Manifest.read(folder)
         runner = open_runner(
-            folder, manifest, device=device, threads=threads, batch_tokens=batch_tokens
+            folder,
+            manifest,
+            device=device,
+            threads=threads,
+            batch_tokens=batch_tokens,
+            sessions=sessions,
+            allow_cpu_fallback=allow_cpu_fallback,
         )
         return cls(manifest, _load_tokenizer(folder / TOKENIZER_FILE, manifest.max_tokens), runner)
 

@@ -31,3 +31,7 @@ class DeviceUnavailableError(EmbeddingError):
 
 class UnusableTextError(EmbeddingError):
     """A text without an embedding: empty, or not valid Unicode. Told by its place, never quoted."""
+
+
+class DeviceFailedError(EmbeddingError):
+    """The device does not work any more: no text can be embedded until the process starts anew."""

@@ -1,6 +1,6 @@
 """Pieces that every graph of a BERT is written with: nodes and constants, and weights by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.embedding.errors import UnsupportedModelError
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 OPSET = 18
 IR_VERSION = 10
@@ -44,9 +44,14 @@ class GraphWriter:
         )
         return output
 
-    def model(self, hidden: int) -> onnx.ModelProto:
-        """Give the whole graph, with outputs of `hidden` dimensions."""
-        inputs = [
+    def model(
+        self, hidden: int, inputs: Sequence[onnx.ValueInfoProto] | None = None
+    ) -> onnx.ModelProto:
+        """Give the whole graph, with outputs of `hidden` dimensions.
+
+        Its inputs are `INPUTS`, int64 (batch, sequence), if no others are given.
+        """
+        inputs = inputs or [
             helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
             for name in INPUTS
         ]

@@ -13,6 +13,8 @@ from models.embedding.graph_writer import Precision
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
+PACKED_FILE = "packed.onnx"
+WEIGHTS_FILE = "weights.bin"
 TOKENIZER_FILE = "tokenizer.json"
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.embedding.bert_graph import build_bert
 from models.embedding.checkpoint import BertConfig, file_digest, read_config, read_tensors
 from models.embedding.embedder import OnnxEmbedder
 from models.embedding.errors import DamagedFileError, MissingFileError, UnfaithfulModelError
+from models.embedding.gpu_files import write_gpu_graphs
 from models.embedding.graph_writer import EXPORTER_VERSION, OPSET, Precision
 from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest
 from models.embedding.weights import (
@@ -32,6 +34,10 @@ LEAST_COSINE = 0.97
 
 all-MiniLM-L6-v2 has 0.995 at worst; a model far below was not made for eight bits.
 """
+
+LEAST_FP16_COSINE = 0.9995
+"""The same for fp16. It is measured on the CPU, so it tells what rounding the weights costs; the
+arithmetic of a GPU is measured there (`benchmarks.embed_gpu`)."""
 
 _PROBES = (
     "Great value, arrived a day early. Would buy again!",
@@ -57,7 +63,7 @@ def prepare_model(
     source
         ``default`` (all-MiniLM-L6-v2), a folder as sentence-transformers lays it out, or a hub id.
     precision
-        ``int8`` for CPUs, ``fp32`` for GPUs and for reference.
+        ``int8`` for CPUs, ``fp16`` for GPUs, ``fp32`` for both and for reference.
     cache
         Where models are kept, by default the user's cache folder.
 
@@ -65,7 +71,7 @@ def prepare_model(
     ------
     EmbeddingError
         One of its subclasses: the weights cannot be had, are damaged, are of an architecture that
-        is not supported, or lose too much in int8.
+        is not supported, or lose too much in int8 or fp16.
     """
     cache = cache or cache_folder()
     found = resolve_source(source, cache)
@@ -84,8 +90,8 @@ def prepare_model(
     logger.info("Making the %s model of %s", precision, found.name)
     with staged_folder(final) as staging:
         _write_model(found, weights, precision, staging)
-        if precision == "int8":
-            _check_fidelity(found, weights, staging)
+        if precision != "fp32":
+            _check_fidelity(found, weights, precision, staging)
     logger.info("Model %s is ready in %s (%.1f s)", found.name, final, time.monotonic() - started)
     return final
 
@@ -99,13 +105,20 @@ def _folder_name(source: Source, precision: Precision) -> str:
 
 def _write_model(source: Source, weights: Path, precision: Precision, folder: Path) -> None:
     config = read_config(weights)
-    model = build_bert(config, read_tensors(weights / "model.safetensors"), precision)
-    (folder / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
+    tensors = read_tensors(weights / "model.safetensors")
+    graphs: tuple[str, ...] = (MODEL_FILE,)
+    if precision == "fp16":
+        graphs = write_gpu_graphs(config, tensors, folder)
+    else:
+        model = build_bert(config, tensors, precision)
+        (folder / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
     shutil.copyfile(weights / TOKENIZER_FILE, folder / TOKENIZER_FILE)
-    _manifest(source, config, precision, folder).write(folder)
+    _manifest(source, config, precision, folder, (*graphs, TOKENIZER_FILE)).write(folder)
 
 
-def _manifest(source: Source, config: BertConfig, precision: Precision, folder: Path) -> Manifest:
+def _manifest(
+    source: Source, config: BertConfig, precision: Precision, folder: Path, files: Sequence[str]
+) -> Manifest:
     return Manifest(
         name=source.name,
         source=source.origin,
@@ -117,24 +130,27 @@ def _manifest(source: Source, config: BertConfig, precision: Precision, folder: 
         precision=precision,
         opset=OPSET,
         exporter=EXPORTER_VERSION,
-        files={name: file_digest(folder / name) for name in (MODEL_FILE, TOKENIZER_FILE)},
+        files={name: file_digest(folder / name) for name in files},
     )
 
 
-def _check_fidelity(source: Source, weights: Path, folder: Path) -> None:
-    """Refuse an int8 model that strays from fp32 on a few texts."""
+def _check_fidelity(source: Source, weights: Path, precision: Precision, folder: Path) -> None:
+    """Refuse a model of lower precision that strays from fp32 on a few texts."""
+    least = LEAST_COSINE if precision == "int8" else LEAST_FP16_COSINE
     with tempfile.TemporaryDirectory(dir=folder.parent) as reference:
         _write_model(source, weights, "fp32", Path(reference))
         exact = _embed_probes(Path(reference))
     cosine = np.sum(exact * _embed_probes(folder), axis=1)
-    logger.info("Cosine of int8 to fp32: mean %.4f, least %.4f", cosine.mean(), cosine.min())
-    if not cosine.min() >= LEAST_COSINE:
+    logger.info(
+        "Cosine of %s to fp32: mean %.4f, least %.4f", precision, cosine.mean(), cosine.min()
+    )
+    if not cosine.min() >= least:
         raise UnfaithfulModelError(
-            f"int8 vectors of {source.name} have a cosine of only {cosine.min():.3f} to fp32 "
-            f"(least allowed {LEAST_COSINE}); prepare it with precision 'fp32'."
+            f"{precision} vectors of {source.name} have a cosine of only {cosine.min():.4f} to "
+            f"fp32 (least allowed {least}); prepare it with precision 'fp32'."
         )
 
 
 def _embed_probes(folder: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    with OnnxEmbedder.load(folder, threads=1, device="cpu") as embedder:
+    with OnnxEmbedder.load(folder, threads=1, device="cpu", allow_cpu_fallback=True) as embedder:
         return embedder.embed(_PROBES)

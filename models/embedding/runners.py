@@ -3,30 +3,39 @@
 On the CPU each text is a run of its own on one core. Nothing is padded, and an int8 model, whose
 activations are scaled over all that shares a run, gives a text the same vector whatever its
 neighbours. The longest texts go first, so that the cores finish together. On a GPU, texts of like
-length share batches up to a budget of tokens.
+length share batches up to a budget of tokens (`models.embedding.gpu_runner`).
 """
 
 import logging
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.embedding.batching import Layout, PackedLayout, PaddedLayout
 from models.embedding.errors import DeviceUnavailableError
+from models.embedding.gpu_runner import GpuRunner
+from models.embedding.gpu_session import BoundSession, cuda_options, tensorrt_options
 from models.embedding.graph_writer import OUTPUT
-from models.embedding.manifest import MODEL_FILE, Manifest
-from models.embedding.runtime import Device, available_cores, int8_is_exact, open_session
+from models.embedding.manifest import MODEL_FILE, PACKED_FILE, Manifest
+from models.embedding.runner_types import RunnerTotals, TokenIds, Vectors
+from models.embedding.runtime import (
+    Device,
+    UsedDevice,
+    available_cores,
+    int8_is_exact,
+    open_session,
+)
+from models.embedding.weights import cache_folder
+
+__all__ = ["CpuRunner", "GpuRunner", "Runner", "RunnerTotals", "TokenIds", "Vectors", "open_runner"]
 
 logger = logging.getLogger(__name__)
-
-Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
-"""One vector a row: (texts, dimensions)."""
-
-TokenIds = NDArray[np.int64]
-"""Token ids of one text, special tokens included: (tokens,)."""
 
 
 class Runner(Protocol):
@@ -36,13 +45,25 @@ class Runner(Protocol):
     ----------
     device
         Where it runs.
+    fell_back
+        Whether that is the CPU although a GPU was asked for, or the model is made for one.
     threads
         Texts or batches that it runs side by side.
+    totals
+        Counts since it was opened.
     """
 
     @property
-    def device(self) -> Literal["cpu", "cuda"]:
+    def device(self) -> UsedDevice:
         """Where it runs."""
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether it runs on another device than was asked for."""
+
+    @property
+    def totals(self) -> RunnerTotals:
+        """Counts since it was opened."""
 
     @property
     def threads(self) -> int:
@@ -66,27 +87,167 @@ def open_runner(
     device: Device = "auto",
     threads: int | None = None,
     batch_tokens: int = 16_384,
+    sessions: int = 1,
+    allow_cpu_fallback: bool = False,
 ) -> Runner:
-    """Open a prepared model where it belongs: int8 on the CPU, fp32 on a GPU if there is one.
+    """Open a prepared model where it belongs.
+
+    ========== =============================== =====================================
+    precision  ``auto``                        may be asked for
+    ========== =============================== =====================================
+    ``int8``   the CPU                         ``cpu``
+    ``fp32``   CUDA, or the CPU without a GPU  ``cpu``, ``cuda``, ``tensorrt``
+    ``fp16``   CUDA                            ``cuda``, ``tensorrt``
+    ========== =============================== =====================================
+
+    Parameters
+    ----------
+    folder, manifest
+        The model.
+    device
+        Where to run.
+    threads
+        Cores to use on the CPU, by default all that this process may use.
+    batch_tokens
+        On a GPU, the most tokens of a batch. A longer text runs alone.
+    sessions
+        Sessions on one GPU, each with a batch of its own under way.
+    allow_cpu_fallback
+        Go on with what there is (TensorRT, then CUDA, then the CPU) instead of refusing. fp16 then
+        runs on the CPU too: its weights are rounded, the arithmetic is fp32's.
 
     Raises
     ------
     DeviceUnavailableError
-        If ``cuda`` was asked for and is not to be had, or the model is int8.
+        If what was asked for is not to be had or does not suit the precision.
+    DeviceFailedError
+        If the GPU fails at the warm-up.
     """
-    session, used = _open(folder / MODEL_FILE, manifest, device)
-    if used == "cpu":
-        return CpuRunner(session, manifest, threads or available_cores())
-    return GpuRunner(session, manifest, batch_tokens)
+    if manifest.precision == "int8":
+        if device not in {"auto", "cpu"}:
+            raise DeviceUnavailableError(
+                f"device {device!r} was asked for, but the model's precision is 'int8', which is "
+                "for CPUs; prepare the model with precision 'fp16' or 'fp32'."
+            )
+        if not int8_is_exact():
+            logger.warning(
+                "This CPU has no VNNI instructions: int8 is slower here, and its vectors may "
+                "differ from other machines'; fp32 is the safer choice."
+            )
+    ladder = _ladder(manifest, device, allow_cpu_fallback)
+    for used in ladder:
+        try:
+            return _open_on(
+                used,
+                folder,
+                manifest,
+                threads=threads or available_cores(),
+                batch_tokens=batch_tokens,
+                sessions=sessions,
+                fell_back=_fell_back(manifest, device, used),
+            )
+        except DeviceUnavailableError as error:
+            if used == ladder[-1]:
+                if manifest.precision == "fp16":
+                    raise DeviceUnavailableError(
+                        f"the model's precision is 'fp16', which is for GPUs: {error} Or prepare "
+                        "it with precision 'int8'."
+                    ) from error
+                raise
+            level = logging.INFO if device == "auto" else logging.WARNING
+            logger.log(level, "Not embedding on %s: %s", used, error)
+    raise AssertionError("a ladder has a last step, which returns or raises")
+
+
+def _ladder(manifest: Manifest, device: Device, allow_cpu_fallback: bool) -> list[UsedDevice]:
+    """Devices to try, in their order."""
+    if manifest.precision == "int8":
+        return ["cpu"]
+    if device == "cpu":
+        if manifest.precision == "fp16" and not allow_cpu_fallback:
+            raise DeviceUnavailableError(
+                "device 'cpu' was asked for, but the model's precision is 'fp16', which is for "
+                "GPUs; prepare the model with precision 'int8' or 'fp32', or allow the fallback to "
+                "the CPU."
+            )
+        return ["cpu"]
+    wanted: list[UsedDevice] = ["tensorrt", "cuda"] if device == "tensorrt" else ["cuda"]
+    if allow_cpu_fallback or (device == "auto" and manifest.precision == "fp32"):
+        return [*wanted, "cpu"]
+    return wanted[:1]
+
+
+def _fell_back(manifest: Manifest, device: Device, used: UsedDevice) -> bool:
+    if used == "cpu" and manifest.precision == "fp16":
+        return True
+    return device not in {"auto", used}
+
+
+def _open_on(
+    device: UsedDevice,
+    folder: Path,
+    manifest: Manifest,
+    *,
+    threads: int,
+    batch_tokens: int,
+    sessions: int,
+    fell_back: bool,
+) -> Runner:
+    if device == "cpu":
+        session = open_session(folder / MODEL_FILE, "cpu")
+        if fell_back:
+            logger.warning("Embedding on the CPU, although the GPU was meant to be used")
+        return CpuRunner(session, manifest, threads, fell_back=fell_back)
+    cuda = cuda_options(manifest.precision)
+    tensorrt: dict[str, str] = {}
+    layout: Layout
+    path = folder / MODEL_FILE
+    if device == "tensorrt":
+        most_texts = max(1, 4 * batch_tokens // manifest.max_tokens)
+        layout = PaddedLayout(manifest.pad_id, manifest.max_tokens, most_texts)
+        cache = cache_folder() / "tensorrt" / f"{manifest.identity[:16]}-{most_texts}"
+        cache.mkdir(parents=True, exist_ok=True)
+        tensorrt = tensorrt_options(
+            manifest.precision,
+            cache,
+            most_texts=most_texts,
+            most_tokens=manifest.max_tokens,
+            usual_tokens=64,
+        )
+    elif manifest.precision == "fp16":
+        path = folder / PACKED_FILE
+        layout = PackedLayout(manifest.pad_id, manifest.pooling)
+    else:
+        layout = PaddedLayout(manifest.pad_id, manifest.max_tokens)
+    runner = GpuRunner(
+        [
+            BoundSession(open_session(path, device, cuda=cuda, tensorrt=tensorrt))
+            for _ in range(sessions)
+        ],
+        layout,
+        dimensions=manifest.dimensions,
+        most_tokens=manifest.max_tokens,
+        pad_id=manifest.pad_id,
+        batch_tokens=batch_tokens,
+        device=device,
+        fell_back=fell_back,
+    )
+    runner.warm_up()
+    return runner
 
 
 class CpuRunner:
     """One text a run, on so many cores."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: UsedDevice = "cpu"
 
-    def __init__(self, session: Any, manifest: Manifest, threads: int) -> None:
+    def __init__(
+        self, session: Any, manifest: Manifest, threads: int, *, fell_back: bool = False
+    ) -> None:
         self.threads = threads
+        self.fell_back = fell_back
+        self.totals = RunnerTotals()
+        self._counting = threading.Lock()
         self._session = session
         self._manifest = manifest
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
@@ -101,63 +262,17 @@ class CpuRunner:
 
         for _ in self._pool.map(run, np.argsort(-lengths, kind="stable")):
             pass  # asking for each result raises what its run raised
+        with self._counting:
+            self.totals = replace(
+                self.totals,
+                batches=self.totals.batches + len(rows),
+                padded_tokens=self.totals.padded_tokens + int(lengths.sum()),
+            )
         return vectors
 
     def close(self) -> None:
         """End the threads; what is being embedded is finished first."""
         self._pool.shutdown()
-
-
-class GpuRunner:
-    """Padded batches of texts of like length, one after the other."""
-
-    device: Literal["cpu", "cuda"] = "cuda"
-    threads = 1
-
-    def __init__(self, session: Any, manifest: Manifest, batch_tokens: int) -> None:
-        self._session = session
-        self._manifest = manifest
-        self._batch_tokens = batch_tokens
-
-    def run(self, rows: Sequence[TokenIds]) -> Vectors:
-        """Give the vector of each text."""
-        lengths = np.array([row.size for row in rows], dtype=np.int64)
-        vectors = np.empty((len(rows), self._manifest.dimensions), dtype=np.float32)
-        for batch in token_batches(lengths, self._batch_tokens):
-            vectors[batch] = run_batch(
-                self._session, [rows[i] for i in batch], self._manifest.pad_id
-            )
-        return vectors
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-
-def token_batches(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
-    """Group texts of like length, longest first, by a budget of tokens.
-
-    A batch costs its longest text's length times its number of texts, padding being computed too.
-    A text longer than the budget is a batch of its own.
-
-    Parameters
-    ----------
-    lengths
-        Tokens of each text, (texts,).
-    budget
-        Most tokens of a batch.
-
-    Returns
-    -------
-    list of arrays
-        Indices of the texts of each batch; every text is in one. Equal lengths keep their order.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
-    while start < order.size:
-        size = max(1, budget // max(1, int(lengths[order[start]])))
-        batches.append(order[start : start + size])
-        start += size
-    return batches
 
 
 def run_batch(session: Any, rows: Sequence[NDArray[np.int64]], pad_id: int) -> Vectors:
@@ -188,28 +303,3 @@ def run_batch(session: Any, rows: Sequence[NDArray[np.int64]], pad_id: int) -> V
     }
     vectors: Vectors = session.run([OUTPUT], feeds)[0]
     return vectors
-
-
-def _open(path: Path, manifest: Manifest, device: Device) -> tuple[Any, Literal["cpu", "cuda"]]:
-    """Open the session where it belongs: int8 on the CPU, fp32 on a GPU if there is one."""
-    if manifest.precision == "int8":
-        if device == "cuda":
-            raise DeviceUnavailableError(
-                "device 'cuda' was asked for, but the model's precision is 'int8', which is for "
-                "CPUs; prepare the model with precision 'fp32'."
-            )
-        if not int8_is_exact():
-            logger.warning(
-                "This CPU has no VNNI instructions: int8 is slower here, and its vectors may "
-                "differ from other machines'; fp32 is the safer choice."
-            )
-        return open_session(path, "cpu"), "cpu"
-    if device == "cpu":
-        return open_session(path, "cpu"), "cpu"
-    try:
-        return open_session(path, "cuda"), "cuda"
-    except DeviceUnavailableError as error:
-        if device == "cuda":
-            raise
-        logger.info("Embedding on the CPU: %s", error)
-        return open_session(path, "cpu"), "cpu"

@@ -9,6 +9,8 @@ import logging
 import math
 import os
 import platform
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,29 +20,52 @@ from models.embedding.errors import DamagedFileError, DeviceUnavailableError
 # user's cache folder. Nothing leaves a machine that handles reviews unless its owner says so.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+import numpy as np
 import onnxruntime as ort
 
 logger = logging.getLogger(__name__)
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+"""What may be asked for. ``auto``: CUDA where there is a GPU and the precision is for it."""
+
+UsedDevice = Literal["cpu", "cuda", "tensorrt"]
 
 # What it would print to stderr (no GPU here, a missing CUDA library) comes as an error of this
 # package or as one log line; only what is fatal may still be printed.
 ort.set_default_logger_severity(4)
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS: dict[UsedDevice, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 
 
-def open_session(path: Path, device: Literal["cpu", "cuda"]) -> ort.InferenceSession:
+def open_session(
+    path: Path,
+    device: UsedDevice,
+    *,
+    cuda: Mapping[str, str] | None = None,
+    tensorrt: Mapping[str, str] | None = None,
+) -> ort.InferenceSession:
     """Open a model on exactly the device asked for.
 
     On the CPU a run uses the calling thread alone, so a session serves as many texts at once as
     there are callers, with one copy of the weights.
 
+    Parameters
+    ----------
+    path
+        The graph.
+    device
+        Where it has to run.
+    cuda, tensorrt
+        Options of the providers. What TensorRT does not take, CUDA runs.
+
     Raises
     ------
     DeviceUnavailableError
-        If `device` is ``cuda`` and the session would not run there. ONNX Runtime itself would go on
+        If `device` is a GPU's and the session would not run there. ONNX Runtime itself would go on
         with the CPU and say so only in passing.
     DamagedFileError
         If the file is no model that ONNX Runtime can read.
@@ -50,14 +75,15 @@ def open_session(path: Path, device: Literal["cpu", "cuda"]) -> ort.InferenceSes
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # it would keep a plan for every length of text ever seen
     providers: list[Any] = [_PROVIDERS["cpu"]]
-    if device == "cuda":
-        # An arena that doubles takes far more of the GPU than the few largest batches need.
-        settings = {"arena_extend_strategy": "kSameAsRequested"}
-        providers.insert(0, (_PROVIDERS["cuda"], settings))
-        _load_cuda_libraries()
-    else:
+    if device == "cpu":
         # The exporter has fused what helps. More would fuse the slow SkipLayerNormalization.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    else:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        providers.insert(0, (_PROVIDERS["cuda"], dict(cuda or {})))
+        if device == "tensorrt":
+            providers.insert(0, (_PROVIDERS["tensorrt"], dict(tensorrt or {})))
+        _load_cuda_libraries()
     try:
         session = ort.InferenceSession(
             str(path), options, providers=providers, enable_fallback=False
@@ -65,14 +91,35 @@ def open_session(path: Path, device: Literal["cpu", "cuda"]) -> ort.InferenceSes
     except (
         Exception
     ) as error:  # onnxruntime's own types derive from Exception and RuntimeError only
-        if device == "cuda":
-            raise _no_cuda(str(error)) from error
+        if device != "cpu":
+            raise _no_gpu(device, str(error)) from error
         raise DamagedFileError(
             f"{path} cannot be opened by ONNX Runtime ({error}); prepare the model again."
         ) from error
     if _PROVIDERS[device] not in session.get_providers():
-        raise _no_cuda(f"it would run on {session.get_providers()[0]}")
+        raise _no_gpu(device, f"it would run on {session.get_providers()[0]}")
+    if device != "cpu":
+        nodes = nodes_by_provider(session)
+        logger.info("Operators by provider: %s", dict(nodes))
+        if not nodes[_PROVIDERS[device]]:
+            raise _no_gpu(device, "it takes none of the model's operators")
     return session
+
+
+def nodes_by_provider(session: ort.InferenceSession) -> Counter[str]:
+    """How many of a session's operators each provider has taken; for a GPU's session only.
+
+    The list of a session's providers says which were loaded, not which of them does the work.
+    """
+    nodes: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        nodes[part.ep_name] += len(part.get_nodes())
+    return nodes
+
+
+def device_buffer(size: int, memory: Literal["cpu", "cuda"]) -> ort.OrtValue:
+    """Take so many bytes of a device's memory, as uint8."""
+    return ort.OrtValue.ortvalue_from_shape_and_type([size], np.uint8, memory, 0)
 
 
 def _load_cuda_libraries() -> None:
@@ -86,10 +133,11 @@ def _load_cuda_libraries() -> None:
         logger.debug("CUDA libraries: %s", printed.getvalue().strip())
 
 
-def _no_cuda(reason: str) -> DeviceUnavailableError:
+def _no_gpu(device: UsedDevice, reason: str) -> DeviceUnavailableError:
+    needed = "the gpu extra" if device == "cuda" else "the gpu extra and TensorRT"
     return DeviceUnavailableError(
-        f"device 'cuda' was asked for, but ONNX Runtime cannot use it ({reason}); install the gpu "
-        "extra on a machine with an NVIDIA driver, or set device 'cpu'."
+        f"device {device!r} was asked for, but ONNX Runtime cannot use it ({reason}); install "
+        f"{needed} on a machine with an NVIDIA driver, or set device 'cpu'."
     )
 
 

@@ -22,7 +22,8 @@ from models.embedding import (
     prepare_model,
     runtime,
 )
-from models.embedding.runners import run_batch, token_batches
+from models.embedding.batching import token_batches
+from models.embedding.runners import run_batch
 from models.embedding.runtime import available_cores, int8_is_exact, open_session
 from tests.models.tiny_bert import MAX_TOKENS, PLAIN, TinyBert
 from tests.stubs import HashingEmbedder
