@@ -200,13 +200,18 @@ class GpuRunner:
             indices = work.popleft()
         except IndexError:
             return None
-        if indices.size > 1:
-            lengths = np.array([rows[i].size for i in indices], dtype=np.int64)
-            if self._layout.cost(lengths) > self.totals.budget:
-                first, *others = self._layout.batches(lengths, self.totals.budget)
-                work.extendleft(indices[other] for other in reversed(others))
-                indices = indices[first]
-        return self._job(rows, indices)
+        first, *others = self._within_budget(indices, rows)
+        work.extendleft(reversed(others))
+        return self._job(rows, first)
+
+    def _within_budget(
+        self, indices: NDArray[np.int64], rows: Sequence[TokenIds]
+    ) -> list[NDArray[np.int64]]:
+        lengths = np.array([rows[i].size for i in indices], dtype=np.int64)
+        budget = self.totals.budget
+        if indices.size == 1 or self._layout.cost(lengths) <= budget:
+            return [indices]
+        return [indices[part] for part in self._layout.batches(lengths, budget)]
 
     def _job(self, rows: Sequence[TokenIds], indices: NDArray[np.int64]) -> _Job:
         texts = [rows[i] for i in indices]
@@ -220,6 +225,10 @@ class GpuRunner:
         pending = [job]
         while pending:
             job = pending.pop()
+            if job.indices.size > 1 and job.cost > self.totals.budget:  # it has fallen since
+                parts = self._within_budget(job.indices, rows)
+                pending.extend(self._job(rows, part) for part in reversed(parts))
+                continue
             try:
                 found = session.run(job.batch.feeds)[: job.batch.texts]
             except Exception as error:  # onnxruntime's own types have no other base
@@ -256,9 +265,7 @@ class GpuRunner:
                     job.cost,
                     budget,
                 )
-        lengths = np.array([rows[i].size for i in job.indices], dtype=np.int64)
-        parts = self._layout.batches(lengths, self.totals.budget)
-        return [job.indices[part] for part in parts]
+        return self._within_budget(job.indices, rows)
 
     def _check_device(self, session: BatchSession) -> None:
         """Try the shortest text there can be.
