@@ -42,6 +42,9 @@ bench-restore: $(VENV)/.installed  ## times a restore with and without local che
 bench-recovery: $(VENV)/.installed  ## times a worker's recovery from kill -9, with and without local checkpoints
 	$(BIN)/python -m benchmarks.recovery $(ARGS)
 
+bench-embed-gpu: $(VENV)/.installed  ## times the embedding on an NVIDIA GPU, which it needs; ARGS="--tensorrt"
+	$(BIN)/python -m benchmarks.embed_gpu $(ARGS)
+
 format: $(VENV)/.installed  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -54,4 +57,4 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test lint faults bench-restore bench-recovery format lock clean
+.PHONY: help install model demo test lint faults bench-restore bench-recovery bench-embed-gpu format lock clean

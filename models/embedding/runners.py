@@ -135,7 +135,7 @@ def open_runner(
                 "differ from other machines'; fp32 is the safer choice."
             )
     ladder = _ladder(manifest, device, allow_cpu_fallback)
-    for used in ladder:
+    for used, lower in zip(ladder, [*ladder[1:], None], strict=True):
         try:
             return _open_on(
                 used,
@@ -147,7 +147,7 @@ def open_runner(
                 fell_back=_fell_back(manifest, device, used),
             )
         except DeviceUnavailableError as error:
-            if used == ladder[-1]:
+            if lower is None:
                 if manifest.precision == "fp16":
                     raise DeviceUnavailableError(
                         f"the model's precision is 'fp16', which is for GPUs: {error} Or prepare "
@@ -155,7 +155,7 @@ def open_runner(
                     ) from error
                 raise
             level = logging.INFO if device == "auto" else logging.WARNING
-            logger.log(level, "Not embedding on %s: %s", used, error)
+            logger.log(level, "Embedding on %s: %s", "the CPU" if lower == "cpu" else lower, error)
     raise AssertionError("a ladder has a last step, which returns or raises")
 
 

@@ -1,0 +1,381 @@
+"""Measures the embedding engine on an NVIDIA GPU: tokens a second, its share of the chip, fidelity.
+
+    python -m benchmarks.embed_gpu
+
+MiniLM-L6 (the default model, or random weights where its own cannot be had) and BERT-base (random
+weights of its true architecture), both in fp16, packed and, beside it in the same run, padded: the
+usual way of ONNX Runtime's own operators. Token ids are made up; no text is tokenised. Without a
+GPU it says so and exits with 2.
+
+Until a results file is beside it, it has not been run: no GPU could be had where it was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import machine
+from models.embedding.batching import PaddedLayout
+from models.embedding.bert_graph import build_bert
+from models.embedding.bert_packed import build_padded
+from models.embedding.checkpoint import BertConfig, file_digest, read_config, read_tensors
+from models.embedding.errors import DeviceUnavailableError, EmbeddingError, SourceUnavailableError
+from models.embedding.gpu_files import write_gpu_graphs
+from models.embedding.gpu_runner import GpuRunner
+from models.embedding.gpu_session import BoundSession, cuda_options
+from models.embedding.graph_writer import EXPORTER_VERSION, OPSET, Precision
+from models.embedding.kernel_probe import attention_kernels
+from models.embedding.manifest import MODEL_FILE, Manifest
+from models.embedding.runners import Runner, open_runner
+from models.embedding.runtime import nodes_by_provider, open_session
+from models.embedding.weights import cache_folder, resolve_source
+
+RESULTS = Path(__file__).parent / "results" / "embed_gpu.json"
+NO_GPU = 2
+
+# Dense fp16 with fp32 sums, from NVIDIA's data sheets (H100: SXM), 10^12 operations a second.
+PEAKS = {"H200": 989, "H100": 989, "A100": 312, "L4": 121, "T4": 65}
+
+LEAST_COSINE = 0.9995
+
+Tensors = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One way of running one model over the same texts."""
+
+    model: str
+    weights: str
+    layout: str
+    device: str
+    texts: str
+    batch_tokens: int
+    sessions: int
+    tokens_per_second: float
+    texts_per_second: float
+    share_of_peak: float | None
+    padding_share: float
+    budget_at_the_end: int
+    oom_halvings: int
+    failed_texts: int
+
+
+def architecture(
+    *, hidden: int, layers: int, heads: int, intermediate: int, limit: int
+) -> BertConfig:
+    """A BERT's sizes, with the vocabulary and the pooling that both models have."""
+    return BertConfig(
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        intermediate=intermediate,
+        vocabulary=30_522,
+        positions=512,
+        token_types=2,
+        epsilon=1e-12,
+        pad_id=0,
+        max_tokens=limit,
+        pooling="mean",
+        normalise=True,
+    )
+
+
+MINILM = architecture(hidden=384, layers=6, heads=12, intermediate=1536, limit=256)
+BERT_BASE = architecture(hidden=768, layers=12, heads=12, intermediate=3072, limit=512)
+
+
+def random_weights(config: BertConfig) -> Tensors:
+    """Weights as BERT's are before training: normal, of spread 0.02."""
+    hidden, intermediate = config.hidden, config.intermediate
+    random = np.random.default_rng(0)
+    tensors: Tensors = {}
+
+    def draw(name: str, *shape: int) -> None:
+        tensors[name] = random.standard_normal(shape, np.float32) * np.float32(0.02)
+
+    def dense(name: str, inputs: int, outputs: int) -> None:
+        draw(f"{name}.weight", outputs, inputs)
+        draw(f"{name}.bias", outputs)
+
+    def norm(name: str) -> None:
+        tensors[f"{name}.LayerNorm.weight"] = np.ones(hidden, np.float32)
+        tensors[f"{name}.LayerNorm.bias"] = np.zeros(hidden, np.float32)
+
+    draw("embeddings.word_embeddings.weight", config.vocabulary, hidden)
+    draw("embeddings.position_embeddings.weight", config.positions, hidden)
+    draw("embeddings.token_type_embeddings.weight", config.token_types, hidden)
+    norm("embeddings")
+    for layer in range(config.layers):
+        name = f"encoder.layer.{layer}"
+        for part in ("query", "key", "value"):
+            dense(f"{name}.attention.self.{part}", hidden, hidden)
+        dense(f"{name}.attention.output.dense", hidden, hidden)
+        norm(f"{name}.attention.output")
+        dense(f"{name}.intermediate.dense", hidden, intermediate)
+        dense(f"{name}.output.dense", intermediate, hidden)
+        norm(f"{name}.output")
+    return tensors
+
+
+def default_model() -> tuple[BertConfig, Tensors, str]:
+    """MiniLM-L6 with its own weights where they can be had."""
+    try:
+        folder = resolve_source("default", cache_folder()).fetch()
+    except SourceUnavailableError as error:
+        print(f"random weights for MiniLM-L6: {error}")
+        return MINILM, random_weights(MINILM), "random"
+    return read_config(folder), read_tensors(folder / "model.safetensors"), "all-MiniLM-L6-v2"
+
+
+def write_model(
+    name: str, config: BertConfig, tensors: Tensors, precision: Precision, folder: Path
+) -> Path:
+    """Write a model's folder, without the tokenizer that nothing here needs."""
+    folder.mkdir()
+    files: Sequence[str] = [MODEL_FILE]
+    if precision == "fp16":
+        files = write_gpu_graphs(config, tensors, folder)
+    else:
+        graph = build_bert(config, tensors, precision)
+        (folder / MODEL_FILE).write_bytes(graph.SerializeToString(deterministic=True))
+    Manifest(
+        name=name,
+        source="benchmark",
+        dimensions=config.hidden,
+        max_tokens=config.max_tokens,
+        pad_id=config.pad_id,
+        pooling=config.pooling,
+        normalise=config.normalise,
+        precision=precision,
+        opset=OPSET,
+        exporter=EXPORTER_VERSION,
+        files={file: file_digest(folder / file) for file in files},
+    ).write(folder)
+    return folder
+
+
+def padded_runner(
+    config: BertConfig, tensors: Tensors, folder: Path, batch_tokens: int, sessions: int
+) -> GpuRunner:
+    """ONNX Runtime's fused operators with padding, in the same runner."""
+    path = folder / "fused.onnx"
+    if not path.exists():
+        graph = build_padded(config, tensors, "fp16", fused=True)
+        path.write_bytes(graph.SerializeToString(deterministic=True))
+    runner = GpuRunner(
+        [
+            BoundSession(open_session(path, "cuda", cuda=cuda_options("fp16")))
+            for _ in range(sessions)
+        ],
+        PaddedLayout(config.pad_id, config.max_tokens),
+        dimensions=config.hidden,
+        most_tokens=config.max_tokens,
+        pad_id=config.pad_id,
+        batch_tokens=batch_tokens,
+    )
+    runner.warm_up()
+    return runner
+
+
+def made_up_texts(kind: str, count: int, config: BertConfig) -> list[NDArray[np.int64]]:
+    """Token ids: all of 64 tokens, or of lengths as posts have, 140 on average, up to the limit."""
+    random = np.random.default_rng(1)
+    if kind == "64 tokens":
+        lengths = np.full(count, 64)
+    else:
+        drawn = np.exp(random.normal(4.6, 0.9, count))
+        lengths = np.clip(drawn, 4, config.max_tokens).astype(int)
+    return [random.integers(1000, config.vocabulary, length) for length in lengths]
+
+
+def operations(config: BertConfig, rows: Sequence[NDArray[np.int64]]) -> float:
+    """Floating-point operations of the matrix products over texts, padding not counted."""
+    lengths = np.array([row.size for row in rows], dtype=np.float64)
+    hidden, inner = config.hidden, config.intermediate
+    a_token = 8 * hidden**2 + 4 * hidden * inner
+    return float(config.layers * (a_token * lengths + 4 * hidden * lengths**2).sum())
+
+
+def time_runs(
+    runner: Runner, rows: Sequence[NDArray[np.int64]], seconds: float
+) -> tuple[float, int]:
+    """Median seconds of a run over the texts, and how many there were: three at least."""
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 3:
+        started = time.perf_counter()
+        runner.run(rows)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times)), len(times)
+
+
+def gpu_name() -> str | None:
+    """The first GPU as its driver calls it, if there is one."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    command = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    return lines[0] if done.returncode == 0 and lines else None
+
+
+def peak_of(gpu: str) -> float | None:
+    """Operations a second of a GPU's fp16 units, if it is in the table."""
+    words = gpu.replace("-", " ").replace(",", " ").split()
+    return next((1e12 * peak for name, peak in PEAKS.items() if name in words), None)
+
+
+def cosine_to_fp32(
+    half: Runner, config: BertConfig, tensors: Tensors, folder: Path
+) -> dict[str, float]:
+    """Cosine of fp16's vectors on the GPU to fp32's on the GPU, over 256 texts."""
+    exact_folder = folder / "fp32"
+    if not exact_folder.exists():
+        write_model("fp32", config, tensors, "fp32", exact_folder)
+    exact = open_runner(exact_folder, Manifest.read(exact_folder), device="cuda")
+    rows = made_up_texts("posts", 256, config)
+    cosine = np.sum(half.run(rows) * exact.run(rows), axis=1)
+    exact.close()
+    return {"mean": float(cosine.mean()), "least": float(cosine.min())}
+
+
+def measure_model(
+    name: str,
+    model: tuple[BertConfig, Tensors, str],
+    folder: Path,
+    peak: float | None,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """Every layout, budget and number of sessions for one model."""
+    config, tensors, weights = model
+    half = write_model(name, config, tensors, "fp16", folder / "fp16")
+    manifest = Manifest.read(half)
+    measurements: list[Measurement] = []
+    cosine: dict[str, dict[str, float]] = {}
+    layouts = ["packed", "padded", *(["tensorrt"] if arguments.tensorrt else [])]
+    for layout, budget, sessions in itertools.product(
+        layouts, arguments.batch_tokens, arguments.sessions
+    ):
+        runner: Runner
+        if layout == "padded":
+            runner = padded_runner(config, tensors, folder, budget, sessions)
+        else:
+            device: Any = "tensorrt" if layout == "tensorrt" else "cuda"
+            runner = open_runner(
+                half, manifest, device=device, batch_tokens=budget, sessions=sessions
+            )
+        if layout not in cosine:
+            cosine[layout] = cosine_to_fp32(runner, config, tensors, folder)
+        for kind in ("64 tokens", "posts"):
+            rows = made_up_texts(kind, arguments.texts, config)
+            tokens = sum(row.size for row in rows)
+            runner.run(rows)  # its lengths are new to the GPU's libraries
+            before = runner.totals
+            seconds, runs = time_runs(runner, rows, arguments.seconds)
+            after = runner.totals
+            computed = after.padded_tokens - before.padded_tokens
+            measurements.append(
+                Measurement(
+                    model=name,
+                    weights=weights,
+                    layout=layout,
+                    device=runner.device,
+                    texts=kind,
+                    batch_tokens=budget,
+                    sessions=sessions,
+                    tokens_per_second=round(tokens / seconds),
+                    texts_per_second=round(len(rows) / seconds),
+                    share_of_peak=peak and round(operations(config, rows) / seconds / peak, 4),
+                    padding_share=round(1 - runs * tokens / max(1, computed), 4),
+                    budget_at_the_end=after.budget,
+                    oom_halvings=after.oom_halvings,
+                    failed_texts=after.failed_texts,
+                )
+            )
+            print_measurement(measurements[-1])
+        runner.close()
+    session = open_session(half / "packed.onnx", "cuda", cuda=cuda_options("fp16"))
+    kernels = attention_kernels(half, "cuda")
+    print(f"  kernels {dict(kernels)}; cosine to fp32 {cosine}")
+    return {
+        "measurements": [asdict(each) for each in measurements],
+        "cosine_to_fp32": cosine,
+        "faithful": all(each["least"] >= LEAST_COSINE for each in cosine.values()),
+        "attention_kernels": dict(kernels),
+        "providers": list(session.get_providers()),
+        "operators_by_provider": dict(nodes_by_provider(session)),
+    }
+
+
+def print_measurement(found: Measurement) -> None:
+    share = "" if found.share_of_peak is None else f"{100 * found.share_of_peak:5.1f} % of peak"
+    print(
+        f"  {found.model:10} {found.layout:8} {found.texts:9} {found.batch_tokens:6} tokens "
+        f"x {found.sessions}: {found.tokens_per_second / 1e6:6.2f} M tokens/s "
+        f"{found.texts_per_second:9,.0f} texts/s {share}",
+        flush=True,
+    )
+
+
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    budgets = [8192, 16_384, 32_768, 65_536]
+    parser.add_argument("--batch-tokens", type=int, nargs="+", default=budgets, help="budgets")
+    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 3], help="on one GPU")
+    parser.add_argument("--texts", type=int, default=20_000, help="texts of a run")
+    parser.add_argument("--seconds", type=float, default=3.0, help="least time of a measurement")
+    parser.add_argument("--tensorrt", action="store_true", help="TensorRT too; minutes an engine")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where the figures go")
+    return parser.parse_args(given)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    arguments = parse(given)
+    gpu = gpu_name()
+    if gpu is None:
+        print("There is no NVIDIA GPU here: nothing was measured.", file=sys.stderr)
+        return NO_GPU
+    peak = peak_of(gpu)
+    print(f"{gpu}, peak {'unknown' if peak is None else f'{peak / 1e12:g} TFLOP/s'}")
+    models = {
+        "MiniLM-L6": default_model(),
+        "BERT-base": (BERT_BASE, random_weights(BERT_BASE), "random"),
+    }
+    results: dict[str, Any] = {"gpu": gpu, "peak": peak, "machine": machine.facts()}
+    with tempfile.TemporaryDirectory() as name:
+        for model, content in models.items():
+            folder = Path(name) / model
+            folder.mkdir()
+            try:
+                results[model] = measure_model(model, content, folder, peak, arguments)
+            except DeviceUnavailableError as error:
+                print(f"ONNX Runtime cannot use the GPU: {error}", file=sys.stderr)
+                return NO_GPU
+            except EmbeddingError as error:
+                print(f"{model} stopped: {error}", file=sys.stderr)
+                results[model] = {"error": str(error)}
+    arguments.output.parent.mkdir(exist_ok=True)
+    arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    failed = [model for model in models if not results[model].get("faithful")]
+    if failed:
+        print(f"cosine to fp32 below {LEAST_COSINE}, or stopped: {', '.join(failed)}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
