@@ -72,7 +72,7 @@ def cuda_options(precision: Precision, memory_limit: int | None = None) -> dict[
       largest batches need.
     * ``SkipLayerNormalization`` sums in fp32. Left to itself it sums squares in fp16, with an
       epsilon of 1e-12 that is 0 there (skip_layer_norm_impl.cu); BERT has channels of up to eighty
-      standard deviations.
+      standard deviations. (Simulated in numpy, that cost all-MiniLM-L6-v2 1e-6 of cosine.)
     * fp32 stays fp32: TF32 would round every product's factors to 11 bits.
 
     Parameters

@@ -89,6 +89,7 @@ def open_runner(
     batch_tokens: int = 16_384,
     sessions: int = 1,
     allow_cpu_fallback: bool = False,
+    gpu_memory_limit: int | None = None,
 ) -> Runner:
     """Open a prepared model where it belongs.
 
@@ -113,8 +114,10 @@ def open_runner(
     sessions
         Sessions on one GPU, each with a batch of its own under way.
     allow_cpu_fallback
-        Go on with what there is (TensorRT, then CUDA, then the CPU) instead of refusing. fp16 then
-        runs on the CPU too: its weights are rounded, the arithmetic is fp32's.
+        Go on with what there is (TensorRT, then CUDA, then the CPU) instead of refusing, with a
+        warning. fp16 then runs on the CPU too: its weights are rounded, the arithmetic is fp32's.
+    gpu_memory_limit
+        Bytes that each session's activations may take, by default all that the GPU has.
 
     Raises
     ------
@@ -144,6 +147,7 @@ def open_runner(
                 threads=threads or available_cores(),
                 batch_tokens=batch_tokens,
                 sessions=sessions,
+                gpu_memory_limit=gpu_memory_limit,
                 fell_back=_fell_back(manifest, device, used),
             )
         except DeviceUnavailableError as error:
@@ -191,14 +195,15 @@ def _open_on(
     threads: int,
     batch_tokens: int,
     sessions: int,
+    gpu_memory_limit: int | None,
     fell_back: bool,
 ) -> Runner:
     if device == "cpu":
         session = open_session(folder / MODEL_FILE, "cpu")
-        if fell_back:
-            logger.warning("Embedding on the CPU, although the GPU was meant to be used")
+        if manifest.precision == "fp16":
+            logger.info("An fp16 model takes over twice as long on the CPU as an fp32 one")
         return CpuRunner(session, manifest, threads, fell_back=fell_back)
-    cuda = cuda_options(manifest.precision)
+    cuda = cuda_options(manifest.precision, gpu_memory_limit)
     tensorrt: dict[str, str] = {}
     layout: Layout
     path = folder / MODEL_FILE

@@ -92,7 +92,10 @@ def open_session(
         Exception
     ) as error:  # onnxruntime's own types derive from Exception and RuntimeError only
         if device != "cpu":
-            raise _no_gpu(device, str(error)) from error
+            # Left to the CPU, the packed graph is refused for an operator that the CPU lacks.
+            left = "NOT_IMPLEMENTED" in str(error)
+            reason = f"it would run on {_PROVIDERS['cpu']}" if left else str(error)
+            raise _no_gpu(device, reason) from error
         raise DamagedFileError(
             f"{path} cannot be opened by ONNX Runtime ({error}); prepare the model again."
         ) from error
