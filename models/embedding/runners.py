@@ -158,7 +158,8 @@ def open_runner(
                         "it with precision 'int8'."
                     ) from error
                 raise
-            level = logging.INFO if device == "auto" else logging.WARNING
+            expected = device == "auto" and manifest.precision == "fp32"
+            level = logging.INFO if expected else logging.WARNING
             logger.log(level, "Embedding on %s: %s", "the CPU" if lower == "cpu" else lower, error)
     raise AssertionError("a ladder has a last step, which returns or raises")
 
