@@ -117,7 +117,7 @@ def open_runner(
         Go on with what there is (TensorRT, then CUDA, then the CPU) instead of refusing, with a
         warning. fp16 then runs on the CPU too: its weights are rounded, the arithmetic is fp32's.
     gpu_memory_limit
-        Bytes that each session's activations may take, by default all that the GPU has.
+        Bytes that each session's arena may take, by default all that the GPU has.
 
     Raises
     ------
