@@ -71,7 +71,8 @@ def measure_ranges(
 def round_up(values: Floats) -> Floats:
     """Round positive values up to six significant bits; each step is exact on every machine."""
     mantissa, exponent = np.frexp(np.maximum(values, _RARE))
-    return np.ldexp(np.ceil(np.ldexp(mantissa, _BITS)), exponent - _BITS)
+    rounded: Floats = np.ldexp(np.ceil(np.ldexp(mantissa, _BITS)), exponent - _BITS)
+    return rounded
 
 
 class _Encoder:
@@ -80,12 +81,11 @@ class _Encoder:
     def __init__(self, config: BertConfig, weights: Weights) -> None:
         self._config = config
         hidden, inner = config.hidden, config.intermediate
-        self._words = weights(
-            "embeddings.word_embeddings.weight", config.vocabulary, config.hidden
+        self._words = weights("embeddings.word_embeddings.weight", config.vocabulary, config.hidden)
+        self._positions = (
+            weights("embeddings.position_embeddings.weight", config.positions, hidden)
+            + (weights("embeddings.token_type_embeddings.weight", config.token_types, hidden)[0])
         )
-        self._positions = weights(
-            "embeddings.position_embeddings.weight", config.positions, hidden
-        ) + (weights("embeddings.token_type_embeddings.weight", config.token_types, hidden)[0])
         self._first_norm = self._norm(weights, "embeddings")
         self._layers = []
         for layer in range(config.layers):
@@ -93,9 +93,7 @@ class _Encoder:
             self._layers.append(
                 {
                     **{
-                        part: self._dense(
-                            weights, f"{name}.attention.self.{part}", hidden, hidden
-                        )
+                        part: self._dense(weights, f"{name}.attention.self.{part}", hidden, hidden)
                         for part in ("query", "key", "value")
                     },
                     "projection": self._dense(
@@ -129,8 +127,9 @@ class _Encoder:
         hidden = self._normed(embedded, self._first_norm)
         for layer in self._layers:
             attended = self._attend(hidden, layer)
-            middle = self._normed(_apply(attended, layer["projection"]) + hidden,
-                                  layer["attention_norm"])
+            middle = self._normed(
+                _apply(attended, layer["projection"]) + hidden, layer["attention_norm"]
+            )
             wide = _apply(middle, layer["wide"])
             active = wide * 0.5 * (1 + erf(wide / np.sqrt(2)))
             seen = (hidden, attended, middle, active)

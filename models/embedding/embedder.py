@@ -130,7 +130,7 @@ class OnnxEmbedder:
             sessions=sessions,
             allow_cpu_fallback=allow_cpu_fallback,
         )
-        return cls(manifest, _load_tokenizer(folder / TOKENIZER_FILE, manifest.max_tokens), runner)
+        return cls(manifest, load_tokenizer(folder / TOKENIZER_FILE, manifest.max_tokens), runner)
 
     @property
     def identity(self) -> str:
@@ -207,7 +207,14 @@ class OnnxEmbedder:
         return rows, truncated
 
 
-def _load_tokenizer(path: Path, max_tokens: int) -> Tokenizer:
+def load_tokenizer(path: Path, max_tokens: int) -> Tokenizer:
+    """Open a tokenizer that cuts texts off and pads none.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is none.
+    """
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception

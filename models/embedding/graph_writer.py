@@ -14,7 +14,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 OPSET = 18
 IR_VERSION = 10
-EXPORTER_VERSION = 1
+EXPORTER_VERSION = 2
 """Raise it with every change of the graph's bytes: it makes new models, and new identities."""
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -45,7 +45,10 @@ class GraphWriter:
         return output
 
     def model(
-        self, hidden: int, inputs: Sequence[onnx.ValueInfoProto] | None = None
+        self,
+        hidden: int,
+        inputs: Sequence[onnx.ValueInfoProto] | None = None,
+        opset: int = OPSET,
     ) -> onnx.ModelProto:
         """Give the whole graph, with outputs of `hidden` dimensions.
 
@@ -58,7 +61,7 @@ class GraphWriter:
         output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", hidden])
         return helper.make_model(
             helper.make_graph(self._nodes, "bert", inputs, [output], self._constants),
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)],
+            opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(CONTRIB, 1)],
             ir_version=IR_VERSION,
             producer_name="segmenter",
             producer_version=str(EXPORTER_VERSION),

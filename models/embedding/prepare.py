@@ -7,18 +7,23 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
+from numpy.typing import NDArray
 
 from models.embedding.bert_graph import build_bert
+from models.embedding.bert_int8 import build_int8
+from models.embedding.calibration import measure_ranges
 from models.embedding.checkpoint import BertConfig, file_digest, read_config, read_tensors
-from models.embedding.embedder import OnnxEmbedder
+from models.embedding.embedder import OnnxEmbedder, load_tokenizer
 from models.embedding.errors import DamagedFileError, MissingFileError, UnfaithfulModelError
 from models.embedding.gpu_files import write_gpu_graphs
-from models.embedding.graph_writer import EXPORTER_VERSION, OPSET, Precision
+from models.embedding.graph_writer import EXPORTER_VERSION, OPSET, Precision, Weights
 from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest
+from models.embedding.sample_texts import CALIBRATION, PROBES
 from models.embedding.weights import (
     DEFAULT_SOURCE,
     Source,
@@ -38,16 +43,6 @@ all-MiniLM-L6-v2 has 0.995 at worst; a model far below was not made for eight bi
 LEAST_FP16_COSINE = 0.9995
 """The same for fp16. It is measured on the CPU, so it tells what rounding the weights costs; the
 arithmetic of a GPU is measured there (`benchmarks.embed_gpu`)."""
-
-_PROBES = (
-    "Great value, arrived a day early. Would buy again!",
-    "The battery died after two weeks and support never answered my emails, so I sent it back.",
-    "How do I get a clean espresso shot with a cheap grinder?",
-    "I don't think this is a bug: the documentation says that the call returns immediately and "
-    "that the result has to be polled for, which is what the example in the second chapter does.",
-    "物流很快,包装完好,味道也不错,下次还会再买。",
-    "¿Alguien sabe si funciona con la versión anterior? 😀",
-)
 
 
 def prepare_model(
@@ -110,10 +105,25 @@ def _write_model(source: Source, weights: Path, precision: Precision, folder: Pa
     if precision == "fp16":
         graphs = write_gpu_graphs(config, tensors, folder)
     else:
-        model = build_bert(config, tensors, precision)
+        model = (
+            build_bert(config, tensors)
+            if precision == "fp32"
+            else _int8_graph(config, tensors, weights / TOKENIZER_FILE)
+        )
         (folder / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
     shutil.copyfile(weights / TOKENIZER_FILE, folder / TOKENIZER_FILE)
     _manifest(source, config, precision, folder, (*graphs, TOKENIZER_FILE)).write(folder)
+
+
+def _int8_graph(
+    config: BertConfig, tensors: Mapping[str, NDArray[np.float32]], tokenizer: Path
+) -> onnx.ModelProto:
+    """Calibrate on the sample texts and write the graph."""
+    weights = Weights(tensors)
+    encode = load_tokenizer(tokenizer, config.max_tokens).encode
+    rows = [np.array(encode(text).ids, dtype=np.int64) for text in CALIBRATION]
+    logger.info("Calibrating on %d texts, %d tokens", len(rows), sum(row.size for row in rows))
+    return build_int8(config, weights, measure_ranges(config, weights, rows))
 
 
 def _manifest(
@@ -153,4 +163,4 @@ def _check_fidelity(source: Source, weights: Path, precision: Precision, folder:
 
 def _embed_probes(folder: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     with OnnxEmbedder.load(folder, threads=1, device="cpu", allow_cpu_fallback=True) as embedder:
-        return embedder.embed(_PROBES)
+        return embedder.embed(PROBES)

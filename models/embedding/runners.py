@@ -1,9 +1,10 @@
 """Runs token ids through a prepared model, on the CPU or a GPU: how the work is cut and scheduled.
 
-On the CPU each text is a run of its own on one core. Nothing is padded, and an int8 model, whose
-activations are scaled over all that shares a run, gives a text the same vector whatever its
-neighbours. The longest texts go first, so that the cores finish together. On a GPU, texts of like
-length share batches up to a budget of tokens (`models.embedding.gpu_runner`).
+On the CPU a run is a few texts of one length on one core. Nothing is padded, so nothing is computed
+in vain and no text meets another's padding. Texts share a run because each run reads all weights:
+of short texts that is most of the time. The longest go first, so that the cores finish together.
+On a GPU, texts of like length share batches up to a budget of tokens
+(`models.embedding.gpu_runner`).
 """
 
 import logging
@@ -242,8 +243,12 @@ def _open_on(
     return runner
 
 
+RUN_TOKENS = 320
+"""Most tokens of a run on the CPU. Beyond that, activations no longer fit a core's cache."""
+
+
 class CpuRunner:
-    """One text a run, on so many cores."""
+    """Texts of one length a run, on so many cores."""
 
     device: UsedDevice = "cpu"
 
@@ -261,17 +266,19 @@ class CpuRunner:
     def run(self, rows: Sequence[TokenIds]) -> Vectors:
         """Give the vector of each text."""
         lengths = np.array([row.size for row in rows], dtype=np.int64)
-        vectors = np.empty((len(rows), self._manifest.dimensions), dtype=np.float32)
+        vectors = np.full((len(rows), self._manifest.dimensions), np.nan, dtype=np.float32)
+        runs = equal_lengths(lengths, RUN_TOKENS)
 
-        def run(index: int) -> None:
-            vectors[index] = run_batch(self._session, [rows[index]], self._manifest.pad_id)[0]
+        def run(chosen: NDArray[np.int64]) -> None:
+            vectors[chosen] = run_unpadded(self._session, np.stack([rows[i] for i in chosen]))
 
-        for _ in self._pool.map(run, np.argsort(-lengths, kind="stable")):
+        for _ in self._pool.map(run, runs):
             pass  # asking for each result raises what its run raised
+        vectors[~np.isfinite(vectors).all(axis=1)] = np.nan
         with self._counting:
             self.totals = replace(
                 self.totals,
-                batches=self.totals.batches + len(rows),
+                batches=self.totals.batches + len(runs),
                 padded_tokens=self.totals.padded_tokens + int(lengths.sum()),
             )
         return vectors
@@ -279,6 +286,53 @@ class CpuRunner:
     def close(self) -> None:
         """End the threads; what is being embedded is finished first."""
         self._pool.shutdown()
+
+
+def equal_lengths(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
+    """Cut texts into runs of one length each, the longest first.
+
+    Parameters
+    ----------
+    lengths
+        Tokens of each text, (texts,).
+    budget
+        Most tokens of a run; a longer text is a run of its own.
+
+    Returns
+    -------
+    list of arrays
+        Indices of the texts of each run; every text is in one. Equal lengths keep their order.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1) if order.size else []
+    runs = []
+    for group in groups:
+        texts = max(1, budget // max(1, int(lengths[group[0]])))
+        runs += [group[start : start + texts] for start in range(0, group.size, texts)]
+    return runs
+
+
+def run_unpadded(session: Any, token_ids: NDArray[np.int64]) -> Vectors:
+    """Run texts of one length.
+
+    Parameters
+    ----------
+    session
+        A session of any graph of this package; it is given the inputs that it has.
+    token_ids
+        (texts, tokens).
+
+    Returns
+    -------
+    Vectors
+        The graph's output, (texts, dimensions).
+    """
+    feeds = {"input_ids": token_ids}
+    if len(session.get_inputs()) > 1:
+        feeds["attention_mask"] = np.ones_like(token_ids)
+        feeds["token_type_ids"] = np.zeros_like(token_ids)
+    vectors: Vectors = session.run([OUTPUT], feeds)[0]
+    return vectors
 
 
 def run_batch(session: Any, rows: Sequence[NDArray[np.int64]], pad_id: int) -> Vectors:

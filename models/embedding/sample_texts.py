@@ -46,8 +46,8 @@ CALIBRATION = (
     "My pupils confuse the chain rule with the product rule. I have tried colours, mnemonics and "
     "a lot of practice, and still half the class differentiates a composition as if it were a "
     "product. Has anybody here a lesson plan, for fifteen-year-olds, that made it click?",
-    "```python\nfor i, row in enumerate(rows):\n    if row is None:\n        raise ValueError(i)\n```"
-    " gives `IndentationError: unexpected indent` at line 3. What am I missing?",
+    "```python\nfor i, row in enumerate(rows):\n    if row is None:\n        raise ValueError(i)\n"
+    "``` gives `IndentationError: unexpected indent` at line 3. What am I missing?",
     "SELECT user_id, COUNT(*) FROM reviews WHERE rating <= 2 GROUP BY user_id HAVING COUNT(*) > 5;",
     "Traceback (most recent call last): KeyError: 'price' while parsing the second page of results",
     "Stayed three nights in June. Room 412 faces the courtyard and is quiet; the ones on the "
