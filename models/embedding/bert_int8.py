@@ -36,7 +36,7 @@ from typing import Any, Self
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from models.embedding.bert_graph import layer_norm, unit_length
 from models.embedding.calibration import Floats, LayerRanges, round_up
@@ -144,7 +144,7 @@ class _Builder:
             first = graph.constant("first_token", np.array(0))
             graph.add("Gather", [hidden, first], "pooled", axis=1)
         else:
-            graph.add("ReduceMean", [hidden, "sequence_axis"], "pooled", keepdims=0)
+            self._mean(hidden)
         if self._config.normalise:
             unit_length(graph, "pooled")
         else:
@@ -175,6 +175,21 @@ class _Builder:
         graph.add("Slice", [table, start, "sequence_length"], "positions")
         graph.add("Add", ["words", "positions"], "embeddings.sum")
         return layer_norm(graph, weights, config, "embeddings.sum", "embeddings")
+
+    def _mean(self, hidden: str) -> None:
+        """Average the tokens of each text.
+
+        As a product: ReduceMean adds one text's tokens in another order than several texts'.
+        """
+        graph = self._graph
+        one_row = graph.constant("one_row", np.array([1, 1]))
+        graph.add("Concat", [one_row, "sequence_length"], "mean.shape", axis=0)
+        one = numpy_helper.from_array(np.array([1], np.float32))
+        graph.add("ConstantOfShape", ["mean.shape"], "mean.ones", value=one)
+        graph.add("MatMul", ["mean.ones", hidden], "mean.sums")
+        graph.add("Squeeze", ["mean.sums", "sequence_axis"], "mean.sum")
+        graph.add("Cast", ["sequence_length"], "mean.count", to=TensorProto.FLOAT)
+        graph.add("Div", ["mean.sum", "mean.count"], "pooled")
 
     def _attention(self, block: str, hidden: str, ranges: LayerRanges | None) -> str:
         """Self-attention and its projection, added to the input and normalised."""

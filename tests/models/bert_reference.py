@@ -19,6 +19,30 @@ def embed(
     normalise: bool,
 ) -> Floats:
     """One text's vector, after Devlin et al. 2018, https://arxiv.org/abs/1810.04805."""
+    x, _ = _encode(token_ids, tensors, layers=layers, heads=heads)
+    pooled: Floats = x[0] if pooling == "cls" else x.mean(axis=0)
+    return pooled / np.linalg.norm(pooled) if normalise else pooled
+
+
+def product_inputs(
+    token_ids: NDArray[np.int64],
+    tensors: Mapping[str, NDArray[np.float32]],
+    *,
+    layers: int,
+    heads: int,
+) -> list[dict[str, Floats]]:
+    """What each block multiplies by its weights, by the names of calibration: (tokens, width)."""
+    return _encode(token_ids, tensors, layers=layers, heads=heads)[1]
+
+
+def _encode(
+    token_ids: NDArray[np.int64],
+    tensors: Mapping[str, NDArray[np.float32]],
+    *,
+    layers: int,
+    heads: int,
+) -> tuple[Floats, list[dict[str, Floats]]]:
+    seen: list[dict[str, Floats]] = []
     w = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
 
     def dense(x: Floats, name: str) -> Floats:
@@ -45,10 +69,12 @@ def embed(
             part = slice(head * width, (head + 1) * width)
             scores = query[:, part] @ key[:, part].T / np.sqrt(width)
             attended.append(softmax(scores, axis=1) @ value[:, part])
-        attention = dense(np.concatenate(attended, axis=1), f"{name}.attention.output.dense")
+        together = np.concatenate(attended, axis=1)
+        seen.append({"attention_input": x, "attention_output": together})
+        attention = dense(together, f"{name}.attention.output.dense")
         x = layer_norm(x + attention, f"{name}.attention.output")
         inner = dense(x, f"{name}.intermediate.dense")
         gelu = inner * 0.5 * (1 + erf(inner / np.sqrt(2)))
+        seen[-1] |= {"feed_forward_input": x, "neurons": gelu}
         x = layer_norm(x + dense(gelu, f"{name}.output.dense"), f"{name}.output")
-    pooled = x[0] if pooling == "cls" else x.mean(axis=0)
-    return pooled / np.linalg.norm(pooled) if normalise else pooled
+    return x, seen
