@@ -31,3 +31,19 @@ class DeviceUnavailableError(EmbeddingError):
 
 class UnusableTextError(EmbeddingError):
     """A text without an embedding: empty, or not valid Unicode. Told by its place, never quoted."""
+
+
+class PrecisionMismatchError(EmbeddingError):
+    """An exported model is of another precision than the one asked for."""
+
+
+class OutputExistsError(EmbeddingError):
+    """The folder to export to is there already, with something in it."""
+
+
+class MissingPackageError(EmbeddingError):
+    """An exporter needs packages that are not installed."""
+
+
+class ExportFailedError(EmbeddingError):
+    """An exporter gave up on a model, or made something that cannot be used."""

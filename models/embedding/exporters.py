@@ -1,0 +1,105 @@
+"""What an exporter gives, and the direct one: from safetensors to the fused graph, no torch."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import onnx
+
+from models.embedding.bert_graph import build_bert
+from models.embedding.checkpoint import read_config, read_weights
+from models.embedding.errors import MissingFileError
+from models.embedding.graph_writer import CONTRIB, EXPORTER_VERSION, Precision
+from models.embedding.manifest import TOKENIZER_FILE
+from models.embedding.text_settings import TextSettings
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A graph and all that a manifest must tell about it.
+
+    Parameters
+    ----------
+    graph
+        Inputs and output as in `models.embedding.bert_graph`.
+    text
+        How it wants its texts.
+    dimensions
+        Length of a vector.
+    vocabulary
+        Ids that its word table has; None if that is not known.
+    tokenizer
+        The file to copy.
+    exporter_version, libraries
+        For the manifest.
+    """
+
+    graph: onnx.ModelProto
+    text: TextSettings
+    dimensions: int
+    vocabulary: int | None
+    tokenizer: Path
+    exporter_version: str
+    libraries: Mapping[str, str]
+
+
+def build_direct(
+    folder: Path, *, name: str, precision: Precision, prefix: str | None
+) -> BuiltModel:
+    """Write the graph of a BERT straight from a checkpoint's safetensors.
+
+    Raises
+    ------
+    MissingFileError, DamagedFileError, UnsupportedModelError
+    """
+    config = read_config(folder, name=name, prefix=prefix)
+    return BuiltModel(
+        graph=build_bert(config, read_weights(folder, config), precision),
+        text=config,
+        dimensions=config.hidden,
+        vocabulary=config.vocabulary,
+        tokenizer=folder / TOKENIZER_FILE,
+        exporter_version=str(EXPORTER_VERSION),
+        libraries=versions("onnx", "numpy"),
+    )
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def fused_operators(graph: onnx.ModelProto) -> dict[str, int]:
+    """Count the operators that stand for several: ONNX Runtime's own, and layer normalisation."""
+    counts = Counter(
+        node.op_type
+        for node in graph.graph.node
+        if node.domain == CONTRIB or node.op_type == "LayerNormalization"
+    )
+    return dict(sorted(counts.items()))
+
+
+def opset(graph: onnx.ModelProto) -> int:
+    """Version of ONNX's own operators in a graph."""
+    versions_of = {entry.domain or "ai.onnx": int(entry.version) for entry in graph.opset_import}
+    return versions_of["ai.onnx"]
+
+
+def require_tokenizer(path: Path) -> Path:
+    """Give a tokenizer's file back if it is there.
+
+    Raises
+    ------
+    MissingFileError
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path} is missing; only tokenizers in that form can be read.")
+    return path
