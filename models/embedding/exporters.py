@@ -10,22 +10,23 @@ import onnx
 
 from models.embedding.bert_graph import build_bert
 from models.embedding.checkpoint import read_config, read_weights
-from models.embedding.errors import MissingFileError
+from models.embedding.errors import MissingFileError, UnsupportedModelError
 from models.embedding.graph_writer import CONTRIB, EXPORTER_VERSION, Precision
-from models.embedding.manifest import TOKENIZER_FILE
+from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE
 from models.embedding.text_settings import TextSettings
 
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A graph and all that a manifest must tell about it.
+    """What an exporter has written, and all else that a manifest must tell about it.
 
     Parameters
     ----------
-    graph
-        Inputs and output as in `models.embedding.bert_graph`.
+    files
+        Names of the graphs that it wrote, and of what belongs to them; `MODEL_FILE` first. Inputs
+        and output of that are as in `models.embedding.bert_graph`.
     text
-        How it wants its texts.
+        How the model wants its texts.
     dimensions
         Length of a vector.
     vocabulary
@@ -36,7 +37,7 @@ class BuiltModel:
         For the manifest.
     """
 
-    graph: onnx.ModelProto
+    files: tuple[str, ...]
     text: TextSettings
     dimensions: int
     vocabulary: int | None
@@ -46,17 +47,18 @@ class BuiltModel:
 
 
 def build_direct(
-    folder: Path, *, name: str, precision: Precision, prefix: str | None
+    folder: Path, target: Path, *, name: str, precision: Precision, prefix: str | None
 ) -> BuiltModel:
-    """Write the graph of a BERT straight from a checkpoint's safetensors.
+    """Write the graph of a BERT into `target`, straight from a checkpoint's safetensors.
 
     Raises
     ------
     MissingFileError, DamagedFileError, UnsupportedModelError
     """
     config = read_config(folder, name=name, prefix=prefix)
+    graph = build_bert(config, read_weights(folder, config), precision)
     return BuiltModel(
-        graph=build_bert(config, read_weights(folder, config), precision),
+        files=write_graph(graph, target),
         text=config,
         dimensions=config.hidden,
         vocabulary=config.vocabulary,
@@ -64,6 +66,25 @@ def build_direct(
         exporter_version=str(EXPORTER_VERSION),
         libraries=versions("onnx", "numpy"),
     )
+
+
+def write_graph(graph: onnx.ModelProto, target: Path) -> tuple[str, ...]:
+    """Write a model's only graph; the same graph gives the same bytes.
+
+    Raises
+    ------
+    UnsupportedModelError
+        If it is too large for one file.
+    """
+    try:
+        content = graph.SerializeToString(deterministic=True)
+    except Exception as error:  # of protobuf, by its version EncodeError or ValueError
+        raise UnsupportedModelError(
+            "the model's graph does not fit into one file of 2 GB; choose a lower precision or a "
+            "smaller model."
+        ) from error
+    (target / MODEL_FILE).write_bytes(content)
+    return (MODEL_FILE,)
 
 
 def versions(*packages: str) -> dict[str, str]:

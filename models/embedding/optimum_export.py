@@ -25,6 +25,7 @@ from models.embedding.exporters import (
     fused_operators,
     require_tokenizer,
     versions,
+    write_graph,
 )
 from models.embedding.graph_writer import OPSET, Precision
 from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE
@@ -57,14 +58,16 @@ _QUIET = {
 
 
 def build_optimum(
-    folder: Path, *, name: str, precision: Precision, prefix: str | None, work: Path
+    folder: Path, target: Path, *, name: str, precision: Precision, prefix: str | None, work: Path
 ) -> BuiltModel:
-    """Export a checkpoint with Optimum, fuse it and append its pooling.
+    """Export a checkpoint with Optimum, fuse it, append its pooling and write it to `target`.
 
     Parameters
     ----------
     folder
         The checkpoint, as transformers or sentence-transformers lays it out.
+    target
+        Where to write the graph.
     name
         What people call the model.
     precision
@@ -94,7 +97,7 @@ def build_optimum(
     _log_fusion(name, graph, config)
     own_tokenizer = folder / TOKENIZER_FILE
     return BuiltModel(
-        graph=graph,
+        files=write_graph(graph, target),
         text=text,
         dimensions=dimensions,
         vocabulary=whole_number(config, "vocab_size"),

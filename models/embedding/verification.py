@@ -133,8 +133,8 @@ def _check_graph(folder: Path) -> str:
     manifest = Manifest.describe(folder)
     path = folder / MODEL_FILE
     try:
-        graph = onnx.load(path)
-        onnx.checker.check_model(graph)
+        onnx.checker.check_model(str(path))
+        graph = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's and onnx's own, with no common base
         raise _ViolationError(f"{path} is no valid ONNX graph ({type(error).__name__})") from error
     operators = fused_operators(graph)
@@ -149,7 +149,7 @@ def _check_graph(folder: Path) -> str:
 
 def _check_vectors(folder: Path) -> str:
     manifest = Manifest.describe(folder)
-    device: Device = "cuda" if manifest.precision == "fp16" else "cpu"
+    device: Device = "auto" if manifest.precision == "fp16" else "cpu"  # fp16 is for GPUs
     together = _embed(folder, device, [list(PROBES)])
     alone = _embed(folder, device, [[probe] for probe in reversed(PROBES)])[::-1]
     if together.shape != (len(PROBES), manifest.dimensions):
@@ -167,7 +167,7 @@ def _check_vectors(folder: Path) -> str:
     if distance > _NEIGHBOURS[manifest.precision]:
         raise _ViolationError(f"a vector moves by {distance:.2g} with the texts beside it")
     return (
-        f"of {len(PROBES)} texts on {device}: finite, of length one, {manifest.dimensions} "
+        f"of {len(PROBES)} texts: finite, of length one, {manifest.dimensions} "
         f"dimensions, at most {distance:.1g} apart with and without neighbours"
     )
 
