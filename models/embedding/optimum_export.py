@@ -90,7 +90,7 @@ def build_optimum(
         )
     config = read_json(folder / "config.json")
     text = _text_settings(folder, config, name, prefix)
-    _run_optimum(folder, work)
+    run_optimum(folder, work)
     exported = _load(work / MODEL_FILE)
     graph = fuse(exported, config, precision)
     dimensions = append_pooling(graph, text, whole_number(config, *WIDTH_FIELDS))
@@ -120,7 +120,13 @@ def _text_settings(
     return read_text_settings(folder, name=name, positions=positions, pad_id=pad_id, prefix=prefix)
 
 
-def _run_optimum(folder: Path, work: Path) -> None:
+def run_optimum(folder: Path, work: Path) -> None:
+    """Write the graph of a checkpoint's bare encoder, ``last_hidden_state``, into `work`.
+
+    Raises
+    ------
+    MissingPackageError, ExportFailedError
+    """
     missing = [
         name for name in ("torch", "transformers", "optimum.exporters.onnx") if not _has(name)
     ]

@@ -17,6 +17,7 @@ def embed(
     heads: int,
     pooling: str,
     normalise: bool,
+    epsilon: float = 1e-12,
 ) -> Floats:
     """One text's vector, after Devlin et al. 2018, https://arxiv.org/abs/1810.04805."""
     w = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
@@ -27,7 +28,7 @@ def embed(
     def layer_norm(x: Floats, name: str) -> Floats:
         mean = x.mean(axis=1, keepdims=True)
         variance = ((x - mean) ** 2).mean(axis=1, keepdims=True)
-        scaled = (x - mean) / np.sqrt(variance + 1e-12)
+        scaled = (x - mean) / np.sqrt(variance + epsilon)
         return scaled * w[f"{name}.LayerNorm.weight"] + w[f"{name}.LayerNorm.bias"]
 
     x = w["embeddings.word_embeddings.weight"][token_ids]

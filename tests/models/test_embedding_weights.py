@@ -15,7 +15,7 @@ from models.embedding import (
     cache_folder,
     weights,
 )
-from models.embedding.checkpoint import source_digests
+from models.embedding.model_files import source_digests
 from models.embedding.weights import resolve_source, staged_folder
 from tests.models.tiny_bert import TinyBert
 
