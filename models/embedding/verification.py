@@ -10,7 +10,7 @@ import onnx
 from models.embedding.embedder import OnnxEmbedder
 from models.embedding.errors import DeviceUnavailableError, EmbeddingError
 from models.embedding.exporters import fused_operators
-from models.embedding.graph_writer import Precision
+from models.embedding.graph_writer import INPUTS, OUTPUT, Precision
 from models.embedding.manifest import MANIFEST_FILE, MODEL_FILE, Manifest
 from models.embedding.runners import Vectors
 from models.embedding.runtime import Device
@@ -137,6 +137,15 @@ def _check_graph(folder: Path) -> str:
         graph = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's and onnx's own, with no common base
         raise _ViolationError(f"{path} is no valid ONNX graph ({type(error).__name__})") from error
+    inputs = [entry.name for entry in graph.graph.input]
+    outputs = {
+        entry.name: entry.type.tensor_type.shape.dim[-1].dim_value for entry in graph.graph.output
+    }
+    if inputs != list(INPUTS) or outputs != {OUTPUT: manifest.dimensions}:
+        raise _ViolationError(
+            f"the graph makes {outputs} of {', '.join(inputs)}, but {OUTPUT} of "
+            f"{manifest.dimensions} dimensions must be made of {', '.join(INPUTS)}"
+        )
     operators = fused_operators(graph)
     if operators != manifest.operators:
         raise _ViolationError(
@@ -159,7 +168,7 @@ def _check_vectors(folder: Path) -> str:
         )
     for vectors in (together, alone):
         if not np.isfinite(vectors).all():
-            raise _ViolationError("a vector has values that are not finite")
+            raise _ViolationError("the model gives no finite vector for a text")
         off = np.abs(np.linalg.norm(vectors, axis=1) - 1).max()
         if off > _LENGTH_TOLERANCE:
             raise _ViolationError(f"a vector's length is {off:.2g} away from one")
@@ -175,4 +184,7 @@ def _check_vectors(folder: Path) -> str:
 def _embed(folder: Path, device: Device, calls: list[list[str]]) -> Vectors:
     """Embed each list of texts in a call of its own, with nothing remembered from before."""
     with OnnxEmbedder.load(folder, threads=1, device=device) as embedder:
-        return np.concatenate([embedder.embed(texts) for texts in calls])
+        try:
+            return np.concatenate([embedder.embed(texts) for texts in calls])
+        except Exception as error:  # ONNX Runtime's types have no common base
+            raise _ViolationError(f"the model gives no finite vector for a text ({type(error).__name__})") from error
