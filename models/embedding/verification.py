@@ -187,4 +187,6 @@ def _embed(folder: Path, device: Device, calls: list[list[str]]) -> Vectors:
         try:
             return np.concatenate([embedder.embed(texts) for texts in calls])
         except Exception as error:  # ONNX Runtime's types have no common base
-            raise _ViolationError(f"the model gives no finite vector for a text ({type(error).__name__})") from error
+            raise _ViolationError(
+                f"the model gives no finite vector for a text ({type(error).__name__})"
+            ) from error
