@@ -1,5 +1,6 @@
 # Two targets do everything on a machine with Python 3.11+, git and make: `make demo` and `make test`.
 PYTHON ?= python3
+EXPORT_VENV := .venv-export
 VENV := .venv
 BIN := $(VENV)/bin
 INPUT ?=
@@ -27,6 +28,16 @@ demo: model  ## a broker, two workers, a trainer and a stream; INPUT=FILE for yo
 test: lint model  ## lint, types, layers and every test, on a real Kafka that it starts itself
 	$(BIN)/pytest $(ARGS)
 
+$(EXPORT_VENV)/.installed: requirements-export.lock pyproject.toml
+	$(PYTHON) -m venv $(EXPORT_VENV)
+	$(EXPORT_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-export.lock
+	$(EXPORT_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+test-export: $(EXPORT_VENV)/.installed  ## the export through Optimum, with torch (6 GB) in an environment of its own
+	$(EXPORT_VENV)/bin/pytest tests/export $(ARGS)
+
 lint: $(VENV)/.installed  ## ruff, mypy --strict, and the rule that the layers import only downwards
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -49,12 +60,15 @@ format: $(VENV)/.installed  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	--no-annotate --python-version 3.11 --extra dev pyproject.toml
+
 lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platforms
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
-		--python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) -o requirements.lock
+	$(COMPILE) --extra export -o requirements-export.lock
 
 clean:  ## remove what the targets above made here (the user's cache stays)
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(EXPORT_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test lint faults bench-restore bench-recovery bench-embed-gpu format lock clean
+.PHONY: help install model demo test test-export lint faults bench-restore bench-recovery bench-embed-gpu format lock clean

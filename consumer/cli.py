@@ -1,7 +1,7 @@
 """The command line: `segmenter COMMAND --help` tells the rest.
 
-Exit codes: 0 done; 1 `verify` found violations; 2 wrong usage or settings (or, from `verify`, no
-answer); 3 the process could not go on; 130 interrupted.
+Exit codes: 0 done; 1 `verify` or `model verify` found violations; 2 wrong usage or settings (or,
+from `verify`, no answer); 3 the process could not go on; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import CliSettingsSource, SettingsError
 
+from consumer import arguments
+from consumer.arguments import UsageError
+from consumer.model_cli import add_model_commands
 from consumer.settings import CONFIG_VARIABLE, Settings, SettingsFileError, SettingsNameError
-from schemas.events import parse_rfc3339
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +44,10 @@ _SHORTHANDS = {
 }
 
 
-class UsageError(Exception):
-    """A wrong combination of arguments, or an audit that cannot be made."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
     parser, sources = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     try:
         settings = _settings(options, sources[options.command_name])
     except _SETTINGS_ERRORS as error:
@@ -232,14 +229,6 @@ def _config(settings: Settings, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _model_prepare(settings: Settings, _options: argparse.Namespace) -> int:
-    from models.embedding import prepare_model  # noqa: PLC0415
-
-    folder = prepare_model(settings.embedding.model, precision=settings.embedding.precision)
-    sys.stdout.write(f"{folder}\n")
-    return 0
-
-
 # --- arguments ------------------------------------------------------------------------------
 
 Run = Callable[[Settings, argparse.Namespace], int]
@@ -266,7 +255,7 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
             usage=f"{where._prog_prefix} {name} [options]",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
-        added.add_argument("--config", type=_file, help="TOML file of settings")
+        added.add_argument("--config", type=arguments.file, help="TOML file of settings")
         for shorthand in ("bootstrap_servers", *shorthands):
             target, metavar, meaning = _SHORTHANDS[shorthand]
             added.add_argument(
@@ -287,7 +276,9 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         return added
 
     worker = command(commands, "worker", _worker, "run a worker of the consumer group")
-    worker.add_argument("--model", type=_file, help="keep this segment model, heed no trainer")
+    worker.add_argument(
+        "--model", type=arguments.file, help="keep this segment model, heed no trainer"
+    )
     command(
         commands,
         "trainer",
@@ -308,9 +299,13 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         "run everything on this machine and show what comes out",
         shorthands=["segments"],
     )
-    demo.add_argument("--input", type=_file, help="events, JSON lines or gzip of it; else made up")
+    demo.add_argument(
+        "--input", type=arguments.file, help="events, JSON lines or gzip of it; else made up"
+    )
     demo.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for results")
-    demo.add_argument("--model", type=_file, help="keep this segment model, run no trainer")
+    demo.add_argument(
+        "--model", type=arguments.file, help="keep this segment model, run no trainer"
+    )
     demo.add_argument("--workers", type=int, default=2, help="worker processes")
     demo.add_argument("--users", type=int, default=400, help="users of the stream that is made up")
 
@@ -321,11 +316,15 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         "run a file through the same stages, with no broker",
         shorthands=["segments"],
     )
-    replay.add_argument("file", type=_file, help="events, JSON lines or gzip of it")
+    replay.add_argument("file", type=arguments.file, help="events, JSON lines or gzip of it")
     replay.add_argument("--output", type=Path, required=True, help="folder for results")
-    replay.add_argument("--model", type=_file, help="keep this segment model, learn nothing")
     replay.add_argument(
-        "--now", type=_time, help="what event times in the future are told by; else the clock"
+        "--model", type=arguments.file, help="keep this segment model, learn nothing"
+    )
+    replay.add_argument(
+        "--now",
+        type=arguments.time,
+        help="what event times in the future are told by; else the clock",
     )
 
     verify = command(commands, "verify", _verify, "check what must always hold")
@@ -357,7 +356,7 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         verify.add_argument(
             f"--{name}",
             dest="for_" if name == "for" else name,
-            type=_seconds,
+            type=arguments.seconds,
             metavar="SECONDS",
             help=f"with --follow: {text}",
         )
@@ -379,10 +378,7 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         title="commands", metavar="COMMAND", required=True
     )
     command(topics, "create", _topics_create, "create the topics that are missing")
-    model = commands.add_parser("model", help="manage the embedding model").add_subparsers(
-        title="commands", metavar="COMMAND", required=True
-    )
-    command(model, "prepare", _model_prepare, "make the embedding model ready in the cache")
+    add_model_commands(commands, command)
     command(commands, "config", _config, "print the effective settings, secrets masked")
     return parser, sources
 
@@ -404,30 +400,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         if name.startswith("shorthand:") and value is not None:
             given.setdefault(name.removeprefix("shorthand:"), value)
     return given
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {text}")
-    return path
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
-    return seconds
-
-
-def _time(text: str) -> datetime:
-    try:
-        return parse_rfc3339(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text} {error}") from None
 
 
 def _explain(error: Exception) -> str:

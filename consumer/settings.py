@@ -221,9 +221,11 @@ class EmbeddingSettings(Section):
     model: str = Field(
         "default",
         min_length=1,
-        description="'default' (all-MiniLM-L6-v2), a local folder, or a hub id.",
+        description="'default' (all-MiniLM-L6-v2), a local folder, a hub id, or an exported model.",
     )
-    precision: Literal["fp32", "int8"] = Field("int8", description="Arithmetic on the CPU.")
+    precision: Literal["fp32", "fp16", "int8"] | None = Field(
+        None, description="Arithmetic; when not set int8, or an exported model's own."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
     threads: int | None = Field(
         None, ge=1, le=1024, description="Texts embedded side by side; all cores when not set."

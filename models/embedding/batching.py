@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedding.checkpoint import Pooling
+from models.embedding.text_settings import Pooling
 from models.embedding.runner_types import TokenIds
 
 LEAST_BUCKET = 64

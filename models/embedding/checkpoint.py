@@ -1,33 +1,31 @@
-"""Reads a BERT checkpoint as sentence-transformers lays it out, without torch.
+"""Reads an encoder of the BERT family as sentence-transformers lays it out, without torch.
 
 The folder holds `config.json`, `model.safetensors` and `tokenizer.json`, and for a model of
-sentence-transformers also `modules.json`, `1_Pooling/config.json` and `sentence_bert_config.json`.
+sentence-transformers the files that `models.embedding.text_settings` reads.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.embedding.errors import DamagedFileError, MissingFileError, UnsupportedModelError
+from models.embedding.model_files import read_json
+from models.embedding.text_settings import TextSettings, read_text_settings
 
-Pooling = Literal["mean", "cls"]
+_ROBERTAS = {"roberta", "xlm-roberta", "camembert"}
+"""BERTs in all but their names and their positions, which begin after the padding token's id."""
 
-REQUIRED_FILES = ("config.json", "model.safetensors", "tokenizer.json")
-OPTIONAL_FILES = ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json")
-
-_KNOWN_MODULES = {"Transformer", "Pooling", "Normalize"}
 _SAFETENSORS_TYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}
 _SAFETENSORS_HEADER_LIMIT = 100_000_000  # the format's own bound, in bytes
 
 
-@dataclass(frozen=True)
-class BertConfig:
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(TextSettings):
     """The shape of a BERT encoder and how its output becomes one vector.
 
     Parameters
@@ -35,17 +33,11 @@ class BertConfig:
     hidden, layers, heads, intermediate
         Sizes of the encoder; `intermediate` is the width inside the feed-forward blocks.
     vocabulary, positions, token_types
-        Rows of the three embedding tables.
+        Rows of the three embedding tables that texts may use.
     epsilon
         Added to the variance in every layer normalisation.
-    pad_id
-        The token that fills short rows of a batch up.
-    max_tokens
-        Longer texts are cut there, special tokens included.
-    pooling
-        ``mean`` over the tokens, or the vector of the first (``cls``).
-    normalise
-        Whether the model's own last step scales the vector to length one.
+    first_position
+        Row of the position table that the first token takes: 0, or in RoBERTa a later one.
     """
 
     hidden: int
@@ -56,56 +48,32 @@ class BertConfig:
     positions: int
     token_types: int
     epsilon: float
-    pad_id: int
-    max_tokens: int
-    pooling: Pooling
-    normalise: bool
+    first_position: int = 0
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise MissingFileError(f"{path} is missing; a model folder needs it.") from None
-
-
-def verify_files(folder: Path, digests: Mapping[str, str]) -> None:
-    """Check that every file of `digests` (path within `folder` to SHA-256) is there and unchanged.
-
-    Raises
-    ------
-    MissingFileError, DamagedFileError
-        Naming the first file that is not as it should be.
-    """
-    for name, expected in digests.items():
-        actual = file_digest(folder / name)
-        if actual != expected:
-            raise DamagedFileError(
-                f"{folder / name} has SHA-256 {actual}, not {expected}; "
-                f"remove the folder {folder} and prepare the model again."
-            )
-
-
-def source_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a checkpoint that the export depends on."""
-    optional = [name for name in OPTIONAL_FILES if (folder / name).is_file()]
-    return {name: file_digest(folder / name) for name in (*REQUIRED_FILES, *optional)}
-
-
-def read_config(folder: Path) -> BertConfig:
+def read_config(folder: Path, *, name: str | None = None, prefix: str | None = None) -> BertConfig:
     """Read the settings of a checkpoint and refuse what the exporter would get wrong.
 
-    Without `modules.json` (a plain transformers checkpoint) the pooling is the mean, not
-    normalised, as sentence-transformers itself would load it.
+    Parameters
+    ----------
+    folder
+        The checkpoint.
+    name
+        What people call the model, by default the folder's name.
+    prefix
+        What to put before every text, by default what the checkpoint says.
 
     Raises
     ------
     MissingFileError, DamagedFileError, UnsupportedModelError
     """
-    config = _read_json(folder / "config.json")
-    _expect(config, "model_type", "bert", default="bert")
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type", "bert")
+    if kind != "bert" and kind not in _ROBERTAS:
+        raise UnsupportedModelError(
+            f"config.json has model_type = {kind!r}, but the direct exporter knows only "
+            f"{', '.join(sorted({'bert', *_ROBERTAS}))}; export it with `--exporter optimum`."
+        )
     _expect(config, "hidden_act", "gelu", default="gelu")
     _expect(config, "position_embedding_type", "absolute", default="absolute")
     _expect(config, "is_decoder", False, default=False)
@@ -115,10 +83,19 @@ def read_config(folder: Path) -> BertConfig:
             f"hidden_size {hidden} is not a multiple of num_attention_heads {heads}; "
             "check config.json."
         )
-    positions = _integer(config, "max_position_embeddings")
-    limit = _read_optional_json(folder / "sentence_bert_config.json").get("max_seq_length")
-    pooling, normalise = _read_modules(folder)
+    pad_id = config.get("pad_token_id")
+    pad_id = int(kind in _ROBERTAS) if pad_id is None else int(pad_id)
+    first = pad_id + 1 if kind in _ROBERTAS else 0
+    positions = _integer(config, "max_position_embeddings") - first
+    text = read_text_settings(
+        folder,
+        name=name or folder.resolve().name,
+        positions=positions,
+        pad_id=pad_id,
+        prefix=prefix,
+    )
     return BertConfig(
+        **vars(text),
         hidden=hidden,
         layers=_integer(config, "num_hidden_layers"),
         heads=heads,
@@ -127,11 +104,23 @@ def read_config(folder: Path) -> BertConfig:
         positions=positions,
         token_types=_integer(config, "type_vocab_size"),
         epsilon=float(config.get("layer_norm_eps", 1e-12)),
-        pad_id=int(config.get("pad_token_id") or 0),
-        max_tokens=min(positions, int(limit)) if limit else positions,
-        pooling=pooling,
-        normalise=normalise,
+        first_position=first,
     )
+
+
+def read_weights(folder: Path, config: BertConfig) -> dict[str, NDArray[np.float32]]:
+    """Read the weights of a checkpoint as a BERT's, also if it calls itself RoBERTa.
+
+    Raises
+    ------
+    MissingFileError, DamagedFileError
+    """
+    tensors = read_tensors(folder / "model.safetensors")
+    tensors = {name.removeprefix("roberta."): tensor for name, tensor in tensors.items()}
+    for name in tensors:
+        if name.endswith("embeddings.position_embeddings.weight"):
+            tensors[name] = tensors[name][config.first_position :]
+    return tensors
 
 
 def read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -173,45 +162,6 @@ def _tensor(body: NDArray[np.uint8], entry: dict[str, Any]) -> NDArray[np.float3
     return raw.astype(np.float32).reshape(entry["shape"])
 
 
-def _read_modules(folder: Path) -> tuple[Pooling, bool]:
-    """Pooling and normalisation from the list of modules that sentence-transformers would run."""
-    path = folder / "modules.json"
-    if not path.is_file():
-        return "mean", False
-    kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in _read_json(path)]
-    unknown = [kind for kind in kinds if kind not in _KNOWN_MODULES]
-    if unknown:
-        raise UnsupportedModelError(
-            f"modules.json lists {unknown[0]}, but only {', '.join(sorted(_KNOWN_MODULES))} "
-            "can be exported; choose another model."
-        )
-    settings = _read_json(folder / "1_Pooling" / "config.json")
-    modes = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on is True]
-    known: dict[str, Pooling] = {
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_cls_token": "cls",
-    }
-    if len(modes) != 1 or modes[0] not in known:
-        raise UnsupportedModelError(
-            f"1_Pooling/config.json asks for {modes}, but only one of {list(known)} can be "
-            "exported; choose another model."
-        )
-    return known[modes[0]], "Normalize" in kinds
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingFileError(f"{path} is missing; a model folder needs it.") from None
-    except ValueError as error:
-        raise DamagedFileError(f"{path} is not valid JSON ({error}); fetch it again.") from error
-
-
-def _read_optional_json(path: Path) -> dict[str, Any]:
-    return dict(_read_json(path)) if path.is_file() else {}
-
-
 def _integer(config: Mapping[str, Any], field: str) -> int:
     value = config.get(field)
     if not isinstance(value, int) or value <= 0:
@@ -225,6 +175,6 @@ def _expect(config: Mapping[str, Any], field: str, wanted: object, *, default: o
     value = config.get(field, default)
     if value != wanted:
         raise UnsupportedModelError(
-            f"config.json has {field} = {value!r}, but the exporter knows only {wanted!r}; "
-            "choose another model."
+            f"config.json has {field} = {value!r}, but the direct exporter knows only {wanted!r}; "
+            "export it with `--exporter optimum`."
         )

@@ -196,8 +196,9 @@ class OnnxEmbedder:
                 raise UnusableTextError(
                     f"text {index} of {len(texts)} is empty; leave such texts out."
                 )
+        prefixed = [self.manifest.prefix + text for text in texts]
         try:
-            encodings: Iterable[Encoding] = self._tokenizer.encode_batch_fast(list(texts))
+            encodings: Iterable[Encoding] = self._tokenizer.encode_batch_fast(prefixed)
         except (UnicodeEncodeError, TypeError) as error:
             raise UnusableTextError(_describe_bad_unicode(texts)) from error
         rows, truncated = [], 0

@@ -35,3 +35,19 @@ class UnusableTextError(EmbeddingError):
 
 class DeviceFailedError(EmbeddingError):
     """The device does not work any more: no text can be embedded until the process starts anew."""
+
+
+class PrecisionMismatchError(EmbeddingError):
+    """An exported model is of another precision than the one asked for."""
+
+
+class OutputExistsError(EmbeddingError):
+    """The folder to export to is there already, with something in it."""
+
+
+class MissingPackageError(EmbeddingError):
+    """An exporter needs packages that are not installed."""
+
+
+class ExportFailedError(EmbeddingError):
+    """An exporter gave up on a model, or made something that cannot be used."""

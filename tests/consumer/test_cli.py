@@ -21,6 +21,9 @@ COMMANDS = [
     "migrate",
     "topics create",
     "model prepare",
+    "model export",
+    "model verify",
+    "model list",
     "config",
 ]
 

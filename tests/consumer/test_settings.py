@@ -105,7 +105,7 @@ def test_what_a_cluster_puts_into_the_environment_is_left_alone(monkeypatch):
         ("events", "weights", {"view": 0}),
         ("events", "weights", {"review": 1001}),
         ("events", "weights", {"sneeze": 1}),
-        ("embedding", "precision", "fp16"),
+        ("embedding", "precision", "bf16"),
         ("embedding", "threads", 0),
         ("profile", "half_life_days", 0),
         ("profile", "half_life_days", float("nan")),

@@ -17,9 +17,10 @@ def embed(
     heads: int,
     pooling: str,
     normalise: bool,
+    epsilon: float = 1e-12,
 ) -> Floats:
     """One text's vector, after Devlin et al. 2018, https://arxiv.org/abs/1810.04805."""
-    x, _ = _encode(token_ids, tensors, layers=layers, heads=heads)
+    x, _ = _encode(token_ids, tensors, layers=layers, heads=heads, epsilon=epsilon)
     pooled: Floats = x[0] if pooling == "cls" else x.mean(axis=0)
     return pooled / np.linalg.norm(pooled) if normalise else pooled
 
@@ -30,9 +31,10 @@ def product_inputs(
     *,
     layers: int,
     heads: int,
+    epsilon: float = 1e-12,
 ) -> list[dict[str, Floats]]:
     """What each block multiplies by its weights, by the names of calibration: (tokens, width)."""
-    return _encode(token_ids, tensors, layers=layers, heads=heads)[1]
+    return _encode(token_ids, tensors, layers=layers, heads=heads, epsilon=epsilon)[1]
 
 
 def _encode(
@@ -41,6 +43,7 @@ def _encode(
     *,
     layers: int,
     heads: int,
+    epsilon: float,
 ) -> tuple[Floats, list[dict[str, Floats]]]:
     seen: list[dict[str, Floats]] = []
     w = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
@@ -51,7 +54,7 @@ def _encode(
     def layer_norm(x: Floats, name: str) -> Floats:
         mean = x.mean(axis=1, keepdims=True)
         variance = ((x - mean) ** 2).mean(axis=1, keepdims=True)
-        scaled = (x - mean) / np.sqrt(variance + 1e-12)
+        scaled = (x - mean) / np.sqrt(variance + epsilon)
         return scaled * w[f"{name}.LayerNorm.weight"] + w[f"{name}.LayerNorm.bias"]
 
     x = w["embeddings.word_embeddings.weight"][token_ids]

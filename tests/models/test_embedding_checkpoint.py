@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from models.embedding import DamagedFileError, MissingFileError, UnsupportedModelError
-from models.embedding.checkpoint import read_config, read_tensors, source_digests, verify_files
+from models.embedding.checkpoint import read_config, read_tensors
+from models.embedding.model_files import source_digests, verify_files
 from tests.models.tiny_bert import MAX_TOKENS, POSITIONS, TinyBert, write_safetensors
 
 
@@ -32,7 +33,7 @@ def test_a_limit_beyond_the_positions_is_lowered_to_them(tiny_bert: TinyBert) ->
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("model_type", "xlm-roberta"),
+        ("model_type", "distilbert"),
         ("hidden_act", "gelu_new"),
         ("position_embedding_type", "relative_key"),
         ("is_decoder", True),

@@ -12,14 +12,19 @@ from models.embedding import (
     Manifest,
     MissingFileError,
     OnnxEmbedder,
+    PrecisionMismatchError,
     UnfaithfulModelError,
+    export,
+    export_model,
+    exporters,
     prepare,
     prepare_model,
 )
 from models.embedding.graph_writer import EXPORTER_VERSION
+from models.embedding.model_files import source_digests
 from tests.models.tiny_bert import MAX_TOKENS, TinyBert
 
-DEFAULT_IDENTITIES = {1: "74b768010ec515f1c681f9804d4512c33d1abcbcadb0658599fed1116ba14e59"}
+DEFAULT_IDENTITIES = {1: "9caed8c59a27f9616dd26cce869874990c703b09e306bc9dd75f195e5e571162"}
 """Of the default int8 model, by exporter version: whoever changes the graph makes a new version."""
 
 
@@ -37,10 +42,15 @@ def test_a_prepared_model_embeds(tiny_bert: TinyBert, cache: Path) -> None:
 def test_the_manifest_describes_the_model(tiny_bert: TinyBert, cache: Path) -> None:
     tiny_bert.write_pooling("cls", normalise=False)
     manifest = Manifest.read(prepare_model(str(tiny_bert.folder), "fp32", cache))
-    assert (manifest.name, manifest.source) == ("tiny-bert", "a local folder")
+    assert (manifest.name, manifest.provenance.source) == ("tiny-bert", "a local folder")
     assert (manifest.dimensions, manifest.max_tokens, manifest.pad_id) == (32, MAX_TOKENS, 0)
     assert (manifest.pooling, manifest.normalise) == ("cls", False)
     assert (manifest.precision, manifest.opset) == ("fp32", 18)
+    assert (manifest.exporter, manifest.exporter_version) == ("direct", str(EXPORTER_VERSION))
+    assert manifest.prefix == ""
+    assert manifest.operators == {"Attention": 2, "BiasGelu": 2, "LayerNormalization": 5}
+    assert manifest.provenance.source_files == source_digests(tiny_bert.folder)
+    assert set(manifest.provenance.libraries) == {"numpy", "onnx"}
     assert set(manifest.files) == {"model.onnx", "tokenizer.json"}
 
 
@@ -48,7 +58,7 @@ def test_a_model_is_made_once(
     tiny_bert: TinyBert, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = prepare_model(str(tiny_bert.folder), cache=cache)
-    monkeypatch.delattr(prepare, "build_bert")
+    monkeypatch.delattr(exporters, "build_bert")
     assert prepare_model(str(tiny_bert.folder), cache=cache) == folder
 
 
@@ -63,7 +73,8 @@ def test_changed_weights_and_a_newer_exporter_make_new_folders(
     monkeypatch.setattr(prepare, "EXPORTER_VERSION", EXPORTER_VERSION + 1)
     folders.add(prepare_model(str(tiny_bert.folder), cache=cache))
     assert len(folders) == 4
-    assert len({Manifest.read(folder).identity for folder in folders}) == 4
+    # The same graph is the same model, whichever version has written it.
+    assert len({Manifest.read(folder).identity for folder in folders}) == 3
 
 
 def test_the_same_weights_have_the_same_identity_wherever_they_lie(
@@ -109,7 +120,7 @@ def test_a_manifest_edited_by_hand_is_refused(tiny_bert: TinyBert, cache: Path) 
 def test_an_int8_model_that_loses_too_much_is_refused(
     tiny_bert: TinyBert, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "LEAST_COSINE", 0.999_999)
+    monkeypatch.setitem(export.LEAST_COSINES, "int8", 0.999_999)
     with pytest.raises(UnfaithfulModelError, match=r"tiny-bert .* prepare it with .*'fp32'"):
         prepare_model(str(tiny_bert.folder), cache=cache)
     assert list((cache / "models").iterdir()) == []
@@ -140,3 +151,33 @@ def test_progress_is_logged(
     assert "Making the int8 model of tiny-bert" in caplog.text
     assert "Cosine of int8 to fp32: mean " in caplog.text
     assert f"Model tiny-bert is ready in {folder}" in caplog.text
+
+
+def test_an_exported_model_is_used_as_it_is(
+    tiny_bert: TinyBert, cache: Path, tmp_path: Path
+) -> None:
+    exported = tmp_path / "exported"
+    export_model(str(tiny_bert.folder), exported, precision="fp32")
+    assert prepare_model(str(exported), cache=cache) == exported
+    assert prepare_model(str(exported), "fp32", cache=cache) == exported
+    assert not cache.exists()
+
+
+def test_an_exported_model_of_another_precision_than_asked_for_is_refused(
+    tiny_bert: TinyBert, cache: Path, tmp_path: Path
+) -> None:
+    exported = tmp_path / "exported"
+    export_model(str(tiny_bert.folder), exported, precision="fp32")
+    with pytest.raises(PrecisionMismatchError, match=r"'int8' was asked for.* is in 'fp32'"):
+        prepare_model(str(exported), "int8", cache=cache)
+
+
+def test_an_exported_model_that_is_damaged_is_refused_and_left_alone(
+    tiny_bert: TinyBert, cache: Path, tmp_path: Path
+) -> None:
+    exported = tmp_path / "exported"
+    export_model(str(tiny_bert.folder), exported, precision="fp32")
+    (exported / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(DamagedFileError, match=r"model\.onnx has SHA-256"):
+        prepare_model(str(exported), cache=cache)
+    assert (exported / "model.onnx").read_bytes() == b"damaged"

@@ -15,7 +15,7 @@ from models.embedding import (
     cache_folder,
     weights,
 )
-from models.embedding.checkpoint import source_digests
+from models.embedding.model_files import source_digests
 from models.embedding.weights import resolve_source, staged_folder
 from tests.models.tiny_bert import TinyBert
 
@@ -131,6 +131,30 @@ def test_a_hub_id_is_downloaded_at_its_revision(
     [(repository, options)] = calls
     assert (repository, options["revision"]) == ("someone/some-bert", "v2")
     assert "model.safetensors" in options["allow_patterns"]
+
+
+def test_for_optimum_a_hub_is_asked_for_all_that_it_may_read(
+    tiny_bert: TinyBert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[str] = []
+
+    def snapshot_download(_: str, *, allow_patterns: list[str], **__: Any) -> str:
+        wanted.extend(allow_patterns)
+        return str(tiny_bert.folder)
+
+    hub = SimpleNamespace(snapshot_download=snapshot_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    (tiny_bert.folder / "vocab.txt").write_text("the", encoding="utf-8")
+    (tiny_bert.folder / "README.md").write_text("a model", encoding="utf-8")
+    source = resolve_source("someone/some-bert", tmp_path, "optimum")
+    assert {"*.json", "*.txt", "model*.safetensors", "pytorch_model*.bin"} <= set(wanted)
+    assert set(source.digests) == {*source_digests(tiny_bert.folder), "vocab.txt"}
+
+
+def test_without_a_config_there_is_nothing_for_optimum(tiny_bert: TinyBert, tmp_path: Path) -> None:
+    (tiny_bert.folder / "config.json").unlink()
+    with pytest.raises(MissingFileError, match=r"config\.json is missing"):
+        resolve_source(str(tiny_bert.folder), tmp_path, "optimum")
 
 
 def test_a_hub_that_cannot_be_reached_is_told_from_a_missing_folder(

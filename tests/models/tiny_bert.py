@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,10 @@ class TinyBert:
         self.write_json("1_Pooling/config.json", {"word_embedding_dimension": HIDDEN, **settings})
 
 
-def random_weights(seed: int) -> dict[str, NDArray[np.float32]]:
+def random_weights(seed: int, config: Mapping[str, Any] = CONFIG) -> dict[str, NDArray[np.float32]]:
     """Random weights, under the names and in the shapes that transformers gives them."""
     random = np.random.default_rng(seed)
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
     tensors: dict[str, NDArray[np.float32]] = {}
 
     def draw(name: str, *shape: int, centre: float = 0.0, spread: float = 0.2) -> None:
@@ -106,20 +108,20 @@ def random_weights(seed: int) -> dict[str, NDArray[np.float32]]:
         draw(f"{name}.bias", outputs)
 
     def norm(name: str) -> None:
-        draw(f"{name}.LayerNorm.weight", HIDDEN, centre=1.0, spread=0.1)
-        draw(f"{name}.LayerNorm.bias", HIDDEN, spread=0.1)
+        draw(f"{name}.LayerNorm.weight", hidden, centre=1.0, spread=0.1)
+        draw(f"{name}.LayerNorm.bias", hidden, spread=0.1)
 
-    draw("embeddings.word_embeddings.weight", len(WORDS), HIDDEN, spread=1.0)
-    draw("embeddings.position_embeddings.weight", POSITIONS, HIDDEN)
-    draw("embeddings.token_type_embeddings.weight", 2, HIDDEN)
+    draw("embeddings.word_embeddings.weight", config["vocab_size"], hidden, spread=1.0)
+    draw("embeddings.position_embeddings.weight", config["max_position_embeddings"], hidden)
+    draw("embeddings.token_type_embeddings.weight", config["type_vocab_size"], hidden)
     norm("embeddings")
-    for layer in range(LAYERS):
+    for layer in range(config["num_hidden_layers"]):
         name = f"encoder.layer.{layer}"
         for part in ("query", "key", "value"):
-            dense(f"{name}.attention.self.{part}", HIDDEN, HIDDEN)
-        dense(f"{name}.attention.output.dense", HIDDEN, HIDDEN)
+            dense(f"{name}.attention.self.{part}", hidden, hidden)
+        dense(f"{name}.attention.output.dense", hidden, hidden)
         norm(f"{name}.attention.output")
-        dense(f"{name}.intermediate.dense", HIDDEN, INNER)
-        dense(f"{name}.output.dense", INNER, HIDDEN)
+        dense(f"{name}.intermediate.dense", hidden, inner)
+        dense(f"{name}.output.dense", inner, hidden)
         norm(f"{name}.output")
     return tensors

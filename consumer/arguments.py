@@ -1,0 +1,48 @@
+"""Types of command line arguments, and the error of a wrong combination of them."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+from pathlib import Path
+
+from schemas.events import parse_rfc3339
+
+
+class UsageError(Exception):
+    """A wrong combination of arguments, or an audit that cannot be made."""
+
+
+def file(text: str) -> Path:
+    """Take the path of a file that is there."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
+
+
+def folder(text: str) -> Path:
+    """Take the path of a folder that is there."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return path
+
+
+def seconds(text: str) -> float:
+    """Take a time span in seconds, above 0."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return seconds
+
+
+def time(text: str) -> datetime:
+    """Take a time as RFC 3339 has it."""
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} {error}") from None
