@@ -27,19 +27,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from benchmarks import machine
 from models.embedding.batching import PaddedLayout
 from models.embedding.bert_graph import build_bert
 from models.embedding.bert_packed import build_padded
-from models.embedding.checkpoint import BertConfig, file_digest, read_config, read_tensors
+from models.embedding.checkpoint import BertConfig, read_config, read_tensors
 from models.embedding.errors import DeviceUnavailableError, EmbeddingError, SourceUnavailableError
 from models.embedding.gpu_files import write_gpu_graphs
 from models.embedding.gpu_runner import GpuRunner
 from models.embedding.gpu_session import BoundSession, cuda_options
 from models.embedding.graph_writer import EXPORTER_VERSION, OPSET, Precision
 from models.embedding.kernel_probe import attention_kernels
-from models.embedding.manifest import MODEL_FILE, Manifest
+from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest, Provenance
+from models.embedding.model_files import file_digest
 from models.embedding.runners import Runner, open_runner
 from models.embedding.runtime import nodes_by_provider, open_session
 from models.embedding.weights import cache_folder, resolve_source
@@ -145,26 +148,31 @@ def default_model() -> tuple[BertConfig, Tensors, str]:
 def write_model(
     name: str, config: BertConfig, tensors: Tensors, precision: Precision, folder: Path
 ) -> Path:
-    """Write a model's folder, without the tokenizer that nothing here needs."""
+    """Write a model's folder, with an empty tokenizer: nothing here needs one."""
     folder.mkdir()
     files: Sequence[str] = [MODEL_FILE]
     if precision == "fp16":
         files = write_gpu_graphs(config, tensors, folder)
     else:
-        graph = build_bert(config, tensors, precision)
+        graph = build_bert(config, tensors)
         (folder / MODEL_FILE).write_bytes(graph.SerializeToString(deterministic=True))
+    Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(folder / TOKENIZER_FILE))
+    files = [*files, TOKENIZER_FILE]
     Manifest(
         name=name,
-        source="benchmark",
         dimensions=config.hidden,
         max_tokens=config.max_tokens,
         pad_id=config.pad_id,
+        prefix="",
         pooling=config.pooling,
         normalise=config.normalise,
         precision=precision,
         opset=OPSET,
-        exporter=EXPORTER_VERSION,
+        exporter="direct",
+        exporter_version=str(EXPORTER_VERSION),
+        operators={},
         files={file: file_digest(folder / file) for file in files},
+        provenance=Provenance(source="benchmark", source_files={}, libraries={}),
     ).write(folder)
     return folder
 

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedding.text_settings import Pooling
 from models.embedding.runner_types import TokenIds
+from models.embedding.text_settings import Pooling
 
 LEAST_BUCKET = 64
 """Tokens of the smallest batch; a GPU takes as long for fewer."""
