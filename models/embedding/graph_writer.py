@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.embedding.errors import UnsupportedModelError
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 OPSET = 18
 IR_VERSION = 10

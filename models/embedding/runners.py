@@ -9,6 +9,7 @@ length share batches up to a budget of tokens.
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -29,24 +30,61 @@ TokenIds = NDArray[np.int64]
 """Token ids of one text, special tokens included: (tokens,)."""
 
 
+@dataclass(frozen=True)
+class RunnerTotals:
+    """What a runner has done since it was opened.
+
+    Parameters
+    ----------
+    batches
+        Runs of the model.
+    padded_tokens
+        Tokens of padding that were computed for nothing.
+    oom_halvings
+        How often the budget was halved, since the GPU's memory did not suffice.
+    failed_texts
+        Texts that got a row of NaN.
+    budget
+        Most tokens of a batch at present; 0 where each text is a run of its own.
+    """
+
+    batches: int = 0
+    padded_tokens: int = 0
+    oom_halvings: int = 0
+    failed_texts: int = 0
+    budget: int = 0
+
+
 class Runner(Protocol):
     """What runs token ids through a model.
 
     Attributes
     ----------
     device
-        Where it runs.
+        Where it runs: ``cpu``, ``cuda`` or ``tensorrt``.
+    fell_back
+        Whether a GPU was asked for and it runs on the CPU.
     threads
         Texts or batches that it runs side by side.
+    totals
+        Counts since it was opened.
     """
 
     @property
-    def device(self) -> Literal["cpu", "cuda"]:
+    def device(self) -> str:
         """Where it runs."""
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether a GPU was asked for and it runs on the CPU."""
 
     @property
     def threads(self) -> int:
         """Texts or batches that it runs side by side."""
+
+    @property
+    def totals(self) -> RunnerTotals:
+        """Counts since it was opened."""
 
     def run(self, rows: Sequence[TokenIds]) -> Vectors:
         """Give the model's vector of each text, in their order, of any length.
@@ -66,6 +104,8 @@ def open_runner(
     device: Device = "auto",
     threads: int | None = None,
     batch_tokens: int = 16_384,
+    sessions: int = 1,  # noqa: ARG001
+    allow_cpu_fallback: bool = False,
 ) -> Runner:
     """Open a prepared model where it belongs: int8 on the CPU, fp32 on a GPU if there is one.
 
@@ -74,19 +114,31 @@ def open_runner(
     DeviceUnavailableError
         If ``cuda`` was asked for and is not to be had, or the model is int8.
     """
-    session, used = _open(folder / MODEL_FILE, manifest, device)
+    fell_back = False
+    try:
+        session, used = _open(folder / MODEL_FILE, manifest, device)
+    except DeviceUnavailableError as error:
+        if not allow_cpu_fallback or manifest.precision == "int8":
+            raise
+        logger.warning("Embedding on the CPU in place of the GPU: %s", error)
+        fell_back = True
+        session, used = _open(folder / MODEL_FILE, manifest, "cpu")
     if used == "cpu":
-        return CpuRunner(session, manifest, threads or available_cores())
+        return CpuRunner(session, manifest, threads or available_cores(), fell_back=fell_back)
     return GpuRunner(session, manifest, batch_tokens)
 
 
 class CpuRunner:
     """One text a run, on so many cores."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
+    device = "cpu"
 
-    def __init__(self, session: Any, manifest: Manifest, threads: int) -> None:
+    def __init__(
+        self, session: Any, manifest: Manifest, threads: int, *, fell_back: bool = False
+    ) -> None:
         self.threads = threads
+        self.fell_back = fell_back
+        self.totals = RunnerTotals()
         self._session = session
         self._manifest = manifest
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
@@ -111,10 +163,12 @@ class CpuRunner:
 class GpuRunner:
     """Padded batches of texts of like length, one after the other."""
 
-    device: Literal["cpu", "cuda"] = "cuda"
+    device = "cuda"
+    fell_back = False
     threads = 1
 
     def __init__(self, session: Any, manifest: Manifest, batch_tokens: int) -> None:
+        self.totals = RunnerTotals(budget=batch_tokens)
         self._session = session
         self._manifest = manifest
         self._batch_tokens = batch_tokens
@@ -206,6 +260,8 @@ def _open(path: Path, manifest: Manifest, device: Device) -> tuple[Any, Literal[
         return open_session(path, "cpu"), "cpu"
     if device == "cpu":
         return open_session(path, "cpu"), "cpu"
+    if device == "tensorrt":
+        raise DeviceUnavailableError("device 'tensorrt' is not to be had; set device 'cuda'.")
     try:
         return open_session(path, "cuda"), "cuda"
     except DeviceUnavailableError as error:
