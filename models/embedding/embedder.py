@@ -85,6 +85,11 @@ class EmbeddingTotals:
     tokenise_seconds: float = field(default=0.0, compare=False)
     run_seconds: float = field(default=0.0, compare=False)
 
+    @property
+    def embedded(self) -> int:
+        """Texts that went through the model."""
+        return self.texts - self.cache_hits
+
 
 class OnnxEmbedder:
     """Embeds texts with a prepared model; safe to call from several threads.
