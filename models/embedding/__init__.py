@@ -2,8 +2,8 @@
 
 `prepare_model` makes a model once; `OnnxEmbedder` runs it. To read on, follow a model's way:
 `weights` (where they come from), `checkpoint` (what is in them), `bert_graph` (the ONNX file),
-`prepare` and `manifest` (the cache), `embedder` (from texts to vectors), `text_cache` (what was
-seen lately), `chunks` (long texts), `runners` (the cores and GPUs).
+`prepare` and `manifest` (the cache), `embedder` (from texts to vectors) with `text_cache` (texts
+seen lately) and `chunks` (long ones), `runners` (the cores and GPUs).
 """
 
 from models.embedding.chunks import LongTexts
