@@ -96,7 +96,7 @@ class KafkaSettings(Section):
         10,
         gt=0,
         le=300,
-        description="Seconds to finish the batch under way when partitions are taken away or the "
+        description="Seconds to finish the batches under way when partitions are taken away or the "
         "process is stopped; what is not done by then is read again by the successor.",
     )
     auto_offset_reset: Literal["earliest", "latest"] = Field(
