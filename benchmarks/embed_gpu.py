@@ -296,7 +296,7 @@ def measure_model(
             before = runner.totals
             seconds, runs = time_runs(runner, rows, arguments.seconds)
             after = runner.totals
-            computed = after.padded_tokens - before.padded_tokens
+            computed = after.computed_tokens - before.computed_tokens
             measurements.append(
                 Measurement(
                     model=name,

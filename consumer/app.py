@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -18,15 +18,28 @@ from prometheus_client.registry import Collector
 
 from consumer.health import Health, HealthServer
 from consumer.loop import Loop
-from consumer.metrics import LoopMetrics, SegmentationCollector, TrainingCollector
+from consumer.metrics import (
+    EmbeddingCollector,
+    LoopMetrics,
+    SegmentationCollector,
+    TrainingCollector,
+)
 from consumer.model_feed import ModelFeed
 from consumer.replay import FixedModel
-from consumer.settings import KafkaSettings, LogSettings, Settings
+from consumer.settings import EmbeddingSettings, KafkaSettings, LogSettings, Settings
 from consumer.stage import Stage
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
 from consumer.topics import check_topics
-from models.embedding import OnnxEmbedder, prepare_model
+from models.embedding import (
+    Device,
+    DeviceUnavailableError,
+    OnnxEmbedder,
+    Precision,
+    gpu_available,
+    is_exported,
+    prepare_model,
+)
 from models.segments import SegmentModel
 
 logger = logging.getLogger(__name__)
@@ -59,14 +72,57 @@ def configure_logging(settings: LogSettings) -> None:
 
 
 def load_embedder(settings: Settings) -> OnnxEmbedder:
-    """Load the embedding model that the settings name; made first where it is missing."""
+    """Load the embedding model that the settings name; made first where it is missing.
+
+    Raises
+    ------
+    EmbeddingError
+        If the model cannot be had, or the device that was asked for cannot be used.
+    """
     embedding = settings.embedding
-    folder = prepare_model(embedding.model, precision=embedding.precision)
-    embedder = OnnxEmbedder.load(folder, threads=embedding.threads, device=embedding.device)
+    automatic = embedding.device == "auto" and embedding.precision == "auto"
+    if automatic and not is_exported(embedding.model) and gpu_available():
+        try:
+            return _load(embedding, "fp16", "cuda")
+        except DeviceUnavailableError as error:
+            logger.warning("there is a GPU, but the CPU is used: %s", error)
+    precision = model_precision(embedding)
+    # The GPU was just found to be none, or not to be had: an int8 model belongs on the CPU.
+    return _load(embedding, precision, "cpu" if precision == "int8" else embedding.device)
+
+
+def model_precision(embedding: EmbeddingSettings) -> Precision | None:
+    """Give the precision of the model to make or load; None for an exported model's own.
+
+    `auto` is int8 unless a GPU is asked for.
+    """
+    if embedding.precision != "auto":
+        return embedding.precision
+    if is_exported(embedding.model):
+        return None
+    return "fp16" if embedding.device in ("cuda", "tensorrt") else "int8"
+
+
+def _load(
+    embedding: EmbeddingSettings, precision: Precision | None, device: Device
+) -> OnnxEmbedder:
+    folder = prepare_model(embedding.model, precision=precision)
+    embedder = OnnxEmbedder.load(
+        folder,
+        threads=embedding.threads,
+        device=device,
+        batch_tokens=embedding.batch_tokens,
+        sessions=embedding.gpu_sessions,
+        allow_cpu_fallback=embedding.allow_cpu_fallback,
+        long_texts=embedding.long_texts,
+        max_chunks=embedding.max_chunks,
+        cache_texts=embedding.cache_texts,
+    )
     logger.info(
-        "embedding model %s, %d dimensions, on %s",
+        "embedding model %s, %d dimensions, %s, on %s",
         embedder.identity[:12],
         embedder.dimensions,
+        embedder.manifest.precision,
         embedder.device,
     )
     return embedder
@@ -99,11 +155,14 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
     embedder = load_embedder(settings)
     source = FixedModel(load_model(model)) if model else ModelFeed(settings)
     stage = SegmentationStage(settings, embedder, source)
+    collectors: list[Collector] = [SegmentationCollector(stage)]
+    if isinstance(embedder, OnnxEmbedder):  # a test's stand-in counts nothing
+        collectors.append(EmbeddingCollector(embedder))
     try:
         _run(
             settings,
             stage,
-            SegmentationCollector(stage),
+            collectors,
             role="worker",
             group_id=settings.kafka.group_id,
         )
@@ -119,19 +178,25 @@ def run_trainer(settings: Settings) -> None:
     _run(
         settings,
         stage,
-        TrainingCollector(stage),
+        [TrainingCollector(stage)],
         role="trainer",
         group_id=f"{settings.kafka.group_id}-trainer",
     )
 
 
 def _run(
-    settings: Settings, stage: Stage[Any, Any], collector: Collector, *, role: str, group_id: str
+    settings: Settings,
+    stage: Stage[Any, Any],
+    collectors: Sequence[Collector],
+    *,
+    role: str,
+    group_id: str,
 ) -> None:
     registry = CollectorRegistry()
     for collect in (ProcessCollector, PlatformCollector, GCCollector):
         collect(registry=registry)
-    registry.register(collector)
+    for collector in collectors:
+        registry.register(collector)
     health = Health(settings.http.live_seconds)
     server = None
     if settings.http.port is not None:

@@ -8,7 +8,8 @@ One turn of the loop, in order:
 4. If a batch has been prepared, start preparing the next one, then apply it and commit: the stage's
    outputs and the input offsets in one transaction.
 
-Preparing runs in a thread of its own, so that batch n + 1 is embedded while batch n commits.
+Preparing runs in threads of its own, so that batch n + 2 is cleaned and batch n + 1 embedded while
+batch n commits. Batches are applied in the order in which they were read.
 
 What a crash leaves, at each point: before the commit, nothing, and the batch is read again by
 whoever gets the partition; after it, everything. The state in memory is never ahead of a commit.
@@ -53,7 +54,7 @@ Prepared = TypeVar("Prepared")
 
 # How long a poll may wait while a batch is being prepared: the latency it adds to a commit.
 _POLL_SECONDS = 0.05
-# With the next batch full and the present one not yet prepared, the loop waits this long before it
+# With the next batch full and no other prepared yet, the loop waits this long before it
 # pauses the partitions and goes on polling, so that the group does not take it for dead.
 _PATIENCE_SECONDS = 2.0
 # A batch that is aborted this often in a row will not succeed by being tried again.
@@ -285,8 +286,6 @@ class Loop(Generic[Prepared]):
 
     def _apply(self, batch: Batch[Prepared], deadline: float | None = None) -> None:
         """Apply a prepared batch and commit it."""
-        if batch.future is None:
-            return
         prepared = batch.future.result()
         current = self._assignment.current(batch.epochs.items())
         if not current:
@@ -401,8 +400,7 @@ class Loop(Generic[Prepared]):
         """Commit what is under way, so that the successor need not embed it again; then let go."""
         reached("revoking")
         try:
-            if self._batches.touches(frozenset(place.partition for place in partitions)):
-                self._finish_batch()
+            self._finish_batches(frozenset(place.partition for place in partitions))
         finally:
             self._release("revoke", partitions)
             # Under KIP-848 the brokers see to the rest.
@@ -425,13 +423,19 @@ class Loop(Generic[Prepared]):
         self._batches.leave_out(frozenset(place.partition for place in partitions))
         self._consumer.incremental_unassign(partitions)
 
-    def _finish_batch(self) -> None:
-        """Commit the batch in preparation, or leave it, under one deadline for all of that."""
+    def _finish_batches(self, partitions: frozenset[int] | None = None) -> None:
+        """Commit what is in preparation, or leave it, under one deadline for all of that.
+
+        With `partitions`, up to the last batch that holds records of them.
+        """
         seconds = self._settings.kafka.revoke_seconds
         deadline = time.monotonic() + seconds
-        if not self._batches.wait(seconds):
-            logger.info("a batch is not prepared in %g s: it will be read again", seconds)
-        elif (ready := self._batches.take()) is not None:
+        while partitions is None or self._batches.touches(partitions):
+            if not self._batches.wait(max(deadline - time.monotonic(), 0.0)):
+                logger.info("a batch is not prepared in %g s: it will be read again", seconds)
+                return
+            if (ready := self._batches.take()) is None:
+                return
             self._apply(ready, deadline)
 
     def _take_over_restored(self) -> None:
@@ -499,9 +503,9 @@ class Loop(Generic[Prepared]):
         }
 
     def _finish(self) -> None:
-        """Commit the batch in preparation; what is only collected will be read again."""
-        logger.info("stopping: finishing the batch under way")
-        self._finish_batch()
+        """Commit the batches in preparation; what is only collected will be read again."""
+        logger.info("stopping: finishing the batches under way")
+        self._finish_batches()
         self._finish_rebalance()
         if self._checkpointer is not None:
             # So that the next start under this name has next to nothing to read.

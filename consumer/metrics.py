@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage
 from consumer.verify.news import FollowReport
 from consumer.verify.report import ViolationKind
+from models.embedding import OnnxEmbedder
 from models.segments import NO_SEGMENT
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -189,6 +190,64 @@ class SegmentationCollector(Collector):
             "segmenter_settled",
             "1 when every user has been looked at under that model.",
             value=float(self._stage.settled),
+        )
+
+
+class EmbeddingCollector(Collector):
+    """Figures of a worker's embedder: all that it has embedded, committed or not."""
+
+    def __init__(self, embedder: OnnxEmbedder) -> None:
+        self._embedder = embedder
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the embedder."""
+        embedder = self._embedder
+        totals, runner = embedder.totals, embedder.runner_totals
+        counts = {
+            "embedded_texts": ("Texts that went through the model.", totals.embedded),
+            "embedded_tokens": ("Tokens that went through it, padding left out.", totals.tokens),
+            "truncated_texts": (
+                "Texts that went through it without their end, which was beyond its input.",
+                totals.truncated,
+            ),
+            "embedding_cache_hits": (
+                "Texts whose vector was there, from before or from the same batch.",
+                totals.cache_hits,
+            ),
+            "embedding_failed_texts": ("Texts without a vector.", totals.failed),
+            "embedding_computed_tokens": ("Tokens computed, padding included.", runner.computed_tokens),
+            "embedding_oom_halvings": (
+                "How often the GPU's memory did not suffice and its batches were halved.",
+                runner.oom_halvings,
+            ),
+        }
+        for name, (text, count) in counts.items():
+            yield _counter(f"segmenter_{name}", text, [], [([], count)])
+        yield _counter(
+            "segmenter_embedding_seconds",
+            "Seconds in which texts were tokenised, and in which the model ran.",
+            ["part"],
+            [(["tokenise"], totals.tokenise_seconds), (["run"], totals.run_seconds)],
+        )
+        yield GaugeMetricFamily(
+            "segmenter_embedding_batch_tokens",
+            "Tokens in a batch on the GPU at most; 0 where texts run one by one.",
+            value=runner.budget,
+        )
+        yield GaugeMetricFamily(
+            "segmenter_embedding_fallback",
+            "1 when the model runs on another device than was asked for.",
+            value=float(embedder.fell_back),
+        )
+        yield InfoMetricFamily(
+            "segmenter_embedding",
+            "The embedding model in use.",
+            value={
+                "model": embedder.manifest.name,
+                "precision": embedder.manifest.precision,
+                "device": embedder.device,
+                "identity": embedder.identity,
+            },
         )
 
 

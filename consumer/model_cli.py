@@ -64,9 +64,11 @@ def add_model_commands(commands: Any, command: Callable[..., argparse.ArgumentPa
 
 
 def _prepare(settings: Settings, _options: argparse.Namespace) -> int:
+    from consumer.app import model_precision  # noqa: PLC0415
     from models.embedding import prepare_model  # noqa: PLC0415
 
-    folder = prepare_model(settings.embedding.model, precision=settings.embedding.precision)
+    embedding = settings.embedding
+    folder = prepare_model(embedding.model, precision=model_precision(embedding))
     sys.stdout.write(f"{folder}\n")
     return 0
 

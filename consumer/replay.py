@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,7 +21,8 @@ from typing import IO, Any
 from consumer.files import read_records
 from consumer.records import Output, Record
 from consumer.settings import Settings
-from consumer.stages.segmentation import PreparedBatch, SegmentationStage
+from consumer.stages.preparation import PreparedBatch
+from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
 from models.embedding import Embedder
 from models.segments import SegmentModel
@@ -30,6 +32,9 @@ from schemas.dead_letters import HEADER_PREFIX, DeadLetter, Refusal, RefusalReas
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
+
+# Batches prepared at the same time: one is embedded, the next one cleaned.
+_AHEAD = 2
 
 
 class ReplayOutputError(ValueError):
@@ -153,18 +158,22 @@ class Replay:
         return done
 
     def _prepared(self, records: Iterable[Record]) -> Iterator[PreparedBatch]:
-        """Embed the next batch while the present one is applied."""
+        """Clean a batch while the one before is embedded and the one before that is applied."""
         iterator = iter(records)
         size = self.settings.batch.max_records
+        coming: deque[Future[PreparedBatch]] = deque()
+        with ThreadPoolExecutor(_AHEAD, thread_name_prefix="prepare") as executor:
 
-        def load() -> PreparedBatch:
-            return self.segmentation.prepare(list(islice(iterator, size)))
+            def submit() -> None:
+                if batch := list(islice(iterator, size)):
+                    coming.append(executor.submit(self.segmentation.prepare, batch))
 
-        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as executor:
-            following: Future[PreparedBatch] = executor.submit(load)
-            while (batch := following.result()).entries:
-                following = executor.submit(load)
-                yield batch
+            for _ in range(_AHEAD):
+                submit()
+            while coming:
+                ready = coming.popleft().result()
+                submit()
+                yield ready
 
     def _forward(self, outputs: Sequence[Output]) -> None:
         """Commit the segmentation stage's batch and hand its samples to the trainer."""

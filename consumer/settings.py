@@ -96,7 +96,7 @@ class KafkaSettings(Section):
         10,
         gt=0,
         le=300,
-        description="Seconds to finish the batch under way when partitions are taken away or the "
+        description="Seconds to finish the batches under way when partitions are taken away or the "
         "process is stopped; what is not done by then is read again by the successor.",
     )
     auto_offset_reset: Literal["earliest", "latest"] = Field(
@@ -223,13 +223,54 @@ class EmbeddingSettings(Section):
         min_length=1,
         description="'default' (all-MiniLM-L6-v2), a local folder, a hub id, or an exported model.",
     )
-    precision: Literal["fp32", "fp16", "int8"] | None = Field(
-        None, description="Arithmetic; when not set int8, or an exported model's own."
+    precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
+        "auto",
+        description="Arithmetic; auto is an exported model's own, else int8 on the CPU and fp16 on "
+        "a GPU.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto", description="Where the model runs; auto takes a GPU that can be used."
+    )
+    allow_cpu_fallback: bool = Field(
+        False,
+        description="Go on with the CPU where the GPU that device asks for cannot be used, in "
+        "place of refusing to start.",
+    )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="Texts embedded side by side; all cores when not set."
+        None, ge=1, le=1024, description="Cores that embed on the CPU; all of them when not set."
     )
+    batch_tokens: int = Field(
+        16_384, ge=1, le=1_048_576, description="Tokens in a batch on a GPU at most."
+    )
+    gpu_sessions: int = Field(1, ge=1, le=16, description="Batches that run side by side on a GPU.")
+    long_texts: Literal["truncate", "chunk"] = Field(
+        "truncate",
+        description="What becomes of a text beyond the model's longest input: truncate keeps its "
+        "beginning, chunk cuts it up and takes the mean. Other vectors: another embedding model.",
+    )
+    max_chunks: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Chunks of a text at most, the rest is truncated. It is part of the embedding "
+        "model's identity where long_texts is chunk.",
+    )
+    cache_texts: int = Field(
+        10_000,
+        ge=0,
+        le=10_000_000,
+        description="Vectors kept of the texts seen last, 1.5 kB each with 384 dimensions; a text "
+        "that comes again is not embedded again. 0 keeps none.",
+    )
+
+    @model_validator(mode="after")
+    def _int8_on_the_cpu(self) -> Self:
+        if self.precision == "int8" and self.device in ("cuda", "tensorrt"):
+            raise ValueError(
+                f"precision is int8, which is for CPUs, and device is {self.device}: "
+                "set precision to fp16 or auto, or device to cpu"
+            )
+        return self
 
 
 class ProfileSettings(Section):
@@ -496,7 +537,8 @@ def _mask(settings: dict[str, Any]) -> dict[str, Any]:
     for name, value in settings.items():
         if isinstance(value, dict):
             masked[name] = _mask(value)
-        elif value is not None and _SECRET.search(name):
+        # A secret is a string; embedding.batch_tokens is none.
+        elif isinstance(value, str) and _SECRET.search(name):
             masked[name] = _MASK
         else:
             masked[name] = value

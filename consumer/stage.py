@@ -5,7 +5,7 @@ drives a stage over Kafka, `consumer.replay` drives the same stage over a file. 
 all but the first two from one thread:
 
     restoration(partition) -> load(record)...        in a thread of its own, nothing shared
-    prepare(records)                                 in a thread of its own, must not touch state
+    prepare(records)                                 in threads of its own, must not touch state
     assigned(partition, restoration)
     apply(prepared) -> outputs -> committed() or aborted()
     maintain(idle)  -> outputs -> committed() or aborted()
@@ -152,7 +152,7 @@ class Stage(Protocol[Prepared, Restoring]):
         ...
 
     def prepare(self, records: Sequence[Record]) -> Prepared:
-        """Do the slow and pure part: validate, clean, embed."""
+        """Do the slow and pure part: validate, clean, embed. Two batches may be in here at once."""
         ...
 
     def apply(self, prepared: Prepared, partitions: frozenset[int]) -> Sequence[Output]:

@@ -24,6 +24,7 @@ class RefusalReason(StrEnum):
     TEXT_TOO_LONG = "text_too_long"
     TIME_TOO_OLD = "time_too_old"
     TIME_IN_FUTURE = "time_in_future"
+    EMBEDDING_FAILED = "embedding_failed"
 
 
 class Refusal(Contract):

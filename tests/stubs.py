@@ -30,3 +30,16 @@ class HashingEmbedder:
             if not vectors[row].any():  # words that cancelled each other
                 vectors[row, 0] = 1
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+class FailingEmbedder(HashingEmbedder):
+    """The same, but has no vector for a text that holds a certain word."""
+
+    def __init__(self, word: str, dimensions: int = 64) -> None:
+        super().__init__(dimensions)
+        self.word = word
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        vectors = super().embed(texts)
+        vectors[[self.word in text for text in texts]] = np.nan
+        return vectors

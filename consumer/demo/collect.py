@@ -219,6 +219,8 @@ def _typical_texts(
         likeness = vectors @ centre
         chosen: dict[str, str] = {}
         for i in np.argsort(-likeness, kind="stable"):
+            if np.isnan(likeness[i]):  # the model has no vector for this text
+                continue
             user, text = candidates[i]
             if text not in chosen.values():
                 chosen.setdefault(user, text)

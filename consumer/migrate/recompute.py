@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
@@ -13,10 +14,11 @@ from consumer.reader import read_partition, read_topic
 from consumer.records import Record
 from consumer.replay import FixedModel
 from consumer.settings import Settings
-from consumer.stages.segmentation import PreparedBatch, SegmentationStage
+from consumer.stages.preparation import PreparedBatch, RefusedRecord
+from consumer.stages.segmentation import SegmentationStage
 from models.embedding import Embedder, Vectors
 from models.profiles import ProfileTable
-from schemas.dead_letters import HEADER_PREFIX
+from schemas.dead_letters import HEADER_PREFIX, RefusalReason
 
 Refused = dict[int, set[int]]
 """Offsets of the input's dead letters, by partition."""
@@ -80,12 +82,19 @@ def input_of(
 
 
 def recompute(
-    settings: Settings, embedder: Embedder, partition: int, records: Iterable[Record], step: Step
+    settings: Settings,
+    embedder: Embedder,
+    partition: int,
+    records: Iterable[Record],
+    step: Step,
+    *,
+    failed: Counter[str] | None = None,
 ) -> ProfileTable:
     """Run records of one partition through the worker's stage, without a segment model.
 
     Nothing is decided and nothing written; what the stage would write is dropped. The outcome does
-    not depend on how records are batched.
+    not depend on how records are batched. A record that the embedder has no vector for is left out,
+    as a worker would leave it out.
 
     Parameters
     ----------
@@ -99,6 +108,8 @@ def recompute(
         In order of their offsets.
     step
         Told the size of each batch.
+    failed
+        Gets the number of records without a vector added, by user.
 
     Returns
     -------
@@ -112,6 +123,8 @@ def recompute(
         # What today's settings refuse shows in the counts. It is no dead letter, and the limit on
         # the share of those is none of the migration's business.
         accepted = PreparedBatch(tuple(prepared.accepted), prepared.embeddings)
+        if failed is not None:
+            failed.update(_without_vector(prepared))
         stage.apply(accepted, frozenset({partition}))
         stage.committed()
         step(len(batch))
@@ -124,6 +137,16 @@ def embedding_rate(settings: Settings, embedder: Embedder, records: Sequence[Rec
     started = time.monotonic()
     stage.prepare(records)
     return len(records) / max(time.monotonic() - started, 1e-9)
+
+
+def _without_vector(prepared: PreparedBatch) -> Iterator[str]:
+    """Give the user of each record that failed; its key was the user's when it was read."""
+    for entry in prepared.entries:
+        if (
+            isinstance(entry, RefusedRecord)
+            and entry.refusal.reason is RefusalReason.EMBEDDING_FAILED
+        ):
+            yield (entry.record.key or b"").decode()
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -60,6 +60,11 @@ def render_result(result: MigrationResult) -> str:
             f"{_count(result.without_history, 'user')} without an event left: only the segment "
             "is known, until the next event"
         )
+    if result.without_vector:
+        lines.append(
+            f"{_count(result.without_vector, 'event')} left out of the profiles: the new embedding "
+            "model has no vector for the text"
+        )
     if (model := result.model) is not None:
         dropped = ", ".join(map(str, result.dropped))
         lines.append(

@@ -33,6 +33,7 @@ a second run computes the same, to the bit.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class MigrationResult:
         Users migrated, and transactions committed.
     without_history
         Users of whom nothing but the standing is left.
+    without_vector
+        Events that the new embedding model fails on; they count, but move no profile.
     model
         The segment model published, None where there was none to carry over.
     dropped
@@ -87,6 +90,7 @@ class MigrationResult:
     users: int
     transactions: int
     without_history: int
+    without_vector: int
     model: SegmentModel | None
     dropped: tuple[int, ...]
     own: int
@@ -116,6 +120,7 @@ class Migration:
         self._survey = Survey(settings, embedder)
         self._marks: Mapping[str, int | None] = {}
         self._without_history = 0
+        self._without_vector = 0
 
     # --- nothing is written -----------------------------------------------------------------
 
@@ -224,6 +229,7 @@ class Migration:
             users=plan.users,
             transactions=writer.transactions,
             without_history=self._without_history,
+            without_vector=self._without_vector,
             model=model,
             dropped=tuple(sorted(dropped)),
             own=own,
@@ -253,8 +259,10 @@ class Migration:
             step(size)
 
         records = self._survey.input_of(part, state.formers, plan.refused)
-        made = recompute(self._settings, self._embedder, part.number, records, seen)
-        if not self._accept and (gone := differences(part.number, state.formers, made)):
+        failed: Counter[str] = Counter()
+        made = recompute(self._settings, self._embedder, part.number, records, seen, failed=failed)
+        self._without_vector += failed.total()
+        if not self._accept and (gone := differences(part.number, state.formers, made, failed)):
             raise MigrationError(
                 f"{len(gone):,} users of {self._topics.events}[{part.number}] have fewer events "
                 "than a moment ago: retention removes records while they are read; make it longer "

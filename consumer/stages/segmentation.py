@@ -1,14 +1,15 @@
 """The workers' stage: from user events to segment changes.
 
-Reading order for the way of an event: `prepare` (what an event is, its text, its vector), `apply`
-(the profile moves, the segment follows), `maintain` (a new model moves users without an event).
+Reading order for the way of an event: `prepare` (what an event is, its text, its vector, in
+`consumer.stages.preparation`), `apply` (the profile moves, the segment follows), `maintain` (a new
+model moves users without an event).
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -21,6 +22,7 @@ from consumer.settings import Settings
 from consumer.stage import StageError
 from consumer.stages.changes import Cause, ChangeWriter
 from consumer.stages.dead_letters import DeadLetterLimit, dead_letter_output
+from consumer.stages.preparation import Clock, Preparation, PreparedBatch, PreparedEvent
 from consumer.stages.profile_restoration import ProfileRestoration
 from models.embedding import Embedder
 from models.profile_snapshot import ProfileSnapshot
@@ -33,16 +35,10 @@ from models.profiles import (
 )
 from models.sample import rank
 from models.segments import SegmentModel, decide
-from models.text import prepare_text
 from schemas.base import encode_array
-from schemas.dead_letters import Refusal, RefusalReason
-from schemas.events import UserEvent
-from schemas.intake import RefusedError
 from schemas.profiles import ProfileSample
 
 logger = logging.getLogger(__name__)
-
-Clock = Callable[[], datetime]
 
 
 def wall_clock() -> datetime:
@@ -56,39 +52,6 @@ class ModelSource(Protocol):
     def latest(self) -> SegmentModel | None:
         """Give the newest model known, without waiting."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedEvent:
-    """An accepted record: the event and what its text says."""
-
-    record: Record
-    event: UserEvent
-    tokens: tuple[str, ...]
-    language: str
-    row: int
-    """Its row in the batch's embeddings."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedRecord:
-    """A record for the dead letters."""
-
-    record: Record
-    refusal: Refusal
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedBatch:
-    """What `prepare` makes of records: entries in their order, embeddings float32 (n, d)."""
-
-    entries: tuple[PreparedEvent | RefusedRecord, ...]
-    embeddings: NDArray[np.float32]
-
-    @property
-    def accepted(self) -> Iterator[PreparedEvent]:
-        """The events among the entries."""
-        return (entry for entry in self.entries if isinstance(entry, PreparedEvent))
 
 
 @dataclass(slots=True)
@@ -161,8 +124,7 @@ class SegmentationStage:
         self._embedder = embedder
         self._models = models
         self._clock = clock
-        self._intake_clock = intake_clock
-        self._intake = settings.events.intake()
+        self._preparation = Preparation(settings.events.intake(), embedder, intake_clock)
         self._weights = settings.events.weights
         self._policy = settings.profile.policy()
         self._assignment = settings.assignment.policy()
@@ -219,28 +181,8 @@ class SegmentationStage:
     # --- the way of an event ----------------------------------------------------------------
 
     def prepare(self, records: Sequence[Record]) -> PreparedBatch:
-        """Validate, clean and embed; touches no state."""
-        now = self._intake_clock()
-        entries: list[PreparedEvent | RefusedRecord] = []
-        texts: list[str] = []
-        for record in records:
-            try:
-                event = self._intake.read(record.value, record.key, now)
-                clean = prepare_text(event.text or "", event.language)
-                if not clean.text:
-                    clean = prepare_text(event.item_title or "", event.language)
-                if not clean.text:
-                    raise RefusedError(
-                        RefusalReason.NO_TEXT, "neither text nor item_title holds words", "text"
-                    )
-            except RefusedError as error:
-                entries.append(RefusedRecord(record, error.refusal))
-                continue
-            entries.append(
-                PreparedEvent(record, event, tuple(clean.tokens), clean.language, len(texts))
-            )
-            texts.append(clean.text)
-        return PreparedBatch(tuple(entries), self._embedder.embed(texts))
+        """Validate, clean and embed; touches no state, and may run beside itself."""
+        return self._preparation(records)
 
     def apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> Sequence[Output]:
         """Move profiles and segments by the batch's events, in their order for each user."""

@@ -4,11 +4,12 @@
 runs it. To read on, follow a model's way: `weights` (where they come from), `checkpoint` and
 `text_settings` (what is in them), `bert_graph` (the ONNX file; `optimum_export` for what is no
 BERT), `export` and `manifest` (the model folder), `prepare` (the cache), `embedder` (from texts to
-vectors), `runners` (the cores and GPUs). For int8: `calibration` and `bert_int8`; for GPUs:
-`bert_packed` and `gpu_files` (the graphs), `batching`, `gpu_session` and `gpu_runner`.
-`verification` looks at all of it once more.
+vectors) with `text_cache` (texts seen lately) and `chunks` (long ones), `runners` (the cores and
+GPUs). For int8: `calibration` and `bert_int8`; for GPUs: `bert_packed` and `gpu_files` (the
+graphs), `batching`, `gpu_session` and `gpu_runner`. `verification` looks at all of it once more.
 """
 
+from models.embedding.chunks import LongTexts
 from models.embedding.embedder import Embedder, EmbeddingTotals, OnnxEmbedder
 from models.embedding.errors import (
     DamagedFileError,
@@ -28,10 +29,10 @@ from models.embedding.errors import (
 from models.embedding.export import export_model
 from models.embedding.graph_writer import Precision
 from models.embedding.inventory import CachedModel, list_models
-from models.embedding.manifest import Exporter, Manifest
+from models.embedding.manifest import Exporter, Manifest, is_exported
 from models.embedding.prepare import prepare_model
 from models.embedding.runner_types import RunnerTotals, Vectors
-from models.embedding.runtime import Device
+from models.embedding.runtime import Device, gpu_available
 from models.embedding.verification import ModelReport, verify_model
 from models.embedding.weights import DEFAULT_SOURCE, cache_folder
 
@@ -47,6 +48,7 @@ __all__ = [
     "EmbeddingTotals",
     "ExportFailedError",
     "Exporter",
+    "LongTexts",
     "Manifest",
     "MissingFileError",
     "MissingPackageError",
@@ -63,6 +65,8 @@ __all__ = [
     "Vectors",
     "cache_folder",
     "export_model",
+    "gpu_available",
+    "is_exported",
     "list_models",
     "prepare_model",
     "verify_model",

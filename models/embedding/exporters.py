@@ -93,8 +93,10 @@ def _int8_graph(
 ) -> onnx.ModelProto:
     """Calibrate on the sample texts and write the graph."""
     weights = Weights(tensors)
-    encode = load_tokenizer(tokenizer, config.max_tokens).encode
-    rows = [np.array(encode(config.prefix + text).ids, dtype=np.int64) for text in CALIBRATION]
+    encoder = load_tokenizer(tokenizer)
+    encoder.enable_truncation(config.max_tokens)
+    encodings = encoder.encode_batch_fast([config.prefix + text for text in CALIBRATION])
+    rows = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
     logger.info("Calibrating on %d texts, %d tokens", len(rows), sum(row.size for row in rows))
     return build_int8(config, weights, measure_ranges(config, weights, rows))
 

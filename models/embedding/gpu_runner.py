@@ -286,7 +286,7 @@ class GpuRunner:
             self.totals = replace(
                 self.totals,
                 batches=self.totals.batches + batches,
-                padded_tokens=self.totals.padded_tokens + tokens,
+                computed_tokens=self.totals.computed_tokens + tokens,
                 failed_texts=self.totals.failed_texts + failed,
             )
 

@@ -20,7 +20,7 @@ class RunnerTotals:
     ----------
     batches
         Runs of the model that gave vectors.
-    padded_tokens
+    computed_tokens
         Tokens that they computed, padding included.
     oom_halvings
         How often the GPU's memory was too small and the budget was halved.
@@ -31,7 +31,7 @@ class RunnerTotals:
     """
 
     batches: int = 0
-    padded_tokens: int = 0
+    computed_tokens: int = 0
     oom_halvings: int = 0
     failed_texts: int = 0
     budget: int = 0

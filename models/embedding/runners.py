@@ -279,7 +279,7 @@ class CpuRunner:
             self.totals = replace(
                 self.totals,
                 batches=self.totals.batches + len(runs),
-                padded_tokens=self.totals.padded_tokens + int(lengths.sum()),
+                computed_tokens=self.totals.computed_tokens + int(lengths.sum()),
             )
         return vectors
 

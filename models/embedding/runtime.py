@@ -4,6 +4,7 @@ Import onnxruntime from here and nowhere else: its reporting of usage must be of
 """
 
 import contextlib
+import ctypes
 import io
 import logging
 import math
@@ -142,6 +143,25 @@ def _no_gpu(device: UsedDevice, reason: str) -> DeviceUnavailableError:
         f"device {device!r} was asked for, but ONNX Runtime cannot use it ({reason}); install "
         f"{needed} on a machine with an NVIDIA driver, or set device 'cpu'."
     )
+
+
+def gpu_available() -> bool:
+    """Whether ONNX Runtime is built for CUDA, and a driver is there that shows a GPU.
+
+    The build alone tells nothing: it also is installed, and lists its provider, on machines that
+    have no GPU. So the driver is asked, which heeds CUDA_VISIBLE_DEVICES. A session may still fail
+    to open there, as where CUDA's libraries are missing.
+    """
+    if _PROVIDERS["cuda"] not in ort.get_available_providers():
+        return False
+    name = "nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+        count = ctypes.c_int(0)
+        asked = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    except (OSError, AttributeError):  # no driver, or a library of that name that is none
+        return False
+    return asked and count.value > 0
 
 
 def available_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

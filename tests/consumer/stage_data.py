@@ -14,6 +14,7 @@ from consumer.records import Output, Record
 from consumer.replay import FixedModel
 from consumer.settings import Settings
 from consumer.stages.segmentation import SegmentationStage
+from models.embedding import Embedder
 from models.segments import SegmentModel
 from schemas.changes import SegmentChange
 from tests.stubs import HashingEmbedder
@@ -85,12 +86,13 @@ class Worker:
         self,
         model: SegmentModel | None = None,
         partitions: Iterable[int] = (0,),
+        embedder: Embedder = EMBEDDER,
         **sections: dict[str, Any],
     ) -> None:
         self.settings = Settings(**sections)
         self.source = FixedModel(model)
         self.stage = SegmentationStage(
-            self.settings, EMBEDDER, self.source, clock=lambda: NOW, intake_clock=lambda: NOW
+            self.settings, embedder, self.source, clock=lambda: NOW, intake_clock=lambda: NOW
         )
         for partition in partitions:
             self.stage.assigned(partition, self.stage.restoration(partition))

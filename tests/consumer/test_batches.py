@@ -1,4 +1,4 @@
-"""The batch that is collected and the one that is prepared."""
+"""The batch that is collected and those that are prepared."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Bench:
         self.gate = threading.Event()
         self.gate.set()
         self.error: BaseException | None = None
+        self._begun = threading.Semaphore(0)
         self._made: list[Batches[list[int]]] = []
 
     def batches(self, **settings: Any) -> Batches[list[int]]:
@@ -45,11 +46,16 @@ class Bench:
 
     def prepare(self, records: Sequence[Record]) -> list[int]:
         self.begun.set()
+        self._begun.release()
         assert self.gate.wait(60)
         self.seen.append(offsets(records))
         if self.error is not None:
             raise self.error
         return offsets(records)
+
+    def begun_by(self, threads: int) -> None:
+        for _ in range(threads):
+            assert self._begun.acquire(timeout=WAIT_SECONDS)
 
     def close(self) -> None:
         self.gate.set()
@@ -92,7 +98,6 @@ def test_a_batch_fills(bench: Bench) -> None:
     assert batches.advance() is None
     assert (batches.empty, batches.room) == (False, 3)
     batch = ready(batches)
-    assert batch.future is not None
     assert batch.future.result() == [0, 1, 2]
     assert batches.empty
 
@@ -159,18 +164,57 @@ def test_the_next_batch_is_prepared_when_the_one_before_is_given_out(bench: Benc
     assert bench.seen == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_one_batch_is_prepared_at_a_time(bench: Bench) -> None:
+def test_two_batches_are_prepared_at_a_time(bench: Bench) -> None:
     bench.gate.clear()
     batches = bench.batches()
-    fill(batches, 0, 1, 2)
-    batches.advance()
-    assert bench.begun.wait(WAIT_SECONDS)
-    fill(batches, 3, 4, 5)
-    assert batches.advance() is None
+    for numbers in ((0, 1, 2), (3, 4, 5), (6, 7, 8)):
+        fill(batches, *numbers)
+        assert batches.advance() is None
     assert not batches.wait(0.01)
     assert batches.room == 0
     bench.gate.set()
-    assert ready(batches).records[0] == record(0)
+    for number in (0, 3, 6):
+        assert ready(batches).records[0] == record(number)
+    assert batches.empty
+
+
+def test_batches_come_out_in_their_order_whichever_is_done_first(bench: Bench) -> None:
+    gates = {0: threading.Event(), 3: threading.Event()}
+
+    def prepare(records: Sequence[Record]) -> list[int]:
+        assert gates[records[0].offset].wait(60)
+        return offsets(records)
+
+    batches = Batches(prepare, BatchSettings(max_records=3, max_wait_seconds=60))
+    for number in (0, 3):
+        fill(batches, number, number + 1, number + 2)
+        batches.advance()
+    gates[3].set()
+    assert not batches.wait(0.05)
+    assert batches.advance() is None
+    gates[0].set()
+    assert ready(batches).future.result() == [0, 1, 2]
+    assert ready(batches).future.result() == [3, 4, 5]
+    batches.close()
+
+
+def test_a_batch_that_is_not_full_goes_on_filling_while_another_is_prepared(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(batches_module.time, "monotonic", lambda: now)
+    bench.gate.clear()
+    batches = bench.batches(max_wait_seconds=2)
+    fill(batches, 0)
+    now += 3
+    batches.advance()
+    fill(batches, 1)
+    now += 3
+    assert batches.advance() is None
+    assert batches.room == 2
+    bench.gate.set()
+    assert ready(batches).records == [record(0)]  # and the second one begins
+    assert ready(batches).records == [record(1)]
 
 
 def test_waiting_without_a_batch_in_preparation_is_over_at_once(bench: Bench) -> None:
@@ -180,7 +224,7 @@ def test_waiting_without_a_batch_in_preparation_is_over_at_once(bench: Bench) ->
     assert batches.wait(WAIT_SECONDS * 100)
 
 
-def test_touches_looks_at_the_batch_in_preparation_only(bench: Bench) -> None:
+def test_touches_looks_at_the_batches_in_preparation_only(bench: Bench) -> None:
     batches = bench.batches()
     fill(batches, 0, 1, partition=2)
     assert not batches.touches(frozenset({2}))
@@ -189,6 +233,10 @@ def test_touches_looks_at_the_batch_in_preparation_only(bench: Bench) -> None:
     assert batches.touches(frozenset({2, 9}))
     assert batches.touches(frozenset({3}))
     assert not batches.touches(frozenset({0, 9}))
+    fill(batches, 1, 2, 3, partition=9)
+    assert not batches.touches(frozenset({9}))
+    batches.advance()  # the first one is given out or not: this one is in preparation
+    assert batches.touches(frozenset({9}))
 
 
 def test_the_batch_in_preparation_is_given_away_once(bench: Bench) -> None:
@@ -208,7 +256,6 @@ def test_what_preparing_raises_comes_out_with_the_batch(bench: Bench) -> None:
     fill(batches, 0, 1, 2)
     batches.advance()
     batch = ready(batches)
-    assert batch.future is not None
     with pytest.raises(ValueError, match="no vector"):
         batch.future.result()
     # The thread goes on.
@@ -216,31 +263,30 @@ def test_what_preparing_raises_comes_out_with_the_batch(bench: Bench) -> None:
     fill(batches, 3, 4, 5)
     batches.advance()
     again = ready(batches)
-    assert again.future is not None
     assert again.future.result() == [3, 4, 5]
 
 
 def test_dropped_batches_are_not_prepared(bench: Bench) -> None:
     bench.gate.clear()
     batches = bench.batches()
-    fill(batches, 0, 1, 2)
-    batches.advance()
-    assert bench.begun.wait(WAIT_SECONDS)
+    for number in (0, 3):
+        fill(batches, number, number + 1, number + 2)
+        batches.advance()
+    bench.begun_by(2)
     batches.drop()
-    fill(batches, 3, 4, 5)
-    batches.advance()  # queued behind the one under way, which cannot be stopped
-    fill(batches, 6)
-    queued = batches._preparing
-    assert queued is not None
-    assert queued.future is not None
+    fill(batches, 6, 7, 8)
+    batches.advance()  # queued behind one under way, which cannot be stopped
+    fill(batches, 9)
+    (queued,) = batches._preparing
     batches.drop()
     assert batches.empty
     assert batches.due_in is None
     bench.gate.set()
-    fill(batches, 7, 8, 9)
+    fill(batches, 10, 11, 12)
     batches.advance()
-    assert ready(batches).records == [record(n) for n in (7, 8, 9)]
-    assert bench.seen == [[0, 1, 2], [7, 8, 9]]
+    assert ready(batches).records == [record(n) for n in (10, 11, 12)]
+    batches.close()
+    assert sorted(bench.seen) == [[0, 1, 2], [3, 4, 5], [10, 11, 12]]
     with pytest.raises(CancelledError):
         queued.future.result(0)
 
@@ -279,6 +325,34 @@ def test_a_slow_preparation_that_ends_in_the_last_moment_counts(
     assert ready(batches).records[0] == record(0)
 
 
+def test_the_time_of_a_batch_counts_from_when_it_is_the_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(batches_module.time, "monotonic", lambda: now)
+    gates = {0: threading.Event(), 3: threading.Event()}
+
+    def prepare(records: Sequence[Record]) -> None:
+        assert gates[records[0].offset].wait(60)
+
+    settings = BatchSettings(max_records=3, max_wait_seconds=60, prepare_timeout_seconds=10)
+    batches = Batches(prepare, settings)
+    for number in (0, 3):
+        fill(batches, number, number + 1, number + 2)
+        batches.advance()
+    now += 9
+    gates[0].set()
+    assert batches.wait(WAIT_SECONDS)
+    assert batches.advance() is not None
+    now += 9
+    assert batches.advance() is None
+    now += 2
+    with pytest.raises(PreparationHungError):
+        batches.advance()
+    gates[3].set()
+    batches.close()
+
+
 def test_closing_does_not_wait_for_a_call_that_hangs(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,8 +365,8 @@ def test_closing_does_not_wait_for_a_call_that_hangs(
     batches.close()
     # It came back although the call did not; nor does the interpreter's end wait for the thread.
     assert bench.seen == []
-    (thread,) = [t for t in threading.enumerate() if t is batches._thread._thread]
-    assert thread.daemon
+    assert any(thread._thread.is_alive() for thread in batches._threads)
+    assert all(thread._thread.daemon for thread in batches._threads)
 
 
 def test_closing_waits_for_a_call_that_ends(bench: Bench) -> None:
@@ -302,4 +376,4 @@ def test_closing_waits_for_a_call_that_ends(bench: Bench) -> None:
     assert bench.begun.wait(WAIT_SECONDS)
     batches.close()
     assert bench.seen == [[0, 1, 2]]
-    assert not batches._thread._thread.is_alive()
+    assert not any(thread._thread.is_alive() for thread in batches._threads)

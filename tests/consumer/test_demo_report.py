@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from consumer.demo.collect import _typical_texts
 from consumer.demo.contents import (
     ChangeCounts,
     Counts,
@@ -38,6 +39,8 @@ from tests.consumer.demo_report_data import (
     report_data,
     segment_model,
 )
+from tests.consumer.stage_data import EMBEDDER, a_model
+from tests.stubs import FailingEmbedder
 
 HOSTILE = "<script>alert('x')</script> [bold]\x1b[2J\u202eabc & \"quoted\" $\\frac{$\nnext line"
 
@@ -298,3 +301,13 @@ def test_numbers_are_written_as_people_write_them():
     assert [percent(*parts) for parts in ((1, 3), (1, 500), (0, 5), (5, 0), (5, 5))] == (
         ["33 %", "0.2 %", "0 %", "0 %", "100 %"]
     )
+
+
+def test_a_text_that_the_model_fails_on_is_not_shown_as_typical() -> None:
+    texts = ["malt and hops for brewing at home", "a quark among hops, malt and barley"]
+    wrote = {"u": [UserText("1", START, texts[0])], "v": [UserText("2", START, texts[1])]}
+    nearest = {0: ["u", "v"], 1: []}
+    model = a_model().to_record()
+    shown = _typical_texts(model, nearest, wrote, FailingEmbedder("quark", 16))
+    assert shown == {0: [texts[0]], 1: []}
+    assert _typical_texts(model, nearest, wrote, EMBEDDER)[0] == sorted(texts, reverse=True)

@@ -7,16 +7,23 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.health import Health, HealthServer
-from consumer.metrics import LoopMetrics, SegmentationCollector, TrainingCollector
+from consumer.metrics import (
+    EmbeddingCollector,
+    LoopMetrics,
+    SegmentationCollector,
+    TrainingCollector,
+)
 from consumer.records import Record
 from consumer.settings import HttpSettings
 from consumer.stages.training import TrainingStage
+from models.embedding import EmbeddingTotals, RunnerTotals
 from tests.consumer.stage_data import TOPICS, Worker, a_model, event, records
 
 
@@ -122,6 +129,49 @@ def test_metrics_of_a_worker_count_committed_work_only(asked):
     assert found["segmenter_segment_changes_total", "behaviour", "entered"] == 2
     assert found["segmenter_users", "0"] == found["segmenter_users", "1"] == 1
     assert (found["segmenter_model_version",], found["segmenter_settled",]) == (1, 1)
+
+
+class CountingEmbedder:
+    """What the metrics ask of an embedder."""
+
+    manifest = SimpleNamespace(name="tiny", precision="fp16")
+    identity, device, fell_back = "a" * 64, "cuda", False
+    totals = EmbeddingTotals(
+        texts=10,
+        tokens=70,
+        truncated=2,
+        cache_hits=3,
+        failed=1,
+        tokenise_seconds=0.5,
+        run_seconds=2.0,
+    )
+    runner_totals = RunnerTotals(
+        batches=2, computed_tokens=9, oom_halvings=1, failed_texts=1, budget=8192
+    )
+
+
+def test_metrics_of_an_embedder_tell_what_it_is_and_what_it_has_done(asked):
+    asked.registry.register(EmbeddingCollector(CountingEmbedder()))
+    found = asked.metrics()
+    assert found["segmenter_embedded_texts_total",] == 7
+    assert found["segmenter_embedded_tokens_total",] == 70
+    assert found["segmenter_truncated_texts_total",] == 2
+    assert found["segmenter_embedding_cache_hits_total",] == 3
+    assert found["segmenter_embedding_failed_texts_total",] == 1
+    assert found["segmenter_embedding_computed_tokens_total",] == 9
+    assert found["segmenter_embedding_oom_halvings_total",] == 1
+    assert found["segmenter_embedding_batch_tokens",] == 8192
+    assert found["segmenter_embedding_seconds_total", "tokenise"] == 0.5
+    assert found["segmenter_embedding_seconds_total", "run"] == 2
+    assert found["segmenter_embedding_fallback",] == 0
+    assert found["segmenter_embedding_info", "cuda", "a" * 64, "tiny", "fp16"] == 1
+
+
+def test_a_fallback_to_another_device_is_told(asked):
+    embedder = CountingEmbedder()
+    embedder.device, embedder.fell_back = "cpu", True
+    asked.registry.register(EmbeddingCollector(embedder))
+    assert asked.metrics()["segmenter_embedding_fallback",] == 1
 
 
 def test_users_without_a_segment_are_counted_as_such(asked):

@@ -60,11 +60,24 @@ def test_a_partition_is_fetched_only_after_it_is_restored(world: World) -> None:
     assert world.calls[: len(expected)] == expected
 
 
-def test_a_stop_commits_the_batch_in_preparation_and_not_the_one_being_collected(
+def test_a_stop_commits_the_batches_in_preparation_and_not_the_one_being_collected(
     world: World,
 ) -> None:
-    world.run(assign(world, 0), records((0, 10), (0, 11)), records((0, 12)))
-    assert [keys for keys, _ in world.committed] == [["0@10", "0@11"]]
+    gate = world.stage.prepare_gate
+    gate.clear()
+
+    def release() -> list[Message]:
+        gate.set()
+        return [Message(0, 14)]
+
+    world.run(
+        assign(world, 0),
+        records((0, 10), (0, 11)),
+        records((0, 12), (0, 13)),
+        release,
+        kafka={"revoke_seconds": 30},
+    )
+    assert [keys for keys, _ in world.committed] == [["0@10", "0@11"], ["0@12", "0@13"]]
     assert world.stage.calls[-1] == "revoked 0"
 
 
@@ -101,13 +114,19 @@ def test_while_a_batch_takes_long_partitions_are_paused_and_polled(
         assign(world, 0),
         records((0, 10), (0, 11)),
         records((0, 12), (0, 13)),
+        records((0, 14), (0, 15)),
         # Fetched before the pause took hold.
-        records((0, 14)),
+        records((0, 16)),
         release,
+        world.prepared,
         world.prepared,
     )
     assert "resume 0" in world.calls[world.calls.index("pause 0", 3) :]
-    assert [keys for keys, _ in world.committed][:2] == [["0@10", "0@11"], ["0@12", "0@13", "0@14"]]
+    assert [keys for keys, _ in world.committed] == [
+        ["0@10", "0@11"],
+        ["0@12", "0@13"],
+        ["0@14", "0@15", "0@16"],
+    ]
 
 
 def test_a_batch_that_hangs_ends_the_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +292,32 @@ def test_partitions_that_are_revoked_have_their_prepared_batch_committed_before_
     (within,) = world.withins
     assert within is not None
     assert within <= 30
+
+
+@pytest.mark.parametrize(("partition", "at_once"), [(0, 1), (1, 2)])
+def test_of_batches_in_preparation_those_up_to_the_last_revoked_record_are_committed(
+    world: World, partition: int, at_once: int
+) -> None:
+    world.stage.prepare_gate.clear()
+    committed: list[int] = []
+
+    def revoke() -> list[Message]:
+        world.stage.prepare_gate.set()
+        world.revoke(partition)
+        committed.append(world.attempts)
+        return []
+
+    second_round = assign(world)
+    world.run(
+        assign(world, 0, 1),
+        records((0, 10), (0, 11)),
+        records((1, 10), (1, 11)),
+        revoke,
+        second_round,
+        kafka={"revoke_seconds": 30},
+    )
+    assert committed == [at_once]
+    assert world.committed == [(["0@10", "0@11"], {0: 12}), (["1@10", "1@11"], {1: 12})]
 
 
 def test_a_batch_without_records_of_the_revoked_partitions_goes_its_usual_way(

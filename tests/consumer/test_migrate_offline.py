@@ -24,7 +24,7 @@ from models.profiles import ProfileTable
 from schemas.base import decode_array, encode_array
 from schemas.profiles import ProfileRecord
 from tests.consumer.stage_data import Worker, a_model, event, records
-from tests.stubs import HashingEmbedder
+from tests.stubs import FailingEmbedder, HashingEmbedder
 
 OLD, NEW = "a" * 64, "b" * 64
 
@@ -166,6 +166,34 @@ def test_records_that_todays_settings_refuse_show_in_the_counts_and_stop_nothing
     assert differences(2, former, table) == [Difference("u", 2, (5, 1), (0, 0))]
 
 
+def test_a_text_that_the_new_model_fails_on_moves_no_profile_and_is_not_missing() -> None:
+    stream = records(
+        [event("u", 1), event("u", 2, "a quark"), event("u", 2, "a quark"), event("v", 1)]
+    )
+    failed: Counter[str] = Counter()
+    embedder = FailingEmbedder("quark", 16)
+    made = recompute(Settings(), embedder, 0, stream, lambda _: None, failed=failed)
+    assert failed == Counter({"u": 2})
+    without = recompute(Settings(), embedder, 0, [stream[0], stream[3]], lambda _: None)
+    for user in ("u", "v"):
+        record = made.gather([user]).to_record(0, NEW)
+        assert np.isfinite(decode_array(record.vector, "<f4")).all()
+        assert record == without.gather([user]).to_record(0, NEW)
+    # The changelog has counted both: the event and its repeat.
+    counted = [logged(profile("u", events=2, repeats=1), "u"), logged(profile("v", events=1), "v")]
+    formers = state_of(*counted).formers
+    assert [gap.user for gap in differences(0, formers, made)] == ["u", "v"]
+    assert [gap.user for gap in differences(0, formers, made, failed)] == ["v"]
+    assert [gap.user for gap in differences(0, formers, made, {"u": 1})] == ["u", "v"]
+
+
+def test_a_user_of_whom_every_text_fails_has_no_profile_but_keeps_the_standing() -> None:
+    embedder = FailingEmbedder("quark", 2)
+    made = recompute(Settings(), embedder, 0, records([event("u", 1, "quark")]), lambda _: None)
+    after = state_of(logged(profile())).formers["u"].migrated(made.gather(["u"]).to_record(0, NEW))
+    assert (after.weight, after.segment, after.events) == (0, 3, 5)
+
+
 # --- what it says ---------------------------------------------------------------------------------
 
 
@@ -210,6 +238,7 @@ def test_the_result_names_dropped_segments_and_users_without_history() -> None:
         users=1,
         transactions=3,
         without_history=2,
+        without_vector=1,
         model=model,
         dropped=(4, 6),
         own=9,
@@ -218,6 +247,7 @@ def test_the_result_names_dropped_segments_and_users_without_history() -> None:
     assert render_result(result) == (
         "1 user migrated in 3 transactions\n"
         "2 users without an event left: only the segment is known, until the next event\n"
+        "1 event left out of the profiles: the new embedding model has no vector for the text\n"
         "segment model 8: 2 segments; dropped, having no member: 4, 6\n"
         "9 of 10 sampled users are nearest to the segment that they are in\n"
         "start the workers and the trainer with the new embedding model\n"

@@ -22,6 +22,7 @@ from consumer.verify import verify_folder
 from schemas.dead_letters import DeadLetter
 from schemas.segment_model import SegmentModelRecord
 from tests.consumer.stage_data import EMBEDDER, NOW, TOPICS, a_model, event
+from tests.stubs import FailingEmbedder
 
 SETTINGS = Settings(
     training={"segments": 2, "warmup_users": 20, "sample_users": 60, "reseed_every": 50},
@@ -134,6 +135,26 @@ def test_dead_letters_say_which_line_and_why(replayed):
         (101, "missing_field"),
         (102, "no_text"),
     ]
+
+
+def test_a_text_that_the_model_fails_on_is_in_the_dead_letters_and_nowhere_else(tmp_path):
+    lines = [json.dumps(event(f"u{n % 5}", n, TOPICS[n % 2])) for n in range(60)]
+    bad = json.dumps(event("u1", 61, "quark physics"))
+    (tmp_path / "bad").write_text("\n".join([*lines[:40], bad, *lines[40:]]))
+    (tmp_path / "good").write_text("\n".join(lines))
+    embedder = FailingEmbedder("quark", 16)
+    written = {}
+    for name in ("bad", "good"):
+        folder = tmp_path / f"{name}-out"
+        result = replay_file(tmp_path / name, folder, SETTINGS, embedder, model=a_model(), now=NOW)
+        written[name] = contents(folder)
+        assert (result.refused, result.accepted) == (name == "bad", 60)
+        assert verify_folder(folder).exit_code == 0
+    (letter,) = written["bad"].pop("dead-letters.jsonl").splitlines()
+    refused = DeadLetter.model_validate_json(letter)
+    assert (refused.offset, refused.refusal.reason) == (40, "embedding_failed")
+    for name in ("profiles.jsonl", "model.json"):
+        assert written["bad"][name] == written["good"][name]
 
 
 def test_gzip_gives_the_same_as_plain(replayed, tmp_path):

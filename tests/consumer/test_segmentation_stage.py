@@ -33,6 +33,7 @@ from tests.consumer.stage_data import (
     records,
     turned,
 )
+from tests.stubs import FailingEmbedder
 
 MIXED = (TOPICS[0], TOPICS[1], "hops malt photon", "particle physics of barley")
 FREE = {"dwell_events": 0}
@@ -237,6 +238,39 @@ def test_a_refused_record_gives_one_dead_letter_that_says_why(value, key, reason
     }
     assert worker.stage.stats.refused == Counter({reason: 1})
     assert worker.state() == {}
+
+
+def test_a_text_that_the_model_fails_on_is_refused_and_the_others_go_their_way():
+    failing = Worker(a_model(), embedder=FailingEmbedder("quark", 16), dead_letters=ANY_SHARE)
+    stream = records(
+        [
+            event("u", 1),
+            event("u", 2, "the quark of physics"),
+            event("v", 3, TOPICS[1]),
+            event("w", 4, None, item_title="a quark"),
+            event("u", 5),
+        ]
+    )
+    outputs = failing.run(stream)
+    letters = of(outputs, "user-events.dlq")
+    assert [(letter.key, letter.value) for letter in letters] == [
+        (stream[n].key, stream[n].value) for n in (1, 3)
+    ]
+    for letter, offset in zip(letters, "13", strict=True):
+        told = headers(letter)
+        assert (told["dlq_reason"], told["dlq_offset"]) == ("embedding_failed", offset)
+        assert "quark" not in told["dlq_detail"]
+    assert failing.stage.stats.refused == Counter({"embedding_failed": 2})
+    unharmed = Worker(a_model())
+    expected = unharmed.run([stream[n] for n in (0, 2, 4)])
+    assert [output for output in outputs if output not in letters] == expected
+    assert failing.state() == unharmed.state()
+
+
+def test_where_every_text_fails_the_worker_stops_before_it_commits():
+    worker = Worker(embedder=FailingEmbedder("hops", 16), dead_letters={"min_records": 3})
+    with pytest.raises(DeadLetterLimitError, match="embedding_failed"):
+        worker.apply(records(event("u", n) for n in range(3)))
 
 
 def test_of_a_huge_value_the_beginning_is_kept_and_its_length_told():

@@ -105,8 +105,14 @@ def test_what_a_cluster_puts_into_the_environment_is_left_alone(monkeypatch):
         ("events", "weights", {"view": 0}),
         ("events", "weights", {"review": 1001}),
         ("events", "weights", {"sneeze": 1}),
-        ("embedding", "precision", "bf16"),
+        ("embedding", "precision", "fp8"),
+        ("embedding", "device", "tpu"),
         ("embedding", "threads", 0),
+        ("embedding", "batch_tokens", 0),
+        ("embedding", "gpu_sessions", 0),
+        ("embedding", "long_texts", "split"),
+        ("embedding", "max_chunks", 0),
+        ("embedding", "cache_texts", -1),
         ("profile", "half_life_days", 0),
         ("profile", "half_life_days", float("nan")),
         ("profile", "event_memory", 0),
@@ -246,8 +252,9 @@ def test_secrets_are_masked_whatever_their_name_and_in_every_form():
 
 def test_what_is_no_secret_is_shown():
     shown = {"security.protocol": "SSL", "ssl.key.location": "/k.pem", "batch.size": "9"}
-    masked = Settings(kafka={"properties": shown}).masked()
+    masked = Settings(kafka={"properties": shown}, embedding={"batch_tokens": 8192}).masked()
     assert masked["kafka"]["properties"] == shown
+    assert masked["embedding"]["batch_tokens"] == 8192
     assert "********" not in str(masked)
 
 

@@ -87,7 +87,7 @@ def test_where_it_is_allowed_the_cpu_is_used_and_it_is_said(
     assert warned is (fell_back and device != "cpu")
     rows = [np.arange(1, 6), np.arange(2, 10)]
     assert np.isfinite(runner.run(rows)).all()
-    assert (runner.totals.batches, runner.totals.padded_tokens) == (2, 13)
+    assert (runner.totals.batches, runner.totals.computed_tokens) == (2, 13)
     runner.close()
 
 

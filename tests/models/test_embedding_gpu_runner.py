@@ -177,7 +177,7 @@ def test_a_lower_budget_is_kept(caplog: pytest.LogCaptureFixture) -> None:
     runner.run(rows)
     assert session.runs == [256, 128, *[64] * 4]
     assert runner.totals == RunnerTotals(
-        batches=4, padded_tokens=256, oom_halvings=2, failed_texts=0, budget=64
+        batches=4, computed_tokens=256, oom_halvings=2, failed_texts=0, budget=64
     )
     assert "too small for 256 tokens: 128 a batch from now on" in caplog.text
     runner.run(rows)

@@ -62,13 +62,7 @@ class TinyBert:
         model.write_json("config.json", CONFIG)
         model.write_json("sentence_bert_config.json", {"max_seq_length": MAX_TOKENS})
         model.write_pooling("mean", normalise=True)
-        tokenizer = Tokenizer(WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
-        tokenizer.normalizer = BertNormalizer()
-        tokenizer.pre_tokenizer = BertPreTokenizer()
-        tokenizer.post_processor = TemplateProcessing(
-            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-        )
-        tokenizer.save(str(folder / "tokenizer.json"))
+        tiny_tokenizer().save(str(folder / "tokenizer.json"))
         return model
 
     def write_weights(self) -> None:
@@ -92,6 +86,17 @@ class TinyBert:
         modes = {"cls_token": mode == "cls", "mean_tokens": mode == "mean", "max_tokens": False}
         settings = {f"pooling_mode_{name}": on for name, on in modes.items()}
         self.write_json("1_Pooling/config.json", {"word_embedding_dimension": HIDDEN, **settings})
+
+
+def tiny_tokenizer() -> Tokenizer:
+    """Whole words, lower-cased, with [CLS] before and [SEP] after."""
+    tokenizer = Tokenizer(WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.normalizer = BertNormalizer()
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return tokenizer
 
 
 def random_weights(seed: int, config: Mapping[str, Any] = CONFIG) -> dict[str, NDArray[np.float32]]:

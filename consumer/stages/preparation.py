@@ -1,0 +1,125 @@
+"""The part of the segmentation stage that touches no state: from records to events with vectors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.records import Record
+from models.embedding import Embedder
+from models.text import prepare_text
+from schemas.dead_letters import Refusal, RefusalReason
+from schemas.events import UserEvent
+from schemas.intake import Intake, RefusedError
+
+Clock = Callable[[], datetime]
+
+_NO_VECTOR = Refusal(
+    reason=RefusalReason.EMBEDDING_FAILED,
+    detail="the embedding model has no vector for this text: it fails on it, and on it alone",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEvent:
+    """An accepted record: the event and what its text says."""
+
+    record: Record
+    event: UserEvent
+    tokens: tuple[str, ...]
+    language: str
+    row: int
+    """Its row in the batch's embeddings."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRecord:
+    """A record for the dead letters."""
+
+    record: Record
+    refusal: Refusal
+
+
+Entry = PreparedEvent | RefusedRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """What `Preparation` makes of records: entries in their order, embeddings float32 (n, d).
+
+    The embedding of an accepted event is a unit vector; rows that no event names may hold NaN.
+    """
+
+    entries: tuple[Entry, ...]
+    embeddings: NDArray[np.float32]
+
+    @property
+    def accepted(self) -> Iterator[PreparedEvent]:
+        """The events among the entries."""
+        return (entry for entry in self.entries if isinstance(entry, PreparedEvent))
+
+
+class Preparation:
+    """Validates, cleans and embeds; safe to call from several threads.
+
+    Parameters
+    ----------
+    intake
+        Reads events from records.
+    embedder
+        From text to vector.
+    clock
+        What event times in the future are told by.
+    """
+
+    def __init__(self, intake: Intake, embedder: Embedder, clock: Clock) -> None:
+        self._intake = intake
+        self._embedder = embedder
+        self._clock = clock
+        self._cleaning = threading.Lock()
+
+    def __call__(self, records: Sequence[Record]) -> PreparedBatch:
+        """Prepare a batch."""
+        # One batch is cleaned while another is embedded. Two cleaned at once would gain nothing, as
+        # Python runs one thread at a time, and the parsers are not made for several.
+        with self._cleaning:
+            entries, texts = self._clean(records)
+        vectors = self._embedder.embed(texts)
+        failed = set(np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist())
+        if failed:
+            entries = [
+                RefusedRecord(entry.record, _NO_VECTOR)
+                if isinstance(entry, PreparedEvent) and entry.row in failed
+                else entry
+                for entry in entries
+            ]
+        return PreparedBatch(tuple(entries), vectors)
+
+    def _clean(self, records: Sequence[Record]) -> tuple[list[Entry], list[str]]:
+        """Give an entry for each record, and the texts that the rows of the events stand for."""
+        now = self._clock()
+        entries: list[Entry] = []
+        texts: list[str] = []
+        for record in records:
+            try:
+                event = self._intake.read(record.value, record.key, now)
+                clean = prepare_text(event.text or "", event.language)
+                if not clean.text:
+                    clean = prepare_text(event.item_title or "", event.language)
+                if not clean.text:
+                    raise RefusedError(
+                        RefusalReason.NO_TEXT, "neither text nor item_title holds words", "text"
+                    )
+            except RefusedError as error:
+                entries.append(RefusedRecord(record, error.refusal))
+                continue
+            entries.append(
+                PreparedEvent(record, event, tuple(clean.tokens), clean.language, len(texts))
+            )
+            texts.append(clean.text)
+        return entries, texts
