@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
+BENCH := $(BENCH_VENV)/bin
 INPUT ?=
 ARGS ?=
 
@@ -14,6 +16,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BENCH_VENV)/.installed: requirements-bench.lock pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	$(BENCH)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 install: $(VENV)/.installed  ## the virtual environment, every package pinned by hash
@@ -42,6 +50,15 @@ bench-restore: $(VENV)/.installed  ## times a restore with and without local che
 bench-recovery: $(VENV)/.installed  ## times a worker's recovery from kill -9, with and without local checkpoints
 	$(BIN)/python -m benchmarks.recovery $(ARGS)
 
+bench-embed: $(BENCH_VENV)/.installed  ## the embedding engine and its peers on this CPU, by turns (6 GB of packages the first time)
+	$(BENCH)/python -m benchmarks.embed $(ARGS)
+
+bench-embed-quality: $(BENCH_VENV)/.installed  ## whether segments get worse in int8 and fp16; ARGS="--cache FOLDER"
+	$(BENCH)/python -m benchmarks.embed_quality $(ARGS)
+
+bench-embed-render: $(VENV)/.installed  ## the tables of docs/performance.md, from benchmarks/results
+	$(BIN)/python -m benchmarks.embed --render
+
 format: $(VENV)/.installed  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -50,8 +67,11 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--python-version 3.11 --extra bench pyproject.toml -o requirements-bench.lock
 
 clean:  ## remove what the targets above made here (the user's cache stays)
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test lint faults bench-restore bench-recovery format lock clean
+.PHONY: help install model demo test lint faults bench-restore bench-recovery \
+	bench-embed bench-embed-quality bench-embed-render format lock clean
