@@ -55,6 +55,11 @@ def main() -> None:
     sys.exit(1 if figures["failed"] else 0)
 
 
+def say(what: str) -> None:
+    """Tell how far it is, at once: a run takes long."""
+    print(what, flush=True)
+
+
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -93,15 +98,15 @@ def result_name(arguments: argparse.Namespace) -> str:
 
 def run(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Measure, and give all figures."""
-    print("reading the texts and making the models")
+    say("reading the texts and making the models")
     sample = read_sample(arguments.data, arguments.count, arguments.texts)
     sample.write(work)
     files = prepare(arguments, work)
     contenders = chosen(lineup(files, arguments.variant), arguments)
     lengths, cut = token_counts(files, sample)
-    with started(contenders, work / TEXTS_FILE, arguments.threads, print) as (children, failed):
+    with started(contenders, work / TEXTS_FILE, arguments.threads, say) as (children, failed):
         vectors = all_vectors(children, work)  # untimed: also the warm-up
-        measured = measure(children, arguments.rounds, print)
+        measured = measure(children, arguments.rounds, say)
         ready = {name: child.ready for name, child in children.items()}
     reference = REFERENCE if REFERENCE in vectors else FALLBACK_REFERENCE
     exact = vectors.get(reference)
@@ -157,6 +162,8 @@ def chosen(contenders: list[Contender], arguments: argparse.Namespace) -> list[C
     """Leave out whom this run is not about."""
     wanted = set(arguments.contenders)
     names = {each.name for each in contenders}
+    if len(names) < len(contenders):
+        raise SystemExit("a variant has the name of another contender: give it one of its own")
     if unknown := wanted - names:
         raise SystemExit(f"no such contender: {', '.join(sorted(unknown))}; there are {names}")
     if not wanted and arguments.curve:

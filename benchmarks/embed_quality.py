@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from benchmarks import machine
-from benchmarks.embed import DATA, RESULTS, prepare
+from benchmarks.embed import DATA, RESULTS, prepare, say
 from benchmarks.embedding.lineup import Files, lineup
 from benchmarks.embedding.rounds import Child, Contender
 from benchmarks.embedding.sample import TEXTS_FILE
@@ -155,7 +155,7 @@ def embed(contender: Contender, texts: Path, cache: Path, threads: int) -> Vecto
     digest = hashlib.sha256("".join(made_of).encode()).hexdigest()
     path = cache / f"{contender.name}-{digest[:16]}.npy"
     if not path.exists():
-        print(f"embedding with {contender.name}")
+        say(f"embedding with {contender.name}")
         setting = {"batch": 8}  # the fastest is not the question here
         with Child(contender, texts, threads, setting) as child:
             child.ask(str(path.with_suffix(".part.npy")))
@@ -187,7 +187,7 @@ def measure(arguments: argparse.Namespace, files: Files) -> dict[str, Any]:
             "most": max(found),
             "by_seed": found,
         }
-        print(f"{contender.precision}: V-measure {np.mean(found):.4f}")
+        say(f"{contender.precision}: V-measure {np.mean(found):.4f}")
     means = [each["v_measure"] for each in precisions.values()]
     return {
         "machine": machine.embedding_facts(),

@@ -344,3 +344,20 @@ def test_arguments_name_variants_by_folders_that_are_there(tmp_path):
     assert embed.result_name(parsed) == "embed-short.json"
     with pytest.raises(SystemExit):
         embed.parse(["--variant", f"a={tmp_path / 'missing'}"])
+
+
+def chosen(tmp_path, *given: str) -> set[str]:
+    arguments = embed.parse(given)
+    files = Files(tmp_path, tmp_path, tmp_path, tmp_path, 256)
+    return {each.name for each in embed.chosen(lineup(files, arguments.variant), arguments)}
+
+
+def test_contenders_are_chosen_by_name_and_for_the_curve_by_what_it_compares(tmp_path):
+    assert chosen(tmp_path, "--contenders", "fixed-32", ENGINE) == {"fixed-32", ENGINE}
+    drawn = chosen(tmp_path, "--curve", "--variant", f"smooth={tmp_path}")
+    assert {ENGINE, "ours-fp32", "ours-smooth", embed.REFERENCE, OPENVINO} <= drawn
+    assert not drawn & {WORKER, "fixed-32", "peak-ort"}
+    with pytest.raises(SystemExit, match="no such contender: nobody"):
+        chosen(tmp_path, "--contenders", "nobody")
+    with pytest.raises(SystemExit, match="has the name of another"):
+        chosen(tmp_path, "--variant", f"int8={tmp_path}")
