@@ -3,6 +3,8 @@ PYTHON ?= python3
 EXPORT_VENV := .venv-export
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
+BENCH := $(BENCH_VENV)/bin
 INPUT ?=
 ARGS ?=
 
@@ -15,6 +17,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BENCH_VENV)/.installed: requirements-bench.lock pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	$(BENCH)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 install: $(VENV)/.installed  ## the virtual environment, every package pinned by hash
@@ -56,19 +64,30 @@ bench-recovery: $(VENV)/.installed  ## times a worker's recovery from kill -9, w
 bench-embed-gpu: $(VENV)/.installed  ## times the embedding on an NVIDIA GPU, which it needs; ARGS="--tensorrt"
 	$(BIN)/python -m benchmarks.embed_gpu $(ARGS)
 
+bench-embed: $(BENCH_VENV)/.installed  ## the embedding engine and its peers on this CPU, by turns (6 GB of packages the first time)
+	$(BENCH)/python -m benchmarks.embed $(ARGS)
+
+bench-embed-quality: $(BENCH_VENV)/.installed  ## whether segments get worse in int8 and fp16; ARGS="--cache FOLDER"
+	$(BENCH)/python -m benchmarks.embed_quality $(ARGS)
+
+bench-embed-render: $(VENV)/.installed  ## the tables of docs/performance.md, from benchmarks/results
+	$(BIN)/python -m benchmarks.embed --render
+
 format: $(VENV)/.installed  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-	--no-annotate --python-version 3.11 --extra dev pyproject.toml
+	--no-annotate --python-version 3.11
 
 lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platforms
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(COMPILE) -o requirements.lock
-	$(COMPILE) --extra export -o requirements-export.lock
+	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) --extra dev --extra export pyproject.toml -o requirements-export.lock
+	$(COMPILE) --extra bench pyproject.toml -o requirements-bench.lock
 
 clean:  ## remove what the targets above made here (the user's cache stays)
-	rm -rf $(VENV) $(EXPORT_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export lint faults bench-restore bench-recovery bench-embed-gpu format lock clean
+.PHONY: help install model demo test test-export lint faults bench-restore bench-recovery bench-embed \
+	bench-embed-gpu bench-embed-quality bench-embed-render format lock clean

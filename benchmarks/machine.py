@@ -10,6 +10,11 @@ import confluent_kafka
 
 from consumer.broker import KAFKA_VERSION
 
+_MATRIX_FLAGS = (
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16", "sve"),
+)
+
 
 def facts() -> dict[str, str | int | float | None]:
     """Describe the machine and the versions that decide on speed."""
@@ -22,6 +27,28 @@ def facts() -> dict[str, str | int | float | None]:
         "librdkafka": confluent_kafka.libversion()[0],
         "kafka": KAFKA_VERSION,
     }
+
+
+def embedding_facts() -> dict[str, str | int | float | list[str] | None]:
+    """Describe the machine to those who compare matrix products."""
+    names = ("cpu", "cores", "memory_gib", "system", "python")
+    every = facts()
+    return {**{name: every[name] for name in names}, "cpu_flags": cpu_flags()}
+
+
+def cpu_flags(listing: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Name the CPU's instruction sets that decide on the speed of matrix products."""
+    try:
+        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return []
+    flags: set[str] = set()
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in {"flags", "Features"}:  # on x86, on Arm
+            flags = set(value.split())
+            break
+    return [flag for flag in _MATRIX_FLAGS if flag in flags]
 
 
 def _cpu() -> str:

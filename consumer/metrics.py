@@ -215,7 +215,10 @@ class EmbeddingCollector(Collector):
                 totals.cache_hits,
             ),
             "embedding_failed_texts": ("Texts without a vector.", totals.failed),
-            "embedding_computed_tokens": ("Tokens computed, padding included.", runner.computed_tokens),
+            "embedding_computed_tokens": (
+                "Tokens computed, padding included.",
+                runner.computed_tokens,
+            ),
             "embedding_oom_halvings": (
                 "How often the GPU's memory did not suffice and its batches were halved.",
                 runner.oom_halvings,

@@ -1,0 +1,211 @@
+"""The embedding engine on the CPU beside its peers: speed, share of the peak, and fidelity.
+
+    python -m benchmarks.embed --count 1000 --rounds 5
+
+One run, the same texts for all, a process a contender, by turns. See docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import machine
+from benchmarks.embedding import curve, report
+from benchmarks.embedding.flops import EncoderShape
+from benchmarks.embedding.lineup import OPENVINO, REFERENCE, WORKER, Files, lineup
+from benchmarks.embedding.rounds import ROOT, Child, Contender, environment, measure, started
+from benchmarks.embedding.sample import TEXTS_FILE, Sample, read_sample
+from benchmarks.embedding.tokens import load_tokenizer, tokenise
+from models.embedding import DEFAULT_SOURCE, Manifest, cache_folder, prepare_model
+from models.embedding.weights import resolve_source
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = ROOT / "docs" / "performance.md"
+PICTURE = ROOT / "docs" / "embedding-curve.png"
+DATA = ROOT.parent / "shared" / "data" / "stackexchange.jsonl.gz"
+
+FALLBACK_REFERENCE = "ours-fp32"
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.render:
+        render_page()
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-embed-") as name:
+        figures = run(arguments, Path(name))
+    output = arguments.output or RESULTS / result_name(arguments)
+    output.parent.mkdir(exist_ok=True)
+    if arguments.curve:
+        figures["points"] = curve.points(figures)
+        curve.draw(figures["points"], arguments.picture)
+    output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(f"\n{report.engine_text(figures)}")
+    for contender, reason in figures["failed"].items():
+        print(f"did not run: {contender}: {reason}")
+    sys.exit(1 if figures["failed"] else 0)
+
+
+def say(what: str) -> None:
+    """Tell how far it is, at once: a run takes long."""
+    print(what, flush=True)
+
+
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--data", type=Path, default=DATA, help="events, as JSON lines")
+    add("--count", type=int, default=1000, help="texts")
+    add("--texts", choices=("posts", "short"), default="posts", help="of any length, or short ones")
+    add("--rounds", type=int, default=5, help="passes of each contender over the texts")
+    add("--threads", type=int, default=2, help="threads, and cores, of each contender")
+    add("--contenders", nargs="*", default=[], metavar="NAME", help="only these; all when none")
+    add("--variant", nargs="*", default=[], metavar="NAME=FOLDER", type=variant,
+        help="further prepared models of this product")  # fmt: skip
+    add("--curve", action="store_true", help="draw speed against fidelity")
+    add("--peer-python", default=sys.executable, help="interpreter with the peers' packages")
+    add("--exported", type=Path, help="folder of an earlier export for the peers")
+    add("--output", type=Path, help="where the figures go")
+    add("--picture", type=Path, default=PICTURE, help="where the curve goes")
+    add("--render", action="store_true", help="only write the results into docs/performance.md")
+    return parser.parse_args(given)
+
+
+def variant(given: str) -> tuple[str, Path]:
+    """Read NAME=FOLDER."""
+    name, equals, folder = given.partition("=")
+    if not (name and equals and Path(folder).is_dir()):
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is not NAME=FOLDER with a folder that is there"
+        )
+    return name, Path(folder)
+
+
+def result_name(arguments: argparse.Namespace) -> str:
+    """Name the results of this kind of run."""
+    kind = "embed-curve" if arguments.curve else "embed"
+    return f"{kind}.json" if arguments.texts == "posts" else f"{kind}-{arguments.texts}.json"
+
+
+def run(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """Measure, and give all figures."""
+    say("reading the texts and making the models")
+    sample = read_sample(arguments.data, arguments.count, arguments.texts)
+    sample.write(work)
+    files = prepare(arguments, work)
+    contenders = chosen(lineup(files, arguments.variant), arguments)
+    lengths, cut = token_counts(files, sample)
+    with started(contenders, work / TEXTS_FILE, arguments.threads, say) as (children, failed):
+        vectors = all_vectors(children, work)  # untimed: also the warm-up
+        measured = measure(children, arguments.rounds, say)
+        ready = {name: child.ready for name, child in children.items()}
+    reference = REFERENCE if REFERENCE in vectors else FALLBACK_REFERENCE
+    exact = vectors.get(reference)
+    cosines = {} if exact is None else {n: report.fidelity(v, exact) for n, v in vectors.items()}
+    shape = EncoderShape.read(files.exported / "config.json")
+    return {
+        "machine": machine.embedding_facts(),
+        "versions": {k: v for each in ready.values() for k, v in each["versions"].items()},
+        "data": {
+            "file": arguments.data.name,
+            "mix": arguments.texts,
+            "texts": len(sample.texts),
+            "tokens": sum(lengths),
+            "cut": cut,
+            "limit": files.limit,
+        },
+        "threads": arguments.threads,
+        "rounds": arguments.rounds,
+        "reference": reference,
+        "flops_per_pass": shape.total(lengths),
+        **report.summarise(
+            contenders,
+            measured,
+            cosines,
+            {name: each["setting"] for name, each in ready.items()},
+            texts=len(sample.texts),
+            tokens=sum(lengths),
+            flops=shape.total(lengths),
+        ),
+        "tried": {name: each["tried"] for name, each in ready.items() if each["tried"]},
+        "failed": failed,
+    }
+
+
+def prepare(arguments: argparse.Namespace, work: Path) -> Files:
+    """Make, or find in the cache, what the contenders open."""
+    exported = arguments.exported or work / "exported"
+    if not exported.is_dir():
+        weights = resolve_source(DEFAULT_SOURCE, cache_folder()).fetch()
+        command = [arguments.peer_python, "-m", "benchmarks.embedding.export"]
+        subprocess.run(
+            [*command, str(weights), str(exported)],
+            check=True,
+            cwd=ROOT,
+            env=environment(arguments.threads),
+        )
+    int8, fp32 = prepare_model(precision="int8"), prepare_model(precision="fp32")
+    limit = Manifest.read(fp32).max_tokens
+    return Files(int8, fp32, exported, work, limit, arguments.peer_python)
+
+
+def chosen(contenders: list[Contender], arguments: argparse.Namespace) -> list[Contender]:
+    """Leave out whom this run is not about."""
+    wanted = set(arguments.contenders)
+    names = {each.name for each in contenders}
+    if len(names) < len(contenders):
+        raise SystemExit("a variant has the name of another contender: give it one of its own")
+    if unknown := wanted - names:
+        raise SystemExit(f"no such contender: {', '.join(sorted(unknown))}; there are {names}")
+    if not wanted and arguments.curve:
+        wanted = {each.name for each in contenders if not each.peer and each.name != WORKER}
+        wanted |= {REFERENCE, "st-torch-bf16", "ort-fp32", "openvino-fp32", OPENVINO}
+    return [each for each in contenders if not wanted or each.name in wanted]
+
+
+def token_counts(files: Files, sample: Sample) -> tuple[list[int], int]:
+    """Tokens of each text as the model sees it, and how many texts are cut."""
+    path = files.exported / "tokenizer.json"
+    whole = tokenise(load_tokenizer(path, 1_000_000), sample.texts)
+    lengths = [min(row.size, files.limit) for row in whole]
+    return lengths, sum(row.size > files.limit for row in whole)
+
+
+def all_vectors(children: dict[str, Child], work: Path) -> dict[str, Any]:
+    """Have each contender embed the texts once, outside of the measurement."""
+    found = {}
+    for name, child in children.items():
+        if child.contender.precision:
+            path = work / f"{name}.npy"
+            child.ask(str(path))
+            found[name] = np.load(path)
+    return found
+
+
+def render_page() -> None:
+    """Write the tables of docs/performance.md anew from the results that are there."""
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(rendered(text, RESULTS), encoding="utf-8")
+
+
+def rendered(text: str, results: Path) -> str:
+    """Give the page's text with the tables of the results in a folder; the rest stays."""
+    for name, part in report.PARTS.items():
+        path = results / f"{name}.json"
+        if path.exists():
+            figures = json.loads(path.read_text(encoding="utf-8"))
+            text = report.render(text, name, part(figures))
+    return text
+
+
+if __name__ == "__main__":
+    main()

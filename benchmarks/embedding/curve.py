@@ -1,0 +1,58 @@
+"""Speed against fidelity, as a picture: one point a way of embedding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.embedding.report import Figures
+
+LEAST_LOSS = 1e-7
+"""A loss below it is rounding, and is drawn there."""
+
+
+def points(figures: Figures) -> list[Figures]:
+    """What the curve is drawn from: tokens/s and 1 - mean cosine of each, fastest first."""
+    found = [
+        {
+            "name": row["name"],
+            "label": row["label"],
+            "peer": row["peer"],
+            "tokens_per_second": row["tokens_per_second"],
+            "loss": max(1 - row["cosine"]["mean"], 0.0),
+        }
+        for row in figures["contenders"]
+        if row["cosine"] is not None and row["name"] != "worker-int8"
+    ]
+    return sorted(found, key=lambda point: -float(point["tokens_per_second"]))
+
+
+def draw(drawn: list[Figures], path: Path) -> None:
+    """Draw points into a PNG; the product's in one colour, its peers' in another."""
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for peer, colour, name in ((False, "#1f5fa8", "segmenter"), (True, "#8a8a8a", "peers")):
+        group = [point for point in drawn if point["peer"] is peer]
+        if not group:
+            continue
+        losses = [max(point["loss"], LEAST_LOSS) for point in group]
+        speeds = [point["tokens_per_second"] / 1000 for point in group]
+        axes.scatter(losses, speeds, color=colour, label=name, zorder=3)
+        for point, loss, speed in zip(group, losses, speeds, strict=True):
+            axes.annotate(
+                point["label"].removeprefix("segmenter, "),
+                (loss, speed),
+                xytext=(6, 4),
+                textcoords="offset points",
+                fontsize=8,
+                color=colour,
+            )
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.25)
+    axes.set_xlabel("1 - mean cosine to fp32 (smaller is more faithful)")
+    axes.set_ylabel("thousand tokens/s")
+    axes.grid(visible=True, which="major", color="#e4e4e4", zorder=0)
+    axes.legend(loc="upper left", frameon=False)
+    figure.savefig(path, metadata={"Software": None})

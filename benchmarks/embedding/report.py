@@ -1,0 +1,219 @@
+"""From rounds to figures, and from figures to the tables of docs/performance.md."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.embedding.lineup import ENGINE, OPENVINO, WORKER
+from benchmarks.embedding.rounds import Contender, Measured, Pass
+
+Figures = dict[str, Any]
+
+
+def fidelity(vectors: NDArray[np.float32], reference: NDArray[np.float32]) -> dict[str, float]:
+    """Compare vectors with a reference's, (texts, dimensions) both, by their cosines.
+
+    Gives the mean, the 1st percentile and the least. Lengths are taken out: bf16 ones are not 1.
+    """
+    one, other = (
+        each / np.linalg.norm(each.astype(np.float64), axis=1, keepdims=True)
+        for each in (vectors, reference)
+    )
+    cosine = np.sum(one * other, axis=1)
+    return {
+        "mean": float(cosine.mean()),
+        "p1": float(np.percentile(cosine, 1)),
+        "min": float(cosine.min()),
+    }
+
+
+def speed(passes: Sequence[Pass], texts: int, tokens: int) -> Figures:
+    """Turn passes over so many texts and tokens into rates: by their median, and the best."""
+    seconds = [each.seconds for each in passes]
+    median, best = statistics.median(seconds), min(seconds)
+    cores = statistics.median(each.processor_seconds / each.seconds for each in passes)
+    return {
+        "seconds": [round(each, 4) for each in seconds],
+        "texts_per_second": round(texts / median, 2),
+        "tokens_per_second": round(tokens / median, 1),
+        "best_tokens_per_second": round(tokens / best, 1),
+        "cores": round(cores, 2),
+    }
+
+
+def peaks(measured: Mapping[str, Mapping[str, float]]) -> dict[str, Figures]:
+    """The machine's peak by type of number: the most that any library was seen to do."""
+    found: dict[str, Figures] = {}
+    for library, rates in measured.items():
+        for kind, flops in rates.items():
+            if flops > found.get(kind, {"flops": 0.0})["flops"]:
+                found[kind] = {"flops": flops, "by": library}
+    return found
+
+
+def summarise(
+    contenders: Sequence[Contender],
+    measured: Measured,
+    cosines: Mapping[str, Mapping[str, float]],
+    settings: Mapping[str, Mapping[str, Any]],
+    *,
+    texts: int,
+    tokens: int,
+    flops: int,
+) -> Figures:
+    """Give what is written down of the contenders, in their order.
+
+    Parameters
+    ----------
+    texts, tokens, flops
+        Of one pass: texts, tokens without padding, operations as `EncoderShape` counts them.
+    """
+    peak = peaks(measured.peaks)
+    rows = []
+    for each in contenders:
+        if each.name not in measured.passes:
+            continue
+        row: Figures = {
+            "name": each.name,
+            "label": each.label,
+            "precision": each.precision,
+            "peer": each.peer,
+            "setting": dict(settings.get(each.name, {})),
+            **speed(measured.passes[each.name], texts, tokens),
+            "cosine": dict(cosines[each.name]) if each.name in cosines else None,
+        }
+        if best := peak.get(each.precision):
+            per_second = flops / tokens * row["tokens_per_second"]
+            row["share_of_peak"] = round(per_second / best["flops"], 4)
+        rows.append(row)
+    _add_ratios(rows)
+    return {"peak": peak, "contenders": rows}
+
+
+def _add_ratios(rows: list[Figures]) -> None:
+    rate = {row["name"]: row["tokens_per_second"] for row in rows}
+    fp32 = [row["tokens_per_second"] for row in rows if row["peer"] and row["precision"] == "fp32"]
+    for row in rows:
+        own = row["tokens_per_second"]
+        row["to_best_fp32_peer"] = round(own / max(fp32), 3) if fp32 else None
+        row["to_openvino_bf16"] = round(own / rate[OPENVINO], 3) if OPENVINO in rate else None
+        if row["name"] == WORKER and ENGINE in rate:
+            row["to_engine_alone"] = round(own / rate[ENGINE], 3)
+
+
+_HEAD = (
+    "| | texts/s | tokens/s | times the best fp32 peer | times OpenVINO bf16 | share of peak "
+    "| cosine to fp32: mean | 1st percentile | least |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+)
+
+
+def table(figures: Figures) -> str:
+    """Write the contenders' table in Markdown."""
+    lines = []
+    for row in figures["contenders"]:
+        cosine = row["cosine"] or {}
+        cells = [
+            f"**{row['label']}**" if not row["peer"] else row["label"],
+            f"{row['texts_per_second']:,.0f}",
+            f"{row['tokens_per_second']:,.0f}",
+            _ratio(row["to_best_fp32_peer"]),
+            _ratio(row["to_openvino_bf16"]),
+            _percent(row.get("share_of_peak")),
+            *(f"{cosine[name]:.4f}" if cosine else "" for name in ("mean", "p1", "min")),
+        ]
+        lines.append("| " + " | ".join(cells) + " |\n")
+    return _HEAD + "".join(lines)
+
+
+def description(figures: Figures) -> str:
+    """Tell in a paragraph what the table was measured on."""
+    data, machine = figures["data"], figures["machine"]
+    peak = ", ".join(
+        f"{kind} {each['flops'] / 1e12:.2f} TFLOP/s" for kind, each in figures["peak"].items()
+    )
+    versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
+    sentences = [
+        f"{data['texts']:,} texts of {data['tokens'] / data['texts']:.0f} tokens on average "
+        f"({data['cut']:,} cut at {data['limit']}), mix “{data['mix']}”; {figures['threads']} "
+        f"threads each; medians of {figures['rounds']} rounds.",
+        f"{machine['cpu']}, {machine['cores']} cores, {', '.join(machine['cpu_flags'])}; "
+        f"{machine['system']}, Python {machine['python']}; {versions}.",
+    ]
+    if peak:
+        sentences.append(f"Peak of large matrix products: {peak}.")
+    for row in figures["contenders"]:
+        if "to_engine_alone" in row:
+            share = f"{100 * row['to_engine_alone']:.1f} %"
+            sentences.append(f"The engine inside the worker runs at {share} of the engine alone.")
+    return "\n".join(sentences)
+
+
+def curve_text(figures: Figures) -> str:
+    """Show the picture of speed against fidelity, and its points as a table."""
+    lines = [
+        f"| {point['label']} | {point['tokens_per_second']:,.0f} | {point['loss']:.5f} |\n"
+        for point in figures["points"]
+    ]
+    return (
+        "![Tokens per second by loss of fidelity](embedding-curve.png)\n\n"
+        "| | tokens/s | 1 - mean cosine |\n|---|--:|--:|\n" + "".join(lines)
+    )
+
+
+def quality_text(figures: Figures) -> str:
+    """Write the V-measures of the precisions in Markdown."""
+    lines = [
+        f"| {kind} | {each['label']} | {each['v_measure']:.4f} "
+        f"| {each['least']:.4f} to {each['most']:.4f} |\n"
+        for kind, each in figures["precisions"].items()
+    ]
+    return (
+        f"{figures['users']:,} users with {figures['events']:,} events, k-means with "
+        f"{figures['segments']} clusters, {figures['seeds']} seeds. The means are at most "
+        f"{figures['apart']:.4f} apart; the goal is {figures['goal']:g}.\n\n"
+        "| | by | V-measure, mean | over the seeds |\n|---|---|--:|--:|\n" + "".join(lines)
+    )
+
+
+def engine_text(figures: Figures) -> str:
+    """Write what contenders were measured on, and their table."""
+    return f"{description(figures)}\n\n{table(figures)}"
+
+
+PARTS = {
+    "embed": engine_text,
+    "embed-short": engine_text,
+    "embed-curve": curve_text,
+    "embed-quality": quality_text,
+}
+"""What is rendered, by the name of the results' file and of the document's marks."""
+
+
+def render(text: str, name: str, content: str) -> str:
+    """Put content between a document's two marks of that name.
+
+    Raises
+    ------
+    ValueError
+        If the marks are not there.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"the document has no marks {begin} and {end}; put them back.")
+    return pattern.sub(lambda _: f"{begin}\n{content.strip()}\n{end}", text)
+
+
+def _ratio(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
