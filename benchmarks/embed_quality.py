@@ -36,7 +36,7 @@ from consumer.replay import FixedModel
 from consumer.settings import Settings
 from consumer.stages.segmentation import SegmentationStage
 from models.embedding import Vectors
-from models.embedding.checkpoint import file_digest
+from models.embedding.model_files import file_digest
 from models.evaluation import agreement
 
 MOST_APART = 0.01

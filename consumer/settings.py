@@ -364,7 +364,7 @@ class TrainingSettings(Section):
 class BatchSettings(Section):
     """How much goes into one transaction."""
 
-    max_records: int = Field(256, ge=1, le=100_000, description="Records in a batch at most.")
+    max_records: int = Field(512, ge=1, le=100_000, description="Records in a batch at most.")
     max_wait_seconds: float = Field(
         0.5, gt=0, le=60, description="Seconds that a batch waits to fill."
     )

@@ -204,7 +204,9 @@ def _open_on(
         session = open_session(folder / MODEL_FILE, "cpu")
         if manifest.precision == "fp16":
             logger.info("An fp16 model takes over twice as long on the CPU as an fp32 one")
-        return CpuRunner(session, manifest, threads, fell_back=fell_back)
+        return CpuRunner(
+            session, dimensions=manifest.dimensions, threads=threads, fell_back=fell_back
+        )
     cuda = cuda_options(manifest.precision, gpu_memory_limit)
     tensorrt: dict[str, str] = {}
     layout: Layout
@@ -243,8 +245,8 @@ def _open_on(
     return runner
 
 
-RUN_TOKENS = 320
-"""Most tokens of a run on the CPU. Beyond that, activations no longer fit a core's cache."""
+RUN_TOKENS = 512
+"""Most tokens of a run on the CPU. More gain nothing: the activations outgrow a core's cache."""
 
 
 class CpuRunner:
@@ -253,33 +255,44 @@ class CpuRunner:
     device: UsedDevice = "cpu"
 
     def __init__(
-        self, session: Any, manifest: Manifest, threads: int, *, fell_back: bool = False
+        self, session: Any, *, dimensions: int, threads: int, fell_back: bool = False
     ) -> None:
         self.threads = threads
         self.fell_back = fell_back
         self.totals = RunnerTotals()
         self._counting = threading.Lock()
         self._session = session
-        self._manifest = manifest
+        self._dimensions = dimensions
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
 
     def run(self, rows: Sequence[TokenIds]) -> Vectors:
         """Give the vector of each text."""
         lengths = np.array([row.size for row in rows], dtype=np.int64)
-        vectors = np.full((len(rows), self._manifest.dimensions), np.nan, dtype=np.float32)
+        vectors = np.full((len(rows), self._dimensions), np.nan, dtype=np.float32)
         runs = equal_lengths(lengths, RUN_TOKENS)
 
         def run(chosen: NDArray[np.int64]) -> None:
-            vectors[chosen] = run_unpadded(self._session, np.stack([rows[i] for i in chosen]))
+            token_ids = np.stack([rows[index] for index in chosen])
+            try:
+                vectors[chosen] = run_unpadded(self._session, token_ids)
+            except Exception as error:  # ONNX Runtime's types have no common base
+                if chosen.size > 1:  # find the text that it is
+                    for index in chosen:
+                        run(np.array([index]))
+                    return
+                kind, tokens = type(error).__name__, token_ids.size
+                logger.warning("The model fails on a text of %d tokens (%s)", tokens, kind)
 
         for _ in self._pool.map(run, runs):
             pass  # asking for each result raises what its run raised
-        vectors[~np.isfinite(vectors).all(axis=1)] = np.nan
+        broken = ~np.isfinite(vectors).all(axis=1)
+        vectors[broken] = np.nan
         with self._counting:
             self.totals = replace(
                 self.totals,
                 batches=self.totals.batches + len(runs),
                 computed_tokens=self.totals.computed_tokens + int(lengths.sum()),
+                failed_texts=self.totals.failed_texts + int(broken.sum()),
             )
         return vectors
 

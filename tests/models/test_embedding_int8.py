@@ -19,7 +19,7 @@ from models.embedding.bert_int8 import Int8Recipe, build_int8
 from models.embedding.calibration import measure_ranges
 from models.embedding.checkpoint import read_config
 from models.embedding.graph_writer import Weights
-from models.embedding.runners import equal_lengths, run_unpadded
+from models.embedding.runners import CpuRunner, equal_lengths, run_unpadded
 from models.embedding.runtime import open_session
 from tests.models import bert_reference
 from tests.models.tiny_bert import HEADS, LAYERS, MAX_TOKENS, WORDS, TinyBert
@@ -217,3 +217,33 @@ def test_runs_are_of_one_length_and_hold_every_text_once(lengths: list[int], bud
         assert list(chosen) == sorted(chosen)
         firsts.append(length)
     assert firsts == sorted(firsts, reverse=True)
+
+
+class Fragile:
+    """A session that fails on texts with token 7, and gives no number for those with token 8."""
+
+    def get_inputs(self) -> list[str]:
+        return ["input_ids"]
+
+    def run(self, _: object, feeds: dict[str, NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        token_ids = feeds["input_ids"]
+        if np.any(token_ids == 7):
+            raise RuntimeError("no")
+        vectors = np.stack([token_ids.sum(axis=1), token_ids[:, 0]], axis=1).astype(np.float32)
+        vectors[np.any(token_ids == 8, axis=1)] = np.inf
+        return [vectors]
+
+
+@given(st.lists(st.lists(st.integers(5, 9), min_size=1, max_size=4), max_size=12))
+def test_a_text_that_the_model_fails_on_fails_alone(texts: list[list[int]]) -> None:
+    rows = [np.array(text, dtype=np.int64) for text in texts]
+    runner = CpuRunner(Fragile(), dimensions=2, threads=2)
+    try:
+        vectors = runner.run(rows)
+    finally:
+        runner.close()
+    expected = np.array(
+        [[np.nan] * 2 if {7, 8} & set(text) else [sum(text), text[0]] for text in texts]
+    ).reshape(-1, 2)
+    np.testing.assert_array_equal(vectors, expected)
+    assert runner.totals.failed_texts == np.isnan(expected[:, 0]).sum()
