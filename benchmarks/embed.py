@@ -22,6 +22,7 @@ from benchmarks import machine
 from benchmarks.embedding import curve, report
 from benchmarks.embedding.flops import EncoderShape
 from benchmarks.embedding.lineup import OPENVINO, REFERENCE, WORKER, Files, lineup
+from benchmarks.embedding.recipes import write_variants
 from benchmarks.embedding.rounds import ROOT, Child, Contender, environment, measure, started
 from benchmarks.embedding.sample import TEXTS_FILE, Sample, read_sample
 from benchmarks.embedding.tokens import load_tokenizer, tokenise
@@ -102,7 +103,10 @@ def run(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     sample = read_sample(arguments.data, arguments.count, arguments.texts)
     sample.write(work)
     files = prepare(arguments, work)
-    contenders = chosen(lineup(files, arguments.variant), arguments)
+    variants = list(arguments.variant)
+    if arguments.curve:
+        variants += write_variants(files.int8, work)
+    contenders = chosen(lineup(files, variants), arguments)
     lengths, cut = token_counts(files, sample)
     with started(contenders, work / TEXTS_FILE, arguments.threads, say) as (children, failed):
         vectors = all_vectors(children, work)  # untimed: also the warm-up

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from models.embedding.bert_graph import build_bert
-from models.embedding.bert_int8 import build_int8
+from models.embedding.bert_int8 import Int8Recipe, build_int8
 from models.embedding.calibration import measure_ranges
 from models.embedding.checkpoint import BertConfig, read_config, read_weights
 from models.embedding.embedder import load_tokenizer
@@ -73,7 +73,7 @@ def build_direct(
     if precision == "fp16":
         files = write_gpu_graphs(config, tensors, target)
     elif precision == "int8":
-        graph = _int8_graph(config, tensors, require_tokenizer(folder / TOKENIZER_FILE))
+        graph = int8_graph(config, tensors, require_tokenizer(folder / TOKENIZER_FILE))
         files = write_graph(graph, target)
     else:
         files = write_graph(build_bert(config, tensors), target)
@@ -88,17 +88,28 @@ def build_direct(
     )
 
 
-def _int8_graph(
-    config: BertConfig, tensors: Mapping[str, NDArray[np.float32]], tokenizer: Path
+def int8_graph(
+    config: BertConfig,
+    tensors: Mapping[str, NDArray[np.float32]],
+    tokenizer: Path,
+    recipe: Int8Recipe | None = None,
 ) -> onnx.ModelProto:
-    """Calibrate on the sample texts and write the graph."""
+    """Calibrate on the sample texts and write the graph.
+
+    Parameters
+    ----------
+    config, tensors, tokenizer
+        The checkpoint, the last by its file.
+    recipe
+        What is quantised, by default what `Int8Recipe` says.
+    """
     weights = Weights(tensors)
     encoder = load_tokenizer(tokenizer)
     encoder.enable_truncation(config.max_tokens)
     encodings = encoder.encode_batch_fast([config.prefix + text for text in CALIBRATION])
     rows = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
     logger.info("Calibrating on %d texts, %d tokens", len(rows), sum(row.size for row in rows))
-    return build_int8(config, weights, measure_ranges(config, weights, rows))
+    return build_int8(config, weights, measure_ranges(config, weights, rows), recipe)
 
 
 def write_graph(graph: onnx.ModelProto, target: Path) -> tuple[str, ...]:

@@ -1,0 +1,45 @@
+"""The default model in int8 by several recipes: the points of the product's own curve."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import onnx
+
+from models.embedding import DEFAULT_SOURCE, Manifest, cache_folder
+from models.embedding.bert_int8 import Int8Recipe
+from models.embedding.checkpoint import read_config, read_weights
+from models.embedding.exporters import fused_operators, int8_graph
+from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE
+from models.embedding.model_files import file_digest
+from models.embedding.weights import resolve_source
+
+RECIPES = {
+    "int8, one range a product": Int8Recipe(smoothing=0, outlier_neurons=0),
+    "int8, smoothed": Int8Recipe(outlier_neurons=0),
+    "int8, outliers in fp32": Int8Recipe(smoothing=0),
+    "int8, first block in fp32": Int8Recipe(float_layers=1),
+    "int8, three blocks in fp32": Int8Recipe(float_layers=3),
+}
+"""By what they are called in the picture; the product's own recipe is a contender already."""
+
+
+def write_variants(prepared: Path, work: Path) -> list[tuple[str, Path]]:
+    """Write a model folder for each recipe into `work`; `prepared` is the product's int8 model."""
+    weights = resolve_source(DEFAULT_SOURCE, cache_folder()).fetch()
+    config = read_config(weights)
+    tensors = read_weights(weights, config)
+    manifest = Manifest.read(prepared)
+    variants = []
+    for number, (name, recipe) in enumerate(RECIPES.items()):
+        folder = work / f"recipe-{number}"
+        folder.mkdir()
+        shutil.copyfile(prepared / TOKENIZER_FILE, folder / TOKENIZER_FILE)
+        graph = int8_graph(config, tensors, weights / TOKENIZER_FILE, recipe)
+        onnx.save(graph, folder / MODEL_FILE)
+        files = {file: file_digest(folder / file) for file in manifest.files}
+        changes = {"files": files, "operators": fused_operators(graph)}
+        manifest.model_copy(update=changes).write(folder)
+        variants.append((name, folder))
+    return variants
