@@ -139,11 +139,12 @@ def _pooling(graph: GraphWriter, config: BertConfig, hidden: str) -> str:
     if config.pooling == "cls":
         first = graph.constant("first_token", np.array(0))
         return graph.add("Gather", [hidden, first], "pooled", axis=1)
+    # A product, since ReduceSum adds one text's tokens in another order than several texts'.
     graph.add("Cast", ["attention_mask"], "mask_float", to=TensorProto.FLOAT)
-    graph.add("Unsqueeze", ["mask_float", "last_axis"], "mask")
-    graph.add("Mul", [hidden, "mask"], "kept")
-    graph.add("ReduceSum", ["kept", "sequence_axis"], "kept_sum", keepdims=0)
-    graph.add("ReduceSum", ["mask", "sequence_axis"], "kept_count", keepdims=0)
+    graph.add("Unsqueeze", ["mask_float", "sequence_axis"], "mask")
+    graph.add("MatMul", ["mask", hidden], "kept_sums")
+    graph.add("Squeeze", ["kept_sums", "sequence_axis"], "kept_sum")
+    graph.add("ReduceSum", ["mask_float", "last_axis"], "kept_count", keepdims=1)
     return graph.add("Div", ["kept_sum", "kept_count"], "pooled")
 
 
