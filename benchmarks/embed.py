@@ -22,6 +22,7 @@ from benchmarks import machine
 from benchmarks.embedding import curve, report
 from benchmarks.embedding.flops import EncoderShape
 from benchmarks.embedding.lineup import OPENVINO, REFERENCE, WORKER, Files, lineup
+from benchmarks.embedding.no_amx import forbid_amx
 from benchmarks.embedding.recipes import write_variants
 from benchmarks.embedding.rounds import ROOT, Child, Contender, environment, measure, started
 from benchmarks.embedding.sample import TEXTS_FILE, Sample, read_sample
@@ -42,6 +43,8 @@ def main() -> None:
     if arguments.render:
         render_page()
         return
+    if arguments.without_amx:
+        forbid_amx()
     with tempfile.TemporaryDirectory(prefix="bench-embed-") as name:
         figures = run(arguments, Path(name))
     output = arguments.output or RESULTS / result_name(arguments)
@@ -73,6 +76,7 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--variant", nargs="*", default=[], metavar="NAME=FOLDER", type=variant,
         help="further prepared models of this product")  # fmt: skip
     add("--curve", action="store_true", help="draw speed against fidelity")
+    add("--without-amx", action="store_true", help="as on a CPU without AMX")
     add("--peer-python", default=sys.executable, help="interpreter with the peers' packages")
     add("--exported", type=Path, help="folder of an earlier export for the peers")
     add("--output", type=Path, help="where the figures go")
@@ -94,6 +98,8 @@ def variant(given: str) -> tuple[str, Path]:
 def result_name(arguments: argparse.Namespace) -> str:
     """Name the results of this kind of run."""
     kind = "embed-curve" if arguments.curve else "embed"
+    if arguments.without_amx:
+        kind += "-no-amx"
     return f"{kind}.json" if arguments.texts == "posts" else f"{kind}-{arguments.texts}.json"
 
 
@@ -128,6 +134,7 @@ def run(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
             "limit": files.limit,
         },
         "threads": arguments.threads,
+        "without_amx": arguments.without_amx,
         "rounds": arguments.rounds,
         "reference": reference,
         "flops_per_pass": shape.total(lengths),

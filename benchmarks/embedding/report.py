@@ -190,6 +190,7 @@ def engine_text(figures: Figures) -> str:
 PARTS = {
     "embed": engine_text,
     "embed-short": engine_text,
+    "embed-no-amx": engine_text,
     "embed-curve": curve_text,
     "embed-quality": quality_text,
 }

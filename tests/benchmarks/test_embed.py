@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
 import sys
 from itertools import pairwise
 
@@ -361,3 +363,20 @@ def test_contenders_are_chosen_by_name_and_for_the_curve_by_what_it_compares(tmp
         chosen(tmp_path, "--contenders", "nobody")
     with pytest.raises(SystemExit, match="has the name of another"):
         chosen(tmp_path, "--variant", f"int8={tmp_path}")
+
+
+def test_a_process_to_which_amx_is_refused_cannot_get_it_any_more() -> None:
+    script = (
+        "import ctypes\n"
+        "from benchmarks.embedding.no_amx import forbid_amx\n"
+        "forbid_amx()\n"
+        "library = ctypes.CDLL(None, use_errno=True)\n"
+        "print(library.syscall(158, 0x1023, 18), ctypes.get_errno())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    if platform.system() == "Linux" and platform.machine() == "x86_64":
+        assert done.stdout.split() == ["-1", "1"]  # EPERM
+    else:
+        assert "on Linux on x86-64 only" in done.stderr
