@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from consumer.assignment import partition_count_of
-from consumer.clients import MAX_MESSAGE_BYTES, admin_config
+from consumer.clients import MAX_MESSAGE_BYTES, admin_config, ask_for_topics
 from consumer.reader import committed_offsets
 from consumer.settings import Settings
 
@@ -94,8 +94,8 @@ def check_topics(settings: Settings) -> None:
         Naming what is missing or does not fit, and what to do.
     """
     topics = settings.topics
-    partitions = partition_counts(settings)
     names = [topic.topic for topic in new_topics(settings)]
+    partitions = ask_for_topics(names, lambda: partition_counts(settings))
     if missing := [name for name in names if name not in partitions]:
         raise TopicError(
             f"topic {', '.join(missing)} is missing at {settings.kafka.bootstrap_servers}: "

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from consumer.app import load_embedder, load_model
 from consumer.broker import EmbeddedKafka
-from consumer.clients import reader_config
+from consumer.clients import ask_for_topics, reader_config
 from consumer.demo.collect import RunFacts, collect
 from consumer.demo.generate import StreamSettings
 from consumer.demo.processes import Child
@@ -147,7 +147,8 @@ class _Run:
         self._asker = Consumer(
             {**reader_config(settings.kafka), "group.id": settings.kafka.group_id}
         )
-        self._partitions = partition_counts(settings)[settings.topics.events]
+        events = settings.topics.events
+        self._partitions = ask_for_topics([events], lambda: partition_counts(settings))[events]
         self._figures = Figures()
 
     def start(self) -> None:

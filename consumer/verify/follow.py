@@ -22,6 +22,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec
 
+from consumer.clients import ask_for_topics
 from consumer.verify.decode import membership_head, profile_head
 from consumer.verify.incremental import IncrementalChecker
 from consumer.verify.lookups import Lookups, ask_patiently, open_consumer
@@ -170,8 +171,9 @@ class Follower:
         self._consumer.close()
 
     def _partitions(self, lookups: Lookups) -> dict[str, list[int]]:
-        partitions = lookups.partitions()
-        for name in (self._topics.events, *self._topics.outputs):
+        names = (self._topics.events, *self._topics.outputs)
+        partitions = ask_for_topics(names, lookups.partitions)
+        for name in names:
             if name not in partitions:
                 raise VerifyError(
                     f"there is no topic {name!r} (or no right to see it): check the names of the "
