@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.embedding import curve, report
 from benchmarks.embedding.flops import EncoderShape
-from benchmarks.embedding.lineup import OPENVINO, REFERENCE, WORKER, Files, lineup
+from benchmarks.embedding.lineup import CALLS, OPENVINO, REFERENCE, WORKER, Files, lineup
 from benchmarks.embedding.no_amx import forbid_amx
 from benchmarks.embedding.recipes import write_variants
 from benchmarks.embedding.rounds import ROOT, Child, Contender, environment, measure, started
@@ -178,7 +178,8 @@ def chosen(contenders: list[Contender], arguments: argparse.Namespace) -> list[C
     if unknown := wanted - names:
         raise SystemExit(f"no such contender: {', '.join(sorted(unknown))}; there are {names}")
     if not wanted and arguments.curve:
-        wanted = {each.name for each in contenders if not each.peer and each.name != WORKER}
+        wanted = {each.name for each in contenders if not each.peer}
+        wanted -= {WORKER, CALLS}
         wanted |= {REFERENCE, "st-torch-bf16", "ort-fp32", "openvino-fp32", OPENVINO}
     return [each for each in contenders if not wanted or each.name in wanted]
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.registry import Collector
+from threadpoolctl import threadpool_limits
 
 from consumer.health import Health, HealthServer
 from consumer.loop import Loop
@@ -79,6 +80,7 @@ def load_embedder(settings: Settings) -> OnnxEmbedder:
     EmbeddingError
         If the model cannot be had, or the device that was asked for cannot be used.
     """
+    leave_cores_to_embedding()
     embedding = settings.embedding
     automatic = embedding.device == "auto" and embedding.precision == "auto"
     if automatic and not is_exported(embedding.model) and gpu_available():
@@ -89,6 +91,15 @@ def load_embedder(settings: Settings) -> OnnxEmbedder:
     precision = model_precision(embedding)
     # The GPU was just found to be none, or not to be had: an int8 model belongs on the CPU.
     return _load(embedding, precision, "cpu" if precision == "int8" else embedding.device)
+
+
+def leave_cores_to_embedding() -> None:
+    """Keep NumPy's BLAS to one thread in this process.
+
+    Its products here are small. Threads for them would only wait for one another, on cores that the
+    embedding needs.
+    """
+    threadpool_limits(1, "blas")
 
 
 def model_precision(embedding: EmbeddingSettings) -> Precision | None:

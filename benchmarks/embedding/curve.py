@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.embedding.lineup import CALLS, WORKER
 from benchmarks.embedding.report import Figures
 
 LEAST_LOSS = 1e-7
@@ -23,7 +24,7 @@ def points(figures: Figures) -> list[Figures]:
             "loss": max(1 - row["cosine"]["mean"], 0.0),
         }
         for row in figures["contenders"]
-        if row["cosine"] is not None and row["name"] != "worker-int8"
+        if row["cosine"] is not None and row["name"] not in {CALLS, WORKER}
     ]
     return sorted(found, key=lambda point: -float(point["tokens_per_second"]))
 

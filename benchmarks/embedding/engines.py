@@ -54,15 +54,22 @@ def check_tokens(first: dict[int, int], texts: int, tokens: int) -> None:
 
 
 class Ours:
-    """The product's engine, as a worker loads it."""
+    """The product's engine, as a worker loads it.
+
+    Parameters
+    ----------
+    call
+        Texts of a call; by default all texts in one.
+    """
 
     settings: Sequence[Setting] = ({},)
 
-    def __init__(self, *, folder: str, threads: int) -> None:
+    def __init__(self, *, folder: str, threads: int, call: int = 0) -> None:
         from models.embedding import OnnxEmbedder  # noqa: PLC0415, only where it is installed
 
         self.embedder = OnnxEmbedder.load(Path(folder), threads=threads, device="cpu")
         self._tokens: dict[int, int] = {}
+        self._call = call
 
     def use(self, setting: Setting) -> None:
         """Nothing to set."""
@@ -70,7 +77,9 @@ class Ours:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed through the product's own call."""
         before = self.embedder.totals.tokens
-        vectors: Vectors = self.embedder.embed(texts)
+        size = self._call or max(len(texts), 1)
+        calls = [texts[start : start + size] for start in range(0, len(texts), size)]
+        vectors: Vectors = np.concatenate([self.embedder.embed(call) for call in calls])
         check_tokens(self._tokens, len(texts), self.embedder.totals.tokens - before)
         return vectors
 
@@ -85,9 +94,11 @@ class Worker:
     settings: Sequence[Setting] = ({},)
 
     def __init__(self, *, folder: str, threads: int, events: str) -> None:
+        from consumer.app import leave_cores_to_embedding  # noqa: PLC0415
         from consumer.files import read_records  # noqa: PLC0415
         from consumer.settings import Settings  # noqa: PLC0415
 
+        leave_cores_to_embedding()
         self._settings = Settings()
         self._engine = Recorder(Ours(folder=folder, threads=threads).embedder)
         topic, intake = self._settings.topics.events, self._settings.events.intake()

@@ -10,11 +10,15 @@ from pathlib import Path
 from benchmarks.embedding.export import FUSED, GRAPH
 from benchmarks.embedding.rounds import Contender
 from benchmarks.embedding.sample import EVENTS_FILE
+from consumer.settings import BatchSettings
 
 REFERENCE = "st-torch-fp32"
 """What all vectors are compared with."""
 
 ENGINE = "ours-int8"
+CALLS = "ours-int8-calls"
+"""The engine in calls as large as the worker's batches: what the worker is compared with."""
+
 WORKER = "worker-int8"
 OPENVINO = "openvino-bf16"
 
@@ -76,7 +80,16 @@ def _ours(files: Files, variants: Sequence[tuple[str, Path]]) -> list[Contender]
         precision="int8",
         peer=False,
     )
-    return [*ours, worker]
+    size = BatchSettings().max_records
+    calls = Contender(
+        CALLS,
+        f"segmenter, int8, in calls of {size}",
+        f"{engines}:Ours",
+        {"folder": str(files.int8), "call": size},
+        precision="int8",
+        peer=False,
+    )
+    return [*ours, calls, worker]
 
 
 def _peers(files: Files) -> list[Contender]:

@@ -298,7 +298,7 @@ def test_the_table_has_a_line_for_each_that_ran(figures):
         in written
     )
     assert "| The slow | 11 | 667 | 0.44 | 0.33 | 22 % |  |  |  |" in written
-    assert "runs at 80.0 % of the engine alone" in written
+    assert "Inside the worker: 80.0 % of the engine alone given all texts at once." in written
     assert "failed" not in written
 
 
