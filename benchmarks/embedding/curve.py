@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from benchmarks.embedding.lineup import CALLS, WORKER
 from benchmarks.embedding.report import Figures
@@ -33,6 +35,9 @@ def draw(drawn: list[Figures], path: Path) -> None:
     """Draw points into a PNG; the product's in one colour, its peers' in another."""
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.margins(x=0.3, y=0.12)
+    labels: list[Annotation] = []
     for peer, colour, name in ((False, "#1f5fa8", "segmenter"), (True, "#8a8a8a", "peers")):
         group = [point for point in drawn if point["peer"] is peer]
         if not group:
@@ -41,19 +46,31 @@ def draw(drawn: list[Figures], path: Path) -> None:
         speeds = [point["tokens_per_second"] / 1000 for point in group]
         axes.scatter(losses, speeds, color=colour, label=name, zorder=3)
         for point, loss, speed in zip(group, losses, speeds, strict=True):
-            axes.annotate(
-                point["label"].removeprefix("segmenter, "),
-                (loss, speed),
-                xytext=(6, 4),
-                textcoords="offset points",
-                fontsize=8,
-                color=colour,
+            labels.append(
+                axes.annotate(
+                    point["label"].removeprefix("segmenter, "),
+                    (loss, speed),
+                    xytext=(6, 4),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=colour,
+                )
             )
-    axes.set_xscale("log")
     axes.set_ylim(bottom=0)
-    axes.margins(x=0.25)
     axes.set_xlabel("1 - mean cosine to fp32 (smaller is more faithful)")
     axes.set_ylabel("thousand tokens/s")
     axes.grid(visible=True, which="major", color="#e4e4e4", zorder=0)
     axes.legend(loc="upper left", frameon=False)
+    figure.draw_without_rendering()
+    _apart(labels)
     figure.savefig(path, metadata={"Software": None})
+
+
+def _apart(labels: list[Annotation]) -> None:
+    """Move labels down until none lies on one before it."""
+    taken: list[Bbox] = []
+    for label in labels:
+        while any(label.get_window_extent().overlaps(box) for box in taken):
+            x, y = label.get_position()
+            label.set_position((x, y - 2))
+        taken.append(label.get_window_extent())
