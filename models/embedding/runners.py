@@ -223,7 +223,7 @@ def _open_on(
             most_tokens=manifest.max_tokens,
             usual_tokens=64,
         )
-    elif manifest.precision == "fp16":
+    elif PACKED_FILE in manifest.files:  # not in what Optimum exports
         path = folder / PACKED_FILE
         layout = PackedLayout(manifest.pad_id, manifest.pooling)
     else:

@@ -29,7 +29,7 @@ REVIEWS = [
 
 
 def embed(folder: Path, texts: list[str]) -> Vectors:
-    with OnnxEmbedder.load(folder, device="cpu") as embedder:
+    with OnnxEmbedder.load(folder, device="cpu", allow_cpu_fallback=True) as embedder:
         return embedder.embed(texts)
 
 

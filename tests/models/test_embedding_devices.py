@@ -205,3 +205,24 @@ def test_the_kernels_of_a_model_are_asked_of_a_process_of_its_own(
     assert attention_kernels(folders["fp32"], "cpu") == {}
     with pytest.raises(DeviceFailedError, match="device 'cuda'"):
         attention_kernels(folders["fp32"], "cuda")
+
+
+@pytest.mark.parametrize(("packed", "opened"), [(True, "packed.onnx"), (False, "model.onnx")])
+def test_cuda_gets_the_packed_graph_of_an_fp16_model_if_it_has_one(
+    packed: bool, opened: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Optimum exports has none."""
+    manifest = Manifest.read(folders["fp16"])
+    files = {name: digest for name, digest in manifest.files.items() if packed or name == opened}
+    asked: list[str] = []
+
+    def refuse(path: Path, device: str, **_: object) -> None:
+        asked.append(path.name)
+        raise DeviceUnavailableError(f"no {device} here.")
+
+    monkeypatch.setattr("models.embedding.runners.open_session", refuse)
+    with pytest.raises(DeviceUnavailableError, match="no cuda here"):
+        runners.open_runner(
+            folders["fp16"], manifest.model_copy(update={"files": files}), device="cuda"
+        )
+    assert asked == [opened]
