@@ -23,8 +23,8 @@ from models.embedding import (
     runtime,
 )
 from models.embedding.batching import token_batches
-from models.embedding.runners import run_batch
 from models.embedding.runtime import available_cores, int8_is_exact, open_session
+from tests.models.padded_runs import run_batch
 from tests.models.tiny_bert import MAX_TOKENS, PLAIN, TinyBert
 from tests.stubs import HashingEmbedder
 

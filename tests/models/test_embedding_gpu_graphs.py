@@ -19,11 +19,11 @@ from models.embedding.bert_packed import build_packed, build_padded
 from models.embedding.checkpoint import BertConfig, read_config, read_tensors
 from models.embedding.gpu_files import move_weights
 from models.embedding.gpu_session import BoundSession
-from models.embedding.runners import run_batch
 from models.embedding.runtime import open_session
 from models.embedding.weights import cache_folder, resolve_source
 from tests.models import bert_reference
 from tests.models.gpu_operators import EvaluatedSession
+from tests.models.padded_runs import run_batch
 from tests.models.tiny_bert import HEADS, LAYERS, MAX_TOKENS, WORDS, TinyBert
 
 TOLERANCE = {"fp32": 1e-5, "fp16": 5e-3}

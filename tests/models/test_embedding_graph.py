@@ -20,10 +20,11 @@ from models.embedding import OnnxEmbedder, UnsupportedModelError
 from models.embedding.bert_graph import build_bert
 from models.embedding.checkpoint import read_config, read_tensors
 from models.embedding.quantize import quantize_symmetric
-from models.embedding.runners import run_batch, run_unpadded
+from models.embedding.runners import run_unpadded
 from models.embedding.runtime import open_session
 from models.embedding.weights import cache_folder, resolve_source
 from tests.models import bert_reference
+from tests.models.padded_runs import run_batch
 from tests.models.tiny_bert import HEADS, LAYERS, MAX_TOKENS, WORDS, TinyBert
 
 TEXTS = {

@@ -20,9 +20,9 @@ from models.embedding import (
 )
 from models.embedding.exporters import fused_operators
 from models.embedding.optimum_graph import append_pooling, fuse
-from models.embedding.runners import run_batch
 from models.embedding.runtime import open_session
 from models.embedding.text_settings import Pooling, TextSettings
+from tests.models.padded_runs import run_batch
 from tests.models.tiny_bert import WORDS, TinyBert
 from tests.models.traced_bert import (
     TRACED_CONFIG,
