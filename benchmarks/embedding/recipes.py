@@ -8,9 +8,10 @@ from pathlib import Path
 import onnx
 
 from models.embedding import DEFAULT_SOURCE, Manifest, cache_folder
-from models.embedding.bert_int8 import Int8Recipe
+from models.embedding.bert_int8 import Int8Recipe, build_int8
 from models.embedding.checkpoint import read_config, read_weights
-from models.embedding.exporters import fused_operators, int8_graph
+from models.embedding.exporters import calibrate, fused_operators
+from models.embedding.graph_writer import Weights
 from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE
 from models.embedding.model_files import file_digest
 from models.embedding.weights import resolve_source
@@ -29,14 +30,15 @@ def write_variants(prepared: Path, work: Path) -> list[tuple[str, Path]]:
     """Write a model folder for each recipe into `work`; `prepared` is the product's int8 model."""
     weights = resolve_source(DEFAULT_SOURCE, cache_folder()).fetch()
     config = read_config(weights)
-    tensors = read_weights(weights, config)
+    encoder = Weights(read_weights(weights, config))
+    ranges = calibrate(config, encoder, weights / TOKENIZER_FILE)
     manifest = Manifest.read(prepared)
     variants = []
     for number, (name, recipe) in enumerate(RECIPES.items()):
         folder = work / f"recipe-{number}"
         folder.mkdir()
         shutil.copyfile(prepared / TOKENIZER_FILE, folder / TOKENIZER_FILE)
-        graph = int8_graph(config, tensors, weights / TOKENIZER_FILE, recipe)
+        graph = build_int8(config, encoder, ranges, recipe)
         onnx.save(graph, folder / MODEL_FILE)
         files = {file: file_digest(folder / file) for file in manifest.files}
         changes = {"files": files, "operators": fused_operators(graph)}

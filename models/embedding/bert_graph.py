@@ -34,7 +34,7 @@ def build_bert(config: BertConfig, tensors: Mapping[str, NDArray[np.float32]]) -
     UnsupportedModelError
         If a weight is missing or not of the shape that `config` says.
     """
-    graph = GraphWriter("fp32")
+    graph = GraphWriter()
     weights = Weights(tensors)
     graph.constant("last_axis", np.array([-1]))
     graph.constant("sequence_axis", np.array([1]))
@@ -44,10 +44,7 @@ def build_bert(config: BertConfig, tensors: Mapping[str, NDArray[np.float32]]) -
     for layer in range(config.layers):
         hidden = _layer(graph, weights, config, hidden, layer)
     pooled = _pooling(graph, config, hidden)
-    if config.normalise:
-        unit_length(graph, pooled)
-    else:
-        graph.add("Identity", [pooled], OUTPUT)
+    write_output(graph, config, pooled, "last_axis")
     return graph.model(config.hidden)
 
 
@@ -148,9 +145,12 @@ def _pooling(graph: GraphWriter, config: BertConfig, hidden: str) -> str:
     return graph.add("Div", ["kept_sum", "kept_count"], "pooled")
 
 
-def unit_length(graph: GraphWriter, pooled: str) -> None:
-    """Scale pooled vectors to length one: the graph's output."""
-    graph.add("ReduceL2", [pooled, "last_axis"], "length", keepdims=1)
+def write_output(graph: GraphWriter, config: BertConfig, pooled: str, axis: str) -> None:
+    """Write the graph's output: pooled vectors, along `axis` of length one if the model says so."""
+    if not config.normalise:
+        graph.add("Identity", [pooled], OUTPUT)
+        return
+    graph.add("ReduceL2", [pooled, axis], "length", keepdims=1)
     least = graph.constant("least_length", np.array(1e-12, np.float32))  # as torch's normalize
     graph.add("Max", ["length", least], "safe_length")
     graph.add("Div", [pooled, "safe_length"], OUTPUT)

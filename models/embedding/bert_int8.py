@@ -38,10 +38,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from models.embedding.bert_graph import layer_norm, unit_length
+from models.embedding.bert_graph import layer_norm, write_output
 from models.embedding.calibration import Floats, LayerRanges, round_up
 from models.embedding.checkpoint import BertConfig
-from models.embedding.graph_writer import CONTRIB, OUTPUT, GraphWriter, Weights
+from models.embedding.graph_writer import CONTRIB, GraphWriter, Weights
 from models.embedding.quantize import quantize_symmetric
 
 OPSET = 23
@@ -126,7 +126,7 @@ class _Steps:
 
 class _Builder:
     def __init__(self, config: BertConfig, weights: Weights, recipe: Int8Recipe) -> None:
-        self._graph = GraphWriter("int8")
+        self._graph = GraphWriter()
         self._config = config
         self._weights = weights
         self._recipe = recipe
@@ -145,10 +145,7 @@ class _Builder:
             graph.add("Gather", [hidden, first], "pooled", axis=1)
         else:
             self._mean(hidden)
-        if self._config.normalise:
-            unit_length(graph, "pooled")
-        else:
-            graph.add("Identity", ["pooled"], OUTPUT)
+        write_output(graph, self._config, "pooled", "last_axis")
         token_ids = helper.make_tensor_value_info(INPUT, TensorProto.INT64, ["batch", "sequence"])
         return graph.model(self._config.hidden, [token_ids], opset=OPSET)
 

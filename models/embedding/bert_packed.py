@@ -51,9 +51,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from models.embedding.bert_graph import write_output
 from models.embedding.checkpoint import BertConfig
 from models.embedding.errors import UnsupportedModelError
-from models.embedding.graph_writer import CONTRIB, OUTPUT, GraphWriter, Precision, Weights
+from models.embedding.graph_writer import CONTRIB, GraphWriter, Precision, Weights
 
 MASKED = -10_000.0
 """Added to the scores of padding: its softmax is then 0 in fp16 too, which can hold it."""
@@ -190,7 +191,8 @@ class _Graph(GraphWriter):
         tensors: Mapping[str, NDArray[np.float32]],
         precision: Precision,
     ) -> None:
-        super().__init__(precision)
+        super().__init__()
+        self._precision = precision
         self._config = config
         self._weights = Weights(tensors)
         self._type = np.float16 if precision == "fp16" else np.float32
@@ -203,7 +205,7 @@ class _Graph(GraphWriter):
         if not np.isfinite(rounded).all():
             raise UnsupportedModelError(
                 f"weight {name} has values beyond {np.finfo(self._type).max:.0f}, which "
-                f"{self.precision} cannot hold; use precision 'fp32'."
+                f"{self._precision} cannot hold; use precision 'fp32'."
             )
         return self.constant(name, rounded)
 
@@ -353,11 +355,7 @@ class _Graph(GraphWriter):
 
     def unit_length(self) -> None:
         """Write the output: ``pooled``, of length one if the model says so."""
-        if not self._config.normalise:
-            self.add("Identity", ["pooled"], OUTPUT)
-            return
-        axis = self.constant("hidden_axis", np.array([-1]))
-        self.add("ReduceL2", ["pooled", axis], "length", keepdims=1)
-        least = self.constant("least_length", np.array(1e-12, np.float32))  # as torch's normalize
-        self.add("Max", ["length", least], "safe_length")
-        self.add("Div", ["pooled", "safe_length"], OUTPUT)
+        axis = ""
+        if self._config.normalise:
+            axis = self.constant("hidden_axis", np.array([-1]))
+        write_output(self, self._config, "pooled", axis)

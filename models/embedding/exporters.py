@@ -2,18 +2,17 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from models.embedding.bert_graph import build_bert
-from models.embedding.bert_int8 import Int8Recipe, build_int8
-from models.embedding.calibration import measure_ranges
+from models.embedding.bert_int8 import build_int8
+from models.embedding.calibration import LayerRanges, measure_ranges
 from models.embedding.checkpoint import BertConfig, read_config, read_weights
 from models.embedding.embedder import load_tokenizer
 from models.embedding.errors import MissingFileError, UnsupportedModelError
@@ -73,8 +72,9 @@ def build_direct(
     if precision == "fp16":
         files = write_gpu_graphs(config, tensors, target)
     elif precision == "int8":
-        graph = int8_graph(config, tensors, require_tokenizer(folder / TOKENIZER_FILE))
-        files = write_graph(graph, target)
+        weights = Weights(tensors)
+        ranges = calibrate(config, weights, require_tokenizer(folder / TOKENIZER_FILE))
+        files = write_graph(build_int8(config, weights, ranges), target)
     else:
         files = write_graph(build_bert(config, tensors), target)
     return BuiltModel(
@@ -88,28 +88,14 @@ def build_direct(
     )
 
 
-def int8_graph(
-    config: BertConfig,
-    tensors: Mapping[str, NDArray[np.float32]],
-    tokenizer: Path,
-    recipe: Int8Recipe | None = None,
-) -> onnx.ModelProto:
-    """Calibrate on the sample texts and write the graph.
-
-    Parameters
-    ----------
-    config, tensors, tokenizer
-        The checkpoint, the last by its file.
-    recipe
-        What is quantised, by default what `Int8Recipe` says.
-    """
-    weights = Weights(tensors)
+def calibrate(config: BertConfig, weights: Weights, tokenizer: Path) -> Sequence[LayerRanges]:
+    """Measure an encoder's ranges on the sample texts; `tokenizer` is its file."""
     encoder = load_tokenizer(tokenizer)
     encoder.enable_truncation(config.max_tokens)
     encodings = encoder.encode_batch_fast([config.prefix + text for text in CALIBRATION])
     rows = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
     logger.info("Calibrating on %d texts, %d tokens", len(rows), sum(row.size for row in rows))
-    return build_int8(config, weights, measure_ranges(config, weights, rows), recipe)
+    return measure_ranges(config, weights, rows)
 
 
 def write_graph(graph: onnx.ModelProto, target: Path) -> tuple[str, ...]:

@@ -25,8 +25,7 @@ CONTRIB = "com.microsoft"
 class GraphWriter:
     """Collects nodes and constants; a node is named after its one output."""
 
-    def __init__(self, precision: Precision) -> None:
-        self.precision = precision
+    def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
