@@ -50,3 +50,5 @@ class CallThread:
             except BaseException as error:
                 # Whoever asks for the result raises it.
                 future.set_exception(error)
+            # While it waits for the next one it must not keep alive what the last one used.
+            del entry, future, call

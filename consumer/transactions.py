@@ -22,13 +22,19 @@ be committed or not. librdkafka cannot settle that with the same producer (it la
 issue 5423 and the Jepsen report on Bufstream tell how torn transactions come of it), so the
 producer is destroyed and a new one started, whose start makes the coordinator settle the old one's
 transaction.
+
+An abort may end a producer, too. librdkafka drops what it has not delivered, and gives the sequence
+numbers of that to the next records under the same epoch. A record that a broker did take, and whose
+answer was lost with a connection, was among the undelivered; so the broker takes the next one for a
+repetition, says yes, and writes nothing. Where an abort drops anything a new producer is started,
+with a new epoch.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -56,6 +62,8 @@ _PERMANENT = {
 
 # How far beyond its own timeout a call may go before it counts as hung.
 _HANG_SECONDS = 1.0
+# A thread that waits for its next call lets the producer go at once, one that hangs never does.
+_LET_GO_SECONDS = 0.1
 # A start that takes longer goes on with the next call.
 _START_CALL_SECONDS = 5.0
 
@@ -110,6 +118,8 @@ class Transactions:
         self._budget = budget_seconds
         self._start_budget = start_seconds
         self._failed: tuple[str, KafkaError] | None = None
+        self._unacknowledged = 0
+        self._spent = False
         self._written: dict[tuple[str, int], int] = {}
         self._producer: Producer | None = None
         self._start()
@@ -137,7 +147,7 @@ class Transactions:
         Without a flush: whatever was to be kept is committed.
         """
         if self._producer is not None:
-            self._calls.close()
+            self._calls.close(_LET_GO_SECONDS)
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
             self._producer = None
 
@@ -159,7 +169,7 @@ class Transactions:
 
     def write(
         self,
-        outputs: Sequence[Output],
+        outputs: Iterable[Output],
         offsets: Sequence[TopicPartition],
         consumer: Consumer,
         within: float | None = None,
@@ -183,13 +193,27 @@ class Transactions:
         FatalKafkaError
             Where no retry helps: fenced by a successor, a topic missing or not allowed, ...
         """
-        producer = self._producer
-        if producer is None:
+        if self._producer is None:
             raise FatalKafkaError("the transactional producer is closed")
         budget = self._budget if within is None else min(self._budget, within)
         self._failed = None
+        self._unacknowledged = 0
+        self._spent = False
         self._written = {}
         reached("before_begin")
+        outcome = self._transact(self._producer, outputs, offsets, consumer, budget)
+        if self._spent:
+            self.reopen()
+        return outcome
+
+    def _transact(
+        self,
+        producer: Producer,
+        outputs: Iterable[Output],
+        offsets: Sequence[TopicPartition],
+        consumer: Consumer,
+        budget: float,
+    ) -> Outcome:
         try:
             producer.begin_transaction()
             reached("begun")
@@ -205,7 +229,7 @@ class Transactions:
         except _HungError as error:
             # Its end was never asked for, so the start of the next producer aborts it.
             logger.warning("%s: giving the producer up", error)
-            self.reopen()
+            self._spent = True
             return Outcome.ABORTED
         return self._commit(producer, budget)
 
@@ -248,6 +272,9 @@ class Transactions:
             raise _HungError(
                 f"offsets are not sent after {seconds + _HANG_SECONDS:.0f} s"
             ) from None
+        finally:
+            # An error that it holds refers to this frame: the producer would outlive its use.
+            del future
 
     def _produce(self, producer: Producer, output: Output) -> None:
         arguments: dict[str, Any] = {"headers": list(output.headers)} if output.headers else {}
@@ -267,6 +294,7 @@ class Transactions:
                 # since a record that cannot be delivered leaves the queue by its own timeout.
                 producer.poll(0.1)
                 continue
+            self._unacknowledged += 1
             return
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
@@ -274,7 +302,9 @@ class Transactions:
         topic, offset = message.topic() or "", message.offset()
         if error is not None:
             self._failed = self._failed or (topic, error)
-        elif offset is not None:
+            return
+        self._unacknowledged -= 1
+        if offset is not None:
             place = topic, message.partition() or 0
             self._written[place] = max(self._written.get(place, 0), offset + 1)
 
@@ -301,10 +331,14 @@ class Transactions:
             self._repeat("abort_transaction", producer.abort_transaction, self._budget)
         except KafkaException as error:
             return self._unsettled("abort", error.args[0])
+        producer.poll(0)  # for reports of deliveries that are still to be called back
         failed = self._failed[1] if self._failed is not None else None
         for cause in (reason, failed):
             if isinstance(cause, KafkaError) and cause.code() in _PERMANENT:
                 raise FatalKafkaError(f"{self._place()}{cause.str()}")
+        if self._unacknowledged:
+            logger.info("the abort dropped %d records", self._unacknowledged)
+            self._spent = True
         return Outcome.ABORTED
 
     def _unsettled(self, end: str, reason: KafkaError) -> Outcome:

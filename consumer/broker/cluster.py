@@ -227,6 +227,23 @@ class EmbeddedKafka:
 
         self._until(in_sync, "not all replicas are in sync", time.monotonic() + self.start_timeout)
 
+    def await_fenced(self, index: int) -> None:
+        """Wait until the controllers have given up a broker that does not run.
+
+        Until then it counts as the leader of what it led. One that is killed and back before that
+        takes up where its own log ends, with records that no other broker has: see "What Kafka
+        itself does not hold" in docs/reliability.md.
+        """
+        admin = self._admin(self.bootstrap_servers)
+
+        def fenced() -> bool:
+            metadata = _metadata(admin)
+            return metadata is not None and index not in metadata.brokers
+
+        self._until(
+            fenced, f"broker {index} is not given up", time.monotonic() + self.start_timeout
+        )
+
     def _running(self) -> list[Node]:
         return [node for node in self._nodes if node.process is not None and not node.paused]
 

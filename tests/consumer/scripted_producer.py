@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 Answer = BaseException | Callable[[], None] | None
 
@@ -54,6 +54,9 @@ class Client:
     produced: list[dict[str, Any]] = field(default_factory=list)
     sent: list[tuple[list[TopicPartition], object]] = field(default_factory=list)
     producers: list[weakref.ref[Any]] = field(default_factory=list)
+    unreported: list[Callable[[KafkaError | None, Message], None]] = field(default_factory=list)
+    dropped: int = 0
+    """How many of the records without a report an abort drops; the rest is written."""
     member: str = "member-1"
     generation: int = 0
 
@@ -66,7 +69,10 @@ class Client:
         answers = self.answers.get(name)
         answer = answers.pop(0) if answers else None
         if isinstance(answer, BaseException):
-            raise answer
+            try:
+                raise answer
+            finally:
+                del answer  # the error would hold this frame, which holds the error
         if answer is not None:
             answer()
 
@@ -90,12 +96,23 @@ class Client:
 
         def report() -> None:
             for place in places:
-                self.produced[-1]["on_delivery"](None, Message(*place))
+                self.report(None, Message(*place))
 
         return report
 
     def refuse(self, topic: str, why: KafkaException) -> None:
-        self.produced[-1]["on_delivery"](why.args[0], Message(topic, 0, None))
+        self.report(why.args[0], Message(topic, 0, None))
+
+    def report(self, why: KafkaError | None, message: Message) -> None:
+        """Give the oldest record without a report its own."""
+        self.unreported.pop(0)(why, message)
+
+    def report_all(self) -> None:
+        """Report what is left, as an abort does."""
+        while len(self.unreported) > self.dropped:
+            self.report(None, Message("changes", 0, 0))
+        while self.unreported:
+            self.report(KafkaError(KafkaError._PURGE_QUEUE), Message("changes", 0, None))
 
 
 class ScriptedProducer:
@@ -112,12 +129,10 @@ class ScriptedProducer:
     def init_transactions(self, timeout: float) -> None:
         self.client.call("init", timeout)
 
-    def begin_transaction(self) -> None:
-        self.client.call("begin")
-
     def produce(self, topic: str, **arguments: Any) -> None:
         self.client.call("produce")
         self.client.produced.append({"topic": topic, **arguments})
+        self.client.unreported.append(arguments["on_delivery"])
 
     def poll(self, timeout: float) -> None:
         self.client.call("poll")
@@ -131,8 +146,13 @@ class ScriptedProducer:
     def commit_transaction(self, timeout: float) -> None:
         self.client.call("commit", timeout)
 
+    def begin_transaction(self) -> None:
+        self.client.unreported.clear()
+        self.client.call("begin")
+
     def abort_transaction(self, timeout: float) -> None:
         self.client.call("abort", timeout)
+        self.client.report_all()
 
     def purge(self, **_how: bool) -> None:
         self.client.call("purge")

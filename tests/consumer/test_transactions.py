@@ -110,14 +110,14 @@ def test_written_holds_the_offset_behind_the_latest_transactions_last_record(
     transactions: Transactions, client: Client
 ) -> None:
     client.answers["commit"] = [
-        client.deliver(("profiles", 3, 8), ("profiles", 3, 7), ("changes", 0, 0)),
-        client.deliver(("profiles", 1, 4)),
+        client.deliver(("profiles", 3, 8), ("profiles", 3, 7)),
+        client.deliver(("profiles", 1, 4), ("changes", 0, 0)),
         None,
     ]
     write(transactions, client)
-    assert transactions.written == {("profiles", 3): 9, ("changes", 0): 1}
+    assert transactions.written == {("profiles", 3): 9}
     write(transactions, client)
-    assert transactions.written == {("profiles", 1): 5}
+    assert transactions.written == {("profiles", 1): 5, ("changes", 0): 1}
     write(transactions, client)
     assert transactions.written == {}
 
@@ -210,7 +210,7 @@ def test_offsets_that_are_not_taken_within_the_budget_abort_the_transaction(
     assert write(transactions, client) is Outcome.ABORTED
     assert client.count("send_offsets") > 1
     assert clock.slept <= BUDGET
-    assert client.calls[-1] == "abort"
+    assert client.calls[-2:] == ["abort", "poll"]
     assert client.count("commit") == 0
 
 
@@ -248,7 +248,7 @@ def test_an_error_that_requires_an_abort_is_answered_with_one(
     client.answers[call] = [abortable()]
     assert write(transactions, client) is Outcome.ABORTED
     assert client.count(call) == 1
-    assert client.calls[-1] == "abort"
+    assert client.calls[-2:] == ["abort", "poll"]
     # The next one begins anew with the same producer.
     assert write(transactions, client) is Outcome.COMMITTED
 
@@ -261,7 +261,7 @@ def test_a_permanent_cause_is_raised_after_the_abort(
     with pytest.raises(FatalKafkaError, match="closed to you"):
         write(transactions, client)
     # Readers would otherwise have to wait for the transaction's timeout.
-    assert client.calls[-1] == "abort"
+    assert client.calls[-2:] == ["abort", "poll"]
 
 
 def test_a_record_that_cannot_be_delivered_for_good_is_raised_after_the_abort(
@@ -276,7 +276,7 @@ def test_a_record_that_cannot_be_delivered_for_good_is_raised_after_the_abort(
     client.answers["commit"] = [fail]
     with pytest.raises(FatalKafkaError) as raised:
         write(transactions, client)
-    assert client.calls[-1] == "abort"
+    assert client.calls[-2:] == ["abort", "poll"]
     assert str(raised.value) == "while writing to changes: too large"
 
 
@@ -292,6 +292,25 @@ def test_a_delivery_that_failed_for_now_is_aborted_and_not_held_against_the_next
     with pytest.raises(FatalKafkaError) as raised:
         write(transactions, client)
     assert str(raised.value) == "a successor is here"
+
+
+@pytest.mark.parametrize("dropped", [1, 2])
+def test_an_abort_that_drops_records_ends_the_producer_since_their_sequence_numbers_come_again(
+    transactions: Transactions, client: Client, dropped: int
+) -> None:
+    client.answers["send_offsets"] = [abortable()]
+    client.dropped = dropped
+    assert write(transactions, client) is Outcome.ABORTED
+    assert client.calls[-5:] == ["abort", "poll", "purge", "new producer", "init"]
+    assert write(transactions, client) is Outcome.COMMITTED
+
+
+def test_an_abort_of_what_the_brokers_have_in_full_keeps_the_producer(
+    transactions: Transactions, client: Client
+) -> None:
+    client.answers["send_offsets"] = [abortable()]
+    assert write(transactions, client) is Outcome.ABORTED
+    assert "new producer" not in client.calls
 
 
 def test_an_error_names_the_topic_of_the_first_failed_delivery_and_no_text(
@@ -369,7 +388,7 @@ def test_a_process_that_the_group_has_thrown_out_sends_no_offsets_and_aborts(
     client.member = ""
     assert write(transactions, client) is Outcome.ABORTED
     assert client.sent == []
-    assert client.calls[-2:] == ["metadata", "abort"]
+    assert client.calls[-3:] == ["metadata", "abort", "poll"]
     assert "the group has thrown this member out" in caplog.text
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -113,11 +114,30 @@ def run_scenario(
         row.notes = rig.notes
         settings = rig.settings
     row.seconds = time.monotonic() - begun
+    if row.red:
+        keep_logs(kafka, settings, folder)
     admin = AdminClient({**settings.kafka.client(), "log_level": 0})
     names = [getattr(settings.topics, name) for name in type(settings.topics).model_fields]
     for future in admin.delete_topics([name for name in names if isinstance(name, str)]).values():
         future.exception(30)  # a topic less is only a cluster less full
     return row
+
+
+def keep_logs(kafka: EmbeddedKafka, settings: Settings, folder: Path) -> None:
+    """Copy the brokers' logs of a run's topics: who wrote what, with which epoch and sequence.
+
+    Kafka's DumpLogSegments reads them. Transactions and group offsets are kept too.
+    """
+    names = tuple(str(name) for name in settings.topics.model_dump().values())
+    for place in sorted(kafka.data.glob("**/*-[0-9]*")):
+        topic = place.name.rpartition("-")[0]
+        if place.is_dir() and topic in (*names, "__transaction_state", "__consumer_offsets"):
+            target = folder / "logs" / place.relative_to(kafka.data)
+            shutil.copytree(place, target, ignore=lambda _folder, files: _not_logs(files))
+
+
+def _not_logs(files: Sequence[str]) -> list[str]:
+    return [file for file in files if not file.endswith(".log")]
 
 
 _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (

@@ -248,7 +248,12 @@ def bounce(rig: Rig, trials: int, kind: str) -> int:
             rig.pause(2.0, 8.0)
             rig.kafka.resume(index)
         else:
-            (rig.kafka.stop if kind == "stop" else rig.kafka.kill)(index)
+            if kind == "stop":
+                rig.kafka.stop(index)
+            else:
+                rig.kafka.kill(index)
+                # Back before, it may tear a transaction apart, and no client can help that.
+                rig.kafka.await_fenced(index)
             rig.pause(0.5, 3.0)
             rig.kafka.start(index)
         rig.kafka.await_in_sync()
