@@ -25,6 +25,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumer.broker import EmbeddedKafka
 from consumer.broker.install import installed_kafka
+from consumer.settings import Settings
 from tests.faults import disk, lab, network
 from tests.faults.oracle import Verdict
 from tests.faults.rig import Rig, StuckError, median
