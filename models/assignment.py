@@ -38,12 +38,10 @@ class AssignmentPolicy:
         Where a value is out of bounds.
     """
 
-    # Two topics of the Stack Exchange stream have their centres 0.4 to 0.9 apart. Its users keep to
-    # one topic each; 0.05 saves 140 to 260 of their needless switches. With 0.1 users whom an early
-    # version had put in a wrong place stayed there (V = 0.97 to 0.99, from 0.98 to 1.00).
+    # docs/stability.md has the curve that these are picked from, and why.
     margin: float = 0.05
     min_events: int = 1
-    dwell_events: int = 3
+    dwell_events: int = 5
     max_distance: float | None = None
     min_confidence: float = 0.0
 
