@@ -49,6 +49,9 @@ DWELLS = (0, 2, 3, 4, 5, 6, 8)
 LEAST_EVENTS = (1, 2, 3)
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 HALF_LIVES = (45, 90, 180, 365, 730)
+LEAST_SURE = (0.5, 0.7, 0.9)
+MANY = (6, 12, 24, 48)
+"""Numbers of segments at which it is counted who is how sure."""
 EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 """Of the bins in which confidence is compared with the share that is right."""
 
@@ -86,17 +89,6 @@ def named(policy: AssignmentPolicy) -> dict[str, Any]:
     return {name: value for name, value in asdict(policy).items() if name != "max_distance"}
 
 
-def front(rows: Sequence[dict[str, Any]], names: tuple[str, str]) -> list[bool]:
-    """Tell which rows no other one beats: lower in one figure and not higher in the other."""
-    points = [tuple(row[name] for name in names) for row in rows]
-    return [
-        not any(
-            other != point and other[0] <= point[0] and other[1] <= point[1] for other in points
-        )
-        for point in points
-    ]
-
-
 def sweep(follow: Callable[[AssignmentPolicy], Any], tried: Iterable[AssignmentPolicy]) -> Any:
     """Follow each policy: its thresholds and its figures, rounded."""
     return [
@@ -129,6 +121,7 @@ def measure(posts: Posts, users: int) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "default": named(default),
         "noise": as_dict(measure_noise(posts)),
+        "least_sure": LEAST_SURE,
         "scenarios": {},
         "reliability": {},
     }
@@ -136,8 +129,6 @@ def measure(posts: Posts, users: int) -> dict[str, Any]:
         say(f"simulating {label}")
         course = simulation.simulate(scenario, texts)
         rows = sweep(lambda policy, course=course: simulation.follow(course, policy), policies())
-        for row, best in zip(rows, front(rows, ("lag", "changes")), strict=True):
-            row["front"] = best
         figures["scenarios"][name] = {"label": label, "users": asdict(scenario), "rows": rows}
         bins = reliability(*simulation.judged_before_the_change(course))
         figures["reliability"][name] = {"label": label, "bins": bins}
@@ -158,6 +149,9 @@ def measure(posts: Posts, users: int) -> dict[str, Any]:
         "rows": sweep(lambda policy: stream.follow(real, policy), policies()),
     }
     bins = reliability(*stream.judged_by_the_last_model(real))
+    figures["stream"]["sure"] = {
+        str(segments): stream.sure_by_segments(real, segments, LEAST_SURE) for segments in MANY
+    }
     figures["reliability"]["stream"] = {"label": "the stream", "bins": bins}
     return figures
 
@@ -175,7 +169,7 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
     add("--vectors", type=Path, help="keeps vectors for the next run; none are kept without")
-    add("--users", type=int, default=600, help="simulated users")
+    add("--users", type=int, default=1200, help="simulated users")
     add("--output", type=Path, default=RESULTS / "stability.json", help="where figures go")
     add("--picture", type=Path, default=PICTURE, help="where the curves go")
     add("--render", action="store_true", help="only draw and write what the results say")

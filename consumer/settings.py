@@ -307,7 +307,7 @@ class AssignmentSettings(Section):
     )
     min_events: int = Field(1, ge=1, description="Events before a user enters a first segment.")
     dwell_events: int = Field(
-        5, ge=0, description="Events after a change before behaviour moves a user again."
+        6, ge=0, description="Events after a change before behaviour moves a user again."
     )
     max_distance: float | None = Field(
         None, gt=0, le=2, description="Farther than this from every centre: in no segment."

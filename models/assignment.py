@@ -41,7 +41,7 @@ class AssignmentPolicy:
     # docs/stability.md has the curve that these are picked from, and why.
     margin: float = 0.05
     min_events: int = 1
-    dwell_events: int = 5
+    dwell_events: int = 6
     max_distance: float | None = None
     min_confidence: float = 0.0
 

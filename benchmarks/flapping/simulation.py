@@ -41,7 +41,7 @@ class Scenario:
         Of everything that is drawn.
     """
 
-    users: int = 600
+    users: int = 1200
     focus: float = 0.7
     gap_days: float = 30.0
     half_life_days: float = 180.0

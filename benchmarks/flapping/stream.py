@@ -21,6 +21,7 @@ from models.confidence import confidence
 from models.distances import nearest
 from models.evaluation import agreement
 from models.profiles import ProfileRows
+from models.reseed import reseed
 from models.sample import rank
 from models.segments import NO_SEGMENT, SegmentModel
 
@@ -100,23 +101,18 @@ def run(posts: Posts, settings: Settings) -> Course:
         model = clusterer.snapshot(model)
         steps.append(_step(rows, np.flatnonzero(rows.events > 0), model, by_model=True))
 
-    size = settings.batch.max_records
-    for start in range(0, len(posts.users), size):
-        batch = range(start, min(start + size, len(posts.users)))
+    batches = posts.lines // settings.batch.max_records
+    for number in np.unique(batches).tolist():
+        batch = np.flatnonzero(batches == number)
         for turn in _turns(posts.users, batch):
             users = posts.users[turn]
-            rows.add(
-                users,
-                posts.vectors[turn],
-                posts.gains[turn],
-                posts.times[turn],
-                settings.profile.policy(),
-            )
-            rows.remember(users, turn.astype(np.uint64) + 1)
+            embeddings, gains = posts.vectors[turn], posts.gains[turn]
+            rows.add(users, embeddings, gains, posts.times[turn], settings.profile.policy())
+            rows.remember(users, turn.astype(np.uint64) + np.uint64(1))
             if model is not None:
                 steps.append(_step(rows, users, model, by_model=False))
         threshold = model.sample_threshold if model else 1.0
-        for user in dict.fromkeys(posts.users[batch.start : batch.stop].tolist()):
+        for user in dict.fromkeys(posts.users[batch].tolist()):
             if ranks[user] <= threshold:
                 vector = rows.vectors(np.array([user]))[0].astype(np.float32)
                 clusterer.learn(posts.names[user], vector, {}, float(rows.weights[user]))
@@ -131,11 +127,11 @@ def run(posts: Posts, settings: Settings) -> Course:
     return Course(steps, topics, rows.events.copy(), owners)
 
 
-def _turns(users: Ints, batch: range) -> list[Ints]:
+def _turns(users: Ints, batch: Ints) -> list[Ints]:
     """Cut a batch into turns with one event a user at most, each user's in order."""
     seen: Counter[int] = Counter()
     turns: list[list[int]] = []
-    for place in batch:
+    for place in batch.tolist():
         user = int(users[place])
         if seen[user] == len(turns):
             turns.append([])
@@ -170,9 +166,8 @@ class Outcome:
         their topics.
     v_measure
         Of the users with enough events, in the end.
-    right
-        Share of events after which the user was in a segment of the user's topic, of those after
-        the first model.
+    covered
+        Share of events after which the user was in a segment, of those after the first model.
     """
 
     entered: float
@@ -180,14 +175,14 @@ class Outcome:
     model_moves: float
     flapping: float
     v_measure: float
-    right: float
+    covered: float
 
 
 def follow(course: Course, policy: AssignmentPolicy, least_events: int = 10) -> Outcome:
     """Take all decisions of a stream by one policy."""
     n = len(course.topics)
     current, since = np.full(n, NO_SEGMENT), np.zeros(n, np.int64)
-    own = by_model = flapping = hits = events = 0
+    own = by_model = flapping = inside = events = 0
     for step in course.steps:
         users = step.users
         before = current[users]
@@ -204,7 +199,7 @@ def follow(course: Course, policy: AssignmentPolicy, least_events: int = 10) -> 
             topics = course.topics[users]
             own += int(moved.sum())
             flapping += int((moved & (course.topic_of(before, step.model) == topics)).sum())
-            hits += int((course.topic_of(outcome.segment, step.model) == topics).sum())
+            inside += int((outcome.segment != NO_SEGMENT).sum())
             events += len(users)
         current[users] = outcome.segment
         since[users] = np.where(outcome.changed, step.events, since[users])
@@ -216,7 +211,7 @@ def follow(course: Course, policy: AssignmentPolicy, least_events: int = 10) -> 
         by_model / n,
         flapping / n,
         found.v_measure,
-        hits / events,
+        inside / events,
     )
 
 
@@ -242,3 +237,26 @@ def judged_by_the_last_model(course: Course) -> tuple[Floats, NDArray[np.bool_]]
             sure.append(confidence(step.vectors, rows, step.weights, last.centres))
             right.append(course.topic_of(last.ids[rows], last) == course.topics[step.users])
     return np.concatenate(sure), np.concatenate(right)
+
+
+def sure_by_segments(course: Course, segments: int, least: Sequence[float]) -> list[float]:
+    """Share of the users, as they stand in the end, who are at least so sure of a segment.
+
+    Parameters
+    ----------
+    segments
+        How many; found on all users' profiles, without the stream.
+    least
+        Confidences.
+    """
+    last: dict[int, tuple[Floats, float]] = {}
+    for step in course.steps:
+        if not step.by_model:
+            found = zip(step.users.tolist(), step.vectors, step.weights.tolist(), strict=True)
+            last.update({user: (vector, weight) for user, vector, weight in found})
+    vectors = np.stack([vector for vector, _ in last.values()])
+    weights = np.array([weight for _, weight in last.values()])
+    centres, _ = reseed(vectors, None, segments, np.random.default_rng(0), weights=weights)
+    rows, _ = nearest(vectors, centres)
+    sure = confidence(vectors, rows, weights, centres)
+    return [round(float((sure >= each).mean()), 4) for each in least]

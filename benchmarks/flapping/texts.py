@@ -39,6 +39,8 @@ class Posts:
         int64[n]. Microseconds since 1970.
     gains
         float64[n]. Weight of each event, by its type.
+    lines
+        int64[n]. Line of each in the file, from 0; those between were refused.
     names
         User ids by number.
     """
@@ -48,6 +50,7 @@ class Posts:
     topics: Ints
     times: Ints
     gains: Floats
+    lines: Ints
     names: list[str]
 
 
@@ -85,7 +88,7 @@ def read_posts(path: Path, stored: Path, load: Callable[[], Embedder]) -> Posts:
             )
         )
     user, topic, time, gain = (np.array(column) for column in zip(*columns, strict=True))
-    return Posts(vectors, user, topic, time, gain, list(users))
+    return Posts(vectors, user, topic, time, gain, rows, list(users))
 
 
 def _embed(path: Path, stored: Path, embedder: Embedder) -> None:

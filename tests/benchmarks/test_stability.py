@@ -22,7 +22,8 @@ from schemas.changes import SegmentChange
 from tests.consumer.stage_data import NOW, TOPICS, event
 from tests.stubs import HashingEmbedder
 
-CLEAR = Noise(dots=[[0.3, 0, 0], [0, 0.3, 0], [0, 0, 0.3]], along=0.01, dimensions=40)
+# Means and noise have the length 1 together, so scaling changes little: 0.3 + 70 * 0.01.
+CLEAR = Noise(dots=[[0.3, 0, 0], [0, 0.3, 0], [0, 0, 0.3]], along=0.01, dimensions=70)
 FEW = Scenario(users=60)
 SETTINGS = Settings(
     training={"segments": 2, "warmup_users": 20, "sample_users": 60, "reseed_every": 50},
@@ -83,10 +84,10 @@ def test_made_up_texts_have_the_noise_that_they_are_told():
     topics = np.repeat(np.arange(3), 4000)
     vectors = MadeUpTexts(CLEAR).draw(topics, np.random.default_rng(0)).astype(float)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    line = vectors[topics == 0].mean(axis=0) - vectors[topics == 1].mean(axis=0)
+    line = vectors[topics == 1].mean(axis=0) - vectors[topics == 2].mean(axis=0)
     along = (vectors[topics == 0] @ (line / np.linalg.norm(line))).var()
-    # Scaled to length 1, which mean and noise had about together: 0.3 + 40 * 0.01.
-    assert along == pytest.approx(0.01 / 0.7, rel=0.15)
+    assert along == pytest.approx(0.01, rel=0.1)
+    assert np.square(vectors[topics == 0].mean(axis=0)).sum() == pytest.approx(0.3, rel=0.1)
 
 
 def test_measured_noise_is_that_of_the_texts(posts):
@@ -152,6 +153,7 @@ def test_the_stream_is_followed_as_a_replay_follows_it(data, posts, policy):
     assert round(outcome.own_moves * n) == counts["switched", "behaviour"] > 0
     assert round(outcome.model_moves * n) == counts["switched", "model_update"]
     assert outcome.entered == 1
+    assert (outcome.covered == 1) == (settings.assignment.min_events == 1)
     assert course.steps[-1].model.centres.tobytes() == replay.segmentation.model.centres.tobytes()
 
 
@@ -166,12 +168,13 @@ def test_a_bin_holds_the_decisions_between_its_edges():
 
 
 def test_the_front_is_what_nothing_beats():
-    rows = [{"a": a, "b": b} for a, b in [(1, 3), (2, 2), (2, 3), (3, 1), (3, 1)]]
-    assert stability.front(rows, ("a", "b")) == [True, True, False, True, True]
+    rows = [{"lag": lag, "changes": changes} for lag, changes in [(2, 2), (1, 3), (2, 3), (3, 1)]]
+    assert report.front(rows) == [rows[1], rows[0], rows[3]]
 
 
 def test_every_figure_is_told_and_drawn(posts, tmp_path, monkeypatch):
     monkeypatch.setattr(stability, "HALF_LIVES", (180,))
+    monkeypatch.setattr(stability, "MANY", (2,))
     monkeypatch.setattr(stability, "Settings", lambda: SETTINGS)
     default = SETTINGS.assignment.policy()
     monkeypatch.setattr(report, "SHOWN", ((0, 0, 1, 0),))

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from consumer.records import Record
 from consumer.stage import StageError
 from consumer.stages.dead_letters import DeadLetterLimitError
+from models.confidence import confidence
 from models.profiles import ProfileTable
 from models.sample import rank
-from models.confidence import confidence
 from models.segments import NO_SEGMENT
 from schemas.base import decode_array, encode_array
 from schemas.changes import ChangeReason, ChangeStatus
