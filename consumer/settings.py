@@ -20,8 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from models.assignment import AssignmentPolicy
 from models.profiles import ProfilePolicy
-from models.segments import AssignmentPolicy
 from schemas.events import EventType, Rfc3339
 from schemas.intake import Intake
 from schemas.mapping import PRESETS, EventMapping, MappingPreset
@@ -299,7 +299,7 @@ class AssignmentSettings(Section):
     """When a user enters, changes and leaves a segment."""
 
     margin: float = Field(
-        0.03,
+        0.05,
         ge=0,
         le=2,
         description="A user moves only when the new segment is nearer by this Euclidean distance "
@@ -307,10 +307,17 @@ class AssignmentSettings(Section):
     )
     min_events: int = Field(1, ge=1, description="Events before a user enters a first segment.")
     dwell_events: int = Field(
-        3, ge=0, description="Events after a change before behaviour moves a user again."
+        6, ge=0, description="Events after a change before behaviour moves a user again."
     )
     max_distance: float | None = Field(
         None, gt=0, le=2, description="Farther than this from every centre: in no segment."
+    )
+    min_confidence: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="Confidence without which a user neither enters a segment nor moves to "
+        "another; 0 for none.",
     )
 
     @model_validator(mode="after")
@@ -325,6 +332,7 @@ class AssignmentSettings(Section):
             min_events=self.min_events,
             dwell_events=self.dwell_events,
             max_distance=self.max_distance,
+            min_confidence=self.min_confidence,
         )
 
 

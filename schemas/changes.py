@@ -91,6 +91,14 @@ class SegmentChange(Contract):
         description="How much nearer the segment is: than the previous one where the model still "
         "holds it, else than the second nearest. Null where the user left."
     )
+    confidence: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="How sure it is that the user belongs to the segment rather than to another "
+        "one: the share of such changes that are right, where calibrated. Null where the user "
+        "left, and in changes from before there was this field.",
+    )
     profile: ProfileSummary
     model: ModelRef
     source: SourceRef | None

@@ -8,8 +8,9 @@ from typing import Self
 
 from consumer.records import Output, Record
 from consumer.settings import TopicSettings
+from models.assignment import Decision
 from models.profiles import ProfileRows, from_microseconds
-from models.segments import NO_SEGMENT, Decision, SegmentModel
+from models.segments import NO_SEGMENT, SegmentModel
 from schemas.changes import (
     ChangeReason,
     ChangeStatus,
@@ -94,6 +95,7 @@ class ChangeWriter:
             distance=_figure(decision.distance),
             previous_distance=_figure(decision.previous_distance),
             margin=_figure(decision.margin),
+            confidence=_figure(decision.confidence),
             profile=ProfileSummary(
                 events=int(rows.events[row]),
                 weight=float(rows.weights[row]),

@@ -24,6 +24,7 @@ from consumer.stages.changes import Cause, ChangeWriter
 from consumer.stages.dead_letters import DeadLetterLimit, dead_letter_output
 from consumer.stages.preparation import Clock, Preparation, PreparedBatch, PreparedEvent
 from consumer.stages.profile_restoration import ProfileRestoration
+from models.assignment import decide
 from models.embedding import Embedder
 from models.profile_snapshot import ProfileSnapshot
 from models.profiles import (
@@ -34,7 +35,7 @@ from models.profiles import (
     to_microseconds,
 )
 from models.sample import rank
-from models.segments import SegmentModel, decide
+from models.segments import SegmentModel
 from schemas.base import encode_array
 from schemas.profiles import ProfileSample
 
@@ -289,6 +290,7 @@ class SegmentationStage:
             rested,
             model,
             self._assignment,
+            weights=rows.weights[places],
         )
         rows.versions[places] = model.version
         outputs: dict[int, list[Output]] = {}

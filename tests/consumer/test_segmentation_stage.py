@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from consumer.records import Record
 from consumer.stage import StageError
 from consumer.stages.dead_letters import DeadLetterLimitError
+from models.confidence import confidence
 from models.profiles import ProfileTable
 from models.sample import rank
 from models.segments import NO_SEGMENT
@@ -449,7 +450,7 @@ def test_users_too_far_from_every_centre_exit_and_enter_again_later():
     assert (exited.segment, exited.margin, exited.previous_segment.id) == (None, None, 0)
     assert exited.distance > 0.8
     assert seen[2].previous_segment is None
-    assert seen[2].distance <= 0.8 - 0.03
+    assert seen[2].distance <= 0.8 - 0.05
     assert [change.sequence for change in seen] == [1, 2, 3]
 
 
@@ -470,6 +471,32 @@ def test_a_user_enters_a_first_segment_after_the_least_events():
     worker = Worker(a_model(), assignment={"min_events": 3})
     (change,) = changes_in(worker.run(records(event("u", n) for n in range(5))))
     assert change.profile.events == 3
+
+
+def test_a_change_says_how_sure_it_is_by_the_profile_as_it_stood():
+    worker = Worker(a_model(), assignment=FREE)
+    texts = [TOPICS[0], "hops photon", TOPICS[1], TOPICS[1]]
+    outputs = worker.run(records(event("u", n, text) for n, text in enumerate(texts)))
+    profiles = Worker()
+    for n, text in enumerate(texts):
+        profiles.run(records([event("u", n, text)]))
+        rows = profiles.stage.tables[0].gather(["u"])
+        for change in changes_in(outputs):
+            if change.profile.events == n + 1:
+                sure = confidence(
+                    rows.vectors(), np.array([change.segment.id]), rows.weights, a_model().centres
+                )
+                assert change.confidence == round(float(sure[0]), 6)
+    assert [change.segment.id for change in changes_in(outputs)] == [0, 1]
+
+
+def test_a_user_between_two_segments_enters_neither_until_sure_enough():
+    worker = Worker(a_model(), assignment={"min_confidence": 0.9})
+    between = " ".join(TOPICS)
+    stream = [event("u", 0, between), event("u", 1, between), *(event("u", n) for n in range(2, 6))]
+    (change,) = changes_in(worker.run(records(stream)))
+    assert change.profile.events > 2
+    assert change.confidence >= 0.9
 
 
 def test_the_id_of_a_change_is_told_by_its_cause_alone():

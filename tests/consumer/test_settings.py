@@ -144,7 +144,7 @@ def test_a_value_out_of_bounds_is_an_error_that_names_it(section, name, value):
             {"kafka": {"transaction_timeout_seconds": 20, "max_poll_interval_seconds": 20}},
             r"kafka\.transaction_timeout_seconds \(20.*must be below",
         ),
-        ({"assignment": {"max_distance": 0.02}}, "max_distance is 0.02 and margin 0.03"),
+        ({"assignment": {"max_distance": 0.02}}, "max_distance is 0.02 and margin 0.05"),
         ({"training": {"segments": 10, "sample_users": 19}}, "keep 20 users or more"),
         ({"training": {"warmup_users": 60, "sample_users": 59}}, "warmup_users is 60, more than"),
         (

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.assignment import AssignmentPolicy, decide
 from models.clustering import ClusteringError, ClusteringPolicy, StreamingKMeans
 from models.distances import VectorsError, nearest
 from models.evaluation import agreement
 from models.sample import UserSample
-from models.segments import AssignmentPolicy, decide
 from tests.models.synthetic import EMBEDDING, Topics
 from tests.models.test_identity import published
 

@@ -49,6 +49,18 @@ def change(**changes: object) -> SegmentChange:
     return SegmentChange.model_validate({**values, **changes})
 
 
+def test_a_change_from_before_there_was_a_confidence_is_read_without_one() -> None:
+    old = change(confidence=0.5).model_dump(mode="json")
+    del old["confidence"]
+    assert SegmentChange.model_validate(old).confidence is None
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_a_confidence_is_a_share(value: float) -> None:
+    with pytest.raises(ValidationError, match="confidence"):
+        change(confidence=value)
+
+
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_the_checked_in_schema_is_the_generated_one(name: str) -> None:
     written = (FOLDER / f"{name}.schema.json").read_text(encoding="utf-8")
