@@ -49,6 +49,7 @@ class Deployment:
             memberships=f"{name}.memberships",
             profiles=f"{name}.profiles",
             models=f"{name}.models",
+            lifecycle=f"{name}.lifecycle",
         )
         self.admin = AdminClient({"bootstrap.servers": self.servers})
         compacted = {self.topics.memberships, self.topics.profiles, self.topics.models}
@@ -391,7 +392,7 @@ def test_a_segment_model_of_a_newer_format_is_reported_as_not_checked(
     deployment: Deployment, history: History
 ) -> None:
     assert history.model is not None
-    fields = {**history.model.model_dump(mode="json"), "schema_version": 2, "shape": "new"}
+    fields = {**history.model.model_dump(mode="json"), "schema_version": 3, "shape": "new"}
     history.model = None
     deployment.publish(history)
     with deployment.transaction():
@@ -400,7 +401,7 @@ def test_a_segment_model_of_a_newer_format_is_reported_as_not_checked(
     result = deployment.verify()
     assert (result.exit_code, kinds(result)) == (0, {}), result.render()
     assert result.unchecked == (
-        "that segments exist: the latest segment model is of schema 2, this version knows 1",
+        "that segments exist: the latest segment model is of schema 3, this version knows 2",
     )
 
 
