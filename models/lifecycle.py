@@ -70,7 +70,8 @@ def outcomes(before: Sequence[int], after: Sequence[int], table: Ints) -> dict[i
         By old id. It depends on the ids and the counts, not on their order.
     """
     sizes, arrived = table.sum(axis=1), table.sum(axis=0)
-    born = [column for column, segment in enumerate(after) if segment not in set(before)]
+    known = set(before)
+    born = [column for column, segment in enumerate(after) if segment not in known]
     found = {}
     for row, segment in enumerate(before):
         goes_on = segment in after

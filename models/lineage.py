@@ -17,9 +17,9 @@ class _Step:
     """Users of one segment came to be in another one, in one version."""
 
     version: int
+    reason: ChangeReason
     parent: int
     child: int
-    reason: ChangeReason
 
 
 class Lineage:
@@ -85,9 +85,12 @@ def _steps(model: SegmentModel) -> set[_Step]:
         for gone in model.history.retired
         if gone.successor is not None
     }
-    steps = {_Step(*step, ChangeReason.SEGMENT_MERGED) for step in merged}
+    steps = {
+        _Step(version, ChangeReason.SEGMENT_MERGED, parent, child)
+        for version, parent, child in merged
+    }
     for segment, since, parents in births:
         for parent in parents:
             if (since, parent, segment) not in merged:
-                steps.add(_Step(since, parent, segment, ChangeReason.SEGMENT_SPLIT))
+                steps.add(_Step(since, ChangeReason.SEGMENT_SPLIT, parent, segment))
     return steps

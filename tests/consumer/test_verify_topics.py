@@ -18,9 +18,10 @@ from consumer.verify import topics as topics_module
 from schemas.base import Contract
 from schemas.changes import SegmentChange, cloudevents_headers
 from schemas.dead_letters import DeadLetter, dead_letter_headers
+from schemas.lifecycle import LifecycleEvent, TransitionType, lifecycle_headers
 from schemas.profiles import ProfileRecord
 from schemas.segment_model import SEGMENT_MODEL_KEY
-from tests.consumer.histories import SOURCE, History, UserPath, history_of
+from tests.consumer.histories import SEGMENTS, SOURCE, START, History, UserPath, history_of
 
 Kind = ViolationKind
 PARTITIONS = 2
@@ -53,14 +54,20 @@ class Deployment:
         )
         self.admin = AdminClient({"bootstrap.servers": self.servers})
         compacted = {self.topics.memberships, self.topics.profiles, self.topics.models}
+        single = {self.topics.models, self.topics.lifecycle}
         new = [
             NewTopic(
                 topic,
-                num_partitions=1 if topic == self.topics.models else PARTITIONS,
+                num_partitions=1 if topic in single else PARTITIONS,
                 replication_factor=1,
                 config={"cleanup.policy": "compact" if topic in compacted else "delete"},
             )
-            for topic in (self.topics.events, *self.topics.outputs, self.topics.models)
+            for topic in (
+                self.topics.events,
+                *self.topics.outputs,
+                self.topics.models,
+                self.topics.lifecycle,
+            )
         ]
         for future in self.admin.create_topics(new).values():
             future.result(30)
@@ -385,6 +392,40 @@ def test_a_segment_that_the_latest_model_does_not_have_is_found(
     result = deployment.verify()
     assert [(entry.kind, entry.subject) for entry in result.violations] == [
         (Kind.UNKNOWN_SEGMENT, "ann")
+    ]
+
+
+def test_the_lives_of_segments_are_held_against_the_latest_model(
+    deployment: Deployment, history: History
+) -> None:
+    deployment.publish(history)
+
+    def tell(kind: TransitionType, segment: int, version: int) -> None:
+        event = LifecycleEvent(
+            type=kind,
+            segment=segment,
+            label="words",
+            parents=[],
+            children=[],
+            successor=None,
+            size_before=0,
+            size=1,
+            flows=[],
+            version=version,
+            at=START,
+        )
+        headers = lifecycle_headers(event, SOURCE)
+        deployment.send(deployment.topics.lifecycle, str(segment), event, headers=headers)
+
+    with deployment.transaction():
+        for segment in SEGMENTS:
+            tell(TransitionType.CREATED, segment, 1)
+    assert deployment.verify().ok
+    with deployment.transaction():
+        tell(TransitionType.RETIRED, SEGMENTS[-1], 2)
+    result = deployment.verify()
+    assert [(entry.kind, entry.subject) for entry in result.violations] == [
+        (Kind.LIFECYCLE, deployment.topics.lifecycle)
     ]
 
 
