@@ -54,8 +54,8 @@ def outcomes(before: Sequence[int], after: Sequence[int], table: Ints) -> dict[i
     """Tell what became of each segment of the version before.
 
     A part of a split segment is a new one that holds a tenth of its users or more (`LEAST_PART`)
-    and whose own users are mostly from it (`MAJORITY`): so a segment that was made for users from
-    everywhere is nobody's part.
+    and more than half of whose own users are from it: so a segment is part of one other at most,
+    and one that was made for users from everywhere is nobody's.
 
     Parameters
     ----------
@@ -78,9 +78,8 @@ def outcomes(before: Sequence[int], after: Sequence[int], table: Ints) -> dict[i
         parts = [
             after[column]
             for column in born
-            if table[row, column] > 0
-            and table[row, column] >= LEAST_PART * sizes[row]
-            and table[row, column] >= MAJORITY * arrived[column]
+            if table[row, column] >= LEAST_PART * sizes[row]
+            and table[row, column] > MAJORITY * arrived[column]
         ]
         if goes_on:
             parts.append(segment)

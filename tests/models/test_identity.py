@@ -182,7 +182,7 @@ def test_users_are_counted_by_the_nearest_centre_before_and_after():
 
 def test_the_users_decide_in_a_match_of_centres_too():
     model = published([[0], [10]], [3, 7])
-    users = [[-1.0], [0.0], [1.0], [9.0], [11.0]]
+    users = [[-2.0], [-1.0], [0.0], [9.0], [11.0]]
     # The left centre has moved farther than the gate lets it, and has kept its users.
     outcome = match([[-9.0], [10.0]], EMBEDDING, model, users)
     assert (outcome.ids.tolist(), outcome.moved) == ([3, 7], 0.0)

@@ -56,7 +56,7 @@ def test_a_split_from_before_the_last_decision_is_no_reason():
 def test_versions_that_a_worker_skipped_are_gone_through():
     v2 = after(first(3), [[100, 0], [50, 0], [0, 90]])  # 1 goes into 0
     v3 = after(v2, [[110, 40, 0], [0, 0, 90]])  # 3 is split off 0
-    v4 = after(v3, [[110, 0], [0, 40], [0, 90]])  # 3 goes into 2
+    v4 = after(v3, [[110, 0], [0, 90], [0, 40]])  # 3 goes into 2
     assert v3.ids.tolist() == [0, 2, 3]
     assert v4.ids.tolist() == [0, 2]
     assert reason(v3, 1, 0, 1) is MERGED
