@@ -146,6 +146,11 @@ class TopicSettings(Section):
         "profile-samples", min_length=1, description="Feed of the trainer, one partition."
     )
     models: str = Field("segment-models", min_length=1, description="Snapshots, one partition.")
+    lifecycle: str = Field(
+        "segment-lifecycle",
+        min_length=1,
+        description="Segments created, split, merged and retired, one partition.",
+    )
     partitions: int = Field(
         12, ge=1, le=10_000, description="Partitions of input, outputs and changelog."
     )
@@ -153,7 +158,10 @@ class TopicSettings(Section):
         -1, ge=-1, le=15, description="Replicas; -1 is the broker's default."
     )
     retention_hours: float = Field(
-        -1, ge=-1, description="Hours that changes and dead letters are kept; -1 is for ever."
+        -1,
+        ge=-1,
+        description="Hours that changes, lifecycle events and dead letters are kept; -1 is for "
+        "ever.",
     )
 
 

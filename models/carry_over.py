@@ -12,7 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from models.distances import Floats, Ints, nearest
+from models.identity import Matching
 from models.labels import label, typical_words
+from models.lifecycle import chronicle
 from models.sample import UserSample
 from models.segments import NO_SEGMENT, SegmentModel
 
@@ -135,7 +137,25 @@ def carry_over(
             words=tuple(previous.words[row] for row in kept),
             since=tuple(previous.since[row] for row in kept),
         )
-    return _measured(model, sample)
+    return _chronicled(_measured(model, sample), previous)
+
+
+def _chronicled(model: SegmentModel, previous: SegmentModel) -> SegmentModel:
+    """Write down which segments were dropped, and the one that was made if nobody was in any."""
+    before, after = set(previous.ids.tolist()), set(model.ids.tolist())
+    matching = Matching(
+        ids=model.ids,
+        next_id=model.next_id,
+        born=tuple(sorted(after - before)),
+        retired=tuple(sorted(before - after)),
+        # Users under two embedding models cannot be compared.
+        table=np.zeros((len(before), len(after)), np.int64),
+        moved=0.0,
+    )
+    ids = model.ids.tolist()
+    labels = dict(zip(ids, model.labels, strict=True))
+    sizes = dict(zip(ids, model.sizes.tolist(), strict=True))
+    return replace(model, history=chronicle(previous, matching, labels, sizes))
 
 
 def _measured(model: SegmentModel, sample: UserSample) -> SegmentModel:

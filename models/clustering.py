@@ -26,6 +26,7 @@ from river import cluster
 from models.distances import Floats, Ints, nearest
 from models.identity import match
 from models.labels import label, typical_words
+from models.lifecycle import chronicle
 from models.reseed import reseed
 from models.sample import DEFAULT_CAPACITY, UserSample
 from models.segments import SegmentModel
@@ -215,15 +216,8 @@ class StreamingKMeans:
             Share of the sampled users whose nearest segment would be another; infinity when a
             segment would be born or retired.
         """
-        matching = match(self.centres, self.embedding, previous)
-        if matching.born or matching.retired:
-            return math.inf
-        if not len(self.sample):
-            return 0.0
-        vectors = self.sample.vectors()
-        now, _ = nearest(vectors, self.centres)
-        before, _ = nearest(vectors, previous.centres)
-        return float(np.mean(matching.ids[now] != previous.ids[before]))
+        matching = match(self.centres, self.embedding, previous, self.sample.vectors())
+        return math.inf if matching.born or matching.retired else matching.moved
 
     def due(self, previous: SegmentModel | None) -> bool:
         """Whether a new version is worth publishing.
@@ -259,11 +253,15 @@ class StreamingKMeans:
             Before there are centres.
         """
         self._looked = False
-        matching = match(self.centres, self.embedding, previous)
+        matching = match(self.centres, self.embedding, previous, self.sample.vectors())
         order = np.argsort(matching.ids)
         ids, centres = matching.ids[order], self.centres[order]
         rows, radii = self._members(centres)
+        sizes = np.bincount(rows, minlength=len(ids))
         words = typical_words(rows, self.sample.terms(), len(ids))
+        labels = {
+            segment: label(segment, own) for segment, own in zip(ids.tolist(), words, strict=True)
+        }
         version = 1 if previous is None else previous.version + 1
         since = (
             {}
@@ -276,16 +274,17 @@ class StreamingKMeans:
             ids=ids,
             centres=centres,
             radii=radii,
-            sizes=np.bincount(rows, minlength=len(ids)),
-            labels=tuple(
-                label(segment, own) for segment, own in zip(ids.tolist(), words, strict=True)
-            ),
+            sizes=sizes,
+            labels=tuple(labels.values()),
             words=tuple(words),
             since=tuple(since.get(segment, version) for segment in ids.tolist()),
             next_id=matching.next_id,
             sample_threshold=self.sample.threshold,
             samples=self.samples,
             seed=self.policy.seed,
+            history=chronicle(
+                previous, matching, labels, dict(zip(ids.tolist(), sizes.tolist(), strict=True))
+            ),
         )
 
     def restore(self, model: SegmentModel, sample: UserSample) -> None:

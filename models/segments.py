@@ -6,12 +6,13 @@ its centres (`models.assignment`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 
 from models.distances import Floats, Ints
+from models.history import History
 from schemas.base import decode_array, encode_array
 from schemas.segment_model import SegmentModelRecord, SegmentRecord
 
@@ -57,6 +58,8 @@ class SegmentModel:
         Profiles learned from up to this version.
     seed
         Seed of the clustering.
+    history
+        Where the segments come from.
 
     Raises
     ------
@@ -77,6 +80,7 @@ class SegmentModel:
     sample_threshold: float
     samples: int
     seed: int
+    history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
         for name, dtype in (
@@ -174,30 +178,37 @@ class SegmentModel:
             sample_threshold=record.sample_threshold,
             samples=record.samples,
             seed=record.seed,
+            history=History.from_record(record),
         )
 
     def to_record(self) -> SegmentModelRecord:
         """Give the model as its JSON contract; `from_record` gives back the same bits."""
+        history = self.history
         return SegmentModelRecord(
             version=self.version,
             embedding=self.embedding,
             dimensions=self.dimension,
             segments=[
                 SegmentRecord(
-                    id=int(self.ids[row]),
+                    id=segment,
                     label=self.labels[row],
                     words=list(self.words[row]),
                     centre=encode_array(self.centres[row], "<f8"),
                     radius=float(self.radii[row]),
                     size=int(self.sizes[row]),
                     since=self.since[row],
+                    parents=list(history.parents.get(segment, ())),
+                    survival=history.survival.get(segment),
+                    overlap=history.overlap.get(segment),
                 )
-                for row in range(len(self.ids))
+                for row, segment in enumerate(self.ids.tolist())
             ],
             next_id=self.next_id,
             sample_threshold=self.sample_threshold,
             samples=self.samples,
             seed=self.seed,
+            transitions=list(history.transitions),
+            retired=list(history.retired),
         )
 
     def rows_of(self, ids: Ints) -> Ints:

@@ -67,7 +67,14 @@ class ChangeWriter:
     """The CloudEvents source: which application decided."""
 
     def write(
-        self, rows: ProfileRows, row: int, decision: Decision, cause: Cause, model: SegmentModel
+        self,
+        rows: ProfileRows,
+        row: int,
+        decision: Decision,
+        cause: Cause,
+        model: SegmentModel,
+        *,
+        reason: ChangeReason,
     ) -> tuple[SegmentChange, list[Output]]:
         """Move a user to a segment.
 
@@ -89,7 +96,7 @@ class ChangeWriter:
             status=_status(previous, segment),
             segment=segment,
             previous_segment=previous,
-            reason=ChangeReason.BEHAVIOUR if cause.event else ChangeReason.MODEL_UPDATE,
+            reason=reason,
             changed_at=cause.at,
             occurred_at=cause.event.occurred_at if cause.event else None,
             distance=_figure(decision.distance),

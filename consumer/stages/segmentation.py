@@ -26,6 +26,7 @@ from consumer.stages.preparation import Clock, Preparation, PreparedBatch, Prepa
 from consumer.stages.profile_restoration import ProfileRestoration
 from models.assignment import decide
 from models.embedding import Embedder
+from models.lineage import Lineage
 from models.profile_snapshot import ProfileSnapshot
 from models.profiles import (
     ProfileRows,
@@ -37,6 +38,7 @@ from models.profiles import (
 from models.sample import rank
 from models.segments import SegmentModel
 from schemas.base import encode_array
+from schemas.changes import ChangeReason
 from schemas.profiles import ProfileSample
 
 logger = logging.getLogger(__name__)
@@ -138,6 +140,7 @@ class SegmentationStage:
         self._unseen: dict[int, list[str]] = {}
         self._overlay: list[tuple[int, ProfileRows]] = []
         self._pending = SegmentationStats()
+        self._lineage: Lineage | None = None
 
     # --- partitions -------------------------------------------------------------------------
 
@@ -292,15 +295,26 @@ class SegmentationStage:
             self._assignment,
             weights=rows.weights[places],
         )
+        before, decided = rows.segments[places], rows.versions[places]
         rows.versions[places] = model.version
         outputs: dict[int, list[Output]] = {}
         for i in np.flatnonzero(decisions.changed).tolist():
+            reason = ChangeReason.BEHAVIOUR
+            if causes[i].event is None:
+                after = int(decisions.segment[i])
+                reason = self._lineage_of(model).reason(int(before[i]), after, int(decided[i]))
             change, written = self._changes.write(
-                rows, int(places[i]), decisions.at(i), causes[i], model
+                rows, int(places[i]), decisions.at(i), causes[i], model, reason=reason
             )
             self._pending.changes[change.status, change.reason] += 1
             outputs[i] = written
         return outputs
+
+    def _lineage_of(self, model: SegmentModel) -> Lineage:
+        """Give what became of former segments; worked out when the first user asks."""
+        if self._lineage is None or self._lineage.version != model.version:
+            self._lineage = Lineage(model)
+        return self._lineage
 
     def _state_outputs(self, partition: int, rows: ProfileRows) -> list[Output]:
         return [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 from consumer.records import Output, Record
 from consumer.settings import Settings
 from consumer.stage import Changelog, StageError, Upto
+from consumer.stages.lifecycle import lifecycle_outputs
 from models.clustering import ClusteringPolicy, StreamingKMeans
 from models.sample import UserSample
 from models.segments import SegmentModel
@@ -134,14 +137,26 @@ class TrainingStage:
 
     Its input has one partition, so whoever of the trainers is assigned it is the one that learns;
     the others stand by.
+
+    Parameters
+    ----------
+    settings
+        Topics, and how to learn.
+    clock
+        Gives the time of a version; the wall clock when not given.
     """
 
     # River's clusterer learns in place; what an aborted batch taught it has to be unlearned.
     restore_after_abort = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self.inputs = (settings.topics.samples,)
         self.samples = 0
+        self.lifecycle: Counter[str] = Counter()
+        """Lifecycle events by type, of committed versions only."""
+        self._clock = clock
         self._settings = settings
         self._topics = settings.topics
         self._policy = ClusteringPolicy(
@@ -250,6 +265,7 @@ class TrainingStage:
         """Count the version as published."""
         if self._candidate is not None:
             self._published = self._candidate
+            self.lifecycle.update(each.type for each in self._candidate.history.transitions)
         self.samples += self._learned
         self._candidate, self._learned = None, 0
 
@@ -266,7 +282,15 @@ class TrainingStage:
         logger.info(
             "segment model %d after %d samples", self._candidate.version, self._candidate.samples
         )
-        return [Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0)]
+        return [
+            Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0),
+            *lifecycle_outputs(
+                self._candidate,
+                self._topics.lifecycle,
+                self._settings.kafka.group_id,
+                self._clock(),
+            ),
+        ]
 
     def _for_embedding(self, embedding: str, place: str) -> StreamingKMeans:
         if self._clusterer is None:

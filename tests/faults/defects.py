@@ -19,6 +19,7 @@ from consumer.stages.training import TrainingStage
 from consumer.transactions import Outcome, Transactions
 from models.clustering import StreamingKMeans
 from models.segments import SegmentModel
+from schemas.segment_model import SEGMENT_MODEL_SCHEMA
 from tests.faults.oracle import stable_watermarks
 
 
@@ -96,7 +97,10 @@ def answers_taken_for_aborts() -> None:
 def write_newer_formats() -> None:
     """Write state in the next version of its formats, and read both, as a later build would."""
     checkpoint_file.FORMAT_VERSION += 1
-    present, later = b'"schema_version":1', b'"schema_version":2'
+    present, later = (
+        b'"schema_version":%d' % number
+        for number in (SEGMENT_MODEL_SCHEMA, SEGMENT_MODEL_SCHEMA + 1)
+    )
     read, publish = training.read_model, TrainingStage._publish
 
     def read_both(value: bytes, place: str) -> SegmentModel:
