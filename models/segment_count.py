@@ -23,7 +23,7 @@ from itertools import combinations
 import numpy as np
 
 from models.distances import Floats, distances_to, nearest
-from models.reseed import lloyd, reseed, spread
+from models.reseed import TRIAL_STEPS, lloyd, reseed, spread
 
 LEAST_SEGMENTS = 2
 """Fewer say nothing of anybody. Where users form no groups, their cloud is cut in two."""
@@ -42,7 +42,7 @@ TRIES = 4
 MOST_KNOWN = 10.0
 """Weight above which a profile is as good as known, so that more of it makes no difference."""
 
-LEAST_USERS = 3.0
+LEAST_USERS = 5.0
 """Well-known users, or as many others as weigh the same, around either end of a line."""
 
 _REFIT_STEPS = 2
@@ -200,7 +200,11 @@ def _one_more(
         start = spread(vectors, len(centres) + 1, generator, centres, weights)
         if len(start) == len(centres):
             return None
-        tried, inertia = lloyd(vectors, start, weights=weights)
+        tried, inertia = lloyd(vectors, start, TRIAL_STEPS, weights)
+        # Most draws fail, and do so after a few steps as well as in the end.
+        if inertia >= least or valleys(vectors, tried, weights).max() > limit:
+            continue
+        tried, inertia = lloyd(vectors, tried, weights=weights)
         if inertia < least and (depth := valleys(vectors, tried, weights)).max() <= limit:
             best, least = (tried, depth), inertia
     return best

@@ -12,7 +12,7 @@ from consumer import app
 from consumer.arguments import UsageError
 from consumer.evaluate.contents import Evaluation
 from consumer.evaluate.plots import write_pictures
-from consumer.evaluate.report import render
+from consumer.evaluate.report import console, render
 from consumer.evaluate.run import check_label, evaluate_file
 from consumer.progress import counting
 from consumer.replay import ReplayOutputError
@@ -59,7 +59,7 @@ def run_evaluate(
     if as_json:
         sys.stdout.write(evaluation.figures.to_json() + "\n")
     else:
-        render(Console(), evaluation.figures)
+        render(console(), evaluation.figures)
     if output is not None:
         names = ", ".join(_write(evaluation, output))
         aside.print(f"written to {output}: {names}", highlight=False, markup=False)

@@ -9,24 +9,27 @@ from rich.text import Text
 from consumer.demo.wording import one_line, plural
 from consumer.evaluate.contents import PRODUCT, Figures, Group
 
-_NARROWEST = 96
 _PIPE_WIDTH = 240  # nothing is cut off where no terminal sets a width
 _NONE = "-"
 
 
+def console() -> Console:
+    """Give standard output."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_PIPE_WIDTH)
+
+
 def render(console: Console, figures: Figures) -> None:
     """Print the figures; everything as `Text`, so that no label is read as markup."""
-    width = max(console.width, _NARROWEST) if console.is_terminal else _PIPE_WIDTH
     counts = figures.counts
     console.print(
         Text(
             f"{counts.records:,} records: {counts.accepted:,} accepted, {counts.repeated:,} "
             f"repeated, {counts.refused:,} refused; {plural(counts.users, 'user')}"
         ),
-        width=width,
     )
     if figures.model_version is None:
-        console.print(Text("too few users for a segment model"), width=width)
+        console.print(Text("too few users for a segment model"))
         return
     found = " (found)" if figures.segments_found else ""
     console.print(
@@ -34,17 +37,16 @@ def render(console: Console, figures: Figures) -> None:
             f"{plural(len(figures.segments), 'segment')}{found}, model version "
             f"{figures.model_version}"
         ),
-        width=width,
     )
     tables = [_segments(figures), _internal(figures), _flapping(figures)]
     if figures.label is not None:
         tables.insert(1, _agreement(figures))
     for table in tables:
         console.print()
-        console.print(table, width=width)
+        console.print(table)
     console.print()
     for line in _sentences(figures):
-        console.print(Text(line), width=width)
+        console.print(Text(line))
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -216,7 +216,9 @@ def test_the_observer_knows_where_every_user_is_and_how_often_each_changed(file,
     assert everybody.users == result.users
     assert sum(everybody.by_reason.values()) == result.changes
     assert everybody.changes_a_user == pytest.approx(result.changes / result.users)
-    memberships = [json.loads(line) for line in (tmp_path / "memberships.jsonl").open()]
+    memberships = [
+        json.loads(line) for line in (tmp_path / "memberships.jsonl").read_text().splitlines()
+    ]
     by_segment = {segment.id: segment.users for segment in evaluation.figures.segments}
     assert sum(by_segment.values()) == len(memberships)
     for segment, users in by_segment.items():
@@ -361,7 +363,7 @@ def test_an_empty_file_is_no_failure(tmp_path):
 
 def printed(evaluation: Evaluation) -> str:
     text = io.StringIO()
-    render(Console(file=text, width=80), evaluation.figures)
+    render(Console(file=text, width=160), evaluation.figures)
     return text.getvalue()
 
 
