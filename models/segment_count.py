@@ -30,17 +30,22 @@ LEAST_SEGMENTS = 2
 
 SPLIT_DEPTH = 0.5
 """A new segment needs valleys this deep on all sides. The six sites of the Stack Exchange stream
-are parted by 0.04 to 0.15; the best cut through a site, or through Cofacts, has 1.1 to 1.9."""
+are parted by 0.04 to 0.15; the best cut through a site, or through Cofacts, has 1.1 to 1.9. So 0.3
+to 0.7 end the same."""
 
 MERGE_DEPTH = 0.8
 """A valley this shallow is none any more. In between, what there is stays: segments must not come
-and go with a few users."""
+and go with a few users. 0.6 to 1 end the same."""
 
 TRIES = 4
 """Draws of k-means++ for one more segment: a small one is not always drawn at once."""
 
 MOST_KNOWN = 10.0
 """Weight above which a profile is as good as known, so that more of it makes no difference."""
+
+MOST_WEIGHT = 100.0
+"""Weight up to which a profile pulls a centre. Without a bound one user with thousands of texts
+takes a centre alone, again and again, in the place of a segment that is there."""
 
 LEAST_USERS = 5.0
 """Well-known users, or as many others as weigh the same, around either end of a line."""
@@ -148,6 +153,8 @@ def find_segments(
         Centres, float64[K, d], and the number of swaps, merges and births. K is `LEAST_SEGMENTS` or
         more, unless there are fewer different vectors, or `most` is less.
     """
+    if weights is not None:
+        weights = np.minimum(weights, MOST_WEIGHT)
     least = min(LEAST_SEGMENTS, most)
     count = least if centres is None else min(max(len(centres), least), most)
     centres, steps = reseed(vectors, centres, count, generator, weights=weights)

@@ -56,8 +56,6 @@ class Point:
         Changes published so far.
     prequential
         Agreement of all events so far, each assigned before it was learned; None before any.
-    window
-        The same of the latest events only.
     steady_users
         Agreement of the users with ten events or more, each at this moment.
     """
@@ -66,7 +64,6 @@ class Point:
     segments: int
     changes: int
     prequential: Agreement | None
-    window: Agreement | None
     steady_users: Agreement | None
 
 

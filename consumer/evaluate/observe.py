@@ -73,7 +73,6 @@ class Observer:
     confusion: Confusion = field(default_factory=Confusion)
     """Labels of events by segment, prequential."""
     points: list[Point] = field(default_factory=list)
-    _window: Confusion = field(default_factory=Confusion)
     _caused: dict[int, list[SegmentChange]] = field(default_factory=lambda: defaultdict(list))
     _seen: set[int] = field(default_factory=set)
     _batches: int = 0
@@ -133,11 +132,9 @@ class Observer:
                 segments=segments,
                 changes=self._changes,
                 prequential=self.confusion.agreement(),
-                window=self._window.agreement(),
                 steady_users=self.users(STEADY_USER).agreement(),
             )
         )
-        self._window = Confusion()
         if len(self.points) >= MOST_POINTS:
             self.points = self.points[1::2]
             self._spacing *= 2
@@ -166,7 +163,6 @@ class Observer:
             self.without_segment += 1
         else:
             self.confusion.add(label, segment)
-            self._window.add(label, segment)
 
     def _move(self, change: SegmentChange) -> None:
         segment = None if change.segment is None else change.segment.id

@@ -71,16 +71,14 @@ def draw_stream(figures: Figures) -> Figure:
     events = [point.events for point in figures.stream]
     lines = {
         "prequential, all events so far": "prequential",
-        "prequential, latest events": "window",
-        "users with 10 events or more": "steady_users",
+        "users with 10 events or more, at the moment": "steady_users",
     }
     for (name, attribute), colour in zip(lines.items(), _COLOURS, strict=False):
         values = [
             np.nan if (found := getattr(point, attribute)) is None else found.v_measure
             for point in figures.stream
         ]
-        faint = attribute == "window"
-        axes.plot(events, values, label=name, color=colour, linewidth=1 if faint else 2, alpha=0.8)
+        axes.plot(events, values, label=name, color=colour, linewidth=2, alpha=0.8)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("V-measure", fontsize=9, color=_INK)
     axes.set_xlabel("events", fontsize=9, color=_INK)
@@ -122,8 +120,6 @@ def draw_confusion(figures: Figures, table: Contingency) -> Figure:
             fontsize=7,
             color="white" if shares[row, column] > 0.6 else _INK,
         )
-    axes.set_yticks(range(len(labels)))
-    axes.set_xticks(range(len(columns)))
     rows = [
         label if lettering.can_write(label) else f"label {place + 1}"
         for place, label in enumerate(labels)
@@ -132,11 +128,10 @@ def draw_confusion(figures: Figures, table: Contingency) -> Figure:
         name if lettering.can_write(name) else f"segment {name.partition(' ')[0]}"
         for name in columns
     ]
-    # Set one by one: a label given to the axis is read as mathematics.
-    for tick, text in zip(axes.set_yticklabels(["-"] * len(rows)), rows, strict=True):
-        tick.set(parse_math=False, fontproperties=font, text=text, color=_INK)
-    for tick, text in zip(axes.set_xticklabels(["-"] * len(texts)), texts, strict=True):
-        tick.set(parse_math=False, fontproperties=font, text=text, color=_INK)
+    # Without `parse_math` a label with a dollar sign would be read as mathematics.
+    axes.set_yticks(range(len(rows)), rows, parse_math=False, fontproperties=font, color=_INK)
+    axes.set_xticks(range(len(texts)), texts, parse_math=False, fontproperties=font, color=_INK)
+    for tick in axes.get_xticklabels():
         tick.set(rotation=35, ha="right", rotation_mode="anchor")
     return figure
 

@@ -268,14 +268,14 @@ def _segments(users: _Users, model: SegmentModel | None) -> tuple[SegmentFigures
     for row, segment in enumerate(model.ids.tolist()):
         members = np.flatnonzero(users.segments == segment).tolist()
         labels = Counter(label for i in members if (label := users.labels[i]) is not None)
-        (main, most), *_ = labels.most_common(1) or [(None, 0)]
+        main = next(iter(labels.most_common(1)), None)
         figures.append(
             SegmentFigures(
                 id=segment,
                 label=model.labels[row],
                 users=len(members),
-                main_label=main,
-                main_share=None if main is None else most / labels.total(),
+                main_label=None if main is None else main[0],
+                main_share=None if main is None else main[1] / labels.total(),
             )
         )
     return tuple(figures)

@@ -19,7 +19,7 @@ from consumer.arguments import UsageError
 from consumer.evaluate import observe
 from consumer.evaluate.contents import MINI_BATCH, OFFLINE, PRODUCT, Evaluation
 from consumer.evaluate.observe import Observer, label_of
-from consumer.evaluate.plots import pictures
+from consumer.evaluate.plots import draw_confusion, pictures
 from consumer.evaluate.report import render
 from consumer.evaluate.run import evaluate_file
 from consumer.evaluate.tracks import STEADY_EVENTS, Track
@@ -389,8 +389,11 @@ def test_every_picture_is_a_png_and_the_same_each_time(evaluation):
     assert dict(pictures(evaluation)) == drawn
 
 
-def test_labels_in_any_script_can_be_drawn(evaluation):
+def test_labels_in_any_script_can_be_drawn_and_none_is_read_as_mathematics(evaluation):
     table = evaluation.figures.users_by_label
     labels = ("政治、政黨", "$\\frac{1")
     figures = replace(evaluation.figures, users_by_label=replace(table, labels=labels))
     assert dict(pictures(replace(evaluation, figures=figures)))["confusion.png"]
+    axes, *_ = draw_confusion(figures, figures.users_by_label).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()][1] == labels[1]
+    assert [tick.get_text()[:1] for tick in axes.get_xticklabels()] == ["0", "1"]

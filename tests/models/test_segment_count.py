@@ -159,6 +159,13 @@ def test_a_topic_that_appears_gets_a_segment_and_one_that_is_gone_loses_it():
     assert len(found(vectors[truth < 3], second)) == 3
 
 
+def test_users_with_thousands_of_texts_take_no_segment_from_the_others():
+    vectors, _ = profiles([60, 60, 40, 30])
+    weights = np.full(len(vectors), 5.0)
+    weights[:3] = 50_000.0
+    assert len(found(vectors, weights=weights)) == 4
+
+
 def test_looking_again_changes_nothing():
     vectors, _ = profiles([60, 40, 30, 20])
     centres = found(vectors)
