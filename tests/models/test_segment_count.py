@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from models import segment_count
 from models.reseed import lloyd
 from models.segment_count import (
     LEAST_SEGMENTS,
@@ -159,11 +160,14 @@ def test_a_topic_that_appears_gets_a_segment_and_one_that_is_gone_loses_it():
     assert len(found(vectors[truth < 3], second)) == 3
 
 
-def test_users_with_thousands_of_texts_take_no_segment_from_the_others():
-    vectors, _ = profiles([60, 60, 40, 30])
+@pytest.mark.parametrize("seed", range(3))
+def test_users_with_thousands_of_texts_take_no_segment_from_the_others(seed, monkeypatch):
+    vectors, _ = profiles([60, 60, 40, 30], events=4)
     weights = np.full(len(vectors), 5.0)
-    weights[:3] = 50_000.0
-    assert len(found(vectors, weights=weights)) == 4
+    weights[:6] = 50_000.0
+    assert len(found(vectors, weights=weights, seed=seed)) == 4
+    monkeypatch.setattr(segment_count, "MOST_WEIGHT", np.inf)
+    assert len(found(vectors, weights=weights, seed=seed)) < 4
 
 
 def test_looking_again_changes_nothing():
