@@ -33,6 +33,7 @@ from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
+Watch = Callable[[PreparedBatch], None]
 
 # Batches prepared at the same time: one is embedded, the next one cleaned.
 _AHEAD = 2
@@ -133,6 +134,7 @@ class Replay:
         records: Iterable[Record],
         sink: Callable[[Output], None],
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> int:
         """Run all records through; give their number.
 
@@ -144,6 +146,9 @@ class Replay:
             Gets every output of the segmentation stage but the samples, and the lifecycle events.
         progress
             Told the number of records done, after each batch.
+        watch
+            Shown each batch once the sink has its outputs, before the users look at what the
+            trainer has learned from it.
         """
         self._sink = sink
         self._maintain(idle=False)
@@ -151,6 +156,8 @@ class Replay:
         for prepared in self._prepared(records):
             self._clock.see(prepared)
             self._forward(self.segmentation.apply(prepared, frozenset({0})))
+            if watch is not None:
+                watch(prepared)
             self._maintain(idle=False)
             done += len(prepared.entries)
             if progress is not None:

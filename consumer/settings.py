@@ -347,7 +347,12 @@ class AssignmentSettings(Section):
 class TrainingSettings(Section):
     """How the trainer learns the segments."""
 
-    segments: int = Field(6, ge=1, le=4096, description="Number of segments.")
+    segments: int | Literal["auto"] = Field(
+        6, description="Number of segments, 1 to 4096; auto finds it."
+    )
+    max_segments: int = Field(
+        50, ge=2, le=4096, description="Segments at most where their number is found."
+    )
     sample_users: int = Field(
         3000, ge=10, le=1_000_000, description="Users, picked by hash, that the trainer holds."
     )
@@ -362,12 +367,22 @@ class TrainingSettings(Section):
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of everything that is random.")
 
+    @field_validator("segments", mode="before")
+    @classmethod
+    def _count_or_auto(cls, value: object) -> int | str:
+        # One sentence instead of one for each type that the field may have.
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)
+        if value == "auto" or (type(value) is int and 1 <= value <= 4096):
+            return value
+        raise ValueError(f"is {value!r}: give a number of segments from 1 to 4096, or auto")
+
     @model_validator(mode="after")
     def _enough_users(self) -> Self:
-        if self.sample_users < 2 * self.segments:
+        if self.segments_given is not None and self.sample_users < 2 * self.segments_given:
             raise ValueError(
                 f"sample_users is {self.sample_users} for {self.segments} segments: "
-                f"keep {2 * self.segments} users or more"
+                f"keep {2 * self.segments_given} users or more"
             )
         if self.warmup_users > self.sample_users:
             raise ValueError(
@@ -375,6 +390,11 @@ class TrainingSettings(Section):
                 "sample_users that can be held"
             )
         return self
+
+    @property
+    def segments_given(self) -> int | None:
+        """The number of segments, None where it is to be found."""
+        return None if self.segments == "auto" else self.segments
 
 
 class BatchSettings(Section):

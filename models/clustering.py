@@ -29,6 +29,7 @@ from models.labels import label, typical_words
 from models.lifecycle import chronicle
 from models.reseed import reseed
 from models.sample import DEFAULT_CAPACITY, UserSample
+from models.segment_count import LEAST_SEGMENTS, find_segments
 from models.segments import SegmentModel
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,10 @@ class ClusteringPolicy:
     Parameters
     ----------
     segments
-        Number of segments k.
+        Number of segments k; None to find it on the sample of users, at every look
+        (`models.segment_count`).
+    max_segments
+        The most that are found. Of no matter where the number is given.
     seed
         Seed of every draw.
     step
@@ -66,7 +70,8 @@ class ClusteringPolicy:
         Where a value is out of bounds.
     """
 
-    segments: int = 8
+    segments: int | None = 8
+    max_segments: int = 50
     seed: int = 0
     # On the Stack Exchange stream 0.1 ended at V = 0.90 where 0.02 ended at 0.99. 0.05 was as good,
     # but moved up to twice as many users between versions.
@@ -81,8 +86,8 @@ class ClusteringPolicy:
     publish_share: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("segments", "warm_up_users", "sample_users", "reseed_every"):
-            if getattr(self, name) < 1:
+        for name in ("segments", "max_segments", "warm_up_users", "sample_users", "reseed_every"):
+            if (count := getattr(self, name)) is not None and count < 1:
                 raise ClusteringError(f"{name} is {getattr(self, name)}: give a count, 1 or more")
         for name in ("step", "publish_share"):
             if not 0 < getattr(self, name) <= 1:
@@ -91,7 +96,7 @@ class ClusteringPolicy:
             raise ClusteringError(f"seed is {self.seed}: give 0 or more")
         if self.sample_users < self.least_users:
             raise ClusteringError(
-                f"sample_users is {self.sample_users} for {self.segments} segments: "
+                f"sample_users is {self.sample_users} for {self.least_segments} segments: "
                 f"keep {self.least_users} users or more"
             )
         if self.warm_up_users > self.sample_users:
@@ -103,7 +108,19 @@ class ClusteringPolicy:
     @property
     def least_users(self) -> int:
         """Users without whom there is no sense in looking for this many segments."""
-        return 2 * self.segments
+        return 2 * self.least_segments
+
+    @property
+    def least_segments(self) -> int:
+        """Segments at least: the number that was given, or the least that is ever found."""
+        if self.segments is None:
+            return min(LEAST_SEGMENTS, self.max_segments)
+        return self.segments
+
+    def allows(self, segments: int) -> bool:
+        """Whether a model of so many segments is one that this policy could have learned."""
+        most = self.max_segments if self.segments is None else self.segments
+        return self.least_segments <= segments <= most
 
 
 class StreamingKMeans:
@@ -331,9 +348,15 @@ class StreamingKMeans:
         # Seeded by what was learned so far: a restored clusterer needs no generator's state.
         generator = np.random.default_rng((self.policy.seed, self.samples))
         centres = self.centres if self.ready else None
-        improved, swaps = reseed(
-            vectors, centres, self.policy.segments, generator, weights=self.sample.weights()
-        )
+        weights = self.sample.weights()
+        if self.policy.segments is None:
+            improved, swaps = find_segments(
+                vectors, centres, self.policy.max_segments, generator, weights=weights
+            )
+        else:
+            improved, swaps = reseed(
+                vectors, centres, self.policy.segments, generator, weights=weights
+            )
         logger.info(
             "segments re-seeded",
             extra={"swaps": swaps, "segments": len(improved), "users": len(vectors)},

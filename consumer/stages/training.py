@@ -160,7 +160,8 @@ class TrainingStage:
         self._settings = settings
         self._topics = settings.topics
         self._policy = ClusteringPolicy(
-            segments=settings.training.segments,
+            segments=settings.training.segments_given,
+            max_segments=settings.training.max_segments,
             seed=settings.training.seed,
             warm_up_users=settings.training.warmup_users,
             sample_users=settings.training.sample_users,
@@ -191,7 +192,7 @@ class TrainingStage:
         embedding = restoration.embedding
         if embedding is not None:
             self._clusterer = StreamingKMeans(self._policy, embedding)
-            if model is not None and len(model.ids) == self._policy.segments:
+            if model is not None and self._policy.allows(len(model.ids)):
                 self._clusterer.restore(model, sample)
             else:
                 # Another number of segments was asked for: learn anew, on the same users. Ids of

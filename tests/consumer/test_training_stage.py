@@ -379,6 +379,27 @@ def test_another_number_of_segments_is_learned_anew_on_the_same_users(segments):
     assert all(segment >= before.next_id for segment in born)
 
 
+def test_a_trainer_that_finds_the_number_goes_on_with_what_it_found():
+    first = Trainer(segments="auto")
+    first.learn(samples(range(60), topics=4))
+    first.idle()
+    before = first.stage.published
+    assert len(before.ids) == 4
+    second = Trainer(first.history, segments="auto")
+    assert not models_in(second.idle() or [])
+    assert second.stage.published.to_record() == before.to_record()
+
+
+@pytest.mark.parametrize("most", [2, 3])
+def test_a_lower_bound_on_the_number_found_is_heeded_after_a_restart(most):
+    first = Trainer(segments="auto")
+    first.learn(samples(range(60), topics=4))
+    first.idle()
+    second = Trainer(first.history, segments="auto", max_segments=most)
+    (model,) = models_in(second.idle() or [])
+    assert len(model.ids) == most
+
+
 def test_the_latest_of_several_snapshots_is_restored():
     history = [
         Record("segment-models", 0, n, -1, b"segments", a_snapshot(version))

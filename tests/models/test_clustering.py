@@ -182,6 +182,56 @@ def test_when_all_users_are_forgotten_the_centres_stay():
     assert clusterer.moved(model) == 0
 
 
+# --- the number of segments is found --------------------------------------------------------------
+
+FOUND = replace(POLICY, segments=None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_number_grows_with_the_topics_that_come_one_after_the_other(seed):
+    stream = Stream(topics=5, seed=seed)
+    clusterer = StreamingKMeans(replace(FOUND, seed=seed), EMBEDDING)
+    numbers = []
+    for topic in range(5):
+        for event in stream.events(topic, users=40, count=400):
+            clusterer.learn(*event)
+        clusterer.settle()
+        numbers.append(len(clusterer.centres))
+    assert numbers == [2, 2, 3, 4, 5]
+    assert stream.v_measure(clusterer.centres) > 0.99
+
+
+def test_a_number_that_is_found_goes_on_after_a_restart():
+    stream = Stream()
+    clusterer = learned(mixed(stream), FOUND)
+    clusterer.settle()
+    model = clusterer.snapshot(None)
+    assert FOUND.allows(len(model.ids))
+    restored = StreamingKMeans(FOUND, EMBEDDING)
+    restored.restore(model, clusterer.sample)
+    clusterer.settle()
+    restored.settle()
+    assert np.array_equal(restored.centres, clusterer.centres)
+
+
+def test_no_more_segments_are_found_than_allowed():
+    policy = replace(FOUND, max_segments=3)
+    clusterer = learned(mixed(Stream()), policy)
+    clusterer.settle()
+    assert len(clusterer.centres) == 3
+    assert [policy.allows(count) for count in (1, 2, 3, 4)] == [False, True, True, False]
+    assert [POLICY.allows(count) for count in (3, 4, 5)] == [False, True, False]
+
+
+def test_a_pause_starts_a_model_of_a_number_to_be_found_with_four_users():
+    clusterer = StreamingKMeans(FOUND, EMBEDDING)
+    for i in range(4):
+        assert not clusterer.settle()
+        clusterer.learn(f"u{i}", np.eye(384)[i % 2], {})
+    assert clusterer.settle()
+    assert clusterer.snapshot(None).sizes.tolist() == [2, 2]
+
+
 # --- snapshots ------------------------------------------------------------------------------------
 
 
@@ -368,6 +418,7 @@ def test_a_model_of_another_embedding_cannot_be_restored():
     ("changes", "said"),
     [
         ({"segments": 0}, "segments is 0"),
+        ({"max_segments": 0}, "max_segments is 0"),
         ({"warm_up_users": 0}, "warm_up_users is 0"),
         ({"warm_up_users": 401}, "warm_up_users is 401"),
         ({"sample_users": 7}, "sample_users is 7"),
