@@ -332,6 +332,17 @@ class TrainingSettings(Section):
     """How the trainer learns the segments."""
 
     segments: int = Field(6, ge=1, le=4096, description="Number of segments.")
+    algorithm: Literal["kmeans", "streamkmeans", "clustream", "dbstream", "denstream"] = Field(
+        "kmeans",
+        description="Which of River's clusterers learns. dbstream and denstream find their own "
+        "number of segments.",
+    )
+    projection: Literal["none", "random", "pca"] = Field(
+        "none", description="Whether the clusterer learns in fewer dimensions."
+    )
+    projection_dimensions: int = Field(
+        32, ge=1, le=4096, description="How many, where training.projection is not none."
+    )
     sample_users: int = Field(
         3000, ge=10, le=1_000_000, description="Users, picked by hash, that the trainer holds."
     )

@@ -6,6 +6,11 @@ first centres are picked by k-means++ once enough users are known. And it never 
 a new one; so from time to time the centres are checked on the sample of users and moved where that
 helps (`models.reseed`).
 
+Another of River's algorithms can take the place of k-means (`models.clusterers`), and any of them
+can learn in fewer dimensions. One with a fixed number of clusters is steered by the looks at the
+sample as k-means is. One that finds its own number places its centres itself; a look then only
+leaves those out that serve hardly any sampled user.
+
 References
 ----------
 Sculley, "Web-scale k-means clustering", WWW 2010, for the streaming step.
@@ -15,18 +20,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from river import cluster
 
+from models.clusterers import ALGORITHMS, PROJECTIONS, WarmStarted, make_clusterer
 from models.distances import Floats, Ints, nearest
 from models.identity import match
 from models.labels import label, typical_words
-from models.reseed import reseed
+from models.reseed import reseed, serving
 from models.sample import DEFAULT_CAPACITY, UserSample
 from models.segments import SegmentModel
 
@@ -48,7 +52,8 @@ class ClusteringPolicy:
     seed
         Seed of every draw.
     step
-        Share of the way by which River moves the nearest centre towards a profile (its `halflife`).
+        Share of the way by which River's k-means moves the nearest centre towards a profile (its
+        `halflife`). The other algorithms have their own defaults.
     warm_up_users
         Users to know before the first centres are picked.
     sample_users
@@ -58,6 +63,12 @@ class ClusteringPolicy:
     publish_share
         Share of the sampled users who must have another nearest segment for a new version to be
         worth publishing: each publication makes all workers look at all their users again.
+    algorithm
+        Name of the algorithm, one of `models.clusterers.ALGORITHMS`.
+    projection
+        What to learn in: "none" for the space of the embedding model, "random" or "pca".
+    projection_dimensions
+        Dimensions of the projection.
 
     Raises
     ------
@@ -78,9 +89,20 @@ class ClusteringPolicy:
     reseed_every: int = 1_000
     # 0.2 % to 5 % ended the same: a look either moves hardly anybody, or a segment is born.
     publish_share: float = 0.01
+    algorithm: str = "kmeans"
+    projection: str = "none"
+    projection_dimensions: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("segments", "warm_up_users", "sample_users", "reseed_every"):
+        for name, known in (("algorithm", tuple(ALGORITHMS)), ("projection", PROJECTIONS)):
+            if getattr(self, name) not in known:
+                raise ClusteringError(
+                    f"{name} is {getattr(self, name)!r}: give one of {', '.join(known)}"
+                )
+        for name in (
+            *("segments", "warm_up_users", "sample_users", "reseed_every"),
+            "projection_dimensions",
+        ):
             if getattr(self, name) < 1:
                 raise ClusteringError(f"{name} is {getattr(self, name)}: give a count, 1 or more")
         for name in ("step", "publish_share"):
@@ -104,9 +126,14 @@ class ClusteringPolicy:
         """Users without whom there is no sense in looking for this many segments."""
         return 2 * self.segments
 
+    @property
+    def own_number(self) -> bool:
+        """Whether the algorithm finds the number of segments itself."""
+        return ALGORITHMS[self.algorithm].own_number
+
 
 class StreamingKMeans:
-    """River's k-means with a start, a memory of users and a way out of bad places.
+    """River's clusterer with a start, a memory of users and a way out of bad places.
 
     The outcome depends only on the policy and on the order of what was learned, not on
     PYTHONHASHSEED, the machine or the time.
@@ -125,30 +152,41 @@ class StreamingKMeans:
         self.sample = UserSample(policy.sample_users)
         self.samples = 0
         self._since_reseed = 0
-        self._kmeans: cluster.KMeans | None = None
+        self._clusterer: WarmStarted | None = None
+        # The centres of the latest look, where those of the clusterer are not the ones to publish:
+        # it learns in a projection, or has clusters that serve nobody.
+        self._found: Floats | None = None
         # Whether the sample was looked at since a version was taken or found not worth it.
         self._looked = False
 
     @property
     def ready(self) -> bool:
         """Whether there are centres, so that a snapshot can be taken."""
-        return self._kmeans is not None
+        return self._clusterer is not None and (self._live or self._found is not None)
+
+    @property
+    def _live(self) -> bool:
+        """Whether the clusterer's own centres are the ones to publish, at any moment."""
+        return not self.policy.own_number and self.policy.projection == "none"
 
     @property
     def centres(self) -> Floats:
-        """River's centres at this moment, float64[K, d].
+        """Centres of the segments at this moment, float64[K, d].
+
+        They are River's, or, of an algorithm with its own number of clusters and in a projection,
+        those of the latest look at the sample.
 
         Raises
         ------
         ClusteringError
             Before there are any.
         """
-        if self._kmeans is None:
+        if self._clusterer is None or not self.ready:
             raise ClusteringError(
                 f"no centres yet, {len(self.sample)} users known: learn from "
                 f"{self.policy.warm_up_users} users, or settle with {self.policy.least_users}"
             )
-        return np.array([list(centre.values()) for centre in self._kmeans.centers.values()])
+        return self._clusterer.centres if self._found is None else self._found.copy()
 
     def learn(
         self, user_id: str, vector: ArrayLike, terms: Mapping[str, float], weight: float = 1.0
@@ -178,12 +216,11 @@ class StreamingKMeans:
             return evicted
         self.samples += 1
         self._since_reseed += 1
-        if self._kmeans is None:
+        if self._clusterer is None:
             if len(self.sample) >= max(self.policy.warm_up_users, self.policy.least_users):
                 self._reseed()
             return evicted
-        features = _as_features(np.asarray(vector, dtype=np.float64))
-        self._kmeans.learn_one(features)
+        self._clusterer.learn(vector, weight)
         if self._since_reseed >= self.policy.reseed_every:
             self._reseed()
         return evicted
@@ -291,6 +328,11 @@ class StreamingKMeans:
     def restore(self, model: SegmentModel, sample: UserSample) -> None:
         """Go on from a published version and the sample of users that belongs to it.
 
+        K-means goes on from the version's centres. The others keep more than centres, and no topic
+        has it: they begin anew with these centres and the sampled users, each with the latest
+        profile. What is lost is what was learned from users outside the sample and from former
+        profiles, and how long ago; an algorithm with its own number of clusters may find others.
+
         Parameters
         ----------
         model
@@ -312,7 +354,12 @@ class StreamingKMeans:
         self.samples = model.samples
         self._since_reseed = 0
         self._looked = False
-        self._put_centres(model.centres)
+        self._clusterer = self._new_clusterer()
+        vectors, weights = self.sample.vectors(), self.sample.weights()
+        if not len(self.sample):
+            vectors, weights = model.centres, np.ones(len(model.centres))
+        self._clusterer.start(vectors, weights, model.centres)
+        self._found = None if self._live else np.array(model.centres)
 
     def _members(self, centres: Floats) -> tuple[Ints, Floats]:
         """Row of the centre of each sampled user, and the radius of each centre."""
@@ -328,32 +375,40 @@ class StreamingKMeans:
         self._since_reseed = 0
         if not len(self.sample):
             return
-        vectors = self.sample.vectors()
-        # Seeded by what was learned so far: a restored clusterer needs no generator's state.
-        generator = np.random.default_rng((self.policy.seed, self.samples))
-        centres = self.centres if self.ready else None
-        improved, swaps = reseed(
-            vectors, centres, self.policy.segments, generator, weights=self.sample.weights()
-        )
+        vectors, weights = self.sample.vectors(), self.sample.weights()
+        policy, clusterer = self.policy, self._clusterer
+        swaps = 0
+        if clusterer is None or not policy.own_number or policy.projection != "none":
+            # Seeded by what was learned so far: a restored clusterer needs no generator's state.
+            generator = np.random.default_rng((policy.seed, self.samples))
+            # An algorithm with its own number needs K centres only as a measure of how wide
+            # clusters are, when it begins or its projection turns.
+            centres = None if clusterer is None or policy.own_number else clusterer.centres
+            improved, swaps = reseed(vectors, centres, policy.segments, generator, weights=weights)
+            clusterer = self._clusterer = clusterer or self._new_clusterer()
+            clusterer.steer(vectors, weights, improved)
+            if not (self._live or policy.own_number):
+                self._found = improved
+        if policy.own_number and clusterer.ready:
+            self._found = serving(vectors, clusterer.centres)
         logger.info(
             "segments re-seeded",
-            extra={"swaps": swaps, "segments": len(improved), "users": len(vectors)},
+            extra={
+                "swaps": swaps,
+                "segments": len(self.centres) if self.ready else 0,
+                "users": len(vectors),
+            },
         )
-        self._put_centres(improved)
         self._looked = True
 
-    def _put_centres(self, centres: Floats) -> None:
-        """Make River go on from these centres, through its public `centers`."""
-        if self._kmeans is None:
-            self._kmeans = cluster.KMeans(
-                n_clusters=len(centres), halflife=self.policy.step, seed=self.policy.seed
-            )
-        # Whole numbers as keys: with strings the order of a set, and so the rounding of a sum,
-        # would depend on PYTHONHASHSEED.
-        self._kmeans.n_clusters = len(centres)
-        self._kmeans.centers = {row: _as_features(centre) for row, centre in enumerate(centres)}
-
-
-def _as_features(vector: Floats) -> defaultdict[int, float]:
-    """Give a vector as the dict of features that River learns from."""
-    return defaultdict(float, enumerate(vector.tolist()))
+    def _new_clusterer(self) -> WarmStarted:
+        policy = self.policy
+        return make_clusterer(
+            policy.algorithm,
+            policy.segments,
+            seed=policy.seed,
+            step=policy.step,
+            projection=policy.projection,
+            dimensions=policy.projection_dimensions,
+            members=lambda: (self.sample.vectors(), self.sample.weights()),
+        )

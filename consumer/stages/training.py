@@ -150,6 +150,9 @@ class TrainingStage:
             warm_up_users=settings.training.warmup_users,
             sample_users=settings.training.sample_users,
             reseed_every=settings.training.reseed_every,
+            algorithm=settings.training.algorithm,
+            projection=settings.training.projection,
+            projection_dimensions=settings.training.projection_dimensions,
         )
         self._clusterer: StreamingKMeans | None = None
         self._published: SegmentModel | None = None
@@ -176,7 +179,9 @@ class TrainingStage:
         embedding = restoration.embedding
         if embedding is not None:
             self._clusterer = StreamingKMeans(self._policy, embedding)
-            if model is not None and len(model.ids) == self._policy.segments:
+            if model is not None and (
+                self._policy.own_number or len(model.ids) == self._policy.segments
+            ):
                 self._clusterer.restore(model, sample)
             else:
                 # Another number of segments was asked for: learn anew, on the same users. Ids of
