@@ -212,7 +212,8 @@ class IncrementalPca:
 
     def apply(self, vectors: ArrayLike) -> Floats:
         """Project float64[n, d] to float64[n, m]."""
-        return _products(np.asarray(vectors, np.float64) - self._origin, self._basis)
+        vectors = np.asarray(vectors, np.float64)
+        return _products(vectors, self._basis, self._origin)
 
     def lift(self, points: Floats) -> Floats:
         """Give the vectors nearest to the mean that are projected to the points."""
@@ -349,10 +350,11 @@ def _check_name(state: State, name: str) -> None:
         )
 
 
-def _products(vectors: Floats, basis: Floats) -> Floats:
-    """Products of n vectors with m directions, float64[n, m], each added up by itself.
+def _products(vectors: Floats, basis: Floats, origin: Floats | float = 0.0) -> Floats:
+    """Products of n vectors, less the origin, with m directions, float64[n, m].
 
-    A matrix product rounds differently from batch to batch; a label must not depend on that.
+    Each is added up by itself: a matrix product rounds differently from batch to batch, and a label
+    must not depend on that.
     """
     if vectors.shape[1] != basis.shape[1]:
         raise VectorsError(
@@ -361,6 +363,6 @@ def _products(vectors: Floats, basis: Floats) -> Floats:
         )
     products = np.empty((len(vectors), len(basis)))
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
-        part = vectors[start : start + _ROWS_AT_ONCE, None, :] * basis
+        part = (vectors[start : start + _ROWS_AT_ONCE] - origin)[:, None, :] * basis
         products[start : start + _ROWS_AT_ONCE] = np.add.reduce(part, axis=2)
     return products

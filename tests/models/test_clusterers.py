@@ -306,7 +306,7 @@ def test_what_is_no_state_is_refused(text: str):
         from_json(text)
 
 
-# --- rows of the nearest centre ---------------------------------------------------------------------
+# --- rows of the nearest centre -------------------------------------------------------------------
 
 grids = st.lists(
     st.tuples(*[st.integers(-2, 2).map(lambda step: step / 10)] * 3), min_size=1, max_size=8

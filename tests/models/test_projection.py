@@ -58,7 +58,7 @@ def test_restored_it_goes_on_to_the_same_bits(make):
 
 @both
 def test_vectors_of_another_length_are_refused(make):
-    with pytest.raises((VectorsError, ValueError)):
+    with pytest.raises(VectorsError, match="takes 48 numbers"):
         fitted(make).apply(np.ones((1, 3)))
 
 
@@ -76,7 +76,7 @@ def test_a_state_of_another_projection_and_no_dimensions_are_refused(make):
 
 def test_random_directions_keep_distances_about_as_they_are():
     vectors = profiles(100, dimension=384)
-    projected = fitted(lambda m: RandomProjection(m), 64, vectors).apply(vectors)
+    projected = fitted(RandomProjection, 64, vectors).apply(vectors)
     pairs = [(i, j) for i in range(100) for j in range(i)]
     ratio = [
         np.linalg.norm(projected[i] - projected[j]) / np.linalg.norm(vectors[i] - vectors[j])
