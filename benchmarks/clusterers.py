@@ -37,7 +37,7 @@ from consumer.records import Record
 from consumer.replay import FixedModel
 from consumer.settings import Settings
 from consumer.stages.segmentation import SegmentationStage
-from models.clusterers import ALGORITHMS, PROJECTIONS, WarmStarted, make_clusterer, to_json
+from models.clusterers import ALGORITHMS, PROJECTIONS, Clusterer, make_clusterer, to_json
 from models.clustering import ClusteringPolicy, StreamingKMeans
 from models.distances import Floats, Ints, nearest
 from models.embedding import Vectors
@@ -199,7 +199,7 @@ class Run:
     number: int
 
 
-def run_alone(clusterer: WarmStarted, profiles: Profiles) -> Run:
+def run_alone(clusterer: Clusterer, profiles: Profiles) -> Run:
     """Let a clusterer learn by itself; segments are its labels."""
     return _run(
         profiles,
@@ -259,7 +259,7 @@ def _run(
     return Run(seconds, foreseen, segments.tolist(), number())
 
 
-def held(clusterer: WarmStarted) -> int:
+def held(clusterer: Clusterer) -> int:
     """Measure the memory that a copy of a clusterer takes in Python, in bytes."""
     tracemalloc.start()
     copied = copy.deepcopy(clusterer)
@@ -310,7 +310,7 @@ def measure(arguments: argparse.Namespace, profiles: Profiles) -> Figures:
     }
 
 
-def alone(policy: ClusteringPolicy, profiles: Profiles) -> WarmStarted:
+def alone(policy: ClusteringPolicy, profiles: Profiles) -> Clusterer:
     """Make a clusterer that has no trainer, but the same sample for the centres of a projection."""
     sample = UserSample(policy.sample_users)
     for user, vector, weight in zip(

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models.clusterers import ALGORITHMS, PROJECTIONS, WarmStarted, make_clusterer
+from models.clusterers import ALGORITHMS, PROJECTIONS, Clusterer, make_clusterer
 from models.distances import Floats, Ints, nearest
 from models.identity import match
 from models.labels import label, typical_words
@@ -152,7 +152,7 @@ class StreamingKMeans:
         self.sample = UserSample(policy.sample_users)
         self.samples = 0
         self._since_reseed = 0
-        self._clusterer: WarmStarted | None = None
+        self._clusterer: Clusterer | None = None
         # The centres of the latest look, where those of the clusterer are not the ones to publish:
         # it learns in a projection, or has clusters that serve nobody.
         self._found: Floats | None = None
@@ -358,7 +358,11 @@ class StreamingKMeans:
         vectors, weights = self.sample.vectors(), self.sample.weights()
         if not len(self.sample):
             vectors, weights = model.centres, np.ones(len(model.centres))
-        self._clusterer.start(vectors, weights, model.centres)
+        centres = model.centres
+        if self.policy.own_number:
+            # How wide clusters are has to be measured by as many centres as at first.
+            centres, _ = self._improved(vectors, weights, None)
+        self._clusterer.start(vectors, weights, centres)
         self._found = None if self._live else np.array(model.centres)
 
     def _members(self, centres: Floats) -> tuple[Ints, Floats]:
@@ -378,13 +382,11 @@ class StreamingKMeans:
         vectors, weights = self.sample.vectors(), self.sample.weights()
         policy, clusterer = self.policy, self._clusterer
         swaps = 0
-        if clusterer is None or not policy.own_number or policy.projection != "none":
-            # Seeded by what was learned so far: a restored clusterer needs no generator's state.
-            generator = np.random.default_rng((policy.seed, self.samples))
+        if clusterer is None or not policy.own_number or policy.projection == "pca":
             # An algorithm with its own number needs K centres only as a measure of how wide
             # clusters are, when it begins or its projection turns.
             centres = None if clusterer is None or policy.own_number else clusterer.centres
-            improved, swaps = reseed(vectors, centres, policy.segments, generator, weights=weights)
+            improved, swaps = self._improved(vectors, weights, centres)
             clusterer = self._clusterer = clusterer or self._new_clusterer()
             clusterer.steer(vectors, weights, improved)
             if not (self._live or policy.own_number):
@@ -401,7 +403,15 @@ class StreamingKMeans:
         )
         self._looked = True
 
-    def _new_clusterer(self) -> WarmStarted:
+    def _improved(
+        self, vectors: Floats, weights: Floats, centres: Floats | None
+    ) -> tuple[Floats, int]:
+        """Find good centres on the sample, and give how many were swapped."""
+        # Seeded by what was learned so far: a restored clusterer needs no generator's state.
+        generator = np.random.default_rng((self.policy.seed, self.samples))
+        return reseed(vectors, centres, self.policy.segments, generator, weights=weights)
+
+    def _new_clusterer(self) -> Clusterer:
         policy = self.policy
         return make_clusterer(
             policy.algorithm,

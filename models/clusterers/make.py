@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.clusterers.base import ClustererError, WarmStarted
+from models.clusterers.base import Clusterer, ClustererError, WarmStarted
 from models.clusterers.clustream import CluStream
 from models.clusterers.dbstream import DBSTREAM
 from models.clusterers.denstream import DenStream
@@ -28,7 +28,7 @@ def make_clusterer(
     step: float = 0.02,
     projection: str = "none",
     dimensions: int = 32,
-) -> WarmStarted:
+) -> Clusterer:
     """Make a clusterer.
 
     Parameters
