@@ -8,8 +8,8 @@ helps (`models.reseed`).
 
 Another of River's algorithms can take the place of k-means (`models.clusterers`), and any of them
 can learn in fewer dimensions. One with a fixed number of clusters is steered by the looks at the
-sample as k-means is. One that finds its own number places its centres itself; a look then only
-leaves those out that serve hardly any sampled user.
+sample as k-means is. One that finds its own number places its centres itself; a look then measures
+whether its scale still fits, and leaves those out that serve hardly any sampled user.
 
 References
 ----------
@@ -381,16 +381,13 @@ class StreamingKMeans:
             return
         vectors, weights = self.sample.vectors(), self.sample.weights()
         policy, clusterer = self.policy, self._clusterer
-        swaps = 0
-        if clusterer is None or not policy.own_number or policy.projection == "pca":
-            # An algorithm with its own number needs K centres only as a measure of how wide
-            # clusters are, when it begins or its projection turns.
-            centres = None if clusterer is None or policy.own_number else clusterer.centres
-            improved, swaps = self._improved(vectors, weights, centres)
-            clusterer = self._clusterer = clusterer or self._new_clusterer()
-            clusterer.steer(vectors, weights, improved)
-            if not (self._live or policy.own_number):
-                self._found = improved
+        # To an algorithm with its own number K centres are but a measure of how wide clusters are.
+        centres = None if clusterer is None or policy.own_number else clusterer.centres
+        improved, swaps = self._improved(vectors, weights, centres)
+        clusterer = self._clusterer = clusterer or self._new_clusterer()
+        clusterer.steer(vectors, weights, improved)
+        if not (self._live or policy.own_number):
+            self._found = improved
         if policy.own_number and clusterer.ready:
             self._found = serving(vectors, clusterer.centres)
         logger.info(

@@ -78,7 +78,8 @@ class Clusterer(Protocol):
     def steer(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
         """Go on from better centres, keeping what else was learned; as `start` before that.
 
-        An algorithm that finds its own number of clusters takes no notice of the centres.
+        An algorithm that finds its own number of clusters measures by them whether its scale still
+        fits, and begins anew if it does not.
         """
 
     def learn(self, vector: ArrayLike, weight: float = 1.0) -> None:

@@ -18,6 +18,12 @@ from models.clusterers.base import (
 from models.clusterers.mended import SoundDBSTREAM
 from models.distances import Floats, Ints, nearest
 
+_COMPARED = 500
+"""Vectors whose distances from each other are looked at, at most."""
+
+MOST_CHANGE = 0.25
+"""Share by which the fitting radius may differ from the one in use."""
+
 LEAST_WIDTH = 1e-6
 """Radius where all vectors are the same: any will do."""
 
@@ -26,7 +32,11 @@ class DBSTREAM(WarmStarted):
     """`river.cluster.DBSTREAM`, which finds the number of clusters itself.
 
     Everything hangs on the radius. Unless it is given, it is `radius_factor` times how far the
-    vectors of the warm-up are from the nearest of their K centres, in the median.
+    vectors of the warm-up are from the nearest of their K centres, in the median, or from the
+    nearest of the others, where that is more: a micro-cluster begins at a vector and gathers
+    nothing if no other is within its radius. It is measured again when the clusterer is steered,
+    and where it no longer fits, all begins anew: profiles of few events lie far apart, and those
+    of the same users close together later.
 
     River has no weights for it. Its labels are positions that mean something only until the next
     vector is learned, and where nothing is strong yet it answers 0: here it is not ready then.
@@ -110,12 +120,16 @@ class DBSTREAM(WarmStarted):
         return river
 
     def _start(self, vectors: Floats, weights: Floats, centres: Floats) -> None:  # noqa: ARG002
-        self._river = self._new(self.radius or self.radius_factor * width(vectors, centres))
+        self._river = self._new(self._fitting(vectors, centres))
         for vector in vectors:
             self._river.learn_one(as_features(vector))
 
     def _steer(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
-        """Do nothing: this algorithm puts its own centres."""
+        if outgrown(self._river.clustering_threshold, self._fitting(vectors, centres)):
+            self._start(vectors, weights, centres)
+
+    def _fitting(self, vectors: Floats, centres: Floats) -> float:
+        return self.radius or self.radius_factor * reach(vectors, centres)
 
     def _learn(self, vector: Floats, weight: float) -> None:  # noqa: ARG002
         self._river.learn_one(as_features(vector))
@@ -174,7 +188,21 @@ class DBSTREAM(WarmStarted):
         return most * (dimensions + 3) + 2 * most * (most - 1)
 
 
+def outgrown(radius: float, fitting: float) -> bool:
+    """Tell whether a radius is too far from the one that fits now."""
+    return abs(fitting / radius - 1.0) > MOST_CHANGE
+
+
 def width(vectors: Floats, centres: Floats) -> float:
     """Median distance of vectors, float64[n, d], from the nearest of their centres."""
     _, distances = nearest(vectors, centres)
     return max(float(np.median(distances)), LEAST_WIDTH)
+
+
+def reach(vectors: Floats, centres: Floats) -> float:
+    """Distance within which most vectors have a centre and a neighbour; as `width`."""
+    some = vectors[:: -(-len(vectors) // _COMPARED)]
+    if len(some) < 2:
+        return width(vectors, centres)
+    _, distances = nearest(some, some, exclude=np.arange(len(some)))
+    return max(float(np.median(distances)), width(vectors, centres))

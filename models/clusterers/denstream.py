@@ -15,7 +15,7 @@ from models.clusterers.base import (
     as_rows,
     assign,
 )
-from models.clusterers.dbstream import LEAST_WIDTH, width
+from models.clusterers.dbstream import LEAST_WIDTH, outgrown, width
 from models.clusterers.kmeans import check_share
 from models.clusterers.mended import Micro, SoundDenStream, SoundMicroCluster
 from models.distances import Floats, Ints
@@ -26,8 +26,10 @@ class DenStream(WarmStarted):
 
     Everything hangs on epsilon, the most that the radius of a micro-cluster may be. Unless it is
     given, it is `radius_factor` times how far the vectors of the warm-up are from the nearest of
-    their K centres, in the median. River's own start, a DBSCAN over the first vectors, finds
-    nothing dense in 384 dimensions; here the warm-up is learned vector by vector.
+    their K centres, in the median; it is measured again as DBSTREAM's radius is.
+
+    River's own start, a DBSCAN over the first vectors, finds nothing dense in 384 dimensions; here
+    the warm-up is learned vector by vector.
 
     River has no weights for it.
 
@@ -66,10 +68,10 @@ class DenStream(WarmStarted):
         seed: int = 0,
         warm_up: int = 100,
         epsilon: float | None = None,
-        radius_factor: float = 0.8,
+        radius_factor: float = 1.0,
         fading: float = 0.05,
         stream_speed: int = 100,
-        least_weight: float = 10.0,
+        least_weight: float = 6.0,
         potential: float = 0.5,
         micro_clusters: int | None = None,
     ) -> None:
@@ -115,13 +117,17 @@ class DenStream(WarmStarted):
         return river
 
     def _start(self, vectors: Floats, weights: Floats, centres: Floats) -> None:  # noqa: ARG002
-        self._river = self._new(self.epsilon or self.radius_factor * width(vectors, centres))
+        self._river = self._new(self._fitting(vectors, centres))
         for vector in vectors:
             self._river.learn_one(as_features(vector))
         self._up_to_date = False
 
     def _steer(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
-        """Do nothing: this algorithm puts its own centres."""
+        if outgrown(self._river.epsilon, self._fitting(vectors, centres)):
+            self._start(vectors, weights, centres)
+
+    def _fitting(self, vectors: Floats, centres: Floats) -> float:
+        return self.epsilon or self.radius_factor * width(vectors, centres)
 
     def _learn(self, vector: Floats, weight: float) -> None:  # noqa: ARG002
         self._river.learn_one(as_features(vector))
