@@ -184,7 +184,7 @@ class Run:
     Attributes
     ----------
     seconds
-        Of learning alone: all profiles, the warm-up and the looks among them.
+        Processor time of learning: all profiles, the warm-up and the looks among them.
     foreseen
         Segment of each profile before it was learned; None before there were segments.
     segments
@@ -230,9 +230,9 @@ def run_trainer(learner: StreamingKMeans, profiles: Profiles) -> Run:
         return segments
 
     run = _run(profiles, learn, label, lambda: 0)
-    begun = time.perf_counter()
+    begun = time.process_time()
     learner.settle()
-    run.seconds += time.perf_counter() - begun
+    run.seconds += time.process_time() - begun
     publish()
     segments = label(profiles.final)
     if segments is not None and model is not None:
@@ -250,9 +250,9 @@ def _run(
     for row in range(len(profiles.users)):
         segment = label(np.array([row]))
         foreseen.append(None if segment is None else int(segment[0]))
-        begun = time.perf_counter()
+        begun = time.process_time()
         learn(row)
-        seconds += time.perf_counter() - begun
+        seconds += time.process_time() - begun
     segments = label(profiles.final)
     if segments is None:
         return Run(seconds, foreseen, [0] * len(profiles.final), 0)
