@@ -68,7 +68,7 @@ class DenStream(WarmStarted):
         seed: int = 0,
         warm_up: int = 100,
         epsilon: float | None = None,
-        radius_factor: float = 1.0,
+        radius_factor: float = 0.9,
         fading: float = 0.05,
         stream_speed: int = 100,
         least_weight: float = 6.0,
