@@ -73,6 +73,10 @@ bench-embed: $(BENCH_VENV)/.installed  ## the embedding engine and its peers on 
 bench-embed-quality: $(BENCH_VENV)/.installed  ## whether segments get worse in int8 and fp16; ARGS="--cache FOLDER"
 	$(BENCH)/python -m benchmarks.embed_quality $(ARGS)
 
+bench-clusterers: $(VENV)/.installed  ## River's clusterers on real profiles: quality, time, memory; ARGS="--vectors FILE"
+	$(BIN)/python -m benchmarks.clusterers $(ARGS)
+	$(BIN)/python -m benchmarks.clusterers --render
+
 bench-embed-render: $(VENV)/.installed  ## the tables of docs/performance.md, from benchmarks/results
 	$(BIN)/python -m benchmarks.embed --render
 
@@ -93,5 +97,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help install model demo test test-export lint faults bench-restore bench-recovery \
-	bench-stability bench-embed \
-	bench-embed-gpu bench-embed-quality bench-embed-render format lock clean
+	bench-stability bench-clusterers bench-embed bench-embed-gpu bench-embed-quality bench-embed-render \
+	format lock clean

@@ -353,6 +353,17 @@ class TrainingSettings(Section):
     max_segments: int = Field(
         50, ge=2, le=4096, description="Segments at most where their number is found."
     )
+    algorithm: Literal["kmeans", "streamkmeans", "clustream", "dbstream", "denstream"] = Field(
+        "kmeans",
+        description="Which of River's clusterers learns. dbstream and denstream find the number of "
+        "segments themselves, whatever segments is.",
+    )
+    projection: Literal["none", "random", "pca"] = Field(
+        "none", description="Whether the clusterer learns in fewer dimensions."
+    )
+    projection_dimensions: int = Field(
+        32, ge=1, le=4096, description="How many, where training.projection is not none."
+    )
     sample_users: int = Field(
         3000, ge=10, le=1_000_000, description="Users, picked by hash, that the trainer holds."
     )

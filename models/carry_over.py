@@ -123,6 +123,7 @@ def carry_over(
             words=(words[0],),
             since=(version,),
             next_id=previous.next_id + 1,
+            learner=None,
         )
     else:
         model = replace(
@@ -136,6 +137,7 @@ def carry_over(
             labels=tuple(previous.labels[row] for row in kept),
             words=tuple(previous.words[row] for row in kept),
             since=tuple(previous.since[row] for row in kept),
+            learner=None,
         )
     return _chronicled(_measured(model, sample), previous)
 

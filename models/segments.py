@@ -60,6 +60,9 @@ class SegmentModel:
         Seed of the clustering.
     history
         Where the segments come from.
+    learner
+        What the trainer's clusterer holds beside the centres, as JSON (`models.clustering`); None
+        where that is not known. Workers have no use for it.
 
     Raises
     ------
@@ -81,6 +84,7 @@ class SegmentModel:
     samples: int
     seed: int
     history: History = field(default_factory=History)
+    learner: str | None = None
 
     def __post_init__(self) -> None:
         for name, dtype in (
@@ -179,6 +183,7 @@ class SegmentModel:
             samples=record.samples,
             seed=record.seed,
             history=History.from_record(record),
+            learner=record.learner,
         )
 
     def to_record(self) -> SegmentModelRecord:
@@ -209,6 +214,7 @@ class SegmentModel:
             seed=self.seed,
             transitions=list(history.transitions),
             retired=list(history.retired),
+            learner=self.learner,
         )
 
     def rows_of(self, ids: Ints) -> Ints:

@@ -9,8 +9,8 @@ from pydantic import Field
 from schemas.base import Base64, Contract, Sha256
 from schemas.lifecycle import RetiredSegment, SegmentTransition
 
-# 2 added what became of segments. Version 1 lacks it and is read as if nothing were known of that;
-# a reader of version 1 would refuse the new fields, hence the number.
+# 2 added what became of segments, and the clusterer's state. Version 1 lacks them and is read as if
+# nothing were known of that; a reader of version 1 would refuse the new fields, hence the number.
 SEGMENT_MODEL_SCHEMA: Literal[2] = 2
 
 SEGMENT_MODEL_KEY = b"segments"
@@ -67,4 +67,9 @@ class SegmentModelRecord(Contract):
     )
     retired: list[RetiredSegment] = Field(
         default=[], description="Segments retired, the latest 1,000, in the order of retirement."
+    )
+    learner: str | None = Field(
+        default=None,
+        description="What the trainer's clusterer holds beside the centres, as JSON, for the next "
+        "trainer to go on from; null where that is not known. Of no use to workers.",
     )

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from benchmarks.flapping.texts import Floats, Ints, Texts
 from models.assignment import AssignmentPolicy, decide
-from models.clustering import ClusteringPolicy, StreamingKMeans
+from models.clustering import StreamingClusterer
+from models.clustering_policy import ClusteringPolicy
 from models.confidence import confidence
 from models.distances import nearest
 from models.profiles import ProfilePolicy, ProfileRows
@@ -117,7 +118,7 @@ def simulate(scenario: Scenario, texts: Texts) -> Course:
 
 
 def _learn(vectors: Floats, weights: Floats, segments: int) -> SegmentModel:
-    clusterer = StreamingKMeans(ClusteringPolicy(segments=segments), "0" * 64)
+    clusterer = StreamingClusterer(ClusteringPolicy(segments=segments), "0" * 64)
     for user, (vector, weight) in enumerate(zip(vectors, weights.tolist(), strict=True)):
         clusterer.learn(f"u{user}", vector, {}, weight)
     clusterer.settle()

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.flapping.texts import Floats, Ints, Posts
 from consumer.settings import Settings
 from models.assignment import AssignmentPolicy, decide
-from models.clustering import ClusteringPolicy, StreamingKMeans
+from models.clustering import StreamingClusterer
+from models.clustering_policy import ClusteringPolicy
 from models.confidence import confidence
 from models.distances import nearest
 from models.evaluation import agreement
@@ -80,7 +81,7 @@ def run(posts: Posts, settings: Settings) -> Course:
     """Run the profiles and the trainer over the posts, batch by batch as in a replay."""
     rows = ProfileRows.empty(posts.names, posts.vectors.shape[1], settings.profile.event_memory)
     training = settings.training
-    clusterer = StreamingKMeans(
+    clusterer = StreamingClusterer(
         ClusteringPolicy(
             segments=training.segments,
             seed=training.seed,

@@ -16,7 +16,8 @@ from consumer.records import Output, Record
 from consumer.settings import Settings
 from consumer.stage import Changelog, StageError, Upto
 from consumer.stages.lifecycle import lifecycle_outputs
-from models.clustering import ClusteringPolicy, StreamingKMeans
+from models.clustering import StreamingClusterer
+from models.clustering_policy import ClusteringPolicy
 from models.sample import UserSample
 from models.segments import SegmentModel
 from schemas.base import claimed_schema, decode_array
@@ -166,8 +167,11 @@ class TrainingStage:
             warm_up_users=settings.training.warmup_users,
             sample_users=settings.training.sample_users,
             reseed_every=settings.training.reseed_every,
+            algorithm=settings.training.algorithm,
+            projection=settings.training.projection,
+            projection_dimensions=settings.training.projection_dimensions,
         )
-        self._clusterer: StreamingKMeans | None = None
+        self._clusterer: StreamingClusterer | None = None
         self._published: SegmentModel | None = None
         self._candidate: SegmentModel | None = None
         self._unsettled = False
@@ -191,7 +195,7 @@ class TrainingStage:
         self._clusterer = None
         embedding = restoration.embedding
         if embedding is not None:
-            self._clusterer = StreamingKMeans(self._policy, embedding)
+            self._clusterer = StreamingClusterer(self._policy, embedding)
             if model is not None and self._policy.allows(len(model.ids)):
                 self._clusterer.restore(model, sample)
             else:
@@ -293,9 +297,9 @@ class TrainingStage:
             ),
         ]
 
-    def _for_embedding(self, embedding: str, place: str) -> StreamingKMeans:
+    def _for_embedding(self, embedding: str, place: str) -> StreamingClusterer:
         if self._clusterer is None:
-            self._clusterer = StreamingKMeans(self._policy, embedding)
+            self._clusterer = StreamingClusterer(self._policy, embedding)
         if self._clusterer.embedding != embedding:
             raise _mixed(place, embedding, self._clusterer.embedding)
         return self._clusterer

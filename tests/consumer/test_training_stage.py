@@ -365,6 +365,25 @@ def test_two_trainers_restored_from_the_same_topics_publish_the_same_bytes():
     assert models_in(outputs[0])
 
 
+@pytest.mark.parametrize("projection", ["none", "random", "pca"])
+@pytest.mark.parametrize("algorithm", ["streamkmeans", "clustream", "dbstream", "denstream"])
+def test_a_trainer_of_any_algorithm_publishes_and_goes_on_after_a_restore(algorithm, projection):
+    chosen = {"algorithm": algorithm, "projection": projection, "projection_dimensions": 4}
+    before = Trainer(**chosen)
+    found = models_in(before.learn(samples(range(60))) + (before.idle() or []))
+    assert found[-1].centres.shape[1] == 8
+    assert found[-1].sizes.sum() == 60
+    new = samples(range(60, 90), topics=1, first_axis=5, start=60)
+    restored = [Trainer(before.history, **chosen) for _ in range(2)]
+    values = []
+    for trainer in restored:
+        assert trainer.stage.published is not None
+        outputs = trainer.learn(new) + (trainer.idle() or [])
+        values.append([output.value for output in outputs])
+        assert [model.version for model in models_in(outputs)][:1] in ([], [found[-1].version + 1])
+    assert values[0] == values[1]
+
+
 @pytest.mark.parametrize("segments", [3, 4])
 def test_another_number_of_segments_is_learned_anew_on_the_same_users(segments):
     first = Trainer()
