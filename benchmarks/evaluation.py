@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.embedding.report import render
+from benchmarks.markdown import render, table
 from consumer.app import load_embedder
 from consumer.evaluate.contents import MINI_BATCH, OFFLINE, PRODUCT
 from consumer.evaluate.plots import pictures
@@ -92,7 +92,7 @@ def rendered(text: str, results: Path) -> str:
 def tables(runs: dict[str, Figures]) -> str:
     """Write a data set's tables in Markdown."""
     parts = [_agreement(runs), _without_labels(runs), _changes(runs)]
-    return "\n".join(parts)
+    return "\n\n".join(parts)
 
 
 def ratio_to_offline(figures: Figures, least_events: int = 10) -> float:
@@ -109,11 +109,6 @@ def _group(figures: Figures, least_events: int) -> Figures:
 def _row(group: Figures, name: str) -> Figures:
     """Give a clustering; of the peers the one with as many clusters as the product."""
     return next(row for row in group["rows"] if row["name"] == name)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 
 
 def _agreement(runs: dict[str, Figures]) -> str:
@@ -138,9 +133,9 @@ def _agreement(runs: dict[str, Figures]) -> str:
         parts.append(
             f"Segments {RUNS[run]}: {len(figures['segments'])}. The final V-measure of users with "
             f"≥ 10 events is {ratio_to_offline(figures):.2f} times that of offline KMeans with as "
-            f"many clusters.\n\n{_table(head, rows)}"
+            f"many clusters.\n\n{table(head, rows, texts=1)}"
         )
-    return "\n".join(parts)
+    return "\n\n".join(parts)
 
 
 def _scores(agreement: Figures) -> list[str]:
@@ -161,7 +156,7 @@ def _without_labels(runs: dict[str, Figures]) -> str:
                 for part in names
             ]
             rows.append([f"{title}, segments {RUNS[run]}", f"{row['asked']}", *cells])
-    return _table(head, rows)
+    return table(head, rows, texts=1)
 
 
 def _changes(runs: dict[str, Figures]) -> str:
@@ -185,7 +180,7 @@ def _changes(runs: dict[str, Figures]) -> str:
                     f"{switched - behaviour:,}",
                 ]
             )
-    return _table(head, rows)
+    return table(head, rows, texts=1)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.embed import DATA, RESULTS, say
-from benchmarks.embedding.report import render
 from benchmarks.flapping import report, simulation, stream
 from benchmarks.flapping.simulation import Scenario
 from benchmarks.flapping.texts import (
@@ -34,6 +33,7 @@ from benchmarks.flapping.texts import (
     measure_noise,
     read_posts,
 )
+from benchmarks.markdown import render
 from consumer.app import load_embedder
 from consumer.settings import Settings
 from models.assignment import AssignmentPolicy
@@ -156,6 +156,26 @@ def measure(posts: Posts, users: int) -> dict[str, Any]:
     return figures
 
 
+def one_row_a_line(figures: dict[str, Any]) -> str:
+    """Write figures as JSON with what holds only numbers, such as a policy's row, on one line."""
+    return _written(figures, 0) + "\n"
+
+
+def _written(value: Any, depth: int) -> str:
+    parts = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(value, dict | list) or not any(
+        isinstance(part, dict | list) for part in parts
+    ):
+        return json.dumps(value)
+    inside = [_written(part, depth + 1) for part in parts]
+    opened, closed = "[]"
+    if isinstance(value, dict):
+        opened, closed = "{}"
+        inside = [f"{json.dumps(key)}: {part}" for key, part in zip(value, inside, strict=True)]
+    gap = "\n" + " " * depth
+    return opened + ",".join(gap + " " + part for part in inside) + gap + closed
+
+
 def render_page(figures: dict[str, Any], page: Path = PAGE) -> None:
     """Write the page's tables anew."""
     text = page.read_text(encoding="utf-8")
@@ -184,7 +204,7 @@ def main() -> None:
             posts = read_posts(arguments.data, stored, lambda: load_embedder(Settings()))
         figures = measure(posts, arguments.users)
         arguments.output.parent.mkdir(exist_ok=True)
-        arguments.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        arguments.output.write_text(one_row_a_line(figures), encoding="utf-8")
     figures = json.loads(arguments.output.read_text(encoding="utf-8"))
     report.draw(figures, arguments.picture)
     render_page(figures)

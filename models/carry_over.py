@@ -15,6 +15,7 @@ from models.distances import Floats, Ints, nearest
 from models.identity import Matching
 from models.labels import label, typical_words
 from models.lifecycle import chronicle
+from models.members import members_of
 from models.sample import UserSample
 from models.segments import NO_SEGMENT, SegmentModel
 
@@ -162,12 +163,8 @@ def _chronicled(model: SegmentModel, previous: SegmentModel) -> SegmentModel:
 
 def _measured(model: SegmentModel, sample: UserSample) -> SegmentModel:
     """Set radii and sizes by the sampled users, each with the nearest centre."""
-    if not len(sample):
-        return model
-    rows, distances = nearest(sample.vectors(), model.centres)
-    sizes = np.bincount(rows, minlength=len(model.ids))
-    squares = np.bincount(rows, weights=np.square(distances), minlength=len(model.ids))
-    return replace(model, radii=np.sqrt(squares / np.maximum(sizes, 1)), sizes=sizes)
+    members = members_of(sample.vectors(), model.centres)
+    return replace(model, radii=members.radii, sizes=members.sizes)
 
 
 def in_own_segment(model: SegmentModel, vectors: Floats, segments: Ints) -> tuple[int, int]:

@@ -31,10 +31,11 @@ from models.clusterers import (
     to_json,
 )
 from models.clustering_policy import ClusteringError, ClusteringPolicy
-from models.distances import Floats, Ints, nearest
+from models.distances import Floats
 from models.identity import match
 from models.labels import label, typical_words
 from models.lifecycle import chronicle
+from models.members import members_of
 from models.reseed import reseed, serving
 from models.sample import UserSample
 from models.segment_count import find_segments
@@ -208,9 +209,8 @@ class StreamingClusterer:
         order = np.argsort(matching.ids)
         ids, centres = matching.ids[order], self.centres[order]
         self._put_in_order(centres)
-        rows, radii = self._members(centres)
-        sizes = np.bincount(rows, minlength=len(ids))
-        words = typical_words(rows, self.sample.terms(), len(ids))
+        members = members_of(self.sample.vectors(), centres)
+        words = typical_words(members.rows, self.sample.terms(), len(ids))
         labels = {
             segment: label(segment, own) for segment, own in zip(ids.tolist(), words, strict=True)
         }
@@ -225,8 +225,8 @@ class StreamingClusterer:
             embedding=self.embedding,
             ids=ids,
             centres=centres,
-            radii=radii,
-            sizes=sizes,
+            radii=members.radii,
+            sizes=members.sizes,
             labels=tuple(labels.values()),
             words=tuple(words),
             since=tuple(since.get(segment, version) for segment in ids.tolist()),
@@ -235,7 +235,10 @@ class StreamingClusterer:
             samples=self.samples,
             seed=self.policy.seed,
             history=chronicle(
-                previous, matching, labels, dict(zip(ids.tolist(), sizes.tolist(), strict=True))
+                previous,
+                matching,
+                labels,
+                dict(zip(ids.tolist(), members.sizes.tolist(), strict=True)),
             ),
             learner=self._state(),
         )
@@ -333,15 +336,6 @@ class StreamingClusterer:
         if self.policy.projection != "none":
             kind["dimensions"] = self.policy.projection_dimensions
         return kind
-
-    def _members(self, centres: Floats) -> tuple[Ints, Floats]:
-        """Row of the centre of each sampled user, and the radius of each centre."""
-        if not len(self.sample):
-            return np.empty(0, dtype=np.int64), np.zeros(len(centres))
-        rows, distances = nearest(self.sample.vectors(), centres)
-        members = np.bincount(rows, minlength=len(centres))
-        squares = np.bincount(rows, weights=np.square(distances), minlength=len(centres))
-        return rows, np.sqrt(squares / np.maximum(members, 1))
 
     def _reseed(self) -> None:
         """Put the centres where they serve the sampled users best."""

@@ -116,6 +116,11 @@ class ClusteringPolicy:
         return ALGORITHMS[self.algorithm].own_number
 
     @property
+    def finds_number(self) -> bool:
+        """Whether the number of segments is found, by the algorithm or by the looks."""
+        return self.own_number or self.segments is None
+
+    @property
     def most_segments(self) -> int:
         """Segments at most: the number that was given, or the most that may be found."""
         if self.own_number or self.segments is None:

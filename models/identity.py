@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from models.distances import Floats, Ints, nearest
+from models.distances import Floats, Ints, nearest, separations
 from models.segments import SegmentModel
 
 GATE = 0.5
@@ -99,7 +99,7 @@ def match(
     if previous is not None and previous.embedding == embedding:
         table = contingency(vectors, previous.centres, centres)
         distance = cdist(previous.centres, centres)
-        old, new = pairs(table, distance, gate * separations(previous))
+        old, new = pairs(table, distance, gate * _reach(previous))
         ids[new] = previous.ids[old]
         stayed = int(table[old, new].sum())
     born = np.flatnonzero(ids < 0)
@@ -190,13 +190,9 @@ def continues(table: Ints, in_place: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.where(sizes > 0, by_users, in_place)
 
 
-def separations(model: SegmentModel) -> Floats:
-    """Distance of each centre from the nearest other one, float64[K].
+def _reach(model: SegmentModel) -> Floats:
+    """Distance of each segment from the nearest other one, float64[K].
 
     A single segment has no neighbour: its own radius stands in.
     """
-    if len(model.ids) == 1:
-        return model.radii
-    distance = cdist(model.centres, model.centres)
-    np.fill_diagonal(distance, np.inf)
-    return np.asarray(distance.min(axis=1), dtype=np.float64)
+    return model.radii if len(model.ids) == 1 else separations(model.centres)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import cdist
 from sklearn import metrics
 
-from models.distances import Floats, Ints, distances_to, nearest
+from models.distances import Floats, Ints, distances_to, nearest, separations
 
 SILHOUETTE_USERS = 5_000
 """Users at most for the silhouette, which compares each with each: 25 million distances."""
@@ -80,17 +79,12 @@ def internal_measures(
         return None
     used = np.unique(rows)
     several = 2 <= len(used) < len(vectors)
-    separation = None
-    if len(used) >= 2:
-        apart = cdist(centres[used], centres[used])
-        np.fill_diagonal(apart, np.inf)
-        separation = float(apart.min(axis=1).mean())
     return InternalMeasures(
         segments=len(used),
         silhouette=_silhouette(vectors, rows, seed) if several else None,
         simplified_silhouette=simplified_silhouette(vectors, rows, centres),
         cohesion=float(distances_to(vectors, centres[rows]).mean()),
-        separation=separation,
+        separation=float(separations(centres[used]).mean()) if len(used) >= 2 else None,
         davies_bouldin=float(metrics.davies_bouldin_score(vectors, rows)) if several else None,
         calinski_harabasz=(
             float(metrics.calinski_harabasz_score(vectors, rows)) if several else None

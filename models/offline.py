@@ -31,8 +31,10 @@ class Clustering:
     rows: Ints
 
 
-def offline_kmeans(vectors: Floats, count: int, seed: int = 0) -> Clustering:
-    """Run k-means to the end, the best of `STARTS` starts.
+def offline_kmeans(
+    vectors: Floats, count: int, seed: int = 0, *, starts: int = STARTS
+) -> Clustering:
+    """Run k-means to the end, the best of several starts.
 
     Parameters
     ----------
@@ -42,9 +44,11 @@ def offline_kmeans(vectors: Floats, count: int, seed: int = 0) -> Clustering:
         Number of clusters.
     seed
         Seed of the starts.
+    starts
+        How many.
     """
     with _fewer_are_fine():
-        fitted = KMeans(count, n_init=STARTS, random_state=seed).fit(vectors)
+        fitted = KMeans(count, n_init=starts, random_state=seed).fit(vectors)
     return _assigned(vectors, fitted.cluster_centers_)
 
 

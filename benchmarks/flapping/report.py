@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.markdown import table
+
 Figures = Mapping[str, Any]
 Thresholds = tuple[float, int, int, float]
 
@@ -54,12 +56,6 @@ def shown(figures: Figures) -> list[Thresholds]:
 def by_policy(rows: Sequence[Figures]) -> dict[Thresholds, Figures]:
     """Rows by their thresholds."""
     return {thresholds(row): row for row in rows}
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with its numbers to the right."""
-    lines = [head, ["---:"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _policy(each: Thresholds, figures: Figures) -> list[str]:

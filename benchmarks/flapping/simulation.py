@@ -8,12 +8,12 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.flapping.texts import Floats, Ints, Texts
+from benchmarks.flapping.texts import Texts, users_by_topic
 from models.assignment import AssignmentPolicy, decide
 from models.clustering import StreamingClusterer
 from models.clustering_policy import ClusteringPolicy
 from models.confidence import confidence
-from models.distances import nearest
+from models.distances import Floats, Ints, nearest
 from models.profiles import ProfilePolicy, ProfileRows
 from models.segments import NO_SEGMENT, SegmentModel
 
@@ -134,10 +134,7 @@ def _segments_of_topics(vectors: Floats, topics: Ints, model: SegmentModel) -> I
         Where two topics share a segment: then there is no truth to compare with.
     """
     count = len(model.ids)
-    rows, _ = nearest(vectors, model.centres)
-    table = np.zeros((count, count), np.int64)
-    np.add.at(table, (topics, rows), 1)
-    found = table.argmax(axis=1)
+    found = users_by_topic(vectors, topics, count, model).argmax(axis=1)
     if len(set(found.tolist())) < count:
         raise ValueError("two topics share a segment: give texts that are easier to tell apart")
     ids: Ints = model.ids[found]

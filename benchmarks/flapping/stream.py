@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.flapping.texts import Floats, Ints, Posts
+from benchmarks.flapping.texts import Posts, users_by_topic
 from consumer.settings import Settings
+from consumer.stages.training import clustering_policy
 from models.assignment import AssignmentPolicy, decide
 from models.clustering import StreamingClusterer
-from models.clustering_policy import ClusteringPolicy
 from models.confidence import confidence
-from models.distances import nearest
+from models.distances import Floats, Ints, nearest
 from models.evaluation import agreement
 from models.profiles import ProfileRows
 from models.reseed import reseed
@@ -80,17 +80,7 @@ class Course:
 def run(posts: Posts, settings: Settings) -> Course:
     """Run the profiles and the trainer over the posts, batch by batch as in a replay."""
     rows = ProfileRows.empty(posts.names, posts.vectors.shape[1], settings.profile.event_memory)
-    training = settings.training
-    clusterer = StreamingClusterer(
-        ClusteringPolicy(
-            segments=training.segments,
-            seed=training.seed,
-            warm_up_users=training.warmup_users,
-            sample_users=training.sample_users,
-            reseed_every=training.reseed_every,
-        ),
-        "0" * 64,
-    )
+    clusterer = StreamingClusterer(clustering_policy(settings.training), "0" * 64)
     ranks = np.array([rank(name) for name in posts.names])
     model: SegmentModel | None = None
     steps: list[Step] = []
@@ -218,10 +208,8 @@ def follow(course: Course, policy: AssignmentPolicy, least_events: int = 10) -> 
 
 def topics_of_segments(step: Step, topics: Ints) -> Ints:
     """Topic of most of the users that each segment is nearest to, int64[K]; -1 for nobody's."""
-    rows, _ = nearest(step.vectors, step.model.centres)
-    table = np.zeros((len(step.model.ids), int(topics.max()) + 1), np.int64)
-    np.add.at(table, (rows, topics[step.users]), 1)
-    return np.where(table.any(axis=1), table.argmax(axis=1), -1)
+    table = users_by_topic(step.vectors, topics[step.users], int(topics.max()) + 1, step.model)
+    return np.where(table.any(axis=0), table.argmax(axis=0), -1)
 
 
 def judged_by_the_last_model(course: Course) -> tuple[Floats, NDArray[np.bool_]]:

@@ -9,20 +9,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from consumer.files import read_lines, read_records
-from consumer.records import Record
+from benchmarks.worker_stage import event_vectors
+from consumer.files import read_lines
 from consumer.settings import Settings
-from consumer.stages.preparation import Preparation
-from consumer.stages.segmentation import wall_clock
+from models.distances import Floats, Ints, nearest
 from models.embedding import Embedder, Vectors
 from models.profiles import to_microseconds
+from models.segments import SegmentModel
 from schemas.events import UserEvent
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -55,23 +50,8 @@ class Posts:
 
 
 def read_posts(path: Path, stored: Path, load: Callable[[], Embedder]) -> Posts:
-    """Read a file of labelled events, and their vectors from another.
-
-    Parameters
-    ----------
-    path
-        Events as JSON lines.
-    stored
-        Arrays `row` (lines of the accepted events from 0, int64[n]) and `vectors` (n, d), as
-        numpy's npz. Made where it is not there.
-    load
-        Loads the embedding model, if that is needed.
-    """
-    if not stored.exists():
-        _embed(path, stored, load())
-    with np.load(stored) as arrays:
-        rows, vectors = arrays["row"], arrays["vectors"].astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    """Read a file of labelled events, and their vectors from another; as for `event_vectors`."""
+    rows, vectors = event_vectors(path, stored, load)
     lines = list(read_lines(path))
     weights = Settings().events.weights
     users: dict[str, int] = {}
@@ -91,21 +71,12 @@ def read_posts(path: Path, stored: Path, load: Callable[[], Embedder]) -> Posts:
     return Posts(vectors, user, topic, time, gain, rows, list(users))
 
 
-def _embed(path: Path, stored: Path, embedder: Embedder) -> None:
-    settings = Settings()
-    preparation = Preparation(settings.events.intake(), embedder, wall_clock)
-    records: list[Record] = list(
-        read_records(path, settings.topics.events, settings.events.intake())
-    )
-    rows: list[int] = []
-    parts: list[Vectors] = []
-    for start in range(0, len(records), BATCH):
-        batch = preparation(records[start : start + BATCH])
-        accepted = list(batch.accepted)
-        rows += [entry.record.offset for entry in accepted]
-        parts.append(batch.embeddings[[entry.row for entry in accepted]])
-    stored.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(stored, row=np.array(rows), vectors=np.concatenate(parts).astype(np.float16))
+def users_by_topic(vectors: Floats, topics: Ints, count: int, model: SegmentModel) -> Ints:
+    """Count users by topic, of so many, and nearest segment: int64[topics, K]."""
+    rows, _ = nearest(vectors, model.centres)
+    table = np.zeros((count, len(model.ids)), np.int64)
+    np.add.at(table, (topics, rows), 1)
+    return table
 
 
 class Texts(Protocol):

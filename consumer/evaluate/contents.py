@@ -148,7 +148,10 @@ class Contingency:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All that evaluation.json holds."""
+    """All that evaluation.json holds.
+
+    `lifecycle` counts segments created, split, merged and retired over all versions.
+    """
 
     file: str
     label: str | None
@@ -158,6 +161,7 @@ class Figures:
     model_version: int | None
     segments_found: bool
     segments: tuple[SegmentFigures, ...]
+    lifecycle: dict[str, int]
     prequential: Prequential | None
     groups: tuple[Group, ...]
     flapping: tuple[Flapping, ...]

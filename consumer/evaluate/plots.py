@@ -13,13 +13,11 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 
 from consumer.demo.fonts import Lettering
+from consumer.demo.palette import COLOURS, MARKERS
 from consumer.demo.projection import principal_plane
 from consumer.demo.wording import one_line
 from consumer.evaluate.contents import Contingency, Evaluation, Figures
 
-# Okabe and Ito, "Color Universal Design" (2008).
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8a8a")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _INK, _FAINT, _NOBODY = "#1f2328", "#6e7781", "#d0d7de"
 _DPI = 110
 _POINTS = 4_000
@@ -73,7 +71,7 @@ def draw_stream(figures: Figures) -> Figure:
         "prequential, all events so far": "prequential",
         "users with 10 events or more, at the moment": "steady_users",
     }
-    for (name, attribute), colour in zip(lines.items(), _COLOURS, strict=False):
+    for (name, attribute), colour in zip(lines.items(), COLOURS, strict=False):
         values = [
             np.nan if (found := getattr(point, attribute)) is None else found.v_measure
             for point in figures.stream
@@ -152,7 +150,7 @@ def draw_users(evaluation: Evaluation) -> Figure:
     outside = points[~np.isin(segments, known)]
     axes.scatter(outside[:, 0], outside[:, 1], s=6, c=_NOBODY, linewidths=0)
     for row, segment in enumerate(known):
-        colour, marker = _COLOURS[row % len(_COLOURS)], _MARKERS[row % len(_MARKERS)]
+        colour, marker = COLOURS[row % len(COLOURS)], MARKERS[row % len(MARKERS)]
         own = points[segments == segment]
         axes.scatter(
             own[:, 0], own[:, 1], s=9, c=colour, marker=marker, alpha=0.6, linewidths=0, zorder=2
@@ -183,7 +181,7 @@ def draw_flapping(figures: Figures) -> Figure:
     figure, axes = _sheet(7, 3.4, "Changes of segment a user, the first one included")
     shown = [each for each in figures.flapping if each.users]
     width = 0.8 / max(len(shown), 1)
-    for place, (each, colour) in enumerate(zip(shown, _COLOURS, strict=False)):
+    for place, (each, colour) in enumerate(zip(shown, COLOURS, strict=False)):
         counts = np.array(each.users_by_changes)
         least = "all users" if each.least_events <= 1 else f"with ≥ {each.least_events} events"
         axes.bar(

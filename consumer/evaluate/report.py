@@ -143,6 +143,9 @@ def _flapping(figures: Figures) -> Table:
 
 def _sentences(figures: Figures) -> list[str]:
     lines = []
+    if figures.lifecycle:
+        told = ", ".join(f"{number:,} {fate}" for fate, number in figures.lifecycle.items())
+        lines.append(f"Segments over all versions: {told}.")
     if (prequential := figures.prequential) is not None:
         lines.append(
             f"Events left out of the comparison: {prequential.without_label:,} without a label, "

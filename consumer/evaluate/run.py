@@ -34,6 +34,7 @@ from consumer.files import read_lines, read_records
 from consumer.replay import Progress, Replay
 from consumer.settings import Settings
 from consumer.stages.preparation import PreparedBatch
+from consumer.stages.training import clustering_policy
 from models.distances import Floats, Ints
 from models.embedding import Embedder
 from models.evaluation import Confusion
@@ -160,8 +161,9 @@ def evaluate_file(
             users=len(users.ids),
         ),
         model_version=None if used is None else used.version,
-        segments_found=model is None and settings.training.segments_given is None,
+        segments_found=model is None and clustering_policy(settings.training).finds_number,
         segments=_segments(users, used),
+        lifecycle=dict(sorted(replay.training.lifecycle.items())) if replay.training else {},
         prequential=None
         if label is None
         else Prequential(

@@ -57,7 +57,7 @@ from consumer.reader import end_offset
 from consumer.records import Output
 from consumer.settings import Settings
 from consumer.stages.lifecycle import lifecycle_outputs
-from consumer.stages.segmentation import profile_sample
+from consumer.stages.profiles import profile_sample
 from consumer.topics import check_topics
 from models.embedding import Embedder
 from models.profiles import ProfileTable

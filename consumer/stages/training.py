@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from consumer.records import Output, Record
-from consumer.settings import Settings
+from consumer.settings import Settings, TrainingSettings
 from consumer.stage import Changelog, StageError, Upto
 from consumer.stages.lifecycle import lifecycle_outputs
+from consumer.stages.preparation import Clock, wall_clock
 from models.clustering import StreamingClusterer
 from models.clustering_policy import ClusteringPolicy
 from models.sample import UserSample
@@ -63,6 +63,21 @@ def read_model(value: bytes, place: str) -> SegmentModel:
         raise StageError(f"{place} is no segment model: {where}: {first['msg']}") from None
     except ValueError as error:
         raise StageError(f"{place} is no segment model: {error}") from None
+
+
+def clustering_policy(training: TrainingSettings) -> ClusteringPolicy:
+    """Give the policy that the trainer learns by."""
+    return ClusteringPolicy(
+        segments=training.segments_given,
+        max_segments=training.max_segments,
+        seed=training.seed,
+        warm_up_users=training.warmup_users,
+        sample_users=training.sample_users,
+        reseed_every=training.reseed_every,
+        algorithm=training.algorithm,
+        projection=training.projection,
+        projection_dimensions=training.projection_dimensions,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +165,7 @@ class TrainingStage:
     # River's clusterer learns in place; what an aborted batch taught it has to be unlearned.
     restore_after_abort = True
 
-    def __init__(
-        self, settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Clock = wall_clock) -> None:
         self.inputs = (settings.topics.samples,)
         self.samples = 0
         self.lifecycle: Counter[str] = Counter()
@@ -160,17 +173,7 @@ class TrainingStage:
         self._clock = clock
         self._settings = settings
         self._topics = settings.topics
-        self._policy = ClusteringPolicy(
-            segments=settings.training.segments_given,
-            max_segments=settings.training.max_segments,
-            seed=settings.training.seed,
-            warm_up_users=settings.training.warmup_users,
-            sample_users=settings.training.sample_users,
-            reseed_every=settings.training.reseed_every,
-            algorithm=settings.training.algorithm,
-            projection=settings.training.projection,
-            projection_dimensions=settings.training.projection_dimensions,
-        )
+        self._policy = clustering_policy(settings.training)
         self._clusterer: StreamingClusterer | None = None
         self._published: SegmentModel | None = None
         self._candidate: SegmentModel | None = None

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from benchmarks import clusterers
+from benchmarks.clustering.profiles import Profiles, read_profiles
+from benchmarks.clustering.runs import Run, alone, run_alone, run_trainer
 from models.clustering import StreamingClusterer
 from models.clustering_policy import ClusteringPolicy
 from tests.models.synthetic import Topics
 
 
 @pytest.fixture
-def profiles() -> clusterers.Profiles:
+def profiles() -> Profiles:
     source = Topics(3, 24)
     count = 240
-    return clusterers.Profiles(
+    return Profiles(
         users=[f"user-{row % 120}" for row in range(count)],
         vectors=np.stack([source.profile(row % 3) for row in range(count)]),
         weights=np.ones(count),
@@ -27,19 +29,17 @@ def profiles() -> clusterers.Profiles:
 
 
 def test_the_trainers_input_is_made_from_events_and_kept_vectors(events, tmp_path):
-    lines = events.read_bytes().splitlines()
-    texts, rows = clusterers._texts(lines)
-    path = tmp_path / "vectors.npz"
-    labels = [int(json.loads(lines[row])["label"][-1]) for row in rows]
-    np.savez(path, row=np.array(rows), vectors=np.eye(3, dtype=np.float16)[labels])
-    profiles = clusterers.read_profiles(events, path, 5)
-    assert len(texts) == len(rows)
+    stored = tmp_path / "vectors.npz"
+    labels = [int(json.loads(line)["label"][-1]) for line in events.read_bytes().splitlines()]
+    vectors = np.eye(3, dtype=np.float16)[labels]
+    np.savez(stored, row=np.arange(len(labels)), vectors=vectors)
+    profiles = read_profiles(events, stored, pytest.fail, 5)
     assert len(profiles.final) == 12
     assert {profiles.users[row] for row in profiles.final} == set(profiles.labels)
     for row in profiles.final:
         label = profiles.labels[profiles.users[row]]
         assert profiles.vectors[row].argmax() == int(label[-1])
-    assert len(clusterers.read_profiles(events, path, 6).final) == 0
+    assert len(read_profiles(events, stored, pytest.fail, 6).final) == 0
 
 
 @pytest.mark.parametrize(("algorithm", "projection"), [("kmeans", "none"), ("dbstream", "pca")])
@@ -48,8 +48,8 @@ def test_a_run_foresees_each_profile_and_ends_with_segments(profiles, algorithm,
         segments=3, algorithm=algorithm, projection=projection, projection_dimensions=4
     )
     runs = [
-        clusterers.run_alone(clusterers.alone(policy, profiles), profiles),
-        clusterers.run_trainer(StreamingClusterer(policy, "0" * 64), profiles),
+        run_alone(alone(policy, profiles), profiles),
+        run_trainer(StreamingClusterer(policy, "0" * 64), profiles),
     ]
     for run in runs:
         # It is asked before it learns: nothing is known before the warm-up of 100 users ends.
@@ -62,7 +62,7 @@ def test_a_run_foresees_each_profile_and_ends_with_segments(profiles, algorithm,
 
 
 def test_what_was_never_foreseen_counts_as_nothing(profiles):
-    run = clusterers.Run(0.1, [None] * 240, [0] * 120, 1)
+    run = Run(0.1, [None] * 240, [0] * 120, 1)
     summary = clusterers.summary(profiles, [run])
     assert (summary["v"], summary["prequential_v"], summary["segments"]) == (0, 0, [1])
 

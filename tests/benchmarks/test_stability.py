@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from benchmarks import stability
-from benchmarks.embedding.report import render
 from benchmarks.flapping import report, simulation, stream
 from benchmarks.flapping.simulation import Scenario
 from benchmarks.flapping.texts import MadeUpTexts, Noise, RealTexts, measure_noise, read_posts
+from benchmarks.markdown import render
 from consumer.files import read_records
 from consumer.replay import Replay
 from consumer.settings import Settings
@@ -208,3 +208,12 @@ def test_the_page_says_what_the_results_say():
     for name, part in report.PARTS.items():
         assert render(text, name, part(figures)) == text
     assert figures["default"] == stability.named(Settings().assignment.policy())
+
+
+def test_figures_are_written_with_a_row_a_line():
+    figures = {"default": {"margin": 0.05}, "rows": [{"a": 1, "b": None}, {"a": 2}], "dots": [[1]]}
+    text = stability.one_row_a_line(figures)
+    assert json.loads(text) == figures
+    assert '\n  {"a": 1, "b": null},\n  {"a": 2}\n ],\n' in text
+    kept = stability.RESULTS / "stability.json"
+    assert stability.one_row_a_line(json.loads(kept.read_text("utf-8"))) == kept.read_text("utf-8")

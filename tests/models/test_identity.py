@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.identity import contingency, continues, match, pairs, separations
+from models.identity import contingency, continues, match, pairs
 from models.segments import SegmentModel
 from tests.models.synthetic import EMBEDDING
 
@@ -83,10 +83,6 @@ def test_a_single_segment_may_move_by_half_its_radius():
     model = published([[0]], [4])
     assert match([[0.25]], EMBEDDING, model).ids.tolist() == [4]
     assert match([[0.26]], EMBEDDING, model).ids.tolist() == [5]
-
-
-def test_separation_is_the_distance_to_the_nearest_neighbour():
-    assert separations(published([[0], [1], [9]], [0, 1, 2])).tolist() == [1, 1, 8]
 
 
 @given(
