@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -223,6 +224,11 @@ def test_the_observer_knows_where_every_user_is_and_how_often_each_changed(file,
     assert sum(by_segment.values()) == len(memberships)
     for segment, users in by_segment.items():
         assert users == sum(line["segment"]["id"] == segment for line in memberships)
+    told = Counter(
+        json.loads(line)["data"]["type"]
+        for line in (tmp_path / "segment-lifecycle.jsonl").read_text().splitlines()
+    )
+    assert evaluation.figures.lifecycle == told
 
 
 def test_points_along_a_long_stream_are_thinned_out(monkeypatch):
@@ -323,6 +329,20 @@ def test_the_number_of_segments_can_be_found(file):
     figures = evaluate(file, settings=SETTINGS.model_copy(update={"training": training})).figures
     assert figures.segments_found
     assert len(figures.segments) == 2
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "projection"),
+    [("streamkmeans", "none"), ("clustream", "random"), ("dbstream", "none"), ("denstream", "pca")],
+)
+def test_whatever_algorithm_is_set_is_the_one_that_is_evaluated(file, algorithm, projection):
+    chosen = {"algorithm": algorithm, "projection": projection, "projection_dimensions": 8}
+    training = SETTINGS.training.model_copy(update=chosen)
+    figures = evaluate(file, settings=SETTINGS.model_copy(update={"training": training})).figures
+    assert figures.settings["training"]["algorithm"] == algorithm
+    assert figures.segments_found == (algorithm in {"dbstream", "denstream"})
+    assert figures.segments
+    assert figures.lifecycle["created"] >= len(figures.segments)
 
 
 def test_users_in_no_segment_count_as_a_group_of_their_own(file):

@@ -366,22 +366,34 @@ def test_two_trainers_restored_from_the_same_topics_publish_the_same_bytes():
 
 
 @pytest.mark.parametrize("projection", ["none", "random", "pca"])
-@pytest.mark.parametrize("algorithm", ["streamkmeans", "clustream", "dbstream", "denstream"])
-def test_a_trainer_of_any_algorithm_publishes_and_goes_on_after_a_restore(algorithm, projection):
+@pytest.mark.parametrize(
+    "algorithm", ["kmeans", "streamkmeans", "clustream", "dbstream", "denstream"]
+)
+def test_a_trainer_restored_after_a_publication_goes_on_as_one_that_never_stopped(
+    algorithm, projection
+):
     chosen = {"algorithm": algorithm, "projection": projection, "projection_dimensions": 4}
-    before = Trainer(**chosen)
-    found = models_in(before.learn(samples(range(60))) + (before.idle() or []))
+    first = Trainer(**chosen)
+    found = models_in(first.learn(samples(range(60)))) or models_in(first.idle() or [])
     assert found[-1].centres.shape[1] == 8
     assert found[-1].sizes.sum() == 60
     new = samples(range(60, 90), topics=1, first_axis=5, start=60)
-    restored = [Trainer(before.history, **chosen) for _ in range(2)]
     values = []
-    for trainer in restored:
-        assert trainer.stage.published is not None
+    for trainer in (Trainer(first.history, **chosen), Trainer(first.history, **chosen), first):
         outputs = trainer.learn(new) + (trainer.idle() or [])
-        values.append([output.value for output in outputs])
+        values.append([(output.topic, output.key, output.value) for output in outputs])
         assert [model.version for model in models_in(outputs)][:1] in ([], [found[-1].version + 1])
-    assert values[0] == values[1]
+    assert values[0] == values[1] == values[2]
+
+
+def test_a_trainer_with_another_algorithm_takes_over_and_segments_keep_their_ids():
+    first = Trainer()
+    first.learn(samples(range(40)))
+    before = first.stage.published
+    second = Trainer(first.history, algorithm="clustream", projection="random")
+    second.learn(samples(range(60, 90), topics=1, first_axis=5, start=60))
+    second.idle()
+    assert set(before.ids.tolist()) & set(second.stage.published.ids.tolist())
 
 
 @pytest.mark.parametrize("segments", [3, 4])
