@@ -11,7 +11,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -61,6 +61,16 @@ bench-restore: $(VENV)/.installed  ## times a restore with and without local che
 bench-recovery: $(VENV)/.installed  ## times a worker's recovery from kill -9, with and without local checkpoints
 	$(BIN)/python -m benchmarks.recovery $(ARGS)
 
+bench-clusterers: model  ## River's clusterers on real profiles: quality, time, memory; ARGS="--vectors FILE"
+	$(BIN)/python -m benchmarks.clusterers $(ARGS)
+	$(BIN)/python -m benchmarks.clusterers --render
+
+bench-stability: model  ## flapping against lag by the assignment's settings, and confidence; ARGS="--vectors FILE.npz"
+	$(BIN)/python -m benchmarks.stability $(ARGS)
+
+bench-evaluation: model  ## how good segments are on real events; ARGS="stackexchange=FILE cofacts=FILE"
+	$(BIN)/python -m benchmarks.evaluation $(ARGS)
+
 bench-embed-gpu: $(VENV)/.installed  ## times the embedding on an NVIDIA GPU, which it needs; ARGS="--tensorrt"
 	$(BIN)/python -m benchmarks.embed_gpu $(ARGS)
 
@@ -89,5 +99,6 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export lint faults bench-restore bench-recovery bench-embed \
-	bench-embed-gpu bench-embed-quality bench-embed-render format lock clean
+.PHONY: help install model demo test test-export lint faults bench-restore bench-recovery \
+	bench-clusterers bench-stability bench-evaluation bench-embed bench-embed-gpu bench-embed-quality \
+	bench-embed-render format lock clean

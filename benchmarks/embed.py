@@ -27,6 +27,7 @@ from benchmarks.embedding.recipes import write_variants
 from benchmarks.embedding.rounds import ROOT, Child, Contender, environment, measure, started
 from benchmarks.embedding.sample import TEXTS_FILE, Sample, read_sample
 from benchmarks.embedding.tokens import load_tokenizer, tokenise
+from benchmarks.markdown import render
 from models.embedding import DEFAULT_SOURCE, Manifest, cache_folder, prepare_model
 from models.embedding.weights import resolve_source
 
@@ -215,7 +216,7 @@ def rendered(text: str, results: Path) -> str:
         path = results / f"{name}.json"
         if path.exists():
             figures = json.loads(path.read_text(encoding="utf-8"))
-            text = report.render(text, name, part(figures))
+            text = render(text, name, part(figures))
     return text
 
 

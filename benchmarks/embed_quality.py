@@ -14,30 +14,25 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 
 from benchmarks import machine
 from benchmarks.embed import DATA, RESULTS, prepare, say
 from benchmarks.embedding.lineup import Files, lineup
 from benchmarks.embedding.rounds import Child, Contender
 from benchmarks.embedding.sample import TEXTS_FILE
+from benchmarks.worker_stage import Collector, Lookup, new_stage, records_of, run_stage, truth_of
 from consumer.files import read_lines
-from consumer.records import Record
-from consumer.replay import FixedModel
-from consumer.settings import Settings
-from consumer.stages.segmentation import SegmentationStage
 from models.embedding import Vectors
 from models.embedding.model_files import file_digest
 from models.evaluation import agreement
+from models.offline import offline_kmeans
 
 STARTS = 100
 """Starts of each k-means, of which the one of lowest inertia counts.
@@ -57,75 +52,30 @@ class Users:
     Attributes
     ----------
     lines
-        The events, as (user, line).
+        The events, as JSON.
     labels
         The true segment of each user.
     """
 
-    lines: list[tuple[str, bytes]]
+    lines: list[bytes]
     labels: dict[str, str]
-
-
-class Collector:
-    """An embedder that only notes which texts it was asked for."""
-
-    identity = "0" * 64
-
-    def __init__(self, dimensions: int) -> None:
-        self.dimensions = dimensions
-        self.texts: dict[str, int] = {}
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Number the texts, and give zeros."""
-        for text in texts:
-            self.texts.setdefault(text, len(self.texts))
-        return np.zeros((len(texts), self.dimensions), np.float32)
-
-
-class Lookup(Collector):
-    """An embedder that knows the vectors of all texts there will be."""
-
-    def __init__(self, texts: Mapping[str, int], vectors: Vectors) -> None:
-        super().__init__(vectors.shape[1])
-        self.texts, self._vectors = dict(texts), vectors
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Look the vectors up."""
-        found: Vectors = self._vectors[[self.texts[text] for text in texts]]
-        return found
 
 
 def read_users(path: Path, least_events: int, most_users: int | None = None) -> Users:
     """Take the users with at least so many events and a label; at most so many, evenly spaced."""
-    events, labels = Counter[str](), dict[str, Counter[str]]()
-    lines = []
-    for line in read_lines(path):
-        event = json.loads(line)
-        user = event["user_id"]
-        lines.append((user, line))
-        events[user] += 1
-        if event["label"] is not None:
-            labels.setdefault(user, Counter())[event["label"]] += 1
+    lines = list(read_lines(path))
+    events, labels = truth_of(lines)
     known = [user for user in events if events[user] >= least_events and user in labels]
     some = known[:: -(-len(known) // most_users)] if most_users else known
-    taken = {user: labels[user].most_common(1)[0][0] for user in some}
-    return Users([(user, line) for user, line in lines if user in taken], taken)
+    taken = {user: labels[user] for user in some}
+    return Users([line for line in lines if json.loads(line)["user_id"] in taken], taken)
 
 
 def profiles(users: Users, embedder: Any) -> tuple[list[str], NDArray[np.float64]]:
     """Run the events through the worker's stage: users, and unit vectors (users, dimensions)."""
-    settings, now = Settings(), datetime.now(UTC)
-    stage = SegmentationStage(settings, embedder, FixedModel(), intake_clock=lambda: now)
-    stage.assigned(0, stage.restoration(0))
-    topic = settings.topics.events
-    records = [
-        Record(topic, 0, offset, -1, user.encode(), line)
-        for offset, (user, line) in enumerate(users.lines)
-    ]
-    size = settings.batch.max_records
-    for start in range(0, len(records), size):
-        stage.apply(stage.prepare(records[start : start + size]), frozenset({0}))
-        stage.committed()
+    stage = new_stage(embedder)
+    for _ in run_stage(stage, records_of(users.lines)):
+        pass
     table = stage.tables[0]
     return table.users, table.gather(table.users).vectors()
 
@@ -136,7 +86,7 @@ def v_measures(
     """Cluster with k-means once a seed, and compare with the labels."""
     found = []
     for seed in seeds:
-        clusters = KMeans(segments, n_init=STARTS, random_state=seed).fit_predict(vectors)
+        clusters = offline_kmeans(vectors, segments, seed, starts=STARTS).rows
         found.append(agreement(labels, clusters.tolist()).v_measure)
     return found
 

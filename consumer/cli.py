@@ -21,6 +21,7 @@ from pydantic_settings import CliSettingsSource, SettingsError
 
 from consumer import arguments
 from consumer.arguments import UsageError
+from consumer.evaluate_cli import add_evaluate_command
 from consumer.model_cli import add_model_commands
 from consumer.settings import CONFIG_VARIABLE, Settings, SettingsFileError, SettingsNameError
 
@@ -40,7 +41,7 @@ _SETTINGS_ERRORS = (
 
 _SHORTHANDS = {
     "bootstrap_servers": ("kafka.bootstrap_servers", "HOST:PORT", "brokers"),
-    "segments": ("training.segments", "N", "number of segments"),
+    "segments": ("training.segments", "N|auto", "number of segments"),
 }
 
 
@@ -326,6 +327,8 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         type=arguments.time,
         help="what event times in the future are told by; else the clock",
     )
+
+    add_evaluate_command(commands, command)
 
     verify = command(commands, "verify", _verify, "check what must always hold")
     verify.add_argument(

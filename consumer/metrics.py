@@ -19,6 +19,7 @@ from consumer.verify.news import FollowReport
 from consumer.verify.report import ViolationKind
 from models.embedding import OnnxEmbedder
 from models.segments import NO_SEGMENT
+from schemas.lifecycle import TransitionType
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -264,6 +265,12 @@ class TrainingCollector(Collector):
         """Read the stage."""
         yield _counter(
             "segmenter_samples", "Profile samples learned from.", [], [([], self._stage.samples)]
+        )
+        yield _counter(
+            "segmenter_segment_lifecycle",
+            "Segments created, split, merged and retired.",
+            ["kind"],
+            (([kind], self._stage.lifecycle[kind]) for kind in TransitionType),
         )
         yield GaugeMetricFamily(
             "segmenter_sampled_users", "Users in the sample.", value=self._stage.sampled_users

@@ -28,10 +28,12 @@ from models.embedding import Embedder
 from models.segments import SegmentModel
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.dead_letters import HEADER_PREFIX, DeadLetter, Refusal, RefusalReason, to_base64
+from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
+Watch = Callable[[PreparedBatch], None]
 
 # Batches prepared at the same time: one is embedded, the next one cleaned.
 _AHEAD = 2
@@ -124,7 +126,7 @@ class Replay:
         self.segmentation.assigned(0, self.segmentation.restoration(0))
         self.training = None
         if self.model is None:
-            self.training = TrainingStage(self.settings)
+            self.training = TrainingStage(self.settings, clock=self._clock)
             self.training.assigned(0, self.training.restoration(0))
 
     def run(
@@ -132,6 +134,7 @@ class Replay:
         records: Iterable[Record],
         sink: Callable[[Output], None],
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> int:
         """Run all records through; give their number.
 
@@ -140,9 +143,12 @@ class Replay:
         records
             Of one partition, in order.
         sink
-            Gets every output of the segmentation stage but the samples.
+            Gets every output of the segmentation stage but the samples, and the lifecycle events.
         progress
             Told the number of records done, after each batch.
+        watch
+            Shown each batch once the sink has its outputs, before the users look at what the
+            trainer has learned from it.
         """
         self._sink = sink
         self._maintain(idle=False)
@@ -150,6 +156,8 @@ class Replay:
         for prepared in self._prepared(records):
             self._clock.see(prepared)
             self._forward(self.segmentation.apply(prepared, frozenset({0})))
+            if watch is not None:
+                watch(prepared)
             self._maintain(idle=False)
             done += len(prepared.entries)
             if progress is not None:
@@ -203,6 +211,8 @@ class Replay:
         for output in published:
             if output.topic == self.settings.topics.models and output.value is not None:
                 self._source.model = read_model(output.value, output.topic)
+            elif output.topic == self.settings.topics.lifecycle:
+                self._sink(output)
 
     def _as_record(self, output: Output) -> Record:
         offset = self._offsets.get(output.topic, 0)
@@ -227,6 +237,7 @@ class FolderSink:
         self._files = ExitStack()
         self._changes = self._open("segment-changes.jsonl")
         self._dead_letters = self._open("dead-letters.jsonl")
+        self._lifecycle = self._open("segment-lifecycle.jsonl")
         self.memberships: dict[str, bytes] = {}
 
     def __enter__(self) -> FolderSink:
@@ -245,6 +256,9 @@ class FolderSink:
             _write_line(self._changes, structured_cloudevent(change, self._source))
         elif output.topic == self._topics.memberships and output.key and output.value:
             self.memberships[output.key.decode()] = output.value
+        elif output.topic == self._topics.lifecycle and output.value is not None:
+            event = LifecycleEvent.model_validate_json(output.value)
+            _write_line(self._lifecycle, structured_lifecycle_event(event, self._source))
         elif output.topic == self._topics.dead_letters:
             self._dead_letters.write(_dead_letter(output).model_dump_json() + "\n")
 

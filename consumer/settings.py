@@ -20,8 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from models.assignment import AssignmentPolicy
 from models.profiles import ProfilePolicy
-from models.segments import AssignmentPolicy
 from schemas.events import EventType, Rfc3339
 from schemas.intake import Intake
 from schemas.mapping import PRESETS, EventMapping, MappingPreset
@@ -146,6 +146,11 @@ class TopicSettings(Section):
         "profile-samples", min_length=1, description="Feed of the trainer, one partition."
     )
     models: str = Field("segment-models", min_length=1, description="Snapshots, one partition.")
+    lifecycle: str = Field(
+        "segment-lifecycle",
+        min_length=1,
+        description="Segments created, split, merged and retired, one partition.",
+    )
     partitions: int = Field(
         12, ge=1, le=10_000, description="Partitions of input, outputs and changelog."
     )
@@ -153,7 +158,10 @@ class TopicSettings(Section):
         -1, ge=-1, le=15, description="Replicas; -1 is the broker's default."
     )
     retention_hours: float = Field(
-        -1, ge=-1, description="Hours that changes and dead letters are kept; -1 is for ever."
+        -1,
+        ge=-1,
+        description="Hours that changes, lifecycle events and dead letters are kept; -1 is for "
+        "ever.",
     )
 
 
@@ -299,7 +307,7 @@ class AssignmentSettings(Section):
     """When a user enters, changes and leaves a segment."""
 
     margin: float = Field(
-        0.03,
+        0.05,
         ge=0,
         le=2,
         description="A user moves only when the new segment is nearer by this Euclidean distance "
@@ -307,10 +315,17 @@ class AssignmentSettings(Section):
     )
     min_events: int = Field(1, ge=1, description="Events before a user enters a first segment.")
     dwell_events: int = Field(
-        3, ge=0, description="Events after a change before behaviour moves a user again."
+        6, ge=0, description="Events after a change before behaviour moves a user again."
     )
     max_distance: float | None = Field(
         None, gt=0, le=2, description="Farther than this from every centre: in no segment."
+    )
+    min_confidence: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="Confidence without which a user neither enters a segment nor moves to "
+        "another; 0 for none.",
     )
 
     @model_validator(mode="after")
@@ -325,13 +340,30 @@ class AssignmentSettings(Section):
             min_events=self.min_events,
             dwell_events=self.dwell_events,
             max_distance=self.max_distance,
+            min_confidence=self.min_confidence,
         )
 
 
 class TrainingSettings(Section):
     """How the trainer learns the segments."""
 
-    segments: int = Field(6, ge=1, le=4096, description="Number of segments.")
+    segments: int | Literal["auto"] = Field(
+        6, description="Number of segments, 1 to 4096; auto finds it."
+    )
+    max_segments: int = Field(
+        50, ge=2, le=4096, description="Segments at most where their number is found."
+    )
+    algorithm: Literal["kmeans", "streamkmeans", "clustream", "dbstream", "denstream"] = Field(
+        "kmeans",
+        description="Which of River's clusterers learns. dbstream and denstream find the number of "
+        "segments themselves, whatever segments is.",
+    )
+    projection: Literal["none", "random", "pca"] = Field(
+        "none", description="Whether the clusterer learns in fewer dimensions."
+    )
+    projection_dimensions: int = Field(
+        32, ge=1, le=4096, description="How many, where training.projection is not none."
+    )
     sample_users: int = Field(
         3000, ge=10, le=1_000_000, description="Users, picked by hash, that the trainer holds."
     )
@@ -346,12 +378,22 @@ class TrainingSettings(Section):
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of everything that is random.")
 
+    @field_validator("segments", mode="before")
+    @classmethod
+    def _count_or_auto(cls, value: object) -> int | str:
+        # One sentence instead of one for each type that the field may have.
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)
+        if value == "auto" or (type(value) is int and 1 <= value <= 4096):
+            return value
+        raise ValueError(f"is {value!r}: give a number of segments from 1 to 4096, or auto")
+
     @model_validator(mode="after")
     def _enough_users(self) -> Self:
-        if self.sample_users < 2 * self.segments:
+        if self.segments_given is not None and self.sample_users < 2 * self.segments_given:
             raise ValueError(
                 f"sample_users is {self.sample_users} for {self.segments} segments: "
-                f"keep {2 * self.segments} users or more"
+                f"keep {2 * self.segments_given} users or more"
             )
         if self.warmup_users > self.sample_users:
             raise ValueError(
@@ -359,6 +401,11 @@ class TrainingSettings(Section):
                 "sample_users that can be held"
             )
         return self
+
+    @property
+    def segments_given(self) -> int | None:
+        """The number of segments, None where it is to be found."""
+        return None if self.segments == "auto" else self.segments
 
 
 class BatchSettings(Section):

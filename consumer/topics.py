@@ -52,6 +52,8 @@ def new_topics(settings: Settings) -> list[NewTopic]:
         # One partition: whoever has it is the trainer.
         topic(topics.samples, 1, _COMPACTED),
         topic(topics.models, 1, _COMPACTED | _LARGE),
+        # One partition: the events of a version stay together and in order.
+        topic(topics.lifecycle, 1, _LARGE | kept),
     ]
 
 
@@ -101,7 +103,7 @@ def check_topics(settings: Settings) -> None:
             f"topic {', '.join(missing)} is missing at {settings.kafka.bootstrap_servers}: "
             "run 'segmenter topics create'"
         )
-    for name in (topics.samples, topics.models):
+    for name in (topics.samples, topics.models, topics.lifecycle):
         if partitions[name] != 1:
             raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")
     _check_former_count(settings, partitions[topics.events])

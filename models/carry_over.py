@@ -12,7 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from models.distances import Floats, Ints, nearest
+from models.identity import Matching
 from models.labels import label, typical_words
+from models.lifecycle import chronicle
+from models.members import members_of
 from models.sample import UserSample
 from models.segments import NO_SEGMENT, SegmentModel
 
@@ -121,6 +124,7 @@ def carry_over(
             words=(words[0],),
             since=(version,),
             next_id=previous.next_id + 1,
+            learner=None,
         )
     else:
         model = replace(
@@ -134,18 +138,33 @@ def carry_over(
             labels=tuple(previous.labels[row] for row in kept),
             words=tuple(previous.words[row] for row in kept),
             since=tuple(previous.since[row] for row in kept),
+            learner=None,
         )
-    return _measured(model, sample)
+    return _chronicled(_measured(model, sample), previous)
+
+
+def _chronicled(model: SegmentModel, previous: SegmentModel) -> SegmentModel:
+    """Write down which segments were dropped, and the one that was made if nobody was in any."""
+    before, after = set(previous.ids.tolist()), set(model.ids.tolist())
+    matching = Matching(
+        ids=model.ids,
+        next_id=model.next_id,
+        born=tuple(sorted(after - before)),
+        retired=tuple(sorted(before - after)),
+        # Users under two embedding models cannot be compared.
+        table=np.zeros((len(before), len(after)), np.int64),
+        moved=0.0,
+    )
+    ids = model.ids.tolist()
+    labels = dict(zip(ids, model.labels, strict=True))
+    sizes = dict(zip(ids, model.sizes.tolist(), strict=True))
+    return replace(model, history=chronicle(previous, matching, labels, sizes))
 
 
 def _measured(model: SegmentModel, sample: UserSample) -> SegmentModel:
     """Set radii and sizes by the sampled users, each with the nearest centre."""
-    if not len(sample):
-        return model
-    rows, distances = nearest(sample.vectors(), model.centres)
-    sizes = np.bincount(rows, minlength=len(model.ids))
-    squares = np.bincount(rows, weights=np.square(distances), minlength=len(model.ids))
-    return replace(model, radii=np.sqrt(squares / np.maximum(sizes, 1)), sizes=sizes)
+    members = members_of(sample.vectors(), model.centres)
+    return replace(model, radii=members.radii, sizes=members.sizes)
 
 
 def in_own_segment(model: SegmentModel, vectors: Floats, segments: Ints) -> tuple[int, int]:

@@ -1,112 +1,55 @@
-"""The clusterer that the trainer runs: River's streaming k-means, kept as good as a batch one.
+"""The clusterer that the trainer runs: one of River's, kept as good as a batch one.
 
-River learns from every profile as it comes. On its own it fails on embeddings in two ways. Its
-random first centres lie so far from unit vectors that the first winner takes everything; so the
-first centres are picked by k-means++ once enough users are known. And it never leaves a topic for
-a new one; so from time to time the centres are checked on the sample of users and moved where that
-helps (`models.reseed`).
+River learns from every profile as it comes; by default it is its streaming k-means that does. On
+its own it fails on embeddings in two ways. Its random first centres lie so far from unit vectors
+that the first winner takes everything; so the first centres are picked by k-means++ once enough
+users are known. And it never leaves a topic for a new one; so from time to time the centres are
+checked on the sample of users and moved where that helps (`models.reseed`), and, where their number
+is to be found, merged or made more (`models.segment_count`).
 
-References
-----------
-Sculley, "Web-scale k-means clustering", WWW 2010, for the streaming step.
+Any of River's algorithms (`models.clusterers`) can take the place of k-means, and any of them can
+learn in fewer dimensions. One with k clusters is steered by the looks at the sample as k-means is.
+One that finds its own number places its centres itself; a look then measures whether its scale
+still fits, and leaves those out that serve hardly any sampled user.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from river import cluster
 
-from models.distances import Floats, Ints, nearest
+from models.clusterers import (
+    Clusterer,
+    ClustererError,
+    State,
+    from_json,
+    make_clusterer,
+    to_json,
+)
+from models.clustering_policy import ClusteringError, ClusteringPolicy
+from models.distances import Floats
 from models.identity import match
 from models.labels import label, typical_words
-from models.reseed import reseed
-from models.sample import DEFAULT_CAPACITY, UserSample
+from models.lifecycle import chronicle
+from models.members import members_of
+from models.reseed import reseed, serving
+from models.sample import UserSample
+from models.segment_count import find_segments
 from models.segments import SegmentModel
 
 logger = logging.getLogger(__name__)
 
-
-class ClusteringError(ValueError):
-    """A setting out of bounds, or a step asked of a clusterer that is not ready for it."""
-
-
-@dataclass(frozen=True)
-class ClusteringPolicy:
-    """How to learn segments.
-
-    Parameters
-    ----------
-    segments
-        Number of segments k.
-    seed
-        Seed of every draw.
-    step
-        Share of the way by which River moves the nearest centre towards a profile (its `halflife`).
-    warm_up_users
-        Users to know before the first centres are picked.
-    sample_users
-        Users in the sample.
-    reseed_every
-        Profiles learned between two looks at the sample.
-    publish_share
-        Share of the sampled users who must have another nearest segment for a new version to be
-        worth publishing: each publication makes all workers look at all their users again.
-
-    Raises
-    ------
-    ClusteringError
-        Where a value is out of bounds.
-    """
-
-    segments: int = 8
-    seed: int = 0
-    # On the Stack Exchange stream 0.1 ended at V = 0.90 where 0.02 ended at 0.99. 0.05 was as good,
-    # but moved up to twice as many users between versions.
-    step: float = 0.02
-    # 60 to 200 ended the same. Few enough for a stream of some hundred users, and enough that most
-    # first segments outlive the first looks.
-    warm_up_users: int = 100
-    sample_users: int = DEFAULT_CAPACITY
-    # 500 made twice the versions and was no better; 2,000 ended at V = 0.91 in one run of six.
-    reseed_every: int = 1_000
-    # 0.2 % to 5 % ended the same: a look either moves hardly anybody, or a segment is born.
-    publish_share: float = 0.01
-
-    def __post_init__(self) -> None:
-        for name in ("segments", "warm_up_users", "sample_users", "reseed_every"):
-            if getattr(self, name) < 1:
-                raise ClusteringError(f"{name} is {getattr(self, name)}: give a count, 1 or more")
-        for name in ("step", "publish_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ClusteringError(f"{name} is {getattr(self, name)}: give a share in (0, 1]")
-        if self.seed < 0:
-            raise ClusteringError(f"seed is {self.seed}: give 0 or more")
-        if self.sample_users < self.least_users:
-            raise ClusteringError(
-                f"sample_users is {self.sample_users} for {self.segments} segments: "
-                f"keep {self.least_users} users or more"
-            )
-        if self.warm_up_users > self.sample_users:
-            raise ClusteringError(
-                f"warm_up_users is {self.warm_up_users} for sample_users {self.sample_users}: "
-                "the warm-up ends with as many users as the sample can hold, or fewer"
-            )
-
-    @property
-    def least_users(self) -> int:
-        """Users without whom there is no sense in looking for this many segments."""
-        return 2 * self.segments
+LARGEST_STATE = 8_000_000
+"""Characters of a clusterer's state in a snapshot at most: half of what a record of the topic of
+models may have. It takes a thousand micro-clusters in 384 dimensions to come near."""
 
 
-class StreamingKMeans:
-    """River's k-means with a start, a memory of users and a way out of bad places.
+class StreamingClusterer:
+    """River's clusterer with a start, a memory of users and a way out of bad places.
 
     The outcome depends only on the policy and on the order of what was learned, not on
     PYTHONHASHSEED, the machine or the time.
@@ -125,30 +68,41 @@ class StreamingKMeans:
         self.sample = UserSample(policy.sample_users)
         self.samples = 0
         self._since_reseed = 0
-        self._kmeans: cluster.KMeans | None = None
+        self._clusterer: Clusterer | None = None
+        # The centres of the latest look, where those of the clusterer are not the ones to publish:
+        # it learns in a projection, or has clusters that serve nobody.
+        self._found: Floats | None = None
         # Whether the sample was looked at since a version was taken or found not worth it.
         self._looked = False
 
     @property
     def ready(self) -> bool:
         """Whether there are centres, so that a snapshot can be taken."""
-        return self._kmeans is not None
+        return self._clusterer is not None and (self._live or self._found is not None)
+
+    @property
+    def _live(self) -> bool:
+        """Whether the clusterer's own centres are the ones to publish, at any moment."""
+        return not self.policy.own_number and self.policy.projection == "none"
 
     @property
     def centres(self) -> Floats:
-        """River's centres at this moment, float64[K, d].
+        """Centres of the segments at this moment, float64[K, d].
+
+        They are River's, or, of an algorithm with its own number of clusters and in a projection,
+        those of the latest look at the sample.
 
         Raises
         ------
         ClusteringError
             Before there are any.
         """
-        if self._kmeans is None:
+        if self._clusterer is None or not self.ready:
             raise ClusteringError(
                 f"no centres yet, {len(self.sample)} users known: learn from "
                 f"{self.policy.warm_up_users} users, or settle with {self.policy.least_users}"
             )
-        return np.array([list(centre.values()) for centre in self._kmeans.centers.values()])
+        return self._clusterer.centres if self._found is None else self._found.copy()
 
     def learn(
         self, user_id: str, vector: ArrayLike, terms: Mapping[str, float], weight: float = 1.0
@@ -178,12 +132,11 @@ class StreamingKMeans:
             return evicted
         self.samples += 1
         self._since_reseed += 1
-        if self._kmeans is None:
+        if self._clusterer is None:
             if len(self.sample) >= max(self.policy.warm_up_users, self.policy.least_users):
                 self._reseed()
             return evicted
-        features = _as_features(np.asarray(vector, dtype=np.float64))
-        self._kmeans.learn_one(features)
+        self._clusterer.learn(vector, weight)
         if self._since_reseed >= self.policy.reseed_every:
             self._reseed()
         return evicted
@@ -215,15 +168,8 @@ class StreamingKMeans:
             Share of the sampled users whose nearest segment would be another; infinity when a
             segment would be born or retired.
         """
-        matching = match(self.centres, self.embedding, previous)
-        if matching.born or matching.retired:
-            return math.inf
-        if not len(self.sample):
-            return 0.0
-        vectors = self.sample.vectors()
-        now, _ = nearest(vectors, self.centres)
-        before, _ = nearest(vectors, previous.centres)
-        return float(np.mean(matching.ids[now] != previous.ids[before]))
+        matching = match(self.centres, self.embedding, previous, self.sample.vectors())
+        return math.inf if matching.born or matching.retired else matching.moved
 
     def due(self, previous: SegmentModel | None) -> bool:
         """Whether a new version is worth publishing.
@@ -259,11 +205,15 @@ class StreamingKMeans:
             Before there are centres.
         """
         self._looked = False
-        matching = match(self.centres, self.embedding, previous)
+        matching = match(self.centres, self.embedding, previous, self.sample.vectors())
         order = np.argsort(matching.ids)
         ids, centres = matching.ids[order], self.centres[order]
-        rows, radii = self._members(centres)
-        words = typical_words(rows, self.sample.terms(), len(ids))
+        self._put_in_order(centres)
+        members = members_of(self.sample.vectors(), centres)
+        words = typical_words(members.rows, self.sample.terms(), len(ids))
+        labels = {
+            segment: label(segment, own) for segment, own in zip(ids.tolist(), words, strict=True)
+        }
         version = 1 if previous is None else previous.version + 1
         since = (
             {}
@@ -275,21 +225,32 @@ class StreamingKMeans:
             embedding=self.embedding,
             ids=ids,
             centres=centres,
-            radii=radii,
-            sizes=np.bincount(rows, minlength=len(ids)),
-            labels=tuple(
-                label(segment, own) for segment, own in zip(ids.tolist(), words, strict=True)
-            ),
+            radii=members.radii,
+            sizes=members.sizes,
+            labels=tuple(labels.values()),
             words=tuple(words),
             since=tuple(since.get(segment, version) for segment in ids.tolist()),
             next_id=matching.next_id,
             sample_threshold=self.sample.threshold,
             samples=self.samples,
             seed=self.policy.seed,
+            history=chronicle(
+                previous,
+                matching,
+                labels,
+                dict(zip(ids.tolist(), members.sizes.tolist(), strict=True)),
+            ),
+            learner=self._state(),
         )
 
     def restore(self, model: SegmentModel, sample: UserSample) -> None:
         """Go on from a published version and the sample of users that belongs to it.
+
+        Restored right after it was published it goes on, to the bit, as one that never stopped.
+        What River learned between the publication and the stop is lost, but for the sampled users,
+        who are read back with their latest profiles. Where the version has no state for this
+        policy, because the algorithm or the projection was changed or a migration made the version,
+        the clusterer begins anew with the version's centres and these users.
 
         Parameters
         ----------
@@ -310,50 +271,119 @@ class StreamingKMeans:
             )
         self.sample = sample
         self.samples = model.samples
-        self._since_reseed = 0
         self._looked = False
-        self._put_centres(model.centres)
+        self._found = None if self._live else np.array(model.centres)
+        state = self._state_in(model)
+        self._since_reseed = 0 if state is None else int(state["since_look"])
+        if state is None or not self._resume(state["clusterer"]):
+            self._begin(model.centres)
 
-    def _members(self, centres: Floats) -> tuple[Ints, Floats]:
-        """Row of the centre of each sampled user, and the radius of each centre."""
+    def _begin(self, centres: Floats) -> None:
+        """Begin anew with published centres and the sampled users."""
+        self._clusterer = self._new_clusterer()
+        vectors, weights = self.sample.vectors(), self.sample.weights()
         if not len(self.sample):
-            return np.empty(0, dtype=np.int64), np.zeros(len(centres))
-        rows, distances = nearest(self.sample.vectors(), centres)
-        members = np.bincount(rows, minlength=len(centres))
-        squares = np.bincount(rows, weights=np.square(distances), minlength=len(centres))
-        return rows, np.sqrt(squares / np.maximum(members, 1))
+            vectors, weights = centres, np.ones(len(centres))
+        if self.policy.own_number:
+            # How wide clusters are has to be measured by as many centres as at first.
+            centres, _ = self._improved(vectors, weights, None)
+        self._clusterer.start(vectors, weights, centres)
+
+    def _resume(self, state: State | None) -> bool:
+        """Go on from a clusterer's own state, if there is one that can be read."""
+        if state is None:
+            return False
+        clusterer = self._new_clusterer()
+        try:
+            clusterer.restore(state)
+        except (KeyError, IndexError, TypeError, ValueError):
+            logger.warning("the clusterer's state cannot be read: it begins anew", exc_info=True)
+            return False
+        self._clusterer = clusterer
+        return True
+
+    def _put_in_order(self, centres: Floats) -> None:
+        """Have the rows in the order of ids from here on, as a restored clusterer has them."""
+        if self._clusterer is not None and self._live:
+            self._clusterer.steer(self.sample.vectors(), self.sample.weights(), centres)
+        else:
+            self._found = centres.copy()
+
+    def _state(self) -> str:
+        """Give all that a version has no other place for, as JSON."""
+        state: State = {**self._kind(), "since_look": self._since_reseed, "clusterer": None}
+        if self._clusterer is not None and not self._clusterer.only_centres:
+            text = to_json(state | {"clusterer": self._clusterer.snapshot()})
+            if len(text) <= LARGEST_STATE:
+                return text
+            logger.warning("the clusterer's state is too large for a snapshot: it is left out")
+        return to_json(state)
+
+    def _state_in(self, model: SegmentModel) -> State | None:
+        """Read what `_state` wrote into a version; None where it is of another kind."""
+        if model.learner is None:
+            return None
+        try:
+            state = from_json(model.learner)
+        except ClustererError as error:
+            logger.warning("version %d: %s: the clusterer begins anew", model.version, error)
+            return None
+        return state if all(state.get(k) == v for k, v in self._kind().items()) else None
+
+    def _kind(self) -> State:
+        """Give the part of the policy that a state is of."""
+        kind: State = {"algorithm": self.policy.algorithm, "projection": self.policy.projection}
+        if self.policy.projection != "none":
+            kind["dimensions"] = self.policy.projection_dimensions
+        return kind
 
     def _reseed(self) -> None:
         """Put the centres where they serve the sampled users best."""
         self._since_reseed = 0
         if not len(self.sample):
             return
-        vectors = self.sample.vectors()
-        # Seeded by what was learned so far: a restored clusterer needs no generator's state.
-        generator = np.random.default_rng((self.policy.seed, self.samples))
-        centres = self.centres if self.ready else None
-        improved, swaps = reseed(
-            vectors, centres, self.policy.segments, generator, weights=self.sample.weights()
-        )
+        vectors, weights = self.sample.vectors(), self.sample.weights()
+        policy, clusterer = self.policy, self._clusterer
+        # To an algorithm with its own number K centres are but a measure of how wide clusters are.
+        centres = None if clusterer is None or policy.own_number else clusterer.centres
+        improved, swaps = self._improved(vectors, weights, centres)
+        clusterer = self._clusterer = clusterer or self._new_clusterer()
+        clusterer.steer(vectors, weights, improved)
+        if not (self._live or policy.own_number):
+            self._found = improved
+        if policy.own_number and clusterer.ready:
+            self._found = serving(vectors, clusterer.centres, policy.most_segments)
         logger.info(
             "segments re-seeded",
-            extra={"swaps": swaps, "segments": len(improved), "users": len(vectors)},
+            extra={
+                "swaps": swaps,
+                "segments": len(self.centres) if self.ready else 0,
+                "users": len(vectors),
+            },
         )
-        self._put_centres(improved)
         self._looked = True
 
-    def _put_centres(self, centres: Floats) -> None:
-        """Make River go on from these centres, through its public `centers`."""
-        if self._kmeans is None:
-            self._kmeans = cluster.KMeans(
-                n_clusters=len(centres), halflife=self.policy.step, seed=self.policy.seed
-            )
-        # Whole numbers as keys: with strings the order of a set, and so the rounding of a sum,
-        # would depend on PYTHONHASHSEED.
-        self._kmeans.n_clusters = len(centres)
-        self._kmeans.centers = {row: _as_features(centre) for row, centre in enumerate(centres)}
+    def _improved(
+        self, vectors: Floats, weights: Floats, centres: Floats | None
+    ) -> tuple[Floats, int]:
+        """Find good centres on the sample, and give how many steps it took."""
+        # Seeded by what was learned so far: a restored clusterer needs no generator's state.
+        generator = np.random.default_rng((self.policy.seed, self.samples))
+        if self.policy.segments is None:
+            most = self.policy.max_segments
+            return find_segments(vectors, centres, most, generator, weights=weights)
+        return reseed(vectors, centres, self.policy.segments, generator, weights=weights)
 
-
-def _as_features(vector: Floats) -> defaultdict[int, float]:
-    """Give a vector as the dict of features that River learns from."""
-    return defaultdict(float, enumerate(vector.tolist()))
+    def _new_clusterer(self) -> Clusterer:
+        policy = self.policy
+        # Of one with its own number this bounds but its micro-clusters.
+        segments = policy.least_segments if policy.own_number else policy.most_segments
+        return make_clusterer(
+            policy.algorithm,
+            segments,
+            seed=policy.seed,
+            step=policy.step,
+            projection=policy.projection,
+            dimensions=policy.projection_dimensions,
+            members=lambda: (self.sample.vectors(), self.sample.weights()),
+        )

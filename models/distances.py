@@ -89,6 +89,17 @@ def distances_to(vectors: ArrayLike, centres: ArrayLike) -> Floats:
     return np.sqrt(_squared(np.asarray(vectors, np.float64), np.asarray(centres, np.float64)))
 
 
+def separations(centres: ArrayLike) -> Floats:
+    """Distance of each of K centres, float64[K, d], from the nearest other one, float64[K].
+
+    Raises
+    ------
+    VectorsError
+        As `nearest`; also with one centre only.
+    """
+    return nearest(centres, centres, exclude=np.arange(len(np.asarray(centres))))[1]
+
+
 def _squared(vectors: Floats, centres: Floats) -> Floats:
     """Squared distance row by row, float64[n].
 

@@ -1,6 +1,7 @@
-"""How well segments agree with labels that are known: in the demo, the benchmarks and the tests.
+"""How well segments agree with labels that are known: in `evaluate`, the demo and the benchmarks.
 
-River computes the measures, from one confusion matrix.
+River computes the measures, from one confusion matrix. What needs no labels is in
+`models.internal_measures`.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from river import metrics
 from river.metrics.confusion import ConfusionMatrix
+
+from models.distances import Ints
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,79 @@ class Agreement:
     purity
         Share of users whose label is the most frequent of their segment.
     users
-        Users compared.
+        Users compared; events, where it is events that are counted.
     """
 
     v_measure: float
     adjusted_rand: float
     purity: float
     users: int
+
+
+class Confusion:
+    """Counts of labels by segments, fed one pair at a time: memory for labels times segments.
+
+    A label and a segment of the same name are not the same thing.
+    """
+
+    def __init__(self) -> None:
+        # River keeps labels and segments in one set. As numbers that no label shares with a
+        # segment, they are neither mixed up nor added up in an order that depends on
+        # PYTHONHASHSEED.
+        self._labels: dict[Hashable, int] = {}
+        self._segments: dict[Hashable, int] = {}
+        self._matrix = ConfusionMatrix()
+        self.pairs = 0
+
+    def add(self, label: Hashable, segment: Hashable) -> None:
+        """Count one more of a label in a segment."""
+        row = self._labels.setdefault(label, len(self._labels))
+        column = self._segments.setdefault(segment, -1 - len(self._segments))
+        self._matrix.update(row, column)
+        self.pairs += 1
+
+    @property
+    def labels(self) -> list[Hashable]:
+        """Labels in the order of their first pair: the rows of `counts`."""
+        return list(self._labels)
+
+    @property
+    def segments(self) -> list[Hashable]:
+        """Segments in the order of their first pair: the columns of `counts`."""
+        return list(self._segments)
+
+    def counts(self) -> Ints:
+        """Pairs by label and segment, int64[L, S]."""
+        return np.array(
+            [
+                [int(self._matrix[row][column]) for column in self._segments.values()]
+                for row in self._labels.values()
+            ],
+            dtype=np.int64,
+        ).reshape(len(self._labels), len(self._segments))
+
+    def best_labels(self) -> dict[Hashable, Hashable]:
+        """Give the most frequent label of each segment; of equals the one that came first."""
+        if not self.pairs:
+            return {}
+        labels = self.labels
+        return {
+            segment: labels[row]
+            for segment, row in zip(
+                self._segments, self.counts().argmax(axis=0).tolist(), strict=True
+            )
+        }
+
+    def agreement(self) -> Agreement | None:
+        """Measure how well segments agree with labels; None without a pair."""
+        if not self.pairs:
+            return None
+        return Agreement(
+            v_measure=metrics.VBeta(cm=self._matrix).get(),
+            adjusted_rand=metrics.AdjustedRand(cm=self._matrix).get(),
+            purity=int(self.counts().max(axis=0).sum()) / self.pairs,
+            users=self.pairs,
+        )
 
 
 def agreement(labels: Sequence[Hashable], segments: Sequence[Hashable]) -> Agreement:
@@ -43,25 +113,13 @@ def agreement(labels: Sequence[Hashable], segments: Sequence[Hashable]) -> Agree
     ValueError
         Where there is nothing to compare, or one sequence is longer than the other.
     """
-    if len(labels) != len(segments) or not len(labels):
+    confusion = Confusion()
+    if len(labels) == len(segments):
+        for label, segment in zip(labels, segments, strict=True):
+            confusion.add(label, segment)
+    if (found := confusion.agreement()) is None:
         raise ValueError(
             f"{len(labels)} labels and {len(segments)} segments: give one of each a user, "
             "for one user at least"
         )
-    # River keeps labels and segments in one set. As numbers that no label shares with a segment,
-    # they are neither mixed up nor added up in an order that depends on PYTHONHASHSEED.
-    label_codes = {label: code for code, label in enumerate(dict.fromkeys(labels))}
-    segment_codes = {segment: -1 - code for code, segment in enumerate(dict.fromkeys(segments))}
-    matrix = ConfusionMatrix()
-    for label, segment in zip(labels, segments, strict=True):
-        matrix.update(label_codes[label], segment_codes[segment])
-    in_best_label = sum(
-        max(matrix[label][segment] for label in label_codes.values())
-        for segment in segment_codes.values()
-    )
-    return Agreement(
-        v_measure=metrics.VBeta(cm=matrix).get(),
-        adjusted_rand=metrics.AdjustedRand(cm=matrix).get(),
-        purity=in_best_label / len(labels),
-        users=len(labels),
-    )
+    return found

@@ -35,6 +35,10 @@ farther from its own kind than the mean of everything, so as a centre it would o
 TRIES = 3
 """Draws of k-means++ for one swap: a single draw often lands in the cluster it came from."""
 
+LEAST_SHARE = 0.005
+"""Share of the sampled users whom a cluster has to serve, where their number is not fixed: what is
+smaller is noise that a density-based algorithm has not let go of yet."""
+
 
 def spread(
     vectors: Floats,
@@ -150,6 +154,37 @@ def removal_costs(vectors: Floats, centres: Floats, weights: Floats | None = Non
     costs = np.zeros(len(centres))
     np.add.at(costs, index, rise)
     return costs
+
+
+def serving(
+    vectors: Floats, centres: Floats, most: int, least_share: float = LEAST_SHARE
+) -> Floats:
+    """Leave out the centres that are the nearest of too few vectors.
+
+    Dead and duplicate centres are among them: of two in one place the first serves everybody.
+
+    Parameters
+    ----------
+    vectors
+        float64[n, d], n at least 1.
+    centres
+        float64[K, d].
+    most
+        Centres to keep at most: those that serve most, of equals the first.
+    least_share
+        Share of the vectors that a centre has to serve.
+
+    Returns
+    -------
+    float64[m, d]
+        The others, in their order; the one that serves most is always among them.
+    """
+    rows, _ = nearest(vectors, centres)
+    served = np.bincount(rows, minlength=len(centres))
+    enough = served >= min(served.max(), least_share * len(vectors))
+    first = np.argsort(-served, kind="stable")[:most]
+    kept: Floats = centres[np.sort(first[enough[first]])]
+    return kept
 
 
 def reseed(

@@ -12,6 +12,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from schemas.base import Contract, Identifier, Sha256
+from schemas.cloudevents import EventHeaders, binary_headers, structured
 from schemas.events import Rfc3339
 
 CHANGE_TYPE = "segmenter.segment.changed.v1"
@@ -32,7 +33,13 @@ class ChangeReason(StrEnum):
     """Why it happened."""
 
     BEHAVIOUR = "behaviour"
+    """An event of the user."""
     MODEL_UPDATE = "model_update"
+    """A new version of the segments, whose lines run elsewhere."""
+    SEGMENT_MERGED = "segment_merged"
+    """A new version in which the user's segment went into another one, and the user with it."""
+    SEGMENT_SPLIT = "segment_split"
+    """A new version in which the user's segment fell apart; the user is in another part of it."""
 
 
 class SegmentRef(Contract):
@@ -91,6 +98,14 @@ class SegmentChange(Contract):
         description="How much nearer the segment is: than the previous one where the model still "
         "holds it, else than the second nearest. Null where the user left."
     )
+    confidence: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="How sure it is that the user belongs to the segment rather than to another "
+        "one: the share of such changes that are right, where calibrated. Null where the user "
+        "left, and in changes from before there was this field.",
+    )
     profile: ProfileSummary
     model: ModelRef
     source: SourceRef | None
@@ -117,31 +132,17 @@ class SegmentChange(Contract):
         return str(uuid.uuid5(_CHANGE_NAMESPACE, f"{self.user_id}\n{cause}\n{self.sequence}"))
 
 
-def cloudevents_headers(change: SegmentChange, source: str) -> list[tuple[str, bytes]]:
-    """Kafka headers of CloudEvents 1.0 in binary mode for one change.
-
-    Source: CloudEvents Kafka Protocol Binding 1.0.2, section 3.2.
-    """
-    return [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", change.id.encode()),
-        ("ce_source", source.encode()),
-        ("ce_type", CHANGE_TYPE.encode()),
-        ("ce_subject", change.user_id.encode()),
-        ("ce_time", change.changed_at.isoformat().replace("+00:00", "Z").encode()),
-        ("content-type", b"application/json"),
-    ]
+def cloudevents_headers(change: SegmentChange, source: str) -> EventHeaders:
+    """Kafka headers of CloudEvents 1.0 in binary mode for one change."""
+    return binary_headers(
+        event_id=change.id,
+        source=source,
+        event_type=CHANGE_TYPE,
+        subject=change.user_id,
+        time=change.changed_at,
+    )
 
 
 def structured_cloudevent(change: SegmentChange, source: str) -> dict[str, object]:
     """Give one change as CloudEvents 1.0 in structured JSON mode, for files."""
-    attributes = {
-        name.removeprefix("ce_"): value.decode()
-        for name, value in cloudevents_headers(change, source)
-        if name.startswith("ce_")
-    }
-    return {
-        **attributes,
-        "datacontenttype": "application/json",
-        "data": change.model_dump(mode="json"),
-    }
+    return structured(cloudevents_headers(change, source), change)

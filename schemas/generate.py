@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from schemas.changes import SegmentChange
 from schemas.dead_letters import DeadLetter
 from schemas.events import UserEvent
+from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord, ProfileSample
 from schemas.segment_model import SegmentModelRecord
 
@@ -22,6 +23,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "user-profiles": ProfileRecord,
     "profile-samples": ProfileSample,
     "segment-models": SegmentModelRecord,
+    "segment-lifecycle": LifecycleEvent,
     "dead-letter": DeadLetter,
 }
 

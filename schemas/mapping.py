@@ -79,11 +79,11 @@ class EventMapping(BaseModel):
         event: dict[str, Any] = dict(self.constants)
         for name in UserEvent.model_fields.keys() - self.constants.keys():
             paths = self.fields.get(name, [name])
-            values = [value for path in paths if (value := _walk(source, path)) is not None]
+            values = [value for path in paths if (value := value_at(source, path)) is not None]
             if values:
                 event[name] = _join(name, values)
         if "event_id" not in event and self.event_id_from:
-            event["event_id"] = _digest([_walk(source, path) for path in self.event_id_from])
+            event["event_id"] = _digest([value_at(source, path) for path in self.event_id_from])
         if "occurred_at" in event:
             event["occurred_at"] = self._time(event["occurred_at"])
         return event
@@ -135,14 +135,14 @@ PRESETS: dict[MappingPreset, EventMapping] = {
 }
 
 
-def _walk(source: Any, path: str) -> Any:
+def value_at(source: Any, path: str) -> Any:
     """Follow a dotted path; None where it leads nowhere. A key with dots in it is tried first."""
     if isinstance(source, Mapping):
         if path in source:
             return source[path]
         head, _, rest = path.partition(".")
         if rest and head in source:
-            return _walk(source[head], rest)
+            return value_at(source[head], rest)
     return None
 
 

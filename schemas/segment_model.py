@@ -7,8 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.base import Base64, Contract, Sha256
+from schemas.lifecycle import RetiredSegment, SegmentTransition
 
-SEGMENT_MODEL_SCHEMA: Literal[1] = 1
+# 2 added what became of segments, and the clusterer's state. Version 1 lacks them and is read as if
+# nothing were known of that; a reader of version 1 would refuse the new fields, hence the number.
+SEGMENT_MODEL_SCHEMA: Literal[2] = 2
 
 SEGMENT_MODEL_KEY = b"segments"
 """Key of every snapshot: compaction keeps the latest."""
@@ -24,12 +27,31 @@ class SegmentRecord(Contract):
     radius: float = Field(ge=0, description="Root mean square distance of members to the centre.")
     size: int = Field(ge=0, description="Members among the sampled users.")
     since: int = Field(ge=1, description="Version in which the segment was born.")
+    parents: list[int] = Field(
+        default=[],
+        description="Segments that it was made of then: the one it was split off, and those merged "
+        "into it.",
+    )
+    survival: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of its sampled users under the version before who still are in it; null "
+        "where it is new or had none.",
+    )
+    overlap: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of its sampled users who were in it under the version before; null "
+        "where it is new or has none.",
+    )
 
 
 class SegmentModelRecord(Contract):
     """Everything a worker needs to assign users, and a trainer to go on."""
 
-    schema_version: Literal[1] = SEGMENT_MODEL_SCHEMA
+    schema_version: Literal[1, 2] = SEGMENT_MODEL_SCHEMA
     version: int = Field(ge=1)
     embedding: Sha256 = Field(description="Identity of the embedding model of the profiles.")
     dimensions: int = Field(ge=1)
@@ -40,3 +62,14 @@ class SegmentModelRecord(Contract):
     )
     samples: int = Field(ge=0, description="Samples learned so far.")
     seed: int = Field(ge=0)
+    transitions: list[SegmentTransition] = Field(
+        default=[], description="What this version made of the segments of the one before."
+    )
+    retired: list[RetiredSegment] = Field(
+        default=[], description="Segments retired, the latest 1,000, in the order of retirement."
+    )
+    learner: str | None = Field(
+        default=None,
+        description="What the trainer's clusterer holds beside the centres, as JSON, for the next "
+        "trainer to go on from; null where that is not known. Of no use to workers.",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -201,21 +200,6 @@ PARTS = {
     "embed-quality": quality_text,
 }
 """What is rendered, by the name of the results' file and of the document's marks."""
-
-
-def render(text: str, name: str, content: str) -> str:
-    """Put content between a document's two marks of that name.
-
-    Raises
-    ------
-    ValueError
-        If the marks are not there.
-    """
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if not pattern.search(text):
-        raise ValueError(f"the document has no marks {begin} and {end}; put them back.")
-    return pattern.sub(lambda _: f"{begin}\n{content.strip()}\n{end}", text)
 
 
 def _ratio(ratio: float | None) -> str:

@@ -33,6 +33,7 @@ from schemas.changes import SegmentChange
 from schemas.dead_letters import HEADER_PREFIX
 from schemas.events import EventType
 from schemas.intake import RefusedError
+from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord
 from schemas.segment_model import SegmentModelRecord
 
@@ -117,6 +118,10 @@ def collect(
         earlier=earlier,
         evaluations=evaluations,
         paths=paths,
+        lifecycle=[
+            LifecycleEvent.model_validate_json(record.value or b"")
+            for record in read_topic(settings, settings.topics.lifecycle)
+        ],
     )
 
 

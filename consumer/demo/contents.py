@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.evaluation import Agreement
 from schemas.changes import ChangeReason, ChangeStatus, SegmentChange
+from schemas.lifecycle import LifecycleEvent, TransitionType
 from schemas.segment_model import SegmentModelRecord, SegmentRecord
 
 F32 = NDArray[np.float32]
@@ -118,6 +119,8 @@ class ReportData:
         Where labels are known: agreement with them, of all users or of some.
     paths
         What the run wrote, by what it is.
+    lifecycle
+        What became of segments, in the order in which it happened.
 
     Raises
     ------
@@ -137,6 +140,7 @@ class ReportData:
     earlier: Mapping[str, F32] = field(default_factory=dict)
     evaluations: Sequence[Evaluation] = ()
     paths: Mapping[str, Path] = field(default_factory=dict)
+    lifecycle: Sequence[LifecycleEvent] = ()
 
     def __post_init__(self) -> None:
         n = len(self.user_ids)
@@ -167,6 +171,11 @@ class ReportData:
         labels = {record.id: record.label for record in self.model.segments}
         return labels.get(segment, f"former segment {segment}")
 
+    def lives(self) -> dict[TransitionType, int]:
+        """Count lifecycle events by type; types that did not come are left out."""
+        counts = Counter(event.type for event in self.lifecycle)
+        return {kind: counts[kind] for kind in TransitionType if counts[kind]}
+
 
 def further_words(record: SegmentRecord, limit: int = 10) -> list[str]:
     """Give the typical words that the label, made of the first ones, does not say already."""
@@ -185,7 +194,11 @@ def count_changes(changes: Iterable[SegmentChange]) -> ChangeCounts:
     return ChangeCounts(
         entered=sum(kinds[ChangeStatus.ENTERED, reason] for reason in ChangeReason),
         switched_by_behaviour=kinds[ChangeStatus.SWITCHED, ChangeReason.BEHAVIOUR],
-        switched_by_model=kinds[ChangeStatus.SWITCHED, ChangeReason.MODEL_UPDATE],
+        switched_by_model=sum(
+            kinds[ChangeStatus.SWITCHED, reason]
+            for reason in ChangeReason
+            if reason is not ChangeReason.BEHAVIOUR
+        ),
         exited=sum(kinds[ChangeStatus.EXITED, reason] for reason in ChangeReason),
         flows=dict(flows),
     )
@@ -195,3 +208,20 @@ def top_flows(changes: ChangeCounts, limit: int = 5) -> list[tuple[int, int, int
     """Give the busiest ways between segments, as (from, to, users), in a fixed order."""
     ways = sorted(changes.flows.items(), key=lambda item: (-item[1], item[0]))
     return [(old, new, count) for (old, new), count in ways[:limit]]
+
+
+def tell_life(data: ReportData, event: LifecycleEvent) -> str:
+    """Tell in a few words what became of a segment."""
+
+    def names(segments: Iterable[int]) -> str:
+        return ", ".join(f"{segment} ({data.label(segment)})" for segment in segments)
+
+    if event.type is TransitionType.SPLIT:
+        return f"split into {names(event.children)}"
+    if event.type is TransitionType.MERGED:
+        return f"made of {names(event.parents)}"
+    if event.type is TransitionType.RETIRED:
+        if event.successor is None:
+            return "retired"
+        return f"retired, taken over by {names([event.successor])}"
+    return f"created from {names(event.parents)}" if event.parents else "created"

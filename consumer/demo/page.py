@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from html import escape
 from importlib import resources
 
-from consumer.demo.contents import ReportData, further_words, top_flows
+from consumer.demo.contents import ReportData, further_words, tell_life, top_flows
 from consumer.demo.story import tell
 from consumer.demo.wording import one_line, percent, plural
 from schemas.segment_model import SegmentRecord
@@ -28,6 +28,7 @@ def render_page(data: ReportData, light: bytes, dark: bytes) -> str:
             _picture(light, dark),
             "<h2>Segments</h2>",
             _segments(data),
+            _lives(data),
             _story(data),
             _flows(data),
             _refused(data),
@@ -116,6 +117,17 @@ def _segment(data: ReportData, record: SegmentRecord, users: int, largest: int) 
         f"{percent(users, len(data.user_ids))}"
         f'<div class="bar"><i style="width:{width}%"></i></div>',
     ]
+
+
+def _lives(data: ReportData) -> str:
+    rows = [
+        [f"{event.version}", f"{event.segment}", _safe(event.label), _safe(tell_life(data, event))]
+        for event in data.lifecycle
+    ]
+    if not rows:
+        return ""
+    table = _table(["version", "id", "segment", "what became of it"], rows, numbers={0, 1})
+    return f"<h2>The lives of segments</h2>\n{table}"
 
 
 def _story(data: ReportData) -> str:

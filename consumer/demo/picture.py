@@ -15,14 +15,11 @@ from matplotlib.lines import Line2D
 
 from consumer.demo.contents import ReportData
 from consumer.demo.fonts import Lettering
+from consumer.demo.palette import COLOURS, MARKERS
 from consumer.demo.projection import Floats, Plane, principal_plane
 from consumer.demo.wording import one_line, percent, plural
 from schemas.base import decode_array
 
-# Okabe and Ito, "Color Universal Design" (2008), without yellow and black, which one of the two
-# backgrounds would swallow. Shapes change with the colours, so that neither has to be told alone.
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # Crosses fill less of their square.
 _AREAS = {"P": 1.7, "X": 1.7}
 _NOBODY = "#8a8a8a"
@@ -94,7 +91,7 @@ def draw_map(data: ReportData, theme: Theme = LIGHT) -> bytes:
 
 def _style(row: int) -> tuple[str, str]:
     """Colour and marker; no two of the first 42 segments share both."""
-    return _COLOURS[row % len(_COLOURS)], _MARKERS[row % len(_MARKERS)]
+    return COLOURS[row % len(COLOURS)], MARKERS[row % len(MARKERS)]
 
 
 def _draw_users(axes: Axes, sheet: _Sheet) -> None:

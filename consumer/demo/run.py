@@ -56,7 +56,7 @@ class Figures:
     done: int = 0
     lag: int = 0
     users: int = 0
-    segments: int = 0
+    segments: int | str = 0
     changes: int = 0
     model: int = 0
 

@@ -101,8 +101,13 @@ def _name(segment: SegmentRef | None) -> str:
 
 def _reason(change: SegmentChange) -> str:
     """Say in figures why, as far as the change has them."""
+    version = f"Version {change.model.version} of the segments"
+    if change.reason is ChangeReason.SEGMENT_MERGED:
+        return f"{version} merged the two."
+    if change.reason is ChangeReason.SEGMENT_SPLIT:
+        return f"{version} split the former one."
     if change.reason is ChangeReason.MODEL_UPDATE:
-        return f"Version {change.model.version} of the segments drew the lines anew."
+        return f"{version} drew the lines anew."
     if change.segment is None or change.distance is None:
         return "The profile lies too far from every segment."
     here = f"The profile lies {change.distance:.2f} from the centre of the new segment"

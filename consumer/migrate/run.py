@@ -22,7 +22,8 @@ The order, and what a crash leaves at each point:
    left as they are, and the others are embedded.
 4. Tombstones for samples of the old model that nothing has replaced. A crash leaves samples of two
    models; the trainer refuses them. Run again, the rest is removed.
-5. The switch: the segment model and the trainers' offset, behind all samples, in one transaction.
+5. The switch: the segment model, what it made of segments, and the trainers' offset, behind all
+   samples, in one transaction.
    From here on workers and trainers of the new model go on, and those of the old one refuse.
 
 The segment model comes last since it is what tells workers that everything before it is done. Its
@@ -37,6 +38,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from confluent_kafka import TopicPartition
@@ -54,7 +56,8 @@ from consumer.migrate.writer import Writer
 from consumer.reader import end_offset
 from consumer.records import Output
 from consumer.settings import Settings
-from consumer.stages.segmentation import profile_sample
+from consumer.stages.lifecycle import lifecycle_outputs
+from consumer.stages.profiles import profile_sample
 from consumer.topics import check_topics
 from models.embedding import Embedder
 from models.profiles import ProfileTable
@@ -314,6 +317,12 @@ class Migration:
         if model is not None:
             value = model.to_record().model_dump_json().encode()
             outputs.append(Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0))
+            outputs += lifecycle_outputs(
+                model,
+                self._topics.lifecycle,
+                self._settings.kafka.group_id,
+                datetime.now(UTC),
+            )
         # Behind all samples: what lies before comes back as the trainer's state, superseded ones
         # left out; as input, samples of two models would stop it.
         writer.write(outputs, self._end_of_samples(), trainers)

@@ -8,8 +8,9 @@ from typing import Self
 
 from consumer.records import Output, Record
 from consumer.settings import TopicSettings
+from models.assignment import Decision
 from models.profiles import ProfileRows, from_microseconds
-from models.segments import NO_SEGMENT, Decision, SegmentModel
+from models.segments import NO_SEGMENT, SegmentModel
 from schemas.changes import (
     ChangeReason,
     ChangeStatus,
@@ -66,7 +67,14 @@ class ChangeWriter:
     """The CloudEvents source: which application decided."""
 
     def write(
-        self, rows: ProfileRows, row: int, decision: Decision, cause: Cause, model: SegmentModel
+        self,
+        rows: ProfileRows,
+        row: int,
+        decision: Decision,
+        cause: Cause,
+        model: SegmentModel,
+        *,
+        reason: ChangeReason,
     ) -> tuple[SegmentChange, list[Output]]:
         """Move a user to a segment.
 
@@ -88,12 +96,13 @@ class ChangeWriter:
             status=_status(previous, segment),
             segment=segment,
             previous_segment=previous,
-            reason=ChangeReason.BEHAVIOUR if cause.event else ChangeReason.MODEL_UPDATE,
+            reason=reason,
             changed_at=cause.at,
             occurred_at=cause.event.occurred_at if cause.event else None,
             distance=_figure(decision.distance),
             previous_distance=_figure(decision.previous_distance),
             margin=_figure(decision.margin),
+            confidence=_figure(decision.confidence),
             profile=ProfileSummary(
                 events=int(rows.events[row]),
                 weight=float(rows.weights[row]),

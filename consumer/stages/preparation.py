@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,12 @@ from schemas.events import UserEvent
 from schemas.intake import Intake, RefusedError
 
 Clock = Callable[[], datetime]
+
+
+def wall_clock() -> datetime:
+    """Give the present time."""
+    return datetime.now(UTC)
+
 
 _NO_VECTOR = Refusal(
     reason=RefusalReason.EMBEDDING_FAILED,

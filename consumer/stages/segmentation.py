@@ -11,7 +11,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 import numpy as np
@@ -22,28 +22,24 @@ from consumer.settings import Settings
 from consumer.stage import StageError
 from consumer.stages.changes import Cause, ChangeWriter
 from consumer.stages.dead_letters import DeadLetterLimit, dead_letter_output
-from consumer.stages.preparation import Clock, Preparation, PreparedBatch, PreparedEvent
-from consumer.stages.profile_restoration import ProfileRestoration
-from models.embedding import Embedder
-from models.profile_snapshot import ProfileSnapshot
-from models.profiles import (
-    ProfileRows,
-    ProfileTable,
-    from_microseconds,
-    hash_event_id,
-    to_microseconds,
+from consumer.stages.preparation import (
+    Clock,
+    Preparation,
+    PreparedBatch,
+    PreparedEvent,
+    wall_clock,
 )
-from models.sample import rank
-from models.segments import SegmentModel, decide
-from schemas.base import encode_array
-from schemas.profiles import ProfileSample
+from consumer.stages.profile_restoration import ProfileRestoration
+from consumer.stages.profiles import ProfileWriter
+from models.assignment import decide
+from models.embedding import Embedder
+from models.lineage import Lineage
+from models.profile_snapshot import ProfileSnapshot
+from models.profiles import ProfileRows, ProfileTable, hash_event_id, to_microseconds
+from models.segments import SegmentModel
+from schemas.changes import ChangeReason
 
 logger = logging.getLogger(__name__)
-
-
-def wall_clock() -> datetime:
-    """Give the present time."""
-    return datetime.now(UTC)
 
 
 class ModelSource(Protocol):
@@ -74,20 +70,6 @@ class SegmentationStats:
         self.repeated += other.repeated
         self.refused.update(other.refused)
         self.changes.update(other.changes)
-
-
-def profile_sample(
-    rows: ProfileRows, row: int, vector: NDArray[np.float64], embedding: str
-) -> ProfileSample:
-    """Give what the trainer learns from: one user's profile, with its unit vector float64 (d,)."""
-    return ProfileSample(
-        user_id=rows.users[row],
-        embedding=embedding,
-        vector=encode_array(vector, "<f4"),
-        weight=float(rows.weights[row]),
-        terms=rows.terms[row],
-        updated_at=from_microseconds(int(rows.reference[row])),
-    )
 
 
 class SegmentationStage:
@@ -132,11 +114,13 @@ class SegmentationStage:
         self._limit = DeadLetterLimit(settings.dead_letters)
         self._chunk = settings.batch.reassign_users
         self._changes = ChangeWriter(settings.topics, settings.kafka.group_id)
+        self._profiles = ProfileWriter(settings.topics, embedder.identity)
         self._tables: dict[int, ProfileTable] = {}
         # Users still to be looked at under the present model, by partition.
         self._unseen: dict[int, list[str]] = {}
         self._overlay: list[tuple[int, ProfileRows]] = []
         self._pending = SegmentationStats()
+        self._lineage: Lineage | None = None
 
     # --- partitions -------------------------------------------------------------------------
 
@@ -235,8 +219,9 @@ class SegmentationStage:
             self._apply_turn(rows, turn_entries, embeddings, now, changes)
         self._overlay.append((partition, rows))
         outputs = [output for offset in sorted(changes) for output in changes[offset]]
-        outputs += self._state_outputs(partition, rows)
-        outputs += self._sample_outputs(rows)
+        outputs += self._profiles.states(partition, rows)
+        # One for each sampled user that the batch touched.
+        outputs += self._profiles.samples(rows, self.model.sample_threshold if self.model else 1.0)
         return outputs
 
     def _apply_turn(
@@ -289,43 +274,28 @@ class SegmentationStage:
             rested,
             model,
             self._assignment,
+            weights=rows.weights[places],
         )
+        before, decided = rows.segments[places], rows.versions[places]
         rows.versions[places] = model.version
         outputs: dict[int, list[Output]] = {}
         for i in np.flatnonzero(decisions.changed).tolist():
+            reason = ChangeReason.BEHAVIOUR
+            if causes[i].event is None:
+                after = int(decisions.segment[i])
+                reason = self._lineage_of(model).reason(int(before[i]), after, int(decided[i]))
             change, written = self._changes.write(
-                rows, int(places[i]), decisions.at(i), causes[i], model
+                rows, int(places[i]), decisions.at(i), causes[i], model, reason=reason
             )
             self._pending.changes[change.status, change.reason] += 1
             outputs[i] = written
         return outputs
 
-    def _state_outputs(self, partition: int, rows: ProfileRows) -> list[Output]:
-        return [
-            Output(
-                self._topics.profiles,
-                user.encode(),
-                rows.to_record(row, self._embedder.identity).model_dump_json().encode(),
-                partition=partition,
-            )
-            for row, user in enumerate(rows.users)
-        ]
-
-    def _sample_outputs(self, rows: ProfileRows) -> list[Output]:
-        """Send the trainer the profiles of sampled users, one for each that the batch touched."""
-        threshold = self.model.sample_threshold if self.model else 1.0
-        sampled = [i for i, user in enumerate(rows.users) if rank(user) <= threshold]
-        vectors = rows.vectors(np.array(sampled, np.int64))
-        return [
-            Output(
-                self._topics.samples,
-                rows.users[row].encode(),
-                profile_sample(rows, row, vector, self._embedder.identity)
-                .model_dump_json()
-                .encode(),
-            )
-            for row, vector in zip(sampled, vectors, strict=True)
-        ]
+    def _lineage_of(self, model: SegmentModel) -> Lineage:
+        """Give what became of former segments; worked out when the first user asks."""
+        if self._lineage is None or self._lineage.version != model.version:
+            self._lineage = Lineage(model)
+        return self._lineage
 
     # --- a new model ------------------------------------------------------------------------
 
@@ -375,7 +345,7 @@ class SegmentationStage:
         moved = rows.take(sorted(by_row))
         self._overlay.append((partition, moved))
         outputs = [output for row in sorted(by_row) for output in by_row[row]]
-        return outputs + self._state_outputs(partition, moved)
+        return outputs + self._profiles.states(partition, moved)
 
     # --- the end of a transaction -----------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from consumer.records import Output, Record
-from consumer.settings import Settings
+from consumer.settings import Settings, TrainingSettings
 from consumer.stage import Changelog, StageError, Upto
-from models.clustering import ClusteringPolicy, StreamingKMeans
+from consumer.stages.lifecycle import lifecycle_outputs
+from consumer.stages.preparation import Clock, wall_clock
+from models.clustering import StreamingClusterer
+from models.clustering_policy import ClusteringPolicy
 from models.sample import UserSample
 from models.segments import SegmentModel
 from schemas.base import claimed_schema, decode_array
@@ -59,6 +63,21 @@ def read_model(value: bytes, place: str) -> SegmentModel:
         raise StageError(f"{place} is no segment model: {where}: {first['msg']}") from None
     except ValueError as error:
         raise StageError(f"{place} is no segment model: {error}") from None
+
+
+def clustering_policy(training: TrainingSettings) -> ClusteringPolicy:
+    """Give the policy that the trainer learns by."""
+    return ClusteringPolicy(
+        segments=training.segments_given,
+        max_segments=training.max_segments,
+        seed=training.seed,
+        warm_up_users=training.warmup_users,
+        sample_users=training.sample_users,
+        reseed_every=training.reseed_every,
+        algorithm=training.algorithm,
+        projection=training.projection,
+        projection_dimensions=training.projection_dimensions,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +153,28 @@ class TrainingStage:
 
     Its input has one partition, so whoever of the trainers is assigned it is the one that learns;
     the others stand by.
+
+    Parameters
+    ----------
+    settings
+        Topics, and how to learn.
+    clock
+        Gives the time of a version; the wall clock when not given.
     """
 
     # River's clusterer learns in place; what an aborted batch taught it has to be unlearned.
     restore_after_abort = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock = wall_clock) -> None:
         self.inputs = (settings.topics.samples,)
         self.samples = 0
+        self.lifecycle: Counter[str] = Counter()
+        """Lifecycle events by type, of committed versions only."""
+        self._clock = clock
         self._settings = settings
         self._topics = settings.topics
-        self._policy = ClusteringPolicy(
-            segments=settings.training.segments,
-            seed=settings.training.seed,
-            warm_up_users=settings.training.warmup_users,
-            sample_users=settings.training.sample_users,
-            reseed_every=settings.training.reseed_every,
-        )
-        self._clusterer: StreamingKMeans | None = None
+        self._policy = clustering_policy(settings.training)
+        self._clusterer: StreamingClusterer | None = None
         self._published: SegmentModel | None = None
         self._candidate: SegmentModel | None = None
         self._unsettled = False
@@ -175,8 +198,8 @@ class TrainingStage:
         self._clusterer = None
         embedding = restoration.embedding
         if embedding is not None:
-            self._clusterer = StreamingKMeans(self._policy, embedding)
-            if model is not None and len(model.ids) == self._policy.segments:
+            self._clusterer = StreamingClusterer(self._policy, embedding)
+            if model is not None and self._policy.allows(len(model.ids)):
                 self._clusterer.restore(model, sample)
             else:
                 # Another number of segments was asked for: learn anew, on the same users. Ids of
@@ -250,6 +273,7 @@ class TrainingStage:
         """Count the version as published."""
         if self._candidate is not None:
             self._published = self._candidate
+            self.lifecycle.update(each.type for each in self._candidate.history.transitions)
         self.samples += self._learned
         self._candidate, self._learned = None, 0
 
@@ -266,11 +290,19 @@ class TrainingStage:
         logger.info(
             "segment model %d after %d samples", self._candidate.version, self._candidate.samples
         )
-        return [Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0)]
+        return [
+            Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0),
+            *lifecycle_outputs(
+                self._candidate,
+                self._topics.lifecycle,
+                self._settings.kafka.group_id,
+                self._clock(),
+            ),
+        ]
 
-    def _for_embedding(self, embedding: str, place: str) -> StreamingKMeans:
+    def _for_embedding(self, embedding: str, place: str) -> StreamingClusterer:
         if self._clusterer is None:
-            self._clusterer = StreamingKMeans(self._policy, embedding)
+            self._clusterer = StreamingClusterer(self._policy, embedding)
         if self._clusterer.embedding != embedding:
             raise _mixed(place, embedding, self._clusterer.embedding)
         return self._clusterer

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 from consumer.verify.facts import Footprint
 from schemas.base import Identifier
 from schemas.changes import SegmentChange
+from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord
 
 
@@ -49,6 +50,20 @@ def read_profile(value: bytes) -> ProfileRecord:
     """
     try:
         return ProfileRecord.model_validate_json(value)
+    except ValidationError as error:
+        raise MalformedError(describe(error)) from None
+
+
+def read_lifecycle_event(value: bytes) -> LifecycleEvent:
+    """Read a lifecycle event.
+
+    Raises
+    ------
+    MalformedError
+        If it is none.
+    """
+    try:
+        return LifecycleEvent.model_validate_json(value)
     except ValidationError as error:
         raise MalformedError(describe(error)) from None
 

@@ -22,9 +22,11 @@ from consumer.verify.decode import (
 from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.facts import LatestChange, ProfileFacts, SeenChange
 from consumer.verify.invariants import ProfileSums
+from consumer.verify.lifecycle import SeenLifecycle, check_lifecycle
 from consumer.verify.report import Counts, VerifyError, VerifyResult, ViolationKind, Violations
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.dead_letters import DeadLetter
+from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
 from schemas.segment_model import SegmentModelRecord
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ CHANGES = "segment-changes.jsonl"
 MEMBERSHIPS = "memberships.jsonl"
 PROFILES = "profiles.jsonl"
 DEAD_LETTERS = "dead-letters.jsonl"
+LIFECYCLE = "segment-lifecycle.jsonl"
 MODEL = "model.json"
 SUMMARY = "summary.json"
 
@@ -94,6 +97,7 @@ class _FolderAudit:
             embeddings.add_model(model.embedding, model.version, MODEL)
             if reason := invariants.check_segments(chains, model, violations):
                 self._unchecked.append(reason)
+        self._check_lifecycle(model)
         embeddings.report(violations)
         summary = self._check_summary(sums, refused, chains.count)
         logger.info("%s: %d changes of %d users audited", self._folder, chains.count, sums.users)
@@ -183,6 +187,27 @@ class _FolderAudit:
 
         return (source for _, source in self._lines(DEAD_LETTERS, parse))
 
+    def _check_lifecycle(self, model: SegmentModelRecord | None) -> None:
+        if not (self._folder / LIFECYCLE).is_file():
+            # Replays of earlier versions have none.
+            self._unchecked.append(f"the lives of segments: there is no {LIFECYCLE}")
+            return
+        check_lifecycle(self._lifecycle(), model, LIFECYCLE, self._violations)
+
+    def _lifecycle(self) -> Iterator[SeenLifecycle]:
+        for _, parsed in self._lines(LIFECYCLE, _read_lifecycle):
+            if parsed is None:
+                continue
+            seen, faults = parsed
+            if faults:
+                self._violations.add(
+                    ViolationKind.ENVELOPE,
+                    LIFECYCLE,
+                    f"the event of segment {seen.event.segment} in version {seen.event.version} "
+                    f"does not fit what is in it in {', '.join(faults)}",
+                )
+            yield seen
+
     def _model(self) -> SegmentModelRecord | None:
         path = self._folder / MODEL
         if not path.is_file():
@@ -242,10 +267,7 @@ class _FolderAudit:
 
 def _read_event(line: bytes) -> tuple[SeenChange, list[str]]:
     """Read a structured CloudEvent: the change, and the attributes that do not fit it."""
-    event = _object(line)
-    recorded_id, source = event.get("id"), event.get("source")
-    if not isinstance(recorded_id, str) or not isinstance(source, str) or not source:
-        raise MalformedError("it is no CloudEvent: id and source must be strings")
+    event, recorded_id, source = _envelope(line)
     try:
         change = SegmentChange.model_validate(event.get("data"))
     except ValidationError as error:
@@ -254,6 +276,27 @@ def _read_event(line: bytes) -> tuple[SeenChange, list[str]]:
     # The id has a check of its own: it tells more than that it differs.
     del expected["id"]
     return SeenChange(change, recorded_id), envelope_faults(expected, event)
+
+
+def _read_lifecycle(line: bytes) -> tuple[SeenLifecycle, list[str]]:
+    """Read a lifecycle event in the same way."""
+    event, recorded_id, source = _envelope(line)
+    try:
+        told = LifecycleEvent.model_validate(event.get("data"))
+    except ValidationError as error:
+        raise MalformedError(f"data: {describe(error)}") from None
+    expected = structured_lifecycle_event(told, source)
+    del expected["id"]
+    return SeenLifecycle(told, recorded_id), envelope_faults(expected, event)
+
+
+def _envelope(line: bytes) -> tuple[dict[str, object], str, str]:
+    """Read a structured CloudEvent: all of it, its id and its source."""
+    event = _object(line)
+    recorded_id, source = event.get("id"), event.get("source")
+    if not isinstance(recorded_id, str) or not isinstance(source, str) or not source:
+        raise MalformedError("it is no CloudEvent: id and source must be strings")
+    return event, recorded_id, source
 
 
 def _object(line: bytes) -> dict[str, object]:

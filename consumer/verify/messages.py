@@ -9,11 +9,18 @@ from typing import Generic, TypeVar
 from confluent_kafka import Message
 
 from consumer.verify.cut import Spans
-from consumer.verify.decode import MalformedError, envelope_faults, read_change
+from consumer.verify.decode import (
+    MalformedError,
+    envelope_faults,
+    read_change,
+    read_lifecycle_event,
+)
 from consumer.verify.facts import SeenChange
+from consumer.verify.lifecycle import SeenLifecycle
 from consumer.verify.report import ViolationKind, Violations
 from schemas.changes import cloudevents_headers
 from schemas.dead_letters import HEADER_PREFIX
+from schemas.lifecycle import lifecycle_headers
 
 T = TypeVar("T")
 
@@ -57,6 +64,33 @@ def change_in(
             f"the headers of {place} do not fit its change in {', '.join(faults)}",
         )
     return SeenChange(change, recorded_id, beginning_lost)
+
+
+def lifecycle_in(
+    messages: Iterable[Message], topic: str, violations: Violations
+) -> Iterator[SeenLifecycle]:
+    """Read `segment-lifecycle`: binary CloudEvents, too."""
+    for message in messages:
+        place = _place(message)
+        try:
+            event, headers = read_lifecycle_event(value_of(message)), _headers(message)
+            if not (recorded_id := headers.pop("ce_id", "")):
+                raise MalformedError("it has no header ce_id")
+        except MalformedError as error:
+            violations.add(ViolationKind.MALFORMED, topic, f"{place} cannot be read: {error}")
+            continue
+        expected = {
+            name: value.decode()
+            for name, value in lifecycle_headers(event, headers.get("ce_source") or "a source")
+            if name != "ce_id"
+        }
+        if faults := envelope_faults(expected, headers):
+            violations.add(
+                ViolationKind.ENVELOPE,
+                topic,
+                f"the headers of {place} do not fit its event in {', '.join(faults)}",
+            )
+        yield SeenLifecycle(event, recorded_id)
 
 
 @dataclass(slots=True)

@@ -54,6 +54,8 @@ class ViolationKind(StrEnum):
     """Records made by another embedding model than the others."""
     UNKNOWN_SEGMENT = "unknown_segment"
     """A user in a segment that the model which decided does not have."""
+    LIFECYCLE = "lifecycle"
+    """A lifecycle event that contradicts another one or the segment model."""
     BALANCE = "balance"
     """Input is not accepted + repeated + refused: an event was lost or counted twice."""
     SUMMARY_DIFFERS = "summary_differs"

@@ -17,7 +17,8 @@ from consumer.verify.decode import describe, read_change, read_profile
 from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.facts import LatestChange, ProfileFacts
 from consumer.verify.invariants import Chains, ProfileSums
-from consumer.verify.messages import changes_in, latest_in, refused_in
+from consumer.verify.lifecycle import check_lifecycle
+from consumer.verify.messages import changes_in, latest_in, lifecycle_in, refused_in
 from consumer.verify.report import Counts, VerifyError, VerifyResult, ViolationKind, Violations
 from schemas.base import claimed_schema
 from schemas.segment_model import (
@@ -41,6 +42,7 @@ class TopicNames:
     memberships: str = "segment-memberships"
     profiles: str = "user-profiles"
     models: str = "segment-models"
+    lifecycle: str = "segment-lifecycle"
 
     @classmethod
     def of(cls, settings: TopicSettings) -> Self:
@@ -115,8 +117,11 @@ def _take_cut(reader: TopicReader, topics: TopicNames) -> Cut:
             )
     committed = reader.committed(topics.events, partitions[topics.events])
     outputs = reader.spans({name: partitions[name] for name in topics.outputs})
-    # The models last: whatever model a change was decided by, it is then part of the cut. New
-    # events and new models may come in while the audit runs; they change no output by themselves.
+    if topics.lifecycle in partitions:
+        outputs |= reader.spans({topics.lifecycle: partitions[topics.lifecycle]})
+    # The models last: whatever model a change was decided by, or made a segment, it is then part of
+    # the cut. New events and new models may come in while the audit runs; they change no output by
+    # themselves.
     rest = [name for name in (topics.events, topics.models) if name in partitions]
     return Cut(committed, {**outputs, **reader.spans({name: partitions[name] for name in rest})})
 
@@ -258,10 +263,19 @@ class _TopicAudit:
     # --- the sums ---------------------------------------------------------------------------
 
     def _check_model(self, chains: Chains) -> None:
-        if model := self._model():
+        model = self._model()
+        if model is not None:
             self._embeddings.add_model(model.embedding, model.version, self._topics.models)
             if reason := invariants.check_segments(chains, model, self._between):
                 self._unchecked.append(reason)
+        if (topic := self._topics.lifecycle) in self._cut.spans:
+            check_lifecycle(
+                lifecycle_in(self._read(topic), topic, self._in_changes),
+                model,
+                topic,
+                self._between,
+                beginning_lost=self._cut.beginning_lost(topic),
+            )
 
     def _lag(self) -> int:
         spans = self._cut.spans[self._topics.events]

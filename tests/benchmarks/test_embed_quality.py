@@ -28,7 +28,7 @@ def test_profiles_of_vectors_that_are_looked_up_tell_the_labels_apart(events):
     collector = embed_quality.Collector(3)
     embed_quality.profiles(users, collector)
     label = {}
-    for _, line in users.lines:
+    for line in users.lines:
         event = json.loads(line)
         label[event["text"]] = int(event["label"][-1])
     vectors = np.eye(3, dtype=np.float32)[[label[text] for text in collector.texts]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,7 @@ class ReplayFiles:
     dead_letters: list[Any]
     model: Any
     summary: Any
+    lifecycle: list[Any] = field(default_factory=list)
 
     @classmethod
     def of(cls, history: History) -> ReplayFiles:
@@ -206,6 +207,7 @@ class ReplayFiles:
             "memberships.jsonl": self.memberships,
             "profiles.jsonl": self.profiles,
             "dead-letters.jsonl": self.dead_letters,
+            "segment-lifecycle.jsonl": self.lifecycle,
         }.items():
             text = "".join(f"{_line(line)}\n" for line in lines)
             (folder / name).write_text(text, encoding="utf-8")

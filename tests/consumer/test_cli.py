@@ -17,6 +17,7 @@ COMMANDS = [
     "broker",
     "demo",
     "replay",
+    "evaluate",
     "verify",
     "migrate",
     "topics create",
@@ -221,6 +222,40 @@ def test_replay_keeps_a_model_that_is_given(segmenter, monkeypatch, events, tmp_
     code, _, _ = segmenter("replay", events, "--output", tmp_path / "out", "--model", model)
     assert code == 0
     assert json.loads((tmp_path / "out" / "model.json").read_text())["version"] == 9
+
+
+def test_evaluate_prints_tables_or_json_and_leaves_a_folder(
+    segmenter, monkeypatch, events, tmp_path
+):
+    monkeypatch.setattr(app, "load_embedder", lambda _: EMBEDDER)
+    small = ("--segments", "auto", "--training.warmup-users", 10, "--now", "2026-06-01T00:00:00Z")
+    labelled = ("evaluate", events, "--label", "user_id", *small)
+    code, out, _ = segmenter(*labelled)
+    assert (code, out.splitlines()[1]) == (0, "2 segments (found), model version 1")
+    folder = tmp_path / "out"
+    code, out, err = segmenter(*labelled, "--json", "--output", folder)
+    assert code == 0
+    assert json.loads(out) == json.loads((folder / "evaluation.json").read_text())
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".png"}
+    assert str(folder) in err.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--label", "lable"), "--label is 'lable'"),
+        (("--output", "{file}"), "--output: cannot write to"),
+        (("--segments", "many"), "setting training.segments: is 'many': give a number of segments"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_made_is_told_before_the_model_is_loaded(
+    segmenter, monkeypatch, events, arguments, said
+):
+    monkeypatch.setattr(app, "load_embedder", lambda _: pytest.fail("loaded"))
+    given = [argument.format(file=events) for argument in arguments]
+    code, out, err = segmenter("evaluate", events, *given)
+    assert (code, out) == (2, "")
+    assert said in err
 
 
 def test_a_model_file_that_is_none_ends_with_3_and_its_name(segmenter, monkeypatch, events):

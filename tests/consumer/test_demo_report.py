@@ -23,6 +23,7 @@ from consumer.demo.contents import (
     Story,
     UserText,
     count_changes,
+    tell_life,
     top_flows,
 )
 from consumer.demo.page import render_page
@@ -31,6 +32,8 @@ from consumer.demo.report import write_report
 from consumer.demo.story import choose_story, tell
 from consumer.demo.summary import render_summary
 from consumer.demo.wording import one_line, ordinal, percent
+from schemas.changes import ChangeReason
+from schemas.lifecycle import LifecycleEvent
 from tests.consumer.demo_report_data import (
     LABELS,
     PNG,
@@ -235,10 +238,13 @@ def test_changes_are_counted_by_kind_and_only_own_moves_make_flows():
             change(user="u-3", old=2, new=1),
             change(user="u-4", old=1, new=2, by_model=True),
             change(user="u-5", old=1, new=None),
+            change(user="u-6", old=1, new=2, by_model=True).model_copy(
+                update={"reason": ChangeReason.SEGMENT_MERGED}
+            ),
         ]
     )
-    assert counts == ChangeCounts(1, 3, 1, 1, {(1, 2): 2, (2, 1): 1})
-    assert counts.total == 6
+    assert counts == ChangeCounts(1, 3, 2, 1, {(1, 2): 2, (2, 1): 1})
+    assert counts.total == 7
     assert top_flows(counts, limit=1) == [(1, 2, 2)]
 
 
@@ -277,7 +283,52 @@ def test_a_story_without_a_move_tells_how_the_user_entered_or_left():
     updated = tell(Story("u-1", [change(old=1, new=2, by_model=True)], []))
     assert "2026" not in updated.headline
     assert updated.reason == "Version 4 of the segments drew the lines anew."
+    for reason, sentence in (("segment_merged", "merged the two"), ("segment_split", "split the")):
+        followed = change(old=1, new=2, by_model=True).model_copy(
+            update={"reason": ChangeReason(reason)}
+        )
+        assert tell(Story("u-1", [followed], [])).reason.startswith(
+            f"Version 4 of the segments {sentence}"
+        )
     assert tell(Story("u-1", [], [])) is None
+
+
+def test_the_lives_of_segments_are_told_in_the_summary_and_the_page():
+    def life(kind, segment, **fields):
+        given = {"parents": [], "children": [], "successor": None, "size": 5, "size_before": 5}
+        return LifecycleEvent(
+            **{"type": kind, "segment": segment, "label": HOSTILE, "flows": [], **given, **fields},
+            version=3,
+            at=START,
+        )
+
+    data = report_data(
+        lifecycle=[
+            life("created", 2),
+            life("created", 5, parents=[2]),
+            life("split", 2, children=[2, 5]),
+            life("merged", 1, parents=[1, 7]),
+            life("retired", 7, successor=1),
+            life("retired", 8),
+        ]
+    )
+    told = [tell_life(data, event) for event in data.lifecycle]
+    assert told == [
+        "created",
+        f"created from 2 ({LABELS[2]})",
+        f"split into 2 ({LABELS[2]}), 5 ({LABELS[5]})",
+        f"made of 1 ({LABELS[1]}), 7 (former segment 7)",
+        f"retired, taken over by 1 ({LABELS[1]})",
+        "retired",
+    ]
+    text = unwrapped(summary(data))
+    assert "2 created, 1 split, 1 merged, 2 retired, in 4 versions" in text
+    reader = Reader(render_page(data, PNG, PNG))
+    assert "The lives of segments" in reader.text
+    for line in told:
+        assert line in reader.text
+    assert "script" not in reader.tags
+    assert "The lives of segments" not in Reader(render_page(report_data(), PNG, PNG)).text
 
 
 @given(st.text(), st.integers(4, 200))

@@ -372,7 +372,7 @@ def test_the_offsets_of_the_group_are_those_of_the_input(settings: Settings) -> 
 
 def test_a_restart_moves_nobody_who_still_dwells(settings: Settings) -> None:
     hops, runs = TOPICS.values()
-    pairs = [event("u", n, text) for n, text in enumerate([hops, runs, runs, runs])]
+    pairs = [event("u", n, text) for n, text in enumerate([hops, *[runs] * 6])]
     for part in (pairs[:3], pairs[3:]):
         before = committed(settings)
         produce(settings, part)

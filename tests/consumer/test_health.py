@@ -186,6 +186,8 @@ def test_metrics_of_a_trainer_are_there_before_the_first_model(asked):
     asked.registry.register(TrainingCollector(TrainingStage(Worker().settings)))
     found = asked.metrics()
     assert found["segmenter_samples_total",] == found["segmenter_sampled_users",] == 0
+    for kind in ("created", "split", "merged", "retired"):
+        assert found["segmenter_segment_lifecycle_total", kind] == 0
     assert (found["segmenter_model_version",], found["segmenter_settled",]) == (0, 1)
 
 

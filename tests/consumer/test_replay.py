@@ -20,6 +20,7 @@ from consumer.replay import ReplayOutputError, ReplayResult, replay_file
 from consumer.settings import Settings
 from consumer.verify import verify_folder
 from schemas.dead_letters import DeadLetter
+from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
 from schemas.segment_model import SegmentModelRecord
 from tests.consumer.stage_data import EMBEDDER, NOW, TOPICS, a_model, event
 from tests.stubs import FailingEmbedder
@@ -34,6 +35,7 @@ NAMES = {
     "memberships.jsonl",
     "profiles.jsonl",
     "dead-letters.jsonl",
+    "segment-lifecycle.jsonl",
     "model.json",
     "summary.json",
 }
@@ -92,7 +94,7 @@ def test_two_processes_with_other_hash_seeds_write_the_same_bytes(events, replay
     assert contents(folders[0]) == contents(folders[1]) == contents(replayed[0])
 
 
-def test_a_replay_leaves_its_six_files_and_they_pass_the_audit(replayed):
+def test_a_replay_leaves_its_seven_files_and_they_pass_the_audit(replayed):
     folder, result = replayed
     assert contents(folder).keys() == NAMES
     audit = verify_folder(folder)
@@ -155,6 +157,26 @@ def test_a_text_that_the_model_fails_on_is_in_the_dead_letters_and_nowhere_else(
     assert (refused.offset, refused.refusal.reason) == (40, "embedding_failed")
     for name in ("profiles.jsonl", "model.json"):
         assert written["bad"][name] == written["good"][name]
+
+
+def test_the_lives_of_segments_are_told_as_events_at_event_time(replayed):
+    folder, result = replayed
+    lines = lines_of(folder / "segment-lifecycle.jsonl")
+    assert [line["data"]["type"] for line in lines[:2]] == ["created", "created"]
+    assert len({line["id"] for line in lines}) == len(lines)
+    for line in lines:
+        told = LifecycleEvent.model_validate(line["data"])
+        assert line == structured_lifecycle_event(told, SETTINGS.kafka.group_id)
+        assert told.at < NOW
+        assert told.version <= result.model_version
+    model = SegmentModelRecord.model_validate_json((folder / "model.json").read_bytes())
+    created = {line["data"]["segment"] for line in lines if line["data"]["type"] == "created"}
+    assert created == set(range(model.next_id))
+
+
+def test_with_a_model_given_segments_have_no_lives(events, tmp_path):
+    replay(events, tmp_path, model=a_model(7))
+    assert (tmp_path / "segment-lifecycle.jsonl").read_bytes() == b""
 
 
 def test_gzip_gives_the_same_as_plain(replayed, tmp_path):

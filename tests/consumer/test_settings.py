@@ -120,6 +120,10 @@ def test_what_a_cluster_puts_into_the_environment_is_left_alone(monkeypatch):
         ("assignment", "margin", float("inf")),
         ("assignment", "max_distance", 2.1),
         ("training", "segments", 0),
+        ("training", "segments", 4097),
+        ("training", "segments", "many"),
+        ("training", "segments", True),
+        ("training", "max_segments", 1),
         ("training", "seed", -1),
         ("batch", "max_records", 0),
         ("batch", "max_wait_seconds", 0),
@@ -137,6 +141,15 @@ def test_a_value_out_of_bounds_is_an_error_that_names_it(section, name, value):
         Settings(**{section: {name: value}})
 
 
+def test_the_number_of_segments_is_given_or_found(monkeypatch):
+    assert Settings(training={"segments": 4}).training.segments_given == 4
+    assert Settings(training={"segments": "auto"}).training.segments_given is None
+    monkeypatch.setenv("SEGMENTER_TRAINING__SEGMENTS", "12")
+    assert Settings().training.segments == 12
+    monkeypatch.setenv("SEGMENTER_TRAINING__SEGMENTS", "auto")
+    assert Settings().training.segments == "auto"
+
+
 @pytest.mark.parametrize(
     ("sections", "sentence"),
     [
@@ -144,7 +157,7 @@ def test_a_value_out_of_bounds_is_an_error_that_names_it(section, name, value):
             {"kafka": {"transaction_timeout_seconds": 20, "max_poll_interval_seconds": 20}},
             r"kafka\.transaction_timeout_seconds \(20.*must be below",
         ),
-        ({"assignment": {"max_distance": 0.02}}, "max_distance is 0.02 and margin 0.03"),
+        ({"assignment": {"max_distance": 0.02}}, "max_distance is 0.02 and margin 0.05"),
         ({"training": {"segments": 10, "sample_users": 19}}, "keep 20 users or more"),
         ({"training": {"warmup_users": 60, "sample_users": 59}}, "warmup_users is 60, more than"),
         (

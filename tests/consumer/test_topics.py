@@ -16,6 +16,7 @@ from consumer.settings import Settings
 from consumer.topics import (
     TopicError,
     check_topics,
+    new_topics,
     partition_counts,
     raised_partitions,
 )
@@ -83,6 +84,14 @@ def test_the_refusal_names_both_counts_and_what_to_do() -> None:
     assert message.startswith("topic user-events has 24 partitions")
     assert "this group's state was made with 12" in message
     assert "new kafka.group_id and new names for all topics but the input" in message
+
+
+def test_lifecycle_events_have_one_partition_and_are_kept_as_long_as_changes() -> None:
+    made = {topic.topic: topic for topic in new_topics(Settings(topics={"retention_hours": 2}))}
+    topic = made["segment-lifecycle"]
+    assert topic.num_partitions == 1
+    assert topic.config["retention.ms"] == made["segment-changes"].config["retention.ms"]
+    assert "cleanup.policy" not in topic.config
 
 
 # --- on a real Kafka ----------------------------------------------------------------------------
@@ -156,7 +165,7 @@ def test_a_changelog_with_other_partitions_is_refused(settings: Settings) -> Non
         check_topics(settings)
 
 
-@pytest.mark.parametrize("name", ["samples", "models"])
+@pytest.mark.parametrize("name", ["samples", "models", "lifecycle"])
 def test_a_topic_that_must_have_one_partition_is_refused_with_two(
     settings: Settings, name: str
 ) -> None:

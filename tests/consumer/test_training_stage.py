@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -13,11 +13,14 @@ from consumer.records import Output, Record
 from consumer.settings import Settings
 from consumer.stage import StageError, Upto
 from consumer.stages.training import TrainingStage, read_model
+from consumer.verify.lifecycle import SeenLifecycle, check_lifecycle
+from consumer.verify.report import Violations
 from models.sample import rank
 from models.segments import SegmentModel
 from schemas.base import encode_array
+from schemas.lifecycle import LifecycleEvent, SegmentTransition
 from schemas.profiles import ProfileSample
-from tests.consumer.stage_data import ALL, a_model
+from tests.consumer.stage_data import ALL, NOW, a_model
 from tests.stubs import HashingEmbedder
 
 EMBEDDING = HashingEmbedder(8).identity
@@ -68,7 +71,7 @@ class Trainer:
     """An active trainer; keeps what was written, as the topics would."""
 
     def __init__(self, history: Sequence[Record] = (), **training) -> None:
-        self.stage = TrainingStage(configured(**training))
+        self.stage = TrainingStage(configured(**training), clock=lambda: NOW)
         restoration = self.stage.restoration(0)
         for record in history:
             restoration.load(record)
@@ -126,7 +129,8 @@ def test_a_repeated_profile_of_one_user_is_no_warm_up():
 
 
 def test_a_snapshot_goes_to_partition_0_under_one_key():
-    (output,) = Trainer().learn(samples(range(20)))
+    output, *rest = Trainer().learn(samples(range(20)))
+    assert {other.topic for other in rest} == {"segment-lifecycle"}
     assert (output.topic, output.key, output.partition) == ("segment-models", b"segments", 0)
 
 
@@ -192,6 +196,112 @@ def test_an_aborted_batch_is_not_counted_and_its_version_not_published():
     assert (stage.published, stage.samples) == (None, 0)
 
 
+# --- the lives of segments ------------------------------------------------------------------------
+
+
+def lifecycle_in(outputs: Sequence[Output]) -> list[LifecycleEvent]:
+    return [
+        LifecycleEvent.model_validate_json(output.value or b"")
+        for output in outputs
+        if output.topic == "segment-lifecycle"
+    ]
+
+
+def test_what_became_of_segments_goes_out_with_the_snapshot_that_tells_it():
+    trainer = Trainer()
+    outputs = trainer.learn(samples(range(20)))
+    (model,) = models_in(outputs)
+    events = lifecycle_in(outputs)
+    assert [(event.type, event.segment, event.version) for event in events] == [
+        ("created", 0, 1),
+        ("created", 1, 1),
+    ]
+    assert [event.label for event in events] == [*model.labels]
+    assert {event.at for event in events} == {NOW}
+    assert [SegmentTransition(**dict(t)) for t in model.history.transitions] == [
+        SegmentTransition(**{name: getattr(event, name) for name in SegmentTransition.model_fields})
+        for event in events
+    ]
+
+
+def test_lifecycle_events_are_cloudevents_on_one_partition_keyed_by_segment():
+    outputs = [o for o in Trainer().learn(samples(range(20))) if o.topic == "segment-lifecycle"]
+    first, second = outputs
+    assert (first.key, first.partition) == (b"0", 0)
+    assert (second.key, second.partition) == (b"1", 0)
+    headers = dict(second.headers)
+    assert headers["ce_type"] == b"segmenter.segment.created.v1"
+    assert (headers["ce_subject"], headers["ce_source"]) == (b"1", b"segmenter")
+    assert headers["ce_id"].decode() == lifecycle_in([second])[0].id
+
+
+def test_a_topic_that_had_no_segment_is_split_off_or_created_and_the_ids_never_come_again():
+    trainer = Trainer(segments=3)
+    told = lifecycle_in(trainer.learn(samples(range(30), topics=3)))
+    for first_axis in (1, 3, 5):
+        for start in range(0, 120, 10):
+            batch = samples(range(start, start + 10), topics=3, first_axis=first_axis)
+            told += lifecycle_in(trainer.learn(batch))
+            told += lifecycle_in(trainer.idle() or [])
+    created = [event.segment for event in told if event.type == "created"]
+    retired = [event.segment for event in told if event.type == "retired"]
+    assert created == [*range(trainer.stage.published.next_id)]
+    assert len(set(retired)) == len(retired) > 0
+    assert set(created) - set(retired) == set(trainer.stage.published.ids.tolist())
+    assert trainer.stage.lifecycle.total() == len(told)
+    violations = Violations()
+    seen = [SeenLifecycle(event, event.id) for event in told]
+    check_lifecycle(seen, trainer.stage.published.to_record(), "topic", violations)
+    assert violations.first == []
+
+
+def test_a_segment_more_or_less_is_a_split_or_a_merger():
+    trainer = Trainer(segments=2)
+    users = [*samples(range(0, 40, 2), topics=8), *samples(range(1, 40, 8), topics=8)]
+    trainer.learn(users)
+    trainer.idle()
+    more = Trainer(trainer.history, segments=5)
+    split = lifecycle_in(more.idle() or [])
+    assert {event.type for event in split} == {"created", "split"}
+    for event in split:
+        assert event.type == "split" or event.parents
+    fewer = Trainer(more.history, segments=2)
+    merged = lifecycle_in(fewer.idle() or [])
+    assert {event.type for event in merged} >= {"merged", "retired"}
+    assert sum(event.type == "retired" for event in merged) == 3
+    # The ids that go on are from before: nothing is new about what is left.
+    assert not [event for event in merged if event.type == "created"]
+
+
+def test_a_retry_gives_its_events_the_same_ids():
+    ids = []
+    for hour in (0, 1):
+        trainer = Trainer()
+        trainer.stage._clock = lambda hour=hour: NOW + timedelta(hours=hour)
+        ids.append([event.id for event in lifecycle_in(trainer.learn(samples(range(20))))])
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 2
+
+
+def test_events_of_an_aborted_version_are_not_counted():
+    stage = Trainer().stage
+    assert lifecycle_in(stage.apply(stage.prepare(samples(range(20))), ALL))
+    stage.aborted()
+    assert stage.lifecycle.total() == 0
+
+
+def test_a_restored_trainer_remembers_the_retired_segments():
+    trainer = Trainer(segments=4)
+    trainer.learn(samples(range(40), topics=4))
+    trainer.idle()
+    fewer = Trainer(trainer.history, segments=2)
+    fewer.idle()
+    remembered = fewer.stage.published.history.retired
+    assert len(remembered) == 2
+    restored = Trainer(fewer.history, segments=2)
+    assert restored.stage.published.history.retired == remembered
+
+
 # --- pauses ---------------------------------------------------------------------------------------
 
 
@@ -255,6 +365,37 @@ def test_two_trainers_restored_from_the_same_topics_publish_the_same_bytes():
     assert models_in(outputs[0])
 
 
+@pytest.mark.parametrize("projection", ["none", "random", "pca"])
+@pytest.mark.parametrize(
+    "algorithm", ["kmeans", "streamkmeans", "clustream", "dbstream", "denstream"]
+)
+def test_a_trainer_restored_after_a_publication_goes_on_as_one_that_never_stopped(
+    algorithm, projection
+):
+    chosen = {"algorithm": algorithm, "projection": projection, "projection_dimensions": 4}
+    first = Trainer(**chosen)
+    found = models_in(first.learn(samples(range(60)))) or models_in(first.idle() or [])
+    assert found[-1].centres.shape[1] == 8
+    assert found[-1].sizes.sum() == 60
+    new = samples(range(60, 90), topics=1, first_axis=5, start=60)
+    values = []
+    for trainer in (Trainer(first.history, **chosen), Trainer(first.history, **chosen), first):
+        outputs = trainer.learn(new) + (trainer.idle() or [])
+        values.append([(output.topic, output.key, output.value) for output in outputs])
+        assert [model.version for model in models_in(outputs)][:1] in ([], [found[-1].version + 1])
+    assert values[0] == values[1] == values[2]
+
+
+def test_a_trainer_with_another_algorithm_takes_over_and_segments_keep_their_ids():
+    first = Trainer()
+    first.learn(samples(range(40)))
+    before = first.stage.published
+    second = Trainer(first.history, algorithm="clustream", projection="random")
+    second.learn(samples(range(60, 90), topics=1, first_axis=5, start=60))
+    second.idle()
+    assert set(before.ids.tolist()) & set(second.stage.published.ids.tolist())
+
+
 @pytest.mark.parametrize("segments", [3, 4])
 def test_another_number_of_segments_is_learned_anew_on_the_same_users(segments):
     first = Trainer()
@@ -267,6 +408,27 @@ def test_another_number_of_segments_is_learned_anew_on_the_same_users(segments):
     assert sum(model.sizes) == 40
     born = set(model.ids.tolist()) - set(before.ids.tolist())
     assert all(segment >= before.next_id for segment in born)
+
+
+def test_a_trainer_that_finds_the_number_goes_on_with_what_it_found():
+    first = Trainer(segments="auto")
+    first.learn(samples(range(60), topics=4))
+    first.idle()
+    before = first.stage.published
+    assert len(before.ids) == 4
+    second = Trainer(first.history, segments="auto")
+    assert not models_in(second.idle() or [])
+    assert second.stage.published.to_record() == before.to_record()
+
+
+@pytest.mark.parametrize("most", [2, 3])
+def test_a_lower_bound_on_the_number_found_is_heeded_after_a_restart(most):
+    first = Trainer(segments="auto")
+    first.learn(samples(range(60), topics=4))
+    first.idle()
+    second = Trainer(first.history, segments="auto", max_segments=most)
+    (model,) = models_in(second.idle() or [])
+    assert len(model.ids) == most
 
 
 def test_the_latest_of_several_snapshots_is_restored():

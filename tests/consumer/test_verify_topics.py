@@ -18,9 +18,10 @@ from consumer.verify import topics as topics_module
 from schemas.base import Contract
 from schemas.changes import SegmentChange, cloudevents_headers
 from schemas.dead_letters import DeadLetter, dead_letter_headers
+from schemas.lifecycle import LifecycleEvent, TransitionType, lifecycle_headers
 from schemas.profiles import ProfileRecord
 from schemas.segment_model import SEGMENT_MODEL_KEY
-from tests.consumer.histories import SOURCE, History, UserPath, history_of
+from tests.consumer.histories import SEGMENTS, SOURCE, START, History, UserPath, history_of
 
 Kind = ViolationKind
 PARTITIONS = 2
@@ -49,17 +50,24 @@ class Deployment:
             memberships=f"{name}.memberships",
             profiles=f"{name}.profiles",
             models=f"{name}.models",
+            lifecycle=f"{name}.lifecycle",
         )
         self.admin = AdminClient({"bootstrap.servers": self.servers})
         compacted = {self.topics.memberships, self.topics.profiles, self.topics.models}
+        single = {self.topics.models, self.topics.lifecycle}
         new = [
             NewTopic(
                 topic,
-                num_partitions=1 if topic == self.topics.models else PARTITIONS,
+                num_partitions=1 if topic in single else PARTITIONS,
                 replication_factor=1,
                 config={"cleanup.policy": "compact" if topic in compacted else "delete"},
             )
-            for topic in (self.topics.events, *self.topics.outputs, self.topics.models)
+            for topic in (
+                self.topics.events,
+                *self.topics.outputs,
+                self.topics.models,
+                self.topics.lifecycle,
+            )
         ]
         for future in self.admin.create_topics(new).values():
             future.result(30)
@@ -387,11 +395,45 @@ def test_a_segment_that_the_latest_model_does_not_have_is_found(
     ]
 
 
+def test_the_lives_of_segments_are_held_against_the_latest_model(
+    deployment: Deployment, history: History
+) -> None:
+    deployment.publish(history)
+
+    def tell(kind: TransitionType, segment: int, version: int) -> None:
+        event = LifecycleEvent(
+            type=kind,
+            segment=segment,
+            label="words",
+            parents=[],
+            children=[],
+            successor=None,
+            size_before=0,
+            size=1,
+            flows=[],
+            version=version,
+            at=START,
+        )
+        headers = lifecycle_headers(event, SOURCE)
+        deployment.send(deployment.topics.lifecycle, str(segment), event, headers=headers)
+
+    with deployment.transaction():
+        for segment in SEGMENTS:
+            tell(TransitionType.CREATED, segment, 1)
+    assert deployment.verify().ok
+    with deployment.transaction():
+        tell(TransitionType.RETIRED, SEGMENTS[-1], 2)
+    result = deployment.verify()
+    assert [(entry.kind, entry.subject) for entry in result.violations] == [
+        (Kind.LIFECYCLE, deployment.topics.lifecycle)
+    ]
+
+
 def test_a_segment_model_of_a_newer_format_is_reported_as_not_checked(
     deployment: Deployment, history: History
 ) -> None:
     assert history.model is not None
-    fields = {**history.model.model_dump(mode="json"), "schema_version": 2, "shape": "new"}
+    fields = {**history.model.model_dump(mode="json"), "schema_version": 3, "shape": "new"}
     history.model = None
     deployment.publish(history)
     with deployment.transaction():
@@ -400,7 +442,7 @@ def test_a_segment_model_of_a_newer_format_is_reported_as_not_checked(
     result = deployment.verify()
     assert (result.exit_code, kinds(result)) == (0, {}), result.render()
     assert result.unchecked == (
-        "that segments exist: the latest segment model is of schema 2, this version knows 1",
+        "that segments exist: the latest segment model is of schema 3, this version knows 2",
     )
 
 

@@ -17,8 +17,9 @@ from consumer.records import Output
 from consumer.stages import training
 from consumer.stages.training import TrainingStage
 from consumer.transactions import Outcome, Transactions
-from models.clustering import StreamingKMeans
+from models.clustering import StreamingClusterer
 from models.segments import SegmentModel
+from schemas.segment_model import SEGMENT_MODEL_SCHEMA
 from tests.faults.oracle import stable_watermarks
 
 
@@ -96,7 +97,10 @@ def answers_taken_for_aborts() -> None:
 def write_newer_formats() -> None:
     """Write state in the next version of its formats, and read both, as a later build would."""
     checkpoint_file.FORMAT_VERSION += 1
-    present, later = b'"schema_version":1', b'"schema_version":2'
+    present, later = (
+        b'"schema_version":%d' % number
+        for number in (SEGMENT_MODEL_SCHEMA, SEGMENT_MODEL_SCHEMA + 1)
+    )
     read, publish = training.read_model, TrainingStage._publish
 
     def read_both(value: bytes, place: str) -> SegmentModel:
@@ -108,13 +112,13 @@ def write_newer_formats() -> None:
             for output in publish(self)
         ]
 
-    due = StreamingKMeans.due
+    due = StreamingClusterer.due
 
-    def due_at_first(self: StreamingKMeans, published: SegmentModel | None) -> bool:
-        StreamingKMeans.due = due  # type: ignore[method-assign]
+    def due_at_first(self: StreamingClusterer, published: SegmentModel | None) -> bool:
+        StreamingClusterer.due = due  # type: ignore[method-assign]
         return published is not None or due(self, published)
 
-    StreamingKMeans.due = due_at_first  # type: ignore[method-assign]
+    StreamingClusterer.due = due_at_first  # type: ignore[method-assign]
     training.read_model = model_feed.read_model = read_both
     TrainingStage._publish = publish_later  # type: ignore[method-assign]
 

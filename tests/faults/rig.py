@@ -114,7 +114,7 @@ class Rig:
         }
         names = ("events", "dead_letters", "changes", "memberships", "profiles")
         topics = {name: f"{name.replace('_', '-')}-{unique}" for name in (*names, "samples")}
-        topics |= {"models": f"models-{unique}"}
+        topics |= {name: f"{name}-{unique}" for name in ("models", "lifecycle")}
         return Settings(
             **{
                 "kafka": kafka,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from hypothesis import strategies as st
 
 from models.carry_over import MemberSums, carry_over, in_own_segment
 from models.distances import distances_to
+from models.history import History
 from models.profiles import unit_rows
 from models.sample import UserSample
 from models.segments import NO_SEGMENT, SegmentModel
+from schemas.lifecycle import RetiredSegment
+from schemas.segment_model import SegmentModelRecord
 from tests.models.synthetic import EMBEDDING
 
 NEW = "f" * 64
@@ -147,7 +151,31 @@ def test_where_nobody_is_in_a_segment_one_new_segment_holds_everybody() -> None:
     )
     assert model is not None
     np.testing.assert_allclose(model.centres, [[0.25, 0.75, 0, 0, 0, 0]])
+    assert [(each.type, each.segment) for each in model.history.transitions] == [
+        ("created", 9),
+        ("retired", 1),
+        ("retired", 4),
+        ("retired", 7),
+    ]
     assert (model.labels, model.sizes.tolist()) == (("term0, term1",), [2])
+
+
+def test_a_segment_that_is_dropped_is_retired_and_what_was_known_of_others_stays() -> None:
+    before = RetiredSegment(id=3, version=4, successor=1, since=2, parents=[])
+    previous = replace(former(), history=History(parents={4: (1,), 7: (1,)}, retired=(before,)))
+    vectors, weights = np.eye(2, D), np.ones(2)
+    sums = sums_of(vectors, weights, np.array([1, 4]))
+    model = carry_over(previous, sums, sample_of(vectors, weights), NEW)
+    assert model is not None
+    (retired,) = model.history.transitions
+    assert (retired.type, retired.segment, retired.successor) == ("retired", 7, None)
+    assert (retired.label, retired.size_before, retired.flows) == ("label 7", 1, [])
+    assert [(gone.id, gone.version, gone.parents) for gone in model.history.retired] == [
+        (3, 4, []),
+        (7, 6, [1]),
+    ]
+    assert model.history.parents == {4: (1,)}
+    assert SegmentModelRecord.model_validate_json(model.to_record().model_dump_json())
 
 
 def test_users_at_their_own_centre_are_counted() -> None:

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.clustering import ClusteringError, ClusteringPolicy, StreamingKMeans
+from models.assignment import AssignmentPolicy, decide
+from models.clustering import StreamingClusterer
+from models.clustering_policy import ClusteringError, ClusteringPolicy
 from models.distances import VectorsError, nearest
 from models.evaluation import agreement
 from models.sample import UserSample
-from models.segments import AssignmentPolicy, decide
 from tests.models.synthetic import EMBEDDING, Topics
 from tests.models.test_identity import published
 
@@ -50,8 +51,8 @@ def mixed(stream: Stream, topics=(0, 1, 2, 3), users=25, count=150):
         yield from turn
 
 
-def learned(events, policy=POLICY) -> StreamingKMeans:
-    clusterer = StreamingKMeans(policy, EMBEDDING)
+def learned(events, policy=POLICY) -> StreamingClusterer:
+    clusterer = StreamingClusterer(policy, EMBEDDING)
     for event in events:
         clusterer.learn(*event)
     return clusterer
@@ -67,7 +68,7 @@ def test_it_does_not_collapse_on_unit_vectors_in_384_dimensions():
 @pytest.mark.parametrize("seed", range(3))
 def test_topics_that_come_one_after_the_other_all_get_a_segment_and_none_is_lost(seed):
     stream = Stream(seed=seed)
-    clusterer = StreamingKMeans(replace(POLICY, seed=seed), EMBEDDING)
+    clusterer = StreamingClusterer(replace(POLICY, seed=seed), EMBEDDING)
     for topic in range(4):
         for event in stream.events(topic, users=40, count=400):
             clusterer.learn(*event)
@@ -138,11 +139,11 @@ def test_a_pause_starts_the_model_with_fewer_users_but_not_with_too_few():
 
 
 def test_settling_nothing_is_harmless():
-    assert not StreamingKMeans(POLICY, EMBEDDING).settle()
+    assert not StreamingClusterer(POLICY, EMBEDDING).settle()
 
 
 def test_fewer_different_users_than_segments_give_fewer_segments():
-    clusterer = StreamingKMeans(POLICY, EMBEDDING)
+    clusterer = StreamingClusterer(POLICY, EMBEDDING)
     for i in range(40):
         clusterer.learn(f"u{i}", np.eye(384)[i % 2], {})
     assert clusterer.snapshot(None).sizes.tolist() == [20, 20]
@@ -150,7 +151,7 @@ def test_fewer_different_users_than_segments_give_fewer_segments():
 
 def test_users_beyond_the_sample_are_reported_and_not_learned_from():
     policy = replace(POLICY, sample_users=50, warm_up_users=40)
-    clusterer = StreamingKMeans(policy, EMBEDDING)
+    clusterer = StreamingClusterer(policy, EMBEDDING)
     gone = set()
     for event in mixed(Stream()):
         before = clusterer.samples
@@ -182,6 +183,56 @@ def test_when_all_users_are_forgotten_the_centres_stay():
     assert clusterer.moved(model) == 0
 
 
+# --- the number of segments is found --------------------------------------------------------------
+
+FOUND = replace(POLICY, segments=None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_number_grows_with_the_topics_that_come_one_after_the_other(seed):
+    stream = Stream(topics=5, seed=seed)
+    clusterer = StreamingClusterer(replace(FOUND, seed=seed), EMBEDDING)
+    numbers = []
+    for topic in range(5):
+        for event in stream.events(topic, users=40, count=400):
+            clusterer.learn(*event)
+        clusterer.settle()
+        numbers.append(len(clusterer.centres))
+    assert numbers == [2, 2, 3, 4, 5]
+    assert stream.v_measure(clusterer.centres) > 0.99
+
+
+def test_a_number_that_is_found_goes_on_after_a_restart():
+    stream = Stream()
+    clusterer = learned(mixed(stream), FOUND)
+    clusterer.settle()
+    model = clusterer.snapshot(None)
+    assert FOUND.allows(len(model.ids))
+    restored = StreamingClusterer(FOUND, EMBEDDING)
+    restored.restore(model, clusterer.sample)
+    clusterer.settle()
+    restored.settle()
+    assert np.array_equal(restored.centres, clusterer.centres)
+
+
+def test_no_more_segments_are_found_than_allowed():
+    policy = replace(FOUND, max_segments=3)
+    clusterer = learned(mixed(Stream()), policy)
+    clusterer.settle()
+    assert len(clusterer.centres) == 3
+    assert [policy.allows(count) for count in (1, 2, 3, 4)] == [False, True, True, False]
+    assert [POLICY.allows(count) for count in (3, 4, 5)] == [False, True, False]
+
+
+def test_a_pause_starts_a_model_of_a_number_to_be_found_with_four_users():
+    clusterer = StreamingClusterer(FOUND, EMBEDDING)
+    for i in range(4):
+        assert not clusterer.settle()
+        clusterer.learn(f"u{i}", np.eye(384)[i % 2], {})
+    assert clusterer.settle()
+    assert clusterer.snapshot(None).sizes.tolist() == [2, 2]
+
+
 # --- snapshots ------------------------------------------------------------------------------------
 
 
@@ -205,7 +256,7 @@ def test_a_snapshot_says_what_a_worker_needs():
 
 def test_ids_live_on_and_are_never_given_twice():
     stream = Stream(topics=8)
-    clusterer = StreamingKMeans(POLICY, EMBEDDING)
+    clusterer = StreamingClusterer(POLICY, EMBEDDING)
     model, born = None, {}
     for topic in range(8):
         for event in stream.events(topic, users=40, count=300):
@@ -272,7 +323,7 @@ def test_it_stays_due_until_a_version_is_taken():
 
 
 def test_users_are_weighed_by_what_their_profiles_rest_on():
-    clusterer = StreamingKMeans(replace(POLICY, segments=1, warm_up_users=4), EMBEDDING)
+    clusterer = StreamingClusterer(replace(POLICY, segments=1, warm_up_users=4), EMBEDDING)
     for i, weight in enumerate([1.0, 1.0, 1.0, 5.0]):
         clusterer.learn(f"u{i}", np.eye(4)[i], {}, weight)
     assert clusterer.centres == pytest.approx(np.array([[1, 1, 1, 5]]) / 8)
@@ -293,12 +344,14 @@ def test_what_counts_is_the_share_of_users_who_would_be_elsewhere():
     for i, place in enumerate([0.0, 1.0, 5.5, 9.0, 10.0]):
         sample.put(f"u{i}", [place, 0.0], {})
     now = published([[0, 0], [10, 0]], [0, 1])
-    clusterer = StreamingKMeans(replace(POLICY, sample_users=50), EMBEDDING)
+    clusterer = StreamingClusterer(replace(POLICY, sample_users=50), EMBEDDING)
     clusterer.restore(now, sample)
     # The border was at 6, it is at 5 now.
     assert clusterer.moved(published([[2, 0], [10, 0]], [0, 1])) == pytest.approx(0.2)
-    # A centre that moved by half the way to the next one is another segment.
-    assert clusterer.moved(published([[5, 0], [10, 0]], [0, 1])) == math.inf
+    # A centre that has moved half the way to the next one and has kept its users is the same.
+    assert clusterer.moved(published([[5, 0], [10, 0]], [0, 1])) == pytest.approx(0.2)
+    # One that nobody was near to is not, wherever it has gone.
+    assert clusterer.moved(published([[50, 0], [10, 0]], [0, 1])) == math.inf
 
 
 def test_a_much_lower_threshold_is_due():
@@ -320,12 +373,14 @@ def test_a_restored_clusterer_goes_on_with_the_same_centres():
         clusterer.sample.users(), clusterer.sample.vectors(), clusterer.sample.terms(), strict=True
     ):
         sample.put(user, vector, terms)
-    restored = StreamingKMeans(POLICY, EMBEDDING)
+    restored = StreamingClusterer(POLICY, EMBEDDING)
     restored.restore(model, sample)
     assert restored.ready
     assert not restored.due(model)
-    again = replace(restored.snapshot(model), version=1)
-    assert again.to_record() == model.to_record()
+    again = restored.snapshot(model)
+    assert again.history.transitions == ()
+    first = replace(again, version=1, history=model.history)
+    assert first.to_record() == model.to_record()
 
 
 def test_a_restored_clusterer_learns_on_as_the_first_would():
@@ -333,7 +388,7 @@ def test_a_restored_clusterer_learns_on_as_the_first_would():
     policy = replace(POLICY, reseed_every=600)
     clusterer = learned(mixed(stream), policy)
     model = clusterer.snapshot(None)
-    restored = StreamingKMeans(policy, EMBEDDING)
+    restored = StreamingClusterer(policy, EMBEDDING)
     restored.restore(model, clusterer.sample)
     assert clusterer.samples == restored.samples
     clusterer.settle()
@@ -345,7 +400,7 @@ def test_a_restored_clusterer_takes_a_new_number_of_segments_over():
     clusterer = learned(mixed(Stream()))
     model = clusterer.snapshot(None)
     for segments in (3, 5):
-        restored = StreamingKMeans(replace(POLICY, segments=segments), EMBEDDING)
+        restored = StreamingClusterer(replace(POLICY, segments=segments), EMBEDDING)
         restored.restore(model, clusterer.sample)
         restored.settle()
         assert len(restored.snapshot(model).ids) == segments
@@ -354,7 +409,7 @@ def test_a_restored_clusterer_takes_a_new_number_of_segments_over():
 def test_a_model_of_another_embedding_cannot_be_restored():
     clusterer = learned(mixed(Stream()))
     with pytest.raises(ClusteringError, match="begin anew"):
-        StreamingKMeans(POLICY, "f" * 64).restore(clusterer.snapshot(None), clusterer.sample)
+        StreamingClusterer(POLICY, "f" * 64).restore(clusterer.snapshot(None), clusterer.sample)
 
 
 # --- refusals -------------------------------------------------------------------------------------
@@ -364,6 +419,7 @@ def test_a_model_of_another_embedding_cannot_be_restored():
     ("changes", "said"),
     [
         ({"segments": 0}, "segments is 0"),
+        ({"max_segments": 0}, "max_segments is 0"),
         ({"warm_up_users": 0}, "warm_up_users is 0"),
         ({"warm_up_users": 401}, "warm_up_users is 401"),
         ({"sample_users": 7}, "sample_users is 7"),
@@ -390,7 +446,7 @@ def test_a_profile_of_another_length_is_refused():
 
 def test_users_assigned_under_one_version_after_the_other_end_where_they_belong():
     stream = Stream()
-    clusterer = StreamingKMeans(POLICY, EMBEDDING)
+    clusterer = StreamingClusterer(POLICY, EMBEDDING)
     policy = AssignmentPolicy()
     model, current = None, {}
     for topic in range(4):

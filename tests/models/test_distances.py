@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from river import cluster
 
-from models.distances import ROWS_AT_ONCE, VectorsError, distances_to, nearest
+from models.distances import ROWS_AT_ONCE, VectorsError, distances_to, nearest, separations
 from tests.models.synthetic import Topics, unit
 
 # Whole numbers have exact squares: ties are ties in every way of adding up.
@@ -125,3 +125,12 @@ def test_what_cannot_be_compared_is_refused(vectors, centres, said):
 def test_excluding_the_only_centre_is_refused():
     with pytest.raises(VectorsError, match="too few"):
         nearest(np.ones((1, 2)), np.ones((1, 2)), exclude=np.array([0]))
+
+
+@given(arrays(np.float64, (5, 3), elements=WHOLE))
+def test_separation_is_the_distance_to_the_nearest_other_centre(centres):
+    apart = np.linalg.norm(centres[:, None] - centres, axis=2)
+    np.fill_diagonal(apart, np.inf)
+    np.testing.assert_allclose(separations(centres), apart.min(axis=1), rtol=1e-12)
+    with pytest.raises(VectorsError, match="too few"):
+        separations(centres[:1])

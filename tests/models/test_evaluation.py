@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from models.evaluation import agreement
+from models.evaluation import Confusion, agreement
 
 PAIRS = st.lists(
     st.tuples(st.sampled_from(["beer", "ai", "tea"]), st.sampled_from([0, 1, 2, None])),
@@ -45,6 +45,31 @@ def test_a_label_and_a_segment_of_the_same_name_are_not_the_same_thing():
 def test_nothing_to_compare_is_refused(labels, segments):
     with pytest.raises(ValueError, match="give one of each a user"):
         agreement(labels, segments)
+
+
+@given(PAIRS)
+def test_a_confusion_fed_one_by_one_counts_every_pair(pairs):
+    confusion = Confusion()
+    for label, segment in pairs:
+        confusion.add(label, segment)
+    for i, label in enumerate(confusion.labels):
+        for j, segment in enumerate(confusion.segments):
+            assert confusion.counts()[i, j] == pairs.count((label, segment))
+    assert confusion.pairs == len(pairs)
+    for segment, label in confusion.best_labels().items():
+        own = [other for other, place in pairs if place == segment]
+        assert own.count(label) == max(map(own.count, own))
+
+
+def test_an_empty_confusion_has_no_agreement():
+    confusion = Confusion()
+    assert confusion.agreement() is None
+    assert confusion.best_labels() == {}
+    assert confusion.counts().shape == (0, 0)
+
+
+def test_a_single_pair_agrees():
+    assert agreement(["a"], [1]).v_measure == 1.0
 
 
 def test_the_figures_do_not_depend_on_the_hash_seed():

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.identity import match, separations
+from models.identity import contingency, continues, match, pairs
 from models.segments import SegmentModel
 from tests.models.synthetic import EMBEDDING
 
@@ -82,10 +85,6 @@ def test_a_single_segment_may_move_by_half_its_radius():
     assert match([[0.26]], EMBEDDING, model).ids.tolist() == [5]
 
 
-def test_separation_is_the_distance_to_the_nearest_neighbour():
-    assert separations(published([[0], [1], [9]], [0, 1, 2])).tolist() == [1, 1, 8]
-
-
 @given(
     arrays(np.float64, (5, 2), elements=st.integers(-9, 9)),
     st.integers(1, 6).flatmap(
@@ -106,3 +105,144 @@ def test_every_centre_gets_one_id_and_every_id_one_centre(old, new):
 def test_a_model_matched_with_itself_keeps_every_id(centres):
     model = published(centres, [0, 1, 4, 6])
     assert match(centres, EMBEDDING, model).ids.tolist() == [0, 1, 4, 6]
+
+
+# --- by the users ---------------------------------------------------------------------------------
+
+FAR = 9.0
+"""Beyond every limit of the tables below, which is 1."""
+
+
+def paired(table, in_place=None) -> dict[int, int]:
+    """Pair by a table; nothing is in its place but what `in_place` says."""
+    table = np.array(table)
+    distance = np.full(table.shape, FAR)
+    for old, new in in_place or ():
+        distance[old, new] = 0.5
+    old, new = pairs(table, distance, np.ones(len(table)))
+    return dict(zip(old.tolist(), new.tolist(), strict=True))
+
+
+def test_a_segment_goes_where_its_users_went_however_far_the_centre_moved():
+    assert paired([[90, 10], [5, 80]]) == {0: 0, 1: 1}
+    assert paired([[10, 90], [80, 5]]) == {0: 1, 1: 0}
+
+
+def test_of_a_split_segment_the_larger_part_keeps_the_id_even_where_the_smaller_is_nearer():
+    assert paired([[60, 40]], in_place=[(0, 1)]) == {0: 0}
+
+
+def test_of_merged_segments_the_larger_keeps_its_id():
+    assert paired([[40], [100], [60]]) == {1: 0}
+    assert paired([[40], [100], [60]], in_place=[(0, 0)]) == {1: 0}
+
+
+def test_a_segment_that_fell_apart_goes_on_in_its_largest_part():
+    assert paired([[30, 40, 30]]) == {0: 1}
+
+
+def test_a_segment_that_another_one_swallowed_does_not_go_on_in_its_rest():
+    # 30 of its 100 users are by themselves, in another place; 70 are in the other segment.
+    assert paired([[30, 70], [0, 1000]]) == {1: 1}
+    # In its old place the rest is the segment.
+    assert paired([[30, 70], [0, 1000]], in_place=[(0, 0)]) == {0: 0, 1: 1}
+
+
+def test_a_few_users_do_not_give_their_id_to_a_segment_of_strangers():
+    table = [[10, 0], [990, 1010]]
+    assert paired(table) == {1: 1}
+    assert paired(table, in_place=[(0, 0)]) == {0: 0, 1: 1}
+
+
+def test_a_segment_in_its_place_with_none_of_its_users_is_another_one():
+    assert paired([[0, 50], [70, 0]], in_place=[(0, 0), (1, 1)]) == {0: 1, 1: 0}
+
+
+def test_of_a_segment_without_users_the_place_decides():
+    assert paired([[0, 0], [0, 50]], in_place=[(0, 0)]) == {0: 0, 1: 1}
+    assert paired([[0, 0], [0, 50]]) == {1: 1}
+
+
+def test_of_equal_parts_the_nearer_one_keeps_the_id():
+    table, limit = np.array([[50, 50]]), np.ones(1)
+    for distance, part in (([[0.2, 0.1]], 1), ([[0.1, 0.2]], 0)):
+        assert pairs(table, np.array(distance), limit)[1].tolist() == [part]
+
+
+def test_users_are_counted_by_the_nearest_centre_before_and_after():
+    before, after = np.array([[0.0], [10.0]]), np.array([[0.0], [4.0], [10.0]])
+    table = contingency([[0.0], [1.0], [4.0], [6.0], [9.0]], before, after)
+    assert table.tolist() == [[2, 1, 0], [0, 1, 1]]
+    assert contingency([], before, after).tolist() == [[0] * 3] * 2
+
+
+def test_the_users_decide_in_a_match_of_centres_too():
+    model = published([[0], [10]], [3, 7])
+    users = [[-2.0], [-1.0], [0.0], [9.0], [11.0]]
+    # The left centre has moved farther than the gate lets it, and has kept its users.
+    outcome = match([[-9.0], [10.0]], EMBEDDING, model, users)
+    assert (outcome.ids.tolist(), outcome.moved) == ([3, 7], 0.0)
+    assert outcome.table.tolist() == [[3, 0], [0, 2]]
+    assert match([[-9.0], [10.0]], EMBEDDING, model).ids.tolist() == [8, 7]
+
+
+def test_users_elsewhere_are_those_whose_segment_has_another_id():
+    model = published([[0], [10]], [3, 7])
+    users = [[0.0], [1.0], [4.8], [9.0], [10.0]]
+    assert match([[-1.0], [10.0]], EMBEDDING, model, users).moved == pytest.approx(0.2)
+    assert match([[0.0], [10.0]], "f" * 64, model, users).moved == 0.0
+
+
+tables = st.tuples(st.integers(1, 4), st.integers(1, 4)).flatmap(
+    lambda shape: arrays(np.int64, shape, elements=st.integers(0, 20))
+)
+
+
+def worth(table, distance, pairing) -> tuple[int, float]:
+    """How many users keep their segment, and how little the centres move."""
+    return (
+        sum(table[pair] for pair in pairing),
+        round(sum(1.0 - min(distance[pair], 1.0) for pair in pairing), 9),
+    )
+
+
+@given(tables, st.integers(0, 2**32))
+def test_no_other_pairing_lets_more_users_keep_their_segment(table, seed):
+    distance = np.random.default_rng(seed).uniform(0, 2, table.shape)
+    allowed = continues(table, distance <= 1)
+    old, new = pairs(table, distance, np.ones(len(table)))
+    found = list(zip(old.tolist(), new.tolist(), strict=True))
+    assert all(allowed[pair] for pair in found)
+    assert len({*old.tolist()}) == len({*new.tolist()}) == len(found)
+    # The naive way: try all.
+    rows, columns = table.shape
+    choices = itertools.product([None, *range(columns)], repeat=rows)
+    tried = [
+        [(row, column) for row, column in enumerate(choice) if column is not None]
+        for choice in choices
+    ]
+    best = max(
+        worth(table, distance, pairing)
+        for pairing in tried
+        if len({column for _, column in pairing}) == len(pairing)
+        and all(allowed[pair] for pair in pairing)
+    )
+    assert worth(table, distance, found) == best
+
+
+@given(tables, st.randoms(use_true_random=False), st.integers(0, 2**32))
+def test_the_order_of_the_new_clusters_does_not_matter(table, random, seed):
+    distance = np.random.default_rng(seed).uniform(0, 2, table.shape)
+    order = [*range(table.shape[1])]
+    random.shuffle(order)
+    limit = np.ones(len(table))
+    old, new = pairs(table, distance, limit)
+    old_again, new_again = pairs(table[:, order], distance[:, order], limit)
+    assert worth(table, distance, zip(old, new, strict=True)) == worth(
+        table[:, order], distance[:, order], zip(old_again, new_again, strict=True)
+    )
+    # Pairs beyond the limit are told apart by their users alone; where those differ, so do all.
+    if len({*table[table > 0].tolist()}) == (table > 0).sum() and (distance <= 1).all():
+        assert {(int(o), order[int(n)]) for o, n in zip(old_again, new_again, strict=True)} == {
+            (int(o), int(n)) for o, n in zip(old, new, strict=True)
+        }

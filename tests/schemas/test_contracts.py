@@ -25,6 +25,12 @@ from schemas.changes import (
     structured_cloudevent,
 )
 from schemas.generate import CONTRACTS, FOLDER, render
+from schemas.lifecycle import (
+    LifecycleEvent,
+    TransitionType,
+    lifecycle_headers,
+    structured_lifecycle_event,
+)
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -47,6 +53,18 @@ def change(**changes: object) -> SegmentChange:
         "source": SourceRef(topic="user-events", partition=0, offset=7, event_id="e1"),
     }
     return SegmentChange.model_validate({**values, **changes})
+
+
+def test_a_change_from_before_there_was_a_confidence_is_read_without_one() -> None:
+    old = change(confidence=0.5).model_dump(mode="json")
+    del old["confidence"]
+    assert SegmentChange.model_validate(old).confidence is None
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_a_confidence_is_a_share(value: float) -> None:
+    with pytest.raises(ValidationError, match="confidence"):
+        change(confidence=value)
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
@@ -116,6 +134,45 @@ def test_the_structured_form_carries_the_same() -> None:
     assert event["id"] == change().id
     assert event["datacontenttype"] == "application/json"
     assert SegmentChange.model_validate(event["data"]) == change()
+
+
+def lifecycle_event(**changes: object) -> LifecycleEvent:
+    values: dict[str, object] = {
+        "type": TransitionType.SPLIT,
+        "segment": 3,
+        "label": "hops, malt",
+        "parents": [],
+        "children": [3, 8],
+        "successor": None,
+        "size_before": 10,
+        "size": 6,
+        "flows": [],
+        "version": 4,
+        "at": TIME,
+    }
+    return LifecycleEvent.model_validate({**values, **changes})
+
+
+def test_a_lifecycle_event_is_known_by_version_segment_and_type_alone() -> None:
+    event = lifecycle_event()
+    assert event.id == lifecycle_event(at=TIME.replace(year=2027), label="x", size=1).id
+    assert uuid.UUID(event.id).version == 5
+    others = {"version": 5, "segment": 8, "type": TransitionType.RETIRED}
+    ids = {lifecycle_event(**{name: value}).id for name, value in others.items()}
+    assert len({event.id, *ids}) == 4
+    assert LifecycleEvent.model_validate_json(event.model_dump_json()) == event
+
+
+@pytest.mark.parametrize("kind", TransitionType)
+def test_a_lifecycle_event_is_a_cloudevent_of_its_type(kind: TransitionType) -> None:
+    event = lifecycle_event(type=kind)
+    headers = dict(lifecycle_headers(event, "shop"))
+    assert headers["ce_type"].decode() == f"segmenter.segment.{kind}.v1"
+    assert headers["ce_id"].decode() == event.id
+    assert (headers["ce_subject"], headers["ce_time"]) == (b"3", b"2026-01-01T00:00:00Z")
+    told = structured_lifecycle_event(event, "shop")
+    assert (told["type"], told["subject"]) == (headers["ce_type"].decode(), "3")
+    assert LifecycleEvent.model_validate(told["data"]) == event
 
 
 def test_arrays_survive_base64_bit_for_bit() -> None:

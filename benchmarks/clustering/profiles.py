@@ -1,0 +1,97 @@
+"""The trainer's input, made once from a file of events, and the truth about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.worker_stage import (
+    Collector,
+    Lookup,
+    event_vectors,
+    new_stage,
+    records_of,
+    run_stage,
+    truth_of,
+)
+from consumer.files import read_lines
+from consumer.settings import Settings
+from models.distances import Floats, Ints
+from models.embedding import Embedder
+from models.evaluation import Agreement, agreement
+from schemas.base import decode_array
+from schemas.profiles import ProfileSample
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """What the trainer reads, in order, and the truth about it.
+
+    Attributes
+    ----------
+    users
+        n users, one as often as there is a new profile of theirs.
+    vectors
+        float64[n, d], of unit length.
+    weights
+        float64[n].
+    labels
+        The true segment of each user: the label that most of their events carry.
+    final
+        int64[m]. Rows of the last profiles of users with enough events.
+    """
+
+    users: list[str]
+    vectors: Floats
+    weights: Floats
+    labels: dict[str, str]
+    final: Ints
+
+    def agreement(self, rows: Sequence[int], segments: Sequence[int | None]) -> Agreement:
+        """Compare the segments of some rows with the truth."""
+        return agreement([self.labels[self.users[row]] for row in rows], segments)
+
+
+def read_profiles(
+    path: Path, stored: Path, load: Callable[[], Embedder], least_events: int
+) -> Profiles:
+    """Run the events through the worker's stage, and keep what it sends to the trainer.
+
+    Parameters
+    ----------
+    path
+        Events with labels, as JSON lines.
+    stored, load
+        The texts' vectors; as for `event_vectors`.
+    least_events
+        For a user to be in `final`.
+    """
+    lines = list(read_lines(path))
+    records = records_of(lines)
+    accepted, vectors = event_vectors(path, stored, load)
+    # Which text an event has only the stage knows: it cleans before it embeds.
+    collector = Collector(1)
+    stage, rows = new_stage(collector), list[int]()
+    for row, line in enumerate(accepted.tolist()):
+        stage.prepare([records[line]])
+        rows += [row] * (len(collector.texts) - len(rows))
+    users, profiles, weights = [], [], []
+    samples = Settings().topics.samples
+    for output in run_stage(new_stage(Lookup(collector.texts, vectors[rows])), records):
+        if output.topic == samples and output.value is not None:
+            sample = ProfileSample.model_validate_json(output.value)
+            users.append(sample.user_id)
+            profiles.append(decode_array(sample.vector, "<f4").astype(np.float64))
+            weights.append(sample.weight)
+    events, labels = truth_of(lines)
+    last = {user: row for row, user in enumerate(users) if user in labels}
+    return Profiles(
+        users,
+        np.stack(profiles),
+        np.array(weights),
+        labels,
+        np.array([row for user, row in last.items() if events[user] >= least_events], np.int64),
+    )

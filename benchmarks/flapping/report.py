@@ -1,0 +1,265 @@
+"""From figures to the tables and the picture of docs/stability.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.markdown import table
+
+Figures = Mapping[str, Any]
+Thresholds = tuple[float, int, int, float]
+
+NAMES = ("margin", "dwell_events", "min_events", "min_confidence")
+
+SHOWN: tuple[Thresholds, ...] = (
+    (0, 0, 1, 0),
+    (0.05, 0, 1, 0),
+    (0.1, 0, 1, 0),
+    (0.2, 0, 1, 0),
+    (0, 3, 1, 0),
+    (0, 6, 1, 0),
+    (0.03, 3, 1, 0),
+    (0.05, 3, 1, 0),
+    (0.05, 6, 1, 0),
+    (0.05, 8, 1, 0),
+    (0.1, 6, 1, 0),
+    (0.05, 6, 2, 0),
+    (0.05, 6, 3, 0),
+    (0, 6, 1, 0.5),
+    (0, 6, 1, 0.7),
+    (0, 6, 1, 0.9),
+)
+"""Policies in the tables; the default is always among them."""
+
+COLUMNS = ("stream", "steady", "real", "made_up", "torn")
+"""Order of what confidence is compared in."""
+
+BLUE, GREY, LIGHT = "#1f5fa8", "#8a8a8a", "#e4e4e4"
+
+
+def thresholds(row: Figures) -> Thresholds:
+    """Margin, dwell, least events and least confidence of a policy."""
+    margin, dwell, least, sure = (row[name] for name in NAMES)
+    return margin, dwell, least, sure
+
+
+def shown(figures: Figures) -> list[Thresholds]:
+    """Policies in the tables, in order."""
+    return sorted({*SHOWN, thresholds(figures["default"])}, key=lambda each: (each[3], *each[:3]))
+
+
+def by_policy(rows: Sequence[Figures]) -> dict[Thresholds, Figures]:
+    """Rows by their thresholds."""
+    return {thresholds(row): row for row in rows}
+
+
+def _policy(each: Thresholds, figures: Figures) -> list[str]:
+    """A policy's cells, in bold where it is the default."""
+    margin, dwell, least, sure = each
+    cells = [f"{margin:g}", f"{dwell}", f"{least}", f"{sure:g}"]
+    return [f"**{cell}**" for cell in cells] if each == thresholds(figures["default"]) else cells
+
+
+def policies_text(figures: Figures) -> str:
+    """Changes and lag by policy, in every scenario."""
+    scenarios = figures["scenarios"].values()
+    found = [by_policy(scenario["rows"]) for scenario in scenarios]
+    head = ["margin", "dwell", "min. events", "min. confidence"]
+    head += [scenario["label"] for scenario in scenarios]
+    rows = [
+        [
+            *_policy(each, figures),
+            *(f"{rows[each]['changes']:.2f} at {rows[each]['lag']:.1f}" for rows in found),
+        ]
+        for each in shown(figures)
+    ]
+    return table(head, rows)
+
+
+def front(rows: Sequence[Figures]) -> list[Figures]:
+    """The rows that no other one beats: less lag and no more changes, or the other way round."""
+    best: list[Figures] = []
+    for row in sorted(rows, key=lambda each: (each["lag"], each["changes"])):
+        if not best or row["changes"] < best[-1]["changes"]:
+            best.append(row)
+    return best
+
+
+def front_text(figures: Figures) -> str:
+    """The best policies of those that let everybody in at once, with real texts."""
+    rows = figures["scenarios"]["real"]["rows"]
+    plain = [row for row in rows if row["min_events"] == 1 and not row["min_confidence"]]
+    head = ["margin", "dwell", "changes", "lag", "wrong in the end"]
+    return table(
+        head,
+        [
+            [
+                f"{row['margin']:g}",
+                f"{row['dwell_events']}",
+                f"{row['changes']:.2f}",
+                f"{row['lag']:.2f}",
+                f"{100 * row['wrong']:.1f} %",
+            ]
+            for row in front(plain)
+        ],
+    )
+
+
+def stream_text(figures: Figures) -> str:
+    """What the policies make of the stream."""
+    found = by_policy(figures["stream"]["rows"])
+    head = ["margin", "dwell", "min. events", "min. confidence"]
+    head += [
+        "own moves",
+        "of them flapping",
+        "moves by models",
+        "V-measure",
+        "in a segment",
+    ]
+    rows = []
+    for each in shown(figures):
+        row = found[each]
+        rows.append(
+            [
+                *_policy(each, figures),
+                f"{row['own_moves']:.3f}",
+                f"{row['flapping']:.3f}",
+                f"{row['model_moves']:.2f}",
+                f"{row['v_measure']:.3f}",
+                f"{100 * row['covered']:.1f} %",
+            ]
+        )
+    return table(head, rows)
+
+
+def sure_text(figures: Figures) -> str:
+    """Who is how sure, by the number of segments."""
+    least = figures["least_sure"]
+    return table(
+        ["segments", *(f"at least {each:g}" for each in least)],
+        [
+            [segments, *(f"{100 * share:.0f} %" for share in shares)]
+            for segments, shares in figures["stream"]["sure"].items()
+        ],
+    )
+
+
+def half_lives_text(figures: Figures) -> str:
+    """Changes and lag by half-life."""
+    gap = figures["scenarios"]["real"]["users"]["gap_days"]
+    head = ["half-life, days", "in events", "always the nearest", "the default"]
+    return table(
+        head,
+        [
+            [
+                f"{each['days']}",
+                f"{each['days'] / gap:.3g}",
+                *(
+                    f"{each[name]['changes']:.2f} at {each[name]['lag']:.1f}"
+                    for name in ("free", "default")
+                ),
+            ]
+            for each in figures["half_lives"]
+        ],
+    )
+
+
+def confidence_text(figures: Figures) -> str:
+    """Confidence and how often it is right."""
+    columns = [figures["reliability"][name] for name in COLUMNS if name in figures["reliability"]]
+    found = [{each["from"]: each for each in column["bins"]} for column in columns]
+    edges = sorted({(each["from"], each["to"]) for column in columns for each in column["bins"]})
+    rows = []
+    for low, high in edges:
+        cells = []
+        for bins in found:
+            each = bins.get(low)
+            cells.append(
+                f"{each['confidence']:.3f}: {each['right']:.3f} ({each['decisions']:,})"
+                if each
+                else ""
+            )
+        rows.append([f"{low:g} to {high:g}", *cells])
+    return table(["confidence", *(column["label"] for column in columns)], rows)
+
+
+PARTS: dict[str, Callable[[Figures], str]] = {
+    "stability-policies": policies_text,
+    "stability-front": front_text,
+    "stability-stream": stream_text,
+    "stability-sure": sure_text,
+    "stability-half-lives": half_lives_text,
+    "stability-confidence": confidence_text,
+}
+"""What is rendered, by the name of the page's marks."""
+
+
+def draw(figures: Figures, path: Path) -> None:
+    """Draw flapping against lag, and confidence against what is right, into a PNG."""
+    figure = Figure(figsize=(11, 4.8), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_flapping(left, figures)
+    _draw_confidence(right, figures)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _draw_flapping(axes: Axes, figures: Figures) -> None:
+    rows = [row for row in figures["scenarios"]["real"]["rows"] if row["min_events"] == 1]
+    plain = [row for row in rows if not row["min_confidence"]]
+    for dwell, colour in ((0, "#b8cfe8"), (3, "#7fa8d4"), (6, BLUE), (8, "#0f3257")):
+        line = [row for row in plain if row["dwell_events"] == dwell]
+        _line(axes, line, colour, f"margins, dwell {dwell}")
+    sure = [row for row in rows if row["min_confidence"] and row["dwell_events"] == 6]
+    _line(axes, sure, "#c2571a", "confidences, dwell 6")
+    default = by_policy(rows)[thresholds(figures["default"])]
+    axes.scatter(default["lag"], default["changes"], marker="*", s=260, color="black", zorder=4)
+    axes.annotate(
+        "default", (default["lag"], default["changes"]), xytext=(8, 10), textcoords="offset points"
+    )
+    axes.plot([0, 7, 7], [1.4, 1.4, 0], color=GREY, linestyle=":", label="goal")
+    axes.set_xlim(5, 10)
+    axes.set_ylim(1, 2.6)
+    axes.set_xlabel("events after the change until the user is in the right segment")
+    axes.set_ylabel("changes of segment a user (the truth is 1)")
+    _finish(axes)
+
+
+def _line(axes: Axes, rows: Sequence[Figures], colour: str, label: str) -> None:
+    axes.plot(
+        [row["lag"] for row in rows],
+        [row["changes"] for row in rows],
+        marker="o",
+        markersize=4,
+        color=colour,
+        label=label,
+        zorder=3,
+    )
+
+
+def _draw_confidence(axes: Axes, figures: Figures) -> None:
+    axes.plot([0.3, 1], [0.3, 1], color=GREY, linestyle=":", label="as often right as sure")
+    colours = {"stream": BLUE, "steady": "#7fa8d4", "real": "#c2571a"}
+    for name, colour in colours.items():
+        column = figures["reliability"][name]
+        axes.plot(
+            [each["confidence"] for each in column["bins"]],
+            [each["right"] for each in column["bins"]],
+            marker="o",
+            markersize=4,
+            color=colour,
+            label=column["label"],
+            zorder=3,
+        )
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("share that is right")
+    _finish(axes)
+
+
+def _finish(axes: Axes) -> None:
+    axes.grid(visible=True, color=LIGHT, zorder=0)
+    axes.legend(frameon=False, fontsize=8)

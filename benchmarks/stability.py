@@ -1,0 +1,214 @@
+"""Flapping against lag: how often users change segment, and how late, by the assignment's settings.
+
+    python -m benchmarks.stability --vectors vectors.npz
+
+Simulated users change their interest once, at a known event. The posts of the data set are the
+other side: their authors keep to one topic each. Confidence is compared with how often it is right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.embed import DATA, RESULTS, say
+from benchmarks.flapping import report, simulation, stream
+from benchmarks.flapping.simulation import Scenario
+from benchmarks.flapping.texts import (
+    Floats,
+    MadeUpTexts,
+    Posts,
+    RealTexts,
+    Texts,
+    as_dict,
+    measure_noise,
+    read_posts,
+)
+from benchmarks.markdown import render
+from consumer.app import load_embedder
+from consumer.settings import Settings
+from models.assignment import AssignmentPolicy
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, PICTURE = DOCS / "stability.md", DOCS / "stability.png"
+
+FREE = AssignmentPolicy(margin=0, dwell_events=0)
+"""Always in the nearest segment."""
+
+MARGINS = (0.0, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
+DWELLS = (0, 2, 3, 4, 5, 6, 8)
+LEAST_EVENTS = (1, 2, 3)
+CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+HALF_LIVES = (45, 90, 180, 365, 730)
+LEAST_SURE = (0.5, 0.7, 0.9)
+MANY = (6, 12, 24, 48)
+"""Numbers of segments at which it is counted who is how sure."""
+EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+"""Of the bins in which confidence is compared with the share that is right."""
+
+
+def policies() -> list[AssignmentPolicy]:
+    """Every margin with every dwell and least number of events, and every confidence instead."""
+    swept = [
+        AssignmentPolicy(margin=margin, dwell_events=dwell, min_events=least)
+        for margin, dwell, least in itertools.product(MARGINS, DWELLS, LEAST_EVENTS)
+    ]
+    return swept + [
+        AssignmentPolicy(margin=0, dwell_events=dwell, min_confidence=least)
+        for dwell, least in itertools.product(DWELLS, CONFIDENCES)
+    ]
+
+
+def scenarios(posts: Posts, users: int) -> dict[str, tuple[str, Scenario, Texts]]:
+    """Who is simulated, by the name among the figures: with a label."""
+    real = RealTexts(posts)
+    usual = Scenario(users=users)
+    return {
+        "real": ("real texts, 7 of 10 on the interest", usual, real),
+        "made_up": (
+            "made-up texts, 7 of 10 on the interest",
+            usual,
+            MadeUpTexts(measure_noise(posts)),
+        ),
+        "steady": ("real texts, all on the interest", replace(usual, focus=1.0), real),
+        "torn": ("real texts, 5 of 10 on the interest", replace(usual, focus=0.5), real),
+    }
+
+
+def named(policy: AssignmentPolicy) -> dict[str, Any]:
+    """Give a policy's thresholds as they stand among the figures."""
+    return {name: value for name, value in asdict(policy).items() if name != "max_distance"}
+
+
+def sweep(follow: Callable[[AssignmentPolicy], Any], tried: Iterable[AssignmentPolicy]) -> Any:
+    """Follow each policy: its thresholds and its figures, rounded."""
+    return [
+        named(policy) | {name: round(value, 4) for name, value in asdict(follow(policy)).items()}
+        for policy in tried
+    ]
+
+
+def reliability(sure: Floats, right: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Compare confidence with the share that is right, bin by bin."""
+    bins = []
+    for low, high in itertools.pairwise(EDGES):
+        inside = (sure >= low) & ((sure < high) | (high == EDGES[-1]))
+        if inside.any():
+            bins.append(
+                {
+                    "from": low,
+                    "to": high,
+                    "decisions": int(inside.sum()),
+                    "confidence": round(float(sure[inside].mean()), 4),
+                    "right": round(float(right[inside].mean()), 4),
+                }
+            )
+    return bins
+
+
+def measure(posts: Posts, users: int) -> dict[str, Any]:
+    """Sweep everything; gives all figures."""
+    default = Settings().assignment.policy()
+    figures: dict[str, Any] = {
+        "default": named(default),
+        "noise": as_dict(measure_noise(posts)),
+        "least_sure": LEAST_SURE,
+        "scenarios": {},
+        "reliability": {},
+    }
+    for name, (label, scenario, texts) in scenarios(posts, users).items():
+        say(f"simulating {label}")
+        course = simulation.simulate(scenario, texts)
+        rows = sweep(lambda policy, course=course: simulation.follow(course, policy), policies())
+        figures["scenarios"][name] = {"label": label, "users": asdict(scenario), "rows": rows}
+        bins = reliability(*simulation.judged_before_the_change(course))
+        figures["reliability"][name] = {"label": label, "bins": bins}
+    say("simulating half-lives")
+    usual, texts = Scenario(users=users), RealTexts(posts)
+    figures["half_lives"] = []
+    for days in HALF_LIVES:
+        course = simulation.simulate(replace(usual, half_life_days=days), texts)
+        follow = [asdict(simulation.follow(course, policy)) for policy in (FREE, default)]
+        figures["half_lives"].append({"days": days, "free": follow[0], "default": follow[1]})
+    say("running the stream")
+    settings = Settings()
+    real = stream.run(posts, settings)
+    figures["stream"] = {
+        "users": len(posts.names),
+        "events": len(posts.users),
+        "versions": sum(step.by_model for step in real.steps),
+        "rows": sweep(lambda policy: stream.follow(real, policy), policies()),
+    }
+    bins = reliability(*stream.judged_by_the_last_model(real))
+    figures["stream"]["sure"] = {
+        str(segments): stream.sure_by_segments(real, segments, LEAST_SURE) for segments in MANY
+    }
+    figures["reliability"]["stream"] = {"label": "the stream", "bins": bins}
+    return figures
+
+
+def one_row_a_line(figures: dict[str, Any]) -> str:
+    """Write figures as JSON with what holds only numbers, such as a policy's row, on one line."""
+    return _written(figures, 0) + "\n"
+
+
+def _written(value: Any, depth: int) -> str:
+    parts = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(value, dict | list) or not any(
+        isinstance(part, dict | list) for part in parts
+    ):
+        return json.dumps(value)
+    inside = [_written(part, depth + 1) for part in parts]
+    opened, closed = "[]"
+    if isinstance(value, dict):
+        opened, closed = "{}"
+        inside = [f"{json.dumps(key)}: {part}" for key, part in zip(value, inside, strict=True)]
+    gap = "\n" + " " * depth
+    return opened + ",".join(gap + " " + part for part in inside) + gap + closed
+
+
+def render_page(figures: dict[str, Any], page: Path = PAGE) -> None:
+    """Write the page's tables anew."""
+    text = page.read_text(encoding="utf-8")
+    for name, part in report.PARTS.items():
+        text = render(text, name, part(figures))
+    page.write_text(text, encoding="utf-8")
+
+
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
+    add("--vectors", type=Path, help="keeps vectors for the next run; none are kept without")
+    add("--users", type=int, default=1200, help="simulated users")
+    add("--output", type=Path, default=RESULTS / "stability.json", help="where figures go")
+    add("--picture", type=Path, default=PICTURE, help="where the curves go")
+    add("--render", action="store_true", help="only draw and write what the results say")
+    return parser.parse_args(given)
+
+
+def main() -> None:
+    arguments = parse()
+    if not arguments.render:
+        with tempfile.TemporaryDirectory(prefix="bench-stability-") as name:
+            stored = arguments.vectors or Path(name) / "vectors.npz"
+            posts = read_posts(arguments.data, stored, lambda: load_embedder(Settings()))
+        figures = measure(posts, arguments.users)
+        arguments.output.parent.mkdir(exist_ok=True)
+        arguments.output.write_text(one_row_a_line(figures), encoding="utf-8")
+    figures = json.loads(arguments.output.read_text(encoding="utf-8"))
+    report.draw(figures, arguments.picture)
+    render_page(figures)
+
+
+if __name__ == "__main__":
+    main()

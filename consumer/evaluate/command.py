@@ -1,0 +1,84 @@
+"""The command `segmenter evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from consumer import app
+from consumer.arguments import UsageError
+from consumer.evaluate.contents import Evaluation
+from consumer.evaluate.plots import write_pictures
+from consumer.evaluate.report import console, render
+from consumer.evaluate.run import check_label, evaluate_file
+from consumer.progress import counting
+from consumer.replay import ReplayOutputError
+from consumer.settings import Settings
+
+FILE = "evaluation.json"
+
+
+def run_evaluate(
+    settings: Settings,
+    file: Path,
+    *,
+    label: str | None,
+    output: Path | None,
+    as_json: bool,
+    model_file: Path | None,
+    now: datetime | None,
+) -> int:
+    """Evaluate a file, print the figures, and write them where a folder is given.
+
+    Raises
+    ------
+    UsageError
+        If the label is in none of the first records, or the folder cannot be written to.
+    """
+    if label is not None:
+        check_label(file, label)  # before the model is loaded
+    if output is not None:
+        _make(output)
+    aside = Console(stderr=True)
+    model = app.load_model(model_file) if model_file else None
+    embedder = app.load_embedder(settings)
+    with counting(aside, "evaluating", "records") as progress:
+        evaluation = evaluate_file(
+            file,
+            settings,
+            embedder,
+            label=label,
+            model=model,
+            now=now,
+            progress=progress,
+            say=lambda text: aside.print(text, highlight=False),
+        )
+    if as_json:
+        sys.stdout.write(evaluation.figures.to_json() + "\n")
+    else:
+        render(console(), evaluation.figures)
+    if output is not None:
+        names = ", ".join(_write(evaluation, output))
+        aside.print(f"written to {output}: {names}", highlight=False, markup=False)
+    return 0
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # An earlier one would pass for that of this run, should it end early.
+        (folder / FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output: cannot write to {folder}: {error}") from error
+
+
+def _write(evaluation: Evaluation, folder: Path) -> list[str]:
+    try:
+        names = write_pictures(evaluation, folder)
+        (folder / FILE).write_text(evaluation.figures.to_json() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ReplayOutputError(f"cannot write an evaluation to {folder}: {error}") from error
+    return [FILE, *names]

@@ -1,0 +1,199 @@
+"""The pictures of an evaluation, PNG; the same figures give the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import MaxNLocator
+
+from consumer.demo.fonts import Lettering
+from consumer.demo.palette import COLOURS, MARKERS
+from consumer.demo.projection import principal_plane
+from consumer.demo.wording import one_line
+from consumer.evaluate.contents import Contingency, Evaluation, Figures
+
+_INK, _FAINT, _NOBODY = "#1f2328", "#6e7781", "#d0d7de"
+_DPI = 110
+_POINTS = 4_000
+_LABELS = 20
+_SEGMENTS = 42
+
+
+def pictures(evaluation: Evaluation) -> Iterator[tuple[str, bytes]]:
+    """Draw the pictures that the figures allow; give file names and PNGs."""
+    figures = evaluation.figures
+    if figures.segments:
+        yield "users.png", _png(draw_users(evaluation))
+        yield "flapping.png", _png(draw_flapping(figures))
+    if figures.stream and figures.label is not None:
+        yield "stream.png", _png(draw_stream(figures))
+    if figures.users_by_label is not None:
+        yield "confusion.png", _png(draw_confusion(figures, figures.users_by_label))
+
+
+def write_pictures(evaluation: Evaluation, folder: Path) -> list[str]:
+    """Write the pictures into a folder that is there; give their names."""
+    names = []
+    for name, content in pictures(evaluation):
+        (folder / name).write_bytes(content)
+        names.append(name)
+    return names
+
+
+def _png(figure: Figure) -> bytes:
+    # Without the name and version of the program in the file, its bytes are the picture's alone.
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11, color=_INK, parse_math=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(labelsize=8, colors=_FAINT)
+    return figure, axes
+
+
+def draw_stream(figures: Figures) -> Figure:
+    """Draw V-measures over the stream, with the number of segments below them."""
+    figure, axes = _sheet(8, 4.2, "V-measure along the stream")
+    events = [point.events for point in figures.stream]
+    lines = {
+        "prequential, all events so far": "prequential",
+        "users with 10 events or more, at the moment": "steady_users",
+    }
+    for (name, attribute), colour in zip(lines.items(), COLOURS, strict=False):
+        values = [
+            np.nan if (found := getattr(point, attribute)) is None else found.v_measure
+            for point in figures.stream
+        ]
+        axes.plot(events, values, label=name, color=colour, linewidth=2, alpha=0.8)
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel("V-measure", fontsize=9, color=_INK)
+    axes.set_xlabel("events", fontsize=9, color=_INK)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    right = axes.twinx()
+    segments = [point.segments for point in figures.stream]
+    right.step(events, segments, where="post", color=_FAINT, linewidth=1, linestyle="--")
+    right.set_ylim(0, 2 * max(segments) + 1)
+    right.yaxis.set_major_locator(MaxNLocator(integer=True))
+    right.set_ylabel("segments (dashed)", fontsize=9, color=_FAINT)
+    right.tick_params(labelsize=8, colors=_FAINT)
+    right.spines["top"].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.14), ncols=3)
+    return figure
+
+
+def draw_confusion(figures: Figures, table: Contingency) -> Figure:
+    """Draw users by label and segment as a heat map: each row's share of its label's users."""
+    labels = [one_line(label, 24) for label in table.labels[:_LABELS]]
+    counts = np.array(table.counts[:_LABELS], dtype=np.float64)[:, :_SEGMENTS]
+    names = {segment.id: one_line(segment.label, 22) for segment in figures.segments}
+    columns = [f"{id_} {names[id_]}" for id_ in table.segments[:_SEGMENTS]]
+    lettering = Lettering([*labels, *columns])
+    font = FontProperties(family=lettering.families, size=8)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    figure, axes = _sheet(
+        2.8 + 0.62 * len(columns),
+        2.2 + 0.3 * len(labels),
+        f"Users by {figures.label} and segment",
+    )
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.argwhere(counts > 0).tolist():
+        axes.text(
+            column,
+            row,
+            f"{int(counts[row, column]):,}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if shares[row, column] > 0.6 else _INK,
+        )
+    rows = [
+        label if lettering.can_write(label) else f"label {place + 1}"
+        for place, label in enumerate(labels)
+    ]
+    texts = [
+        name if lettering.can_write(name) else f"segment {name.partition(' ')[0]}"
+        for name in columns
+    ]
+    # Without `parse_math` a label with a dollar sign would be read as mathematics.
+    axes.set_yticks(range(len(rows)), rows, parse_math=False, fontproperties=font, color=_INK)
+    axes.set_xticks(range(len(texts)), texts, parse_math=False, fontproperties=font, color=_INK)
+    for tick in axes.get_xticklabels():
+        tick.set(rotation=35, ha="right", rotation_mode="anchor")
+    return figure
+
+
+def draw_users(evaluation: Evaluation) -> Figure:
+    """Draw users in the plane in which they differ most, coloured by segment."""
+    plane = principal_plane(evaluation.vectors)
+    count = len(evaluation.vectors)
+    shown = np.linspace(0, count - 1, min(count, _POINTS)).astype(np.int64)
+    points, segments = plane.project(evaluation.vectors[shown]), evaluation.segments[shown]
+    centres = plane.project(evaluation.centres)
+    figure, axes = _sheet(
+        7, 5, f"{count:,} users, {plane.explained:.0%} of the variance in this plane"
+    )
+    axes.set_axis_off()
+    axes.set_aspect("equal", adjustable="datalim")
+    known = [segment.id for segment in evaluation.figures.segments]
+    outside = points[~np.isin(segments, known)]
+    axes.scatter(outside[:, 0], outside[:, 1], s=6, c=_NOBODY, linewidths=0)
+    for row, segment in enumerate(known):
+        colour, marker = COLOURS[row % len(COLOURS)], MARKERS[row % len(MARKERS)]
+        own = points[segments == segment]
+        axes.scatter(
+            own[:, 0], own[:, 1], s=9, c=colour, marker=marker, alpha=0.6, linewidths=0, zorder=2
+        )
+        axes.plot(
+            *centres[row],
+            marker=marker,
+            color=colour,
+            markersize=10,
+            markeredgecolor=_INK,
+            zorder=3,
+        )
+        axes.annotate(
+            str(segment),
+            centres[row],
+            xytext=(7, 5),
+            textcoords="offset points",
+            fontsize=10,
+            fontweight="bold",
+            color=_INK,
+            zorder=4,
+        )
+    return figure
+
+
+def draw_flapping(figures: Figures) -> Figure:
+    """Draw how many users had how many changes, the first one included."""
+    figure, axes = _sheet(7, 3.4, "Changes of segment a user, the first one included")
+    shown = [each for each in figures.flapping if each.users]
+    width = 0.8 / max(len(shown), 1)
+    for place, (each, colour) in enumerate(zip(shown, COLOURS, strict=False)):
+        counts = np.array(each.users_by_changes)
+        least = "all users" if each.least_events <= 1 else f"with ≥ {each.least_events} events"
+        axes.bar(
+            np.arange(len(counts)) + (place - (len(shown) - 1) / 2) * width,
+            counts / each.users,
+            width,
+            color=colour,
+            label=f"{least}: {each.changes_a_user:.2f} a user",
+        )
+    last = len(figures.flapping[0].users_by_changes) - 1
+    axes.set_xticks(range(last + 1), [*map(str, range(last)), f"≥ {last}"])
+    axes.set_xlabel("changes", fontsize=9, color=_INK)
+    axes.set_ylabel("share of the users", fontsize=9, color=_INK)
+    axes.legend(fontsize=8, frameon=False)
+    return figure

@@ -1,0 +1,109 @@
+"""What becomes of segments from one version to the next: CloudEvents on `segment-lifecycle`.
+
+Where a segment came from and where it went is told by the sampled users: which segment each is in
+under the version before, and under the new one. So all figures here count sampled users.
+"""
+
+from __future__ import annotations
+
+import uuid
+from enum import StrEnum
+
+from pydantic import Field
+
+from schemas.base import Contract
+from schemas.cloudevents import EventHeaders, binary_headers, structured
+from schemas.events import Rfc3339
+
+# Namespace of the ids below; made once with uuid4. Another one would give every event a new id.
+_LIFECYCLE_NAMESPACE = uuid.UUID("455a8a10-4c1f-47ef-9353-23ba30466820")
+
+
+class TransitionType(StrEnum):
+    """What happened to a segment.
+
+    Every new id is CREATED once and every id that ends is RETIRED once. SPLIT and MERGED say what
+    made that so: of a split the parts but one are created, of a merger all but one are retired.
+    """
+
+    CREATED = "created"
+    SPLIT = "split"
+    MERGED = "merged"
+    RETIRED = "retired"
+
+
+class Flow(Contract):
+    """The users of one segment who are in another one, or in the same, under the new version."""
+
+    parent: int = Field(ge=0, description="Segment under the version before.")
+    child: int = Field(ge=0, description="Segment under the new version.")
+    users: int = Field(ge=1, description="Sampled users who are in both.")
+    of_parent: float = Field(gt=0, le=1, description="Their share of the parent's users.")
+    of_child: float = Field(gt=0, le=1, description="Their share of the child's users.")
+
+
+class SegmentTransition(Contract):
+    """What one version made of one segment, as its snapshot tells it."""
+
+    type: TransitionType
+    segment: int = Field(
+        ge=0, description="The new segment, the one retired, the one split, or the merged one."
+    )
+    label: str = Field(
+        description="Its typical words: of a segment that is split or retired those of the version "
+        "before."
+    )
+    parents: list[int] = Field(
+        description="created: the segment that it was split off, and those merged into it; "
+        "merged: all that went into it, itself among them where its id goes on."
+    )
+    children: list[int] = Field(
+        description="split: its parts, itself among them where its id goes on."
+    )
+    successor: int | None = Field(
+        ge=0, description="retired: the segment that took over most of its users, if one did."
+    )
+    size_before: int = Field(ge=0, description="Sampled users in it under the version before.")
+    size: int = Field(ge=0, description="Sampled users in it under the new version.")
+    flows: list[Flow] = Field(
+        description="created, merged: where its users came from; split, retired: where they went."
+    )
+
+
+class LifecycleEvent(SegmentTransition):
+    """A transition, published."""
+
+    version: int = Field(ge=1, description="Version of the segment model that made it.")
+    at: Rfc3339 = Field(description="When that version was made (processing time).")
+
+    @property
+    def id(self) -> str:
+        """The CloudEvents id: a UUIDv5 of version, segment and type, the same for a retry."""
+        name = f"{self.version}\n{self.segment}\n{self.type}"
+        return str(uuid.uuid5(_LIFECYCLE_NAMESPACE, name))
+
+
+class RetiredSegment(Contract):
+    """What a snapshot keeps of a segment that is no more."""
+
+    id: int = Field(ge=0)
+    version: int = Field(ge=1, description="The first version without it.")
+    successor: int | None = Field(ge=0, description="The segment that took over most of its users.")
+    since: int = Field(ge=1, description="Version in which it was born.")
+    parents: list[int] = Field(description="Segments that it was made of then.")
+
+
+def lifecycle_headers(event: LifecycleEvent, source: str) -> EventHeaders:
+    """Kafka headers of CloudEvents 1.0 in binary mode for one event."""
+    return binary_headers(
+        event_id=event.id,
+        source=source,
+        event_type=f"segmenter.segment.{event.type}.v1",
+        subject=str(event.segment),
+        time=event.at,
+    )
+
+
+def structured_lifecycle_event(event: LifecycleEvent, source: str) -> dict[str, object]:
+    """Give one event as CloudEvents 1.0 in structured JSON mode, for files."""
+    return structured(lifecycle_headers(event, source), event)
