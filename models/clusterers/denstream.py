@@ -20,6 +20,13 @@ from models.clusterers.kmeans import check_share
 from models.clusterers.mended import Micro, SoundDenStream, SoundMicroCluster
 from models.distances import Floats, Ints
 
+CHAINED_SHARE = 0.95
+"""More of the known users than this in one cluster, and it is a chain and no segment."""
+
+NARROWER = 0.8
+NARROWINGS = 5
+"""Epsilon falls to a third at most."""
+
 
 class DenStream(WarmStarted):
     """`river.cluster.DenStream`, which finds the number of clusters itself.
@@ -30,6 +37,10 @@ class DenStream(WarmStarted):
 
     River's own start, a DBSCAN over the first vectors, finds nothing dense in 384 dimensions; here
     the warm-up is learned vector by vector.
+
+    A chain of micro-clusters that touch can swallow everybody, and there is no telling from the
+    distances at which epsilon it does. So where nearly all known users end in one cluster, epsilon
+    is narrowed and the clusterer begins anew, some times over.
 
     River has no weights for it.
 
@@ -102,6 +113,8 @@ class DenStream(WarmStarted):
         self.potential = potential
         self.micro_clusters = micro_clusters
         self._river = self._new(epsilon or LEAST_WIDTH)
+        # What epsilon was before it was narrowed: what a new measurement is compared with.
+        self._measured = self._river.epsilon
         self._up_to_date = False
 
     def _new(self, epsilon: float) -> SoundDenStream:
@@ -117,14 +130,37 @@ class DenStream(WarmStarted):
         return river
 
     def _start(self, vectors: Floats, weights: Floats, centres: Floats) -> None:  # noqa: ARG002
-        self._river = self._new(self._fitting(vectors, centres))
+        self._measured = self._fitting(vectors, centres)
+        self._begin(vectors, self._measured)
+        if self.epsilon is None:
+            self._unchain(vectors, centres)
+
+    def _begin(self, vectors: Floats, epsilon: float) -> None:
+        self._river = self._new(epsilon)
         for vector in vectors:
             self._river.learn_one(as_features(vector))
         self._up_to_date = False
 
     def _steer(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
-        if outgrown(self._river.epsilon, self._fitting(vectors, centres)):
+        if outgrown(self._measured, self._fitting(vectors, centres)):
             self._start(vectors, weights, centres)
+        elif self.epsilon is None:
+            self._unchain(vectors, centres)
+
+    def _unchain(self, vectors: Floats, centres: Floats) -> None:
+        """Narrow epsilon as long as one cluster has nearly all users, though there are more."""
+        if len(np.unique(centres, axis=0)) < 2:
+            return
+        for _ in range(NARROWINGS):
+            if not self._chained(vectors):
+                return
+            self._begin(vectors, NARROWER * self._river.epsilon)
+
+    def _chained(self, vectors: Floats) -> bool:
+        if not len(self._centres()):
+            return False
+        largest = np.bincount(self._labels(vectors)).max()
+        return bool(largest > CHAINED_SHARE * len(vectors))
 
     def _fitting(self, vectors: Floats, centres: Floats) -> float:
         return self.epsilon or self.radius_factor * width(vectors, centres)
@@ -184,6 +220,7 @@ class DenStream(WarmStarted):
         river = self._river
         return {
             "epsilon": river.epsilon,
+            "measured": self._measured,
             "tick": river.timestamp,
             "learned": river._n_samples_seen,
             "potential": self._micro_state(river.p_micro_clusters),
@@ -205,6 +242,7 @@ class DenStream(WarmStarted):
 
     def _restore(self, state: State) -> None:
         river = self._river = self._new(float(state["epsilon"]))
+        self._measured = float(state["measured"])
         river.timestamp = int(state["tick"])
         river._n_samples_seen = int(state["learned"])
         river.p_micro_clusters = self._micro_clusters(state["potential"])

@@ -145,8 +145,11 @@ class Load:
         self._stopping.set()
         self._thread.join()
         left = self._producer.flush(120)
-        if left or self.failed:
-            raise RuntimeError(f"{left} records not delivered, {self.failed[:3]}")
+        if left or self.failed or self.delivered != len(self.pairs):
+            raise RuntimeError(
+                f"{self.delivered} of {len(self.pairs)} records delivered, {left} still queued, "
+                f"{self.failed[:3]}"
+            )
 
     def _run(self) -> None:
         begun, sent = time.monotonic(), 0

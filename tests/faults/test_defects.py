@@ -12,12 +12,12 @@ from tests.faults.run import run_scenario
 from tests.faults.scenarios import SCENARIOS
 
 # Defect: the scenario that must turn red, its trials, and what must be seen in the verdict (one of
-# them: a zombie's late commit moves offsets back and overwrites state, so whether events count
-# twice or changes are missing depends on which users it held).
+# them: a zombie's late commit moves offsets back, which alone counts as differing, and overwrites
+# state; whether events count twice or changes are missing depends on which users it held).
 RED = {
     "offsets_outside_the_transaction": ("kill", 9, {"lost"}),
     "state_merged_before_the_commit": ("refused", 4, {"doubled"}),
-    "cached_group_metadata": ("zombie-late", 2, {"lost", "doubled", "broken"}),
+    "cached_group_metadata": ("zombie-late", 2, {"lost", "doubled", "broken", "differing"}),
     "restore_to_the_last_stable_offset": ("open-transaction", 1, {"broken"}),
     "answers_taken_for_aborts": ("lost-answer", 4, {"doubled"}),
 }

@@ -464,3 +464,14 @@ def test_streamkmeans_leaves_a_centre_without_vectors_where_it_is():
     learned(clusterer, np.tile([0.9, 0.1], (50, 1)))
     assert np.array_equal(clusterer.centres[1], centres[1])
     assert clusterer.centres[0] == pytest.approx([0.9, 0.1], abs=0.08)
+
+
+def test_denstream_narrows_an_epsilon_at_which_one_chain_swallows_everybody():
+    vectors = stream(320, 384)
+    truth = (np.arange(320) % 4).tolist()
+    measured = learned(DenStream(4, seed=7), vectors)._river.epsilon
+    fixed = learned(DenStream(4, seed=7, epsilon=2.5 * measured), vectors)
+    assert len(set(fixed.labels(vectors).tolist())) == 1
+    narrowed = learned(DenStream(4, seed=7, radius_factor=2.5 * 0.9), vectors)
+    assert agreement(truth, narrowed.labels(vectors).tolist()).purity > 0.99
+    assert narrowed._river.epsilon < 2.5 * measured
