@@ -79,6 +79,11 @@ def producer_config(kafka: KafkaSettings, transactional_id: str) -> dict[str, An
         "transactional.id": transactional_id,
         "transaction.timeout.ms": round(kafka.transaction_timeout_seconds * 1000),
         "enable.idempotence": True,
+        # With a second request under way a record can be lost in silence, where a partition is new
+        # or has a new leader: its first batch is turned away, and the leader takes the second, the
+        # first that it sees of this producer. To librdkafka the second's success says that the
+        # first is there, too. It costs nothing that could be measured (docs/reliability.md).
+        "max.in.flight.requests.per.connection": 1,
         "logger": _librdkafka_logger,
     }
 

@@ -37,6 +37,8 @@ _RESERVED = {
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.idempotence",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
     "group.id",
     "group.instance.id",
     "group.protocol",

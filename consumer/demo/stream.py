@@ -143,6 +143,8 @@ class Feeder(threading.Thread):
         config: dict[str, Any] = {
             **settings.kafka.client(),
             "enable.idempotence": True,
+            # As in `consumer.clients.producer_config`, and for its reason.
+            "max.in.flight.requests.per.connection": 1,
             "partitioner": "murmur2_random",
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "compression.type": "lz4",

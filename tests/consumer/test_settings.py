@@ -183,6 +183,8 @@ def test_settings_that_contradict_each_other_are_refused(sections, sentence):
         "enable.auto.commit",
         "enable.auto.offset.store",
         "enable.idempotence",
+        "max.in.flight",
+        "max.in.flight.requests.per.connection",
         "group.id",
         "group.instance.id",
         "group.protocol",
@@ -332,6 +334,7 @@ def test_clients_are_what_exactly_once_needs():
     assert found["consumer"]["group.instance.id"] == "g-pod-1"
     assert found["producer"]["transactional.id"] == "t"
     assert found["producer"]["enable.idempotence"] is True
+    assert found["producer"]["max.in.flight.requests.per.connection"] == 1
     assert found["producer"]["transaction.timeout.ms"] == 1500
 
 

@@ -132,6 +132,7 @@ class Load:
                 **settings.kafka.client(),
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
+                "max.in.flight": 1,  # as in `consumer.clients.producer_config`, and for its reason
                 "delivery.timeout.ms": 600_000,
                 "linger.ms": 5,
                 "log_level": 0,
