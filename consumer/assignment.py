@@ -91,9 +91,7 @@ class Assignment:
         self.epochs += 1
         return True
 
-    def restored(
-        self, number: int, offset: int, beside: Mapping[str, int] | None = None
-    ) -> None:
+    def restored(self, number: int, offset: int, beside: Mapping[str, int] | None = None) -> None:
         """Go on with a restored partition at an offset, and with the topics beside at theirs."""
         partition = self._partitions[number]
         partition.epoch = self._next_epoch()
@@ -151,7 +149,9 @@ class Assignment:
         """The partitions that are restored."""
         return [n for n, partition in self._partitions.items() if partition.tracks]
 
-    def offsets(self, numbers: Iterable[int], advanced: Mapping[Place, int]) -> list[TopicPartition]:
+    def offsets(
+        self, numbers: Iterable[int], advanced: Mapping[Place, int]
+    ) -> list[TopicPartition]:
         """Give the offsets to commit for partitions: the advanced ones, else where they stand."""
         return [
             TopicPartition(

@@ -22,6 +22,8 @@ Columns = Mapping[str, NDArray[Any]]
 _I32 = np.dtype("<i4")
 _F64 = np.dtype("<f8")
 _NO_LABEL = -1
+# Columns of names, or None, that many users share: with what holds their codes.
+_NAMES = {"labels": "label_codes", "given": "given_codes", "predicted": "predicted_codes"}
 
 
 class SnapshotError(ValueError):
@@ -57,9 +59,7 @@ class ProfileSnapshot:
         rows, count = table.rows, len(table)
         return cls(
             ProfileRows(
-                users=rows.users[:count],
-                labels=rows.labels[:count],
-                terms=rows.terms[:count],
+                **{name: own[:count] for name, own in rows.lists().items()},
                 **{name: column[:count] for name, column in rows.arrays().items()},
             ),
             table.places,
@@ -80,16 +80,17 @@ class ProfileSnapshot:
         }
         columns["places"] = self.places.astype(_I32)
         columns |= _pack_strings("users", rows.users)
-        labels: dict[str, int] = {}
-        columns["label_codes"] = np.fromiter(
-            (
-                _NO_LABEL if label is None else labels.setdefault(label, len(labels))
-                for label in rows.labels
-            ),
-            _I32,
-            len(rows),
-        )
-        columns |= _pack_strings("labels", list(labels))
+        for name, codes in _NAMES.items():
+            labels: dict[str, int] = {}
+            columns[codes] = np.fromiter(
+                (
+                    _NO_LABEL if label is None else labels.setdefault(label, len(labels))
+                    for label in rows.lists()[name]
+                ),
+                _I32,
+                len(rows),
+            )
+            columns |= _pack_strings(name, list(labels))
         words: dict[str, int] = {}
         columns["term_counts"] = np.fromiter(map(len, rows.terms), _I32, len(rows))
         # A loop of Python's own rather than one long call into C: the thread that writes a
@@ -138,14 +139,17 @@ def table_of(columns: Columns, dimensions: int, memory: int) -> ProfileTable:
                     f"{example.dtype} {shape}"
                 )
             arrays[name] = np.require(column, example.dtype, ["C", "W"])
-        labels = [*_unpack_strings("labels", columns), None]
+        names = {}
+        for name, column_of_codes in _NAMES.items():
+            known = [*_unpack_strings(name, columns), None]
+            codes = _checked_codes(column_of_codes, columns, len(users), _NO_LABEL, len(known) - 1)
+            names[name] = [known[code] for code in codes]
         words = _unpack_strings("words", columns)
-        codes = _checked_codes("label_codes", columns, len(users), _NO_LABEL, len(labels) - 1)
         places = _checked_codes("places", columns, len(users), 0, len(users))
         rows = ProfileRows(
             users=users,
-            labels=[labels[code] for code in codes],
             terms=_terms(columns, words, len(users)),
+            **names,
             **arrays,
         )
     except KeyError as error:

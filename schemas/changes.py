@@ -43,7 +43,6 @@ class ChangeReason(StrEnum):
     SEGMENT_SPLIT = "segment_split"
     """A new version in which the user's segment fell apart; the user is in another part of it."""
 
-
     LABEL_CHANGED = "label_changed"
     """The segment stays; the label that is predicted for the user is another one."""
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from schemas.dead_letters import Refusal, RefusalReason
-from schemas.events import UserEvent
+from schemas.events import UserEvent, parse_rfc3339
 from schemas.mapping import EventMapping
 
 # Never quoted, not even in part: they are what people wrote.
@@ -75,6 +75,13 @@ class Intake:
         except (RefusedError, ValueError):
             return None
         return user_id if isinstance(user_id, str) and user_id else None
+
+    def occurred_at(self, value: bytes) -> datetime | None:
+        """Give the event time of a record, None where it cannot be read."""
+        try:
+            return parse_rfc3339(self.mapping.apply(decode_object(value)).get("occurred_at"))
+        except (RefusedError, ValueError):
+            return None
 
     def _validate(self, data: dict[str, Any]) -> UserEvent:
         try:

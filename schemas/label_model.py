@@ -17,6 +17,9 @@ LABEL_MODEL_KEY = b"labels"
 MAX_LABELS = 256
 """Labels in a model at most: with 1,024 dimensions their weights take 2 MB, 2.8 MB as base64."""
 
+ClassifierName = Literal["logistic", "softmax", "svm"]
+"""River's linear classifiers: how scores become probabilities."""
+
 _Count = Annotated[int, Field(ge=0)]
 
 
@@ -39,7 +42,7 @@ class LabelModelRecord(Contract):
     version: int = Field(ge=1)
     embedding: Sha256 = Field(description="Identity of the embedding model of the profiles.")
     dimensions: int = Field(ge=1)
-    classifier: Literal["softmax", "logistic", "svm"] = Field(
+    classifier: ClassifierName = Field(
         description="How scores, x times weights plus intercept, become probabilities."
     )
     labels: list[LabelWeights] = Field(min_length=1, max_length=MAX_LABELS)

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from schemas.base import Identifier
 from schemas.dead_letters import RefusalReason
@@ -89,7 +96,9 @@ class LabelIntake:
             found = UserLabel.model_validate(data)
         except ValidationError as error:
             raise refused_field(error) from None
-        check_key(found.user_id, key, "a user's label must be on the partition of the user's events")
+        check_key(
+            found.user_id, key, "a user's label must be on the partition of the user's events"
+        )
         if found.labelled_at > now + self.max_future_skew:
             raise RefusedError(
                 RefusalReason.TIME_IN_FUTURE,
