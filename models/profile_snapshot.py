@@ -57,13 +57,9 @@ class ProfileSnapshot:
     def of(cls, table: ProfileTable) -> Self:
         """Take the users of a table."""
         rows, count = table.rows, len(table)
-        return cls(
-            ProfileRows(
-                **{name: own[:count] for name, own in rows.lists().items()},
-                **{name: column[:count] for name, column in rows.arrays().items()},
-            ),
-            table.places,
-        )
+        columns: dict[str, Any] = {**rows.lists(), **rows.arrays()}
+        taken = {name: column[:count] for name, column in columns.items()}
+        return cls(ProfileRows(**taken), table.places)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -139,19 +135,15 @@ def table_of(columns: Columns, dimensions: int, memory: int) -> ProfileTable:
                     f"{example.dtype} {shape}"
                 )
             arrays[name] = np.require(column, example.dtype, ["C", "W"])
-        names = {}
+        names: dict[str, Any] = {}
         for name, column_of_codes in _NAMES.items():
             known = [*_unpack_strings(name, columns), None]
             codes = _checked_codes(column_of_codes, columns, len(users), _NO_LABEL, len(known) - 1)
             names[name] = [known[code] for code in codes]
         words = _unpack_strings("words", columns)
         places = _checked_codes("places", columns, len(users), 0, len(users))
-        rows = ProfileRows(
-            users=users,
-            terms=_terms(columns, words, len(users)),
-            **names,
-            **arrays,
-        )
+        terms = _terms(columns, words, len(users))
+        rows = ProfileRows(users=users, terms=terms, **(names | arrays))
     except KeyError as error:
         raise SnapshotError(f"the column {error.args[0]} is missing") from None
     if len(set(users)) != len(users) or len(set(places)) != len(users):

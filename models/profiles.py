@@ -171,10 +171,11 @@ class ProfileRows:
 
     def take(self, rows: Sequence[int]) -> ProfileRows:
         """Copy some rows."""
-        return ProfileRows(
+        columns: dict[str, Any] = {
             **{name: [own[row] for row in rows] for name, own in self.lists().items()},
             **{name: column[list(rows)] for name, column in self.arrays().items()},
-        )
+        }
+        return ProfileRows(**columns)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All columns that are arrays, by name."""
@@ -401,7 +402,8 @@ class ProfileTable:
             return
         last = len(self._index)
         if row != last:
-            for column in (*self._rows.arrays().values(), *self._rows.lists().values()):
+            columns: dict[str, Any] = {**self._rows.arrays(), **self._rows.lists()}
+            for column in columns.values():
                 column[row] = column[last]
             self._index[self._rows.users[row]] = row
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from models.distances import Floats
 from models.label_policy import LabelPolicy, LabelPolicyError
-from models.supervised.classifiers import make_classifier
+from models.supervised.classifiers import Classifier, make_classifier
 from models.supervised.confusion import ConfusionMatrix, Scores
 from models.supervised.memory import LabelMemory
 from models.supervised.model import LabelModel
@@ -53,7 +53,7 @@ class LabelLearner:
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
         self._examples: list[int] = []
-        self._classifier = None
+        self._classifier: Classifier | None = None
         # Since the last version: examples, and those for which it says something else by now.
         self._since = 0
         self._differing = 0

@@ -6,6 +6,7 @@ A worker never runs River's classifier. It holds one published `LabelModel`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -213,7 +214,7 @@ def _sigmoid(score: float) -> float:
     return 1 / (1 + math.exp(-score))
 
 
-def _each(function, values: Floats) -> Floats:
+def _each(function: Callable[[float], float], values: Floats) -> Floats:
     # numpy's own exponential may round a value differently by its place in the array.
     flat = [function(value) for value in values.ravel().tolist()]
     return np.array(flat, dtype=np.float64).reshape(values.shape)
