@@ -121,7 +121,7 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
     if options.label_model and not options.model:
         raise UsageError("--label-model goes with --model: else the trainer learns labels along")
     label_model = load_label_model(options.label_model) if options.label_model else None
-    if options.labels or label_model:
+    if options.user_labels or label_model:
         labels = settings.labels.model_copy(update={"enabled": True})
         settings = settings.model_copy(update={"labels": labels})
     with counting(Console(stderr=True), "replaying", "records") as progress:
@@ -133,7 +133,7 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
             model=model,
             now=options.now,
             progress=progress,
-            labels=options.labels,
+            labels=options.user_labels,
             label_model=label_model,
         )
     sys.stdout.write(
@@ -332,7 +332,7 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         "--model", type=arguments.file, help="keep this segment model, learn nothing"
     )
     replay.add_argument(
-        "--labels",
+        "--user-labels",
         type=arguments.file,
         help="labels of users, JSON lines, each taking effect at its time; labels.enabled is set",
     )

@@ -81,7 +81,7 @@ def follow_chains(
         if before is not None:
             _check_embedding(before, change, violations)
         check_status(change, violations)
-        chains.labels.follow(change, violations)
+        chains.labels.follow(change, violations, beginning_lost=entry.beginning_lost)
         chains.latest[user] = LatestChange.of(change)
     return chains
 

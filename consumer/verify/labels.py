@@ -22,12 +22,14 @@ class LabelChain:
 
     latest: dict[str, str | None] = field(default_factory=dict)
 
-    def follow(self, change: SegmentChange, violations: Violations) -> None:
-        """Take a user's next change in."""
+    def follow(
+        self, change: SegmentChange, violations: Violations, *, beginning_lost: bool
+    ) -> None:
+        """Take a user's next change in, of whom retention may have removed earlier ones."""
         user, label = change.user_id, change.label
         if label is None:
             return
-        known = user in self.latest or change.sequence == 1
+        known = user in self.latest or not beginning_lost
         before = self.latest.get(user)
         if known and label.previous != before:
             violations.add(
