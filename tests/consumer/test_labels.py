@@ -661,7 +661,7 @@ def test_the_command_replays_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("consumer.app.load_embedder", lambda _settings: EMBEDDER)
     events, labels = files(tmp_path)
     out = tmp_path / "out"
-    given = ["replay", str(events), "--output", str(out), "--labels", str(labels)]
+    given = ["replay", str(events), "--output", str(out), "--user-labels", str(labels)]
     given += ["--now", "2026-06-01T00:00:00Z", "--training.segments", "2"]
     assert main(given) == 0
     model = out / "label-model.json"

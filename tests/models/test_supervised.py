@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -107,8 +108,6 @@ def test_without_a_pair_there_is_nothing_to_measure() -> None:
 
 def naive_probabilities(model: LabelModel, vector: np.ndarray) -> list[float]:
     """The same by one number after the other."""
-    import math
-
     scores = []
     for weights, intercept in zip(model.weights.tolist(), model.intercepts.tolist(), strict=True):
         total = 0.0
