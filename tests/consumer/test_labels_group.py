@@ -20,11 +20,13 @@ from consumer.verify.oracle import differences
 from schemas.changes import ChangeStatus, SegmentChange
 from tests.consumer.kafka_runs import (
     PARTITIONS,
+    TOPICS,
     Pair,
     Running,
     audit,
     changes_of,
     committed,
+    event,
     model_of,
     produce,
     settings_for,
@@ -37,6 +39,7 @@ from tests.stubs import HashingEmbedder
 pytestmark = pytest.mark.usefixtures("broker")
 
 USERS, EVENTS = 12, 20
+NAMES = ("brewer", "runner")
 
 
 def label(user: int, name: str | None) -> Pair:
@@ -45,8 +48,8 @@ def label(user: int, name: str | None) -> Pair:
 
 
 def labels() -> list[Pair]:
-    """Half of the users say what they end with; one record is no label."""
-    given = [label(user, ("runner", "brewer")[user % 2]) for user in range(USERS // 2)]
+    """Half of the users are labelled; one record is no label."""
+    given = [label(user, NAMES[user % 2]) for user in range(USERS // 2)]
     return [*given, (b"u0", b"{}")]
 
 
@@ -81,13 +84,14 @@ def replayed(settings: Settings, pairs: list[Pair], model: FixedLabelModel) -> l
 def test_labels_become_part_of_changes_as_in_a_replay(broker: EmbeddedKafka) -> None:
     asked = {"enabled": True, "publish_every": 20, "dwell_events": 0}
     settings = settings_for(broker.bootstrap_servers, labels=asked)
-    pairs = stream(USERS, EVENTS)
+    texts = list(TOPICS.values())
+    steady = [event(f"u{n % USERS}", n // USERS, texts[n % 2]) for n in range(USERS * EVENTS)]
     feed = LabelModelFeed(settings)
     trainer = Running(settings, TrainingStage(settings), "t0", f"{settings.kafka.group_id}-trainer")
     produce(settings, labels(), settings.topics.labels)
     with worker(settings, labels=feed) as (_, stage):
-        produce(settings, pairs)
-        until(lambda: committed(settings) == len(pairs))
+        produce(settings, steady)
+        until(lambda: committed(settings) == len(steady))
         until(lambda: committed_labels(settings) == len(labels()))
 
         def everybody() -> bool:
@@ -100,7 +104,7 @@ def test_labels_become_part_of_changes_as_in_a_replay(broker: EmbeddedKafka) -> 
     changes = changes_of(settings)
     assert any(change.status is ChangeStatus.LABELLED for change in changes)
     last = {change.user_id: change.label.name for change in changes if change.label}
-    assert last == {f"u{n}": ("runner", "brewer")[n % 2] for n in range(USERS)}
+    assert last == {f"u{n}": NAMES[n % 2] for n in range(USERS)}
     (letter,) = read_topic(settings, settings.topics.label_dead_letters)
     assert dict(letter.headers)["dlq_reason"] == b"missing_field"
     result = audit(settings)
@@ -110,7 +114,9 @@ def test_labels_become_part_of_changes_as_in_a_replay(broker: EmbeddedKafka) -> 
     kept = FixedLabelModel(feed.latest())
     feed.close()
     assert kept.model is not None
-    second = settings_for(broker.bootstrap_servers, labels=asked)
+    pairs = stream(USERS, EVENTS)  # in which all change their interest, and so their label
+    protocol = {"group_protocol": "consumer"}  # the first group had the classic one
+    second = settings_for(broker.bootstrap_servers, labels=asked, kafka=protocol)
     half = len(pairs) // 2
     produce(second, labels(), second.topics.labels)
     produce(second, pairs[:half])
@@ -130,6 +136,6 @@ def test_labels_become_part_of_changes_as_in_a_replay(broker: EmbeddedKafka) -> 
         if record.value
     }
     given = {user: own["given"] for user, own in profiles.items() if own["given"]}
-    assert given == {f"u{n}": ("runner", "brewer")[n % 2] for n in range(USERS // 2)}
+    assert given == {f"u{n}": NAMES[n % 2] for n in range(USERS // 2)}
     result = audit(second)
     assert result.exit_code == 0, result.render()
