@@ -244,7 +244,7 @@ class Loop(Generic[Prepared]):
         self._raise_callback_error()
         for message in messages:
             if (error := message.error()) is not None:
-                self._on_message_error(error)
+                self._on_message_error(error, message.topic() or self._topic)
         records = [as_record(message) for message in messages if message.error() is None]
         if records and self._assignment.epochs != before:
             self._rewind()
@@ -468,7 +468,7 @@ class Loop(Generic[Prepared]):
         else:
             logger.warning("kafka: %s", error.str())
 
-    def _on_message_error(self, error: KafkaError) -> None:
+    def _on_message_error(self, error: KafkaError, topic: str) -> None:
         if _is_fatal(error):
             held = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str() in error.str()
             raise (InstanceHeldError if held else FatalKafkaError)(error.str())
@@ -477,7 +477,7 @@ class Loop(Generic[Prepared]):
             KafkaError.TOPIC_AUTHORIZATION_FAILED,
             KafkaError.GROUP_AUTHORIZATION_FAILED,
         ):
-            raise FatalKafkaError(f"cannot read {self._topic}: {error.str()}")
+            raise FatalKafkaError(f"cannot read {topic}: {error.str()}")
         logger.warning("kafka: %s", error.str())
 
     @property

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
 from consumer import loop as loop_module
 from consumer.settings import Settings
 from consumer.topics import TopicError, check_topics
-from consumer.transactions import Outcome
+from consumer.transactions import FatalKafkaError, Outcome
 from tests.consumer.scripted_loop import TOPIC, Message, Step, World, assign, nothing, records
 
 LABELS = "segment-labels"
@@ -84,6 +85,12 @@ def test_after_an_abort_both_are_read_again(world: World) -> None:
     assert world.calls.count(f"seek {LABELS}/0@10") == 2
     assert len(world.committed) == 1
     assert world.committed[0][1] == {0: 11, (LABELS, 0): 11}
+
+
+def test_an_error_names_the_topic_that_it_is_of(world: World) -> None:
+    refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not allowed")
+    with pytest.raises(FatalKafkaError, match=f"cannot read {LABELS}: not allowed"):
+        world.run(assign(world, 0), lambda: [Message(0, -1, refused, LABELS)])
 
 
 def test_a_record_that_comes_twice_counts_once(world: World) -> None:
