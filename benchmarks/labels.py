@@ -365,14 +365,14 @@ def _f1(stream: Stream, predicted: Ints, rows: np.ndarray) -> float:
 def tables(figures: Figures) -> str:
     """Write the figures in Markdown."""
     head = [
-        "", "progressive", "progressive, unseen", "final", "final, unseen", "learn, µs of CPU",
+        "", "progressive", "progressive, unseen", "final", "final, unseen", "the same, all users", "learn, µs of CPU",
         "predict, µs of CPU", "kB",
     ]  # fmt: skip
     rows = []
     for row in figures["rows"]:
         default = row["name"] == figures["default"]
         name = f"**{row['name']}** (default)" if default else row["name"]
-        scores = ("progressive", "progressive_unseen", "final", "final_unseen")
+        scores = ("progressive", "progressive_unseen", "final", "final_unseen", "final_unseen_all")
         rows.append(
             [
                 name,
@@ -383,7 +383,7 @@ def tables(figures: Figures) -> str:
             ]
         )
     for name, score in figures["offline"].items():
-        rows.append([f"offline: {name}", "", "", "", f"{score:.3f}", "", "", ""])
+        rows.append([f"offline: {name}", "", "", "", f"{score:.3f}", *[""] * 4])
     changes = [
         [
             f"{each['margin']:g}",
