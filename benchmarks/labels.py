@@ -365,7 +365,8 @@ def _f1(stream: Stream, predicted: Ints, rows: np.ndarray) -> float:
 def tables(figures: Figures) -> str:
     """Write the figures in Markdown."""
     head = [
-        "", "progressive", "progressive, unseen", "final", "final, unseen", "the same, all users", "learn, µs of CPU",
+        "", "progressive", "progressive, unseen", "final", "final, unseen",
+        "the same, all users", "learn, µs of CPU",
         "predict, µs of CPU", "kB",
     ]  # fmt: skip
     rows = []
