@@ -65,6 +65,9 @@ bench-clusterers: model  ## River's clusterers on real profiles: quality, time, 
 	$(BIN)/python -m benchmarks.clusterers $(ARGS)
 	$(BIN)/python -m benchmarks.clusterers --render
 
+bench-labels: model  ## River's classifiers on real profiles with labels: quality, time, size; ARGS="--vectors FILE"
+	$(BIN)/python -m benchmarks.labels $(ARGS)
+
 bench-stability: model  ## flapping against lag by the assignment's settings, and confidence; ARGS="--vectors FILE.npz"
 	$(BIN)/python -m benchmarks.stability $(ARGS)
 
@@ -100,5 +103,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help install model demo test test-export lint faults bench-restore bench-recovery \
-	bench-clusterers bench-stability bench-evaluation bench-embed bench-embed-gpu bench-embed-quality \
+	bench-clusterers bench-labels bench-stability bench-evaluation bench-embed bench-embed-gpu bench-embed-quality \
 	bench-embed-render format lock clean

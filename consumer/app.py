@@ -25,10 +25,11 @@ from consumer.metrics import (
     SegmentationCollector,
     TrainingCollector,
 )
-from consumer.model_feed import ModelFeed
+from consumer.model_feed import LabelModelFeed, ModelFeed
 from consumer.replay import FixedModel
 from consumer.settings import EmbeddingSettings, KafkaSettings, LogSettings, Settings
 from consumer.stage import Stage
+from consumer.stages.label_training import read_label_model
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
 from consumer.topics import check_topics
@@ -42,6 +43,7 @@ from models.embedding import (
     prepare_model,
 )
 from models.segments import SegmentModel
+from models.supervised.model import LabelModel
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +154,11 @@ def load_model(path: Path) -> SegmentModel:
     return read_model(path.read_bytes(), str(path))
 
 
+def load_label_model(path: Path) -> LabelModel:
+    """Read a label model from a file such as a replay's label-model.json; raises likewise."""
+    return read_label_model(path.read_bytes(), str(path))
+
+
 def run_worker(settings: Settings, model: Path | None = None) -> None:
     """Run a worker until SIGTERM or SIGINT.
 
@@ -165,7 +172,8 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
     check_topics(settings)
     embedder = load_embedder(settings)
     source = FixedModel(load_model(model)) if model else ModelFeed(settings)
-    stage = SegmentationStage(settings, embedder, source)
+    labels = LabelModelFeed(settings) if settings.labels.enabled else None
+    stage = SegmentationStage(settings, embedder, source, label_models=labels)
     collectors: list[Collector] = [SegmentationCollector(stage)]
     if isinstance(embedder, OnnxEmbedder):  # a test's stand-in counts nothing
         collectors.append(EmbeddingCollector(embedder))
@@ -180,6 +188,8 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
     finally:
         if isinstance(source, ModelFeed):
             source.close()
+        if labels is not None:
+            labels.close()
 
 
 def run_trainer(settings: Settings) -> None:

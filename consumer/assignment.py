@@ -7,8 +7,8 @@ inside consume() would lose fetched messages while the client's position has mov
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -18,17 +18,30 @@ _SEEK_ATTEMPTS = 50
 _SEEK_PAUSE_SECONDS = 0.1
 
 
+Place = tuple[str, int]
+"""A partition of a topic."""
+
+
+@dataclass(slots=True)
+class Track:
+    """How far one topic's partition has been read.
+
+    `position` is the next offset to apply, `fetched` the next one to collect: what lies below has
+    been collected already, and a seek that took hold late must not bring it in twice.
+    """
+
+    position: int
+    fetched: int
+
+
 @dataclass(slots=True)
 class Partition:
-    """An assigned partition."""
+    """An assigned partition: of the input, and of the topics that are read beside it."""
 
     epoch: int
     """Grows with each assignment and each rewind; records of an older epoch are void."""
-    position: int | None = None
-    """Next offset to apply; None until restored."""
-    fetched: int = 0
-    """Next offset to collect. What lies below has been collected already: a seek that took hold
-    late must not bring it in twice."""
+    tracks: dict[str, Track] = field(default_factory=dict)
+    """By topic; empty until restored."""
 
 
 class Assignment:
@@ -43,11 +56,16 @@ class Assignment:
     partition_count
         Partitions that the input had when the process started. It goes with each committed offset,
         so that a later start notices when an operator has raised it.
+    beside
+        Topics of as many partitions of which partition n is read by whoever has partition n of the
+        input. The group does not share them out; where they stand is committed like the rest.
     """
 
-    def __init__(self, consumer: Consumer, topic: str, partition_count: int) -> None:
+    def __init__(
+        self, consumer: Consumer, topic: str, partition_count: int, beside: Sequence[str] = ()
+    ) -> None:
         self._consumer = consumer
-        self._topic = topic
+        self._topics = (topic, *beside)
         self._metadata = offset_metadata(partition_count)
         self._partitions: dict[int, Partition] = {}
         self.epochs = 0
@@ -73,35 +91,40 @@ class Assignment:
         self.epochs += 1
         return True
 
-    def restored(self, number: int, offset: int) -> None:
-        """Go on with a restored partition at an offset."""
+    def restored(self, number: int, offset: int, beside: Mapping[str, int] | None = None) -> None:
+        """Go on with a restored partition at an offset, and with the topics beside at theirs."""
         partition = self._partitions[number]
         partition.epoch = self._next_epoch()
-        partition.position = partition.fetched = offset
-        self._seek(number, offset)
-        self._consumer.resume([TopicPartition(self._topic, number)])
+        topic, *others = self._topics
+        offsets = {topic: offset, **{name: (beside or {})[name] for name in others}}
+        partition.tracks = {name: Track(start, start) for name, start in offsets.items()}
+        for name, start in offsets.items():
+            self._seek(name, number, start)
+        self._consumer.resume(self._places([number]))
 
     def unrestored(self, number: int) -> None:
         """Stop with a partition until it is restored again."""
         partition = self._partitions[number]
         partition.epoch = self._next_epoch()
-        partition.position = None
-        self._consumer.pause([TopicPartition(self._topic, number)])
+        partition.tracks = {}
+        self._consumer.pause(self._places([number]))
 
     def rewind(self) -> None:
         """Read again from where the last commit left off, on every restored partition."""
         for number, partition in self._partitions.items():
-            if partition.position is not None:
+            if partition.tracks:
                 partition.epoch = self._next_epoch()
-                partition.fetched = partition.position
-                self._seek(number, partition.position)
+            for topic, track in partition.tracks.items():
+                track.fetched = track.position
+                self._seek(topic, number, track.position)
 
     def collect(self, record: Record) -> int | None:
         """Count a record as fetched and give its epoch; None for one that is void."""
         partition = self._partitions.get(record.partition)
-        if partition is None or partition.position is None or record.offset < partition.fetched:
+        track = None if partition is None else partition.tracks.get(record.topic)
+        if partition is None or track is None or record.offset < track.fetched:
             return None
-        partition.fetched = record.offset + 1
+        track.fetched = record.offset + 1
         return partition.epoch
 
     def current(self, epochs: Iterable[tuple[int, int]]) -> frozenset[int]:
@@ -112,28 +135,31 @@ class Assignment:
             if number in self._partitions and self._partitions[number].epoch == epoch
         )
 
-    def advance(self, positions: Iterable[tuple[int, int]]) -> None:
+    def advance(self, positions: Iterable[tuple[Place, int]]) -> None:
         """Set the positions of partitions to what is committed."""
-        for number, position in positions:
-            self._partitions[number].position = position
+        for (topic, number), position in positions:
+            self._partitions[number].tracks[topic].position = position
 
-    def position(self, number: int) -> int | None:
-        """Give the next offset to apply, None while it is not restored."""
-        return self._partitions[number].position
+    def positions(self, number: int) -> dict[str, int]:
+        """Give the next offset to apply by topic, nothing while it is not restored."""
+        return {topic: track.position for topic, track in self._partitions[number].tracks.items()}
 
     @property
     def active(self) -> list[int]:
         """The partitions that are restored."""
-        return [n for n, partition in self._partitions.items() if partition.position is not None]
+        return [n for n, partition in self._partitions.items() if partition.tracks]
 
-    def offsets(self, numbers: Iterable[int], advanced: dict[int, int]) -> list[TopicPartition]:
+    def offsets(
+        self, numbers: Iterable[int], advanced: Mapping[Place, int]
+    ) -> list[TopicPartition]:
         """Give the offsets to commit for partitions: the advanced ones, else where they stand."""
-        places = []
-        for number in numbers:
-            position = advanced.get(number, self._partitions[number].position)
-            if position is not None:
-                places.append(TopicPartition(self._topic, number, position, self._metadata))
-        return places
+        return [
+            TopicPartition(
+                topic, number, advanced.get((topic, number), track.position), self._metadata
+            )
+            for number in numbers
+            for topic, track in self._partitions[number].tracks.items()
+        ]
 
     def pause(self) -> None:
         """Fetch nothing until `resume`; the member stays in the group as long as it polls."""
@@ -144,14 +170,14 @@ class Assignment:
         self._consumer.resume(self._places(self.active))
 
     def _places(self, numbers: Sequence[int]) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, number) for number in numbers]
+        return [TopicPartition(topic, number) for number in numbers for topic in self._topics]
 
     def _next_epoch(self) -> int:
         self.epochs += 1
         return self.epochs
 
-    def _seek(self, number: int, offset: int) -> None:
-        place = TopicPartition(self._topic, number, offset)
+    def _seek(self, topic: str, number: int, offset: int) -> None:
+        place = TopicPartition(topic, number, offset)
         for attempt in range(_SEEK_ATTEMPTS):
             try:
                 self._consumer.seek(place)

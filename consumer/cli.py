@@ -112,11 +112,18 @@ def _demo(settings: Settings, options: argparse.Namespace) -> int:
 def _replay(settings: Settings, options: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415
 
-    from consumer.app import load_embedder, load_model  # noqa: PLC0415
+    from consumer.app import load_embedder, load_label_model, load_model  # noqa: PLC0415
+    from consumer.arguments import UsageError  # noqa: PLC0415
     from consumer.progress import counting  # noqa: PLC0415
     from consumer.replay import replay_file  # noqa: PLC0415
 
     model = load_model(options.model) if options.model else None
+    if options.label_model and not options.model:
+        raise UsageError("--label-model goes with --model: else the trainer learns labels along")
+    label_model = load_label_model(options.label_model) if options.label_model else None
+    if options.user_labels or label_model:
+        labels = settings.labels.model_copy(update={"enabled": True})
+        settings = settings.model_copy(update={"labels": labels})
     with counting(Console(stderr=True), "replaying", "records") as progress:
         result = replay_file(
             options.file,
@@ -126,6 +133,8 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
             model=model,
             now=options.now,
             progress=progress,
+            labels=options.user_labels,
+            label_model=label_model,
         )
     sys.stdout.write(
         f"{result.records:,} records: {result.accepted:,} accepted, {result.repeated:,} repeated, "
@@ -321,6 +330,14 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
     replay.add_argument("--output", type=Path, required=True, help="folder for results")
     replay.add_argument(
         "--model", type=arguments.file, help="keep this segment model, learn nothing"
+    )
+    replay.add_argument(
+        "--user-labels",
+        type=arguments.file,
+        help="labels of users, JSON lines, each taking effect at its time; labels.enabled is set",
+    )
+    replay.add_argument(
+        "--label-model", type=arguments.file, help="keep this label model beside --model"
     )
     replay.add_argument(
         "--now",

@@ -30,7 +30,7 @@ from typing import Any, Generic, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from consumer.assignment import Assignment
+from consumer.assignment import Assignment, Place
 from consumer.batches import Batch, Batches
 from consumer.checkpoint import CheckpointStore
 from consumer.checkpointer import Checkpointer
@@ -78,7 +78,8 @@ class Loop(Generic[Prepared]):
     Parameters
     ----------
     stage
-        What is computed. Its input is one topic.
+        What is computed. The group shares its first input out; partition n of any further one is
+        read by whoever has partition n of the first.
     settings
         All settings.
     group_id
@@ -104,7 +105,7 @@ class Loop(Generic[Prepared]):
         idle_seconds: float,
     ) -> None:
         self._stage = stage
-        self._topic = stage.inputs[0]
+        self._topic, *self._beside = stage.inputs
         self._settings = settings
         self._metrics = metrics
         self._health = health
@@ -130,7 +131,7 @@ class Loop(Generic[Prepared]):
         self._consumer_config = {**consumer_config(kafka, group_id), "error_cb": self._on_error}
         self._consumer = Consumer(self._consumer_config)
         self._partition_count = _partition_count(self._consumer, self._topic)
-        self._assignment = Assignment(self._consumer, self._topic, self._partition_count)
+        self._assignment = self._new_assignment()
         self._began = time.monotonic()
         store = CheckpointStore.of(settings.restore)
         self._restorer = Restorer(
@@ -198,8 +199,11 @@ class Loop(Generic[Prepared]):
         self._consumer.close()
         time.sleep(_HELD_PAUSE_SECONDS)
         self._consumer = Consumer(self._consumer_config)
-        self._assignment = Assignment(self._consumer, self._topic, self._partition_count)
+        self._assignment = self._new_assignment()
         self._subscribe()
+
+    def _new_assignment(self) -> Assignment:
+        return Assignment(self._consumer, self._topic, self._partition_count, self._beside)
 
     # --- one turn ---------------------------------------------------------------------------
 
@@ -240,7 +244,7 @@ class Loop(Generic[Prepared]):
         self._raise_callback_error()
         for message in messages:
             if (error := message.error()) is not None:
-                self._on_message_error(error)
+                self._on_message_error(error, message.topic() or self._topic)
         records = [as_record(message) for message in messages if message.error() is None]
         if records and self._assignment.epochs != before:
             self._rewind()
@@ -290,10 +294,10 @@ class Loop(Generic[Prepared]):
         current = self._assignment.current(batch.epochs.items())
         if not current:
             return
-        positions: dict[int, int] = {}
+        positions: dict[Place, int] = {}
         for record in batch.records:
             if record.partition in current:
-                positions[record.partition] = record.offset + 1
+                positions[record.topic, record.partition] = record.offset + 1
         outputs = self._stage.apply(prepared, current)
         if self._commit(outputs, list(current), positions, deadline):
             self._metrics.batch_records.observe(len(batch.records))
@@ -307,7 +311,7 @@ class Loop(Generic[Prepared]):
         self,
         outputs: Sequence[Output],
         partitions: Sequence[int],
-        advanced: dict[int, int] | None = None,
+        advanced: dict[Place, int] | None = None,
         deadline: float | None = None,
     ) -> bool:
         """Write outputs with the offsets of these partitions; tell whether that is committed."""
@@ -387,7 +391,11 @@ class Loop(Generic[Prepared]):
         if not partitions:
             return
         logger.info("assigned: %s", _names(partitions))
-        self._consumer.pause(partitions)
+        beside = self._with_beside(partitions)[len(partitions) :]
+        if beside:
+            # Not of the group's sharing out, but the same client reads them and commits for them.
+            self._consumer.incremental_assign(beside)
+        self._consumer.pause([*partitions, *beside])
         if new := [place for place in partitions if place.partition >= self._partition_count]:
             raise TopicError(
                 raised_partitions(self._topic, self._partition_count, new[0].partition + 1)
@@ -421,7 +429,13 @@ class Loop(Generic[Prepared]):
                 self._forget_state(place.partition)
                 self._metrics.forget(place.partition)
         self._batches.leave_out(frozenset(place.partition for place in partitions))
-        self._consumer.incremental_unassign(partitions)
+        self._consumer.incremental_unassign(self._with_beside(partitions))
+
+    def _with_beside(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Give the partitions, then those of the same numbers of the topics read beside."""
+        return partitions + [
+            TopicPartition(topic, place.partition) for topic in self._beside for place in partitions
+        ]
 
     def _finish_batches(self, partitions: frozenset[int] | None = None) -> None:
         """Commit what is in preparation, or leave it, under one deadline for all of that.
@@ -441,7 +455,7 @@ class Loop(Generic[Prepared]):
     def _take_over_restored(self) -> None:
         for restored in self._restorer.finished():
             self._stage.assigned(restored.partition, restored.restoration)
-            self._assignment.restored(restored.partition, restored.offset)
+            self._assignment.restored(restored.partition, restored.offset, restored.beside)
             if self._checkpointer is not None:
                 self._checkpointer.assigned(restored)
         self._health.ready = self._joined and not self._restorer.tasks
@@ -454,7 +468,7 @@ class Loop(Generic[Prepared]):
         else:
             logger.warning("kafka: %s", error.str())
 
-    def _on_message_error(self, error: KafkaError) -> None:
+    def _on_message_error(self, error: KafkaError, topic: str) -> None:
         if _is_fatal(error):
             held = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str() in error.str()
             raise (InstanceHeldError if held else FatalKafkaError)(error.str())
@@ -463,7 +477,7 @@ class Loop(Generic[Prepared]):
             KafkaError.TOPIC_AUTHORIZATION_FAILED,
             KafkaError.GROUP_AUTHORIZATION_FAILED,
         ):
-            raise FatalKafkaError(f"cannot read {self._topic}: {error.str()}")
+            raise FatalKafkaError(f"cannot read {topic}: {error.str()}")
         logger.warning("kafka: %s", error.str())
 
     @property
@@ -488,10 +502,12 @@ class Loop(Generic[Prepared]):
         self._metrics.restore.show(progress.records, progress.eta_seconds)
         behind = 0
         for number in self._assignment.active:
-            place = TopicPartition(self._topic, number)
-            _, high = self._consumer.get_watermark_offsets(place, cached=True)
-            # Below zero: nothing was fetched yet, so nothing is known.
-            lag = max(high - (self._assignment.position(number) or 0), 0)
+            lag = 0
+            for topic, position in self._assignment.positions(number).items():
+                place = TopicPartition(topic, number)
+                _, high = self._consumer.get_watermark_offsets(place, cached=True)
+                # Below zero: nothing was fetched yet, so nothing is known.
+                lag += max(high - position, 0)
             behind += lag
             self._metrics.lag.labels(number).set(lag)
         self._metrics.idle.set(float(self._joined and self._idle))

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from consumer.label_metrics import label_metrics, label_training_metrics
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage
 from consumer.verify.news import FollowReport
@@ -171,6 +172,7 @@ class SegmentationCollector(Collector):
             ["status", "reason"],
             (([*labels], n) for labels, n in stats.changes.copy().items()),
         )
+        yield from label_metrics(self._stage)
         counts: dict[int, int] = {}
         for table in list(self._stage.tables.values()):
             for segment, n in table.segment_counts().items():
@@ -272,6 +274,7 @@ class TrainingCollector(Collector):
             ["kind"],
             (([kind], self._stage.lifecycle[kind]) for kind in TransitionType),
         )
+        yield from label_training_metrics(self._stage.labels)
         yield GaugeMetricFamily(
             "segmenter_sampled_users", "Users in the sample.", value=self._stage.sampled_users
         )

@@ -1,17 +1,22 @@
-"""Where a worker gets segment models from: the topic that the trainer publishes to."""
+"""Where a worker gets models from: the topics that the trainer publishes to."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from consumer.clients import reader_config
 from consumer.reader import as_record, end_offset, read_partition
 from consumer.settings import Settings
-from consumer.stages.training import NewerModelError, read_model
+from consumer.stages.label_training import read_label_model
+from consumer.stages.snapshots import NewerModelError
+from consumer.stages.training import read_model
 from models.segments import SegmentModel
+from models.supervised.model import LabelModel
 
 logger = logging.getLogger(__name__)
 
@@ -19,15 +24,38 @@ logger = logging.getLogger(__name__)
 _INTERVAL_SECONDS = 0.1
 
 
-class ModelFeed:
-    """Follows `segment-models`, in no group: every worker reads all of it.
+class Versioned(Protocol):
+    """A model of which there are versions."""
 
-    The constructor reads to the topic's end, so that a worker that starts does not assign users by
-    an old model first.
+    @property
+    def version(self) -> int:
+        """1 for the first, one more for each later one."""
+        ...
+
+
+Model = TypeVar("Model", bound=Versioned)
+
+
+class Feed(Generic[Model]):
+    """Follows a topic of snapshots, in no group: every worker reads all of it.
+
+    The constructor reads to the topic's end, so that a worker that starts does not decide by an old
+    model first.
 
     A trainer may be upgraded before its workers. A worker that has a model keeps it when one comes
     in a format that it does not know; one that starts then is refused, since it would decide by
     another model than the group.
+
+    Parameters
+    ----------
+    settings
+        How to reach the cluster, and how long to wait.
+    topic
+        Of one partition.
+    read
+        Reads a value; told its place, for an error.
+    what
+        What it is a model of, for the log.
 
     Raises
     ------
@@ -35,9 +63,13 @@ class ModelFeed:
         If the latest record is no model that this version can read.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._topic = settings.topics.models
-        self._model: SegmentModel | None = None
+    def __init__(
+        self, settings: Settings, topic: str, read: Callable[[bytes, str], Model], what: str
+    ) -> None:
+        self._topic = topic
+        self._read = read
+        self._what = what
+        self._model: Model | None = None
         self._asked = 0.0
         following = OFFSET_BEGINNING
         end = end_offset(settings.kafka, self._topic, 0)
@@ -61,7 +93,7 @@ class ModelFeed:
         self._consumer = Consumer(reader_config(settings.kafka))
         self._consumer.assign([TopicPartition(self._topic, 0, following)])
 
-    def latest(self) -> SegmentModel | None:
+    def latest(self) -> Model | None:
         """Give the newest model published, without waiting."""
         now = time.monotonic()
         if now - self._asked < _INTERVAL_SECONDS:
@@ -75,7 +107,7 @@ class ModelFeed:
                     self._take(record.value, record.offset)
                 except NewerModelError as newer:
                     known = self._model.version if self._model else "none"
-                    logger.warning("keeping version %s of the segments: %s", known, newer)
+                    logger.warning("keeping version %s of the %s: %s", known, self._what, newer)
             elif error.code() != KafkaError._PARTITION_EOF:
                 logger.warning("reading %s: %s", self._topic, error.str())
         return self._model
@@ -87,6 +119,20 @@ class ModelFeed:
     def _take(self, value: bytes | None, offset: int) -> None:
         if value is None:
             return
-        model = read_model(value, f"{self._topic}[0]@{offset}")
+        model = self._read(value, f"{self._topic}[0]@{offset}")
         if self._model is None or model.version > self._model.version:
             self._model = model
+
+
+class ModelFeed(Feed[SegmentModel]):
+    """Follows `segment-models`."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, settings.topics.models, read_model, "segments")
+
+
+class LabelModelFeed(Feed[LabelModel]):
+    """Follows `label-models`."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, settings.topics.label_models, read_label_model, "labels")

@@ -18,14 +18,17 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from consumer.files import read_records
+from consumer.files import read_records, with_labels
 from consumer.records import Output, Record
 from consumer.settings import Settings
+from consumer.stages.label_training import read_label_model
+from consumer.stages.labelling import FixedLabelModel
 from consumer.stages.preparation import PreparedBatch
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
 from models.embedding import Embedder
 from models.segments import SegmentModel
+from models.supervised.model import LabelModel
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.dead_letters import HEADER_PREFIX, DeadLetter, Refusal, RefusalReason, to_base64
 from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
@@ -98,23 +101,28 @@ class Replay:
         A segment model to keep; without one the trainer learns along.
     now
         Against which event times in the future are told.
+    label_model
+        A label model to keep beside a segment model that is kept.
     """
 
     settings: Settings
     embedder: Embedder
     model: SegmentModel | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    label_model: LabelModel | None = None
     segmentation: SegmentationStage = field(init=False)
     training: TrainingStage | None = field(init=False)
     memberships: dict[str, SegmentChange] = field(init=False, default_factory=dict)
     changes: int = field(init=False, default=0)
     _source: FixedModel = field(init=False)
+    _label_source: FixedLabelModel = field(init=False)
     _clock: EventClock = field(init=False)
     _offsets: dict[str, int] = field(init=False, default_factory=dict)
     _sink: Callable[[Output], None] = field(init=False)
 
     def __post_init__(self) -> None:
         self._source = FixedModel(self.model)
+        self._label_source = FixedLabelModel(self.label_model)
         self._clock = EventClock()
         self.segmentation = SegmentationStage(
             self.settings,
@@ -122,6 +130,7 @@ class Replay:
             self._source,
             clock=self._clock,
             intake_clock=lambda: self.now,
+            label_models=self._label_source,
         )
         self.segmentation.assigned(0, self.segmentation.restoration(0))
         self.training = None
@@ -141,7 +150,7 @@ class Replay:
         Parameters
         ----------
         records
-            Of one partition, in order.
+            Of one partition, in order; those of `segment-labels` stand where they take effect.
         sink
             Gets every output of the segmentation stage but the samples, and the lifecycle events.
         progress
@@ -159,7 +168,7 @@ class Replay:
             if watch is not None:
                 watch(prepared)
             self._maintain(idle=False)
-            done += len(prepared.entries)
+            done += len(prepared.entries) + len(prepared.labels)
             if progress is not None:
                 progress(done)
         self._maintain(idle=True)
@@ -211,6 +220,8 @@ class Replay:
         for output in published:
             if output.topic == self.settings.topics.models and output.value is not None:
                 self._source.model = read_model(output.value, output.topic)
+            elif output.topic == self.settings.topics.label_models and output.value is not None:
+                self._label_source.model = read_label_model(output.value, output.topic)
             elif output.topic == self.settings.topics.lifecycle:
                 self._sink(output)
 
@@ -226,7 +237,7 @@ class FolderSink:
     def __init__(self, folder: Path, settings: Settings) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name in ("summary.json", "model.json"):
+            for name in ("summary.json", "model.json", "label-model.json"):
                 # An earlier replay's would pass for those of this one, should it end early.
                 (folder / name).unlink(missing_ok=True)
         except OSError as error:
@@ -238,6 +249,9 @@ class FolderSink:
         self._changes = self._open("segment-changes.jsonl")
         self._dead_letters = self._open("dead-letters.jsonl")
         self._lifecycle = self._open("segment-lifecycle.jsonl")
+        self._label_dead_letters = (
+            self._open("label-dead-letters.jsonl") if settings.labels.enabled else None
+        )
         self.memberships: dict[str, bytes] = {}
 
     def __enter__(self) -> FolderSink:
@@ -261,6 +275,8 @@ class FolderSink:
             _write_line(self._lifecycle, structured_lifecycle_event(event, self._source))
         elif output.topic == self._topics.dead_letters:
             self._dead_letters.write(_dead_letter(output).model_dump_json() + "\n")
+        elif output.topic == self._topics.label_dead_letters and self._label_dead_letters:
+            self._label_dead_letters.write(_dead_letter(output).model_dump_json() + "\n")
 
     def finish(self, replay: Replay, records: int) -> ReplayResult:
         """Write memberships, profiles, model and summary."""
@@ -280,8 +296,14 @@ class FolderSink:
             (self._folder / "model.json").write_text(
                 model.to_record().model_dump_json(indent=1) + "\n", encoding="utf-8"
             )
+        labels = replay.segmentation.labels.model
+        if labels is not None:
+            (self._folder / "label-model.json").write_text(
+                labels.to_record().model_dump_json(indent=1) + "\n", encoding="utf-8"
+            )
+        stats = replay.segmentation.stats
         result = ReplayResult(
-            records=records,
+            records=records - stats.labels - stats.labels_refused.total(),
             accepted=accepted,
             repeated=repeated,
             refused=replay.segmentation.stats.refused.total(),
@@ -306,8 +328,10 @@ def replay_file(
     model: SegmentModel | None = None,
     now: datetime | None = None,
     progress: Progress | None = None,
+    labels: Path | None = None,
+    label_model: LabelModel | None = None,
 ) -> ReplayResult:
-    """Replay a file of events into a folder.
+    """Replay a file of events, and one of labels in between, into a folder.
 
     Raises
     ------
@@ -318,8 +342,10 @@ def replay_file(
     StageError
         If a stage cannot go on.
     """
-    replay = Replay(settings, embedder, model, now or datetime.now(UTC))
+    replay = Replay(settings, embedder, model, now or datetime.now(UTC), label_model)
     records = read_records(path, settings.topics.events, settings.events.intake())
+    if labels is not None:
+        records = with_labels(records, labels, settings)
     with FolderSink(folder, settings) as sink:
         return sink.finish(replay, replay.run(records, sink, progress))
 

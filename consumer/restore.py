@@ -67,6 +67,8 @@ class Restored:
     owner: Owner | None = None
     """Whose state it is, where checkpoints of it are kept."""
     source: Literal["checkpoint", "changelog"] = "changelog"
+    beside: dict[str, int] = field(default_factory=dict)
+    """Offsets where the further inputs go on, by topic."""
 
 
 @dataclass(slots=True)
@@ -214,7 +216,7 @@ class Restorer:
     def _restore(self, task: RestoreTask) -> Restored:
         task.started = time.monotonic()
         topic, partition = self._stage.inputs[0], task.partition
-        # First the offset, then the state's end: the state read is never older than the offset.
+        # First the offsets, then the state's end: the state read is never older than an offset.
         committed = committed_offset(
             self._kafka, self._group_id, topic, partition, wait_seconds=self._no_progress
         )
@@ -223,6 +225,7 @@ class Restorer:
             self._stage.restoration(partition),
             self._beginning(topic, partition) if committed is None else committed,
             seconds=0,
+            beside={name: self._beside(name, partition) for name in self._stage.inputs[1:]},
         )
         for log in restored.restoration.changelogs:
             self._read_log(task, restored, log, lost=committed is None)
@@ -351,6 +354,13 @@ class Restorer:
             )
 
         return report
+
+    def _beside(self, topic: str, partition: int) -> int:
+        """Find where a further input goes on: without an offset at its beginning, as a table is."""
+        committed = committed_offset(
+            self._kafka, self._group_id, topic, partition, wait_seconds=self._no_progress
+        )
+        return start_offset(self._kafka, topic, partition) if committed is None else committed
 
     def _beginning(self, topic: str, partition: int) -> int:
         """Find where a group without an offset begins."""

@@ -21,10 +21,13 @@ from pydantic_settings import (
 )
 
 from models.assignment import AssignmentPolicy
+from models.label_policy import LabelDecisionPolicy, LabelPolicy
 from models.profiles import ProfilePolicy
 from schemas.events import EventType, Rfc3339
 from schemas.intake import Intake
+from schemas.label_model import MAX_LABELS
 from schemas.mapping import PRESETS, EventMapping, MappingPreset
+from schemas.user_labels import LabelIntake
 
 _SECRET = re.compile(
     r"password|passphrase|secret|token|jaas|key\.pem|sasl\.oauthbearer\.config", re.IGNORECASE
@@ -152,6 +155,17 @@ class TopicSettings(Section):
         "segment-lifecycle",
         min_length=1,
         description="Segments created, split, merged and retired, one partition.",
+    )
+    labels: str = Field(
+        "segment-labels",
+        min_length=1,
+        description="Labels of users, read where labels.enabled; as many partitions as events.",
+    )
+    label_dead_letters: str = Field(
+        "segment-labels.dlq", min_length=1, description="Refused records of labels."
+    )
+    label_models: str = Field(
+        "label-models", min_length=1, description="Snapshots of the label model, one partition."
     )
     partitions: int = Field(
         12, ge=1, le=10_000, description="Partitions of input, outputs and changelog."
@@ -410,6 +424,64 @@ class TrainingSettings(Section):
         return None if self.segments == "auto" else self.segments
 
 
+class LabelSettings(Section):
+    """Segments that people have named: learned from users whose label is known."""
+
+    # Off, since it asks for topics, and rights on them, that a group without labels has no use for;
+    # and an upgrade changes nothing for those who do not ask for it.
+    enabled: bool = Field(
+        False, description="Read labels, learn from them, and publish the label of each user."
+    )
+    classifier: Literal["logistic", "softmax", "svm"] = Field(
+        "logistic", description="Which of River's linear classifiers learns."
+    )
+    max_labels: int = Field(
+        50, ge=2, le=MAX_LABELS, description="Labels learned at most; further ones are left out."
+    )
+    remembered_users: int = Field(
+        300, ge=1, le=100_000, description="Labelled users of each label that the trainer holds."
+    )
+    rehearsals: int = Field(
+        1,
+        ge=0,
+        le=100,
+        description="Remembered users, of each label alike, learned again with each profile.",
+    )
+    publish_every: int = Field(
+        500, ge=1, description="Labelled profiles between two versions of the label model at least."
+    )
+    min_events: int = Field(1, ge=1, description="Events before a user gets a first label.")
+    min_probability: float = Field(
+        0.5, ge=0, le=1, description="A label that is less likely is not published."
+    )
+    margin: float = Field(
+        0.2, ge=0, lt=1, description="How much likelier than the present label another must be."
+    )
+    dwell_events: int = Field(
+        3, ge=0, description="Events after a change of label before behaviour changes it again."
+    )
+
+    def learning(self, seed: int) -> LabelPolicy:
+        """Give the policy that the trainer learns by."""
+        return LabelPolicy(
+            classifier=self.classifier,
+            max_labels=self.max_labels,
+            remembered_users=self.remembered_users,
+            rehearsals=self.rehearsals,
+            publish_every=self.publish_every,
+            seed=seed,
+        )
+
+    def decision(self) -> LabelDecisionPolicy:
+        """Give the policy that the worker decides by."""
+        return LabelDecisionPolicy(
+            min_events=self.min_events,
+            min_probability=self.min_probability,
+            margin=self.margin,
+            dwell_events=self.dwell_events,
+        )
+
+
 class BatchSettings(Section):
     """How much goes into one transaction."""
 
@@ -514,6 +586,7 @@ class Settings(BaseSettings):
     profile: ProfileSettings = Field(default_factory=ProfileSettings)
     assignment: AssignmentSettings = Field(default_factory=AssignmentSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
+    labels: LabelSettings = Field(default_factory=LabelSettings)
     batch: BatchSettings = Field(default_factory=BatchSettings)
     dead_letters: DeadLetterSettings = Field(default_factory=DeadLetterSettings)
     restore: RestoreSettings = Field(default_factory=RestoreSettings)
@@ -529,6 +602,10 @@ class Settings(BaseSettings):
                 f"below kafka.max_poll_interval_seconds ({kafka.max_poll_interval_seconds})"
             )
         return self
+
+    def labels_intake(self) -> LabelIntake:
+        """Give the reader of labels that these settings describe."""
+        return LabelIntake(timedelta(seconds=self.events.max_future_skew_seconds))
 
     @classmethod
     def settings_customise_sources(

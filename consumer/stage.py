@@ -131,7 +131,7 @@ class Stage(Protocol[Prepared, Restoring]):
 
     @property
     def inputs(self) -> Sequence[str]:
-        """Topics to subscribe to."""
+        """The topic to subscribe to, then those whose partitions of the same number go with it."""
         ...
 
     @property

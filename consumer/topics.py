@@ -54,6 +54,16 @@ def new_topics(settings: Settings) -> list[NewTopic]:
         topic(topics.models, 1, _COMPACTED | _LARGE),
         # One partition: the events of a version stay together and in order.
         topic(topics.lifecycle, 1, _LARGE | kept),
+        *(
+            [
+                # The latest label of each user is all that a worker has to read.
+                topic(topics.labels, many, _COMPACTED),
+                topic(topics.label_dead_letters, many, _LARGE | kept),
+                topic(topics.label_models, 1, _COMPACTED | _LARGE),
+            ]
+            if settings.labels.enabled
+            else []
+        ),
     ]
 
 
@@ -103,7 +113,8 @@ def check_topics(settings: Settings) -> None:
             f"topic {', '.join(missing)} is missing at {settings.kafka.bootstrap_servers}: "
             "run 'segmenter topics create'"
         )
-    for name in (topics.samples, topics.models, topics.lifecycle):
+    single = [topics.samples, topics.models, topics.lifecycle]
+    for name in single + ([topics.label_models] if settings.labels.enabled else []):
         if partitions[name] != 1:
             raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")
     _check_former_count(settings, partitions[topics.events])
@@ -112,6 +123,12 @@ def check_topics(settings: Settings) -> None:
             f"topic {topics.profiles} has {partitions[topics.profiles]} partitions, "
             f"{topics.events} has {partitions[topics.events]}: the changelog of partition n is "
             "partition n, so they must be equal"
+        )
+    if settings.labels.enabled and partitions[topics.labels] != partitions[topics.events]:
+        raise TopicError(
+            f"topic {topics.labels} has {partitions[topics.labels]} partitions, "
+            f"{topics.events} has {partitions[topics.events]}: a user's label is read by the "
+            "worker that has the user's events, so they must be equal"
         )
 
 

@@ -22,6 +22,8 @@ Columns = Mapping[str, NDArray[Any]]
 _I32 = np.dtype("<i4")
 _F64 = np.dtype("<f8")
 _NO_LABEL = -1
+# Columns of names, or None, that many users share: with what holds their codes.
+_NAMES = {"labels": "label_codes", "given": "given_codes", "predicted": "predicted_codes"}
 
 
 class SnapshotError(ValueError):
@@ -55,15 +57,9 @@ class ProfileSnapshot:
     def of(cls, table: ProfileTable) -> Self:
         """Take the users of a table."""
         rows, count = table.rows, len(table)
-        return cls(
-            ProfileRows(
-                users=rows.users[:count],
-                labels=rows.labels[:count],
-                terms=rows.terms[:count],
-                **{name: column[:count] for name, column in rows.arrays().items()},
-            ),
-            table.places,
-        )
+        columns: dict[str, Any] = {**rows.lists(), **rows.arrays()}
+        taken = {name: column[:count] for name, column in columns.items()}
+        return cls(ProfileRows(**taken), table.places)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,16 +76,17 @@ class ProfileSnapshot:
         }
         columns["places"] = self.places.astype(_I32)
         columns |= _pack_strings("users", rows.users)
-        labels: dict[str, int] = {}
-        columns["label_codes"] = np.fromiter(
-            (
-                _NO_LABEL if label is None else labels.setdefault(label, len(labels))
-                for label in rows.labels
-            ),
-            _I32,
-            len(rows),
-        )
-        columns |= _pack_strings("labels", list(labels))
+        for name, codes in _NAMES.items():
+            labels: dict[str, int] = {}
+            columns[codes] = np.fromiter(
+                (
+                    _NO_LABEL if label is None else labels.setdefault(label, len(labels))
+                    for label in rows.lists()[name]
+                ),
+                _I32,
+                len(rows),
+            )
+            columns |= _pack_strings(name, list(labels))
         words: dict[str, int] = {}
         columns["term_counts"] = np.fromiter(map(len, rows.terms), _I32, len(rows))
         # A loop of Python's own rather than one long call into C: the thread that writes a
@@ -138,16 +135,15 @@ def table_of(columns: Columns, dimensions: int, memory: int) -> ProfileTable:
                     f"{example.dtype} {shape}"
                 )
             arrays[name] = np.require(column, example.dtype, ["C", "W"])
-        labels = [*_unpack_strings("labels", columns), None]
+        names: dict[str, Any] = {}
+        for name, column_of_codes in _NAMES.items():
+            known = [*_unpack_strings(name, columns), None]
+            codes = _checked_codes(column_of_codes, columns, len(users), _NO_LABEL, len(known) - 1)
+            names[name] = [known[code] for code in codes]
         words = _unpack_strings("words", columns)
-        codes = _checked_codes("label_codes", columns, len(users), _NO_LABEL, len(labels) - 1)
         places = _checked_codes("places", columns, len(users), 0, len(users))
-        rows = ProfileRows(
-            users=users,
-            labels=[labels[code] for code in codes],
-            terms=_terms(columns, words, len(users)),
-            **arrays,
-        )
+        terms = _terms(columns, words, len(users))
+        rows = ProfileRows(users=users, terms=terms, **(names | arrays))
     except KeyError as error:
         raise SnapshotError(f"the column {error.args[0]} is missing") from None
     if len(set(users)) != len(users) or len(set(places)) != len(users):

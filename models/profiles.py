@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from models.segments import NO_SEGMENT
 from schemas.base import decode_array, encode_array
-from schemas.profiles import ProfileRecord
+from schemas.profiles import ProfileLabels, ProfileRecord
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -117,6 +117,11 @@ class ProfileRows:
         Version of the segment model of the latest decision, 0 before the first, int64 (n,).
     labels, terms
         The label that the segment was published with, and the user's typical words.
+    given, predicted
+        The label that was given for the user (`segment-labels`), and the one published.
+    label_since, label_versions
+        `events` at the latest change of the published label, and version of the label model of the
+        latest decision, 0 before the first, int64 (n,).
     """
 
     users: list[str]
@@ -132,6 +137,10 @@ class ProfileRows:
     versions: I64
     labels: list[str | None]
     terms: list[dict[str, float]]
+    given: list[str | None]
+    predicted: list[str | None]
+    label_since: I64
+    label_versions: I64
 
     @classmethod
     def empty(cls, users: Sequence[str], dimensions: int, memory: int) -> Self:
@@ -151,6 +160,10 @@ class ProfileRows:
             versions=np.zeros(n, np.int64),
             labels=[None] * n,
             terms=[{} for _ in range(n)],
+            given=[None] * n,
+            predicted=[None] * n,
+            label_since=np.zeros(n, np.int64),
+            label_versions=np.zeros(n, np.int64),
         )
 
     def __len__(self) -> int:
@@ -158,16 +171,19 @@ class ProfileRows:
 
     def take(self, rows: Sequence[int]) -> ProfileRows:
         """Copy some rows."""
-        return ProfileRows(
-            users=[self.users[row] for row in rows],
-            labels=[self.labels[row] for row in rows],
-            terms=[self.terms[row] for row in rows],
+        columns: dict[str, Any] = {
+            **{name: [own[row] for row in rows] for name, own in self.lists().items()},
             **{name: column[list(rows)] for name, column in self.arrays().items()},
-        )
+        }
+        return ProfileRows(**columns)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All columns that are arrays, by name."""
         return {name: getattr(self, name) for name in _ARRAY_COLUMNS}
+
+    def lists(self) -> dict[str, list[Any]]:
+        """All columns that are lists, by name."""
+        return {name: getattr(self, name) for name in _LIST_COLUMNS}
 
     def vectors(self, rows: I64 | slice = slice(None)) -> F64:
         """Profile vectors S/|S| of some rows, float64 (k, d)."""
@@ -249,6 +265,17 @@ class ProfileRows:
             segment_since_event=int(self.since[row]),
             sequence=int(self.sequence[row]),
             model_version=int(self.versions[row]),
+            labels=self._labels_of(row),
+        )
+
+    def _labels_of(self, row: int) -> ProfileLabels | None:
+        """Give what is known of a user's labels, None where that is nothing."""
+        given, predicted = self.given[row], self.predicted[row]
+        since, version = int(self.label_since[row]), int(self.label_versions[row])
+        if given is None and predicted is None and not (since or version):
+            return None
+        return ProfileLabels(
+            given=given, predicted=predicted, since_event=since, model_version=version
         )
 
     def load_record(self, row: int, record: ProfileRecord) -> None:
@@ -283,11 +310,16 @@ class ProfileRows:
         self.versions[row] = record.model_version
         self.labels[row] = record.segment_label
         self.terms[row] = dict(record.terms)
+        labels = record.labels or _NO_LABELS
+        self.given[row] = labels.given
+        self.predicted[row] = labels.predicted
+        self.label_since[row] = labels.since_event
+        self.label_versions[row] = labels.model_version
 
 
-_ARRAY_COLUMNS = tuple(
-    each.name for each in fields(ProfileRows) if each.name not in ("users", "labels", "terms")
-)
+_NO_LABELS = ProfileLabels()
+_LIST_COLUMNS = ("users", "labels", "terms", "given", "predicted")
+_ARRAY_COLUMNS = tuple(each.name for each in fields(ProfileRows) if each.name not in _LIST_COLUMNS)
 
 
 @dataclass(slots=True)
@@ -342,9 +374,10 @@ class ProfileTable:
             into, out_of = (np.array(column, np.int64) for column in zip(*known, strict=True))
             for name, column in copy.arrays().items():
                 column[into] = self._rows.arrays()[name][out_of]
-            for i, row in known:
-                copy.labels[i] = self._rows.labels[row]
-                copy.terms[i] = self._rows.terms[row]
+            for name, own in self._rows.lists().items():
+                into_list = copy.lists()[name]
+                for i, row in known:
+                    into_list[i] = own[row]
         return copy
 
     def put(self, states: ProfileRows) -> None:
@@ -352,9 +385,10 @@ class ProfileTable:
         places = np.array([self._place(user) for user in states.users], np.int64)
         for name, column in self._rows.arrays().items():
             column[places] = states.arrays()[name]
-        for i, row in enumerate(places.tolist()):
-            self._rows.labels[row] = states.labels[i]
-            self._rows.terms[row] = states.terms[i]
+        for name, own in self._rows.lists().items():
+            values = states.lists()[name]
+            for i, row in enumerate(places.tolist()):
+                own[row] = values[i]
 
     def load(self, record: ProfileRecord) -> None:
         """Set a user's state to a record of the changelog."""
@@ -368,13 +402,10 @@ class ProfileTable:
             return
         last = len(self._index)
         if row != last:
-            mover = self._rows.users[last]
-            for column in self._rows.arrays().values():
+            columns: dict[str, Any] = {**self._rows.arrays(), **self._rows.lists()}
+            for column in columns.values():
                 column[row] = column[last]
-            self._rows.users[row] = mover
-            self._rows.labels[row] = self._rows.labels[last]
-            self._rows.terms[row] = self._rows.terms[last]
-            self._index[mover] = row
+            self._index[self._rows.users[row]] = row
 
     def segment_counts(self) -> Mapping[int, int]:
         """Count users by segment id; NO_SEGMENT counts those without."""

@@ -27,6 +27,8 @@ class ChangeStatus(StrEnum):
     ENTERED = "entered"
     SWITCHED = "switched"
     EXITED = "exited"
+    LABELLED = "labelled"
+    """The segment stays, only the label is another one."""
 
 
 class ChangeReason(StrEnum):
@@ -41,12 +43,26 @@ class ChangeReason(StrEnum):
     SEGMENT_SPLIT = "segment_split"
     """A new version in which the user's segment fell apart; the user is in another part of it."""
 
+    LABEL_CHANGED = "label_changed"
+    """The segment stays; the label that is predicted for the user is another one."""
+
 
 class SegmentRef(Contract):
     """A segment by its stable id, and what it was called at that moment."""
 
     id: int = Field(ge=0, description="Stable; never used again for another segment.")
     label: str = Field(description="Typical words of the segment; may change while the id stays.")
+
+
+class LabelRef(Contract):
+    """The label that was predicted for a user, from what others with a given label are like."""
+
+    name: str | None = Field(description="Null where none is likely enough.")
+    probability: float | None = Field(
+        ge=0, le=1, description="That the label is right, by the label model; null without one."
+    )
+    previous: str | None = Field(description="The label in the change before; null for none.")
+    version: int = Field(ge=1, description="Version of the label model.")
 
 
 class ProfileSummary(Contract):
@@ -109,9 +125,23 @@ class SegmentChange(Contract):
     profile: ProfileSummary
     model: ModelRef
     source: SourceRef | None
+    # Left out where the group learns no labels: its changes are as they were before there were any.
+    label: LabelRef | None = Field(
+        None,
+        description="The predicted label; absent while there is no label model.",
+        exclude_if=lambda value: value is None,
+    )
 
     @model_validator(mode="after")
     def _status_fits_segments(self) -> Self:
+        if (self.status is ChangeStatus.LABELLED) != (self.reason is ChangeReason.LABEL_CHANGED):
+            raise ValueError(f"status {self.status} does not fit the reason {self.reason}")
+        if self.status is ChangeStatus.LABELLED:
+            if self.segment != self.previous_segment:
+                raise ValueError(f"status {self.status} does not fit two different segments")
+            if self.label is None or self.label.name == self.label.previous:
+                raise ValueError(f"status {self.status} needs a label that differs")
+            return self
         expected = {
             (False, True): ChangeStatus.ENTERED,
             (True, True): ChangeStatus.SWITCHED,
@@ -125,10 +155,16 @@ class SegmentChange(Contract):
     def id(self) -> str:
         """The CloudEvents id: a UUIDv5 of what caused the change, so that a retry gives the same.
 
-        The cause is the event, or the version of the model. The user's sequence number is part of
+        The cause is the event, or the version of the model, that of the labels where only the label
+        changed. The user's sequence number is part of
         it: an event id that comes again after the dedupe memory has forgotten it is a new cause.
         """
-        cause = f"event:{self.source.event_id}" if self.source else f"model:{self.model.version}"
+        if self.source:
+            cause = f"event:{self.source.event_id}"
+        elif self.label is not None and self.reason is ChangeReason.LABEL_CHANGED:
+            cause = f"label-model:{self.label.version}"
+        else:
+            cause = f"model:{self.model.version}"
         return str(uuid.uuid5(_CHANGE_NAMESPACE, f"{self.user_id}\n{cause}\n{self.sequence}"))
 
 

@@ -11,9 +11,11 @@ from pydantic import BaseModel
 from schemas.changes import SegmentChange
 from schemas.dead_letters import DeadLetter
 from schemas.events import UserEvent
+from schemas.label_model import LabelModelRecord
 from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord, ProfileSample
 from schemas.segment_model import SegmentModelRecord
+from schemas.user_labels import UserLabel
 
 FOLDER = Path(__file__).parent / "json"
 
@@ -24,6 +26,8 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "profile-samples": ProfileSample,
     "segment-models": SegmentModelRecord,
     "segment-lifecycle": LifecycleEvent,
+    "segment-labels": UserLabel,
+    "label-models": LabelModelRecord,
     "dead-letter": DeadLetter,
 }
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from schemas.dead_letters import Refusal, RefusalReason
-from schemas.events import UserEvent
+from schemas.events import UserEvent, parse_rfc3339
 from schemas.mapping import EventMapping
 
 # Never quoted, not even in part: they are what people wrote.
@@ -62,8 +62,8 @@ class Intake:
         RefusedError
             With the reason, the field and a sentence that quotes no text.
         """
-        event = self._validate(self._decode(value))
-        self._check_key(event, key)
+        event = self._validate(decode_object(value))
+        check_key(event.user_id, key, "a user's events must share one partition")
         self._check_text(event)
         self._check_time(event, now)
         return event
@@ -71,30 +71,17 @@ class Intake:
     def user_id(self, value: bytes) -> str | None:
         """Give the key that a record of a file gets: its user id, or None where it has none."""
         try:
-            user_id = self.mapping.apply(self._decode(value)).get("user_id")
+            user_id = self.mapping.apply(decode_object(value)).get("user_id")
         except (RefusedError, ValueError):
             return None
         return user_id if isinstance(user_id, str) and user_id else None
 
-    def _decode(self, value: bytes | None) -> dict[str, Any]:
-        if value is None:
-            raise RefusedError(RefusalReason.MISSING_VALUE, "the record has no value")
+    def occurred_at(self, value: bytes) -> datetime | None:
+        """Give the event time of a record, None where it cannot be read."""
         try:
-            value.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise RefusedError(
-                RefusalReason.INVALID_UTF8, f"byte {error.start} is not valid UTF-8"
-            ) from None
-        try:
-            data = from_json(value, allow_inf_nan=False)
-        except ValueError as error:
-            # The parser's messages give a place and what it expected there, never the input.
-            raise RefusedError(RefusalReason.INVALID_JSON, f"not valid JSON: {error}") from None
-        if not isinstance(data, dict):
-            raise RefusedError(
-                RefusalReason.INVALID_JSON, f"must be a JSON object, is {type(data).__name__}"
-            )
-        return data
+            return parse_rfc3339(self.mapping.apply(decode_object(value)).get("occurred_at"))
+        except (RefusedError, ValueError):
+            return None
 
     def _validate(self, data: dict[str, Any]) -> UserEvent:
         try:
@@ -106,30 +93,7 @@ class Intake:
         try:
             return UserEvent.model_validate(mapped)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            name = str(first["loc"][0]) if first["loc"] else None
-            if first["type"] == "missing":
-                raise RefusedError(
-                    RefusalReason.MISSING_FIELD, f"field {name} is missing", name
-                ) from None
-            quoted = "" if name in _PRIVATE_FIELDS else f" (is {_quote(first['input'])})"
-            message = first["msg"].removeprefix("Value error, ")
-            raise RefusedError(
-                RefusalReason.INVALID_FIELD, f"{name}: {message}{quoted}", name
-            ) from None
-
-    def _check_key(self, event: UserEvent, key: bytes | None) -> None:
-        if key is None:
-            raise RefusedError(
-                RefusalReason.MISSING_KEY, "the record has no key; it must be the user_id", "key"
-            )
-        if key != event.user_id.encode():
-            raise RefusedError(
-                RefusalReason.KEY_MISMATCH,
-                f"the key {_quote(key.decode('utf-8', 'replace'))} is not the user_id "
-                f"{_quote(event.user_id)}; a user's events must share one partition",
-                "key",
-            )
+            raise refused_field(error) from None
 
     def _check_text(self, event: UserEvent) -> None:
         for name, text in (("text", event.text), ("item_title", event.item_title)):
@@ -155,6 +119,60 @@ class Intake:
                 f"{self.max_future_skew} ahead of the clock",
                 "occurred_at",
             )
+
+
+def decode_object(value: bytes | None) -> dict[str, Any]:
+    """Read the value of a record as one JSON object.
+
+    Raises
+    ------
+    RefusedError
+        If there is none, or it is not UTF-8, not JSON, or no object.
+    """
+    if value is None:
+        raise RefusedError(RefusalReason.MISSING_VALUE, "the record has no value")
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RefusedError(
+            RefusalReason.INVALID_UTF8, f"byte {error.start} is not valid UTF-8"
+        ) from None
+    try:
+        data = from_json(value, allow_inf_nan=False)
+    except ValueError as error:
+        # The parser's messages give a place and what it expected there, never the input.
+        raise RefusedError(RefusalReason.INVALID_JSON, f"not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise RefusedError(
+            RefusalReason.INVALID_JSON, f"must be a JSON object, is {type(data).__name__}"
+        )
+    return data
+
+
+def refused_field(error: ValidationError) -> RefusedError:
+    """Give the refusal for the first field that is not as the contract says."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else None
+    if first["type"] == "missing":
+        return RefusedError(RefusalReason.MISSING_FIELD, f"field {name} is missing", name)
+    quoted = "" if name in _PRIVATE_FIELDS else f" (is {_quote(first['input'])})"
+    message = first["msg"].removeprefix("Value error, ")
+    return RefusedError(RefusalReason.INVALID_FIELD, f"{name}: {message}{quoted}", name)
+
+
+def check_key(user_id: str, key: bytes | None, why: str) -> None:
+    """Refuse a record whose key is not the user id; `why` says what rests on it."""
+    if key is None:
+        raise RefusedError(
+            RefusalReason.MISSING_KEY, "the record has no key; it must be the user_id", "key"
+        )
+    if key != user_id.encode():
+        raise RefusedError(
+            RefusalReason.KEY_MISMATCH,
+            f"the key {_quote(key.decode('utf-8', 'replace'))} is not the user_id "
+            f"{_quote(user_id)}; {why}",
+            "key",
+        )
 
 
 def _quote(value: object) -> str:

@@ -12,6 +12,23 @@ from schemas.events import Rfc3339
 PROFILE_SCHEMA: Literal[1] = 1
 
 
+class ProfileLabels(Contract):
+    """What a worker must know of a user's labels: the one given, and the one published."""
+
+    given: str | None = Field(None, description="The label that came on `segment-labels`.")
+    predicted: str | None = Field(None, description="The label published last.")
+    since_event: int = Field(
+        0, ge=0, description="The value of `events` at the latest change of the published label."
+    )
+    model_version: int = Field(
+        0, ge=0, description="Label model of the latest decision; 0 before the first."
+    )
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class ProfileRecord(Contract):
     """All that a worker must know of a user to go on where another one stopped.
 
@@ -43,6 +60,9 @@ class ProfileRecord(Contract):
     model_version: int = Field(
         0, ge=0, description="Segment model of the latest decision; 0 before the first."
     )
+    # Left out where there is nothing to say, so that workers without labels, former ones among
+    # them, read and write what they always did.
+    labels: ProfileLabels | None = Field(None, exclude_if=_is_none)
 
 
 class ProfileSample(Contract):
@@ -55,3 +75,12 @@ class ProfileSample(Contract):
     weight: float = Field(ge=0, description="W of the profile: how much it rests on.")
     terms: dict[str, float]
     updated_at: Rfc3339
+    label: str | None = Field(
+        None, description="The user's label, where one was given.", exclude_if=_is_none
+    )
+    sampled: bool = Field(
+        True,
+        description="Whether the user's hash is in the sample; others are sent for their label "
+        "only, and are not clustered.",
+        exclude_if=bool,
+    )

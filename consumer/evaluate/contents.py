@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from consumer.evaluate.supervised import Supervised
 from models.distances import Floats, Ints
 from models.evaluation import Agreement
 from models.internal_measures import InternalMeasures
@@ -150,7 +151,8 @@ class Contingency:
 class Figures:
     """All that evaluation.json holds.
 
-    `lifecycle` counts segments created, split, merged and retired over all versions.
+    `lifecycle` counts segments created, split, merged and retired over all versions. `supervised`
+    is what is learned from the labels themselves, beside the segments, which never are.
     """
 
     file: str
@@ -168,6 +170,7 @@ class Figures:
     lag: Lag | None
     users_by_label: Contingency | None
     stream: tuple[Point, ...]
+    supervised: Supervised | None = None
 
     def to_json(self) -> str:
         """Write the figures as JSON, floats to six digits."""

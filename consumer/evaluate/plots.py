@@ -11,12 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from consumer.demo.fonts import Lettering
 from consumer.demo.palette import COLOURS, MARKERS
 from consumer.demo.projection import principal_plane
 from consumer.demo.wording import one_line
 from consumer.evaluate.contents import Contingency, Evaluation, Figures
+from consumer.evaluate.supervised import LabelConfusion
 
 _INK, _FAINT, _NOBODY = "#1f2328", "#6e7781", "#d0d7de"
 _DPI = 110
@@ -35,6 +37,8 @@ def pictures(evaluation: Evaluation) -> Iterator[tuple[str, bytes]]:
         yield "stream.png", _png(draw_stream(figures))
     if figures.users_by_label is not None:
         yield "confusion.png", _png(draw_confusion(figures, figures.users_by_label))
+    if figures.supervised is not None:
+        yield "labels.png", _png(draw_labels(figures.supervised.confusion))
 
 
 def write_pictures(evaluation: Evaluation, folder: Path) -> list[str]:
@@ -101,23 +105,12 @@ def draw_confusion(figures: Figures, table: Contingency) -> Figure:
     columns = [f"{id_} {names[id_]}" for id_ in table.segments[:_SEGMENTS]]
     lettering = Lettering([*labels, *columns])
     font = FontProperties(family=lettering.families, size=8)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     figure, axes = _sheet(
         2.8 + 0.62 * len(columns),
         2.2 + 0.3 * len(labels),
         f"Users by {figures.label} and segment",
     )
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for row, column in np.argwhere(counts > 0).tolist():
-        axes.text(
-            column,
-            row,
-            f"{int(counts[row, column]):,}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="white" if shares[row, column] > 0.6 else _INK,
-        )
+    _heat(axes, counts)
     rows = [
         label if lettering.can_write(label) else f"label {place + 1}"
         for place, label in enumerate(labels)
@@ -132,6 +125,47 @@ def draw_confusion(figures: Figures, table: Contingency) -> Figure:
     for tick in axes.get_xticklabels():
         tick.set(rotation=35, ha="right", rotation_mode="anchor")
     return figure
+
+
+def draw_labels(confusion: LabelConfusion) -> Figure:
+    """Draw labels given against labels predicted as a heat map: each row's share of its label."""
+    names = [one_line(label, 24) for label in confusion.labels[:_LABELS]]
+    counts = np.array(confusion.counts, dtype=np.float64)[:_LABELS, :_LABELS]
+    lettering = Lettering(names)
+    font = FontProperties(family=lettering.families, size=8)
+    texts = [
+        name if lettering.can_write(name) else f"label {place + 1}"
+        for place, name in enumerate(names)
+    ]
+    figure, axes = _sheet(
+        3.2 + 0.62 * len(names),
+        2.4 + 0.3 * len(names),
+        "Label predicted before it was learned",
+    )
+    _heat(axes, counts)
+    axes.set_yticks(range(len(texts)), texts, parse_math=False, fontproperties=font, color=_INK)
+    axes.set_xticks(range(len(texts)), texts, parse_math=False, fontproperties=font, color=_INK)
+    axes.set_ylabel("given", fontsize=9, color=_INK)
+    axes.set_xlabel("predicted", fontsize=9, color=_INK)
+    for tick in axes.get_xticklabels():
+        tick.set(rotation=35, ha="right", rotation_mode="anchor")
+    return figure
+
+
+def _heat(axes: Axes, counts: NDArray[np.float64]) -> None:
+    """Draw counts, each cell as dark as its share of the row."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.argwhere(counts > 0).tolist():
+        axes.text(
+            column,
+            row,
+            f"{int(counts[row, column]):,}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if shares[row, column] > 0.6 else _INK,
+        )
 
 
 def draw_users(evaluation: Evaluation) -> Figure:

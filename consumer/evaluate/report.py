@@ -8,9 +8,11 @@ from rich.text import Text
 
 from consumer.demo.wording import one_line, plural
 from consumer.evaluate.contents import PRODUCT, Figures, Group
+from consumer.evaluate.supervised import Supervised
 
 _PIPE_WIDTH = 240  # nothing is cut off where no terminal sets a width
 _NONE = "-"
+_SHOWN_LABELS = 12
 
 
 def console() -> Console:
@@ -41,6 +43,8 @@ def render(console: Console, figures: Figures) -> None:
     tables = [_segments(figures), _internal(figures), _flapping(figures)]
     if figures.label is not None:
         tables.insert(1, _agreement(figures))
+    if figures.supervised is not None:
+        tables += [_labels(figures.supervised), _label_confusion(figures.supervised)]
     for table in tables:
         console.print()
         console.print(table)
@@ -141,8 +145,41 @@ def _flapping(figures: Figures) -> Table:
     return table
 
 
+def _labels(supervised: Supervised) -> Table:
+    names = {"accuracy": "accuracy", "macro_recall": "recall", "macro_precision": "precision"}
+    names["macro_f1"] = "F1"
+    title = f"Labels learned ({supervised.classifier}): means over {len(supervised.labels)} labels"
+    table = _table(title, "", "profiles", *names.values())
+    for group in supervised.groups:
+        least = "" if group.least_events <= 1 else f" with {group.least_events} events or more"
+        table.add_row(Text(plural(group.users, "labelled user") + least, style="italic"))
+        for row in group.rows:
+            cells = [_figure(getattr(row, name), 3) for name in names]
+            _row(table, row.name, f"{row.count:,}", *cells)
+    return table
+
+
+def _label_confusion(supervised: Supervised) -> Table:
+    confusion = supervised.confusion
+    labels = confusion.labels[:_SHOWN_LABELS]
+    table = _table(
+        "Labels, each predicted before it was learned",
+        "given ↓ predicted →",
+        *(one_line(label, 16) for label in labels),
+    )
+    for label, counts in zip(labels, confusion.counts, strict=False):
+        shown = counts[:_SHOWN_LABELS]
+        table.add_row(Text(one_line(label, 30)), *(Text(f"{count:,}") for count in shown))
+    return table
+
+
 def _sentences(figures: Figures) -> list[str]:
     lines = []
+    if (labels := figures.supervised) is not None:
+        lines.append(
+            f"Labels: {labels.examples:,} profiles learned, {plural(labels.versions, 'version')} "
+            f"of the label model, {labels.left_out:,} profiles of further labels left out."
+        )
     if figures.lifecycle:
         told = ", ".join(f"{number:,} {fate}" for fate, number in figures.lifecycle.items())
         lines.append(f"Segments over all versions: {told}.")

@@ -30,6 +30,7 @@ from consumer.evaluate.contents import (
     SegmentFigures,
 )
 from consumer.evaluate.observe import Observer, label_of
+from consumer.evaluate.supervised import LabelWatch
 from consumer.files import read_lines, read_records
 from consumer.replay import Progress, Replay
 from consumer.settings import Settings
@@ -106,8 +107,9 @@ def evaluate_file(
     embedder
         From text to vector.
     label
-        Dotted path of the true label in the file's objects. It is compared with, never learned
-        from. Without it only the measures that need no label are computed.
+        Dotted path of the true label in the file's objects. Segments are compared with it and
+        never learn from it; how well it can be learned itself is told beside. Without it only the
+        measures that need no label are computed.
     model
         A segment model to keep; without one the trainer learns along.
     now
@@ -130,9 +132,15 @@ def evaluate_file(
         check_label(path, label)
     replay = Replay(settings, embedder, model, now or datetime.now(UTC))
     observer = Observer(settings.topics, label)
+    labels = None
+    if label is not None:
+        policy = settings.labels.learning(settings.training.seed)
+        labels = LabelWatch(policy, embedder.identity, LEAST_EVENTS)
 
     def watch(batch: PreparedBatch) -> None:
         observer.watch(batch)
+        if labels is not None:
+            _see_labels(labels, observer, replay, batch)
         used = replay.segmentation.model
         observer.mark(0 if used is None else len(used.ids))
 
@@ -177,9 +185,26 @@ def evaluate_file(
         lag=None if label is None else _lag(observer),
         users_by_label=None if label is None else _contingency(users, used),
         stream=tuple(observer.points),
+        supervised=None
+        if labels is None
+        else labels.result(
+            users.ids, users.vectors, users.events, users.labels, settings.training.seed, say
+        ),
     )
     centres = np.empty((0, embedder.dimensions)) if used is None else used.centres
     return Evaluation(figures, users.vectors, users.segments, centres)
+
+
+def _see_labels(
+    labels: LabelWatch, observer: Observer, replay: Replay, batch: PreparedBatch
+) -> None:
+    """Show the profiles that a batch has moved, each once, in the order of their events."""
+    users = list(dict.fromkeys(entry.event.user_id for entry in batch.accepted))
+    rows = replay.segmentation.tables[0].gather(users)
+    for row, (user, vector) in enumerate(zip(users, rows.vectors(), strict=True)):
+        if (label := observer.tracks[user].label) is not None:
+            labels.see(user, vector, label, int(rows.events[row]))
+    labels.end_of_batch(observer.events)
 
 
 def _users(replay: Replay, observer: Observer) -> _Users:

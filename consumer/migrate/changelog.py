@@ -22,6 +22,7 @@ _STANDING = (
     "events",
     "repeats",
     "recent_events",
+    "labels",
 )
 """What a user keeps over a migration. None of it depends on the embedding model. `model_version`
 stays the one of the latest decision: the migrated segment model is a later version, so it is new to

@@ -118,6 +118,7 @@ class Migration:
     ) -> None:
         self._settings = settings
         self._topics = settings.topics
+        self._labels = settings.labels.enabled
         self._embedder = embedder
         self._accept = accept_missing_history
         self._survey = Survey(settings, embedder)
@@ -299,8 +300,12 @@ class Migration:
             outputs.append(Output(self._topics.profiles, key, value, partition=partition))
             if profile.weight == 0:
                 self._without_history += 1
-            elif rank(profile.user_id) <= threshold:
-                sample = profile_sample(rows, row, vectors[row], identity)
+                continue
+            sampled = rank(profile.user_id) <= threshold
+            given = profile.labels.given if profile.labels and self._labels else None
+            if sampled or given is not None:
+                sample = profile_sample(rows, row, vectors[row], identity, sampled=sampled)
+                sample = sample.model_copy(update={"label": given})
                 outputs.append(Output(self._topics.samples, key, sample.model_dump_json().encode()))
         return outputs
 

@@ -14,6 +14,7 @@ from models.segments import NO_SEGMENT, SegmentModel
 from schemas.changes import (
     ChangeReason,
     ChangeStatus,
+    LabelRef,
     ModelRef,
     ProfileSummary,
     SegmentChange,
@@ -59,6 +60,17 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
+class _Step:
+    """What a change says of segment and label."""
+
+    reason: ChangeReason
+    status: ChangeStatus
+    previous: SegmentRef | None
+    segment: SegmentRef | None
+    label: LabelRef | None
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeWriter:
     """Writes changes to `segment-changes` and `segment-memberships`."""
 
@@ -75,28 +87,56 @@ class ChangeWriter:
         model: SegmentModel,
         *,
         reason: ChangeReason,
+        label: LabelRef | None = None,
     ) -> tuple[SegmentChange, list[Output]]:
         """Move a user to a segment.
 
-        Sets the row's segment, label, sequence and `since`, and gives the change with its records.
+        Sets the row's segment with its label, sequence and `since`, and gives the change with its
+        records. The predicted label is only told: `Labelling.publish` sets it.
         """
-        before, label_before = int(rows.segments[row]), rows.labels[row]
-        previous = None if before == NO_SEGMENT else SegmentRef(id=before, label=label_before or "")
-        segment = None
+        previous, segment = _segment_of(rows, row), None
         if decision.segment is not None:
-            label = model.label_of(decision.segment) or ""
-            segment = SegmentRef(id=decision.segment, label=label)
+            segment = SegmentRef(id=decision.segment, label=model.label_of(decision.segment) or "")
         rows.segments[row] = segment.id if segment else NO_SEGMENT
         rows.labels[row] = segment.label if segment else None
         rows.since[row] = rows.events[row]
+        step = _Step(reason, _status(previous, segment), previous, segment, label)
+        return self._written(rows, row, decision, cause, model, step)
+
+    def write_label(  # noqa: PLR0917 - as `write`
+        self,
+        rows: ProfileRows,
+        row: int,
+        decision: Decision,
+        cause: Cause,
+        model: SegmentModel,
+        label: LabelRef,
+    ) -> tuple[SegmentChange, list[Output]]:
+        """Leave a user in the segment, under the name that it was published with; tell the label.
+
+        Sets the row's sequence.
+        """
+        held = _segment_of(rows, row)
+        step = _Step(ChangeReason.LABEL_CHANGED, ChangeStatus.LABELLED, held, held, label)
+        return self._written(rows, row, decision, cause, model, step)
+
+    def _written(  # noqa: PLR0917 - as `write`
+        self,
+        rows: ProfileRows,
+        row: int,
+        decision: Decision,
+        cause: Cause,
+        model: SegmentModel,
+        step: _Step,
+    ) -> tuple[SegmentChange, list[Output]]:
         rows.sequence[row] += 1
         change = SegmentChange(
             user_id=rows.users[row],
             sequence=int(rows.sequence[row]),
-            status=_status(previous, segment),
-            segment=segment,
-            previous_segment=previous,
-            reason=reason,
+            status=step.status,
+            segment=step.segment,
+            previous_segment=step.previous,
+            reason=step.reason,
             changed_at=cause.at,
             occurred_at=cause.event.occurred_at if cause.event else None,
             distance=_figure(decision.distance),
@@ -110,6 +150,7 @@ class ChangeWriter:
             ),
             model=ModelRef(embedding=model.embedding, version=model.version),
             source=cause.source,
+            label=step.label,
         )
         key, value = change.user_id.encode(), change.model_dump_json().encode()
         headers = tuple(cloudevents_headers(change, self.source))
@@ -117,6 +158,12 @@ class ChangeWriter:
             Output(self.topics.changes, key, value, headers),
             Output(self.topics.memberships, key, value, headers),
         ]
+
+
+def _segment_of(rows: ProfileRows, row: int) -> SegmentRef | None:
+    """Give the segment that a user is in, under the label that it was published with."""
+    segment = int(rows.segments[row])
+    return None if segment == NO_SEGMENT else SegmentRef(id=segment, label=rows.labels[row] or "")
 
 
 def _status(previous: SegmentRef | None, segment: SegmentRef | None) -> ChangeStatus:

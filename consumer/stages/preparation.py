@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.records import Record
+from consumer.stages.labelling import LabelEntry
 from models.embedding import Embedder
 from models.text import prepare_text
 from schemas.dead_letters import Refusal, RefusalReason
@@ -63,6 +64,8 @@ class PreparedBatch:
 
     entries: tuple[Entry, ...]
     embeddings: NDArray[np.float32]
+    labels: tuple[LabelEntry, ...] = ()
+    """Records of `segment-labels` that came in between."""
 
     @property
     def accepted(self) -> Iterator[PreparedEvent]:

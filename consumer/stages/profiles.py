@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,19 @@ from schemas.profiles import ProfileSample
 
 
 def profile_sample(
-    rows: ProfileRows, row: int, vector: NDArray[np.float64], embedding: str
+    rows: ProfileRows,
+    row: int,
+    vector: NDArray[np.float64],
+    embedding: str,
+    *,
+    labels: bool = False,
+    sampled: bool = True,
 ) -> ProfileSample:
-    """Give what the trainer learns from: one user's profile, with its unit vector float64 (d,)."""
+    """Give what the trainer learns from: one user's profile, with its unit vector float64 (d,).
+
+    With `labels` it says the label that was given for the user; `sampled` whether segments are
+    learned from it.
+    """
     return ProfileSample(
         user_id=rows.users[row],
         embedding=embedding,
@@ -26,6 +37,8 @@ def profile_sample(
         weight=float(rows.weights[row]),
         terms=rows.terms[row],
         updated_at=from_microseconds(int(rows.reference[row])),
+        label=rows.given[row] if labels else None,
+        sampled=sampled,
     )
 
 
@@ -39,10 +52,13 @@ class ProfileWriter:
         Names of the outputs.
     embedding
         Identity of the embedding model.
+    labels
+        Whether the trainer learns labels: then it gets the profile of every user who has one.
     """
 
     topics: TopicSettings
     embedding: str
+    labels: bool = False
 
     def states(self, partition: int, rows: ProfileRows) -> list[Output]:
         """Give the state of all rows, for the changelog's partition of the same number."""
@@ -56,15 +72,51 @@ class ProfileWriter:
             for row, user in enumerate(rows.users)
         ]
 
-    def samples(self, rows: ProfileRows, threshold: float) -> list[Output]:
-        """Give the profiles of the users whose rank is at most the threshold, for the trainer."""
-        sampled = [i for i, user in enumerate(rows.users) if rank(user) <= threshold]
-        vectors = rows.vectors(np.array(sampled, np.int64))
-        return [
-            Output(
-                self.topics.samples,
-                rows.users[row].encode(),
-                profile_sample(rows, row, vector, self.embedding).model_dump_json().encode(),
+    def samples(
+        self,
+        rows: ProfileRows,
+        threshold: float,
+        *,
+        moved: Container[int] | None = None,
+        relabelled: Sequence[int] = (),
+    ) -> list[Output]:
+        """Give the profiles that the trainer learns from.
+
+        Parameters
+        ----------
+        rows
+            Users whom a batch has touched.
+        threshold
+            Users whose rank is at most this are sampled.
+        moved
+            Rows whose profile has moved, all of them by default. The others are there for their
+            label: segments are not learned from them again.
+        relabelled
+            Rows whose label was given, changed or withdrawn.
+
+        Returns
+        -------
+        list of Output
+            Of sampled users whose profile has moved, and of users with a label; and what takes the
+            place of a label that was withdrawn.
+        """
+        chosen: list[tuple[int, bool]] = []
+        outputs = []
+        for row, user in enumerate(rows.users):
+            by_hash = rank(user) <= threshold
+            sampled = by_hash and (moved is None or row in moved)
+            known = rows.weights[row] > 0
+            labelled = self.labels and rows.given[row] is not None and known
+            withdrawn = row in relabelled and rows.given[row] is None and known
+            if sampled or labelled or (withdrawn and by_hash):
+                chosen.append((row, sampled))
+            elif withdrawn:
+                outputs.append(Output(self.topics.samples, user.encode(), None))
+        vectors = rows.vectors(np.array([row for row, _ in chosen], np.int64))
+        for (row, sampled), vector in zip(chosen, vectors, strict=True):
+            sample = profile_sample(
+                rows, row, vector, self.embedding, labels=self.labels, sampled=sampled
             )
-            for row, vector in zip(sampled, vectors, strict=True)
-        ]
+            value = sample.model_dump_json().encode()
+            outputs.append(Output(self.topics.samples, rows.users[row].encode(), value))
+        return outputs

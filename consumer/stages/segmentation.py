@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from consumer.settings import Settings
 from consumer.stage import StageError
 from consumer.stages.changes import Cause, ChangeWriter
 from consumer.stages.dead_letters import DeadLetterLimit, dead_letter_output
+from consumer.stages.labelling import FixedLabelModel, Labelling, LabelModelSource
 from consumer.stages.preparation import (
     Clock,
     Preparation,
@@ -38,6 +39,7 @@ from models.profile_snapshot import ProfileSnapshot
 from models.profiles import ProfileRows, ProfileTable, hash_event_id, to_microseconds
 from models.segments import SegmentModel
 from schemas.changes import ChangeReason
+from schemas.user_labels import LabelGiven
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,9 @@ class SegmentationStats:
     repeated: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     """Dead letters by reason."""
+    labels: int = 0
+    """Records of `segment-labels` that were read."""
+    labels_refused: Counter[str] = field(default_factory=Counter)
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Changes by status and reason."""
 
@@ -69,6 +74,8 @@ class SegmentationStats:
         self.languages.update(other.languages)
         self.repeated += other.repeated
         self.refused.update(other.refused)
+        self.labels += other.labels
+        self.labels_refused.update(other.labels_refused)
         self.changes.update(other.changes)
 
 
@@ -87,6 +94,8 @@ class SegmentationStage:
         Gives `changed_at`; the wall clock when not given.
     intake_clock
         What event times in the future are told by; the wall clock when not given.
+    label_models
+        Where label models come from, where `labels.enabled`.
     """
 
     restore_after_abort = False
@@ -98,14 +107,22 @@ class SegmentationStage:
         models: ModelSource,
         clock: Clock = wall_clock,
         intake_clock: Clock = wall_clock,
+        *,
+        label_models: LabelModelSource | None = None,
     ) -> None:
-        self.inputs = (settings.topics.events,)
+        self.labels = Labelling(settings, label_models or FixedLabelModel(), embedder.identity)
+        self.inputs = (
+            (settings.topics.events, settings.topics.labels)
+            if self.labels.enabled
+            else (settings.topics.events,)
+        )
         self.stats = SegmentationStats()
         self.model: SegmentModel | None = None
         self._topics = settings.topics
         self._embedder = embedder
         self._models = models
         self._clock = clock
+        self._intake_clock = intake_clock
         self._preparation = Preparation(settings.events.intake(), embedder, intake_clock)
         self._weights = settings.events.weights
         self._policy = settings.profile.policy()
@@ -114,7 +131,9 @@ class SegmentationStage:
         self._limit = DeadLetterLimit(settings.dead_letters)
         self._chunk = settings.batch.reassign_users
         self._changes = ChangeWriter(settings.topics, settings.kafka.group_id)
-        self._profiles = ProfileWriter(settings.topics, embedder.identity)
+        self._profiles = ProfileWriter(
+            settings.topics, embedder.identity, labels=self.labels.enabled
+        )
         self._tables: dict[int, ProfileTable] = {}
         # Users still to be looked at under the present model, by partition.
         self._unseen: dict[int, list[str]] = {}
@@ -166,7 +185,12 @@ class SegmentationStage:
 
     def prepare(self, records: Sequence[Record]) -> PreparedBatch:
         """Validate, clean and embed; touches no state, and may run beside itself."""
-        return self._preparation(records)
+        labels = [record for record in records if record.topic == self.labels.topic]
+        if not (self.labels.enabled and labels):
+            return self._preparation(records)
+        events = [record for record in records if record.topic != self.labels.topic]
+        read = self.labels.read(labels, self._intake_clock())
+        return replace(self._preparation(events), labels=read)
 
     def apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> Sequence[Output]:
         """Move profiles and segments by the batch's events, in their order for each user."""
@@ -187,11 +211,20 @@ class SegmentationStage:
                         self._dead_letters.max_value_bytes,
                     )
                 )
+        labels: dict[int, list[LabelGiven]] = defaultdict(list)
+        current = [each for each in prepared.labels if each.record.partition in partitions]
+        outputs += self.labels.refused(current, self._pending.labels_refused)
+        for each in current:
+            if isinstance(each.outcome, LabelGiven):
+                labels[each.record.partition].append(each.outcome)
+                self._pending.labels += 1
         accepted = sum(map(len, by_partition.values()))
         self._limit.check(accepted=accepted, refused=self._pending.refused)
         now = self._clock()
-        for partition, events in by_partition.items():
-            outputs += self._apply_partition(partition, events, prepared.embeddings, now)
+        for partition in dict.fromkeys((*by_partition, *labels)):
+            outputs += self._apply_partition(
+                partition, by_partition[partition], prepared.embeddings, now, labels[partition]
+            )
         return outputs
 
     def _apply_partition(
@@ -200,6 +233,7 @@ class SegmentationStage:
         events: Sequence[PreparedEvent],
         embeddings: NDArray[np.float32],
         now: datetime,
+        given: Sequence[LabelGiven],
     ) -> list[Output]:
         places: dict[str, int] = {}
         turns: list[list[tuple[int, PreparedEvent]]] = []
@@ -211,17 +245,27 @@ class SegmentationStage:
             if turn == len(turns):
                 turns.append([])
             turns[turn].append((places.setdefault(user, len(places)), entry))
+        moved = range(len(places))
+        for each in given:
+            places.setdefault(each.user_id, len(places))
         rows = self._tables[partition].gather(list(places))
+        relabelled = self.labels.give(rows, places, given)
         # One turn holds at most one event a user, so its events can be applied side by side; a
         # user's own events follow each other turn by turn, each judged by itself.
         changes: dict[int, list[Output]] = {}
         for turn_entries in turns:
             self._apply_turn(rows, turn_entries, embeddings, now, changes)
+        # A label that says what is known already touches nobody.
+        touched = [*moved, *(row for row in relabelled if row not in moved)]
+        if len(touched) < len(rows):
+            rows = rows.take(touched)
+            relabelled = [touched.index(row) for row in relabelled]
         self._overlay.append((partition, rows))
         outputs = [output for offset in sorted(changes) for output in changes[offset]]
         outputs += self._profiles.states(partition, rows)
         # One for each sampled user that the batch touched.
-        outputs += self._profiles.samples(rows, self.model.sample_threshold if self.model else 1.0)
+        threshold = self.model.sample_threshold if self.model else 1.0
+        outputs += self._profiles.samples(rows, threshold, moved=moved, relabelled=relabelled)
         return outputs
 
     def _apply_turn(
@@ -278,15 +322,26 @@ class SegmentationStage:
         )
         before, decided = rows.segments[places], rows.versions[places]
         rows.versions[places] = model.version
+        labels = self.labels.decide(rows, places, new=causes[0].event is None)
+        changed = decisions.changed if labels is None else decisions.changed | labels.changed
         outputs: dict[int, list[Output]] = {}
-        for i in np.flatnonzero(decisions.changed).tolist():
-            reason = ChangeReason.BEHAVIOUR
-            if causes[i].event is None:
-                after = int(decisions.segment[i])
-                reason = self._lineage_of(model).reason(int(before[i]), after, int(decided[i]))
-            change, written = self._changes.write(
-                rows, int(places[i]), decisions.at(i), causes[i], model, reason=reason
-            )
+        for i in np.flatnonzero(changed).tolist():
+            place, cause = int(places[i]), causes[i]
+            label = self.labels.publish(rows, place, labels, i)
+            if decisions.changed[i]:
+                reason = ChangeReason.BEHAVIOUR
+                if cause.event is None:
+                    after = int(decisions.segment[i])
+                    reason = self._lineage_of(model).reason(int(before[i]), after, int(decided[i]))
+                change, written = self._changes.write(
+                    rows, place, decisions.at(i), cause, model, reason=reason, label=label
+                )
+            elif label is not None:
+                change, written = self._changes.write_label(
+                    rows, place, decisions.at(i), cause, model, label
+                )
+            else:
+                continue
             self._pending.changes[change.status, change.reason] += 1
             outputs[i] = written
         return outputs
@@ -304,6 +359,8 @@ class SegmentationStage:
         newest = self._models.latest()
         if newest is not None and (self.model is None or newest.version > self.model.version):
             self._adopt(newest)
+        if self.labels.adopt():
+            self._look_at_all()
         if self.model is None:
             return None
         for partition, users in self._unseen.items():
@@ -323,6 +380,9 @@ class SegmentationStage:
             )
         logger.info("segment model %d: %d segments", model.version, len(model.ids))
         self.model = model
+        self._look_at_all()
+
+    def _look_at_all(self) -> None:
         self._unseen = {partition: table.users for partition, table in self._tables.items()}
 
     def _reassign(self, partition: int, users: list[str], model: SegmentModel) -> list[Output]:
@@ -333,6 +393,8 @@ class SegmentationStage:
         # only the standing is known, until the next event: there is no profile to judge by.
         if len(known := np.flatnonzero(rows.weights > 0)) < len(rows):
             rows = rows.take(known.tolist())
+        if not len(rows):
+            return []
         cause = Cause.of_model(self._clock())
         # What a new model says holds at once; dwelling is for behaviour. But users are also looked
         # at again after a restart, a rebalance or an abort: a model that has decided on them before

@@ -14,11 +14,13 @@ from pydantic import ValidationError
 from consumer.records import Output, Record
 from consumer.settings import Settings, TrainingSettings
 from consumer.stage import Changelog, StageError, Upto
+from consumer.stages.label_training import LabelTraining
 from consumer.stages.lifecycle import lifecycle_outputs
 from consumer.stages.preparation import Clock, wall_clock
+from consumer.stages.snapshots import NewerModelError
 from models.clustering import StreamingClusterer
 from models.clustering_policy import ClusteringPolicy
-from models.sample import UserSample
+from models.sample import UserSample, rank
 from models.segments import SegmentModel
 from schemas.base import claimed_schema, decode_array
 from schemas.profiles import ProfileSample
@@ -29,10 +31,6 @@ from schemas.segment_model import (
 )
 
 logger = logging.getLogger(__name__)
-
-
-class NewerModelError(StageError):
-    """A snapshot in a format that this version does not know yet."""
 
 
 def read_model(value: bytes, place: str) -> SegmentModel:
@@ -89,12 +87,16 @@ class PreparedSamples:
 
 
 class TrainerRestoration:
-    """Reads the trainer's state back: the latest model, and the sample of users."""
+    """Reads the trainer's state back: the latest models, and the sample of users."""
 
     def __init__(self, settings: Settings, partition: int) -> None:
         topics = settings.topics
+        self.labels = LabelTraining(settings)
+        models = [Changelog(topics.models, 0, Upto.END)]
+        if self.labels.enabled:
+            models.append(Changelog(topics.label_models, 0, Upto.END))
         self.changelogs = (
-            Changelog(topics.models, 0, Upto.END),
+            *models,
             # What lies beyond the committed offset comes again as input.
             Changelog(topics.samples, partition, Upto.COMMITTED),
         )
@@ -105,6 +107,7 @@ class TrainerRestoration:
         self._samples: dict[str, UserSample] = {}
         self._places: dict[str, str] = {}
         self._models_topic = topics.models
+        self._label_models_topic = topics.label_models
 
     def load(self, record: Record) -> None:
         """Take one record in."""
@@ -113,15 +116,31 @@ class TrainerRestoration:
             if record.value is not None:
                 self.model = read_model(record.value, place)
             return
+        if record.topic == self._label_models_topic:
+            if record.value is not None:
+                self.labels.load_model(record.value, place)
+            return
         user, sample = _read_sample(record)
+        vector = np.empty(0) if sample is None else _vector(sample, place)
+        if self.labels.enabled:
+            embedding_of, label = (sample.embedding, sample.label) if sample else (None, None)
+            self.labels.load(record, user, embedding_of, vector, label)
         for embedding, users in self._samples.items():
             if sample is None or embedding != sample.embedding:
                 users.discard(user)
-        if sample is None:
+        if sample is None or not (sample.sampled or rank(user) <= self._threshold):
             return
         users = self._samples.setdefault(sample.embedding, UserSample(self._capacity))
-        users.put(user, _vector(sample, place), sample.terms, sample.weight)
+        users.put(user, vector, sample.terms, sample.weight)
         self._places[sample.embedding] = place
+
+    @property
+    def _threshold(self) -> float:
+        """Rank up to which a user is in the sample even if the latest record is there for a label.
+
+        It has taken the place of the one that segments were learned from.
+        """
+        return 1.0 if self.model is None else self.model.sample_threshold
 
     @property
     def embedding(self) -> str | None:
@@ -179,6 +198,7 @@ class TrainingStage:
         self._candidate: SegmentModel | None = None
         self._unsettled = False
         self._learned = 0
+        self.labels = LabelTraining(settings)
 
     # --- partitions -------------------------------------------------------------------------
 
@@ -197,6 +217,8 @@ class TrainingStage:
         self._published = model
         self._clusterer = None
         embedding = restoration.embedding
+        self.labels = restoration.labels
+        self.labels.keep(embedding)
         if embedding is not None:
             self._clusterer = StreamingClusterer(self._policy, embedding)
             if model is not None and self._policy.allows(len(model.ids)):
@@ -218,6 +240,7 @@ class TrainingStage:
         self._clusterer = None
         self._published = None
         self._unsettled = False
+        self.labels = LabelTraining(self._settings)
 
     @property
     def published(self) -> SegmentModel | None:
@@ -249,36 +272,48 @@ class TrainingStage:
             if sample is None:
                 if self._clusterer is not None:
                     self._clusterer.forget(user)
+                self.labels.forget(user)
                 continue
             place = _place(record)
             clusterer = self._for_embedding(sample.embedding, place)
-            evicted = clusterer.learn(user, _vector(sample, place), sample.terms, sample.weight)
-            # A tombstone keeps the compacted topic, and so the next restore, as small as the
-            # sample.
-            outputs += [Output(self._topics.samples, name.encode(), None) for name in evicted]
-            self._learned += 1
-            self._unsettled = True
-        return outputs + self._publish()
+            vector = _vector(sample, place)
+            gone = self.labels.learn(record, user, sample.embedding, vector, sample.label)
+            if sample.sampled:
+                gone += clusterer.learn(user, vector, sample.terms, sample.weight)
+                self._learned += 1
+            # A tombstone keeps the compacted topic, and so the next restore, as small as what is
+            # remembered of it.
+            outputs += [
+                Output(self._topics.samples, name.encode(), None)
+                for name in dict.fromkeys(gone)
+                if name not in clusterer.sample and name not in self.labels
+            ]
+            self._unsettled |= sample.sampled
+        return outputs + self._publish() + self.labels.publish()
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
         """Look at the whole sample when the stream pauses."""
-        if not (idle and self._unsettled) or self._clusterer is None:
+        if not idle or self._clusterer is None:
             return None
-        self._unsettled = False
-        if not self._clusterer.settle():
-            return None
-        return self._publish() or None
+        outputs = self.labels.publish(idle=True)
+        if self._unsettled:
+            self._unsettled = False
+            if self._clusterer.settle():
+                outputs += self._publish()
+        return outputs or None
 
     def committed(self) -> None:
         """Count the version as published."""
         if self._candidate is not None:
             self._published = self._candidate
             self.lifecycle.update(each.type for each in self._candidate.history.transitions)
+        self.labels.committed()
         self.samples += self._learned
         self._candidate, self._learned = None, 0
 
     def aborted(self) -> None:
         """Forget the version; the loop reads the state back."""
+        self.labels.aborted()
         self._candidate, self._learned = None, 0
 
     def _publish(self) -> list[Output]:

@@ -126,12 +126,15 @@ class ProfileFacts:
     events: int
     repeats: int
     embedding: str
+    label: str | None
+    """The label published last."""
 
     @classmethod
     def of(cls, profile: ProfileRecord) -> Self:
         """Reduce a profile."""
         standing = Standing(profile.sequence, profile.segment, profile.segment_label)
-        return cls(standing, profile.events, profile.repeats, sys.intern(profile.embedding))
+        label = profile.labels.predicted if profile.labels else None
+        return cls(standing, profile.events, profile.repeats, sys.intern(profile.embedding), label)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,9 @@ class _FolderAudit:
         violations, embeddings = self._violations, self._embeddings
         chains = invariants.follow_chains(self._changes(), violations, embeddings)
         standings = invariants.compare_memberships(self._memberships(), chains, violations)
-        sums = invariants.compare_profiles(self._profiles(), standings, violations, embeddings)
+        sums = invariants.compare_profiles(
+            self._profiles(), standings, violations, embeddings, chains.labels
+        )
         refused = invariants.count_dead_letters(self._refused(), DEAD_LETTERS, violations)
         if model := self._model():
             embeddings.add_model(model.embedding, model.version, MODEL)

@@ -23,8 +23,9 @@ from consumer.verify.facts import (
     Standing,
     place_of,
 )
+from consumer.verify.labels import LabelChain
 from consumer.verify.report import ViolationKind, Violations
-from schemas.changes import SegmentChange, SegmentRef
+from schemas.changes import ChangeStatus, SegmentChange, SegmentRef
 from schemas.segment_model import SegmentModelRecord
 
 _QUOTED_CHARS = 80
@@ -42,11 +43,14 @@ class Chains:
         Changes read.
     cut_off
         Users whose first changes retention has removed.
+    labels
+        The labels that changes tell.
     """
 
     latest: dict[str, LatestChange] = field(default_factory=dict)
     count: int = 0
     cut_off: int = 0
+    labels: LabelChain = field(default_factory=LabelChain)
 
 
 def follow_chains(
@@ -77,6 +81,7 @@ def follow_chains(
         if before is not None:
             _check_embedding(before, change, violations)
         check_status(change, violations)
+        chains.labels.follow(change, violations, beginning_lost=entry.beginning_lost)
         chains.latest[user] = LatestChange.of(change)
     return chains
 
@@ -160,8 +165,10 @@ def _check_embedding(before: LatestChange, change: SegmentChange, violations: Vi
 def check_status(change: SegmentChange, violations: Violations) -> None:
     """Check that a change leads from one place to another."""
     # The contract itself refuses a status that does not fit two segments, one of them null.
+    # Of one that tells a label only it makes sure that the segment stays.
     if (
-        change.segment
+        change.status is not ChangeStatus.LABELLED
+        and change.segment
         and change.previous_segment
         and change.segment.id == change.previous_segment.id
     ):
@@ -246,6 +253,7 @@ def compare_profiles(
     standings: Mapping[str, Standing],
     violations: Violations,
     embeddings: EmbeddingTally,
+    labels: LabelChain | None = None,
 ) -> ProfileSums:
     """Compare each user's profile with the membership, and add up the events.
 
@@ -257,6 +265,8 @@ def compare_profiles(
         What `compare_memberships` gave. A user who is not in it was never in a segment.
     violations, embeddings
         Where the findings go.
+    labels
+        What the changes tell of labels.
     """
     users: set[str] = set()
     members = accepted = repeated = 0
@@ -268,6 +278,8 @@ def compare_profiles(
         repeated += profile.repeats
         members += profile.standing.segment is not None
         embeddings.add_profile(profile.embedding, user)
+        if labels is not None:
+            labels.compare(user, profile.label, violations)
         expected = standings.get(user, NOWHERE)
         if profile.standing != expected:
             violations.add(
@@ -382,4 +394,4 @@ def _quote(text: str) -> str:
 
 def _differing_fields(one: bytes, other: bytes) -> Iterator[str]:
     left, right = json.loads(one), json.loads(other)
-    return (name for name in left if left[name] != right[name])
+    return (name for name in left | right if left.get(name) != right.get(name))

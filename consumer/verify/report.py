@@ -54,6 +54,8 @@ class ViolationKind(StrEnum):
     """Records made by another embedding model than the others."""
     UNKNOWN_SEGMENT = "unknown_segment"
     """A user in a segment that the model which decided does not have."""
+    LABEL = "label"
+    """A predicted label that does not go on from the change before, or is not the profile's."""
     LIFECYCLE = "lifecycle"
     """A lifecycle event that contradicts another one or the segment model."""
     BALANCE = "balance"

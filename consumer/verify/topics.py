@@ -160,7 +160,7 @@ class _TopicAudit:
         )
         profiles = self._profiles()
         sums = invariants.compare_profiles(
-            profiles.items(), standings, self._between, self._embeddings
+            profiles.items(), standings, self._between, self._embeddings, chains.labels
         )
         letters = refused_in(self._read(topics.dead_letters), topics.dead_letters, self._between)
         refused = invariants.count_dead_letters(letters, topics.dead_letters, self._between)

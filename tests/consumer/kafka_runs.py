@@ -22,6 +22,7 @@ from consumer.records import Output, Record
 from consumer.replay import FixedModel, Replay
 from consumer.settings import Settings
 from consumer.stage import Stage
+from consumer.stages.labelling import LabelModelSource
 from consumer.stages.segmentation import ModelSource, SegmentationStage
 from consumer.topics import create_topics
 from consumer.verify import TopicNames, VerifyResult, verify_topics
@@ -46,7 +47,8 @@ def settings_for(servers: str, **sections: dict[str, object]) -> Settings:
         **sections.pop("kafka", {}),
     }
     names = ("events", "dead_letters", "changes", "memberships", "profiles", "samples", "models")
-    topics = {name: f"{name.replace('_', '-')}-{unique}" for name in (*names, "lifecycle")}
+    names += ("lifecycle", "labels", "label_dead_letters", "label_models")
+    topics = {name: f"{name.replace('_', '-')}-{unique}" for name in names}
     batch = {"max_records": 50, "max_wait_seconds": 0.1, **sections.pop("batch", {})}
     settings = Settings(
         kafka=kafka, topics={**topics, "partitions": PARTITIONS}, batch=batch, **sections
@@ -98,11 +100,11 @@ def model_of(embedder: Embedder, version: int = 1, swap: bool = False) -> Segmen
     )
 
 
-def produce(settings: Settings, pairs: Iterable[Pair]) -> None:
-    """Send events to the input topic."""
+def produce(settings: Settings, pairs: Iterable[Pair], topic: str | None = None) -> None:
+    """Send events to the input topic, or to another one."""
     producer = Producer({**settings.kafka.client(), "message.max.bytes": 16_000_000})
     for key, value in pairs:
-        producer.produce(settings.topics.events, value, key)
+        producer.produce(topic or settings.topics.events, value, key)
         producer.poll(0)
     assert producer.flush(30) == 0
 
@@ -165,11 +167,16 @@ class Running:
 
 @contextmanager
 def worker(
-    settings: Settings, source: ModelSource | None = None, name: str = "w0"
+    settings: Settings,
+    source: ModelSource | None = None,
+    name: str = "w0",
+    labels: LabelModelSource | None = None,
 ) -> Iterator[tuple[Running, SegmentationStage]]:
     """Run a worker with the cheap embedder."""
     embedder = HashingEmbedder()
-    stage = SegmentationStage(settings, embedder, source or FixedModel(model_of(embedder)))
+    stage = SegmentationStage(
+        settings, embedder, source or FixedModel(model_of(embedder)), label_models=labels
+    )
     running = Running(settings, stage, name)
     try:
         yield running, stage

@@ -27,14 +27,16 @@ START = 10
 class Message:
     """A record, or an error in place of one."""
 
-    def __init__(self, partition: int, offset: int, error: KafkaError | None = None) -> None:
-        self._place, self._error = (partition, offset), error
+    def __init__(
+        self, partition: int, offset: int, error: KafkaError | None = None, topic: str = TOPIC
+    ) -> None:
+        self._place, self._error, self._topic = (partition, offset), error, topic
 
     def error(self) -> KafkaError | None:
         return self._error
 
     def topic(self) -> str:
-        return TOPIC
+        return self._topic
 
     def partition(self) -> int:
         return self._place[0]
@@ -55,6 +57,15 @@ class Message:
         return None
 
 
+def place_of(place: TopicPartition) -> int | tuple[str, int]:
+    """A partition of the input by its number, one of a topic beside it by both."""
+    return place.partition if place.topic == TOPIC else (place.topic, place.partition)
+
+
+def named(place: TopicPartition) -> str:
+    return f"{place.partition}" if place.topic == TOPIC else f"{place.topic}/{place.partition}"
+
+
 def failing(code: int, reason: str = "it failed") -> Message:
     return Message(0, -1, KafkaError(code, reason))
 
@@ -62,10 +73,15 @@ def failing(code: int, reason: str = "it failed") -> Message:
 Step = Callable[[], Sequence[Message]]
 
 
+def name_of(record: Record) -> str:
+    place = f"{record.partition}@{record.offset}"
+    return place if record.topic == TOPIC else f"{record.topic}/{place}"
+
+
 class ScriptedStage:
     """Writes one output a record, named after it; notes what it is told."""
 
-    inputs = (TOPIC,)
+    inputs: tuple[str, ...] = (TOPIC,)
 
     def __init__(self) -> None:
         self.restore_after_abort = False
@@ -92,7 +108,7 @@ class ScriptedStage:
 
     def apply(self, prepared: list[Record], partitions: frozenset[int]) -> list[Output]:
         return [
-            Output("changes", f"{record.partition}@{record.offset}".encode(), b"{}")
+            Output("changes", name_of(record).encode(), b"{}")
             for record in prepared
             if record.partition in partitions
         ]
@@ -115,7 +131,7 @@ class World:
         self.loop: Loop[list[Record]]
         self.steps: list[Step] = []
         self.outcomes: list[Outcome] = []
-        self.committed: list[tuple[list[str], dict[int, int]]] = []
+        self.committed: list[tuple[list[str], dict[int | tuple[str, int], int]]] = []
         self.attempts = 0
         self.calls: list[str] = []
         self.callbacks: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
@@ -182,19 +198,19 @@ class World:
         return self.steps.pop(0)()
 
     def seek(self, place: TopicPartition) -> None:
-        self.calls.append(f"seek {place.partition}@{place.offset}")
+        self.calls.append(f"seek {named(place)}@{place.offset}")
 
     def pause(self, places: list[TopicPartition]) -> None:
-        self.calls += [f"pause {place.partition}" for place in places]
+        self.calls += [f"pause {named(place)}" for place in places]
 
     def resume(self, places: list[TopicPartition]) -> None:
-        self.calls += [f"resume {place.partition}" for place in places]
+        self.calls += [f"resume {named(place)}" for place in places]
 
     def incremental_assign(self, places: list[TopicPartition]) -> None:
-        self.calls += [f"assign {place.partition}" for place in places]
+        self.calls += [f"assign {named(place)}" for place in places]
 
     def incremental_unassign(self, places: list[TopicPartition]) -> None:
-        self.calls += [f"unassign {place.partition}" for place in places]
+        self.calls += [f"unassign {named(place)}" for place in places]
 
     def get_watermark_offsets(self, place: TopicPartition, cached: bool) -> tuple[int, int]:
         return (0, -1001)
@@ -215,7 +231,7 @@ class World:
         self.calls.append(outcome.value)
         if outcome is Outcome.COMMITTED:
             keys = [(output.key or b"").decode() for output in outputs]
-            self.committed.append((keys, {place.partition: place.offset for place in offsets}))
+            self.committed.append((keys, {place_of(place): place.offset for place in offsets}))
         return outcome
 
     def reopen(self) -> None:
@@ -236,7 +252,16 @@ class World:
 
     def finished(self) -> list[Restored]:
         positions = {n: o for _, offsets in self.committed for n, o in offsets.items()}
-        done = [Restored(n, object(), positions.get(n, START), 0.0) for n in self.tasks]  # type: ignore[arg-type]
+        done = [
+            Restored(
+                n,
+                object(),  # type: ignore[arg-type]
+                positions.get(n, START),
+                0.0,
+                beside={name: positions.get((name, n), START) for name in self.stage.inputs[1:]},
+            )
+            for n in self.tasks
+        ]
         self.tasks.clear()
         return done
 

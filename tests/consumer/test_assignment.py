@@ -64,7 +64,7 @@ def test_a_new_partition_is_held_but_not_active(assignment: Assignment) -> None:
     assert 2 in assignment
     assert 3 not in assignment
     assert assignment.active == [0, 1]
-    assert assignment.position(2) is None
+    assert assignment.positions(2) == {}
 
 
 def test_a_restored_partition_is_sought_before_it_is_fetched(
@@ -72,7 +72,7 @@ def test_a_restored_partition_is_sought_before_it_is_fetched(
 ) -> None:
     assignment.restored(2, 5)
     assert consumer.calls == [("seek", 2, 5), ("resume", 2, None)]
-    assert assignment.position(2) == 5
+    assert assignment.positions(2) == {TOPIC: 5}
     assert assignment.active == [0, 1, 2]
 
 
@@ -122,7 +122,7 @@ def test_whatever_makes_records_void_counts_the_epochs_up(assignment: Assignment
 def test_nothing_else_does(assignment: Assignment) -> None:
     before = assignment.epochs
     assignment.collect(record(0, 10))
-    assignment.advance([(0, 11)])
+    assignment.advance([((TOPIC, 0), 11)])
     assignment.pause()
     assignment.resume()
     assignment.remove(7)
@@ -178,7 +178,7 @@ def test_a_rewind_seeks_every_restored_partition_to_its_position(
     for offset in (20, 21, 22):
         assignment.collect(record(1, offset))
     assert former is not None
-    assignment.advance([(1, 22)])
+    assignment.advance([((TOPIC, 1), 22)])
     assignment.rewind()
     assert consumer.calls == [("seek", 0, 10), ("seek", 1, 22)]
     assert assignment.current([(0, former)]) == frozenset()
@@ -208,12 +208,12 @@ def test_pausing_concerns_restored_partitions_only(
 def test_offsets_are_the_advanced_ones_else_where_the_partitions_stand(
     assignment: Assignment,
 ) -> None:
-    places = assignment.offsets([0, 1, 2], {1: 33})
+    places = assignment.offsets([0, 1, 2], {(TOPIC, 1): 33})
     assert [(p.topic, p.partition, p.offset) for p in places] == [(TOPIC, 0, 10), (TOPIC, 1, 33)]
     # Nothing moves before the commit.
-    assert assignment.position(1) == 20
-    assignment.advance([(1, 33)])
-    assert assignment.position(1) == 33
+    assert assignment.positions(1) == {TOPIC: 20}
+    assignment.advance([((TOPIC, 1), 33)])
+    assert assignment.positions(1) == {TOPIC: 33}
 
 
 def test_offsets_tell_how_many_partitions_the_input_has(assignment: Assignment) -> None:

@@ -23,6 +23,15 @@ from consumer.evaluate.observe import Observer, label_of
 from consumer.evaluate.plots import draw_confusion, pictures
 from consumer.evaluate.report import render
 from consumer.evaluate.run import evaluate_file
+from consumer.evaluate.supervised import (
+    FINAL,
+    FOREST,
+    MAJORITY,
+    PROGRESSIVE,
+    SVM,
+    UNSEEN,
+    UNSEEN_FINAL,
+)
 from consumer.evaluate.tracks import STEADY_EVENTS, Track
 from consumer.replay import Replay, replay_file
 from consumer.settings import Settings
@@ -403,7 +412,7 @@ def test_a_label_that_looks_like_markup_is_printed_as_it_is(evaluation):
 
 def test_every_picture_is_a_png_and_the_same_each_time(evaluation):
     drawn = dict(pictures(evaluation))
-    assert set(drawn) == {"users.png", "flapping.png", "stream.png", "confusion.png"}
+    assert set(drawn) == {"users.png", "flapping.png", "stream.png", "confusion.png", "labels.png"}
     for content in drawn.values():
         assert imread(io.BytesIO(content)).ndim == 3
     assert dict(pictures(evaluation)) == drawn
@@ -417,3 +426,47 @@ def test_labels_in_any_script_can_be_drawn_and_none_is_read_as_mathematics(evalu
     axes, *_ = draw_confusion(figures, figures.users_by_label).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()][1] == labels[1]
     assert [tick.get_text()[:1] for tick in axes.get_xticklabels()] == ["0", "1"]
+
+
+# --- labels that are learned --------------------------------------------------------------------
+
+
+def test_labels_are_learned_and_judged_before_and_after(evaluation):
+    supervised = evaluation.figures.supervised
+    assert set(supervised.labels) == {"beer", "physics"}
+    group = supervised.groups[1]
+    assert group.least_events == 5
+    progressive, unseen = group.row(PROGRESSIVE), group.row(UNSEEN)
+    assert progressive.macro_f1 > 0.8
+    assert 0 < unseen.count < progressive.count / 2
+    assert unseen.macro_f1 > 0.7
+    assert group.row(FINAL).macro_f1 > group.row(MAJORITY).macro_f1
+    assert group.row(UNSEEN_FINAL).count < group.row(FINAL).count == group.users
+    assert {row.name for row in group.rows} >= {FOREST, SVM}
+    everybody = supervised.groups[0].row(PROGRESSIVE)
+    assert sum(map(sum, supervised.confusion.counts)) == everybody.count
+    assert supervised.examples == everybody.count + 1  # of the very first there was no prediction
+
+
+def test_what_labels_learn_does_not_touch_the_segments(file, evaluation):
+    without = evaluate(file, None)
+    assert without.figures.supervised is None
+    assert (without.segments == evaluation.segments).all()
+
+
+def test_the_supervised_report_has_its_tables_and_its_picture(evaluation):
+    out = io.StringIO()
+    render(Console(file=out, width=200), evaluation.figures)
+    text = out.getvalue()
+    assert "Labels learned (logistic): means over 2 labels" in text
+    assert "segmenter, users never learned" in text
+    assert "linear SVM, offline" in text
+    assert "given ↓ predicted →" in text
+    assert "labels.png" in dict(pictures(evaluation))
+
+
+def test_one_label_alone_has_no_peers_to_be_compared_with(tmp_path):
+    lines = [event(f"user-{n % 8}", n, about={"topic": "beer"}) for n in range(60)]
+    supervised = evaluate(written(tmp_path / "file", lines)).figures.supervised
+    assert [row.name for row in supervised.groups[0].rows][-1] == MAJORITY
+    assert supervised.groups[0].row(FINAL).macro_f1 == 1

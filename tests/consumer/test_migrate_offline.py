@@ -266,3 +266,10 @@ def test_nothing_is_counted_where_there_is_nothing_to_migrate(
     assert said == [
         "nothing to migrate: all of group segmenter is of embedding model bbbbbbbbbbbb\n"
     ]
+
+
+def test_labels_are_kept_over_a_migration():
+    labels = {"given": "beer", "predicted": "tea", "since_event": 2, "model_version": 3}
+    former = state_of(logged(profile(labels=labels))).formers["u"]
+    nothing = ProfileTable(2, 8).gather(["u"]).to_record(0, NEW)
+    assert former.migrated(nothing).labels.model_dump() == labels

@@ -1,0 +1,102 @@
+"""Prometheus metrics of labels, of workers and of the trainer; nothing where they are not enabled.
+
+Workers export counts, which add up over pods. How good the labels are is the trainer's to say: it
+sees the whole group's labelled users. Labels are bounded by `labels.max_labels`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from consumer.stages.label_training import LabelTraining
+from consumer.stages.segmentation import SegmentationStage
+
+
+def label_metrics(stage: SegmentationStage) -> Iterator[Metric]:
+    """Give a worker's figures."""
+    if not stage.labels.enabled:
+        return
+    yield CounterMetricFamily(
+        "segmenter_label_records", "Records of labels read.", value=stage.stats.labels
+    )
+    refused = CounterMetricFamily(
+        "segmenter_label_dead_letters", "Records of labels refused.", labels=["reason"]
+    )
+    for reason, count in stage.stats.labels_refused.copy().items():
+        refused.add_metric([reason], count)
+    yield refused
+    published: Counter[str] = Counter()
+    given = 0
+    for table in list(stage.tables.values()):
+        rows, count = table.rows, len(table)
+        given += sum(label is not None for label in rows.given[:count])
+        published.update(label or "" for label in rows.predicted[:count])
+    yield GaugeMetricFamily(
+        "segmenter_users_given_label", "Users of this worker with a given label.", value=given
+    )
+    users = GaugeMetricFamily(
+        "segmenter_label_users",
+        "Users of this worker by the label published; empty for none.",
+        labels=["label"],
+    )
+    for label, count in published.items():
+        users.add_metric([label], count)
+    yield users
+    model = stage.labels.model
+    yield GaugeMetricFamily(
+        "segmenter_label_model_version",
+        "Version of the label model in use; 0 before the first.",
+        value=model.version if model else 0,
+    )
+
+
+def label_training_metrics(labels: LabelTraining) -> Iterator[Metric]:
+    """Give the trainer's figures: each profile is predicted, then learned."""
+    if not labels.enabled:
+        return
+    yield GaugeMetricFamily(
+        "segmenter_label_model_version",
+        "Version of the label model published last; 0 before the first.",
+        value=labels.published.version if labels.published else 0,
+    )
+    learner = labels.learner
+    if learner is None:
+        return
+    names = learner.names
+    examples = CounterMetricFamily(
+        "segmenter_label_examples", "Labelled profiles learned, by label.", labels=["label"]
+    )
+    for label, count in learner.examples.items():
+        examples.add_metric([label], count)
+    yield examples
+    yield CounterMetricFamily(
+        "segmenter_label_examples_left_out",
+        "Labelled profiles not learned: their label was one more than labels.max_labels.",
+        value=learner.left_out,
+    )
+    confusion = GaugeMetricFamily(
+        "segmenter_label_confusion_users",
+        "Profiles of users by the label given and the one predicted before it was learned.",
+        labels=["actual", "predicted"],
+    )
+    for row, counts in enumerate(learner.confusion.counts.tolist()):
+        for column, count in enumerate(counts):
+            if count:
+                confusion.add_metric([names[row], names[column]], count)
+    yield confusion
+    if (scores := learner.scores) is None:
+        return
+    for name, text, value in (
+        ("accuracy", "Share of labels predicted right", scores.accuracy),
+        ("macro_recall", "Recall, the mean over labels", scores.macro_recall),
+        ("macro_precision", "Precision, the mean over labels", scores.macro_precision),
+        ("macro_f1", "F1, the mean over labels", scores.macro_f1),
+    ):
+        yield GaugeMetricFamily(
+            f"segmenter_label_{name}_ratio",
+            f"{text}, each profile before it was learned.",
+            value=value,
+        )
