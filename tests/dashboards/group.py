@@ -1,0 +1,115 @@
+"""A small group at work: a broker, two workers, a trainer, the audit, and a stream that goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from consumer.broker import EmbeddedKafka
+from consumer.demo.generate import StreamRecord, StreamSettings, generate_records
+from consumer.demo.processes import Child
+from consumer.demo.stream import Feeder
+from consumer.settings import Settings
+from consumer.topics import create_topics
+
+# In half of the stream's time some users change their interest, and drift has something to measure.
+STREAM = StreamSettings(users=150, events_per_user=14, bad=0.01, repeated=0.01)
+_EVENTS_PER_SECOND = 40
+_READY_SECONDS = 180
+
+
+class GroupError(Exception):
+    """The group did not get to work."""
+
+
+def settings_for(servers: str) -> Settings:
+    """Give settings with which a small stream makes more than one version of the segments."""
+    return Settings(
+        kafka={"bootstrap_servers": servers, "group_id": "dashboards"},
+        topics={"partitions": 4},
+        embedding={"threads": 1},
+        training={"warmup_users": 60, "reseed_every": 200, "idle_seconds": 1},
+        batch={"max_records": 128},
+    )
+
+
+def paced(records: Iterable[StreamRecord], per_second: float) -> Iterator[StreamRecord]:
+    """Give records no faster than that."""
+    begun = time.monotonic()
+    for number, record in enumerate(records):
+        time.sleep(max(begun + number / per_second - time.monotonic(), 0))
+        yield record
+
+
+class Group:
+    """The processes, as long as the `with` block lasts.
+
+    Parameters
+    ----------
+    folder
+        For the broker's data and the logs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self._children: dict[str, Child] = {}
+        self._feeder: Feeder
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        broker = self._stack.enter_context(EmbeddedKafka(self._folder / "kafka"))
+        settings = settings_for(broker.bootstrap_servers)
+        create_topics(settings)
+        for name, arguments in {
+            "worker-0": ["worker"],
+            "worker-1": ["worker"],
+            "trainer": ["trainer"],
+            "audit": ["verify", "--follow"],
+        }.items():
+            kafka = settings.kafka.model_copy(update={"instance_id": name})
+            child = Child(
+                name, arguments, settings.model_copy(update={"kafka": kafka}), self._folder
+            )
+            self._stack.callback(child.stop)
+            self._children[name] = child
+        deadline = time.monotonic() + _READY_SECONDS
+        while not all(child.ready() for child in self._children.values()):
+            self.check()
+            if time.monotonic() > deadline:
+                raise GroupError(f"not ready after {_READY_SECONDS} s; logs in {self._folder}")
+            time.sleep(0.2)
+        self._feeder = Feeder(settings, paced(generate_records(STREAM), _EVENTS_PER_SECOND))
+
+    def feed(self) -> None:
+        """Begin to send the stream; to be called when Prometheus is there to see it."""
+        self._feeder.start()
+
+    def check(self) -> None:
+        """Raise if a process has ended or the stream cannot be sent."""
+        for child in self._children.values():
+            child.check()
+        if self._children and getattr(self, "_feeder", None) and self._feeder.error:
+            raise GroupError(f"cannot send the stream: {self._feeder.error}")
+
+    @property
+    def targets(self) -> dict[str, list[int]]:
+        """Ports by job. Workers and trainer share a job: rules must tell them apart."""
+        ports = {name: child.port for name, child in self._children.items()}
+        return {
+            "segmenter": [port for name, port in ports.items() if name != "audit"],
+            "audit": [ports["audit"]],
+        }
