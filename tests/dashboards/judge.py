@@ -10,7 +10,7 @@ from tests.dashboards import promql
 from tests.dashboards.contents import Query, queries_of, variables_of
 
 # What Grafana puts in; its interval is never below four times the scrapes'.
-_BUILT_IN = {"__rate_interval": "10s", "__interval": "1s", "__range": "5m"}
+BUILT_IN = {"__rate_interval": "10s", "__interval": "1s", "__range": "5m"}
 
 
 class Asked(Protocol):
@@ -82,7 +82,7 @@ def judge(prometheus: Asked, board: dict[str, Any]) -> list[Finding]:
 
 def _values(board: dict[str, Any]) -> dict[str, str]:
     """Give the variables as they are when the dashboard is opened: all of everything."""
-    values = dict(_BUILT_IN)
+    values = dict(BUILT_IN)
     for variable in board["templating"]["list"]:
         values[variable["name"]] = variable.get("allValue", ".*")
     return values

@@ -1,4 +1,4 @@
-"""As much of PromQL as is needed to say what a query asks for. Prometheus itself judges the rest."""
+"""As much of PromQL as is needed to say what a query asks for; Prometheus judges the rest."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _TOKENS = re.compile(
     """,
     re.VERBOSE,
 )
+_CALL = re.compile(r"\s*(?:(?:by|without)\s*\([^()]*\)\s*)?\(")
 _LABEL_VALUES = re.compile(r"label_values\((?P<series>.+),\s*(?P<label>\w+)\)")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)|\[\[(\w+)\]\]")
 
@@ -30,9 +31,10 @@ def selectors(expr: str) -> list[tuple[str, str]]:
     found = []
     for token in _TOKENS.finditer(expr):
         name = token["name"]
-        called = expr[token.end() :].lstrip().startswith("(")
-        if name is None or name.lower() in _KEYWORDS or (called and token["labels"] is None):
+        if name is None or name.lower() in _KEYWORDS:
             continue
+        if token["labels"] is None and _CALL.match(expr, token.end()):
+            continue  # a function, or an aggregation
         found.append((name, name + (token["labels"] or "").strip()))
     return found
 

@@ -47,7 +47,10 @@ def check_metrics(tools: Tools, targets: Mapping[str, Sequence[int]]) -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             metrics = answer.read()
         done = subprocess.run(
-            [str(tools.promtool), "check", "metrics"], input=metrics, capture_output=True, check=False
+            [str(tools.promtool), "check", "metrics"],
+            input=metrics,
+            capture_output=True,
+            check=False,
         )
         said = [
             line
@@ -82,7 +85,11 @@ def try_out(tools: Tools, folder: Path) -> bool:
             if not wrong or time.monotonic() > deadline:
                 break
         down = prometheus.targets_down()
-        alerts = [rule["name"] for rule in prometheus.rules() if rule.get("state", "inactive") != "inactive"]
+        alerts = [
+            rule["name"]
+            for rule in prometheus.rules()
+            if rule.get("state", "inactive") != "inactive"
+        ]
     sys.stdout.write(report(findings, wrong, down, alerts))
     return good and not wrong and not down
 
@@ -99,10 +106,9 @@ def report(
     lines += [f"may be empty: {place}: {why}" for place, why in MAY_BE_EMPTY.items()]
     lines += [f"alert that is pending or fires: {name}" for name in alerts]
     lines += [f"NOT SCRAPED: {target}" for target in down]
-    lines += [
-        f"{'ERROR' if finding.error else 'NO DATA'}: {finding.place}: {finding.error or finding.expr}"
-        for finding in wrong
-    ]
+    for finding in wrong:
+        what, why = ("ERROR", finding.error) if finding.error else ("NO DATA", finding.expr)
+        lines.append(f"{what}: {finding.place}: {why}")
     lines.append(
         f"all {len(findings)} queries are as they should be"
         if not wrong

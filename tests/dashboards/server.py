@@ -131,7 +131,7 @@ class Prometheus:
         data = self._ask("query", query=expr)
         if data["resultType"] != "vector":
             raise PrometheusError(f"{expr!r} gives a {data['resultType']}, not series")
-        return [each for each in data["result"] if not math.isnan(float(each["value"][1]))]
+        return with_numbers(data["result"])
 
     def over_time(self, expr: str, step: float = 1.0) -> list[dict[str, Any]]:
         """Evaluate an expression from the start until now; give series with any number."""
@@ -142,11 +142,7 @@ class Prometheus:
             end=str(time.time()),
             step=str(step),
         )
-        return [
-            each
-            for each in data["result"]
-            if not all(math.isnan(float(value)) for _, value in each["values"])
-        ]
+        return with_numbers(data["result"])
 
     def label_values(self, series: str, label: str) -> list[str]:
         """Give the values of a label that some series have."""
@@ -164,3 +160,12 @@ class Prometheus:
             for target in self._ask("targets")["activeTargets"]
             if target["health"] == "down"
         ]
+
+
+def with_numbers(series: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out series that are no number at any time, such as a share of nothing."""
+    return [
+        each
+        for each in series
+        if not all(math.isnan(float(value)) for _, value in each.get("values") or [each["value"]])
+    ]

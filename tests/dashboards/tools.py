@@ -1,4 +1,4 @@
-"""Prometheus and promtool: those on the path, else those of Debian's package, unpacked in a cache."""
+"""Prometheus and promtool: those on the path, else those of Debian's package, kept in a cache."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def find_tools(folder: Path | None = None, cache: Path | None = None) -> Tools:
         _fetch(kept)
         tools = _in_folder(kept)
     if tools is None:
-        raise ToolsError(f"Debian's package prometheus lacks one of {', '.join(_NAMES)}: {_INSTEAD}")
+        raise ToolsError(
+            f"Debian's package prometheus lacks one of {', '.join(_NAMES)}: {_INSTEAD}"
+        )
     return tools
 
 
