@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -16,9 +17,10 @@ from consumer.settings import Settings
 from consumer.topics import create_topics
 
 # In half of the stream's time some users change their interest, and drift has something to measure.
-STREAM = StreamSettings(users=150, events_per_user=14, bad=0.01, repeated=0.01)
+STREAM = StreamSettings(users=150, events_per_user=14, bad=0.005, repeated=0.01)
 _EVENTS_PER_SECOND = 40
 _READY_SECONDS = 180
+_STOP_SECONDS = 30
 
 
 class GroupError(Exception):
@@ -36,11 +38,14 @@ def settings_for(servers: str) -> Settings:
     )
 
 
-def paced(records: Iterable[StreamRecord], per_second: float) -> Iterator[StreamRecord]:
-    """Give records no faster than that."""
+def paced(
+    records: Iterable[StreamRecord], per_second: float, stopped: threading.Event
+) -> Iterator[StreamRecord]:
+    """Give records no faster than that, until stopped."""
     begun = time.monotonic()
     for number, record in enumerate(records):
-        time.sleep(max(begun + number / per_second - time.monotonic(), 0))
+        if stopped.wait(max(begun + number / per_second - time.monotonic(), 0)):
+            return
         yield record
 
 
@@ -57,7 +62,9 @@ class Group:
         self._folder = folder
         self._stack = ExitStack()
         self._children: dict[str, Child] = {}
-        self._feeder: Feeder
+        self._stopped = threading.Event()
+        self._feeder: Feeder | None = None
+        self._settings: Settings
 
     def __enter__(self) -> Self:
         try:
@@ -72,7 +79,7 @@ class Group:
 
     def _start(self) -> None:
         broker = self._stack.enter_context(EmbeddedKafka(self._folder / "kafka"))
-        settings = settings_for(broker.bootstrap_servers)
+        self._settings = settings = settings_for(broker.bootstrap_servers)
         create_topics(settings)
         for name, arguments in {
             "worker-0": ["worker"],
@@ -92,17 +99,26 @@ class Group:
             if time.monotonic() > deadline:
                 raise GroupError(f"not ready after {_READY_SECONDS} s; logs in {self._folder}")
             time.sleep(0.2)
-        self._feeder = Feeder(settings, paced(generate_records(STREAM), _EVENTS_PER_SECOND))
 
     def feed(self) -> None:
         """Begin to send the stream; to be called when Prometheus is there to see it."""
+        records = paced(generate_records(STREAM), _EVENTS_PER_SECOND, self._stopped)
+        self._feeder = Feeder(self._settings, records)
+        self._stack.callback(self._stop_feeding)
         self._feeder.start()
+
+    def _stop_feeding(self) -> None:
+        """Let go of the producer, before the broker goes."""
+        self._stopped.set()
+        if self._feeder is not None:
+            self._feeder.join(_STOP_SECONDS)
+        self._feeder = None
 
     def check(self) -> None:
         """Raise if a process has ended or the stream cannot be sent."""
         for child in self._children.values():
             child.check()
-        if self._children and getattr(self, "_feeder", None) and self._feeder.error:
+        if self._feeder is not None and self._feeder.error is not None:
             raise GroupError(f"cannot send the stream: {self._feeder.error}")
 
     @property

@@ -80,7 +80,7 @@ def judge(prometheus: Asked, board: dict[str, Any]) -> list[Finding]:
     ]
 
 
-def _values(board: dict[str, Any]) -> dict[str, str]:
+def values_of(board: dict[str, Any]) -> dict[str, str]:
     """Give the variables as they are when the dashboard is opened: all of everything."""
     values = dict(BUILT_IN)
     for variable in board["templating"]["list"]:
@@ -89,16 +89,14 @@ def _values(board: dict[str, Any]) -> dict[str, str]:
 
 
 def _variables(prometheus: Asked, board: dict[str, Any]) -> Iterator[Finding]:
-    values = _values(board)
+    values = values_of(board)
     for name, query in variables_of(board):
         series, label = promql.label_values(promql.substituted(query, values))
-        yield Finding(
-            f"variable {name}", query, len(prometheus.label_values(series, label) if series else [])
-        )
+        yield Finding(f"variable {name}", query, len(prometheus.label_values(series, label)))
 
 
 def _dashboard(prometheus: Asked, board: dict[str, Any]) -> Iterator[Finding]:
-    values = _values(board)
+    values = values_of(board)
     sources = dict(variables_of(board))
     for query in queries_of(board):
         ask = prometheus.over_time if query.over_time else prometheus.at_once

@@ -24,6 +24,7 @@ from tests.dashboards.contents import RULES, RULES_TEST, load_dashboard
 from tests.dashboards.group import Group, GroupError
 from tests.dashboards.judge import Finding, judge, missing
 from tests.dashboards.may_be_empty import MAY_BE_EMPTY
+from tests.dashboards.picture import draw
 from tests.dashboards.server import Prometheus, PrometheusError
 from tests.dashboards.tools import Tools, ToolsError, find_tools
 
@@ -64,7 +65,7 @@ def check_metrics(tools: Tools, targets: Mapping[str, Sequence[int]]) -> bool:
     return good
 
 
-def try_out(tools: Tools, folder: Path) -> bool:
+def try_out(tools: Tools, folder: Path, picture: Path | None = None) -> bool:
     """Run the group under Prometheus until every query has had data, or patience ends."""
     board = load_dashboard()
     say = sys.stderr.write
@@ -84,6 +85,8 @@ def try_out(tools: Tools, folder: Path) -> bool:
             say(f"{len(findings) - len(wrong)} of {len(findings)} queries are as they should be\n")
             if not wrong or time.monotonic() > deadline:
                 break
+        if picture is not None:
+            draw(prometheus, board, picture)
         down = prometheus.targets_down()
         alerts = [
             rule["name"]
@@ -126,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--rules-only", action="store_true", help="check and test the rules, start nothing"
     )
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="PNG of some panels")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="for logs and data; kept")
     options = parser.parse_args(arguments)
     try:
@@ -136,9 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.output is not None:
             options.output.mkdir(parents=True, exist_ok=True)
-            return 0 if try_out(tools, options.output) else 1
+            return 0 if try_out(tools, options.output, options.picture) else 1
         with tempfile.TemporaryDirectory(prefix="dashboards-") as folder:
-            return 0 if try_out(tools, Path(folder)) else 1
+            return 0 if try_out(tools, Path(folder), options.picture) else 1
     except (BrokerError, ChildError, GroupError, PrometheusError, ToolsError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consumer.demo.generate import StreamRecord
 from tests.dashboards import promql, run
 from tests.dashboards.contents import load_dashboard
 from tests.dashboards.group import paced
@@ -131,8 +133,12 @@ def test_the_report_names_what_has_no_data() -> None:
     assert text.endswith("1 of 2 queries are wrong\n")
 
 
-def test_a_paced_stream_is_the_same_stream() -> None:
-    assert list(paced(range(5), 1e6)) == list(range(5))  # type: ignore[type-var,comparison-overlap]
+def test_a_paced_stream_is_the_same_stream_until_it_is_stopped() -> None:
+    stopped = threading.Event()
+    records = [StreamRecord(None, b"{}", number) for number in range(5)]
+    assert list(paced(records, 1e6, stopped)) == records
+    stopped.set()
+    assert list(paced(records, 1e-6, stopped)) == []
 
 
 # --- how Prometheus is had ----------------------------------------------------------------------
