@@ -19,7 +19,7 @@ PANELS = (
     "Segments' drift over time",
     "Users by segment",
     "Changes by reason",
-    "Quality, each user judged before learned from",
+    "Quality, each profile judged before it is learned",
     "Events by type",
 )
 _PERCENT = "percentunit"
