@@ -20,7 +20,7 @@ PANELS = (
     "Users by segment",
     "Changes by reason",
     "Quality, each profile judged before it is learned",
-    "Events by type",
+    "Churn",
 )
 _PERCENT = "percentunit"
 
@@ -55,7 +55,8 @@ def draw(prometheus: Prometheus, board: dict[str, Any], path: Path) -> None:
         for step in defaults.get("thresholds", {}).get("steps", ()):
             if step["value"] is not None:
                 axes.axhline(step["value"], color=step["color"], linestyle="--", linewidth=1)
-        axes.legend(fontsize=7, ncols=2, loc="upper left")
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize=7, ncols=2, loc="upper left")
         axes.grid(alpha=0.3)
     for axes in grid[-1]:
         axes.set_xlabel("seconds")

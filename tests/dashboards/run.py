@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from consumer.broker import BrokerError
@@ -28,7 +29,7 @@ from tests.dashboards.picture import draw
 from tests.dashboards.server import Prometheus, PrometheusError
 from tests.dashboards.tools import Tools, ToolsError, find_tools
 
-_PATIENCE_SECONDS = 240
+_PATIENCE_SECONDS = 240.0
 _PAUSE_SECONDS = 5
 
 
@@ -65,7 +66,9 @@ def check_metrics(tools: Tools, targets: Mapping[str, Sequence[int]]) -> bool:
     return good
 
 
-def try_out(tools: Tools, folder: Path, picture: Path | None = None) -> bool:
+def try_out(
+    tools: Tools, folder: Path, patience: float = _PATIENCE_SECONDS, picture: Path | None = None
+) -> bool:
     """Run the group under Prometheus until every query has had data, or patience ends."""
     board = load_dashboard()
     say = sys.stderr.write
@@ -74,9 +77,8 @@ def try_out(tools: Tools, folder: Path, picture: Path | None = None) -> bool:
         Group(folder) as group,
         Prometheus(tools.prometheus, folder / "prometheus", RULES, group.targets) as prometheus,
     ):
-        good = check_metrics(tools, group.targets)
         group.feed()
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
         while True:
             time.sleep(_PAUSE_SECONDS)
             group.check()
@@ -85,6 +87,7 @@ def try_out(tools: Tools, folder: Path, picture: Path | None = None) -> bool:
             say(f"{len(findings) - len(wrong)} of {len(findings)} queries are as they should be\n")
             if not wrong or time.monotonic() > deadline:
                 break
+        good = check_metrics(tools, group.targets)
         if picture is not None:
             draw(prometheus, board, picture)
         down = prometheus.targets_down()
@@ -129,6 +132,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--rules-only", action="store_true", help="check and test the rules, start nothing"
     )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=_PATIENCE_SECONDS,
+        metavar="SECONDS",
+        help="how long queries may have no data yet (default: %(default)g)",
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="PNG of some panels")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="for logs and data; kept")
     options = parser.parse_args(arguments)
@@ -138,11 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         if options.rules_only:
             return 0
-        if options.output is not None:
-            options.output.mkdir(parents=True, exist_ok=True)
-            return 0 if try_out(tools, options.output, options.picture) else 1
-        with tempfile.TemporaryDirectory(prefix="dashboards-") as folder:
-            return 0 if try_out(tools, Path(folder), options.picture) else 1
+        with ExitStack() as stack:
+            folder = options.output or Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="dashboards-"))
+            )
+            folder.mkdir(parents=True, exist_ok=True)
+            good = try_out(tools, folder, options.patience, options.picture)
+            return 0 if good else 1
     except (BrokerError, ChildError, GroupError, PrometheusError, ToolsError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
