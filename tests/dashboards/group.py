@@ -107,6 +107,11 @@ class Group:
         self._stack.callback(self._stop_feeding)
         self._feeder.start()
 
+    @property
+    def fed(self) -> bool:
+        """Whether the whole stream has been sent."""
+        return self._feeder is not None and self._feeder.finished
+
     def _stop_feeding(self) -> None:
         """Let go of the producer, before the broker goes."""
         self._stopped.set()
