@@ -31,6 +31,12 @@ from schemas.dead_letters import RefusalReason
 from schemas.events import EventType
 from schemas.lifecycle import TransitionType
 
+# A change of label alone has a status and a reason of its own.
+_CHANGES = [
+    (status, reason)
+    for status, reason in product(ChangeStatus, ChangeReason)
+    if (status == "labelled") == (reason == "label_changed")
+]
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -210,7 +216,7 @@ class SegmentationCollector(Collector):
             "segmenter_segment_changes",
             "Changes published.",
             ["status", "reason"],
-            (([*each], stats.changes[each]) for each in product(ChangeStatus, ChangeReason)),
+            (([*each], stats.changes[each]) for each in _CHANGES),
         )
         # A segment of the model is there at 0 where it has no user; a former one that has users
         # still is there as long as it has them.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from confluent_kafka import Producer
+
 from consumer.broker import EmbeddedKafka
-from consumer.demo.generate import StreamRecord, StreamSettings, generate_records
+from consumer.demo.generate import StreamRecord, StreamSettings, generate_records, truth_of
 from consumer.demo.processes import Child
 from consumer.demo.stream import Feeder
 from consumer.settings import Settings
@@ -34,8 +38,27 @@ def settings_for(servers: str) -> Settings:
         topics={"partitions": 4},
         embedding={"threads": 1},
         training={"warmup_users": 60, "reseed_every": 200, "idle_seconds": 1},
+        drift={"users": 110, "min_users": 60, "segment_users": 10, "every": 100},
+        labels={"enabled": True, "publish_every": 100},
         batch={"max_records": 128},
     )
+
+
+def label_records() -> Iterator[tuple[bytes, bytes]]:
+    """Give every other user's interest at the end as the label of the user."""
+    now = datetime.now(UTC).isoformat()
+    for user, interest in sorted(truth_of(STREAM).final.items())[::2]:
+        record = {"user_id": user, "label": interest, "labelled_at": now}
+        yield user.encode(), json.dumps(record).encode()
+
+
+def send_labels(settings: Settings) -> None:
+    """Send the labels, each to the partition of the user's events."""
+    producer = Producer({**settings.kafka.client(), "partitioner": "murmur2_random"})
+    for key, value in label_records():
+        producer.produce(settings.topics.labels, value, key)
+    if producer.flush(_STOP_SECONDS):
+        raise GroupError("cannot send the labels")
 
 
 def paced(
@@ -102,6 +125,7 @@ class Group:
 
     def feed(self) -> None:
         """Begin to send the stream; to be called when Prometheus is there to see it."""
+        send_labels(self._settings)
         records = paced(generate_records(STREAM), _EVENTS_PER_SECOND, self._stopped)
         self._feeder = Feeder(self._settings, records)
         self._stack.callback(self._stop_feeding)
