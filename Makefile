@@ -55,6 +55,9 @@ lint: $(VENV)/.installed  ## ruff, mypy --strict, and the rule that the layers i
 faults: $(VENV)/.installed  ## kills, zombies, cut networks, full disks, ... on three brokers: about 45 minutes; ARGS="--help"
 	$(BIN)/python -m tests.faults.run $(ARGS)
 
+test-dashboards: model  ## every query of the dashboard on a real Prometheus, rules in promtool: a few minutes; ARGS="--help"
+	$(BIN)/python -m tests.dashboards.run $(ARGS)
+
 bench-restore: $(VENV)/.installed  ## times a restore with and without local checkpoints; ARGS="--users 10000"
 	$(BIN)/python -m benchmarks.restore $(ARGS)
 
@@ -102,6 +105,6 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export lint faults bench-restore bench-recovery \
-	bench-clusterers bench-labels bench-stability bench-evaluation bench-embed bench-embed-gpu bench-embed-quality \
-	bench-embed-render format lock clean
+.PHONY: help install model demo test test-export test-dashboards lint faults bench-restore \
+	bench-recovery bench-clusterers bench-labels bench-stability bench-evaluation bench-embed \
+	bench-embed-gpu bench-embed-quality bench-embed-render format lock clean

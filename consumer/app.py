@@ -24,6 +24,7 @@ from consumer.metrics import (
     LoopMetrics,
     SegmentationCollector,
     TrainingCollector,
+    tell_role,
 )
 from consumer.model_feed import LabelModelFeed, ModelFeed
 from consumer.replay import FixedModel
@@ -218,6 +219,7 @@ def _run(
         collect(registry=registry)
     for collector in collectors:
         registry.register(collector)
+    tell_role(registry, role)
     health = Health(settings.http.live_seconds)
     server = None
     if settings.http.port is not None:

@@ -63,40 +63,39 @@ def label_training_metrics(labels: LabelTraining) -> Iterator[Metric]:
         value=labels.published.version if labels.published else 0,
     )
     learner = labels.learner
-    if learner is None:
-        return
-    names = learner.names
     examples = CounterMetricFamily(
         "segmenter_label_examples", "Labelled profiles learned, by label.", labels=["label"]
-    )
-    for label, count in learner.examples.items():
-        examples.add_metric([label], count)
-    yield examples
-    yield CounterMetricFamily(
-        "segmenter_label_examples_left_out",
-        "Labelled profiles not learned: their label was one more than labels.max_labels.",
-        value=learner.left_out,
     )
     confusion = GaugeMetricFamily(
         "segmenter_label_confusion_users",
         "Profiles of users by the label given and the one predicted before it was learned.",
         labels=["actual", "predicted"],
     )
-    for row, counts in enumerate(learner.confusion.counts.tolist()):
-        for column, count in enumerate(counts):
-            if count:
-                confusion.add_metric([names[row], names[column]], count)
+    if learner is not None:
+        names = learner.names
+        for label, count in learner.examples.copy().items():
+            examples.add_metric([label], count)
+        for row, counts in enumerate(learner.confusion.counts.tolist()):
+            for column, count in enumerate(counts):
+                if count:
+                    confusion.add_metric([names[row], names[column]], count)
+    yield examples
     yield confusion
-    if (scores := learner.scores) is None:
-        return
-    for name, text, value in (
-        ("accuracy", "Share of labels predicted right", scores.accuracy),
-        ("macro_recall", "Recall, the mean over labels", scores.macro_recall),
-        ("macro_precision", "Precision, the mean over labels", scores.macro_precision),
-        ("macro_f1", "F1, the mean over labels", scores.macro_f1),
+    yield CounterMetricFamily(
+        "segmenter_label_examples_left_out",
+        "Labelled profiles not learned: their label was one more than labels.max_labels.",
+        value=learner.left_out if learner else 0,
+    )
+    scores = learner.scores if learner else None
+    for name, text in (
+        ("accuracy", "Share of labels predicted right"),
+        ("macro_recall", "Recall, the mean over labels"),
+        ("macro_precision", "Precision, the mean over labels"),
+        ("macro_f1", "F1, the mean over labels"),
     ):
         yield GaugeMetricFamily(
             f"segmenter_label_{name}_ratio",
             f"{text}, each profile before it was learned.",
-            value=value,
+            # Without a value there is no series.
+            value=getattr(scores, name, None),
         )

@@ -131,6 +131,7 @@ class Loop(Generic[Prepared]):
         self._consumer_config = {**consumer_config(kafka, group_id), "error_cb": self._on_error}
         self._consumer = Consumer(self._consumer_config)
         self._partition_count = _partition_count(self._consumer, self._topic)
+        metrics.input_partitions.set(self._partition_count)
         self._assignment = self._new_assignment()
         self._began = time.monotonic()
         store = CheckpointStore.of(settings.restore)
@@ -509,7 +510,7 @@ class Loop(Generic[Prepared]):
                 # Below zero: nothing was fetched yet, so nothing is known.
                 lag += max(high - position, 0)
             behind += lag
-            self._metrics.lag.labels(number).set(lag)
+            self._metrics.behind(number, lag)
         self._metrics.idle.set(float(self._joined and self._idle))
         self._health.detail = {
             "assigned": sorted(self._assignment),

@@ -2,27 +2,57 @@
 
 What a stage counts is read from the stage when Prometheus asks, so that nothing is counted twice;
 only committed work is in it. Labels are bounded: types, reasons, partitions, segments.
+
+What workers tell adds up over the workers of a group: a user, a record, a partition is counted by
+the one worker that has it. Where the values of a label are known, their counters are there from the
+start at 0, since the step from nothing to the first count is none to Prometheus.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from importlib.metadata import version
+from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from consumer.label_metrics import label_metrics, label_training_metrics
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage
+from consumer.transactions import Outcome
 from consumer.verify.news import FollowReport
 from consumer.verify.report import ViolationKind
 from models.embedding import OnnxEmbedder
 from models.segments import NO_SEGMENT
+from schemas.changes import ChangeReason, ChangeStatus
+from schemas.dead_letters import RefusalReason
+from schemas.events import EventType
 from schemas.lifecycle import TransitionType
 
+# A change of label alone has a status and a reason of its own.
+_CHANGES = [
+    (status, reason)
+    for status, reason in product(ChangeStatus, ChangeReason)
+    if (status == "labelled") == (reason == "label_changed")
+]
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+def tell_role(registry: CollectorRegistry, role: str) -> None:
+    """Tell what the process is: workers and trainers share the names of what their loops measure.
+
+    Parameters
+    ----------
+    registry
+        Of the process.
+    role
+        `worker` or `trainer`.
+    """
+    info = Info("segmenter_process", "What this process is.", registry=registry)
+    info.info({"role": role, "version": version("segmenter")})
 
 
 class LoopMetrics:
@@ -62,6 +92,11 @@ class LoopMetrics:
         self.partitions = Gauge(
             "segmenter_assigned_partitions", "Partitions assigned.", registry=registry
         )
+        self.input_partitions = Gauge(
+            "segmenter_input_partitions",
+            "Partitions of the input, whoever has them.",
+            registry=registry,
+        )
         self.restoring = Gauge(
             "segmenter_restoring_partitions", "Partitions being restored.", registry=registry
         )
@@ -77,9 +112,21 @@ class LoopMetrics:
             registry=registry,
         )
         self.restore = RestoreMetrics(registry)
+        for outcome in Outcome:
+            self.transactions.labels(outcome.value)
+        for kind in ("assign", "revoke", "lost"):
+            self.rebalances.labels(kind)
+
+    def behind(self, partition: int, lag: int) -> None:
+        """Tell how many records of a partition wait, and that it is counted from now on."""
+        self.lag.labels(partition).set(lag)
+        self.records.labels(partition)
 
     def forget(self, partition: int) -> None:
-        """Drop the gauges of a partition that now is another process's."""
+        """Drop the gauges of a partition that now is another process's.
+
+        Its counter stays: what was committed here remains counted here.
+        """
         with suppress(KeyError):
             self.lag.remove(partition)
 
@@ -144,12 +191,12 @@ class SegmentationCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Read the stage."""
-        stats = self._stage.stats
+        stats, model = self._stage.stats, self._stage.model
         yield _counter(
             "segmenter_events",
             "Events accepted.",
             ["type"],
-            (([kind], n) for kind, n in stats.accepted.copy().items()),
+            (([kind], stats.accepted[kind]) for kind in EventType),
         )
         yield _counter(
             "segmenter_event_languages",
@@ -164,16 +211,19 @@ class SegmentationCollector(Collector):
             "segmenter_dead_letters",
             "Records refused.",
             ["reason"],
-            (([reason], n) for reason, n in stats.refused.copy().items()),
+            (([reason], stats.refused[reason]) for reason in RefusalReason),
         )
         yield _counter(
             "segmenter_segment_changes",
             "Changes published.",
             ["status", "reason"],
-            (([*labels], n) for labels, n in stats.changes.copy().items()),
+            (([*each], stats.changes[each]) for each in _CHANGES),
         )
         yield from label_metrics(self._stage)
-        counts: dict[int, int] = {}
+        # A segment of the model is there at 0 where it has no user; a former one that has users
+        # still is there as long as it has them.
+        ids = model.ids.tolist() if model else []
+        counts: dict[int, int] = dict.fromkeys([NO_SEGMENT, *ids], 0)
         for table in list(self._stage.tables.values()):
             for segment, n in table.segment_counts().items():
                 counts[segment] = counts.get(segment, 0) + n
@@ -183,7 +233,6 @@ class SegmentationCollector(Collector):
         for segment, n in counts.items():
             users.add_metric(["none" if segment == NO_SEGMENT else str(segment)], n)
         yield users
-        model = self._stage.model
         yield GaugeMetricFamily(
             "segmenter_model_version",
             "Version of the segment model in use; 0 before the first.",

@@ -7,8 +7,11 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,6 +22,7 @@ from consumer.metrics import (
     LoopMetrics,
     SegmentationCollector,
     TrainingCollector,
+    tell_role,
 )
 from consumer.records import Record
 from consumer.settings import HttpSettings
@@ -118,7 +122,7 @@ def test_metrics_of_a_worker_count_committed_work_only(asked):
     asked.registry.register(SegmentationCollector(worker.stage))
     batch = records([event("u", 1), event("u", 1), event("v", 1, TOPICS[1], type="comment")])
     worker.apply([*batch, Record("user-events", 0, 9, -1, b"u", None)])
-    assert ("segmenter_events_total", "review") not in asked.metrics()
+    assert asked.metrics()["segmenter_events_total", "review"] == 0
     worker.stage.committed()
     found = asked.metrics()
     assert found["segmenter_events_total", "review"] == 1
@@ -129,6 +133,76 @@ def test_metrics_of_a_worker_count_committed_work_only(asked):
     assert found["segmenter_segment_changes_total", "behaviour", "entered"] == 2
     assert found["segmenter_users", "0"] == found["segmenter_users", "1"] == 1
     assert (found["segmenter_model_version",], found["segmenter_settled",]) == (1, 1)
+
+
+def test_counters_of_a_worker_are_there_before_the_first_event(asked):
+    """Prometheus sees a counter rise from 0 to 1, but not from nothing to 1."""
+    asked.registry.register(SegmentationCollector(Worker().stage))
+    found = asked.metrics()
+    for name, *labels in (
+        ("segmenter_events_total", "purchase"),
+        ("segmenter_dead_letters_total", "invalid_json"),
+        ("segmenter_segment_changes_total", "behaviour", "switched"),
+        ("segmenter_segment_changes_total", "segment_merged", "exited"),
+        ("segmenter_users", "none"),
+    ):
+        assert found[(name, *labels)] == 0
+
+
+def test_figures_of_workers_add_up_to_those_of_one_that_has_all_partitions(asked):
+    batches = [
+        records([event(f"{user}-{partition}", 1, TOPICS[user % 2]) for user in range(5)], partition)
+        for partition in range(3)
+    ]
+    alone, (first, second) = (
+        Worker(a_model(), range(3)),
+        (Worker(a_model(), p) for p in ([0], [1, 2])),
+    )
+    figures = []
+    for worker, share in ((alone, batches), (first, batches[:1]), (second, batches[1:])):
+        for batch in share:
+            worker.run(batch)
+        collector = SegmentationCollector(worker.stage)
+        asked.registry.register(collector)
+        figures.append(asked.metrics())
+        asked.registry.unregister(collector)
+    whole, *parts = figures
+    for name in ("events", "event_languages", "dead_letters", "segment_changes"):
+        keys = [key for key in whole if key[0] == f"segmenter_{name}_total"]
+        assert all(whole[key] == sum(part.get(key, 0) for part in parts) for key in keys)
+    users = {key: n for key, n in whole.items() if key[0] == "segmenter_users"}
+    assert users == {key: sum(part[key] for part in parts) for key in users}
+    assert sum(users.values()) == 15
+
+
+def test_a_segment_without_users_is_told_and_a_former_one_only_while_it_has_some(asked):
+    worker = Worker(a_model())
+    asked.registry.register(SegmentationCollector(worker.stage))
+    worker.run(records([event("u", 1)]))
+    found = asked.metrics()
+    assert (found["segmenter_users", "0"], found["segmenter_users", "1"]) == (1, 0)
+    newer = replace(a_model(2), ids=np.array([1, 7]), centres=a_model().centres[::-1])
+    worker.source.model = newer
+    worker.stage._adopt(newer)
+    found = asked.metrics()
+    assert (found["segmenter_users", "0"], found["segmenter_users", "7"]) == (1, 0)
+    worker.maintain()
+    found = asked.metrics()
+    assert ("segmenter_users", "0") not in found
+    assert (found["segmenter_users", "1"], found["segmenter_users", "7"]) == (0, 1)
+
+
+def test_users_of_a_partition_that_is_given_up_are_no_longer_counted(asked):
+    worker = Worker(a_model(), [0, 1])
+    asked.registry.register(SegmentationCollector(worker.stage))
+    worker.run(records([event("u", 1)], 0))
+    worker.run(records([event("v", 1), event("w", 1)], 1))
+    assert asked.metrics()["segmenter_users", "0"] == 3
+    worker.stage.revoked(1)
+    found = asked.metrics()
+    assert found["segmenter_users", "0"] == 1
+    # What was done here stays counted here.
+    assert found["segmenter_events_total", "review"] == 3
 
 
 class CountingEmbedder:
@@ -198,6 +272,25 @@ def test_the_lag_of_a_partition_that_went_elsewhere_is_no_longer_told(asked):
     metrics.forget(3)
     metrics.forget(4)  # of which nothing was told
     assert ("segmenter_lag_records", "3") not in asked.metrics()
+
+
+def test_what_a_loop_counts_is_there_before_the_first_record(asked):
+    metrics = LoopMetrics(asked.registry)
+    metrics.behind(2, 5)
+    found = asked.metrics()
+    assert (found["segmenter_lag_records", "2"], found["segmenter_records_total", "2"]) == (5, 0)
+    for outcome in ("committed", "aborted", "unknown"):
+        assert found["segmenter_transactions_total", outcome] == 0
+    for kind in ("assign", "revoke", "lost"):
+        assert found["segmenter_rebalances_total", kind] == 0
+    metrics.records.labels("2").inc(9)
+    metrics.forget(2)
+    assert asked.metrics()["segmenter_records_total", "2"] == 9
+
+
+def test_a_process_tells_its_role_and_version(asked):
+    tell_role(asked.registry, "trainer")
+    assert asked.metrics()["segmenter_process_info", "trainer", version("segmenter")] == 1
 
 
 def test_a_restore_is_told_in_figures_and_an_unknown_rest_is_no_number(asked):

@@ -54,6 +54,35 @@ def test_a_batch_is_committed_with_the_offsets_behind_it(world: World) -> None:
     assert world.stage.calls[:3] == ["assigned 0", "assigned 1", "committed"]
 
 
+@pytest.mark.parametrize("go", [World.revoke, World.lose])
+def test_figures_of_a_partition_are_told_while_it_is_here(world: World, go: Any) -> None:
+    told: list[dict[str, set[str]]] = []
+
+    def look() -> Sequence[Message]:
+        world.loop._last_report = 0  # so that this very turn reports
+        return []
+
+    def note() -> Sequence[Message]:
+        told.append(
+            {
+                family.name: {sample.labels["partition"] for sample in family.samples}
+                for metric in (world.loop._metrics.lag, world.loop._metrics.records)
+                for family in metric.collect()
+            }
+        )
+        return []
+
+    def leave() -> Sequence[Message]:
+        go(world, 1)
+        return []
+
+    world.run(assign(world, 0, 1), nothing, look, note, leave, look, note)
+    before, after = told
+    assert before["segmenter_lag_records"] == {"0", "1"}
+    assert after["segmenter_lag_records"] == {"0"}
+    assert world.loop._metrics.input_partitions._value.get() == PARTITIONS
+
+
 def test_a_partition_is_fetched_only_after_it_is_restored(world: World) -> None:
     world.run(assign(world, 0), nothing)
     expected = ["assign 0", "pause 0", "restore 0", "on_assign ended", "seek 0@10", "resume 0"]

@@ -1,0 +1,182 @@
+"""The dashboard and the rules as files: whole, told in words, and of metrics that exist."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dashboards import promql, registries
+from tests.dashboards.contents import (
+    DASHBOARD,
+    RULES_TEST,
+    load_dashboard,
+    load_rules,
+    panels_of,
+    queries_of,
+    variables_of,
+)
+from tests.dashboards.judge import BUILT_IN
+
+ROOT = DASHBOARD.parents[2]
+DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+# Of Grafana's units those that are in use; a misspelt one would be shown behind the number.
+UNITS = {"none", "short", "percentunit", "s", "eps", "cps", "ops"}
+# Prometheus makes it itself.
+OWN = {"ALERTS"}
+LEVEL = re.compile(r"[a-z_]+:segmenter_[a-z0-9_]+:[a-z0-9_]+")
+
+
+@pytest.fixture(scope="module")
+def board() -> dict[str, Any]:
+    return load_dashboard()
+
+
+@pytest.fixture(scope="module")
+def rules() -> list[dict[str, Any]]:
+    return load_rules()
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rules: list[dict[str, Any]]) -> set[str]:
+    """Names of all series that there can be."""
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    return (
+        registries.names_of_worker(monkeypatch, tmp_path)
+        | registries.names_of_trainer(monkeypatch)
+        | registries.names_of_audit()
+        | recorded
+        | OWN
+    )
+
+
+def data_panels(board: dict[str, Any]) -> list[dict[str, Any]]:
+    return [panel for panel in panels_of(board) if panel["type"] != "row"]
+
+
+# --- the dashboard ------------------------------------------------------------------------------
+
+
+def test_each_panel_says_what_it_shows_and_in_what_unit(board):
+    for panel in data_panels(board):
+        assert panel["title"]
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
+        assert panel["targets"], panel["title"]
+
+
+def test_panels_have_ids_and_places_of_their_own(board):
+    panels = list(panels_of(board))
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_titles_tell_panels_apart(board):
+    titles = Counter(panel["title"] for panel in panels_of(board))
+    assert titles == Counter(set(titles))
+    for panel in data_panels(board):
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(set(refs)) == len(refs)
+
+
+def test_the_data_source_is_chosen_in_the_dashboard_and_nowhere_fixed(board):
+    asking = [
+        *data_panels(board),
+        *(target for panel in data_panels(board) for target in panel["targets"]),
+        *board["annotations"]["list"],
+        *(v for v in board["templating"]["list"] if v["type"] == "query"),
+    ]
+    assert all(each["datasource"] == DATA_SOURCE for each in asking)
+    (source,) = (v for v in board["templating"]["list"] if v["type"] == "datasource")
+    assert (source["name"], source["query"]) == ("datasource", "prometheus")
+
+
+def test_each_query_keeps_to_the_chosen_group(board):
+    for query in queries_of(board):
+        for _, selector in promql.selectors(query.expr):
+            assert 'namespace=~"$namespace"' in selector, query
+            assert 'job=~"$job"' in selector, query
+
+
+def test_queries_name_variables_that_there_are(board):
+    names = {variable["name"] for variable in board["templating"]["list"]} | set(BUILT_IN)
+    texts = [query.expr for query in queries_of(board)]
+    texts += [panel["title"] for panel in panels_of(board)]
+    texts += [query for _, query in variables_of(board)]
+    assert {name for text in texts for name in promql.variables(text)} <= names
+    repeats = {panel["repeat"] for panel in panels_of(board) if "repeat" in panel}
+    assert repeats <= {name for name, _ in variables_of(board)}
+
+
+def test_the_dashboard_is_one_that_grafana_takes_as_it_is(board):
+    assert board["id"] is None
+    assert board["uid"] == DASHBOARD.stem
+    assert board["schemaVersion"] == 42
+
+
+def test_metrics_of_the_dashboard_exist(board, known):
+    asked = {query.place: promql.metric_names(query.expr) for query in queries_of(board)}
+    for name, query in variables_of(board):
+        asked[f"variable {name}"] = promql.metric_names(promql.label_values(query)[0])
+    assert {place: names - known for place, names in asked.items() if names - known} == {}
+
+
+# --- the rules ----------------------------------------------------------------------------------
+
+
+def test_metrics_of_the_rules_exist(rules, known):
+    asked = {
+        rule.get("record") or rule["alert"]: promql.metric_names(rule["expr"]) for rule in rules
+    }
+    assert {name: names - known for name, names in asked.items() if names - known} == {}
+
+
+def test_rules_have_names_of_their_own_that_tell_their_labels(rules):
+    names = Counter(rule.get("record") or rule["alert"] for rule in rules)
+    assert names == Counter(set(names))
+    for rule in rules:
+        if "record" not in rule:
+            continue
+        assert LEVEL.fullmatch(rule["record"]), rule["record"]
+        level = rule["record"].partition(":")[0].split("_")
+        found = re.search(r"by \(([^)]*)\)", rule["expr"])
+        if found and not rule["record"].endswith(":ratio"):
+            labels = [label.strip() for label in found[1].split(",")]
+            assert labels == ["namespace", *level], rule["record"]
+
+
+def test_rules_read_only_what_is_recorded_above_them(rules):
+    seen: set[str] = set()
+    for rule in rules:
+        recorded = {name for name in promql.metric_names(rule["expr"]) if ":" in name}
+        assert recorded <= seen, rule
+        seen |= {rule["record"]} if "record" in rule else set()
+
+
+def test_each_alert_says_what_is_wrong_and_where_to_read_on(rules):
+    for alert in (rule for rule in rules if "alert" in rule):
+        assert alert["labels"]["severity"] in ("info", "warning", "critical")
+        assert alert["annotations"].keys() == {"summary", "description", "runbook"}
+        path, _, anchor = alert["annotations"]["runbook"].partition("#")
+        headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+        assert anchor in anchors, alert["alert"]
+
+
+def test_each_alert_has_a_test_of_its_own(rules):
+    tested = RULES_TEST.read_text(encoding="utf-8")
+    for alert in (rule["alert"] for rule in rules if "alert" in rule):
+        assert f"alertname: {alert}\n" in tested
