@@ -54,6 +54,7 @@ def new_topics(settings: Settings) -> list[NewTopic]:
         topic(topics.models, 1, _COMPACTED | _LARGE),
         # One partition: the events of a version stay together and in order.
         topic(topics.lifecycle, 1, _LARGE | kept),
+        topic(topics.drift_reference, 1, _COMPACTED | _LARGE),
     ]
 
 
@@ -103,7 +104,7 @@ def check_topics(settings: Settings) -> None:
             f"topic {', '.join(missing)} is missing at {settings.kafka.bootstrap_servers}: "
             "run 'segmenter topics create'"
         )
-    for name in (topics.samples, topics.models, topics.lifecycle):
+    for name in (topics.samples, topics.models, topics.lifecycle, topics.drift_reference):
         if partitions[name] != 1:
             raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")
     _check_former_count(settings, partitions[topics.events])

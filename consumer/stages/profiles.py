@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,16 @@ from schemas.profiles import ProfileSample
 
 
 def profile_sample(
-    rows: ProfileRows, row: int, vector: NDArray[np.float64], embedding: str
+    rows: ProfileRows,
+    row: int,
+    vector: NDArray[np.float64],
+    embedding: str,
+    latest: NDArray[np.float32] | None = None,
 ) -> ProfileSample:
-    """Give what the trainer learns from: one user's profile, with its unit vector float64 (d,)."""
+    """Give what the trainer learns from: one user's profile, with its unit vector float64 (d,).
+
+    `latest` is the embedding of the user's latest text, float32 (d,), where that is known.
+    """
     return ProfileSample(
         user_id=rows.users[row],
         embedding=embedding,
@@ -26,6 +34,7 @@ def profile_sample(
         weight=float(rows.weights[row]),
         terms=rows.terms[row],
         updated_at=from_microseconds(int(rows.reference[row])),
+        latest=None if latest is None else encode_array(latest, "<f2"),
     )
 
 
@@ -56,15 +65,33 @@ class ProfileWriter:
             for row, user in enumerate(rows.users)
         ]
 
-    def samples(self, rows: ProfileRows, threshold: float) -> list[Output]:
-        """Give the profiles of the users whose rank is at most the threshold, for the trainer."""
+    def samples(
+        self,
+        rows: ProfileRows,
+        threshold: float,
+        latest: Mapping[int, NDArray[np.float32]] | None = None,
+    ) -> list[Output]:
+        """Give the profiles of the users whose rank is at most the threshold, for the trainer.
+
+        Parameters
+        ----------
+        rows
+            Users.
+        threshold
+            In (0, 1].
+        latest
+            Embeddings of latest texts by row, for those of whom one is known.
+        """
+        latest = latest or {}
         sampled = [i for i, user in enumerate(rows.users) if rank(user) <= threshold]
         vectors = rows.vectors(np.array(sampled, np.int64))
         return [
             Output(
                 self.topics.samples,
                 rows.users[row].encode(),
-                profile_sample(rows, row, vector, self.embedding).model_dump_json().encode(),
+                profile_sample(rows, row, vector, self.embedding, latest.get(row))
+                .model_dump_json()
+                .encode(),
             )
             for row, vector in zip(sampled, vectors, strict=True)
         ]

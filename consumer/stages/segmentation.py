@@ -115,6 +115,7 @@ class SegmentationStage:
         self._chunk = settings.batch.reassign_users
         self._changes = ChangeWriter(settings.topics, settings.kafka.group_id)
         self._profiles = ProfileWriter(settings.topics, embedder.identity)
+        self._drift = settings.drift.enabled
         self._tables: dict[int, ProfileTable] = {}
         # Users still to be looked at under the present model, by partition.
         self._unseen: dict[int, list[str]] = {}
@@ -215,13 +216,17 @@ class SegmentationStage:
         # One turn holds at most one event a user, so its events can be applied side by side; a
         # user's own events follow each other turn by turn, each judged by itself.
         changes: dict[int, list[Output]] = {}
+        latest: dict[int, int] = {}
         for turn_entries in turns:
             self._apply_turn(rows, turn_entries, embeddings, now, changes)
+            latest.update((place, entry.row) for place, entry in turn_entries)
         self._overlay.append((partition, rows))
         outputs = [output for offset in sorted(changes) for output in changes[offset]]
         outputs += self._profiles.states(partition, rows)
         # One for each sampled user that the batch touched.
-        outputs += self._profiles.samples(rows, self.model.sample_threshold if self.model else 1.0)
+        threshold = self.model.sample_threshold if self.model else 1.0
+        texts = {place: embeddings[row] for place, row in latest.items()} if self._drift else {}
+        outputs += self._profiles.samples(rows, threshold, texts)
         return outputs
 
     def _apply_turn(

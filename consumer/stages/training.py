@@ -14,10 +14,13 @@ from pydantic import ValidationError
 from consumer.records import Output, Record
 from consumer.settings import Settings, TrainingSettings
 from consumer.stage import Changelog, StageError, Upto
+from consumer.stages.drift import DriftMonitor, latest_text, read_reference
 from consumer.stages.lifecycle import lifecycle_outputs
 from consumer.stages.preparation import Clock, wall_clock
 from models.clustering import StreamingClusterer
 from models.clustering_policy import ClusteringPolicy
+from models.drift.latest import LatestTexts
+from models.drift.reference import DriftReference
 from models.sample import UserSample
 from models.segments import SegmentModel
 from schemas.base import claimed_schema, decode_array
@@ -97,14 +100,18 @@ class TrainerRestoration:
             Changelog(topics.models, 0, Upto.END),
             # What lies beyond the committed offset comes again as input.
             Changelog(topics.samples, partition, Upto.COMMITTED),
+            Changelog(topics.drift_reference, 0, Upto.END),
         )
         self.model: SegmentModel | None = None
+        self.reference: DriftReference | None = None
+        self.texts = LatestTexts()
         self._capacity = settings.training.sample_users
         # By embedding model: before the topic is compacted, a migrated user's former sample is
         # still there, ahead of the new one. Only what is left in the end has to be of one model.
         self._samples: dict[str, UserSample] = {}
         self._places: dict[str, str] = {}
         self._models_topic = topics.models
+        self._reference_topic = topics.drift_reference
 
     def load(self, record: Record) -> None:
         """Take one record in."""
@@ -113,7 +120,11 @@ class TrainerRestoration:
             if record.value is not None:
                 self.model = read_model(record.value, place)
             return
+        if record.topic == self._reference_topic:
+            self.reference = read_reference(record, place)
+            return
         user, sample = _read_sample(record)
+        self.texts.discard(user)
         for embedding, users in self._samples.items():
             if sample is None or embedding != sample.embedding:
                 users.discard(user)
@@ -122,6 +133,8 @@ class TrainerRestoration:
         users = self._samples.setdefault(sample.embedding, UserSample(self._capacity))
         users.put(user, _vector(sample, place), sample.terms, sample.weight)
         self._places[sample.embedding] = place
+        if (text := latest_text(user, sample, record.offset, place)) is not None:
+            self.texts.put(text)
 
     @property
     def embedding(self) -> str | None:
@@ -179,6 +192,7 @@ class TrainingStage:
         self._candidate: SegmentModel | None = None
         self._unsettled = False
         self._learned = 0
+        self.drift = DriftMonitor(settings)
 
     # --- partitions -------------------------------------------------------------------------
 
@@ -206,6 +220,7 @@ class TrainingStage:
                 # segments that go on are kept through the published version.
                 self._clusterer.sample = sample
         self._unsettled = len(sample) > 0
+        self.drift.assigned(restoration.reference, restoration.texts, sample)
         logger.info(
             "active trainer of partition %d: model %s, %d sampled users",
             partition,
@@ -218,6 +233,7 @@ class TrainingStage:
         self._clusterer = None
         self._published = None
         self._unsettled = False
+        self.drift.revoked()
 
     @property
     def published(self) -> SegmentModel | None:
@@ -249,6 +265,7 @@ class TrainingStage:
             if sample is None:
                 if self._clusterer is not None:
                     self._clusterer.forget(user)
+                self.drift.forget(user)
                 continue
             place = _place(record)
             clusterer = self._for_embedding(sample.embedding, place)
@@ -256,8 +273,14 @@ class TrainingStage:
             # A tombstone keeps the compacted topic, and so the next restore, as small as the
             # sample.
             outputs += [Output(self._topics.samples, name.encode(), None) for name in evicted]
+            text = latest_text(user, sample, record.offset, place)
+            self.drift.observe(user, text)
+            for name in evicted:
+                self.drift.forget(name)
             self._learned += 1
             self._unsettled = True
+        # A retraining comes before the version that tells of it.
+        outputs += self._look_for_drift()
         return outputs + self._publish()
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
@@ -265,9 +288,12 @@ class TrainingStage:
         if not (idle and self._unsettled) or self._clusterer is None:
             return None
         self._unsettled = False
-        if not self._clusterer.settle():
+        drifted = self._look_for_drift(now=True)
+        published = self._publish() if self._clusterer.settle() else []
+        if not (drifted or published):
+            self.drift.committed()  # nothing was written that could be aborted
             return None
-        return self._publish() or None
+        return [*drifted, *published]
 
     def committed(self) -> None:
         """Count the version as published."""
@@ -276,10 +302,18 @@ class TrainingStage:
             self.lifecycle.update(each.type for each in self._candidate.history.transitions)
         self.samples += self._learned
         self._candidate, self._learned = None, 0
+        self.drift.committed()
 
     def aborted(self) -> None:
         """Forget the version; the loop reads the state back."""
         self._candidate, self._learned = None, 0
+        self.drift.aborted()
+
+    def _look_for_drift(self, *, now: bool = False) -> list[Output]:
+        clusterer = self._clusterer
+        if clusterer is None:
+            return []
+        return self.drift.look(clusterer.sample, self._published, clusterer.settle, now=now)
 
     def _publish(self) -> list[Output]:
         clusterer = self._clusterer
