@@ -433,7 +433,7 @@ class DriftSettings(Section):
     segment_users: int = Field(
         50, ge=10, description="Users that a segment needs on either side to be compared by itself."
     )
-    every: int = Field(500, ge=1, description="Samples between two looks.")
+    every: int = Field(250, ge=1, description="Samples between two looks.")
     significance: float = Field(
         0.001,
         gt=0,

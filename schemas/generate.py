@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from schemas.changes import SegmentChange
 from schemas.dead_letters import DeadLetter
+from schemas.drift import DriftReferenceRecord
 from schemas.events import UserEvent
 from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord, ProfileSample
@@ -24,6 +25,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "profile-samples": ProfileSample,
     "segment-models": SegmentModelRecord,
     "segment-lifecycle": LifecycleEvent,
+    "drift-reference": DriftReferenceRecord,
     "dead-letter": DeadLetter,
 }
 

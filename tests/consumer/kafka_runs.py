@@ -46,7 +46,8 @@ def settings_for(servers: str, **sections: dict[str, object]) -> Settings:
         **sections.pop("kafka", {}),
     }
     names = ("events", "dead_letters", "changes", "memberships", "profiles", "samples", "models")
-    topics = {name: f"{name.replace('_', '-')}-{unique}" for name in (*names, "lifecycle")}
+    names += ("lifecycle", "drift_reference")
+    topics = {name: f"{name.replace('_', '-')}-{unique}" for name in names}
     batch = {"max_records": 50, "max_wait_seconds": 0.1, **sections.pop("batch", {})}
     settings = Settings(
         kafka=kafka, topics={**topics, "partitions": PARTITIONS}, batch=batch, **sections
