@@ -47,6 +47,11 @@ KINDS: dict[str, Callable[[int, int], Change]] = {
 }
 """Changes by name; each is made with every topic as the one that changes."""
 
+TENTHS = {name: change for name, change in KINDS.items() if "tenth" in name}
+
+FEWER = 500
+"""Users, to see what is lost with half of them."""
+
 DETECTED = 20
 """Streams of a kind on which detectors are compared: some take milliseconds a value."""
 
@@ -285,6 +290,20 @@ def measure(posts: Posts, count: int, repeats: int, events: int, settings: Setti
             topics,
             repeats,
             settings,
+        )
+    say(f"with {FEWER} users")
+    fewer = settings.model_copy(
+        update={"drift": settings.drift.model_copy(update={"users": FEWER})}
+    )
+    figures["fewer"] = {"users": FEWER, "shifts": {}}
+    for name, change in TENTHS.items():
+        figures["fewer"]["shifts"][name], _ = shifted(
+            lambda topic, repeat, change=change: streams.made_up(
+                posts, change(topics, topic), events, events // 2, 100 + topics * repeat + topic
+            ),
+            topics,
+            1,
+            fewer,
         )
     say("detectors")
     distances = {kind: looks[:DETECTED] for kind, looks in distances.items()}

@@ -40,6 +40,15 @@ def stationary(figures: Figures) -> str:
 
 def shifts(figures: Figures) -> str:
     """Table of delays."""
+    return _delays(figures["shifts"])
+
+
+def fewer(figures: Figures) -> str:
+    """Table of delays with fewer users."""
+    return _delays(figures["fewer"]["shifts"])
+
+
+def _delays(shifts: Figures) -> str:
     head = [
         "change",
         "runs",
@@ -61,7 +70,7 @@ def shifts(figures: Figures) -> str:
             ),
             str(row["with_segments"]),
         ]
-        for name, row in figures["shifts"].items()
+        for name, row in shifts.items()
     ]
     return table([*head, "with a segment named"], rows, texts=1)
 
@@ -107,6 +116,7 @@ def costs(figures: Figures) -> str:
 PARTS: Mapping[str, Callable[[Figures], str]] = {
     "stationary": stationary,
     "shifts": shifts,
+    "fewer": fewer,
     "tests": tests,
     "detectors": detectors,
     "costs": costs,

@@ -133,11 +133,11 @@ def made_up(posts: Posts, change: Change, events: int, shift: int | None, seed: 
     random = np.random.default_rng(seed)
     lengths = np.bincount(posts.users)
     mean_length = float(lengths.mean())
-    # Twice as many, since the first half only leads up to a state in which as many come as go.
-    users = int(2 * events / mean_length)
+    # Users come before the stream begins and after it has ended, so that in it as many come as go.
+    users = int(3 * events / mean_length)
     counts = random.choice(lengths, users)
     span = events / mean_length
-    starts = np.sort(random.uniform(-span, span, users))
+    starts = np.sort(random.uniform(-span, 2 * span, users))
     author = np.repeat(np.arange(users), counts)
     gaps = random.exponential(_GAP_DAYS, len(author)) * span / 365
     firsts = np.repeat(np.cumsum(counts) - counts, counts)
