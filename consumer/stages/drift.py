@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -81,11 +82,13 @@ def latest_text(user: str, sample: ProfileSample, offset: int, place: str) -> La
         vector = decode_array(sample.latest, "<f2").astype(np.float16)
     except ValueError as error:
         raise StageError(f"{place} is no profile sample: its latest text: {error}") from None
-    if len(vector) != len(decode_array(sample.vector, "<f4")) or not np.isfinite(vector).all():
+    if len(vector) != (numbers := len(decode_array(sample.vector, "<f4"))):
         raise StageError(
-            f"{place} is no profile sample: its latest text has {len(vector)} numbers, or NaN "
-            "among them, beside another length of its vector"
+            f"{place} is no profile sample: its latest text has {len(vector)} numbers, its vector "
+            f"{numbers}"
         )
+    if not np.isfinite(vector).all():
+        raise StageError(f"{place} is no profile sample: its latest text holds NaN or an infinity")
     return LatestText(user, offset, vector, sample.updated_at)
 
 
@@ -130,7 +133,8 @@ class DriftMonitor:
         """Go on from what was read back."""
         texts.keep(sample)
         self._texts, self._reference, self._check = texts, reference, None
-        self._since_look = 0
+        # So that the first pause has a look, and there are figures again.
+        self._since_look = min(1, len(texts))
         self._found = []
 
     def revoked(self) -> None:
@@ -221,9 +225,10 @@ class DriftMonitor:
         self, reference: DriftReference, sample: UserSample, model: SegmentModel
     ) -> DriftReference:
         """Set the reference if enough users have come since it was begun."""
-        texts = self._texts.since(reference.begin, self._most(model.dimension))
-        patient = self._texts.next_offset - reference.begin < PATIENCE * self._settings.users
-        if len(texts) < (self._settings.users if patient else self._settings.min_users):
+        wanted = min(self._settings.users, LARGEST_REFERENCE // (2 * model.dimension))
+        texts = self._texts.since(reference.begin, wanted)
+        patient = self._texts.next_offset - reference.begin < PATIENCE * wanted
+        if len(texts) < (wanted if patient else min(wanted, self._settings.min_users)):
             return reference
         return self._set(reference, texts, sample, model)
 
@@ -237,7 +242,8 @@ class DriftMonitor:
         """Make texts the reference."""
         segments = _segments_of(texts, sample, model)
         logger.info("drift: the reference is set, %d users", len(texts))
-        return reference.renewed(
+        return replace(
+            reference,
             begin=texts[0].offset,
             end=self._texts.next_offset,
             users=np.array([rank(text.user) for text in texts]),
@@ -246,9 +252,6 @@ class DriftMonitor:
             set_at=max(text.at for text in texts),
             model_version=model.version,
         )
-
-    def _most(self, dimension: int) -> int:
-        return min(self._settings.users, LARGEST_REFERENCE // (2 * dimension))
 
     def _compared(
         self,

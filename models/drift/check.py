@@ -190,13 +190,13 @@ class SegmentCheck:
         first, second = means_by(np.hstack([features, vectors]), halves)
         cut = features.shape[1]
         unit = 1.0 / per_user(count // 2, count - count // 2)
-        self._nulls = {
+        drawn = {
             MMD: squared_distance(first[:, :cut], second[:, :cut]),
             COSINE: cosine_distance(first[:, cut:], second[:, cut:]),
             EUCLIDEAN: squared_distance(first[:, cut:], second[:, cut:]),
         }
         self._units = {
-            name: NullDistribution.of(drawn).times(unit) for name, drawn in self._nulls.items()
+            name: NullDistribution.of(values).times(unit) for name, values in drawn.items()
         }
         self._share = ComponentShare(vectors, seed)
 
@@ -256,7 +256,9 @@ class DriftCheck:
         features = self._draw(current.vectors)
         pairs = pairs_of(self.reference.users, current.users)
         chance = self.policy.significance / len(TESTS)
-        tests = self._compare(current, features, rows, pairs, chance)
+        rows_of_both = np.concatenate([self._rows, rows])
+        segments = np.eye(len(model.ids))[rows_of_both]
+        tests = self._compare(current, features, segments, pairs, chance)
         tests[COMPONENTS] = self._share.compare(current.vectors, chance)
         return DriftReport(
             {name: tests[name] for name in TESTS},
@@ -282,19 +284,18 @@ class DriftCheck:
                 )
 
     def _compare(
-        self, current: Texts, features: Floats, rows: Ints, pairs: Ints, chance: float
+        self, current: Texts, features: Floats, segments: Floats, pairs: Ints, chance: float
     ) -> dict[str, Outcome]:
         """Compare means and shares, against exchanges of users between the two samples."""
         n, m = len(self.reference), len(current)
-        count = int(max(self._rows.max(), rows.max())) + 1
         pooled = np.hstack(
             [
                 np.concatenate([self._features, features]),
                 np.concatenate([self.reference.vectors, current.vectors]),
-                np.eye(count)[np.concatenate([self._rows, rows])],
+                segments,
             ]
         )
-        cuts = [features.shape[1], pooled.shape[1] - count]
+        cuts = [features.shape[1], pooled.shape[1] - segments.shape[1]]
         drawn = exchanges(n, m, pairs, DRAWS, np.random.default_rng((self.policy.seed, 1)))
         # The first row is the truth: all of the reference on one side.
         drawn = np.concatenate([(np.arange(n + m) < n)[None], drawn])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -79,10 +79,6 @@ class DriftReference:
     def begun_at(self, offset: int, epoch: int) -> DriftReference:
         """Give a new one, of the same embedding model, collected from an offset on."""
         return DriftReference(self.embedding, epoch, offset, offset)
-
-    def renewed(self, **changes: object) -> DriftReference:
-        """Give it with other fields."""
-        return replace(self, **changes)  # type: ignore[arg-type]
 
     @classmethod
     def from_record(cls, record: DriftReferenceRecord) -> DriftReference:

@@ -16,6 +16,7 @@ from consumer.drift_metrics import DriftCollector
 from consumer.records import Output, Record
 from consumer.settings import Settings
 from consumer.stage import StageError
+from consumer.stages import drift
 from consumer.stages.drift import read_reference
 from consumer.stages.training import TrainingStage
 from models.drift import TESTS
@@ -233,6 +234,15 @@ def test_in_a_group_with_few_writers_the_reference_is_set_after_a_while():
     assert trainer.drift.report.alarms == ()
 
 
+def test_a_reference_that_would_not_fit_into_a_record_has_fewer_users(monkeypatch):
+    monkeypatch.setattr(drift, "LARGEST_REFERENCE", 50 * 2 * DIMENSIONS)
+    trainer = Trainer()
+    trainer.people(80)
+    assert trainer.drift.reference_users == 50
+    trainer.people(160)
+    assert trainer.drift.report.current_users == 50
+
+
 def test_a_pause_is_a_moment_to_look():
     trainer = Trainer(every=100_000)
     trainer.people(160)
@@ -287,6 +297,15 @@ def test_a_worker_sends_the_latest_text_of_a_user_unless_drift_is_not_wanted():
             continue
         embedded = worker.stage._embedder.embed(["qubit photon"])[0]
         assert sent[0].latest == encode_array(embedded, "<f2")
+
+
+def test_after_a_restart_the_first_pause_brings_the_figures_back():
+    trainer = Trainer()
+    trainer.people(280)
+    again = Trainer(trainer.log)
+    assert again.drift.report is None
+    again.idle()
+    assert again.drift.report == trainer.drift.report
 
 
 # --- restarts -------------------------------------------------------------------------------------
@@ -402,7 +421,10 @@ def test_a_reference_that_was_deleted_is_none():
     assert read_reference(Record("drift-reference", 0, 3, -1, b"reference", None), "") is None
 
 
-@pytest.mark.parametrize("latest", ["AAA=", encode_array(np.ones(3), "<f2")])
+@pytest.mark.parametrize(
+    "latest",
+    ["AAA=", *(encode_array(np.full(n, value), "<f2") for n, value in ((3, 1), (16, np.nan)))],
+)
 def test_a_text_that_is_cut_is_refused_with_its_place(latest):
     record = sample(1, 0, 7)
     value = ProfileSample.model_validate_json(record.value).model_copy(update={"latest": latest})
