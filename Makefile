@@ -74,6 +74,9 @@ bench-labels: model  ## River's classifiers on real profiles with labels: qualit
 bench-stability: model  ## flapping against lag by the assignment's settings, and confidence; ARGS="--vectors FILE.npz"
 	$(BIN)/python -m benchmarks.stability $(ARGS)
 
+bench-drift: model  ## drift: false alarms, and how soon changes are found; ARGS="--vectors FILE.npz"
+	$(BIN)/python -m benchmarks.drift $(ARGS)
+
 bench-evaluation: model  ## how good segments are on real events; ARGS="stackexchange=FILE cofacts=FILE"
 	$(BIN)/python -m benchmarks.evaluation $(ARGS)
 
@@ -106,5 +109,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help install model demo test test-export test-dashboards lint faults bench-restore \
-	bench-recovery bench-clusterers bench-labels bench-stability bench-evaluation bench-embed \
-	bench-embed-gpu bench-embed-quality bench-embed-render format lock clean
+	bench-recovery bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
+	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render format lock clean

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.registry import Collector
 from threadpoolctl import threadpool_limits
 
+from consumer.drift_metrics import DriftCollector
 from consumer.health import Health, HealthServer
 from consumer.loop import Loop
 from consumer.metrics import (
@@ -200,7 +201,7 @@ def run_trainer(settings: Settings) -> None:
     _run(
         settings,
         stage,
-        [TrainingCollector(stage)],
+        [TrainingCollector(stage), DriftCollector(stage.drift)],
         role="trainer",
         group_id=f"{settings.kafka.group_id}-trainer",
     )

@@ -1,4 +1,4 @@
-"""Prometheus metrics. All names are in this file.
+"""Prometheus metrics. All names are in this file, those of drift in `consumer.drift_metrics`.
 
 What a stage counts is read from the stage when Prometheus asks, so that nothing is counted twice;
 only committed work is in it. Labels are bounded: types, reasons, partitions, segments.
@@ -192,28 +192,28 @@ class SegmentationCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Read the stage."""
         stats, model = self._stage.stats, self._stage.model
-        yield _counter(
+        yield counter(
             "segmenter_events",
             "Events accepted.",
             ["type"],
             (([kind], stats.accepted[kind]) for kind in EventType),
         )
-        yield _counter(
+        yield counter(
             "segmenter_event_languages",
             "Events accepted, by language.",
             ["language"],
             (([language], n) for language, n in stats.languages.copy().items()),
         )
-        yield _counter(
+        yield counter(
             "segmenter_repeated_events", "Events seen before.", [], [([], stats.repeated)]
         )
-        yield _counter(
+        yield counter(
             "segmenter_dead_letters",
             "Records refused.",
             ["reason"],
             (([reason], stats.refused[reason]) for reason in RefusalReason),
         )
-        yield _counter(
+        yield counter(
             "segmenter_segment_changes",
             "Changes published.",
             ["status", "reason"],
@@ -277,8 +277,8 @@ class EmbeddingCollector(Collector):
             ),
         }
         for name, (text, count) in counts.items():
-            yield _counter(f"segmenter_{name}", text, [], [([], count)])
-        yield _counter(
+            yield counter(f"segmenter_{name}", text, [], [([], count)])
+        yield counter(
             "segmenter_embedding_seconds",
             "Seconds in which texts were tokenised, and in which the model ran.",
             ["part"],
@@ -314,10 +314,10 @@ class TrainingCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Read the stage."""
-        yield _counter(
+        yield counter(
             "segmenter_samples", "Profile samples learned from.", [], [([], self._stage.samples)]
         )
-        yield _counter(
+        yield counter(
             "segmenter_segment_lifecycle",
             "Segments created, split, merged and retired.",
             ["kind"],
@@ -349,10 +349,10 @@ class FollowCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Ask the audit."""
         report = self._report()
-        yield _counter(
+        yield counter(
             "segmenter_verify_changes", "Segment changes read.", [], [([], report.changes)]
         )
-        yield _counter(
+        yield counter(
             "segmenter_verify_violations",
             "Promises found broken.",
             ["kind"],
@@ -379,12 +379,13 @@ class FollowCollector(Collector):
             yield GaugeMetricFamily(f"segmenter_verify_{name}", text, value=value)
 
 
-def _counter(
+def counter(
     name: str,
     text: str,
     labels: list[str],
     values: Iterable[tuple[list[str], float]] | Iterator[tuple[list[str], float]],
 ) -> CounterMetricFamily:
+    """Give a counter with its values by label."""
     family = CounterMetricFamily(name, text, labels=labels)
     for label_values, value in values:
         family.add_metric(label_values, value)

@@ -54,6 +54,7 @@ def new_topics(settings: Settings) -> list[NewTopic]:
         topic(topics.models, 1, _COMPACTED | _LARGE),
         # One partition: the events of a version stay together and in order.
         topic(topics.lifecycle, 1, _LARGE | kept),
+        topic(topics.drift_reference, 1, _COMPACTED | _LARGE),
         *(
             [
                 # The latest label of each user is all that a worker has to read.
@@ -113,7 +114,7 @@ def check_topics(settings: Settings) -> None:
             f"topic {', '.join(missing)} is missing at {settings.kafka.bootstrap_servers}: "
             "run 'segmenter topics create'"
         )
-    single = [topics.samples, topics.models, topics.lifecycle]
+    single = [topics.samples, topics.models, topics.lifecycle, topics.drift_reference]
     for name in single + ([topics.label_models] if settings.labels.enabled else []):
         if partitions[name] != 1:
             raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from schemas.changes import SegmentChange
 from schemas.dead_letters import DeadLetter
+from schemas.drift import DriftReferenceRecord
 from schemas.events import UserEvent
 from schemas.label_model import LabelModelRecord
 from schemas.lifecycle import LifecycleEvent
@@ -28,6 +29,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "segment-lifecycle": LifecycleEvent,
     "segment-labels": UserLabel,
     "label-models": LabelModelRecord,
+    "drift-reference": DriftReferenceRecord,
     "dead-letter": DeadLetter,
 }
 

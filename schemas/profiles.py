@@ -11,6 +11,10 @@ from schemas.events import Rfc3339
 
 PROFILE_SCHEMA: Literal[1] = 1
 
+# 2 added the latest text. Version 1 lacks it and is read as if there were none; a reader of version
+# 1 would refuse the new field, hence the number.
+SAMPLE_SCHEMA: Literal[2] = 2
+
 
 class ProfileLabels(Contract):
     """What a worker must know of a user's labels: the one given, and the one published."""
@@ -68,7 +72,7 @@ class ProfileRecord(Contract):
 class ProfileSample(Contract):
     """The present profile of a sampled user, for the trainer."""
 
-    schema_version: Literal[1] = PROFILE_SCHEMA
+    schema_version: Literal[1, 2] = SAMPLE_SCHEMA
     user_id: Identifier
     embedding: Sha256
     vector: Base64 = Field(description="S/|S|, little-endian float32.", repr=False)
@@ -83,4 +87,10 @@ class ProfileSample(Contract):
         description="Whether the user's hash is in the sample; others are sent for their label "
         "only, and are not clustered.",
         exclude_if=bool,
+    )
+    latest: Base64 | None = Field(
+        default=None,
+        description="Embedding of the user's latest text, little-endian float16, to tell drift by; "
+        "null where that is not known.",
+        repr=False,
     )

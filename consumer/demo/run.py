@@ -106,7 +106,7 @@ def run_demo(
             console.print("starting Apache Kafka (the first time it is fetched)")
             broker = stack.enter_context(EmbeddedKafka(output / "kafka"))
             settings = _with_broker(settings, broker.bootstrap_servers)
-        settings = _for_children(settings, workers)
+        settings = _for_a_short_run(_for_children(settings, workers))
         create_topics(settings)
         console.print(
             f"Kafka at {settings.kafka.bootstrap_servers}; starting {workers} workers"
@@ -332,3 +332,12 @@ def _for_children(settings: Settings, workers: int) -> Settings:
     threads = max(1, cores // max(workers, 1))
     embedding = settings.embedding.model_copy(update={"threads": threads})
     return settings.model_copy(update={"embedding": embedding})
+
+
+def _for_a_short_run(settings: Settings) -> Settings:
+    """Compare fewer users for drift than a group does: a demo's are some hundreds, for a minute."""
+    drift = settings.drift
+    if "users" in drift.model_fields_set:
+        return settings
+    drift = drift.model_copy(update={"users": 150, "min_users": 50, "every": 50})
+    return settings.model_copy(update={"drift": drift})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +24,13 @@ def profile_sample(
     *,
     labels: bool = False,
     sampled: bool = True,
+    latest: NDArray[np.float32] | None = None,
 ) -> ProfileSample:
     """Give what the trainer learns from: one user's profile, with its unit vector float64 (d,).
 
     With `labels` it says the label that was given for the user; `sampled` whether segments are
-    learned from it.
+    learned from it. `latest` is the embedding of the user's latest text, float32 (d,), where that
+    is known.
     """
     return ProfileSample(
         user_id=rows.users[row],
@@ -39,6 +41,7 @@ def profile_sample(
         updated_at=from_microseconds(int(rows.reference[row])),
         label=rows.given[row] if labels else None,
         sampled=sampled,
+        latest=None if latest is None else encode_array(latest, "<f2"),
     )
 
 
@@ -79,6 +82,7 @@ class ProfileWriter:
         *,
         moved: Container[int] | None = None,
         relabelled: Sequence[int] = (),
+        latest: Mapping[int, NDArray[np.float32]] | None = None,
     ) -> list[Output]:
         """Give the profiles that the trainer learns from.
 
@@ -93,6 +97,8 @@ class ProfileWriter:
             label: segments are not learned from them again.
         relabelled
             Rows whose label was given, changed or withdrawn.
+        latest
+            Embeddings of latest texts by row, for those of whom one is known.
 
         Returns
         -------
@@ -100,6 +106,7 @@ class ProfileWriter:
             Of sampled users whose profile has moved, and of users with a label; and what takes the
             place of a label that was withdrawn.
         """
+        latest = latest or {}
         chosen: list[tuple[int, bool]] = []
         outputs = []
         for row, user in enumerate(rows.users):
@@ -115,7 +122,13 @@ class ProfileWriter:
         vectors = rows.vectors(np.array([row for row, _ in chosen], np.int64))
         for (row, sampled), vector in zip(chosen, vectors, strict=True):
             sample = profile_sample(
-                rows, row, vector, self.embedding, labels=self.labels, sampled=sampled
+                rows,
+                row,
+                vector,
+                self.embedding,
+                labels=self.labels,
+                sampled=sampled,
+                latest=latest.get(row) if sampled else None,
             )
             value = sample.model_dump_json().encode()
             outputs.append(Output(self.topics.samples, rows.users[row].encode(), value))

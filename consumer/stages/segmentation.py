@@ -134,6 +134,7 @@ class SegmentationStage:
         self._profiles = ProfileWriter(
             settings.topics, embedder.identity, labels=self.labels.enabled
         )
+        self._drift = settings.drift.enabled
         self._tables: dict[int, ProfileTable] = {}
         # Users still to be looked at under the present model, by partition.
         self._unseen: dict[int, list[str]] = {}
@@ -253,8 +254,10 @@ class SegmentationStage:
         # One turn holds at most one event a user, so its events can be applied side by side; a
         # user's own events follow each other turn by turn, each judged by itself.
         changes: dict[int, list[Output]] = {}
+        latest: dict[int, int] = {}
         for turn_entries in turns:
             self._apply_turn(rows, turn_entries, embeddings, now, changes)
+            latest.update((place, entry.row) for place, entry in turn_entries)
         # A label that says what is known already touches nobody.
         touched = [*moved, *(row for row in relabelled if row not in moved)]
         if len(touched) < len(rows):
@@ -265,7 +268,10 @@ class SegmentationStage:
         outputs += self._profiles.states(partition, rows)
         # One for each sampled user that the batch touched.
         threshold = self.model.sample_threshold if self.model else 1.0
-        outputs += self._profiles.samples(rows, threshold, moved=moved, relabelled=relabelled)
+        texts = {place: embeddings[row] for place, row in latest.items()} if self._drift else {}
+        outputs += self._profiles.samples(
+            rows, threshold, moved=moved, relabelled=relabelled, latest=texts
+        )
         return outputs
 
     def _apply_turn(

@@ -14,12 +14,15 @@ from pydantic import ValidationError
 from consumer.records import Output, Record
 from consumer.settings import Settings, TrainingSettings
 from consumer.stage import Changelog, StageError, Upto
+from consumer.stages.drift import DriftMonitor, latest_text, read_reference
 from consumer.stages.label_training import LabelTraining
 from consumer.stages.lifecycle import lifecycle_outputs
 from consumer.stages.preparation import Clock, wall_clock
 from consumer.stages.snapshots import NewerModelError
 from models.clustering import StreamingClusterer
 from models.clustering_policy import ClusteringPolicy
+from models.drift.latest import LatestTexts
+from models.drift.reference import DriftReference
 from models.sample import UserSample, rank
 from models.segments import SegmentModel
 from schemas.base import claimed_schema, decode_array
@@ -99,8 +102,11 @@ class TrainerRestoration:
             *models,
             # What lies beyond the committed offset comes again as input.
             Changelog(topics.samples, partition, Upto.COMMITTED),
+            Changelog(topics.drift_reference, 0, Upto.END),
         )
         self.model: SegmentModel | None = None
+        self.reference: DriftReference | None = None
+        self.texts = LatestTexts()
         self._capacity = settings.training.sample_users
         # By embedding model: before the topic is compacted, a migrated user's former sample is
         # still there, ahead of the new one. Only what is left in the end has to be of one model.
@@ -108,6 +114,7 @@ class TrainerRestoration:
         self._places: dict[str, str] = {}
         self._models_topic = topics.models
         self._label_models_topic = topics.label_models
+        self._reference_topic = topics.drift_reference
 
     def load(self, record: Record) -> None:
         """Take one record in."""
@@ -120,11 +127,15 @@ class TrainerRestoration:
             if record.value is not None:
                 self.labels.load_model(record.value, place)
             return
+        if record.topic == self._reference_topic:
+            self.reference = read_reference(record, place)
+            return
         user, sample = _read_sample(record)
         vector = np.empty(0) if sample is None else _vector(sample, place)
         if self.labels.enabled:
             embedding_of, label = (sample.embedding, sample.label) if sample else (None, None)
             self.labels.load(record, user, embedding_of, vector, label)
+        self.texts.discard(user)
         for embedding, users in self._samples.items():
             if sample is None or embedding != sample.embedding:
                 users.discard(user)
@@ -133,6 +144,8 @@ class TrainerRestoration:
         users = self._samples.setdefault(sample.embedding, UserSample(self._capacity))
         users.put(user, vector, sample.terms, sample.weight)
         self._places[sample.embedding] = place
+        if (text := latest_text(user, sample, record.offset, place)) is not None:
+            self.texts.put(text)
 
     @property
     def _threshold(self) -> float:
@@ -199,6 +212,7 @@ class TrainingStage:
         self._unsettled = False
         self._learned = 0
         self.labels = LabelTraining(settings)
+        self.drift = DriftMonitor(settings)
 
     # --- partitions -------------------------------------------------------------------------
 
@@ -228,6 +242,7 @@ class TrainingStage:
                 # segments that go on are kept through the published version.
                 self._clusterer.sample = sample
         self._unsettled = len(sample) > 0
+        self.drift.assigned(restoration.reference, restoration.texts, sample)
         logger.info(
             "active trainer of partition %d: model %s, %d sampled users",
             partition,
@@ -241,6 +256,7 @@ class TrainingStage:
         self._published = None
         self._unsettled = False
         self.labels = LabelTraining(self._settings)
+        self.drift.revoked()
 
     @property
     def published(self) -> SegmentModel | None:
@@ -273,14 +289,22 @@ class TrainingStage:
                 if self._clusterer is not None:
                     self._clusterer.forget(user)
                 self.labels.forget(user)
+                self.drift.forget(user)
                 continue
             place = _place(record)
             clusterer = self._for_embedding(sample.embedding, place)
             vector = _vector(sample, place)
             gone = self.labels.learn(record, user, sample.embedding, vector, sample.label)
             if sample.sampled:
-                gone += clusterer.learn(user, vector, sample.terms, sample.weight)
+                evicted = clusterer.learn(user, vector, sample.terms, sample.weight)
+                self.drift.observe(user, latest_text(user, sample, record.offset, place))
+                for name in evicted:
+                    self.drift.forget(name)
+                gone += evicted
                 self._learned += 1
+            else:
+                # It has taken the place of the record that had the text; a restore finds none.
+                self.drift.forget(user)
             # A tombstone keeps the compacted topic, and so the next restore, as small as what is
             # remembered of it.
             outputs += [
@@ -289,6 +313,8 @@ class TrainingStage:
                 if name not in clusterer.sample and name not in self.labels
             ]
             self._unsettled |= sample.sampled
+        # A retraining comes before the version that tells of it.
+        outputs += self._look_for_drift()
         return outputs + self._publish() + self.labels.publish()
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
@@ -298,9 +324,13 @@ class TrainingStage:
         outputs = self.labels.publish(idle=True)
         if self._unsettled:
             self._unsettled = False
+            outputs += self._look_for_drift(now=True)
             if self._clusterer.settle():
                 outputs += self._publish()
-        return outputs or None
+        if not outputs:
+            self.drift.committed()  # nothing was written that could be aborted
+            return None
+        return outputs
 
     def committed(self) -> None:
         """Count the version as published."""
@@ -310,11 +340,19 @@ class TrainingStage:
         self.labels.committed()
         self.samples += self._learned
         self._candidate, self._learned = None, 0
+        self.drift.committed()
 
     def aborted(self) -> None:
         """Forget the version; the loop reads the state back."""
         self.labels.aborted()
         self._candidate, self._learned = None, 0
+        self.drift.aborted()
+
+    def _look_for_drift(self, *, now: bool = False) -> list[Output]:
+        clusterer = self._clusterer
+        if clusterer is None:
+            return []
+        return self.drift.look(clusterer.sample, self._published, clusterer.settle, now=now)
 
     def _publish(self) -> list[Output]:
         clusterer = self._clusterer

@@ -94,6 +94,14 @@ def test_lifecycle_events_have_one_partition_and_are_kept_as_long_as_changes() -
     assert "cleanup.policy" not in topic.config
 
 
+def test_the_drift_reference_is_compacted_has_one_partition_and_may_be_as_large_as_a_model() -> (
+    None
+):
+    made = {topic.topic: topic for topic in new_topics(Settings())}
+    topic, models = made["drift-reference"], made["segment-models"]
+    assert (topic.num_partitions, topic.config) == (1, models.config)
+
+
 # --- on a real Kafka ----------------------------------------------------------------------------
 
 
@@ -165,7 +173,7 @@ def test_a_changelog_with_other_partitions_is_refused(settings: Settings) -> Non
         check_topics(settings)
 
 
-@pytest.mark.parametrize("name", ["samples", "models", "lifecycle"])
+@pytest.mark.parametrize("name", ["samples", "models", "lifecycle", "drift_reference"])
 def test_a_topic_that_must_have_one_partition_is_refused_with_two(
     settings: Settings, name: str
 ) -> None:

@@ -444,11 +444,12 @@ def a_snapshot(version: int = 1, embedding: str = EMBEDDING) -> bytes:
     return model.to_record().model_dump_json().encode()
 
 
-def test_the_model_is_read_to_its_end_and_the_sample_to_the_committed_offset():
+def test_model_and_reference_are_read_to_their_end_and_the_sample_to_the_committed_offset():
     changelogs = Trainer().stage.restoration(0).changelogs
     assert [(c.topic, c.partition, c.upto) for c in changelogs] == [
         ("segment-models", 0, Upto.END),
         ("profile-samples", 0, Upto.COMMITTED),
+        ("drift-reference", 0, Upto.END),
     ]
 
 

@@ -115,6 +115,7 @@ class Rig:
         names = ("events", "dead_letters", "changes", "memberships", "profiles")
         topics = {name: f"{name.replace('_', '-')}-{unique}" for name in (*names, "samples")}
         topics |= {name: f"{name}-{unique}" for name in ("models", "lifecycle")}
+        topics["drift_reference"] = f"drift-reference-{unique}"
         return Settings(
             **{
                 "kafka": kafka,

@@ -1,0 +1,358 @@
+"""Drift: false alarms where nothing changes, and how soon a tenth of what is written is noticed.
+
+    python -m benchmarks.drift --vectors vectors.npz
+
+Stationary streams are the real posts in random order, and users who come and go and write real
+posts on topics of theirs. In the shifted ones a tenth of the events change their topic. All run
+through the trainer's own stage with its default settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.drifting import detectors, report, runs, streams
+from benchmarks.drifting.runs import EMBEDDING, Look
+from benchmarks.drifting.streams import Change, Stream
+from benchmarks.embed import DATA, RESULTS, say
+from benchmarks.flapping.texts import Posts, read_posts
+from benchmarks.machine import embedding_facts
+from benchmarks.markdown import render
+from benchmarks.stability import one_row_a_line
+from consumer.app import load_embedder
+from consumer.settings import Settings
+from consumer.stages.training import TrainingStage
+from models.distances import Floats
+from models.drift import TESTS, DriftCheck, DriftPolicy, Texts
+from models.drift.features import RandomFeatures, median_distance, mmd_squared
+from models.segments import SegmentModel
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, PICTURE = DOCS / "drift.md", DOCS / "drift.png"
+
+KINDS: dict[str, Callable[[int, int], Change]] = {
+    "new topic, a tenth": streams.new_topic,
+    "topic swapped, a tenth": lambda count, one: streams.swapped(count, one, (one + 1) % count),
+    "users move, a tenth": lambda count, one: streams.moved(count, one, (one + 2) % count),
+    "new topic, a half": lambda count, one: streams.new_topic(count, one, 0.5),
+}
+"""Changes by name; each is made with every topic as the one that changes."""
+
+TENTHS = {name: change for name, change in KINDS.items() if "tenth" in name}
+
+FEWER = 500
+"""Users, to see what is lost with half of them."""
+
+DETECTED = 20
+"""Streams of a kind on which detectors are compared: some take milliseconds a value."""
+
+PICTURED = {"users": 200, "every": 50}
+"""Settings of the picture: the stream has few users, and six topics that come one after another."""
+
+
+def follow(
+    stream: Stream, settings: Settings, *, until_found: bool = False
+) -> tuple[list[Look], TrainingStage]:
+    """Run a stream; give the looks that compared something, and the stage as it is then."""
+    stage = TrainingStage(settings)
+    found = []
+    for look in runs.looks(stream, settings, stage):
+        if look.report is None:
+            continue
+        found.append(look)
+        late = stream.shift is not None and look.event > stream.shift
+        if until_found and late and look.report.alarms:
+            break
+    return found, stage
+
+
+def highest(looks: Sequence[Look]) -> dict[str, float]:
+    """Give the highest ratio of statistic to threshold by test."""
+    return {
+        name: round(
+            max((_ratio(look, name) for look in looks if look.report), default=0.0),
+            3,
+        )
+        for name in TESTS
+    }
+
+
+def _ratio(look: Look, name: str) -> float:
+    if look.report is None:
+        return 0.0
+    outcome = look.report.tests[name]
+    return outcome.statistic / outcome.threshold
+
+
+def stationary(
+    made: Callable[[int], Stream], count: int, settings: Settings
+) -> tuple[dict[str, Any], list[detectors.Distances]]:
+    """Run streams in which nothing changes."""
+    looks, alarms, segments, detections, last = 0, 0, 0, 0, []
+    tops: list[dict[str, float]] = []
+    for seed in range(count):
+        found, stage = follow(made(seed), settings)
+        looks += len(found)
+        alarms += any(look.report.alarms for look in found if look.report)
+        segments += any(look.report.drifted_segments for look in found if look.report)
+        detections += any(any(look.report.detections.values()) for look in found if look.report)
+        tops.append(highest(found))
+        if found:
+            last.append(runs.distances(stage))
+    return {
+        "runs": count,
+        "looks": looks,
+        "alarms": alarms,
+        "segment_alarms": segments,
+        "detections": detections,
+        "highest": {name: max(top[name] for top in tops) for name in TESTS},
+    }, last
+
+
+def shifted(
+    made: Callable[[int, int], Stream], topics: int, repeats: int, settings: Settings
+) -> tuple[dict[str, Any], list[detectors.Distances]]:
+    """Run streams in which something changes, each until that is found."""
+    delays, missed, early, looks, last = [], 0, 0, 0, []
+    found_by = dict.fromkeys(TESTS, 0)
+    told = 0
+    for repeat in range(repeats):
+        for topic in range(topics):
+            stream = made(topic, repeat)
+            found, stage = follow(stream, settings, until_found=True)
+            before = [look for look in found if look.event <= (stream.shift or 0)]
+            looks += len(before)
+            early += any(look.report.alarms for look in before if look.report)
+            end = found[-1] if found else None
+            if end is None or end.report is None or end in before or not end.report.alarms:
+                missed += 1
+            else:
+                delays.append(end.event - (stream.shift or 0))
+                told += bool(end.report.drifted_segments)
+                for name in end.report.alarms:
+                    found_by[name] += 1
+            if found:
+                last.append(runs.distances(stage))
+    return {
+        "runs": len(delays) + missed,
+        "found": len(delays),
+        "looks_before": looks,
+        "false_before": early,
+        "delay_median": median(delays) if delays else None,
+        "delay_least": min(delays, default=None),
+        "delay_most": max(delays, default=None),
+        "found_by": found_by,
+        "with_segments": told,
+    }, last
+
+
+def costs(posts: Posts, settings: Settings) -> dict[str, Any]:
+    """Time a look, and what comes before the first one, with as many users as by default."""
+    users = min(settings.drift.users, len(posts.vectors) // 2)
+    drawn = np.random.default_rng(0).permutation(len(posts.vectors))[: 2 * users]
+    vectors = posts.vectors[drawn].astype(np.float64)
+    ranks = np.random.default_rng(1).random(2 * users)
+    topics = int(posts.topics.max()) + 1
+    centres = np.stack(
+        [posts.vectors[posts.topics == topic].mean(axis=0) for topic in range(topics)]
+    )
+    first, second = (
+        _model(version, centres.astype(np.float64) + 1e-6 * version) for version in (1, 2)
+    )
+    reference, today = Texts(ranks[:users], vectors[:users]), Texts(ranks[users:], vectors[users:])
+    policy = DriftPolicy(settings.drift.significance, settings.drift.segment_users)
+    set_ms, check = _timed(lambda: DriftCheck(reference, policy))
+    check.look(today, first)
+    both_ms, _ = _timed(lambda: check.look(today, second))
+    look_ms, _ = _timed(lambda: check.look(today, second))
+    return {
+        "users": users,
+        "reference_ms": set_ms,
+        "version_ms": round(both_ms - look_ms, 1),
+        "look_ms": look_ms,
+        "us_a_sample": round(1e3 * look_ms / settings.drift.every),
+    }
+
+
+def _model(version: int, centres: Floats) -> SegmentModel:
+    count = len(centres)
+    return SegmentModel(
+        version,
+        EMBEDDING,
+        np.arange(count),
+        centres,
+        np.ones(count),
+        np.ones(count, np.int64),
+        ("",) * count,
+        ((),) * count,
+        (1,) * count,
+        count,
+        1.0,
+        0,
+        0,
+    )
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    begin = time.process_time()
+    result = work()
+    return round(1e3 * (time.process_time() - begin), 1), result
+
+
+def accuracy(posts: Posts) -> dict[str, float]:
+    """Compare the random features with the exact kernel, between the topics' texts."""
+    vectors = posts.vectors.astype(np.float64)
+    bandwidth = median_distance(vectors)
+    features = RandomFeatures.draw(vectors.shape[1], bandwidth, 0)
+    errors = []
+    random = np.random.default_rng(0)
+    for topic in range(int(posts.topics.max()) + 1):
+        own = random.permutation(np.flatnonzero(posts.topics == topic))[:300]
+        rest = random.permutation(np.flatnonzero(posts.topics != topic))[:300]
+        exact = _exact_mmd(vectors[own], vectors[rest], bandwidth)
+        errors.append(abs(mmd_squared(features(vectors[own]), features(vectors[rest])) / exact - 1))
+    return {"bandwidth": round(bandwidth, 4), "most_percent": round(100 * max(errors), 1)}
+
+
+def _exact_mmd(vectors: Floats, others: Floats, bandwidth: float) -> float:
+    def kernel(x: Floats, y: Floats) -> float:
+        squared = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * x @ y.T
+        return float(np.exp(-squared / (2 * bandwidth**2)).mean())
+
+    return kernel(vectors, vectors) + kernel(others, others) - 2 * kernel(vectors, others)
+
+
+def pictured(posts: Posts) -> dict[str, Any]:
+    """Follow the real stream, with one reference for good, and with retraining on alarm."""
+    stream = streams.as_it_was(posts)
+    figures: dict[str, Any] = {"settings": PICTURED, "topics": [], "looks": {}}
+    for topic in range(int(posts.topics.max()) + 1):
+        first = int(np.flatnonzero(posts.topics == topic)[0])
+        figures["topics"].append({"name": posts.names[posts.users[first]], "first": first})
+    for name, retrain in (("kept", False), ("retrained", True)):
+        settings = Settings(drift={**PICTURED, "retrain": retrain})
+        stage = TrainingStage(settings)
+        seen, rows = None, []
+        for look in runs.looks(stream, settings, stage, batch=128):
+            if look.report is None or look.report is seen:
+                continue
+            seen = look.report
+            rows.append(
+                [
+                    look.event,
+                    *(round(_ratio(look, test), 3) for test in TESTS),
+                    look.retrainings,
+                    round(look.churn or 0.0, 3),
+                    int(any(look.report.detections.values())),
+                ]
+            )
+        figures["looks"][name] = rows
+    return figures
+
+
+def measure(posts: Posts, count: int, repeats: int, events: int, settings: Settings) -> Any:
+    """Measure everything; gives all figures."""
+    topics = int(posts.topics.max()) + 1
+    distances: dict[str, list[detectors.Distances]] = {}
+    figures: dict[str, Any] = {
+        "settings": {
+            name: getattr(settings.drift, name)
+            for name in ("users", "every", "significance", "segment_users")
+        },
+        "events": events,
+        "stationary": {},
+        "shifts": {},
+    }
+    still = streams.none(topics)
+    stationaries: dict[str, Callable[[int], Stream]] = {
+        "real posts, shuffled": lambda seed: streams.shuffled(posts, seed),
+        "users who come and go": lambda seed: streams.made_up(posts, still, events, None, seed),
+    }
+    for name, make in stationaries.items():
+        say(f"nothing changes: {name}")
+        figures["stationary"][name], last = stationary(make, count, settings)
+        distances.setdefault("nothing changes", []).extend(last)
+    for name, change in KINDS.items():
+        say(name)
+        figures["shifts"][name], distances[name] = shifted(
+            lambda topic, repeat, change=change: streams.made_up(
+                posts, change(topics, topic), events, events // 2, 100 + topics * repeat + topic
+            ),
+            topics,
+            repeats,
+            settings,
+        )
+    say(f"with {FEWER} users")
+    fewer = settings.model_copy(
+        update={"drift": settings.drift.model_copy(update={"users": FEWER})}
+    )
+    figures["fewer"] = {"users": FEWER, "shifts": {}}
+    for name, change in TENTHS.items():
+        figures["fewer"]["shifts"][name], _ = shifted(
+            lambda topic, repeat, change=change: streams.made_up(
+                posts, change(topics, topic), events, events // 2, 100 + topics * repeat + topic
+            ),
+            topics,
+            1,
+            fewer,
+        )
+    say("detectors")
+    distances = {kind: looks[:DETECTED] for kind, looks in distances.items()}
+    figures["streams"] = {kind: len(looks) for kind, looks in distances.items()}
+    figures["detectors"] = detectors.compare(distances)
+    figures["mmd"] = accuracy(posts)
+    figures["cost"] = costs(posts, settings)
+    say("the stream as it was")
+    figures["stream"] = pictured(posts)
+    return figures
+
+
+def render_page(figures: dict[str, Any], page: Path = PAGE) -> None:
+    """Write the page's tables anew."""
+    text = page.read_text(encoding="utf-8")
+    for name, part in report.PARTS.items():
+        text = render(text, name, part(figures))
+    page.write_text(text, encoding="utf-8")
+
+
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
+    add("--vectors", type=Path, help="keeps vectors for the next run; none are kept without")
+    add("--runs", type=int, default=20, help="stationary streams of each kind")
+    add("--repeats", type=int, default=2, help="shifted streams by kind and topic")
+    add("--events", type=int, default=30_000, help="events of a made-up stream")
+    add("--output", type=Path, default=RESULTS / "drift.json", help="where figures go")
+    add("--picture", type=Path, default=PICTURE, help="where the curves go")
+    add("--render", action="store_true", help="only draw and write what the results say")
+    return parser.parse_args(given)
+
+
+def main() -> None:
+    arguments = parse()
+    if not arguments.render:
+        with tempfile.TemporaryDirectory(prefix="bench-drift-") as name:
+            stored = arguments.vectors or Path(name) / "vectors.npz"
+            posts = read_posts(arguments.data, stored, lambda: load_embedder(Settings()))
+        figures = measure(
+            posts, arguments.runs, arguments.repeats, arguments.events, Settings()
+        ) | {"machine": embedding_facts()}
+        arguments.output.parent.mkdir(exist_ok=True)
+        arguments.output.write_text(one_row_a_line(figures), encoding="utf-8")
+    figures = json.loads(arguments.output.read_text(encoding="utf-8"))
+    report.draw(figures, arguments.picture)
+    render_page(figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""From figures to the tables and the picture of docs/drift.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.markdown import table
+from models.drift import TESTS
+
+Figures = Mapping[str, Any]
+
+COLOURS = dict(zip(TESTS, ("#1f5fa8", "#c2571a", "#7fa8d4", "#8a8a8a", "#3c8a4a"), strict=True))
+LIGHT = "#e4e4e4"
+
+
+def stationary(figures: Figures) -> str:
+    """Table of false alarms."""
+    head = ["nothing changes", "runs", "looks", "runs with an alarm", "with one of a segment"]
+    rows = [
+        [
+            name,
+            str(row["runs"]),
+            str(row["looks"]),
+            str(row["alarms"]),
+            str(row["segment_alarms"]),
+            f"{max(row['highest'].values()):.2f}",
+            str(row["detections"]),
+        ]
+        for name, row in figures["stationary"].items()
+    ]
+    return table(
+        [*head, "highest statistic / threshold", "runs in which ADWIN fires"], rows, texts=1
+    )
+
+
+def shifts(figures: Figures) -> str:
+    """Table of delays."""
+    return _delays(figures["shifts"])
+
+
+def fewer(figures: Figures) -> str:
+    """Table of delays with fewer users."""
+    return _delays(figures["fewer"]["shifts"])
+
+
+def _delays(shifts: Figures) -> str:
+    head = [
+        "change",
+        "runs",
+        "found",
+        "false alarms before",
+        "events until, median",
+        "least",
+        "most",
+    ]
+    rows = [
+        [
+            name,
+            str(row["runs"]),
+            str(row["found"]),
+            str(row["false_before"]),
+            *(
+                "" if row[key] is None else f"{row[key]:,.0f}"
+                for key in ("delay_median", "delay_least", "delay_most")
+            ),
+            str(row["with_segments"]),
+        ]
+        for name, row in shifts.items()
+    ]
+    return table([*head, "with a segment named"], rows, texts=1)
+
+
+def tests(figures: Figures) -> str:
+    """Table of which tests are over their threshold when a change is found."""
+    rows = [
+        [name, *(f"{row['found_by'][test]} of {row['found']}" for test in TESTS)]
+        for name, row in figures["shifts"].items()
+    ]
+    return table(["change", *(f"`{test}`" for test in TESTS)], rows, texts=1)
+
+
+def detectors(figures: Figures) -> str:
+    """Table of River's detectors."""
+    kinds = figures["streams"]
+    rows = [
+        [
+            row["detector"],
+            *(f"{row['found'][kind]} of {count}" for kind, count in kinds.items()),
+            f"{row['us']:,.1f}",
+        ]
+        for row in figures["detectors"]
+    ]
+    return table(["detector", *kinds, "µs a value"], rows, texts=1)
+
+
+def costs(figures: Figures) -> str:
+    """Sentence about time."""
+    cost = figures["cost"]
+    machine, every = figures["machine"]["cpu"], figures["settings"]["every"]
+    return (
+        f"With {cost['users']:,} users on either side, on {machine}: "
+        f"{cost['reference_ms']:,.0f} ms for a new reference, "
+        f"{cost['version_ms']:,.0f} ms for a new version of the segments, "
+        f"{cost['look_ms']:,.0f} ms a look, which is {cost['us_a_sample']:,} µs a sample with a "
+        f"look after every {every}. The random features are within "
+        f"{figures['mmd']['most_percent']} % of the exact squared MMD between each topic and the "
+        "others."
+    )
+
+
+PARTS: Mapping[str, Callable[[Figures], str]] = {
+    "stationary": stationary,
+    "shifts": shifts,
+    "fewer": fewer,
+    "tests": tests,
+    "detectors": detectors,
+    "costs": costs,
+}
+"""What the page's marks are filled with."""
+
+
+def draw(figures: Figures, path: Path) -> None:
+    """Draw the statistics over the real stream into a PNG."""
+    figure = Figure(figsize=(11, 7.4), dpi=120, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    stream = figures["stream"]
+    upper.set_title("one reference, kept", loc="left", fontsize=10)
+    lower.set_title("each alarm makes a new reference", loc="left", fontsize=10)
+    for axes, name in ((upper, "kept"), (lower, "retrained")):
+        _draw_looks(axes, stream["looks"][name], joined=name == "kept")
+        _mark_topics(axes, stream["topics"])
+        axes.axhline(1.0, color="black", linewidth=1, zorder=2)
+        axes.set_yscale("log")
+        axes.set_ylim(0.1, 100)
+        axes.set_ylabel("statistic / threshold")
+        axes.grid(visible=True, axis="y", color=LIGHT, zorder=0)
+    upper.legend(frameon=False, fontsize=8, loc="lower right", ncols=5)
+    lower.set_xlabel("events of the stream, in the order in which they were written")
+    figure.savefig(path, metadata={"Software": None})
+
+
+def _draw_looks(axes: Axes, rows: list[list[float]], *, joined: bool) -> None:
+    events = [row[0] for row in rows]
+    for place, (name, colour) in enumerate(COLOURS.items(), start=1):
+        axes.plot(
+            events,
+            [max(row[place], 0.1) for row in rows],
+            color=colour,
+            linestyle="-" if joined else "none",
+            linewidth=1.4,
+            marker="o",
+            markersize=3 if joined else 5,
+            label=name,
+            zorder=3,
+        )
+    if not joined:
+        for row in rows:
+            if max(row[1 : 1 + len(COLOURS)]) > 1:
+                axes.axvspan(row[0] - 60, row[0] + 60, color="#f6dcc9", zorder=1)
+
+
+def _mark_topics(axes: Axes, topics: list[Figures]) -> None:
+    for topic in topics:
+        if topic["first"] == 0:
+            continue
+        axes.axvline(topic["first"], color="#b02a2a", linestyle="--", linewidth=1, zorder=2)
+        axes.annotate(
+            topic["name"].rsplit("-", 1)[0],
+            (topic["first"], 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -10),
+            textcoords="offset points",
+            fontsize=8,
+            color="#b02a2a",
+        )

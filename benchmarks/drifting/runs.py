@@ -1,0 +1,105 @@
+"""A stream through the trainer's stage: what it finds at each look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.drifting.streams import Stream
+from consumer.records import Record
+from consumer.settings import Settings
+from consumer.stages.profiles import profile_sample
+from consumer.stages.training import TrainingStage
+from models.distances import Floats, nearest
+from models.drift import DriftReport
+from models.profiles import ProfileRows
+from models.sample import rank
+
+BATCH = 512
+EMBEDDING = "0" * 64
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look has found.
+
+    Attributes
+    ----------
+    event
+        Number of events read until then.
+    report
+        Statistics and thresholds; None while a reference is collected or users are too few.
+    churn
+        Share of the reference's users in another segment.
+    retrainings
+        Alarms so far that made the trainer look for better segments.
+    version
+        Of the segment model.
+    segments
+        Ids.
+    """
+
+    event: int
+    report: DriftReport | None
+    churn: float | None
+    retrainings: int
+    version: int
+    segments: tuple[int, ...]
+
+
+def distances(stage: TrainingStage) -> tuple[Floats, Floats]:
+    """Give how far the reference's texts, and today's, are from the nearest centre, in order."""
+    monitor, model = stage.drift, stage.published
+    reference = monitor._reference
+    texts = monitor._texts.since(reference.end, len(reference.users))
+    today = np.stack([text.vector for text in texts]).astype(np.float64)
+    return (
+        nearest(reference.texts.vectors, model.centres)[1],
+        nearest(today, model.centres)[1],
+    )
+
+
+def looks(
+    stream: Stream, settings: Settings, stage: TrainingStage, batch: int = BATCH
+) -> Iterator[Look]:
+    """Run a stream through profiles and trainer, batch by batch, and give every look."""
+    dimensions = stream.vectors.shape[1]
+    rows = ProfileRows.empty(stream.names, dimensions, 1)
+    policy = settings.profile.policy()
+    ranks = np.array([rank(name) for name in stream.names])
+    stage.assigned(0, stage.restoration(0))
+    offset, seen = 0, None
+    for start in range(0, len(stream.users), batch):
+        events = np.arange(start, min(start + batch, len(stream.users)))
+        latest: dict[int, int] = {}
+        for event in events.tolist():
+            user = stream.users[event : event + 1]
+            one = slice(event, event + 1)
+            rows.add(user, stream.vectors[one], np.ones(1), stream.times[one], policy)
+            rows.remember(user, np.array([event + 1], np.uint64))
+            latest[int(user[0])] = event
+        threshold = stage.published.sample_threshold if stage.published else 1.0
+        records = []
+        for user, event in latest.items():
+            if ranks[user] <= threshold:
+                vector = rows.vectors(np.array([user]))[0]
+                sample = profile_sample(rows, user, vector, EMBEDDING, stream.vectors[event])
+                key, value = stream.names[user].encode(), sample.model_dump_json().encode()
+                records.append(Record("profile-samples", 0, offset, -1, key, value))
+                offset += 1
+        stage.apply(stage.prepare(records), frozenset({0}))
+        stage.committed()
+        found = stage.drift.report
+        if found is not seen or found is None:
+            seen = found
+            model = stage.published
+            yield Look(
+                int(events[-1]) + 1,
+                found,
+                stage.drift.churn,
+                stage.drift.retrainings,
+                model.version if model else 0,
+                tuple(model.ids.tolist()) if model else (),
+            )
