@@ -179,8 +179,8 @@ class SegmentationStage:
 
     @property
     def settled(self) -> bool:
-        """Whether every user has been looked at under the newest model known."""
-        return not any(self._unseen.values())
+        """Whether every user has been looked at under the newest model known, if there is one."""
+        return self.model is None or not any(self._unseen.values())
 
     # --- the way of an event ----------------------------------------------------------------
 
