@@ -509,7 +509,7 @@ class DriftSettings(Section):
     )
     every: int = Field(250, ge=1, description="Samples between two looks.")
     significance: float = Field(
-        0.001,
+        0.0002,
         gt=0,
         lt=0.5,
         description="Chance of a false alarm, of any test, while today's users change once.",

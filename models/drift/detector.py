@@ -1,9 +1,13 @@
 """River's ADWIN on how far texts are from their nearest centre.
 
 A topic that no segment stands for shows as texts far from every centre. The detector keeps no state
-between looks: it reads the distances of the reference and then those of the current users, in the
-order in which they came, all measured from the centres of today. So a new version of the segments
-is no change to it, and a trainer that was started again sees what the one before saw.
+between looks: it reads the distances of the reference and then those of the current users, all
+measured from the centres of today. So a new version of the segments is no change to it, and a
+trainer that was started again sees what the one before saw.
+
+Within either sample the order is one of chance, not that of time: those who wrote last are the
+busiest, and if these write on other topics there is a slope in every sample that is in the order in
+which its texts came, and a step from the end of one to the beginning of the next.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ def detects(reference: Floats, current: Floats, new: NewDetector = adwin) -> boo
     Parameters
     ----------
     reference, current
-        float64[n] and float64[m], in the order in which they came.
+        float64[n] and float64[m], each in an order that has nothing to do with time.
     new
         Makes one of River's drift detectors.
     """

@@ -29,7 +29,7 @@ class DriftPolicy:
         Where a value is out of bounds.
     """
 
-    significance: float = 0.001
+    significance: float = 0.0002
     segment_users: int = 50
     seed: int = 0
 
