@@ -85,7 +85,7 @@ def looks(
         for user, event in latest.items():
             if ranks[user] <= threshold:
                 vector = rows.vectors(np.array([user]))[0]
-                sample = profile_sample(rows, user, vector, EMBEDDING, stream.vectors[event])
+                sample = profile_sample(rows, user, vector, EMBEDDING, latest=stream.vectors[event])
                 key, value = stream.names[user].encode(), sample.model_dump_json().encode()
                 records.append(Record("profile-samples", 0, offset, -1, key, value))
                 offset += 1
