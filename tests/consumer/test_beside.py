@@ -112,7 +112,11 @@ def test_topics_of_labels_that_do_not_fit_are_refused(
     found = dict.fromkeys(("user-events", "user-events.dlq", "segment-changes"), 2)
     found |= dict.fromkeys(("segment-memberships", "user-profiles", LABELS, f"{LABELS}.dlq"), 2)
     found |= dict.fromkeys(
-        ("profile-samples", "segment-models", "segment-lifecycle", "label-models"), 1
+        (
+            *("profile-samples", "segment-models", "segment-lifecycle", "drift-reference"),
+            "label-models",
+        ),
+        1,
     )
     found = {name: count for name, count in (found | counts).items() if count}
     monkeypatch.setattr("consumer.topics.partition_counts", lambda _settings: found)
