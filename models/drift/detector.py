@@ -23,9 +23,10 @@ DETECTOR = "adwin"
 """Name of the detector among the metrics."""
 
 DELTA = 0.05
-"""ADWIN's chance of a false alarm, of which its bound leaves much unused: no look at 20 stationary
-streams had one. KSWIN, with a window that long, takes milliseconds a value and finds less;
-PageHinkley finds as much, with two scales to be set in place of a chance (docs/drift.md)."""
+"""ADWIN's chance of a false alarm at a value. It fired in 8 of 40 stationary runs of some 27 looks
+each, so it is counted and raises no alarm; River's default of 0.002 fires in fewer. KSWIN takes a
+thousand times as long and finds less; PageHinkley finds as much, with two scales to be set in place
+of a chance (docs/drift.md)."""
 
 NewDetector = Callable[[], Any]
 
