@@ -16,8 +16,8 @@ import numpy as np
 from models.distances import Floats
 
 FREQUENCIES = 256
-"""Random frequencies, so 512 features. On samples of the Stack Exchange events they give the exact
-squared discrepancy to within 5 %."""
+"""Random frequencies, so 512 features. Between the topics of the Stack Exchange events they give
+the exact squared discrepancy to within 9 %."""
 
 ROWS_FOR_BANDWIDTH = 500
 """Rows between which distances are measured for the bandwidth; their median needs no more."""
