@@ -15,7 +15,7 @@ Distances = tuple[Floats, Floats]
 
 DETECTORS: Mapping[str, Callable[[], Any]] = {
     f"ADWIN(delta={DELTA})": lambda: ADWIN(delta=DELTA),
-    "ADWIN(delta=0.002), River's default": ADWIN,
+    "ADWIN(delta=0.05)": lambda: ADWIN(delta=0.05),
     "ADWIN(delta=0.5)": lambda: ADWIN(delta=0.5),
     "PageHinkley(delta=0.05, threshold=30)": lambda: PageHinkley(delta=0.05, threshold=30),
     "PageHinkley(delta=0.05, threshold=50)": lambda: PageHinkley(delta=0.05, threshold=50),

@@ -22,11 +22,10 @@ from models.distances import Floats
 DETECTOR = "adwin"
 """Name of the detector among the metrics."""
 
-DELTA = 0.05
-"""ADWIN's chance of a false alarm at a value. It fired in 8 of 40 stationary runs of some 27 looks
-each, so it is counted and raises no alarm; River's default of 0.002 fires in fewer. KSWIN takes a
-thousand times as long and finds less; PageHinkley finds as much, with two scales to be set in place
-of a chance (docs/drift.md)."""
+DELTA = 0.002
+"""ADWIN's chance of a false alarm, River's default. A looser one finds no more large changes, and
+has false alarms; KSWIN takes a thousand times as long and finds less; PageHinkley finds as much,
+with two scales to be set in place of a chance (docs/drift.md)."""
 
 NewDetector = Callable[[], Any]
 
