@@ -6,15 +6,12 @@ import logging
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from consumer.records import Output, Record
 from consumer.settings import Settings
-from consumer.stage import StageError
-from consumer.stages.snapshots import NewerModelError
+from consumer.stages.snapshots import read_snapshot
 from models.supervised.learner import LabelLearner
 from models.supervised.model import LabelModel
-from schemas.base import claimed_schema
 from schemas.label_model import LABEL_MODEL_KEY, LABEL_MODEL_SCHEMA, LabelModelRecord
 
 logger = logging.getLogger(__name__)
@@ -35,19 +32,13 @@ def read_label_model(value: bytes, place: str) -> LabelModel:
     StageError
         If it is none; NewerModelError if a newer version has written it.
     """
-    try:
-        return LabelModel.from_record(LabelModelRecord.model_validate_json(value))
-    except ValidationError as error:
-        if (schema := claimed_schema(value)) > LABEL_MODEL_SCHEMA:
-            raise NewerModelError(
-                f"{place} was written by a newer version (schema {schema}; this one knows "
-                f"{LABEL_MODEL_SCHEMA}): upgrade this process"
-            ) from None
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StageError(f"{place} is no label model: {where}: {first['msg']}") from None
-    except ValueError as error:
-        raise StageError(f"{place} is no label model: {error}") from None
+    return read_snapshot(
+        value,
+        place,
+        lambda given: LabelModel.from_record(LabelModelRecord.model_validate_json(given)),
+        what="label model",
+        schema=LABEL_MODEL_SCHEMA,
+    )
 
 
 class LabelTraining:

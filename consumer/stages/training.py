@@ -18,14 +18,14 @@ from consumer.stages.drift import DriftMonitor, latest_text, read_reference
 from consumer.stages.label_training import LabelTraining
 from consumer.stages.lifecycle import lifecycle_outputs
 from consumer.stages.preparation import Clock, wall_clock
-from consumer.stages.snapshots import NewerModelError
+from consumer.stages.snapshots import read_snapshot
 from models.clustering import StreamingClusterer
 from models.clustering_policy import ClusteringPolicy
 from models.drift.latest import LatestTexts
 from models.drift.reference import DriftReference
 from models.sample import UserSample, rank
 from models.segments import SegmentModel
-from schemas.base import claimed_schema, decode_array
+from schemas.base import decode_array
 from schemas.profiles import ProfileSample
 from schemas.segment_model import (
     SEGMENT_MODEL_KEY,
@@ -51,19 +51,13 @@ def read_model(value: bytes, place: str) -> SegmentModel:
     StageError
         If it is none; NewerModelError if a newer version has written it.
     """
-    try:
-        return SegmentModel.from_record(SegmentModelRecord.model_validate_json(value))
-    except ValidationError as error:
-        if (schema := claimed_schema(value)) > SEGMENT_MODEL_SCHEMA:
-            raise NewerModelError(
-                f"{place} was written by a newer version (schema {schema}; this one knows "
-                f"{SEGMENT_MODEL_SCHEMA}): upgrade this process"
-            ) from None
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StageError(f"{place} is no segment model: {where}: {first['msg']}") from None
-    except ValueError as error:
-        raise StageError(f"{place} is no segment model: {error}") from None
+    return read_snapshot(
+        value,
+        place,
+        lambda given: SegmentModel.from_record(SegmentModelRecord.model_validate_json(given)),
+        what="segment model",
+        schema=SEGMENT_MODEL_SCHEMA,
+    )
 
 
 def clustering_policy(training: TrainingSettings) -> ClusteringPolicy:

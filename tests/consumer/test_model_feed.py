@@ -12,7 +12,7 @@ from consumer.broker import EmbeddedKafka
 from consumer.model_feed import ModelFeed
 from consumer.settings import Settings
 from consumer.stage import StageError
-from consumer.stages.training import NewerModelError
+from consumer.stages.snapshots import NewerModelError
 from schemas.segment_model import SEGMENT_MODEL_KEY, SEGMENT_MODEL_SCHEMA
 from tests.consumer.kafka_runs import model_of, settings_for, until
 from tests.stubs import HashingEmbedder

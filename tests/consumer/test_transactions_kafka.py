@@ -23,7 +23,7 @@ class LostAnswer(Iterable[Output]):
 
     Parameters
     ----------
-    kafka, topic
+    kafka, settings, topic
         Where they go.
     """
 
