@@ -14,6 +14,7 @@ from consumer.records import Record
 from consumer.settings import Settings
 from schemas.events import parse_rfc3339
 from schemas.intake import Intake
+from schemas.keys import KeyForm, encode_key
 
 
 class EventFileError(ValueError):
@@ -46,13 +47,12 @@ def read_records(path: Path, topic: str, intake: Intake) -> Iterator[Record]:
     Kafka.
     """
     for offset, line in enumerate(read_lines(path)):
-        user = intake.user_id(line)
         yield Record(
             topic=topic,
             partition=0,
             offset=offset,
             timestamp=-1,
-            key=None if user is None else user.encode(),
+            key=intake.key_of(line),
             value=line,
         )
 
@@ -69,7 +69,7 @@ def with_labels(events: Iterable[Record], path: Path, settings: Settings) -> Ite
     EventFileError
         If the file cannot be read.
     """
-    labels = _labels(path, settings.topics.labels)
+    labels = _labels(path, settings.topics.labels, settings.labels.key)
     field = settings.events.intake()
     waiting = next(labels, None)
     for event in events:
@@ -83,7 +83,7 @@ def with_labels(events: Iterable[Record], path: Path, settings: Settings) -> Ite
         waiting = next(labels, None)
 
 
-def _labels(path: Path, topic: str) -> Iterator[tuple[datetime, Record]]:
+def _labels(path: Path, topic: str, form: KeyForm) -> Iterator[tuple[datetime, Record]]:
     """Give labels with their times, none earlier than that of the label before."""
     latest = datetime.min.replace(tzinfo=UTC)
     for offset, line in enumerate(read_lines(path)):
@@ -94,5 +94,5 @@ def _labels(path: Path, topic: str) -> Iterator[tuple[datetime, Record]]:
         except (ValueError, TypeError, KeyError):
             pass
         latest = latest if time is None else max(latest, time)
-        key = user.encode() if isinstance(user, str) and user else None
+        key = encode_key(user, form) if isinstance(user, str) and user else None
         yield latest, Record(topic, 0, offset, -1, key, line)

@@ -25,6 +25,7 @@ from models.label_policy import LabelDecisionPolicy, LabelPolicy
 from models.profiles import ProfilePolicy
 from schemas.events import EventType, Rfc3339
 from schemas.intake import Intake
+from schemas.keys import KeyForm
 from schemas.label_model import MAX_LABELS
 from schemas.mapping import PRESETS, EventMapping, MappingPreset
 from schemas.user_labels import LabelIntake
@@ -196,6 +197,11 @@ class EventSettings(Section):
         default_factory=EventMapping,
         description="Where the fields of an event are found in a source object, by dotted paths.",
     )
+    key: KeyForm = Field(
+        "raw",
+        description="Form of the keys: raw is the user_id as it is, json is the user_id as a JSON "
+        "string or number, as JSON converters and REST bridges write it.",
+    )
     max_text_chars: int = Field(
         100_000, ge=1, le=10_000_000, description="Longest text accepted, in characters."
     )
@@ -241,6 +247,7 @@ class EventSettings(Section):
             max_text_chars=self.max_text_chars,
             earliest=self.earliest,
             max_future_skew=timedelta(seconds=self.max_future_skew_seconds),
+            key=self.key,
         )
 
 
@@ -437,6 +444,7 @@ class LabelSettings(Section):
     enabled: bool = Field(
         False, description="Read labels, learn from them, and publish the label of each user."
     )
+    key: KeyForm = Field("raw", description="Form of the keys of labels, as events.key.")
     classifier: Literal["logistic", "softmax", "svm"] = Field(
         "logistic", description="Which of River's linear classifiers learns."
     )
@@ -662,7 +670,7 @@ class Settings(BaseSettings):
 
     def labels_intake(self) -> LabelIntake:
         """Give the reader of labels that these settings describe."""
-        return LabelIntake(timedelta(seconds=self.events.max_future_skew_seconds))
+        return LabelIntake(timedelta(seconds=self.events.max_future_skew_seconds), self.labels.key)
 
     @classmethod
     def settings_customise_sources(

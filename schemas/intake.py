@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent, parse_rfc3339
+from schemas.framing import unframe
+from schemas.keys import KeyForm, decode_key, encode_key
 from schemas.mapping import EventMapping
 
 # Never quoted, not even in part: they are what people wrote.
@@ -40,12 +42,15 @@ class Intake:
         Event times before it are refused.
     max_future_skew
         How far an event time may lie ahead of the clock.
+    key
+        In which form the key holds the user id.
     """
 
     mapping: EventMapping = field(default_factory=EventMapping)
     max_text_chars: int = 100_000
     earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
     max_future_skew: timedelta = timedelta(hours=1)
+    key: KeyForm = "raw"
 
     def read(self, value: bytes | None, key: bytes | None, now: datetime) -> UserEvent:
         """Read one record.
@@ -63,13 +68,20 @@ class Intake:
             With the reason, the field and a sentence that quotes no text.
         """
         event = self._validate(decode_object(value))
-        check_key(event.user_id, key, "a user's events must share one partition")
+        check_key(
+            event.user_id, key, "a user's events must share one partition", self.key, "events.key"
+        )
         self._check_text(event)
         self._check_time(event, now)
         return event
 
+    def key_of(self, value: bytes) -> bytes | None:
+        """Give the key that a record of a file gets, or None where it has no user id."""
+        user = self.user_id(value)
+        return None if user is None else encode_key(user, self.key)
+
     def user_id(self, value: bytes) -> str | None:
-        """Give the key that a record of a file gets: its user id, or None where it has none."""
+        """Give the user id of a record of a file, or None where it has none."""
         try:
             user_id = self.mapping.apply(decode_object(value)).get("user_id")
         except (RefusedError, ValueError):
@@ -122,7 +134,7 @@ class Intake:
 
 
 def decode_object(value: bytes | None) -> dict[str, Any]:
-    """Read the value of a record as one JSON object.
+    """Read the value of a record as one JSON object, out of a schema registry's framing too.
 
     Raises
     ------
@@ -131,6 +143,21 @@ def decode_object(value: bytes | None) -> dict[str, Any]:
     """
     if value is None:
         raise RefusedError(RefusalReason.MISSING_VALUE, "the record has no value")
+    payload, schema_id = unframe(value)
+    try:
+        return _decode(payload)
+    except RefusedError as error:
+        if schema_id is None:
+            raise
+        raise RefusedError(
+            RefusalReason.INVALID_JSON,
+            f"{error.refusal.detail}; the value is in a schema registry's framing, of schema id "
+            f"{schema_id}: Avro and Protobuf are not read, have it written as JSON (JSON Schema) "
+            "or converted on the way",
+        ) from None
+
+
+def _decode(value: bytes) -> dict[str, Any]:
     try:
         value.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -160,19 +187,49 @@ def refused_field(error: ValidationError) -> RefusedError:
     return RefusedError(RefusalReason.INVALID_FIELD, f"{name}: {message}{quoted}", name)
 
 
-def check_key(user_id: str, key: bytes | None, why: str) -> None:
-    """Refuse a record whose key is not the user id; `why` says what rests on it."""
+def check_key(
+    user_id: str, key: bytes | None, why: str, form: KeyForm = "raw", setting: str = "events.key"
+) -> None:
+    """Refuse a record whose key is not the user id.
+
+    Parameters
+    ----------
+    user_id, key
+        What is to be the same.
+    why
+        What rests on it.
+    form, setting
+        The form of the key, and the setting that says so.
+    """
     if key is None:
         raise RefusedError(
             RefusalReason.MISSING_KEY, "the record has no key; it must be the user_id", "key"
         )
-    if key != user_id.encode():
-        raise RefusedError(
-            RefusalReason.KEY_MISMATCH,
-            f"the key {_quote(key.decode('utf-8', 'replace'))} is not the user_id "
-            f"{_quote(user_id)}; {why}",
-            "key",
-        )
+    if decode_key(key, form) == user_id:
+        return
+    other: KeyForm = "raw" if form == "json" else "json"
+    if decode_key(key, other) == user_id:
+        raise RefusedError(RefusalReason.KEY_MISMATCH, other_form(other, setting), "key")
+    raise RefusedError(
+        RefusalReason.KEY_MISMATCH,
+        f"the key {_quote(key.decode('utf-8', 'replace'))} is not the user_id "
+        f"{_quote(user_id)}; {why}",
+        "key",
+    )
+
+
+def other_form(form: KeyForm, setting: str) -> str:
+    """Say that keys hold the user id in another form than set; quotes nothing."""
+    said = "as JSON, in quotes or as a number" if form == "json" else "as it is, and not as JSON"
+    return f"the key is the user_id {said}: set {setting} = {form}"
+
+
+OTHER_FORMS = frozenset(
+    other_form(form, setting)
+    for form in get_args(KeyForm)
+    for setting in ("events.key", "labels.key")
+)
+"""All that `other_form` can say."""
 
 
 def _quote(value: object) -> str:

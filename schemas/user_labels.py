@@ -19,6 +19,7 @@ from schemas.base import Identifier
 from schemas.dead_letters import RefusalReason
 from schemas.events import Rfc3339
 from schemas.intake import RefusedError, check_key, decode_object, refused_field
+from schemas.keys import KeyForm, decode_key
 
 MAX_LABEL_CHARS = 64
 
@@ -70,9 +71,12 @@ class LabelIntake:
     ----------
     max_future_skew
         How far `labelled_at` may lie ahead of the clock.
+    key
+        In which form the key holds the user id.
     """
 
     max_future_skew: timedelta = timedelta(hours=1)
+    key: KeyForm = "raw"
 
     def read(self, value: bytes | None, key: bytes | None, now: datetime) -> LabelGiven:
         """Read one record.
@@ -90,14 +94,18 @@ class LabelIntake:
             With the reason, the field and a sentence that says what is wrong.
         """
         if value is None:
-            return LabelGiven(_user_of(key), None)
+            return LabelGiven(_user_of(key, self.key), None)
         data = decode_object(value)
         try:
             found = UserLabel.model_validate(data)
         except ValidationError as error:
             raise refused_field(error) from None
         check_key(
-            found.user_id, key, "a user's label must be on the partition of the user's events"
+            found.user_id,
+            key,
+            "a user's label must be on the partition of the user's events",
+            self.key,
+            "labels.key",
         )
         if found.labelled_at > now + self.max_future_skew:
             raise RefusedError(
@@ -109,16 +117,16 @@ class LabelIntake:
         return LabelGiven(found.user_id, found.label)
 
 
-def _user_of(key: bytes | None) -> str:
+def _user_of(key: bytes | None, form: KeyForm) -> str:
     """Give the user whose label a record without a value withdraws."""
-    try:
-        user = (key or b"").decode()
-    except UnicodeDecodeError:
-        raise RefusedError(
-            RefusalReason.INVALID_FIELD, "the key is not UTF-8; it must be the user_id", "key"
-        ) from None
-    if not user:
+    if not key:
         raise RefusedError(
             RefusalReason.MISSING_KEY, "the record has no key; it must be the user_id", "key"
+        )
+    user = decode_key(key, form)
+    if not user:
+        form_name = "the user_id as JSON" if form == "json" else "the user_id"
+        raise RefusedError(
+            RefusalReason.INVALID_FIELD, f"the key cannot be read; it must be {form_name}", "key"
         )
     return user

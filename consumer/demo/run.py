@@ -325,7 +325,9 @@ def _with_broker(settings: Settings, servers: str) -> Settings:
 
 
 def _for_children(settings: Settings, workers: int) -> Settings:
-    """Share the cores out among the workers."""
+    """Share the cores out among the workers; keys are those that the demo makes itself."""
+    events = settings.events.model_copy(update={"key": "raw"})
+    settings = settings.model_copy(update={"events": events})
     if settings.embedding.threads is not None:
         return settings
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -19,6 +19,7 @@ from consumer.stages.segmentation import SegmentationStage
 from models.embedding import Embedder, Vectors
 from models.profiles import ProfileTable
 from schemas.dead_letters import HEADER_PREFIX, RefusalReason
+from schemas.keys import KeyForm, decode_key
 
 Refused = dict[int, set[int]]
 """Offsets of the input's dead letters, by partition."""
@@ -66,7 +67,7 @@ def input_of(
     settings: Settings, partition: int, target: int, users: Iterable[str], refused: Refused
 ) -> Iterator[Record]:
     """Give the records of some users below an offset, in order, but those that were refused."""
-    keys = {user.encode() for user in users}
+    wanted, form = set(users), settings.events.key
     left_out = refused.get(partition, set())
     if target <= 0:
         return
@@ -77,7 +78,8 @@ def input_of(
         target,
         no_progress_seconds=settings.restore.no_progress_seconds,
     ):
-        if record.key in keys and record.offset not in left_out:
+        user = None if record.key is None else decode_key(record.key, form)
+        if user in wanted and record.offset not in left_out:
             yield record
 
 
@@ -124,7 +126,7 @@ def recompute(
         # the share of those is none of the migration's business.
         accepted = PreparedBatch(tuple(prepared.accepted), prepared.embeddings)
         if failed is not None:
-            failed.update(_without_vector(prepared))
+            failed.update(_without_vector(prepared, settings.events.key))
         stage.apply(accepted, frozenset({partition}))
         stage.committed()
         step(len(batch))
@@ -139,14 +141,14 @@ def embedding_rate(settings: Settings, embedder: Embedder, records: Sequence[Rec
     return len(records) / max(time.monotonic() - started, 1e-9)
 
 
-def _without_vector(prepared: PreparedBatch) -> Iterator[str]:
+def _without_vector(prepared: PreparedBatch, form: KeyForm) -> Iterator[str]:
     """Give the user of each record that failed; its key was the user's when it was read."""
     for entry in prepared.entries:
         if (
             isinstance(entry, RefusedRecord)
             and entry.refusal.reason is RefusalReason.EMBEDDING_FAILED
         ):
-            yield (entry.record.key or b"").decode()
+            yield decode_key(entry.record.key or b"", form) or ""
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

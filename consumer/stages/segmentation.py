@@ -21,7 +21,11 @@ from consumer.records import Output, Record
 from consumer.settings import Settings
 from consumer.stage import StageError
 from consumer.stages.changes import Cause, ChangeWriter
-from consumer.stages.dead_letters import DeadLetterLimit, dead_letter_output
+from consumer.stages.dead_letters import (
+    DeadLetterLimit,
+    DeadLetterLimitError,
+    dead_letter_output,
+)
 from consumer.stages.labelling import FixedLabelModel, Labelling, LabelModelSource
 from consumer.stages.preparation import (
     Clock,
@@ -32,6 +36,7 @@ from consumer.stages.preparation import (
 )
 from consumer.stages.profile_restoration import ProfileRestoration
 from consumer.stages.profiles import ProfileWriter
+from consumer.stages.refusal_log import RefusalLog
 from models.assignment import decide
 from models.embedding import Embedder
 from models.lineage import Lineage
@@ -129,6 +134,7 @@ class SegmentationStage:
         self._assignment = settings.assignment.policy()
         self._dead_letters = settings.dead_letters
         self._limit = DeadLetterLimit(settings.dead_letters)
+        self._refusals = RefusalLog()
         self._chunk = settings.batch.reassign_users
         self._changes = ChangeWriter(settings.topics, settings.kafka.group_id)
         self._profiles = ProfileWriter(
@@ -204,6 +210,7 @@ class SegmentationStage:
                 by_partition[entry.record.partition].append(entry)
             else:
                 self._pending.refused[entry.refusal.reason] += 1
+                self._refusals.note(entry.record, entry.refusal, self._topics.dead_letters)
                 outputs.append(
                     dead_letter_output(
                         self._topics.dead_letters,
@@ -219,8 +226,14 @@ class SegmentationStage:
             if isinstance(each.outcome, LabelGiven):
                 labels[each.record.partition].append(each.outcome)
                 self._pending.labels += 1
+            else:
+                self._refusals.note(each.record, each.outcome, self._topics.label_dead_letters)
         accepted = sum(map(len, by_partition.values()))
-        self._limit.check(accepted=accepted, refused=self._pending.refused)
+        try:
+            self._limit.check(accepted=accepted, refused=self._pending.refused)
+        except DeadLetterLimitError:
+            self._refusals.stopped()
+            raise
         now = self._clock()
         for partition in dict.fromkeys((*by_partition, *labels)):
             outputs += self._apply_partition(
@@ -426,12 +439,14 @@ class SegmentationStage:
             accepted=self._pending.accepted.total() + self._pending.repeated,
             refused=self._pending.refused.total(),
         )
+        self._refusals.committed()
         self._clear()
 
     def aborted(self) -> None:
         """Forget the batch; users who were to be re-assigned are looked at again."""
         for partition, _ in self._overlay:
             self._unseen[partition] = self._tables[partition].users
+        self._refusals.aborted()
         self._clear()
 
     def _clear(self) -> None:

@@ -295,6 +295,21 @@ def test_too_large_a_share_of_refused_records_stops_the_worker_before_it_commits
         worker.apply(bad[:1])
 
 
+def test_the_log_tells_of_the_first_refused_record_and_of_the_limit_s_cause(caplog):
+    quoted = [replace(record, key=b'"u"') for record in records(event("u", n) for n in range(20))]
+    Worker(dead_letters=ANY_SHARE).run(quoted)
+    with pytest.raises(DeadLetterLimitError):
+        Worker(dead_letters={"min_records": 10}).run(quoted)
+    told = [each for each in caplog.messages if "set events.key = json" in each]
+    assert [each.partition("; ")[2] for each in told] == [
+        "its dead letter is on user-events.dlq",
+        "nothing was sent to user-events.dlq",
+    ]
+    worker = Worker(events={"key": "json"})
+    worker.run(quoted)
+    assert worker.stage.stats.accepted.total() == 20
+
+
 def test_only_the_latest_records_are_watched_for_their_share_of_refused_ones():
     limits = {"min_records": 6, "max_share": 0.5, "window": 4}
     good = records(event("u", n) for n in range(20))
