@@ -171,11 +171,17 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
     model
         A segment model to keep, in place of the trainer's.
     """
-    check_topics(settings)
+    partitions = check_topics(settings)
     embedder = load_embedder(settings)
     source = FixedModel(load_model(model)) if model else ModelFeed(settings)
     labels = LabelModelFeed(settings) if settings.labels.enabled else None
-    stage = SegmentationStage(settings, embedder, source, label_models=labels)
+    stage = SegmentationStage(
+        settings,
+        embedder,
+        source,
+        label_models=labels,
+        input_partitions=partitions[settings.topics.events],
+    )
     collectors: list[Collector] = [SegmentationCollector(stage)]
     if isinstance(embedder, OnnxEmbedder):  # a test's stand-in counts nothing
         collectors.append(EmbeddingCollector(embedder))

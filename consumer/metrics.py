@@ -213,6 +213,13 @@ class SegmentationCollector(Collector):
             ["reason"],
             (([reason], stats.refused[reason]) for reason in RefusalReason),
         )
+        if (placement := self._stage.placement) is not None:
+            yield counter(
+                "segmenter_misplaced_records",
+                "Records in another partition than events.partitioner puts their key into.",
+                [],
+                [([], placement.misplaced)],
+            )
         yield counter(
             "segmenter_segment_changes",
             "Changes published.",

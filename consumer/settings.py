@@ -202,6 +202,11 @@ class EventSettings(Section):
         description="Form of the keys: raw is the user_id as it is, json is the user_id as a JSON "
         "string or number, as JSON converters and REST bridges write it.",
     )
+    partitioner: Literal["murmur2", "crc32", "any"] = Field(
+        "murmur2",
+        description="What puts keys into partitions: murmur2 (Java's), crc32 (librdkafka's "
+        "default); records that lie elsewhere are counted and told of. any looks at none.",
+    )
     max_text_chars: int = Field(
         100_000, ge=1, le=10_000_000, description="Longest text accepted, in characters."
     )

@@ -98,8 +98,8 @@ def create_topics(settings: Settings) -> dict[str, bool]:
     return created
 
 
-def check_topics(settings: Settings) -> None:
-    """Check that the topics are there and fit each other.
+def check_topics(settings: Settings) -> dict[str, int]:
+    """Check that the topics are there and fit each other; give each topic's partitions.
 
     Raises
     ------
@@ -131,6 +131,7 @@ def check_topics(settings: Settings) -> None:
             f"{topics.events} has {partitions[topics.events]}: a user's label is read by the "
             "worker that has the user's events, so they must be equal"
         )
+    return partitions
 
 
 def _check_former_count(settings: Settings, count: int) -> None:

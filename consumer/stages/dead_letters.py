@@ -44,8 +44,8 @@ class DeadLetterLimit:
             raise DeadLetterLimitError(
                 f"{bad} of the latest {records} records were refused, most of late for "
                 f"{reason!r}; more than dead_letters.max_share = {self._settings.max_share}: "
-                "look at events.preset, events.mapping and topics.events; the batch is not "
-                "committed and nothing of it was sent to the dead letters"
+                "look at events.preset, events.mapping, events.key and topics.events; the batch is "
+                "not committed and nothing of it was sent to the dead letters"
             )
 
     def commit(self, *, accepted: int, refused: int) -> None:

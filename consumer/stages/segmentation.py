@@ -27,6 +27,7 @@ from consumer.stages.dead_letters import (
     dead_letter_output,
 )
 from consumer.stages.labelling import FixedLabelModel, Labelling, LabelModelSource
+from consumer.stages.placement import Placement
 from consumer.stages.preparation import (
     Clock,
     Preparation,
@@ -101,6 +102,8 @@ class SegmentationStage:
         What event times in the future are told by; the wall clock when not given.
     label_models
         Where label models come from, where `labels.enabled`.
+    input_partitions
+        Partitions of the input, where records are to be looked at for being in the right one.
     """
 
     restore_after_abort = False
@@ -114,6 +117,7 @@ class SegmentationStage:
         intake_clock: Clock = wall_clock,
         *,
         label_models: LabelModelSource | None = None,
+        input_partitions: int | None = None,
     ) -> None:
         self.labels = Labelling(settings, label_models or FixedLabelModel(), embedder.identity)
         self.inputs = (
@@ -135,6 +139,12 @@ class SegmentationStage:
         self._dead_letters = settings.dead_letters
         self._limit = DeadLetterLimit(settings.dead_letters)
         self._refusals = RefusalLog()
+        partitioner = settings.events.partitioner
+        self.placement = (
+            None
+            if partitioner == "any" or input_partitions is None
+            else Placement(partitioner, input_partitions)
+        )
         self._chunk = settings.batch.reassign_users
         self._changes = ChangeWriter(settings.topics, settings.kafka.group_id)
         self._profiles = ProfileWriter(
@@ -206,6 +216,8 @@ class SegmentationStage:
         for entry in prepared.entries:
             if entry.record.partition not in partitions:
                 continue
+            if self.placement is not None:
+                self.placement.look(entry.record)
             if isinstance(entry, PreparedEvent):
                 by_partition[entry.record.partition].append(entry)
             else:
@@ -223,6 +235,8 @@ class SegmentationStage:
         current = [each for each in prepared.labels if each.record.partition in partitions]
         outputs += self.labels.refused(current, self._pending.labels_refused)
         for each in current:
+            if self.placement is not None:
+                self.placement.look(each.record)
             if isinstance(each.outcome, LabelGiven):
                 labels[each.record.partition].append(each.outcome)
                 self._pending.labels += 1
@@ -440,6 +454,8 @@ class SegmentationStage:
             refused=self._pending.refused.total(),
         )
         self._refusals.committed()
+        if self.placement is not None:
+            self.placement.committed()
         self._clear()
 
     def aborted(self) -> None:
@@ -447,6 +463,8 @@ class SegmentationStage:
         for partition, _ in self._overlay:
             self._unseen[partition] = self._tables[partition].users
         self._refusals.aborted()
+        if self.placement is not None:
+            self.placement.aborted()
         self._clear()
 
     def _clear(self) -> None:
