@@ -7,12 +7,11 @@ from `verify`, no answer); 3 the process could not go on; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
-import tomllib
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,12 @@ from pydantic_settings import CliSettingsSource, SettingsError
 
 from consumer import arguments
 from consumer.arguments import UsageError
+from consumer.command_settings import add_flags, unused, uses
 from consumer.evaluate_cli import add_evaluate_command
 from consumer.model_cli import add_model_commands
 from consumer.settings import CONFIG_VARIABLE, Settings, SettingsFileError, SettingsNameError
+from consumer.settings_sources import environment_hints, explain, flag, nearest_flag
+from consumer.topics_cli import add_topic_commands
 
 logger = logging.getLogger(__name__)
 
@@ -36,28 +38,34 @@ _SETTINGS_ERRORS = (
     SettingsError,
     SettingsFileError,
     SettingsNameError,
-    tomllib.TOMLDecodeError,
 )
 
 _SHORTHANDS = {
     "bootstrap_servers": ("kafka.bootstrap_servers", "HOST:PORT", "brokers"),
     "segments": ("training.segments", "N|auto", "number of segments"),
 }
+_SHORT_OF = {setting: short for short, (setting, _, _) in _SHORTHANDS.items()}
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
     parser, sources = _parser()
-    options = parser.parse_args(given)
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        options.parser.error(_unrecognized(options.parser, unknown))
+    hints = environment_hints(os.environ)
     try:
         settings = _settings(options, sources[options.command_name])
     except _SETTINGS_ERRORS as error:
-        sys.stderr.write(f"segmenter: {_explain(error)}\n")
+        sys.stderr.write(f"segmenter: {explain(error, _given_flags(options))}\n")
+        sys.stderr.write("".join(f"segmenter: {hint}\n" for hint in hints))
         return EXIT_USAGE
     # Imported late: --help and usage errors should not wait for Kafka and ONNX Runtime.
     from consumer import app  # noqa: PLC0415
 
     app.configure_logging(settings.log)
+    for hint in [*hints, *_unused_flags(options)]:
+        logger.warning(hint)
     try:
         result: int = options.run(settings, options)
     except UsageError as error:
@@ -211,15 +219,6 @@ def _against(settings: Settings, folder: Path) -> int:
     return 1 if count else 0
 
 
-def _topics_create(settings: Settings, _options: argparse.Namespace) -> int:
-    from consumer.topics import check_topics, create_topics  # noqa: PLC0415
-
-    for name, created in create_topics(settings).items():
-        sys.stdout.write(f"{name}: {'created' if created else 'was there'}\n")
-    check_topics(settings)
-    return 0
-
-
 def _migrate(settings: Settings, options: argparse.Namespace) -> int:
     from consumer.app import load_embedder  # noqa: PLC0415
     from consumer.migrate import migrate  # noqa: PLC0415
@@ -234,8 +233,10 @@ def _migrate(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _config(settings: Settings, _options: argparse.Namespace) -> int:
-    sys.stdout.write(json.dumps(settings.masked(), indent=2, ensure_ascii=False) + "\n")
+def _config(settings: Settings, options: argparse.Namespace) -> int:
+    from consumer.settings_format import FORMATS  # noqa: PLC0415
+
+    sys.stdout.write(FORMATS[options.format](settings.masked()))
     return 0
 
 
@@ -252,37 +253,35 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         epilog="Settings come from flags, the environment (SEGMENTER_KAFKA__GROUP_ID=...), a TOML "
         "file (--config) and defaults, the first wins.",
     )
+    parser.add_argument("--version", action="version", version=f"segmenter {version('segmenter')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     sources: _Sources = {}
 
     def command(
         where: Any, name: str, run: Run, text: str, *, shorthands: Sequence[str] = ()
     ) -> argparse.ArgumentParser:
+        full_name = f"{where._prog_prefix} {name}"
+        words = full_name.removeprefix("segmenter ")
         added: argparse.ArgumentParser = where.add_parser(
             name,
             help=text,
             description=text[0].upper() + text[1:] + ".",
             usage=f"{where._prog_prefix} {name} [options]",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            epilog="The settings that this command uses; `segmenter config --help` lists all.",
         )
         added.add_argument("--config", type=arguments.file, help="TOML file of settings")
         for shorthand in ("bootstrap_servers", *shorthands):
             target, metavar, meaning = _SHORTHANDS[shorthand]
+            shown = f"{meaning}; short for {flag(target)}"
             added.add_argument(
                 f"--{shorthand.replace('_', '-')}",
                 dest=f"shorthand:{target}",
                 metavar=metavar,
-                help=f"{meaning}; short for --{target.replace('_', '-')}",
+                help=shown if uses(words, target) else argparse.SUPPRESS,
             )
-        full_name = f"{where._prog_prefix} {name}"
-        added.set_defaults(run=run, command_name=full_name)
-        sources[full_name] = CliSettingsSource(
-            Settings,
-            root_parser=added,
-            cli_kebab_case=True,
-            cli_avoid_json=True,
-            cli_hide_none_type=True,
-        )
+        added.set_defaults(run=run, command_name=full_name, parser=added)
+        sources[full_name] = add_flags(added, words)
         return added
 
     worker = command(commands, "worker", _worker, "run a worker of the consumer group")
@@ -394,12 +393,15 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         help="go on where the input lacks events that profiles have counted",
     )
 
-    topics = commands.add_parser("topics", help="manage the topics").add_subparsers(
-        title="commands", metavar="COMMAND", required=True
-    )
-    command(topics, "create", _topics_create, "create the topics that are missing")
+    add_topic_commands(commands, command)
     add_model_commands(commands, command)
-    command(commands, "config", _config, "print the effective settings, secrets masked")
+    config = command(commands, "config", _config, "print the effective settings, secrets masked")
+    config.add_argument(
+        "--format",
+        choices=("json", "toml", "env"),
+        default="json",
+        help="toml: what --config reads; env: variables, quoted for a shell",
+    )
     return parser, sources
 
 
@@ -422,15 +424,33 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _explain(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    lines = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        name = ".".join(map(str, problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
-        lines.append(f"setting {name}: {message}" if name else message)
-    return "; ".join(lines)
+def _given_flags(options: argparse.Namespace) -> dict[str, str]:
+    """Give the settings among the arguments, each with the flag that was used."""
+    flags = {}
+    for name in _given(options):
+        own = getattr(options, name, None) is not None
+        flags[name] = flag(name if own else _SHORT_OF[name])
+    return flags
+
+
+def _unused_flags(options: argparse.Namespace) -> list[str]:
+    """Warn of settings given by flag that the command does not use: others may have been meant."""
+    command = options.command_name.removeprefix("segmenter ")
+    return [
+        f"{flag(name)} changes nothing: {options.command_name} does not use that setting"
+        for name in unused(command, _given(options))
+    ]
+
+
+def _unrecognized(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> str:
+    """Name the arguments that are none, and for each flag the one that was probably meant."""
+    known = [name for action in parser._actions for name in action.option_strings]
+    sentence = f"unrecognized arguments: {' '.join(arguments)}"
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and (meant := nearest_flag(name, known)):
+            sentence += f"; for {name}, did you mean {meant}?"
+    return sentence
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -692,7 +693,10 @@ class Settings(BaseSettings):
         if path := os.environ.get(CONFIG_VARIABLE):
             if not Path(path).is_file():
                 raise SettingsFileError(f"the settings file {path} does not exist")
-            sources.append(TomlConfigSettingsSource(settings_cls, path))
+            try:
+                sources.append(TomlConfigSettingsSource(settings_cls, path))
+            except (OSError, ValueError) as error:  # no TOML, no UTF-8
+                raise SettingsFileError(f"cannot read the settings file {path}: {error}") from error
         return tuple(sources)
 
     def masked(self) -> dict[str, Any]:
@@ -704,11 +708,24 @@ CONFIG_VARIABLE = "SEGMENTER_CONFIG"
 
 
 class SettingsFileError(ValueError):
-    """The settings file is not there."""
+    """The settings file is not there, or is no TOML."""
 
 
 class SettingsNameError(ValueError):
-    """A variable of the environment names a section that there is none of."""
+    """A variable of the environment names a section that there is none of.
+
+    Attributes
+    ----------
+    variable
+        Its name.
+    """
+
+    def __init__(self, variable: str, sections: Iterable[str]) -> None:
+        super().__init__(
+            f"the environment's {variable} names no section of settings; "
+            f"the sections are {', '.join(sections)}"
+        )
+        self.variable = variable
 
 
 def _check_environment(settings_cls: type[BaseSettings]) -> None:
@@ -722,10 +739,12 @@ def _check_environment(settings_cls: type[BaseSettings]) -> None:
         section, delimiter, _ = rest.partition("__")
         known = settings_cls.model_fields
         if prefix == "SEGMENTER" and delimiter and section.lower() not in known:
-            raise SettingsNameError(
-                f"the environment's {name} names no section of settings; "
-                f"the sections are {', '.join(known)}"
-            )
+            raise SettingsNameError(name, known)
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether the value of a setting must not be shown, by its dotted name."""
+    return name.startswith("kafka.") and (".secrets" in name or bool(_SECRET.search(name)))
 
 
 def _mask(settings: dict[str, Any]) -> dict[str, Any]:

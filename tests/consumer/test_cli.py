@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from datetime import UTC, datetime
+from importlib.metadata import version
 
 import pytest
 
 from consumer import app, cli
+from consumer.command_settings import USES, uses
+from consumer.replay import replay_file
+from consumer.settings import Settings
+from consumer.settings_sources import setting_names
 from consumer.stage import StageError
 from tests.consumer.stage_data import EMBEDDER, TOPICS, a_model, event
 
@@ -73,8 +80,54 @@ def test_every_command_has_help_that_names_it_and_its_settings(segmenter, comman
     code, out, err = segmenter(*command.split(), "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: segmenter {command} [options]")
-    assert "--kafka.group-id" in out
-    assert "--bootstrap-servers" in out
+    shown = set(re.findall(r"^  --([a-z-]+\.[a-z.-]+)", out, re.MULTILINE))
+    expected = [name for name in setting_names() if uses(command, name)]
+    assert shown == {name.replace("_", "-") for name in expected}
+    assert ("--bootstrap-servers" in out) == ("kafka.bootstrap-servers" in shown)
+
+
+def test_every_command_is_in_the_table_of_what_it_uses_and_all_of_that_are_settings():
+    _, sources = cli._parser()
+    assert {name.removeprefix("segmenter ") for name in sources} <= USES.keys()
+    known = {*setting_names(), *Settings.model_fields}
+    assert {name for used in USES.values() for name in used} <= known
+
+
+@pytest.mark.parametrize(
+    ("command", "used", "others"),
+    [
+        ("topics create", "topics.partitions", "training.seed embedding.model http.port"),
+        ("worker", "embedding.model", "training.segments drift.users topics.partitions"),
+        ("trainer", "training.segments", "embedding.model events.preset assignment.margin"),
+        ("verify", "http.port", "training.seed embedding.model kafka.group_protocol"),
+        ("broker", "log.level", "kafka.group_id topics.events"),
+    ],
+)
+def test_help_leaves_out_what_a_command_does_not_use(segmenter, command, used, others):
+    _, out, _ = segmenter(*command.split(), "--help")
+    assert f"--{used.replace('_', '-')}" in out
+    assert [name for name in others.split() if f"--{name.replace('_', '-')} " in out] == []
+    assert "events.mapping options" not in out or command == "worker"
+
+
+def test_a_replay_reads_no_section_that_its_help_leaves_out(monkeypatch, events, tmp_path):
+    read = set()
+
+    class Watched(Settings):
+        def __getattribute__(self, name):
+            if name in Settings.model_fields:
+                read.add(name)
+            return super().__getattribute__(name)
+
+    settings = Watched(training={"segments": 2, "warmup_users": 10})
+    read.clear()
+    replay_file(events, tmp_path / "out", settings, EMBEDDER, now=datetime(2026, 6, 1, tzinfo=UTC))
+    assert {"events", "training", "assignment"} <= read
+    assert [name for name in read if not uses("replay", name)] == []
+
+
+def test_the_version_is_that_of_the_package(segmenter):
+    assert segmenter("--version") == (0, f"segmenter {version('segmenter')}\n", "")
 
 
 def test_help_of_the_whole_lists_the_commands(segmenter):
@@ -190,6 +243,32 @@ def test_a_secret_that_is_refused_is_not_printed(segmenter):
     code, out, err = segmenter("config", "--kafka.secrets", "group.id=hunter2")
     assert code == 2
     assert "hunter2" not in out + err
+
+
+def test_a_flag_that_a_command_does_not_use_is_accepted_and_told(segmenter, caplog):
+    # One script, or one pod template, may give the same flags to all processes.
+    code, _, _ = segmenter("model", "list", "--training.seed", 3, "--log.level", "INFO")
+    assert code == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "--training.seed changes nothing: segmenter model list does not use that setting"
+    ]
+
+
+def test_settings_of_other_sections_may_be_in_file_and_environment(
+    segmenter, tmp_path, monkeypatch, caplog
+):
+    path = tmp_path / "a.toml"
+    path.write_text("[training]\nsegments = 3")
+    monkeypatch.setenv("SEGMENTER_HTTP__PORT", "8080")
+    code, _, _ = segmenter("model", "list", "--config", path)
+    assert (code, caplog.records) == (0, [])
+
+
+@pytest.mark.parametrize("command", ["config", "worker", "broker --data x"])
+def test_a_misspelt_flag_is_told_with_the_right_one(segmenter, command):
+    code, _, err = segmenter(*command.split(), "--kafka.gruop-id", "x")
+    assert code == 2
+    assert "for --kafka.gruop-id, did you mean --kafka.group-id?" in err
 
 
 # --- running --------------------------------------------------------------------------------------

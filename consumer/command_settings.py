@@ -1,0 +1,105 @@
+"""Which settings each command uses, and the flags made of them.
+
+A new command gets a line in `USES`: its `--help` shows those settings and no others. All others are
+still read from file and environment, and their flags are accepted with a warning, so that one
+script or one pod template can give the same flags to every process.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic_settings import CliSettingsSource
+
+from consumer.settings import Settings, TopicSettings
+
+_EVERYTHING = tuple(Settings.model_fields)
+_CONNECTION = ("kafka.bootstrap_servers", "kafka.properties", "kafka.secrets")
+_MADE_WITH = {"partitions", "replication_factor", "retention_hours"}
+_TOPIC_NAMES = tuple(f"topics.{name}" for name in TopicSettings.model_fields.keys() - _MADE_WITH)
+# What a file goes through in a replay.
+_STAGES = (
+    *("events", "embedding", "profile", "assignment", "training", "labels", "drift"),
+    *("batch.max_records", "batch.reassign_users", "dead_letters"),
+)
+
+# Sections, and single settings where a command uses only that of a section.
+USES: dict[str, tuple[str, ...]] = {
+    "worker": (
+        *("kafka", *_TOPIC_NAMES, "events", "embedding", "profile", "assignment", "labels"),
+        *("drift.enabled", "training.idle_seconds", "batch", "dead_letters", "restore", "http"),
+        "log",
+    ),
+    "trainer": (
+        *("kafka", *_TOPIC_NAMES, "training", "labels", "drift", "batch", "restore", "http"),
+        "log",
+    ),
+    "broker": ("log",),
+    "demo": _EVERYTHING,
+    "replay": ("kafka.group_id", *_TOPIC_NAMES, *_STAGES, "log"),
+    "evaluate": ("kafka.group_id", *_TOPIC_NAMES, *_STAGES, "log"),
+    "verify": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *_TOPIC_NAMES),
+        *("kafka.transaction_timeout_seconds", "restore.no_progress_seconds", "http", "log"),
+    ),
+    "migrate": (
+        *("kafka", *_TOPIC_NAMES, "events", "embedding", "profile", "labels.enabled"),
+        *("training.sample_users", "batch.max_records", "batch.reassign_users"),
+        *("restore.no_progress_seconds", "log"),
+    ),
+    "topics create": (*_CONNECTION, "kafka.group_id", "topics", "labels.enabled", "log"),
+    "produce": (*_CONNECTION, "kafka.producer_properties", "topics.events", "events", "log"),
+    "model prepare": ("embedding.model", "embedding.precision", "embedding.device", "log"),
+    "model export": ("log",),
+    "model verify": ("log",),
+    "model list": ("log",),
+    "config": _EVERYTHING,
+}
+
+
+def uses(command: str, setting: str) -> bool:
+    """Tell whether a command uses a setting, or any setting of a section.
+
+    Parameters
+    ----------
+    command
+        Words after `segmenter`, such as `topics create`. One that is not in the table uses all.
+    setting
+        Dotted name of a setting or section.
+    """
+    return any(
+        f"{setting}.".startswith(f"{used}.") or used.startswith(f"{setting}.")
+        for used in USES.get(command, _EVERYTHING)
+    )
+
+
+def unused(command: str, settings: Iterable[str]) -> list[str]:
+    """Give those of some settings that a command does not use."""
+    return [name for name in settings if not uses(command, name)]
+
+
+def add_flags(parser: argparse.ArgumentParser, command: str) -> CliSettingsSource[Settings]:
+    """Add a flag for every setting to a parser; the help shows those that the command uses."""
+
+    def add_argument(where: Any, *names: str, **options: Any) -> Any:
+        if not uses(command, options["dest"]):
+            options["help"] = argparse.SUPPRESS
+        return where.add_argument(*names, **options)
+
+    def add_group(where: Any, **options: Any) -> Any:
+        section = options["title"].partition(" ")[0].replace("-", "_")
+        if not uses(command, section):
+            options["description"] = argparse.SUPPRESS
+        return where.add_argument_group(**options)
+
+    return CliSettingsSource(
+        Settings,
+        root_parser=parser,
+        cli_kebab_case=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        add_argument_method=add_argument,
+        add_argument_group_method=add_group,
+    )
