@@ -6,7 +6,14 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
+from consumer.files.errors import STANDARD_INPUT
 from schemas.events import parse_rfc3339
+
+EVENT_FILE = (
+    "events: JSON lines, a JSON array, CSV or TSV with a header, or Parquet; plain, gzip, bz2, xz, "
+    "zstd or a zip of one file; - is the standard input"
+)
+"""What is said of a file of events in the help of commands."""
 
 
 class UsageError(Exception):
@@ -16,9 +23,20 @@ class UsageError(Exception):
 def file(text: str) -> Path:
     """Take the path of a file that is there."""
     path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder: name one file in it")
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"there is no file {text}")
     return path
+
+
+def event_file(text: str) -> Path:
+    """Take the path of a file or a pipe that is there, or `-` for the standard input."""
+    path = Path(text)
+    # What bash makes of <(command) is a pipe; the standard input may be anything.
+    if text in STANDARD_INPUT or path.is_fifo():
+        return path
+    return file(text)
 
 
 def folder(text: str) -> Path:

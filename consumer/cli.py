@@ -309,7 +309,9 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         shorthands=["segments"],
     )
     demo.add_argument(
-        "--input", type=arguments.file, help="events, JSON lines or gzip of it; else made up"
+        "--input",
+        type=arguments.event_file,
+        help="events, as for replay; else made up",
     )
     demo.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for results")
     demo.add_argument(
@@ -325,15 +327,15 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         "run a file through the same stages, with no broker",
         shorthands=["segments"],
     )
-    replay.add_argument("file", type=arguments.file, help="events, JSON lines or gzip of it")
+    replay.add_argument("file", type=arguments.event_file, help=arguments.EVENT_FILE)
     replay.add_argument("--output", type=Path, required=True, help="folder for results")
     replay.add_argument(
         "--model", type=arguments.file, help="keep this segment model, learn nothing"
     )
     replay.add_argument(
         "--user-labels",
-        type=arguments.file,
-        help="labels of users, JSON lines, each taking effect at its time; labels.enabled is set",
+        type=arguments.event_file,
+        help="labels of users, each taking effect at its time; labels.enabled is set",
     )
     replay.add_argument(
         "--label-model", type=arguments.file, help="keep this label model beside --model"

@@ -20,7 +20,7 @@ def add_evaluate_command(commands: Any, command: Callable[..., argparse.Argument
         "replay a file and measure how good the segments are",
         shorthands=["segments"],
     )
-    evaluate.add_argument("file", type=arguments.file, help="events, JSON lines or gzip of it")
+    evaluate.add_argument("file", type=arguments.event_file, help=arguments.EVENT_FILE)
     evaluate.add_argument(
         "--label",
         metavar="FIELD",

@@ -1,15 +1,14 @@
-"""Event files: JSON lines, gzip or plain."""
+"""Records as they would come from Kafka, from files of events and of labels."""
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic_core import from_json
 
+from consumer.files.event_file import EventFile, read_lines
 from consumer.records import Record
 from consumer.settings import Settings
 from schemas.events import parse_rfc3339
@@ -17,43 +16,25 @@ from schemas.intake import Intake
 from schemas.keys import KeyForm, encode_key
 
 
-class EventFileError(ValueError):
-    """A file that cannot be read as events."""
+def event_file(path: Path, intake: Intake) -> EventFile:
+    """Give a file of events as the intake reads them."""
+    return EventFile(path, lambda value: intake.user_id(value) is not None)
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
-    """Give the lines of a file without their ends, gzip unpacked; blank lines are left out.
+def read_records(file: Path | EventFile, topic: str, intake: Intake) -> Iterator[Record]:
+    """Give the records of a file as those of one partition, their number as the offset.
 
-    Raises
-    ------
-    EventFileError
-        If it is not there, or its gzip stream is damaged or cut short.
+    A record's key is its user id; one without gets none, and is refused like its like on Kafka.
     """
-    try:
-        with path.open("rb") as probe:
-            packed = probe.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if packed else path.open("rb") as file:
-            for line in file:
-                if stripped := line.rstrip(b"\r\n"):
-                    yield stripped
-    except (OSError, EOFError, zlib.error) as error:
-        raise EventFileError(f"cannot read the events of {path}: {error}") from error
-
-
-def read_records(path: Path, topic: str, intake: Intake) -> Iterator[Record]:
-    """Give the lines of a file as records of one partition, the line's number as the offset.
-
-    A line's key is its user id; a line without one gets none, and is refused like its like on
-    Kafka.
-    """
-    for offset, line in enumerate(read_lines(path)):
+    opened = file if isinstance(file, EventFile) else event_file(file, intake)
+    for offset, value in enumerate(opened):
         yield Record(
             topic=topic,
             partition=0,
             offset=offset,
             timestamp=-1,
-            key=intake.key_of(line),
-            value=line,
+            key=intake.key_of(value),
+            value=value,
         )
 
 

@@ -1,0 +1,205 @@
+"""From a path to the bytes inside: pipes and files, gzip, bz2, xz, zstd and a zip of one file.
+
+How a file is packed is told by its first bytes, never by its name.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from consumer.files.errors import STANDARD_INPUT, FormError
+
+HEAD_BYTES = 1 << 20
+"""Bytes that are looked at before it is said what a file is: more than the longest first record."""
+
+_MOST_LAYERS = 4  # a gzip in a zip, say; a file that unpacks to itself must not be followed
+# Dumps of long windows (zstd --long=31) ask for as much memory as this; others for 8 MB or less.
+_ZSTD_WINDOW = 1 << 31
+
+
+class Rewound(io.RawIOBase):
+    """A stream whose first bytes were read, with these put back."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = memoryview(head)
+        self._rest = rest
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer from the head first, then from the rest."""
+        if self._head:
+            count = min(len(buffer), len(self._head))
+            buffer[:count] = self._head[:count]
+            self._head = self._head[count:]
+            return count
+        piece = self._rest.read1(len(buffer))  # type: ignore[attr-defined]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def open_raw(path: Path, stack: ExitStack) -> io.FileIO:
+    """Open a file, a pipe or the standard input.
+
+    Raises
+    ------
+    OSError, FormError
+        If it is not to be had, or is a folder.
+    """
+    if path.is_dir():
+        raise FormError("it is a folder: name one file in it")
+    if str(path) in STANDARD_INPUT:
+        return stack.enter_context(io.FileIO(0, "rb", closefd=False))
+    return stack.enter_context(io.FileIO(path, "rb"))
+
+
+def size_of(raw: io.FileIO) -> int | None:
+    """Give the bytes of a regular file, None for a pipe."""
+    status = os.fstat(raw.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def look(stream: BinaryIO, size: int = HEAD_BYTES) -> tuple[bytes, BinaryIO]:
+    """Give the first bytes of a stream, and the stream with them put back."""
+    pieces, wanted = [], size
+    while wanted > 0 and (piece := stream.read1(wanted)):  # type: ignore[attr-defined]
+        pieces.append(piece)
+        wanted -= len(piece)
+    head = b"".join(pieces)
+    return head, cast(BinaryIO, io.BufferedReader(Rewound(head, stream)))
+
+
+def unpack(raw: io.FileIO, stack: ExitStack) -> tuple[bytes, BinaryIO, list[str]]:
+    """Take off all layers of packing.
+
+    Returns
+    -------
+    tuple
+        The first `HEAD_BYTES` of what is inside, all of it as a stream, and the names of the
+        layers.
+
+    Raises
+    ------
+    FormError
+        If a layer is of no use: a zip of many files, say.
+    OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile
+        If it is damaged.
+    """
+    layers: list[str] = []
+    stream = cast(BinaryIO, stack.enter_context(io.BufferedReader(raw)))
+    while True:
+        head, stream = look(stream)
+        for magic, (name, opened) in _PACKERS.items():
+            # A workbook is a zip too, and is named as what it is.
+            if head.startswith(magic):
+                if len(layers) == _MOST_LAYERS:
+                    raise FormError(f"it is packed more than {_MOST_LAYERS} times")
+                layers.append(name)
+                stream = opened(stream, stack)
+                break
+        else:
+            return head, stream, layers
+
+
+def to_temporary(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
+    """Copy a stream to a temporary file, for readers that go back and forth in it."""
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed by the stack
+    shutil.copyfileobj(stream, file)
+    file.seek(0)
+    return cast(BinaryIO, file)
+
+
+def _gzip(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
+    return cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=stream)))
+
+
+def _bz2(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
+    return cast(BinaryIO, stack.enter_context(bz2.BZ2File(stream)))
+
+
+def _xz(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
+    return cast(BinaryIO, stack.enter_context(lzma.LZMAFile(stream)))
+
+
+def _zstd(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
+    try:
+        import zstandard  # noqa: PLC0415
+    except ImportError:
+        raise FormError(
+            "it is packed with zstd, which needs the extra files: pip install 'segmenter[files]'"
+        ) from None
+    unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    reader = stack.enter_context(unpacker.stream_reader(stream, read_across_frames=True))
+    return cast(BinaryIO, io.BufferedReader(_Zstd(reader, zstandard.ZstdError)))
+
+
+class _Zstd(io.RawIOBase):
+    """Reads what zstandard unpacks; its errors become those of a damaged file."""
+
+    def __init__(self, reader: BinaryIO, error: type[Exception]) -> None:
+        self._reader = reader
+        self._error = error
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        try:
+            piece = self._reader.read(len(buffer))
+        except self._error as error:
+            raise OSError(f"the zstd data is damaged: {error}") from error
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def _zip(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
+    archive = stack.enter_context(zipfile.ZipFile(to_temporary(stream, stack)))
+    names = [
+        each
+        for each in archive.infolist()
+        # What macOS and others add beside the file.
+        if not (each.is_dir() or each.filename.startswith(("__MACOSX/", ".")))
+    ]
+    if kind := _office({each.filename for each in names}):
+        raise FormError(f"it is {kind}: save the table as CSV, UTF-8")
+    if len(names) != 1:
+        raise FormError(f"it is a zip of {len(names):,} files: unpack it and name one of them")
+    if names[0].flag_bits & 1:
+        raise FormError("it is a zip with a password: unpack it first")
+    try:
+        return cast(BinaryIO, stack.enter_context(archive.open(names[0])))
+    except NotImplementedError:
+        raise FormError(
+            "it is a zip of a kind that Python cannot unpack: unpack it first"
+        ) from None
+
+
+def _office(names: set[str]) -> str | None:
+    if "xl/workbook.xml" in names:
+        return "an Excel workbook"
+    if "[Content_Types].xml" in names or "mimetype" in names:
+        return "an office document"
+    return None
+
+
+_PACKERS: dict[bytes, tuple[str, Callable[[BinaryIO, ExitStack], BinaryIO]]] = {
+    b"\x1f\x8b": ("gzip", _gzip),
+    b"BZh": ("bz2", _bz2),
+    b"\xfd7zXZ\x00": ("xz", _xz),
+    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+    b"PK\x03\x04": ("zip", _zip),
+}
