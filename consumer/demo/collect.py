@@ -192,7 +192,7 @@ def _texts(
     intake = settings.events.intake()
     texts: dict[str, list[UserText]] = defaultdict(list)
     for key, value, _ in stream.records():
-        if key is None or key.decode("utf-8", "replace") not in wanted:
+        if intake.user_id(value) not in wanted:
             continue
         try:
             event = intake.read(value, key, now)

@@ -26,6 +26,7 @@ from consumer.demo.processes import Child
 from consumer.demo.report import write_report
 from consumer.demo.stream import Feeder, FileStream, MadeUpStream, Stream
 from consumer.demo.summary import render_summary
+from consumer.files import spooled
 from consumer.settings import Settings
 from consumer.topics import create_topics, partition_counts
 from consumer.verify import TopicNames, verify_topics
@@ -92,16 +93,16 @@ def run_demo(
         If it cannot come to its end.
     """
     console = Console()
-    stream: Stream = (
-        MadeUpStream(StreamSettings(users=users))
-        if input_file is None
-        else FileStream(input_file, settings.events.intake())
-    )
     _empty(output)
     # What becomes of the children and the broker is told here; their own words are in their logs.
     for name in ("consumer", "models", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with ExitStack() as stack:
+        stream: Stream = MadeUpStream(StreamSettings(users=users))
+        if input_file is not None:
+            # Read again for the report, so a pipe is kept.
+            input_file = stack.enter_context(spooled(input_file))
+            stream = FileStream(input_file, settings.events.intake())
         if own_broker:
             console.print("starting Apache Kafka (the first time it is fetched)")
             broker = stack.enter_context(EmbeddedKafka(output / "kafka"))

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from consumer.clients import MAX_MESSAGE_BYTES
 from consumer.demo.generate import StreamRecord, StreamSettings, generate_records, truth_of
 from consumer.demo.phrases import Language
-from consumer.files import read_lines
+from consumer.files import read_records
 from consumer.settings import Settings
 from schemas.intake import Intake
 
@@ -83,7 +83,7 @@ class MadeUpStream:
 
 @dataclass(frozen=True, slots=True)
 class FileStream:
-    """Real events from a file of JSON lines."""
+    """Real events from a file that can be read again: not from a pipe."""
 
     path: Path
     intake: Intake
@@ -99,19 +99,17 @@ class FileStream:
         return f"the label column, users with {_ENOUGH_EVENTS} events or more"
 
     def records(self) -> Iterator[StreamRecord]:
-        """Read the records; a line's key is its user."""
-        for line in read_lines(self.path):
-            user = self.intake.user_id(line)
-            yield StreamRecord(None if user is None else user.encode(), line, 0)
+        """Read the records; the key of each is its user."""
+        for record in read_records(self.path, "", self.intake):
+            yield StreamRecord(record.key, record.value or b"", 0)
 
     def labels(self) -> dict[str, Hashable]:
         """Give each user's commonest label, where the file has a column of that name."""
         labels: dict[str, Counter[str]] = {}
         events: Counter[str] = Counter()
-        for key, value, _ in self.records():
-            if key is None:
+        for _, value, _ in self.records():
+            if (user := self.intake.user_id(value)) is None:
                 continue
-            user = key.decode()
             events[user] += 1
             label = json.loads(value).get("label")
             if isinstance(label, str) and label:

@@ -101,7 +101,7 @@ def evaluate_file(
     Parameters
     ----------
     path
-        JSON lines, plain or gzip, as for `replay_file`.
+        As for `replay_file`.
     settings
         As for the worker and the trainer.
     embedder

@@ -11,7 +11,13 @@ from typing import BinaryIO
 from pydantic_core import from_json
 
 from consumer.files.errors import FormError
-from consumer.files.json_values import array_elements, array_inside, is_beginning, objects
+from consumer.files.json_values import (
+    array_elements,
+    array_inside,
+    end_of_value,
+    objects,
+    several_arrays,
+)
 from consumer.files.kinds import useless
 from consumer.files.lines import Numbered, json_lines, literal_lines
 from consumer.files.tables import rows, table_of
@@ -87,12 +93,12 @@ def _of_objects(start: bytes, *, whole: bool, is_record: IsRecord) -> Form:
         return _INSIDE
     text = start.decode("utf-8", "ignore")
     try:
-        _, place = json.JSONDecoder(strict=False).raw_decode(text)
+        place = end_of_value(text)
     except (ValueError, RecursionError):
-        # Nothing that ends in what was looked at. A first line alone may be a very long record.
-        if not is_beginning(text):
-            return _LINES
-        return _INSIDE if end or _holds_objects(start) else _LINES
+        return _LINES  # the first of them is damaged
+    if place is None:
+        # Longer than what was looked at. A first line alone may be a very long record.
+        return _INSIDE if end or _arrays(start) else _LINES
     if text[place:].strip() or not whole or not _wraps(text[:place].encode(), is_record):
         return Form("JSON objects over several lines", objects)
     return _INSIDE
@@ -102,18 +108,24 @@ _INSIDE = Form("a JSON array inside of an object", array_inside)
 
 
 def _wraps(written: bytes, is_record: IsRecord) -> bool:
-    return not is_record(written) and _holds_objects(written)
+    if is_record(written) or not (arrays := _arrays(written)):
+        return False
+    if len(arrays) > 1:
+        raise several_arrays(*arrays[:2])
+    return True
 
 
-def _holds_objects(written: bytes) -> bool:
-    """Whether a member of an object, or of the beginning of one, is an array of objects."""
+def _arrays(written: bytes) -> list[str]:
+    """Name the arrays of objects among the members of an object, or of the beginning of one."""
     try:
         found = from_json(written, allow_partial=True)
     except ValueError:
-        return False
-    return isinstance(found, dict) and any(
-        isinstance(value, list) and value and isinstance(value[0], dict) for value in found.values()
-    )
+        return []
+    return [
+        name
+        for name, value in (found.items() if isinstance(found, dict) else ())
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+    ]
 
 
 def _is_object(line: bytes) -> bool:

@@ -11,17 +11,37 @@ import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from pydantic_core import from_json
-
 from consumer.files.errors import FormError
 from consumer.files.lines import LONGEST_RECORD, Numbered
 
 _CHUNK = 1 << 16
 _BLANK = " \t\r\n\ufeff"
 _QUOTED_CHARS = 40
+_LONGEST_LITERAL = len("-Infinity")
+_OPEN_STRING = "Unterminated string"  # as the decoder has it
 
 # Numbers are only passed by: as text they have no limit of digits.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, strict=False)
+
+
+def end_of_value(text: str, begin: int = 0) -> int | None:
+    """Give where a JSON value ends, None where the text ends before it.
+
+    Raises
+    ------
+    json.JSONDecodeError
+        If there is none, however the text may go on.
+    RecursionError
+        If it is nested too deep.
+    """
+    try:
+        return _DECODER.raw_decode(text, begin)[1]
+    except json.JSONDecodeError as error:
+        if error.msg.startswith(_OPEN_STRING):
+            return None
+        if error.pos >= len(text.rstrip()) - _LONGEST_LITERAL:  # true or an escape, cut in two
+            return None
+        raise
 
 
 class _Window:
@@ -78,8 +98,6 @@ class _Window:
                 found = self._text[self._at : end].encode("utf-8", "surrogateescape")
                 self._move(end)
                 return found
-            if end is None and not is_beginning(self._text[self._at :]):
-                raise FormError(f"line {self.line:,} begins a record that is no valid JSON")
             if len(self._text) - self._at > LONGEST_RECORD:
                 raise FormError(
                     f"line {self.line:,} begins a record of more than {LONGEST_RECORD:,} characters"
@@ -89,11 +107,15 @@ class _Window:
 
     def _end_of_value(self) -> int | None:
         try:
-            return _DECODER.raw_decode(self._text, self._at)[1]
+            return end_of_value(self._text, self._at)
         except RecursionError:
             raise FormError(f"line {self.line:,} begins a record that is nested too deep") from None
-        except ValueError:
-            return None
+        except json.JSONDecodeError as error:
+            line = self.line + self._text.count("\n", self._at, error.pos)
+            raise FormError(
+                f"line {line:,} is no valid JSON ({error.msg}), in the record that line "
+                f"{self.line:,} begins"
+            ) from None
 
     def _more(self) -> bool:
         """Read on, twice as much as is there, so that a long record is not begun over and over."""
@@ -109,15 +131,6 @@ class _Window:
     def _move(self, place: int) -> None:
         self.line += self._text.count("\n", self._at, place)
         self._at = place
-
-
-def is_beginning(text: str) -> bool:
-    """Whether a text is JSON as far as it goes, so that it is worth reading on."""
-    try:
-        from_json(text.encode("utf-8", "replace"), allow_partial=True)
-    except ValueError:
-        return False
-    return True
 
 
 def array_elements(stream: BinaryIO) -> Numbered:
@@ -148,16 +161,13 @@ def array_inside(stream: BinaryIO) -> Numbered:
     window.take("{", "where an object should begin")
     found: str | None = None
     while window.next() != "}":
-        name = _name(window.value())
+        name = _text_of(window.value())
         window.take(":", "behind a member's name")
         if window.next() == "[":
             window.take("[", "")
             if window.next() == "{":
                 if found is not None:
-                    raise FormError(
-                        f"it is an object of several arrays, {found} and {name}: give the one that "
-                        "holds the records in a file of its own"
-                    )
+                    raise several_arrays(found, name)
                 found = name
                 yield from _elements(window)
             else:
@@ -189,6 +199,17 @@ def _elements(window: _Window) -> Iterator[tuple[int, bytes]]:
     window.take("]", "in the array: it is cut short, or a comma is missing")
 
 
-def _name(written: bytes) -> str:
-    name = written.decode("utf-8", "replace")
+def several_arrays(first: str, second: str) -> FormError:
+    """Say that there is more than one array that could hold the records."""
+    return FormError(
+        f"it is an object of several arrays, {_short(first)} and {_short(second)}: give the one "
+        "that holds the records in a file of its own"
+    )
+
+
+def _text_of(written: bytes) -> str:
+    return str(json.loads(written.decode("utf-8", "replace"), strict=False))
+
+
+def _short(name: str) -> str:
     return name if len(name) <= _QUOTED_CHARS else name[: _QUOTED_CHARS - 1] + "…"

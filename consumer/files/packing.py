@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from consumer.files.errors import STANDARD_INPUT, FormError
 
@@ -27,6 +27,7 @@ HEAD_BYTES = 1 << 20
 _MOST_LAYERS = 4  # a gzip in a zip, say; a file that unpacks to itself must not be followed
 # Dumps of long windows (zstd --long=31) ask for as much memory as this; others for 8 MB or less.
 _ZSTD_WINDOW = 1 << 31
+_ZSTD_CHUNK = 1 << 14  # little, since all that comes out of it is held
 
 
 class Rewound(io.RawIOBase):
@@ -135,7 +136,7 @@ def _xz(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
     return cast(BinaryIO, stack.enter_context(lzma.LZMAFile(stream)))
 
 
-def _zstd(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
+def _zstd(stream: BinaryIO, _stack: ExitStack) -> BinaryIO:
     try:
         import zstandard  # noqa: PLC0415
     except ImportError:
@@ -143,27 +144,50 @@ def _zstd(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
             "it is packed with zstd, which needs the extra files: pip install 'segmenter[files]'"
         ) from None
     unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-    reader = stack.enter_context(unpacker.stream_reader(stream, read_across_frames=True))
-    return cast(BinaryIO, io.BufferedReader(_Zstd(reader, zstandard.ZstdError)))
+    return cast(
+        BinaryIO, io.BufferedReader(_Zstd(stream, unpacker.decompressobj, zstandard.ZstdError))
+    )
 
 
 class _Zstd(io.RawIOBase):
-    """Reads what zstandard unpacks; its errors become those of a damaged file."""
+    """The frames of a stream unpacked.
 
-    def __init__(self, reader: BinaryIO, error: type[Exception]) -> None:
-        self._reader = reader
+    The package's own reader takes a frame that is cut short for a whole one.
+    """
+
+    def __init__(
+        self, stream: BinaryIO, new_frame: Callable[[], Any], error: type[Exception]
+    ) -> None:
+        self._stream = stream
+        self._new_frame = new_frame
         self._error = error
+        self._frame = new_frame()
+        self._packed = self._ready = b""
+        self._begun = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        try:
-            piece = self._reader.read(len(buffer))
-        except self._error as error:
-            raise OSError(f"the zstd data is damaged: {error}") from error
-        buffer[: len(piece)] = piece
-        return len(piece)
+        while not self._ready:
+            packed = self._packed or self._stream.read(_ZSTD_CHUNK)
+            self._packed = b""
+            if not packed:
+                if self._begun:
+                    raise EOFError
+                return 0
+            try:
+                self._ready = self._frame.decompress(packed)
+            except self._error as error:
+                raise OSError(f"the zstd data is damaged: {error}") from error
+            self._begun = not self._frame.eof
+            if self._frame.eof:
+                self._packed = self._frame.unused_data
+                self._frame = self._new_frame()
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
 
 
 def _zip(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
