@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from consumer.drift_metrics import DriftCollector
 from consumer.health import Health, HealthServer
+from consumer.intake_metrics import IntakeCollector
 from consumer.loop import Loop
 from consumer.metrics import (
     EmbeddingCollector,
@@ -31,10 +32,11 @@ from consumer.model_feed import LabelModelFeed, ModelFeed
 from consumer.replay import FixedModel
 from consumer.settings import EmbeddingSettings, KafkaSettings, LogSettings, Settings
 from consumer.stage import Stage
+from consumer.stages.intake import IntakeStage, intake_group
 from consumer.stages.label_training import read_label_model
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
-from consumer.topics import check_topics
+from consumer.topics import check_intake_topics, check_topics
 from models.embedding import (
     Device,
     DeviceUnavailableError,
@@ -210,6 +212,19 @@ def run_trainer(settings: Settings) -> None:
         [TrainingCollector(stage), DriftCollector(stage.drift)],
         role="trainer",
         group_id=f"{settings.kafka.group_id}-trainer",
+    )
+
+
+def run_intake(settings: Settings) -> None:
+    """Re-key a foreign input until SIGTERM or SIGINT."""
+    source, partitions = check_intake_topics(settings)
+    stage = IntakeStage(settings, source, partitions)
+    _run(
+        settings,
+        stage,
+        [IntakeCollector(stage)],
+        role="intake",
+        group_id=intake_group(settings.kafka),
     )
 
 

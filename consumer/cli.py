@@ -97,6 +97,18 @@ def _trainer(settings: Settings, _options: argparse.Namespace) -> int:
     return 0
 
 
+def _intake(settings: Settings, _options: argparse.Namespace) -> int:
+    from consumer.app import run_intake  # noqa: PLC0415
+
+    if settings.topics.raw_events is None:
+        raise UsageError(
+            "topics.raw_events is not set: give the topic whose records are to be re-keyed into "
+            f"{settings.topics.events}"
+        )
+    run_intake(settings)
+    return 0
+
+
 def _broker(_settings: Settings, options: argparse.Namespace) -> int:
     from consumer.broker import run_broker  # noqa: PLC0415
 
@@ -294,6 +306,13 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
         _trainer,
         "run a trainer; a second one stands by",
         shorthands=["segments"],
+    )
+
+    command(
+        commands,
+        "intake",
+        _intake,
+        "re-key an input whose keys or partitions cannot be trusted",
     )
 
     broker = command(commands, "broker", _broker, "run a real Apache Kafka, for tests and demos")

@@ -398,9 +398,11 @@ class Loop(Generic[Prepared]):
             self._consumer.incremental_assign(beside)
         self._consumer.pause([*partitions, *beside])
         if new := [place for place in partitions if place.partition >= self._partition_count]:
-            raise TopicError(
-                raised_partitions(self._topic, self._partition_count, new[0].partition + 1)
-            )
+            count = max(place.partition for place in new) + 1
+            if self._stage.fixed_partitions:
+                raise TopicError(raised_partitions(self._topic, self._partition_count, count))
+            self._partition_count = count
+            self._metrics.input_partitions.set(count)
         for place in partitions:
             self._assignment.add(place.partition)
             self._restorer.start(place.partition)

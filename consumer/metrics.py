@@ -42,14 +42,14 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 def tell_role(registry: CollectorRegistry, role: str) -> None:
-    """Tell what the process is: workers and trainers share the names of what their loops measure.
+    """Tell what the process is: all roles share the names of what their loops measure.
 
     Parameters
     ----------
     registry
         Of the process.
     role
-        `worker` or `trainer`.
+        `worker`, `trainer` or `intake`.
     """
     info = Info("segmenter_process", "What this process is.", registry=registry)
     info.info({"role": role, "version": version("segmenter")})

@@ -27,7 +27,8 @@ class Record:
 class Output:
     """One record to write in the batch's transaction.
 
-    Without a `partition` the key decides.
+    Without a `partition` the key decides. `timestamp` is in milliseconds since 1970; without one it
+    is the time of writing.
     """
 
     topic: str
@@ -35,3 +36,4 @@ class Output:
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None
+    timestamp: int | None = None

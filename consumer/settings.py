@@ -77,7 +77,8 @@ class KafkaSettings(Section):
         "segmenter",
         min_length=1,
         max_length=200,
-        description="Consumer group of the workers; the trainers' is this with '-trainer'. "
+        description="Consumer group of the workers; the trainers' is this with '-trainer', that of "
+        "intake with '-intake'. "
         "Also the beginning of every transactional id.",
     )
     instance_id: str | None = Field(
@@ -143,6 +144,12 @@ class TopicSettings(Section):
     """Names of the topics, and how `segmenter topics create` makes them."""
 
     events: str = Field("user-events", min_length=1, description="Input.")
+    raw_events: str | None = Field(
+        None,
+        min_length=1,
+        description="A foreign topic whose keys or partitions cannot be trusted, which 'segmenter "
+        "intake' re-keys into events; none where producers write events themselves.",
+    )
     dead_letters: str = Field("user-events.dlq", min_length=1, description="Refused records.")
     changes: str = Field("segment-changes", min_length=1, description="Output.")
     memberships: str = Field(
@@ -186,6 +193,17 @@ class TopicSettings(Section):
         description="Hours that changes, lifecycle events and dead letters are kept; -1 is for "
         "ever.",
     )
+
+    @model_validator(mode="after")
+    def _raw_is_another(self) -> Self:
+        own = {name: value for name, value in self if name != "raw_events"}
+        for name, value in own.items():
+            if value == self.raw_events:
+                raise ValueError(
+                    f"raw_events is {value!r}, which is topics.{name}: 'segmenter intake' reads "
+                    "it and writes into topics.events, so it must be a topic of its own"
+                )
+        return self
 
 
 class EventSettings(Section):

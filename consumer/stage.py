@@ -135,6 +135,11 @@ class Stage(Protocol[Prepared, Restoring]):
         ...
 
     @property
+    def fixed_partitions(self) -> bool:
+        """Whether state rests on how many partitions the first input has, so that it must stay."""
+        ...
+
+    @property
     def restore_after_abort(self) -> bool:
         """Whether an abort spoils the state, so that it has to be read back."""
         ...

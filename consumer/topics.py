@@ -134,6 +134,37 @@ def check_topics(settings: Settings) -> dict[str, int]:
     return partitions
 
 
+def check_intake_topics(settings: Settings) -> tuple[str, int]:
+    """Check the topics of `segmenter intake`; give its input and the partitions of its output.
+
+    Raises
+    ------
+    TopicError
+        Naming what is missing or does not fit, and what to do.
+    """
+    topics, source = settings.topics, settings.topics.raw_events
+    if source is None:
+        raise TopicError(
+            "topics.raw_events is not set: give the topic whose records are to be re-keyed into "
+            f"{topics.events}"
+        )
+    own = (topics.events, topics.dead_letters)
+    partitions = ask_for_topics((source, *own), lambda: partition_counts(settings))
+    if missing := [name for name in own if name not in partitions]:
+        raise TopicError(
+            f"topic {', '.join(missing)} is missing at {settings.kafka.bootstrap_servers}: "
+            "run 'segmenter topics create'"
+        )
+    if source not in partitions:
+        # Its partitions and retention are its producers' business: it is not ours to make.
+        raise TopicError(
+            f"topic {source} (topics.raw_events) is missing at {settings.kafka.bootstrap_servers}: "
+            "its producers have to make it; 'segmenter topics create' does not"
+        )
+    _check_former_count(settings, partitions[topics.events])
+    return source, partitions[topics.events]
+
+
 def _check_former_count(settings: Settings, count: int) -> None:
     """Refuse a count that differs from the one under which the group has committed offsets."""
     topic, group = settings.topics.events, settings.kafka.group_id

@@ -280,6 +280,8 @@ class Transactions:
         arguments: dict[str, Any] = {"headers": list(output.headers)} if output.headers else {}
         if output.partition is not None:
             arguments["partition"] = output.partition
+        if output.timestamp is not None:
+            arguments["timestamp"] = output.timestamp
         while True:
             try:
                 producer.produce(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
+from schemas.base import Identifier
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent, parse_rfc3339
 from schemas.framing import unframe
@@ -26,6 +28,14 @@ class RefusedError(Exception):
     def __init__(self, reason: RefusalReason, detail: str, field: str | None = None) -> None:
         super().__init__(detail)
         self.refusal = Refusal(reason=reason, field=field, detail=detail)
+
+
+class _Identified(BaseModel):
+    """As much of an event as tells whose it is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    user_id: Identifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,22 @@ class Intake:
         self._check_text(event)
         self._check_time(event, now)
         return event
+
+    def user_finder(self) -> Callable[[bytes | None], str]:
+        """Give a function from a value to its user id alone, whatever else may be wrong with it.
+
+        It raises RefusedError where there is no user id, or none that a user event may have.
+        """
+        mapping = self.mapping.of_user
+
+        def find(value: bytes | None) -> str:
+            found = mapping.apply(decode_object(value))
+            try:
+                return _Identified.model_validate(found).user_id
+            except ValidationError as error:
+                raise refused_field(error) from None
+
+        return find
 
     def key_of(self, value: bytes) -> bytes | None:
         """Give the key that a record of a file gets, or None where it has no user id."""

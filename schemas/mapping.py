@@ -64,6 +64,17 @@ class EventMapping(BaseModel):
         """Whether the source already is a user event."""
         return self == EventMapping()
 
+    @property
+    def of_user(self) -> EventMapping:
+        """The part of it that finds the user id."""
+        name = "user_id"
+        if self.is_identity:
+            return self
+        return EventMapping(
+            fields={name: self.fields.get(name, [name])},
+            constants={name: self.constants[name]} if name in self.constants else {},
+        )
+
     def apply(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """Pick the fields of a user event out of a source object.
 

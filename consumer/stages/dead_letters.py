@@ -9,6 +9,7 @@ from consumer.records import Output, Record
 from consumer.settings import DeadLetterSettings
 from consumer.stage import StageError
 from schemas.dead_letters import Refusal, dead_letter_headers
+from schemas.origins import origin_headers, origin_of
 
 
 class DeadLetterLimitError(StageError):
@@ -19,10 +20,19 @@ class DeadLetterLimitError(StageError):
 
 
 class DeadLetterLimit:
-    """Watches the share of refused records among the latest ones."""
+    """Watches the share of refused records among the latest ones.
 
-    def __init__(self, settings: DeadLetterSettings) -> None:
+    Parameters
+    ----------
+    settings
+        The limit.
+    input_setting
+        The setting that names the input.
+    """
+
+    def __init__(self, settings: DeadLetterSettings, input_setting: str = "topics.events") -> None:
         self._settings = settings
+        self._input_setting = input_setting
         self._batches: deque[tuple[int, int]] = deque()
         self._total = 0
         self._refused = 0
@@ -44,8 +54,8 @@ class DeadLetterLimit:
             raise DeadLetterLimitError(
                 f"{bad} of the latest {records} records were refused, most of late for "
                 f"{reason!r}; more than dead_letters.max_share = {self._settings.max_share}: "
-                "look at events.preset, events.mapping, events.key and topics.events; the batch is "
-                "not committed and nothing of it was sent to the dead letters"
+                f"look at events.preset, events.mapping, events.key and {self._input_setting}; the "
+                "batch is not committed and nothing of it was sent to the dead letters"
             )
 
     def commit(self, *, accepted: int, refused: int) -> None:
@@ -64,7 +74,8 @@ class DeadLetterLimit:
 def dead_letter_output(topic: str, record: Record, refusal: Refusal, max_bytes: int) -> Output:
     """Give the dead letter of a record: its key and value as they came, the reason in headers.
 
-    Of a value longer than `max_bytes` the beginning is kept, and a header says how long it was.
+    Of a value longer than `max_bytes` the beginning is kept, and a header says how long it was. Of
+    the record's own headers those are kept that `segmenter intake` gave it.
     """
     value, truncated_from = record.value, None
     if value is not None and len(value) > max_bytes:
@@ -77,4 +88,6 @@ def dead_letter_output(topic: str, record: Record, refusal: Refusal, max_bytes: 
         timestamp=record.timestamp,
         truncated_from=truncated_from,
     )
+    origin = origin_of(record.headers)
+    headers += [] if origin is None else origin_headers(origin)
     return Output(topic, record.key, value, tuple(headers))

@@ -107,6 +107,7 @@ class SegmentationStage:
     """
 
     restore_after_abort = False
+    fixed_partitions = True
 
     def __init__(
         self,

@@ -190,6 +190,7 @@ class TrainingStage:
 
     # River's clusterer learns in place; what an aborted batch taught it has to be unlearned.
     restore_after_abort = True
+    fixed_partitions = True
 
     def __init__(self, settings: Settings, clock: Clock = wall_clock) -> None:
         self.inputs = (settings.topics.samples,)

@@ -85,6 +85,7 @@ class ScriptedStage:
 
     def __init__(self) -> None:
         self.restore_after_abort = False
+        self.fixed_partitions = True
         self.calls: list[str] = []
         self.prepare_gate = threading.Event()
         self.prepare_gate.set()

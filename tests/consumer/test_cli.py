@@ -29,6 +29,7 @@ COMMANDS = [
     "migrate",
     "topics create",
     "model prepare",
+    "intake",
     "model export",
     "model verify",
     "model list",

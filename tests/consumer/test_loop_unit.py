@@ -298,6 +298,16 @@ def test_a_partition_that_was_not_there_at_the_start_is_refused(world: World) ->
     assert not any(call.startswith(("restore", "resume")) for call in world.calls)
 
 
+def test_a_stage_to_which_the_number_of_partitions_is_nothing_takes_a_new_one(
+    world: World,
+) -> None:
+    world.stage.fixed_partitions = False
+    new = PARTITIONS
+    world.run(assign(world, 0, new), records((new, 10), (new, 11)), nothing, world.prepared)
+    assert world.committed == [([f"{new}@10", f"{new}@11"], {new: 12})]
+    assert world.loop._metrics.input_partitions._value.get() == PARTITIONS + 1
+
+
 def test_partitions_that_are_revoked_have_their_prepared_batch_committed_before_they_go(
     world: World,
 ) -> None:

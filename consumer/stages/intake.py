@@ -1,0 +1,183 @@
+"""The stage of `segmenter intake`: records of a foreign input under their users' keys.
+
+It is for an input whose keys or partitions cannot be trusted. A record goes to `topics.events` as
+it is, under its user's id, in the partition that the key belongs to; headers tell where it was. The
+stage reads no more of it than the user id, so that all else is judged once, by the workers. What
+has no user id is a dead letter.
+
+There is no state: nothing to read back, and nothing that depends on the partitions of the input.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from consumer.records import Output, Record
+from consumer.settings import KafkaSettings, Settings
+from consumer.stage import Changelog
+from consumer.stages.dead_letters import DeadLetterLimit, DeadLetterLimitError, dead_letter_output
+from consumer.stages.preparation import Clock, wall_clock
+from consumer.stages.refusal_log import RefusalLog
+from schemas.dead_letters import Refusal
+from schemas.intake import RefusedError
+from schemas.keys import encode_key
+from schemas.origins import HEADER_PREFIX, Origin, origin_headers
+from schemas.partitioner import Partitioner, partition_of
+
+KeyFate = Literal["kept", "changed", "missing"]
+"""What became of a record's key: it was right, it was another one, there was none."""
+
+
+def intake_group(kafka: KafkaSettings) -> str:
+    """Name the consumer group of `segmenter intake`."""
+    return f"{kafka.group_id}-intake"
+
+
+@dataclass(slots=True)
+class IntakeStats:
+    """Totals since the start, of committed work only."""
+
+    rekeyed: Counter[KeyFate] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    """Dead letters by reason."""
+
+    def add(self, other: IntakeStats) -> None:
+        """Add another's totals."""
+        self.rekeyed.update(other.rekeyed)
+        self.refused.update(other.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """A record and the key of its user, or why it has none."""
+
+    record: Record
+    outcome: bytes | Refusal
+
+
+class NothingToRestore:
+    """The state of a partition: none."""
+
+    changelogs: Sequence[Changelog] = ()
+
+    def load(self, record: Record) -> None:
+        """Take no record in, as there is no changelog."""
+
+
+class IntakeStage:
+    """Brings records to the partition of their users.
+
+    Parameters
+    ----------
+    settings
+        Topics, mapping and limits.
+    source
+        The foreign input.
+    partitions
+        Partitions of `topics.events`.
+    clock
+        What timestamps in the future are told by.
+    """
+
+    restore_after_abort = False
+    fixed_partitions = False
+
+    def __init__(
+        self, settings: Settings, source: str, partitions: int, clock: Clock = wall_clock
+    ) -> None:
+        self.inputs = (source,)
+        self.stats = IntakeStats()
+        self._partitions = partitions
+        self._clock = clock
+        self._events = settings.topics.events
+        self._dead_letters = settings.topics.dead_letters
+        self._max_bytes = settings.dead_letters.max_value_bytes
+        intake = settings.events.intake()
+        self._find_user, self._key = intake.user_finder(), intake.key
+        partitioner = settings.events.partitioner
+        self._partitioner: Partitioner = "murmur2" if partitioner == "any" else partitioner
+        self._limit = DeadLetterLimit(settings.dead_letters, "topics.raw_events")
+        self._refusals = RefusalLog()
+        self._pending = IntakeStats()
+
+    # --- no state ---------------------------------------------------------------------------
+
+    def restoration(self, partition: int) -> NothingToRestore:  # noqa: ARG002
+        """Give what there is to read back: nothing."""
+        return NothingToRestore()
+
+    def assigned(self, partition: int, restoration: NothingToRestore) -> None:
+        """Take over a partition."""
+
+    def revoked(self, partition: int) -> None:
+        """Let go of a partition."""
+
+    def maintain(self, *, idle: bool) -> None:  # noqa: ARG002
+        """Say that there is no other work."""
+        return
+
+    # --- the way of a record ----------------------------------------------------------------
+
+    def prepare(self, records: Sequence[Record]) -> list[Identified]:
+        """Find the users."""
+        return [Identified(record, self._identify(record)) for record in records]
+
+    def _identify(self, record: Record) -> bytes | Refusal:
+        try:
+            return encode_key(self._find_user(record.value), self._key)
+        except RefusedError as error:
+            return error.refusal
+
+    def apply(self, prepared: Sequence[Identified], partitions: frozenset[int]) -> list[Output]:
+        """Give the records under their new keys, in their order, and the dead letters."""
+        now = int(self._clock().timestamp() * 1000)
+        outputs = []
+        for each in prepared:
+            record, outcome = each.record, each.outcome
+            if record.partition not in partitions:
+                continue
+            if isinstance(outcome, bytes):
+                fate: KeyFate = "changed" if record.key else "missing"
+                self._pending.rekeyed["kept" if record.key == outcome else fate] += 1
+                outputs.append(self._rekeyed(record, outcome, now))
+                continue
+            self._pending.refused[outcome.reason] += 1
+            self._refusals.note(record, outcome, self._dead_letters)
+            outputs.append(dead_letter_output(self._dead_letters, record, outcome, self._max_bytes))
+        try:
+            self._limit.check(accepted=self._pending.rekeyed.total(), refused=self._pending.refused)
+        except DeadLetterLimitError:
+            self._refusals.stopped()
+            raise
+        return outputs
+
+    def _rekeyed(self, record: Record, key: bytes, now: int) -> Output:
+        origin = Origin(record.topic, record.partition, record.offset, record.timestamp)
+        others = tuple(each for each in record.headers if not each[0].startswith(HEADER_PREFIX))
+        return Output(
+            self._events,
+            key,
+            record.value,
+            (*others, *origin_headers(origin)),
+            partition_of(key, self._partitions, self._partitioner),
+            # A batch with a time that lies too far ahead is refused whole
+            # (message.timestamp.after.max.ms); the header keeps it.
+            record.timestamp if 0 <= record.timestamp <= now else None,
+        )
+
+    def committed(self) -> None:
+        """Count the batch."""
+        self.stats.add(self._pending)
+        self._limit.commit(
+            accepted=self._pending.rekeyed.total(), refused=self._pending.refused.total()
+        )
+        self._refusals.committed()
+        self._pending = IntakeStats()
+
+    def aborted(self) -> None:
+        """Forget the batch."""
+        self._refusals.aborted()
+        self._pending = IntakeStats()

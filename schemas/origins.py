@@ -1,0 +1,35 @@
+"""Headers that tell where a record of `user-events` was, where `segmenter intake` brought it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+HEADER_PREFIX = "intake_"
+
+
+class Origin(NamedTuple):
+    """The record of the foreign input; `timestamp` in milliseconds since 1970, -1 when unknown."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+
+
+def origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
+    """Give the headers of a record that comes from another one; all values are UTF-8 text."""
+    return [(HEADER_PREFIX + name, str(value).encode()) for name, value in origin._asdict().items()]
+
+
+def origin_of(headers: Iterable[tuple[str, bytes | str | None]]) -> Origin | None:
+    """Read what `origin_headers` wrote, None where it is not there or not whole."""
+    found = {name: value for name, value in headers if name.startswith(HEADER_PREFIX)}
+    texts = [found.get(HEADER_PREFIX + name) for name in Origin._fields]
+    try:
+        topic, *numbers = [
+            text.decode() if isinstance(text, bytes) else str(text or "") for text in texts
+        ]
+        return Origin(topic, *map(int, numbers)) if topic else None
+    except ValueError:
+        return None
