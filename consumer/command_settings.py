@@ -36,6 +36,13 @@ USES: dict[str, tuple[str, ...]] = {
         *("kafka", *_TOPIC_NAMES, "training", "labels", "drift", "batch", "restore", "http"),
         "log",
     ),
+    "intake": (
+        *("kafka", "topics.raw_events", "topics.events", "topics.dead_letters"),
+        *("events.preset", "events.mapping.fields", "events.key", "events.partitioner"),
+        *("training.idle_seconds", "batch.max_records", "batch.max_wait_seconds"),
+        *("batch.prepare_timeout_seconds", "dead_letters", "restore.no_progress_seconds", "http"),
+        "log",
+    ),
     "broker": ("log",),
     "demo": _EVERYTHING,
     "replay": ("kafka.group_id", *_TOPIC_NAMES, *_STAGES, "log"),
