@@ -178,7 +178,7 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
     from consumer.verify import (  # noqa: PLC0415
         TopicNames,
         verify_folder,
-        verify_topics,
+        verify_group,
     )
 
     if options.follow:
@@ -192,7 +192,7 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
         result = verify_folder(options.folder)
     else:
         topics = settings.topics
-        result = verify_topics(
+        result = verify_group(
             settings.kafka.client(),
             settings.kafka.group_id,
             TopicNames.of(topics),

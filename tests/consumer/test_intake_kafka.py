@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -19,6 +19,7 @@ from consumer.reader import committed_offsets, read_topic
 from consumer.settings import Settings
 from consumer.stages.intake import IntakeStage, intake_group
 from consumer.topics import TopicError, check_intake_topics
+from consumer.verify import TopicNames, VerifyResult, ViolationKind, verify_group
 from schemas.origins import origin_of
 from schemas.partitioner import partition_of
 from tests.consumer.kafka_runs import (
@@ -94,6 +95,11 @@ def test_each_record_of_a_foreign_input_comes_once_to_its_user_s_partition(
         until(lambda: stage.stats.accepted.total() + stage.stats.repeated == total - 2)
         running.pop().stop()
         assert stage.placement is None or not stage.placement.misplaced
+    result = audit(settings)
+    assert result.exit_code == 0, result.render()
+    assert not any(str(settings.topics.raw_events) in each for each in result.unchecked)
+    assert f"intake is done with {total:,} records of {settings.topics.raw_events}" in result.notes
+    assert result.counts.records == total - 2
     origins: Counter[tuple[int, int]] = Counter()
     partitions: dict[bytes, set[int]] = defaultdict(set)
     for record in read_topic(settings, settings.topics.events):
@@ -114,6 +120,51 @@ def test_each_record_of_a_foreign_input_comes_once_to_its_user_s_partition(
         f"u{user}".encode(): {partition_of(f"u{user}".encode(), PARTITIONS)}
         for user in range(USERS)
     }
+
+
+def audit(settings: Settings) -> VerifyResult:
+    return verify_group(
+        settings.kafka.client(), settings.kafka.group_id, TopicNames.of(settings.topics)
+    )
+
+
+def test_verify_finds_what_is_lost_and_what_came_twice(settings: Settings) -> None:
+    total = produce_foreign(settings, rounds=1)
+    assert "has committed no offset" in " ".join(audit(settings).unchecked)
+    running = intake(settings, "i0")
+    until(lambda: read_up(settings) == total)
+    running.stop()
+    raw = str(settings.topics.raw_events)
+    copied, written = next(
+        (record, origin)
+        for record in read_topic(settings, settings.topics.events)
+        if (origin := origin_of(record.headers))
+    )
+    client = Producer(settings.kafka.client())
+    client.produce(
+        copied.topic, copied.value, copied.key, copied.partition, headers=list(copied.headers)
+    )
+    client.produce(copied.topic, copied.value, copied.key, copied.partition)
+    ends: list[int] = []
+    client.produce(
+        raw, b"", partition=2, on_delivery=lambda _, m: ends.append((m.offset() or 0) + 1)
+    )
+    assert client.flush(30) == 0
+    member = Consumer({**settings.kafka.client(), "group.id": intake_group(settings.kafka)})
+    member.commit(offsets=[TopicPartition(raw, 2, ends[0])], asynchronous=False)
+    member.close()
+    result = audit(settings)
+    assert result.exit_code == 1
+    assert result.violations_by_kind == {
+        ViolationKind.INTAKE_REPEATED: 1,
+        ViolationKind.INTAKE_LOST: 1,
+    }
+    places = " ".join(violation.detail for violation in result.violations)
+    assert f"{raw}[{written.partition}]@{written.offset} is twice" in places
+    assert f"{raw}[2]@{ends[0] - 1} is not in" in places
+    assert (
+        f"1 records of {settings.topics.events} did not come from {raw} by intake" in result.notes
+    )
 
 
 def test_what_intake_needs_is_named(settings: Settings, monkeypatch, capsys) -> None:
