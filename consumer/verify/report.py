@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
@@ -62,6 +63,8 @@ class ViolationKind(StrEnum):
     """Input is not accepted + repeated + refused: an event was lost or counted twice."""
     SUMMARY_DIFFERS = "summary_differs"
     """A count in summary.json that the files beside it do not bear out."""
+    SPLIT_USERS = "split_users"
+    """Users whose events, and so whose profiles, are in several partitions."""
     INTAKE_LOST = "intake_lost"
     """A record of the foreign input that intake is done with and that is nowhere."""
     INTAKE_REPEATED = "intake_repeated"
@@ -95,12 +98,16 @@ class Violations:
     def __init__(self) -> None:
         self.first: list[Violation] = []
         self.by_kind: Counter[ViolationKind] = Counter()
+        self.ignored: Collection[str] = ()
+        """Users of whom nothing is collected: what is wrong with them has a common cause."""
 
     def __len__(self) -> int:
         return self.by_kind.total()
 
     def add(self, kind: ViolationKind, subject: str, detail: str) -> None:
         """Take one more."""
+        if subject in self.ignored:
+            return
         self.by_kind[kind] += 1
         if len(self.first) < MAX_KEPT:
             self.first.append(Violation(kind, subject, detail))

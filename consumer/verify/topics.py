@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
@@ -20,6 +20,7 @@ from consumer.verify.invariants import Chains, ProfileSums
 from consumer.verify.lifecycle import check_lifecycle
 from consumer.verify.messages import changes_in, latest_in, lifecycle_in, refused_in
 from consumer.verify.report import Counts, VerifyError, VerifyResult, ViolationKind, Violations
+from consumer.verify.split import SplitUsers
 from schemas.base import claimed_schema
 from schemas.segment_model import (
     SEGMENT_MODEL_KEY,
@@ -140,6 +141,7 @@ class _TopicAudit:
         self._in_changes = Violations()
         self._between = Violations()
         self._embeddings = EmbeddingTally()
+        self._split = SplitUsers()
         self._unchecked: list[str] = []
         self._notes: list[str] = []
         self._unproven: str | None = None
@@ -148,6 +150,8 @@ class _TopicAudit:
     def run(self) -> None:
         """Read every topic once."""
         topics, cut = self._topics, self._cut
+        profiles = self._profiles()
+        self._in_changes.ignored = self._between.ignored = self._split.users
         changes_lost = cut.beginning_lost(topics.changes)
         spans = cut.spans[topics.changes]
         seen = changes_in(self._read(topics.changes), topics.changes, spans, self._in_changes)
@@ -160,7 +164,6 @@ class _TopicAudit:
         standings = invariants.compare_memberships(
             self._memberships().items(), chains, self._between, beginning_lost=changes_lost
         )
-        profiles = self._profiles()
         sums = invariants.compare_profiles(
             profiles.items(), standings, self._between, self._embeddings, chains.labels
         )
@@ -179,7 +182,9 @@ class _TopicAudit:
             members=sums.members,
             lag=self._lag(),
         )
-        if None in profiles.values():
+        if self._split.users:
+            self._report_split()
+        elif None in profiles.values():
             self._not_balanced(
                 f"profiles on {topics.profiles} cannot be read, so their events are not known"
             )
@@ -230,10 +235,17 @@ class _TopicAudit:
             profile = read_profile(value)
             return profile.user_id, ProfileFacts.of(profile)
 
-        return self._latest(self._topics.profiles, parse)
+        messages = self._split.watch(self._read(self._topics.profiles))
+        return self._latest(self._topics.profiles, parse, messages)
 
-    def _latest(self, topic: str, parse: Callable[[bytes], tuple[str, T]]) -> dict[str, T | None]:
-        latest = latest_in(self._read(topic), topic, parse, self._between)
+    def _latest(
+        self,
+        topic: str,
+        parse: Callable[[bytes], tuple[str, T]],
+        messages: Iterable[Message] | None = None,
+    ) -> dict[str, T | None]:
+        messages = self._read(topic) if messages is None else messages
+        latest = latest_in(messages, topic, parse, self._between)
         if latest.removed:
             self._notes.append(f"tombstones have removed {len(latest.removed):,} users of {topic}")
         return latest.values
@@ -313,6 +325,12 @@ class _TopicAudit:
             repeated=sums.repeated,
             refused=refused,
         )
+
+    def _report_split(self) -> None:
+        topic = self._topics.events
+        spans = self._cut.spans[topic]
+        self._split.report(self._read(topic), topic, len(spans), self._in_changes)
+        self._not_balanced("profiles of users in several partitions do not add up")
 
     def _not_balanced(self, reason: str) -> None:
         self._unchecked.append(f"that input = accepted + repeated + refused: {reason}")

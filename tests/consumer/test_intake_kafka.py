@@ -24,6 +24,7 @@ from schemas.origins import origin_of
 from schemas.partitioner import partition_of
 from tests.consumer.kafka_runs import (
     PARTITIONS,
+    TOPICS,
     Running,
     event,
     settings_for,
@@ -165,6 +166,33 @@ def test_verify_finds_what_is_lost_and_what_came_twice(settings: Settings) -> No
     assert (
         f"1 records of {settings.topics.events} did not come from {raw} by intake" in result.notes
     )
+
+
+def test_users_in_several_partitions_are_one_violation_that_names_the_cause(
+    settings: Settings,
+) -> None:
+    topics = settings.topics.model_copy(update={"raw_events": None})
+    settings = settings.model_copy(update={"topics": topics})
+    texts = list(TOPICS.values())
+    for partitioner in ("murmur2_random", "consistent_random"):
+        client = Producer({**settings.kafka.client(), "partitioner": partitioner})
+        for user in range(USERS):
+            for number in range(4):
+                key, value = event(f"u{user}", number, texts[number // 2], event_id=partitioner)
+                client.produce(settings.topics.events, value, key)
+        assert client.flush(30) == 0
+    with worker(settings) as (_, stage):
+        until(lambda: stage.stats.accepted.total() + stage.stats.repeated == 8 * USERS)
+    result = audit(settings)
+    assert result.violations_by_kind == {ViolationKind.SPLIT_USERS: 1}, result.render()
+    (violation,) = result.violations
+    split = sum(
+        partition_of(key, PARTITIONS) != partition_of(key, PARTITIONS, "crc32")
+        for key in (f"u{user}".encode() for user in range(USERS))
+    )
+    assert f"of {split} of {USERS} users are in several partitions" in violation.detail
+    assert "producers with different partitioners" in violation.detail
+    assert "segmenter intake" in violation.detail
 
 
 def test_what_intake_needs_is_named(settings: Settings, monkeypatch, capsys) -> None:
