@@ -49,13 +49,22 @@ def folder(text: str) -> Path:
 
 def seconds(text: str) -> float:
     """Take a time span in seconds, above 0."""
+    return _above_0(text, "number of seconds")
+
+
+def rate(text: str) -> float:
+    """Take a number of events a second, above 0."""
+    return _above_0(text, "number of events a second")
+
+
+def _above_0(text: str, what: str) -> float:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
-    return seconds
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no {what} above 0")
+    return number
 
 
 def time(text: str) -> datetime:

@@ -21,8 +21,10 @@ from pydantic_settings import CliSettingsSource, SettingsError
 from consumer import arguments
 from consumer.arguments import UsageError
 from consumer.command_settings import add_flags, unused, uses
+from consumer.demo_cli import add_demo_command
 from consumer.evaluate_cli import add_evaluate_command
 from consumer.model_cli import add_model_commands
+from consumer.produce_cli import add_produce_command
 from consumer.settings import CONFIG_VARIABLE, Settings, SettingsFileError, SettingsNameError
 from consumer.settings_sources import environment_hints, explain, flag, nearest_flag
 from consumer.topics_cli import add_topic_commands
@@ -73,6 +75,10 @@ def main(given: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads has seen enough (`segmenter ... | head`); Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except Exception as error:
         sys.stderr.write(f"segmenter: {error}\n")
         logger.debug("stopped", exc_info=True)
@@ -113,20 +119,6 @@ def _broker(_settings: Settings, options: argparse.Namespace) -> int:
     from consumer.broker import run_broker  # noqa: PLC0415
 
     return run_broker(options.data, brokers=options.brokers, port=options.port)
-
-
-def _demo(settings: Settings, options: argparse.Namespace) -> int:
-    from consumer.demo.run import run_demo  # noqa: PLC0415
-
-    return run_demo(
-        settings,
-        input_file=options.input,
-        output=options.output,
-        model=options.model,
-        workers=options.workers,
-        users=options.users,
-        own_broker="kafka.bootstrap_servers" not in _given(options),
-    )
 
 
 def _replay(settings: Settings, options: argparse.Namespace) -> int:
@@ -320,24 +312,7 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:  # noqa: PLR0915 - on
     broker.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="how many")
     broker.add_argument("--port", type=int, default=9092, help="port of the first one")
 
-    demo = command(
-        commands,
-        "demo",
-        _demo,
-        "run everything on this machine and show what comes out",
-        shorthands=["segments"],
-    )
-    demo.add_argument(
-        "--input",
-        type=arguments.event_file,
-        help="events, as for replay; else made up",
-    )
-    demo.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for results")
-    demo.add_argument(
-        "--model", type=arguments.file, help="keep this segment model, run no trainer"
-    )
-    demo.add_argument("--workers", type=int, default=2, help="worker processes")
-    demo.add_argument("--users", type=int, default=400, help="users of the stream that is made up")
+    add_demo_command(commands, command)
 
     replay = command(
         commands,
@@ -415,6 +390,7 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:  # noqa: PLR0915 - on
     )
 
     add_topic_commands(commands, command)
+    add_produce_command(commands, command)
     add_model_commands(commands, command)
     config = command(commands, "config", _config, "print the effective settings, secrets masked")
     config.add_argument(

@@ -88,6 +88,14 @@ def producer_config(kafka: KafkaSettings, transactional_id: str) -> dict[str, An
     }
 
 
+def sender_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Configure a producer without transactions that loses nothing and repeats nothing."""
+    config = producer_config(kafka, "")
+    for name in ("transactional.id", "transaction.timeout.ms"):
+        del config[name]
+    return {**config, "acks": "all"}
+
+
 def admin_config(kafka: KafkaSettings) -> dict[str, Any]:
     """Configure an admin client."""
     return {**kafka.client(), "logger": _librdkafka_logger}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException
@@ -10,6 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from consumer.assignment import partition_count_of
 from consumer.clients import MAX_MESSAGE_BYTES, admin_config, ask_for_topics
+from consumer.demo.wording import plural
 from consumer.reader import committed_offsets
 from consumer.settings import Settings
 
@@ -33,10 +35,22 @@ class TopicError(Exception):
     """A topic is missing, or not as the project needs it."""
 
 
-def new_topics(settings: Settings) -> list[NewTopic]:
-    """Give the topics that `segmenter topics create` makes."""
+class TopicsDifferError(TopicError):
+    """Topics are there with other numbers of partitions than those to be made; nothing was made."""
+
+
+def new_topics(settings: Settings, partitions: int | None = None) -> list[NewTopic]:
+    """Give the topics that `segmenter topics create` makes where there is none of them.
+
+    Parameters
+    ----------
+    settings
+        Names, and what topics are made with.
+    partitions
+        Number in place of topics.partitions.
+    """
     topics = settings.topics
-    many, replicas = topics.partitions, topics.replication_factor
+    many, replicas = partitions or topics.partitions, topics.replication_factor
     hours = topics.retention_hours
     kept = {"retention.ms": str(-1 if hours < 0 else round(hours * _HOUR_MS))}
 
@@ -68,8 +82,71 @@ def new_topics(settings: Settings) -> list[NewTopic]:
     ]
 
 
+def plan_topics(settings: Settings, there: Mapping[str, int]) -> list[NewTopic]:
+    """Give the topics as they should be, to fit those that are there.
+
+    An input that is there decides the number of partitions, unless topics.partitions is given.
+
+    Parameters
+    ----------
+    settings
+        Names, and what topics are made with.
+    there
+        Partitions of every topic that there is, by name.
+
+    Raises
+    ------
+    TopicsDifferError
+        If one that is there has another number, naming it and what to set or to delete.
+    """
+    topics = settings.topics
+    given = "partitions" in topics.model_fields_set
+    found = there.get(topics.events)
+    if given and found not in (None, topics.partitions):
+        raise TopicsDifferError(
+            f"topic {topics.events} is there with {plural(found or 0, 'partition')}, and "
+            f"topics.partitions is {topics.partitions}: set topics.partitions to {found}, or leave "
+            "it out and the other topics are made to fit; nothing was made"
+        )
+    wanted = new_topics(settings, None if given else found)
+    differing = [
+        each for each in wanted if there.get(each.topic) not in (None, each.num_partitions)
+    ]
+    if not given:
+        # A reader finds a user's records by their key, in whatever number of partitions.
+        free = {topics.dead_letters, topics.changes, topics.memberships, topics.label_dead_letters}
+        differing = [each for each in differing if each.topic not in free]
+    if differing:
+        raise TopicsDifferError(_differing(settings, differing, there))
+    return wanted
+
+
+def _differing(settings: Settings, differing: list[NewTopic], there: Mapping[str, int]) -> str:
+    """Say which topics are in the way, and what there is to do."""
+    topics = settings.topics
+    setting = {name: f"topics.{field}" for field, name in topics if isinstance(name, str)}
+    listed = ", ".join(
+        f"{each.topic} with {plural(there[each.topic], 'partition')} in place of "
+        f"{each.num_partitions}"
+        for each in differing
+    )
+    ways = [f"delete {', '.join(each.topic for each in differing)}, if what is in there can go"]
+    numbers = {there[each.topic] for each in differing if each.topic not in _single(settings)}
+    if len(numbers) == 1 and topics.events not in there:
+        ways.append(f"set topics.partitions to {numbers.pop()}")
+    ways.append(f"give other names with {', '.join(setting[each.topic] for each in differing)}")
+    return f"topics are there already, {listed}: {'; or '.join(ways)}; nothing was made"
+
+
+def _single(settings: Settings) -> list[str]:
+    """Name the topics that must have one partition."""
+    topics = settings.topics
+    single = [topics.samples, topics.models, topics.lifecycle, topics.drift_reference]
+    return single + ([topics.label_models] if settings.labels.enabled else [])
+
+
 def create_topics(settings: Settings) -> dict[str, bool]:
-    """Create the topics that are missing.
+    """Create the topics that are missing, after a look at those that are there.
 
     Returns
     -------
@@ -78,15 +155,21 @@ def create_topics(settings: Settings) -> dict[str, bool]:
 
     Raises
     ------
+    TopicsDifferError
+        If one that is there does not fit; nothing was made then.
     TopicError
-        If one cannot be created.
+        If one cannot be created, or the cluster does not answer.
     """
+    there = partition_counts(settings)
+    wanted = plan_topics(settings, there)
+    created = {each.topic: False for each in wanted}
+    missing = [each for each in wanted if each.topic not in there]
+    if not missing:
+        return created
     admin = AdminClient(admin_config(settings.kafka))
-    wanted = new_topics(settings)
     futures: dict[str, Future[None]] = admin.create_topics(
-        wanted, operation_timeout=_TIMEOUT_SECONDS, request_timeout=_TIMEOUT_SECONDS
+        missing, operation_timeout=_TIMEOUT_SECONDS, request_timeout=_TIMEOUT_SECONDS
     )
-    created = {}
     for name, future in futures.items():
         try:
             future.result()
@@ -114,8 +197,7 @@ def check_topics(settings: Settings) -> dict[str, int]:
             f"topic {', '.join(missing)} is missing at {settings.kafka.bootstrap_servers}: "
             "run 'segmenter topics create'"
         )
-    single = [topics.samples, topics.models, topics.lifecycle, topics.drift_reference]
-    for name in single + ([topics.label_models] if settings.labels.enabled else []):
+    for name in _single(settings):
         if partitions[name] != 1:
             raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")
     _check_former_count(settings, partitions[topics.events])

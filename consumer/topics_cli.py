@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from consumer.arguments import UsageError
+from consumer.demo.wording import plural
+
 # Imported late otherwise: --help and usage errors should not wait for Kafka.
 if TYPE_CHECKING:
     import argparse
@@ -30,9 +33,14 @@ def add_topic_commands(commands: Any, command: Callable[..., argparse.ArgumentPa
 
 
 def _create(settings: Settings, _options: argparse.Namespace) -> int:
-    from consumer.topics import check_topics, create_topics  # noqa: PLC0415
+    from consumer.topics import TopicsDifferError, check_topics, create_topics  # noqa: PLC0415
 
-    for name, created in create_topics(settings).items():
-        sys.stdout.write(f"{name}: {'created' if created else 'was there'}\n")
-    check_topics(settings)
+    try:
+        made = create_topics(settings)
+    except TopicsDifferError as error:
+        raise UsageError(str(error)) from error
+    partitions = check_topics(settings)
+    for name, created in made.items():
+        count = plural(partitions[name], "partition")
+        sys.stdout.write(f"{name}: {'created' if created else 'was there'}, {count}\n")
     return 0

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -28,6 +31,7 @@ COMMANDS = [
     "verify",
     "migrate",
     "topics create",
+    "produce",
     "model prepare",
     "intake",
     "model export",
@@ -163,6 +167,9 @@ def test_help_of_the_whole_lists_the_commands(segmenter):
         ("verify --from-now", "--from-now goes with --follow only"),
         ("verify --for 3", "--for goes with --follow only"),
         ("verify a --stall 3", "--stall goes with --follow only"),
+        ("produce /nowhere/events", "there is no file /nowhere/events"),
+        ("produce /etc/hostname --rate 0", "--rate: 0 is no number of events a second above 0"),
+        ("produce /etc/hostname --rate inf", "--rate: inf is no number of events a second"),
         ("verify --follow --every 0", "argument --every: 0 is no number of seconds above 0"),
         ("verify --follow --settle nan", "argument --settle: nan is no number of seconds above 0"),
         ("verify --follow --bootstrap-servers 127.0.0.1:1", "no broker answers at '127.0.0.1:1'"),
@@ -360,3 +367,11 @@ def test_how_a_process_ended_is_told_by_its_exit_code(
 
     monkeypatch.setattr(app, "run_worker", end)
     assert segmenter("worker") == (expected, "", said)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_to_tell(tmp_path):
+    command = f"{shlex.quote(sys.executable)} -m consumer.cli config --format json"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command} | true"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""

@@ -1,0 +1,96 @@
+"""What the pages say to type: commands that the command line takes, and Python that compiles."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from consumer import arguments, cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDE = ROOT / "docs/getting-started.md"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The lines of a page's shell blocks that run segmenter, as arguments."""
+    found = []
+    for block in blocks(page, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if not re.match(r"(\.venv/bin/)?segmenter ", line):
+                continue
+            if re.search(r"\[.*\]", line):  # a synopsis
+                continue
+            found.append(shlex.split(line, comments=True)[1:])
+    return found
+
+
+@pytest.fixture
+def parser(monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
+    """The product's own, for which every file and folder is there."""
+    for kind in ("file", "event_file", "folder"):
+        monkeypatch.setattr(arguments, kind, Path)
+    return cli._parser()[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_is_one_that_the_command_line_takes(
+    page: Path, parser: argparse.ArgumentParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in commands(page):
+        try:
+            _, unknown = parser.parse_known_args(command)
+        except SystemExit:
+            pytest.fail(f"{shlex.join(command)}: {capsys.readouterr().err}")
+        assert unknown == [], shlex.join(command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_of_a_page_compiles(page: Path) -> None:
+    for block in blocks(page, "python"):
+        compile(block, str(page), "exec")
+
+
+def test_the_guide_leads_from_the_broker_to_a_consumer_of_changes() -> None:
+    assert [command[0] for command in commands(GUIDE)] == [
+        *("model", "broker", "topics", "produce", "worker", "trainer", "produce", "verify"),
+    ]
+    assert any("read_committed" in block for block in blocks(GUIDE, "python"))
+
+
+def test_the_events_of_the_guide_can_be_made(tmp_path: Path) -> None:
+    script = next(block for block in blocks(GUIDE, "sh") if "generate_records" in block)
+    script = script.replace("python -c", f"{shlex.quote(sys.executable)} -c")
+    making = script.partition("segmenter produce")[0]
+    subprocess.run(["/bin/sh", "-ec", making], cwd=tmp_path, check=True)
+    first, later = (tmp_path / name for name in ("first.jsonl", "later.jsonl"))
+    assert len(first.read_bytes().splitlines()) == 1000
+    assert later.stat().st_size > 0
+
+
+def test_pages_link_to_headings_and_files_that_are_there() -> None:
+    anchors = {page: _anchors(page) for page in PAGES}
+    broken = []
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", page.read_text()):
+            name, _, anchor = target.partition("#")
+            path = (page.parent / name).resolve() if name else page
+            if not path.exists() or (anchor and anchor not in anchors.get(path, set())):
+                broken.append(f"{page.name}: {target}")
+    assert broken == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
