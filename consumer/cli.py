@@ -250,7 +250,7 @@ Run = Callable[[Settings, argparse.Namespace], int]
 _Sources = dict[str, CliSettingsSource[Settings]]
 
 
-def _parser() -> tuple[argparse.ArgumentParser, _Sources]:  # noqa: PLR0915 - one a flag
+def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
     parser = argparse.ArgumentParser(
         prog="segmenter",
         description="Turns a topic of user reviews and comments into a topic of segment changes.",
