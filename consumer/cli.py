@@ -122,39 +122,17 @@ def _broker(_settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _replay(settings: Settings, options: argparse.Namespace) -> int:
-    from rich.console import Console  # noqa: PLC0415
+    from consumer.replay_command import run_replay  # noqa: PLC0415
 
-    from consumer.app import load_embedder, load_label_model, load_model  # noqa: PLC0415
-    from consumer.arguments import UsageError  # noqa: PLC0415
-    from consumer.progress import counting  # noqa: PLC0415
-    from consumer.replay import replay_file  # noqa: PLC0415
-
-    model = load_model(options.model) if options.model else None
-    if options.label_model and not options.model:
-        raise UsageError("--label-model goes with --model: else the trainer learns labels along")
-    label_model = load_label_model(options.label_model) if options.label_model else None
-    if options.user_labels or label_model:
-        labels = settings.labels.model_copy(update={"enabled": True})
-        settings = settings.model_copy(update={"labels": labels})
-    with counting(Console(stderr=True), "replaying", "records") as progress:
-        result = replay_file(
-            options.file,
-            options.output,
-            settings,
-            load_embedder(settings),
-            model=model,
-            now=options.now,
-            progress=progress,
-            labels=options.user_labels,
-            label_model=label_model,
-        )
-    sys.stdout.write(
-        f"{result.records:,} records: {result.accepted:,} accepted, {result.repeated:,} repeated, "
-        f"{result.refused:,} refused\n"
-        f"{result.users:,} users in {result.segments} segments, {result.changes:,} changes\n"
-        f"written to {options.output}\n"
+    return run_replay(
+        settings,
+        options.file,
+        options.output,
+        model_file=options.model,
+        label_model_file=options.label_model,
+        user_labels=options.user_labels,
+        now=options.now,
     )
-    return 0
 
 
 def _verify(settings: Settings, options: argparse.Namespace) -> int:

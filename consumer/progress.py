@@ -7,14 +7,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 _PLAIN_SECONDS = 5.0
 
+Expected = Callable[[], int | None]
+"""Asked for the count at the end, as far as it can be told."""
+
 
 @contextmanager
-def counting(console: Console, what: str, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show a count and its rate while work goes on; a line every few seconds without a terminal."""
+def counting(
+    console: Console, what: str, unit: str, expected: Expected = lambda: None
+) -> Iterator[Callable[[int], None]]:
+    """Show a count, its rate and the time to go; a line every few seconds without a terminal."""
     started = time.monotonic()
     if console.is_terminal:
         columns = (
@@ -23,13 +35,15 @@ def counting(console: Console, what: str, unit: str) -> Iterator[Callable[[int],
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
+            TextColumn("to go"),
+            TimeRemainingColumn(),
         )
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(what, total=None, rate="")
 
             def show(done: int) -> None:
                 rate = done / max(time.monotonic() - started, 1e-9)
-                bar.update(task, completed=done, rate=f"{rate:,.0f} {unit}/s")
+                bar.update(task, completed=done, total=expected(), rate=f"{rate:,.0f} {unit}/s")
 
             yield show
         return
@@ -40,6 +54,27 @@ def counting(console: Console, what: str, unit: str) -> Iterator[Callable[[int],
         now = time.monotonic()
         if now - last >= _PLAIN_SECONDS:
             last = now
-            console.print(f"{what}: {done:,} {unit}, {done / (now - started):,.0f} a second")
+            console.print(line(what, unit, done, expected(), now - started), soft_wrap=True)
 
     yield log
+
+
+def line(what: str, unit: str, done: int, total: int | None, seconds: float) -> str:
+    """Tell the state of some work in one line.
+
+    Parameters
+    ----------
+    what, unit
+        The work and what is counted.
+    done, total
+        The count so far and at the end; None where that is not known.
+    seconds
+        Since the beginning.
+    """
+    rate = done / max(seconds, 1e-9)
+    of = "" if total is None else f" of about {total:,}"
+    text = f"{what}: {done:,}{of} {unit}, {rate:,.0f} a second"
+    if total is None or not done:
+        return text
+    left = round(max(total - done, 0) / rate)
+    return f"{text}, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} to go"

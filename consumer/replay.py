@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from consumer.files import read_records, with_labels
+from consumer.files import EventFile, read_records, with_labels
 from consumer.records import Output, Record
+from consumer.refusals import Refusals, RefusedCount
 from consumer.settings import Settings
 from consumer.stages.label_training import read_label_model
 from consumer.stages.labelling import FixedLabelModel
@@ -27,7 +28,7 @@ from consumer.stages.preparation import PreparedBatch
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
 from models.embedding import Embedder
-from models.segments import SegmentModel
+from models.segments import NO_SEGMENT, SegmentModel
 from models.supervised.model import LabelModel
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.dead_letters import HEADER_PREFIX, DeadLetter, Refusal, RefusalReason, to_base64
@@ -74,6 +75,15 @@ class EventClock:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentSize:
+    """A segment at the end and its users; None stands for no segment."""
+
+    id: int | None
+    label: str
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayResult:
     """What a replay counted; the same in summary.json."""
 
@@ -85,6 +95,10 @@ class ReplayResult:
     changes: int
     segments: int
     model_version: int | None
+    refused_for: list[RefusedCount]
+    """The commonest reason first; records of labels too."""
+    sizes: list[SegmentSize]
+    """The largest first."""
 
 
 @dataclass(slots=True)
@@ -112,8 +126,8 @@ class Replay:
     label_model: LabelModel | None = None
     segmentation: SegmentationStage = field(init=False)
     training: TrainingStage | None = field(init=False)
-    memberships: dict[str, SegmentChange] = field(init=False, default_factory=dict)
     changes: int = field(init=False, default=0)
+    refusals: Refusals = field(init=False, default_factory=Refusals)
     _source: FixedModel = field(init=False)
     _label_source: FixedLabelModel = field(init=False)
     _clock: EventClock = field(init=False)
@@ -131,6 +145,7 @@ class Replay:
             clock=self._clock,
             intake_clock=lambda: self.now,
             label_models=self._label_source,
+            log_refusals=False,
         )
         self.segmentation.assigned(0, self.segmentation.restoration(0))
         self.training = None
@@ -164,6 +179,7 @@ class Replay:
         done = 0
         for prepared in self._prepared(records):
             self._clock.see(prepared)
+            self.refusals.watch(prepared)
             self._forward(self.segmentation.apply(prepared, frozenset({0})))
             if watch is not None:
                 watch(prepared)
@@ -173,6 +189,25 @@ class Replay:
                 progress(done)
         self._maintain(idle=True)
         return done
+
+    def sizes(self) -> list[SegmentSize]:
+        """Count the users of each segment, the largest first."""
+        model, table = self.segmentation.model, self.segmentation.tables[0]
+        if model is None:
+            return []
+        users = Counter(table.gather(table.users).segments.tolist())
+        outside = users.pop(NO_SEGMENT, 0)
+        found = [
+            SegmentSize(segment, label, users[segment])
+            for segment, label in zip(model.ids.tolist(), model.labels, strict=True)
+        ]
+        found.sort(key=lambda each: -each.users)
+        return found + ([SegmentSize(None, "no segment", outside)] if outside else [])
+
+    @property
+    def users_known(self) -> int:
+        """Users from whom segments can be learned."""
+        return 0 if self.training is None else self.training.sampled_users
 
     def _prepared(self, records: Iterable[Record]) -> Iterator[PreparedBatch]:
         """Clean a batch while the one before is embedded and the one before that is applied."""
@@ -311,16 +346,17 @@ class FolderSink:
             changes=replay.changes,
             segments=len(model.ids) if model else 0,
             model_version=model.version if model else None,
+            refused_for=replay.refusals.counts(),
+            sizes=replay.sizes(),
         )
-        summary = {name: getattr(result, name) for name in ReplayResult.__slots__}
         (self._folder / "summary.json").write_text(
-            json.dumps(summary, indent=1) + "\n", encoding="utf-8"
+            json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         return result
 
 
 def replay_file(
-    path: Path,
+    file: Path | EventFile,
     folder: Path,
     settings: Settings,
     embedder: Embedder,
@@ -336,14 +372,27 @@ def replay_file(
     Raises
     ------
     EventFileError
-        If the file cannot be read.
+        If a file cannot be read.
     ReplayOutputError
         If the folder cannot be written to.
     StageError
         If a stage cannot go on.
     """
     replay = Replay(settings, embedder, model, now or datetime.now(UTC), label_model)
-    records = read_records(path, settings.topics.events, settings.events.intake())
+    return replay_into(folder, replay, file, progress=progress, labels=labels)
+
+
+def replay_into(
+    folder: Path,
+    replay: Replay,
+    file: Path | EventFile,
+    *,
+    progress: Progress | None = None,
+    labels: Path | None = None,
+) -> ReplayResult:
+    """Run a replay, not begun yet, over a file and write what comes out; as `replay_file`."""
+    settings = replay.settings
+    records = read_records(file, settings.topics.events, settings.events.intake())
     if labels is not None:
         records = with_labels(records, labels, settings)
     with FolderSink(folder, settings) as sink:

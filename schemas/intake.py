@@ -20,6 +20,14 @@ from schemas.mapping import EventMapping
 # Never quoted, not even in part: they are what people wrote.
 _PRIVATE_FIELDS = {"text", "item_title"}
 _QUOTED_CHARS = 80
+_JSON_TYPES = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
 
 
 class RefusedError(Exception):
@@ -197,7 +205,7 @@ def _decode(value: bytes) -> dict[str, Any]:
         raise RefusedError(RefusalReason.INVALID_JSON, f"not valid JSON: {error}") from None
     if not isinstance(data, dict):
         raise RefusedError(
-            RefusalReason.INVALID_JSON, f"must be a JSON object, is {type(data).__name__}"
+            RefusalReason.INVALID_JSON, f"must be a JSON object, is {_JSON_TYPES[type(data)]}"
         )
     return data
 

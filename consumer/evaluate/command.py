@@ -8,14 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from consumer import app
+from consumer import app, outcome
 from consumer.arguments import UsageError
 from consumer.evaluate.contents import Evaluation
 from consumer.evaluate.plots import write_pictures
 from consumer.evaluate.report import console, render
 from consumer.evaluate.run import check_label, evaluate_file
+from consumer.files import event_file, spooled
+from consumer.files.errors import name_of
 from consumer.progress import counting
-from consumer.replay import ReplayOutputError
+from consumer.replay import Replay, ReplayOutputError
 from consumer.settings import Settings
 
 FILE = "evaluation.json"
@@ -38,24 +40,35 @@ def run_evaluate(
     UsageError
         If the label is in none of the first records, or the folder cannot be written to.
     """
-    if label is not None:
-        check_label(file, label)  # before the model is loaded
-    if output is not None:
-        _make(output)
-    aside = Console(stderr=True)
-    model = app.load_model(model_file) if model_file else None
-    embedder = app.load_embedder(settings)
-    with counting(aside, "evaluating", "records") as progress:
-        evaluation = evaluate_file(
-            file,
-            settings,
-            embedder,
-            label=label,
-            model=model,
-            now=now,
-            progress=progress,
-            say=lambda text: aside.print(text, highlight=False),
-        )
+    with spooled(file) as kept:
+        if label is not None:
+            check_label(kept, label)  # before the model is loaded
+        if output is not None:
+            _make(output)
+        aside = Console(stderr=True)
+        model = app.load_model(model_file) if model_file else None
+        embedder = app.load_embedder(settings)
+        events = event_file(kept, settings.events.intake())
+
+        def tell(replay: Replay) -> None:
+            # Not among the figures: they may be read by a program.
+            lines = outcome.refused(replay.refusals, events, settings)
+            if warning := outcome.unread_language(replay.segmentation.stats.languages, embedder):
+                lines.append(warning)
+            outcome.write(sys.stderr, lines)
+
+        with counting(aside, "evaluating", "records", events.expected) as progress:
+            evaluation = evaluate_file(
+                events,
+                settings,
+                embedder,
+                label=label,
+                model=model,
+                now=now,
+                progress=progress,
+                say=lambda text: aside.print(text, highlight=False),
+                tell=tell,
+            )
     if as_json:
         sys.stdout.write(evaluation.figures.to_json() + "\n")
     else:
@@ -63,6 +76,10 @@ def run_evaluate(
     if output is not None:
         names = ", ".join(_write(evaluation, output))
         aside.print(f"written to {output}: {names}", highlight=False, markup=False)
+    counts = evaluation.figures.counts
+    if counts.accepted == 0:
+        sys.stderr.write(f"segmenter: {outcome.nothing_accepted(name_of(file), counts.records)}\n")
+        return outcome.NOTHING_ACCEPTED
     return 0
 
 

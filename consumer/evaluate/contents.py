@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.evaluate.supervised import Supervised
+from consumer.refusals import RefusedCount
 from models.distances import Floats, Ints
 from models.evaluation import Agreement
 from models.internal_measures import InternalMeasures
@@ -92,7 +93,8 @@ class Row:
 class Group:
     """The users with so many events at least, and what each clustering makes of them.
 
-    The first row is the product's; the peers saw the same profiles, all at once.
+    The first row is the product's; the peers saw the same profiles, all at once. There are no rows
+    where there are fewer than `LEAST_SCORED_USERS`.
     """
 
     least_events: int
@@ -153,6 +155,7 @@ class Figures:
 
     `lifecycle` counts segments created, split, merged and retired over all versions. `supervised`
     is what is learned from the labels themselves, beside the segments, which never are.
+    `least_users` are needed for a segment model; `refused_for` has the commonest reason first.
     """
 
     file: str
@@ -171,6 +174,8 @@ class Figures:
     users_by_label: Contingency | None
     stream: tuple[Point, ...]
     supervised: Supervised | None = None
+    least_users: int = 0
+    refused_for: tuple[RefusedCount, ...] = ()
 
     def to_json(self) -> str:
         """Write the figures as JSON, floats to six digits."""

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pydantic_core import from_json
 
 from consumer.evaluate.contents import Point
+from consumer.evaluate.least import LEAST_SCORED_USERS
 from consumer.evaluate.tracks import Track
 from consumer.records import Output
 from consumer.settings import TopicSettings
 from consumer.stages.preparation import PreparedBatch
-from models.evaluation import Confusion
+from models.evaluation import Agreement, Confusion
 from models.profiles import hash_event_id
 from schemas.changes import SegmentChange
 from schemas.mapping import value_at
@@ -131,13 +132,18 @@ class Observer:
                 events=self.events,
                 segments=segments,
                 changes=self._changes,
-                prequential=self.confusion.agreement(),
-                steady_users=self.users(STEADY_USER).agreement(),
+                prequential=self.prequential(),
+                steady_users=scored(self.users(STEADY_USER)),
             )
         )
         if len(self.points) >= MOST_POINTS:
             self.points = self.points[1::2]
             self._spacing *= 2
+
+    def prequential(self) -> Agreement | None:
+        """Give the agreement of all events so far; None while few users have a label."""
+        labelled = sum(track.label is not None for track in self.tracks.values())
+        return self.confusion.agreement() if labelled >= LEAST_SCORED_USERS else None
 
     def users(self, least_events: int) -> Confusion:
         """Compare each user's label with the user's segment at this moment.
@@ -167,3 +173,8 @@ class Observer:
     def _move(self, change: SegmentChange) -> None:
         segment = None if change.segment is None else change.segment.id
         self.tracks[change.user_id].move(segment, change.status.value, change.reason.value)
+
+
+def scored(confusion: Confusion) -> Agreement | None:
+    """Give the agreement of a comparison of users; None over too few of them."""
+    return confusion.agreement() if confusion.pairs >= LEAST_SCORED_USERS else None

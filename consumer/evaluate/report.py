@@ -8,6 +8,7 @@ from rich.text import Text
 
 from consumer.demo.wording import one_line, plural
 from consumer.evaluate.contents import PRODUCT, Figures, Group
+from consumer.evaluate.least import LEAST_SCORED_USERS
 from consumer.evaluate.supervised import Supervised
 
 _PIPE_WIDTH = 240  # nothing is cut off where no terminal sets a width
@@ -31,7 +32,9 @@ def render(console: Console, figures: Figures) -> None:
         ),
     )
     if figures.model_version is None:
-        console.print(Text("too few users for a segment model"))
+        if counts.accepted:
+            needed = f"{figures.least_users:,} are needed, there are {counts.users:,}"
+            console.print(Text(f"too few users for a segment model: {needed}"))
         return
     found = " (found)" if figures.segments_found else ""
     console.print(
@@ -152,7 +155,8 @@ def _labels(supervised: Supervised) -> Table:
     table = _table(title, "", "profiles", *names.values())
     for group in supervised.groups:
         least = "" if group.least_events <= 1 else f" with {group.least_events} events or more"
-        table.add_row(Text(plural(group.users, "labelled user") + least, style="italic"))
+        few = "" if group.rows else ": too few for scores"
+        table.add_row(Text(plural(group.users, "labelled user") + least + few, style="italic"))
         for row in group.rows:
             cells = [_figure(getattr(row, name), 3) for name in names]
             _row(table, row.name, f"{row.count:,}", *cells)
@@ -202,6 +206,8 @@ def _sentences(figures: Figures) -> list[str]:
 def _title(group: Group) -> str:
     least = "" if group.least_events <= 1 else f" with {group.least_events} events or more"
     text = plural(group.users, "user") + least
+    if group.users < LEAST_SCORED_USERS:
+        return f"{text}: too few for scores, which need {LEAST_SCORED_USERS}"
     if group.without_segment:
         text += f", {group.without_segment:,} in no segment"
     return text

@@ -29,9 +29,10 @@ from consumer.evaluate.contents import (
     Row,
     SegmentFigures,
 )
-from consumer.evaluate.observe import Observer, label_of
+from consumer.evaluate.least import LEAST_SCORED_USERS
+from consumer.evaluate.observe import Observer, label_of, scored
 from consumer.evaluate.supervised import LabelWatch
-from consumer.files import read_lines, read_records
+from consumer.files import EventFile, event_file, read_lines, read_records
 from consumer.replay import Progress, Replay
 from consumer.settings import Settings
 from consumer.stages.preparation import PreparedBatch
@@ -86,7 +87,7 @@ class _Users:
 
 
 def evaluate_file(
-    path: Path,
+    path: Path | EventFile,
     settings: Settings,
     embedder: Embedder,
     *,
@@ -95,6 +96,7 @@ def evaluate_file(
     now: datetime | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] = logger.info,
+    tell: Callable[[Replay], None] = lambda _: None,
 ) -> Evaluation:
     """Evaluate segments on a file of events.
 
@@ -118,6 +120,8 @@ def evaluate_file(
         Told the number of records done.
     say
         Told what is being computed after the replay.
+    tell
+        Shown the replay once it has ended, or was ended by too many refused records.
 
     Raises
     ------
@@ -128,8 +132,9 @@ def evaluate_file(
     StageError
         If a stage cannot go on.
     """
+    file = path if isinstance(path, EventFile) else event_file(path, settings.events.intake())
     if label is not None:
-        check_label(path, label)
+        check_label(file.path, label)
     replay = Replay(settings, embedder, model, now or datetime.now(UTC))
     observer = Observer(settings.topics, label)
     labels = None
@@ -144,8 +149,11 @@ def evaluate_file(
         used = replay.segmentation.model
         observer.mark(0 if used is None else len(used.ids))
 
-    records = read_records(path, settings.topics.events, settings.events.intake())
-    count = replay.run(records, observer.sink, progress, watch)
+    records = read_records(file, settings.topics.events, settings.events.intake())
+    try:
+        count = replay.run(records, observer.sink, progress, watch)
+    finally:
+        tell(replay)
     used = replay.segmentation.model
     observer.end(0 if used is None else len(used.ids))
     users = _users(replay, observer)
@@ -154,7 +162,7 @@ def evaluate_file(
     )
     stats = replay.segmentation.stats
     figures = Figures(
-        file=path.name,
+        file=file.path.name,
         label=label,
         settings={
             name: getattr(settings, name).model_dump(mode="json")
@@ -175,7 +183,7 @@ def evaluate_file(
         prequential=None
         if label is None
         else Prequential(
-            agreement=observer.confusion.agreement(),
+            agreement=observer.prequential(),
             events=observer.events,
             without_label=observer.without_label,
             without_segment=observer.without_segment,
@@ -190,6 +198,8 @@ def evaluate_file(
         else labels.result(
             users.ids, users.vectors, users.events, users.labels, settings.training.seed, say
         ),
+        least_users=clustering_policy(settings.training).least_users,
+        refused_for=tuple(replay.refusals.counts()),
     )
     centres = np.empty((0, embedder.dimensions)) if used is None else used.centres
     return Evaluation(figures, users.vectors, users.segments, centres)
@@ -230,6 +240,8 @@ def _group(
     labels = [users.labels[row] for row in members.tolist()]
     rows = []
     counts = []
+    if len(members) < LEAST_SCORED_USERS:
+        model, labels = None, []
     if model is not None:
         rows.append(_product(vectors, segments, labels, model, seed))
         counts.append(len(model.ids))
@@ -246,14 +258,14 @@ def _group(
                 Row(
                     name=name,
                     asked=count,
-                    agreement=_confusion(labels, found.rows).agreement(),
+                    agreement=scored(_confusion(labels, found.rows)),
                     internal=internal_measures(vectors, found.rows, found.centres, seed=seed),
                 )
             )
     return Group(
         least_events=least,
         users=len(members),
-        labelled=sum(label is not None for label in labels),
+        labelled=sum(users.labels[row] is not None for row in members.tolist()),
         without_segment=int((segments == NO_SEGMENT).sum()),
         rows=tuple(rows),
     )
@@ -271,7 +283,7 @@ def _product(
     return Row(
         name=PRODUCT,
         asked=len(model.ids),
-        agreement=_confusion(labels, segments).agreement(),
+        agreement=scored(_confusion(labels, segments)),
         internal=internal_measures(vectors[known], rows[known], model.centres, seed=seed),
     )
 

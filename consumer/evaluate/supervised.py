@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from consumer.evaluate.least import LEAST_SCORED_USERS
 from models.distances import Floats, Ints
 from models.label_policy import LabelPolicy
 from models.sample import rank
@@ -58,7 +59,10 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True)
 class LabelGroup:
-    """Users with so many events at least; in the progressive rows their profiles from then on."""
+    """Users with so many events at least; in the progressive rows their profiles from then on.
+
+    There are no rows where there are fewer than `LEAST_SCORED_USERS`.
+    """
 
     least_events: int
     users: int
@@ -176,6 +180,9 @@ class LabelWatch:
         groups = []
         for least in self.least_events:
             members = np.flatnonzero((events >= least) & (given >= 0))
+            if len(members) < LEAST_SCORED_USERS:
+                groups.append(LabelGroup(least, len(members), ()))
+                continue
             rows = [
                 LabelRow.of(PROGRESSIVE, self._seen[least]),
                 LabelRow.of(UNSEEN, self._unseen[least]),

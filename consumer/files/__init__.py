@@ -7,12 +7,13 @@
 
 from consumer.files.errors import EventFileError
 from consumer.files.event_file import EventFile, read_lines
-from consumer.files.records import read_records, with_labels
+from consumer.files.records import event_file, read_records, with_labels
 from consumer.files.spool import spooled
 
 __all__ = [
     "EventFile",
     "EventFileError",
+    "event_file",
     "read_lines",
     "read_records",
     "spooled",

@@ -17,6 +17,8 @@ from consumer.files.lines import Numbered
 from consumer.files.packing import HEAD_BYTES, look, open_raw, size_of, to_temporary, unpack
 from consumer.files.text import as_utf8
 
+PARQUET = "Parquet"
+
 
 def _has_user(value: bytes) -> bool:
     try:
@@ -97,6 +99,11 @@ class EventFile:
             return None
         return max(self.records, round(self.records * self._size / max(self._raw.tell(), 1)))
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether its records are on lines that can be looked at, and not in Parquet's columns."""
+        return not self.form.startswith(PARQUET)
+
     def line_of(self, record: int) -> int:
         """Give the line that a record, counted from 0, begins on, counted from 1."""
         place = bisect_right(self._gaps, record, key=lambda gap: gap[0]) - 1
@@ -110,7 +117,7 @@ class EventFile:
         if head.startswith(columns.MAGIC):
             opened = columns.open_parquet(to_temporary(stream, stack))
             self._total = opened.metadata.num_rows
-            self.form = "Parquet" + within
+            self.form = PARQUET + within
             return columns.parquet_rows(opened)
         head, stream = look(as_utf8(head, stream))
         form = form_of(head, whole=len(head) < HEAD_BYTES, is_record=self._is_record)

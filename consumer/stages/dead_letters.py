@@ -53,7 +53,7 @@ class DeadLetterLimit:
             reason, _ = Counter(refused).most_common(1)[0]
             raise DeadLetterLimitError(
                 f"{bad} of the latest {records} records were refused, most of late for "
-                f"{reason!r}; more than dead_letters.max_share = {self._settings.max_share}: "
+                f"'{reason}'; more than dead_letters.max_share = {self._settings.max_share}: "
                 f"look at events.preset, events.mapping, events.key and {self._input_setting}; the "
                 "batch is not committed and nothing of it was sent to the dead letters"
             )

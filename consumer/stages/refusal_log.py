@@ -34,9 +34,14 @@ class RefusalLog:
     ----------
     clock
         Seconds, monotonic.
+    enabled
+        Whether it tells of any; a replay does so at its end.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, enabled: bool = True
+    ) -> None:
+        self._enabled = enabled
         self._clock = clock
         self._pending: list[tuple[Record, Refusal, str]] = []
         self._due: dict[tuple[str, RefusalReason], float] = {}
@@ -44,7 +49,8 @@ class RefusalLog:
 
     def note(self, record: Record, refusal: Refusal, dead_letters: str) -> None:
         """Take a record that is refused in the transaction to come, and its topic."""
-        self._pending.append((record, refusal, dead_letters))
+        if self._enabled:
+            self._pending.append((record, refusal, dead_letters))
 
     def committed(self) -> None:
         """Write the lines that are due."""

@@ -104,6 +104,8 @@ class SegmentationStage:
         Where label models come from, where `labels.enabled`.
     input_partitions
         Partitions of the input, where records are to be looked at for being in the right one.
+    log_refusals
+        Whether the log tells of refused records; a replay tells of them at its end.
     """
 
     restore_after_abort = False
@@ -119,6 +121,7 @@ class SegmentationStage:
         *,
         label_models: LabelModelSource | None = None,
         input_partitions: int | None = None,
+        log_refusals: bool = True,
     ) -> None:
         self.labels = Labelling(settings, label_models or FixedLabelModel(), embedder.identity)
         self.inputs = (
@@ -139,7 +142,7 @@ class SegmentationStage:
         self._assignment = settings.assignment.policy()
         self._dead_letters = settings.dead_letters
         self._limit = DeadLetterLimit(settings.dead_letters)
-        self._refusals = RefusalLog()
+        self._refusals = RefusalLog(enabled=log_refusals)
         partitioner = settings.events.partitioner
         self.placement = (
             None

@@ -29,6 +29,7 @@ from models.embedding.exporters import (
     require_tokenizer,
 )
 from models.embedding.graph_writer import Precision
+from models.embedding.languages import card_languages
 from models.embedding.manifest import (
     MODEL_FILE,
     TOKENIZER_FILE,
@@ -158,6 +159,7 @@ def _write(source: Source, weights: Path, options: ExportOptions, folder: Path) 
             source_files=dict(source.digests),
             libraries=dict(built.libraries),
         ),
+        languages=card_languages(weights),
     )
     manifest.write(folder)
     return manifest

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from models.embedding.errors import DamagedFileError, MissingFileError
 from models.embedding.graph_writer import Precision
+from models.embedding.languages import known_languages
 from models.embedding.model_files import verify_files
 from models.embedding.text_settings import Pooling
 
@@ -92,6 +93,9 @@ class Manifest(BaseModel):
         SHA-256 of each file of the folder.
     provenance
         How it was made.
+    languages
+        Codes of the languages that it reads (ISO 639-1), as its model card says; None where that
+        is not known. Not part of the identity, and not written where it is None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -111,6 +115,12 @@ class Manifest(BaseModel):
     operators: dict[str, int]
     files: Annotated[dict[str, str], AfterValidator(_own_files)]
     provenance: Provenance
+    languages: tuple[str, ...] | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """The languages of the texts that it was trained on; None where that is not known."""
+        return self.languages or known_languages(self.name)
 
     @property
     def identity(self) -> str:
@@ -119,13 +129,15 @@ class Manifest(BaseModel):
         The exporter, its libraries and the operators are not among it: what they did is in the
         graph, and the graph's digest is.
         """
-        told = {"format", "name", "opset", "exporter", "exporter_version", "operators"}
+        told = {"format", "name", "opset", "exporter", "exporter_version", "operators", "languages"}
         content = self.model_dump(exclude={*told, "provenance"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
         """Write the manifest into a model's folder, its identity first."""
-        content = {"identity": self.identity, **self.model_dump()}
+        # An earlier release refuses a field that it does not know.
+        left_out = {"languages"} if self.languages is None else set()
+        content = {"identity": self.identity, **self.model_dump(exclude=left_out)}
         text = json.dumps(content, indent=2, ensure_ascii=False)
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
 

@@ -291,7 +291,13 @@ def test_replay_then_verify(segmenter, monkeypatch, events, tmp_path):
     assert out == (
         "31 records: 30 accepted, 0 repeated, 1 refused\n"
         "30 users in 2 segments, 30 changes\n"
+        "  id  users  segment\n"
+        "   0     15  barley, brewing, hops\n"
+        "   1     15  entangled, particle, photon\n"
         f"written to {folder}\n"
+        "Refused:\n"
+        "  1 invalid_json, on line 31 first: not valid JSON: EOF while parsing an object\n"
+        "    at line 1 column 1\n"
     )
     code, out, _ = segmenter("verify", folder)
     assert code == 0, out

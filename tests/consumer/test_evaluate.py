@@ -377,7 +377,43 @@ def test_too_few_users_for_a_model_have_no_segments(tmp_path):
     assert (figures.model_version, figures.segments) == (None, ())
     assert figures.prequential.without_segment == 3
     assert list(pictures(outcome)) != []
-    assert "too few users" in printed(outcome)
+    assert "too few users for a segment model: 4 are needed, there are 1" in printed(outcome)
+
+
+def test_no_score_is_given_over_fewer_than_twenty_users(tmp_path):
+    def figures_of(users: int) -> Evaluation:
+        lines = [
+            event(
+                f"u{n % users}",
+                n // users,
+                TOPICS[n % users % 2],
+                about={"topic": str(n % users % 2)},
+            )
+            for n in range(12 * users)
+        ]
+        return evaluate(written(tmp_path / f"{users}", lines), model=a_model())
+
+    few, enough = figures_of(19), figures_of(20)
+    for outcome, scored in ((few, False), (enough, True)):
+        figures = outcome.figures
+        assert [bool(group.rows) for group in figures.groups] == [scored] * 3
+        assert [bool(group.rows) for group in figures.supervised.groups] == [scored] * 3
+        assert (figures.prequential.agreement is not None) == scored
+        assert (figures.stream[-1].steady_users is not None) == scored
+        assert ("19 users: too few for scores, which need 20" in printed(outcome)) != scored
+        assert list(pictures(outcome))
+
+
+def test_agreement_needs_twenty_users_whose_label_is_known(tmp_path):
+    lines = [
+        event(f"u{n % 30}", n, TOPICS[n % 2], **({"about": {"topic": "a"}} if n % 30 < 19 else {}))
+        for n in range(90)
+    ]
+    figures = evaluate(written(tmp_path / "file", lines), model=a_model()).figures
+    row = figures.groups[0].row(PRODUCT)
+    assert (figures.groups[0].users, figures.groups[0].labelled) == (30, 19)
+    assert row.agreement is figures.prequential.agreement is None
+    assert row.internal is not None
 
 
 def test_an_empty_file_is_no_failure(tmp_path):
@@ -466,7 +502,7 @@ def test_the_supervised_report_has_its_tables_and_its_picture(evaluation):
 
 
 def test_one_label_alone_has_no_peers_to_be_compared_with(tmp_path):
-    lines = [event(f"user-{n % 8}", n, about={"topic": "beer"}) for n in range(60)]
+    lines = [event(f"user-{n % 24}", n, about={"topic": "beer"}) for n in range(120)]
     supervised = evaluate(written(tmp_path / "file", lines)).figures.supervised
     assert [row.name for row in supervised.groups[0].rows][-1] == MAJORITY
     assert supervised.groups[0].row(FINAL).macro_f1 == 1

@@ -1,0 +1,175 @@
+"""Why records were refused, counted and told: reasons, one example of each, and what may help."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from consumer.records import Record
+from consumer.stages.preparation import PreparedBatch, RefusedRecord
+from schemas.dead_letters import Refusal, RefusalReason
+from schemas.intake import Intake, RefusedError, decode_object
+from schemas.mapping import PRESETS, EventMapping
+
+_SHOWN = 5
+_SHOWN_NAMES = 12
+_LONGEST_NAME = 40
+
+_HINTS = {
+    RefusalReason.INVALID_UTF8: "save the file in UTF-8",
+    RefusalReason.NO_TEXT: "events need words: name the field that holds them, in "
+    "events.mapping.fields.text",
+    RefusalReason.TEXT_TOO_LONG: "events.max_text_chars sets the longest text",
+    RefusalReason.TIME_TOO_OLD: "events.earliest sets the earliest time; are these seconds read "
+    "as milliseconds?",
+    RefusalReason.TIME_IN_FUTURE: "events.max_future_skew_seconds sets how far ahead a time may "
+    "lie; are these milliseconds read as seconds?",
+    RefusalReason.EMBEDDING_FAILED: "segmenter model verify looks at the embedding model",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedCount:
+    """Records refused for one reason.
+
+    Attributes
+    ----------
+    reason, field
+        As in their dead letters.
+    count
+        How many.
+    topic, record
+        The first of them: its topic, and its number in the file, from 0.
+    detail
+        The sentence of the first.
+    """
+
+    reason: str
+    field: str | None
+    count: int
+    topic: str
+    record: int
+    detail: str
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Counts refused records by reason and field; keeps the first of each."""
+
+    _counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    _first: dict[tuple[str, str, str], tuple[Record, Refusal]] = field(default_factory=dict)
+
+    def watch(self, batch: PreparedBatch) -> None:
+        """Count those of a batch, of labels too."""
+        for entry in batch.entries:
+            if isinstance(entry, RefusedRecord):
+                self.add(entry.record, entry.refusal)
+        for label in batch.labels:
+            if isinstance(label.outcome, Refusal):
+                self.add(label.record, label.outcome)
+
+    def add(self, record: Record, refusal: Refusal) -> None:
+        """Count one."""
+        kind = (record.topic, refusal.reason.value, refusal.field or "")
+        self._counts[kind] += 1
+        self._first.setdefault(kind, (record, refusal))
+
+    def counts(self) -> list[RefusedCount]:
+        """Give the counts, the commonest first."""
+        found = []
+        for (topic, reason, name), count in self._ordered():
+            record, refusal = self._first[topic, reason, name]
+            found.append(
+                RefusedCount(reason, name or None, count, topic, record.offset, refusal.detail)
+            )
+        return found
+
+    def hint(self, intake: Intake, topic: str) -> str | None:
+        """Say what may help with the commonest reason among events; None where nothing is known.
+
+        Parameters
+        ----------
+        intake
+            As the events were read.
+        topic
+            That of the events.
+        """
+        for kind, _ in self._ordered():
+            if kind[0] == topic:
+                record, refusal = self._first[kind]
+                return hint_for(refusal, record.value, intake)
+        return None
+
+    def _ordered(self) -> list[tuple[tuple[str, str, str], int]]:
+        return sorted(self._counts.items(), key=lambda each: (-each[1], each[0]))
+
+
+def sentences(counts: Sequence[RefusedCount], lines: Iterable[int | None]) -> list[str]:
+    """Tell the counts, one sentence a reason.
+
+    Parameters
+    ----------
+    counts
+        The commonest first.
+    lines
+        The line that the first record of each is on; None where it is not known.
+    """
+    told = []
+    for each, line in zip(counts[:_SHOWN], lines, strict=False):
+        place = f"record {each.record:,}" if line is None else f"line {line:,}"
+        about = f" ({each.field})" if each.field else ""
+        first = "on" if line is not None else "in"
+        told.append(f"{each.count:,} {each.reason}{about}, {first} {place} first: {each.detail}")
+    if rest := counts[_SHOWN:]:
+        told.append(f"{sum(each.count for each in rest):,} for {len(rest):,} other reasons")
+    return told
+
+
+def hint_for(refusal: Refusal, value: bytes | None, intake: Intake) -> str | None:
+    """Say what may help with a refused record; no value of it is quoted.
+
+    Parameters
+    ----------
+    refusal
+        Why it was refused.
+    value
+        The record.
+    intake
+        How it was read. Known formats are tried in place of its mapping.
+    """
+    try:
+        found = decode_object(value)
+    except RefusedError:
+        if (value or b"").startswith(b"["):
+            return "a row of a table has as many cells as its header, and a line of JSON one object"
+        return _HINTS.get(refusal.reason)
+    if presets := _presets_that_read(value or b"", intake):
+        return f"the records can be read with --events.preset {presets[0]}"
+    if refusal.reason is RefusalReason.MISSING_FIELD and refusal.field is not None:
+        names = [name for name in found if len(name) <= _LONGEST_NAME and name.isprintable()]
+        has = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
+        where = f"in events.mapping.fields where {refusal.field} is found"
+        if refusal.field == "type":
+            where += ', or in events.mapping.constants what it always is, as in type = "review"'
+        return (
+            f"the record has the fields {has or 'of no name'}: set events.preset where it is of a "
+            f"known format, else say {where}"
+        )
+    return _HINTS.get(refusal.reason)
+
+
+def _presets_that_read(value: bytes, intake: Intake) -> list[str]:
+    """Name the known formats that a record is of, other than the one it was read in."""
+    names: list[str] = []
+    for name, mapping in PRESETS.items():
+        if mapping in (intake.mapping, EventMapping()):
+            continue
+        other = replace(intake, mapping=mapping)
+        try:
+            other.read(value, other.key_of(value), datetime.now(UTC))
+        except RefusedError:
+            continue
+        names.append(name)
+    return names
