@@ -158,8 +158,8 @@ def _write(source: Source, weights: Path, options: ExportOptions, folder: Path) 
             source=source.origin,
             source_files=dict(source.digests),
             libraries=dict(built.libraries),
+            languages=card_languages(weights),
         ),
-        languages=card_languages(weights),
     )
     manifest.write(folder)
     return manifest

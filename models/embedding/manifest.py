@@ -50,6 +50,9 @@ class Provenance(BaseModel):
         SHA-256 of each file of the source that could matter.
     libraries
         Versions of what took part in the export.
+    languages
+        Codes of the languages that it reads (ISO 639-1), as its model card says; None where that
+        is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +60,7 @@ class Provenance(BaseModel):
     source: str
     source_files: dict[str, str]
     libraries: dict[str, str]
+    languages: tuple[str, ...] | None = None
 
 
 class Manifest(BaseModel):
@@ -93,9 +97,6 @@ class Manifest(BaseModel):
         SHA-256 of each file of the folder.
     provenance
         How it was made.
-    languages
-        Codes of the languages that it reads (ISO 639-1), as its model card says; None where that
-        is not known. Not part of the identity, and not written where it is None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,12 +116,11 @@ class Manifest(BaseModel):
     operators: dict[str, int]
     files: Annotated[dict[str, str], AfterValidator(_own_files)]
     provenance: Provenance
-    languages: tuple[str, ...] | None = None
 
     @property
     def reads(self) -> tuple[str, ...] | None:
         """The languages of the texts that it was trained on; None where that is not known."""
-        return self.languages or known_languages(self.name)
+        return self.provenance.languages or known_languages(self.name)
 
     @property
     def identity(self) -> str:
@@ -129,14 +129,15 @@ class Manifest(BaseModel):
         The exporter, its libraries and the operators are not among it: what they did is in the
         graph, and the graph's digest is.
         """
-        told = {"format", "name", "opset", "exporter", "exporter_version", "operators", "languages"}
+        told = {"format", "name", "opset", "exporter", "exporter_version", "operators"}
         content = self.model_dump(exclude={*told, "provenance"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
         """Write the manifest into a model's folder, its identity first."""
         # An earlier release refuses a field that it does not know.
-        left_out = {"languages"} if self.languages is None else set()
+        unknown = self.provenance.languages is None
+        left_out = {"provenance": {"languages"}} if unknown else None
         content = {"identity": self.identity, **self.model_dump(exclude=left_out)}
         text = json.dumps(content, indent=2, ensure_ascii=False)
         (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")

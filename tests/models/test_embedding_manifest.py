@@ -74,6 +74,15 @@ def test_every_field_is_under_test_above() -> None:
     assert named == set(Manifest.model_fields) - {"format"}
 
 
+def test_the_languages_that_a_model_reads_are_written_where_they_are_known(tmp_path: Path) -> None:
+    MANIFEST.write(tmp_path)
+    assert "languages" not in (tmp_path / "manifest.json").read_text(encoding="utf-8")
+    provenance = MANIFEST.provenance.model_copy(update={"languages": ("de", "fr")})
+    MANIFEST.model_copy(update={"provenance": provenance}).write(tmp_path)
+    found = Manifest.describe(tmp_path)
+    assert (found.reads, found.identity) == (("de", "fr"), MANIFEST.identity)
+
+
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     MANIFEST.write(tmp_path)
     assert Manifest.describe(tmp_path) == MANIFEST
