@@ -601,6 +601,12 @@ class DeadLetterSettings(Section):
     )
     window: int = Field(1000, ge=1, description="How many of the latest records that looks at.")
     min_records: int = Field(200, ge=1, description="Records before the share is looked at.")
+    max_unexpected: int = Field(
+        20,
+        ge=0,
+        description="The worker stops when more than so many of the latest records made the "
+        "program itself fail: the machine or the program is to blame, not the records.",
+    )
     max_value_bytes: int = Field(
         8_388_608, ge=1024, description="Longest value kept; of a longer one only the beginning."
     )

@@ -25,6 +25,7 @@ class RefusalReason(StrEnum):
     TIME_TOO_OLD = "time_too_old"
     TIME_IN_FUTURE = "time_in_future"
     EMBEDDING_FAILED = "embedding_failed"
+    UNEXPECTED = "unexpected"
 
 
 class Refusal(Contract):

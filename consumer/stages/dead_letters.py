@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from consumer.records import Output, Record
 from consumer.settings import DeadLetterSettings
 from consumer.stage import StageError
-from schemas.dead_letters import Refusal, dead_letter_headers
+from schemas.dead_letters import Refusal, RefusalReason, dead_letter_headers
 from schemas.origins import origin_headers, origin_of
 
 
@@ -20,12 +20,12 @@ class DeadLetterLimitError(StageError):
 
 
 class DeadLetterLimit:
-    """Watches the share of refused records among the latest ones.
+    """Watches how many of the latest records are refused, and how many the program failed on.
 
     Parameters
     ----------
     settings
-        The limit.
+        The limits.
     input_setting
         The setting that names the input.
     """
@@ -33,21 +33,38 @@ class DeadLetterLimit:
     def __init__(self, settings: DeadLetterSettings, input_setting: str = "topics.events") -> None:
         self._settings = settings
         self._input_setting = input_setting
-        self._batches: deque[tuple[int, int]] = deque()
-        self._total = 0
-        self._refused = 0
+        self._batches: deque[tuple[int, Counter[str]]] = deque()
+        self._records = 0
+        self._refused: Counter[str] = Counter()
 
     def check(self, *, accepted: int, refused: Mapping[str, int]) -> None:
-        """Stop where a batch takes the share over the limit.
+        """Stop where a batch takes the latest records over a limit.
+
+        Parameters
+        ----------
+        accepted
+            Records of the batch that are used.
+        refused
+            Those that are not, by reason.
 
         Raises
         ------
         DeadLetterLimitError
-            Naming the share, the limit and the commonest reason.
+            Naming the share or the number, the limit, and the commonest reason.
         """
         count = sum(refused.values())
-        records, bad = self._total + accepted + count, self._refused + count
-        if not count or records < self._settings.min_records:
+        if not count:
+            return
+        records, bad = self._records + accepted + count, self._refused.total() + count
+        unexpected = [each.get(RefusalReason.UNEXPECTED, 0) for each in (refused, self._refused)]
+        if unexpected[0] and sum(unexpected) > self._settings.max_unexpected:
+            raise DeadLetterLimitError(
+                f"the program failed on {sum(unexpected)} of the latest {records} records, more "
+                f"than dead_letters.max_unexpected = {self._settings.max_unexpected}: look at the "
+                "log for where; it is the program or this machine rather than the records; the "
+                "batch is not committed and nothing of it was sent to the dead letters"
+            )
+        if records < self._settings.min_records:
             return
         if bad / records > self._settings.max_share:
             reason, _ = Counter(refused).most_common(1)[0]
@@ -58,17 +75,18 @@ class DeadLetterLimit:
                 "batch is not committed and nothing of it was sent to the dead letters"
             )
 
-    def commit(self, *, accepted: int, refused: int) -> None:
+    def commit(self, *, accepted: int, refused: Mapping[str, int]) -> None:
         """Count a batch that was committed."""
-        if not accepted + refused:  # a new model's transaction, which has no records
+        counts = Counter(refused)
+        if not accepted + counts.total():  # a new model's transaction, which has no records
             return
-        self._batches.append((accepted + refused, refused))
-        self._total += accepted + refused
-        self._refused += refused
-        while self._batches and self._total - self._batches[0][0] >= self._settings.window:
-            records, bad = self._batches.popleft()
-            self._total -= records
-            self._refused -= bad
+        self._batches.append((accepted + counts.total(), counts))
+        self._records += accepted + counts.total()
+        self._refused.update(counts)
+        while self._batches and self._records - self._batches[0][0] >= self._settings.window:
+            records, former = self._batches.popleft()
+            self._records -= records
+            self._refused.subtract(former)
 
 
 def dead_letter_output(topic: str, record: Record, refusal: Refusal, max_bytes: int) -> Output:

@@ -21,6 +21,7 @@ from consumer.stage import Changelog
 from consumer.stages.dead_letters import DeadLetterLimit, DeadLetterLimitError, dead_letter_output
 from consumer.stages.preparation import Clock, wall_clock
 from consumer.stages.refusal_log import RefusalLog
+from consumer.stages.unexpected import Faults
 from schemas.dead_letters import Refusal
 from schemas.intake import RefusedError
 from schemas.keys import encode_key
@@ -101,6 +102,7 @@ class IntakeStage:
         self._partitioner: Partitioner = "murmur2" if partitioner == "any" else partitioner
         self._limit = DeadLetterLimit(settings.dead_letters, "topics.raw_events")
         self._refusals = RefusalLog()
+        self._faults = Faults()
         self._pending = IntakeStats()
 
     # --- no state ---------------------------------------------------------------------------
@@ -130,6 +132,8 @@ class IntakeStage:
             return encode_key(self._find_user(record.value), self._key)
         except RefusedError as error:
             return error.refusal
+        except Exception as error:
+            return self._faults.refusal(error)
 
     def apply(self, prepared: Sequence[Identified], partitions: frozenset[int]) -> list[Output]:
         """Give the records under their new keys, in their order, and the dead letters."""
@@ -171,9 +175,7 @@ class IntakeStage:
     def committed(self) -> None:
         """Count the batch."""
         self.stats.add(self._pending)
-        self._limit.commit(
-            accepted=self._pending.rekeyed.total(), refused=self._pending.refused.total()
-        )
+        self._limit.commit(accepted=self._pending.rekeyed.total(), refused=self._pending.refused)
         self._refusals.committed()
         self._pending = IntakeStats()
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from consumer.records import Output, Record
 from consumer.settings import Settings
 from consumer.stages.dead_letters import dead_letter_output
+from consumer.stages.unexpected import Faults
 from models.profiles import ProfileRows
 from models.supervised.decision import LabelDecisions, decide_labels
 from models.supervised.model import LabelModel
@@ -66,9 +67,14 @@ class Labelling:
         Where label models come from.
     embedding
         Identity of the worker's embedding model.
+    faults
+        Makes refusals of what the program fails on.
     """
 
-    def __init__(self, settings: Settings, source: LabelModelSource, embedding: str) -> None:
+    def __init__(
+        self, settings: Settings, source: LabelModelSource, embedding: str, faults: Faults
+    ) -> None:
+        self._faults = faults
         self.model: LabelModel | None = None
         self.enabled = settings.labels.enabled
         self.topic = settings.topics.labels
@@ -90,6 +96,8 @@ class Labelling:
                 outcome: LabelGiven | Refusal = self._intake.read(record.value, record.key, now)
             except RefusedError as error:
                 outcome = error.refusal
+            except Exception as error:
+                outcome = self._faults.refusal(error)
             entries.append(LabelEntry(record, outcome))
         return tuple(entries)
 

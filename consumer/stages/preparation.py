@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from consumer.records import Record
 from consumer.stages.labelling import LabelEntry
+from consumer.stages.unexpected import Faults, embed_apart
 from models.embedding import Embedder
 from models.text import prepare_text
 from schemas.dead_letters import Refusal, RefusalReason
@@ -67,6 +68,25 @@ class PreparedBatch:
     labels: tuple[LabelEntry, ...] = ()
     """Records of `segment-labels` that came in between."""
 
+    def __len__(self) -> int:
+        return len(self.entries) + len(self.labels)
+
+    def beginning(self, count: int) -> PreparedBatch:
+        """Give the batch without what comes after so many of its records, labels last."""
+        labels = self.labels[: max(count - len(self.entries), 0)]
+        return replace(self, entries=self.entries[:count], labels=labels)
+
+    def refusing(self, number: int, refusal: Refusal) -> PreparedBatch:
+        """Give the batch with one of its records refused, counted from 0, labels last."""
+        if number < len(self.entries):
+            entries = list(self.entries)
+            entries[number] = RefusedRecord(entries[number].record, refusal)
+            return replace(self, entries=tuple(entries))
+        labels = list(self.labels)
+        number -= len(self.entries)
+        labels[number] = LabelEntry(labels[number].record, refusal)
+        return replace(self, labels=tuple(labels))
+
     @property
     def accepted(self) -> Iterator[PreparedEvent]:
         """The events among the entries."""
@@ -84,12 +104,20 @@ class Preparation:
         From text to vector.
     clock
         What event times in the future are told by.
+    faults
+        Makes refusals of what the program fails on.
+    most_faults
+        How many texts of a batch the embedder may fail on.
     """
 
-    def __init__(self, intake: Intake, embedder: Embedder, clock: Clock) -> None:
+    def __init__(
+        self, intake: Intake, embedder: Embedder, clock: Clock, faults: Faults, most_faults: int
+    ) -> None:
         self._intake = intake
         self._embedder = embedder
         self._clock = clock
+        self._faults = faults
+        self._most_faults = most_faults
         self._cleaning = threading.Lock()
 
     def __call__(self, records: Sequence[Record]) -> PreparedBatch:
@@ -98,12 +126,13 @@ class Preparation:
         # Python runs one thread at a time, and the parsers are not made for several.
         with self._cleaning:
             entries, texts = self._clean(records)
-        vectors = self._embedder.embed(texts)
-        failed = set(np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist())
-        if failed:
+        vectors, faults = embed_apart(self._embedder, texts, self._most_faults)
+        refusals = dict.fromkeys(np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist(), _NO_VECTOR)
+        refusals |= {row: self._faults.refusal(error) for row, error in faults.items()}
+        if refusals:
             entries = [
-                RefusedRecord(entry.record, _NO_VECTOR)
-                if isinstance(entry, PreparedEvent) and entry.row in failed
+                RefusedRecord(entry.record, refusals[entry.row])
+                if isinstance(entry, PreparedEvent) and entry.row in refusals
                 else entry
                 for entry in entries
             ]
@@ -126,6 +155,9 @@ class Preparation:
                     )
             except RefusedError as error:
                 entries.append(RefusedRecord(record, error.refusal))
+                continue
+            except Exception as error:
+                entries.append(RefusedRecord(record, self._faults.refusal(error)))
                 continue
             entries.append(
                 PreparedEvent(record, event, tuple(clean.tokens), clean.language, len(texts))

@@ -38,6 +38,7 @@ from consumer.stages.preparation import (
 from consumer.stages.profile_restoration import ProfileRestoration
 from consumer.stages.profiles import ProfileWriter
 from consumer.stages.refusal_log import RefusalLog
+from consumer.stages.unexpected import Faults, of_a_record, shortest_failing
 from models.assignment import decide
 from models.embedding import Embedder
 from models.lineage import Lineage
@@ -45,6 +46,7 @@ from models.profile_snapshot import ProfileSnapshot
 from models.profiles import ProfileRows, ProfileTable, hash_event_id, to_microseconds
 from models.segments import SegmentModel
 from schemas.changes import ChangeReason
+from schemas.dead_letters import RefusalReason
 from schemas.user_labels import LabelGiven
 
 logger = logging.getLogger(__name__)
@@ -73,6 +75,17 @@ class SegmentationStats:
     labels_refused: Counter[str] = field(default_factory=Counter)
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Changes by status and reason."""
+
+    @property
+    def used(self) -> int:
+        """Events that were not refused."""
+        return self.accepted.total() + self.repeated
+
+    @property
+    def all_refused(self) -> Counter[str]:
+        """What the limits look at: refused events, and labels on which the program failed."""
+        reason = RefusalReason.UNEXPECTED
+        return self.refused + Counter({reason: self.labels_refused[reason]})
 
     def add(self, other: SegmentationStats) -> None:
         """Add another's totals."""
@@ -123,7 +136,10 @@ class SegmentationStage:
         input_partitions: int | None = None,
         log_refusals: bool = True,
     ) -> None:
-        self.labels = Labelling(settings, label_models or FixedLabelModel(), embedder.identity)
+        self._faults = Faults()
+        self.labels = Labelling(
+            settings, label_models or FixedLabelModel(), embedder.identity, self._faults
+        )
         self.inputs = (
             (settings.topics.events, settings.topics.labels)
             if self.labels.enabled
@@ -136,7 +152,13 @@ class SegmentationStage:
         self._models = models
         self._clock = clock
         self._intake_clock = intake_clock
-        self._preparation = Preparation(settings.events.intake(), embedder, intake_clock)
+        self._preparation = Preparation(
+            settings.events.intake(),
+            embedder,
+            intake_clock,
+            self._faults,
+            settings.dead_letters.max_unexpected,
+        )
         self._weights = settings.events.weights
         self._policy = settings.profile.policy()
         self._assignment = settings.assignment.policy()
@@ -214,7 +236,44 @@ class SegmentationStage:
         return replace(self._preparation(events), labels=read)
 
     def apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> Sequence[Output]:
-        """Move profiles and segments by the batch's events, in their order for each user."""
+        """Move profiles and segments by the batch's events, in their order for each user.
+
+        A record on which that fails in a way that nobody expected is refused, and the others are
+        applied as if it had not been there.
+        """
+        for _ in range(self._dead_letters.max_unexpected + 1):
+            try:
+                outputs = self._apply(prepared, partitions)
+                break
+            except Exception as error:
+                self.aborted()
+                if not of_a_record(error):
+                    raise
+                prepared = self._refuse_first(prepared, partitions, error)
+        else:
+            outputs = self._apply(prepared, partitions)
+        try:
+            self._limit.check(accepted=self._pending.used, refused=self._pending.all_refused)
+        except DeadLetterLimitError:
+            self._refusals.stopped()
+            raise
+        return outputs
+
+    def _refuse_first(
+        self, prepared: PreparedBatch, partitions: frozenset[int], error: Exception
+    ) -> PreparedBatch:
+        """Refuse the first record of a batch on which `_apply` fails."""
+
+        def attempt(count: int) -> None:
+            try:
+                self._apply(prepared.beginning(count), partitions)
+            finally:
+                self.aborted()
+
+        number, error = shortest_failing(attempt, len(prepared), error)
+        return prepared.refusing(number - 1, self._faults.refusal(error))
+
+    def _apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> list[Output]:
         outputs: list[Output] = []
         by_partition: dict[int, list[PreparedEvent]] = defaultdict(list)
         for entry in prepared.entries:
@@ -246,12 +305,6 @@ class SegmentationStage:
                 self._pending.labels += 1
             else:
                 self._refusals.note(each.record, each.outcome, self._topics.label_dead_letters)
-        accepted = sum(map(len, by_partition.values()))
-        try:
-            self._limit.check(accepted=accepted, refused=self._pending.refused)
-        except DeadLetterLimitError:
-            self._refusals.stopped()
-            raise
         now = self._clock()
         for partition in dict.fromkeys((*by_partition, *labels)):
             outputs += self._apply_partition(
@@ -453,10 +506,7 @@ class SegmentationStage:
         for partition, rows in self._overlay:
             self._tables[partition].put(rows)
         self.stats.add(self._pending)
-        self._limit.commit(
-            accepted=self._pending.accepted.total() + self._pending.repeated,
-            refused=self._pending.refused.total(),
-        )
+        self._limit.commit(accepted=self._pending.used, refused=self._pending.all_refused)
         self._refusals.committed()
         if self.placement is not None:
             self.placement.committed()
