@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.registry import Collector
 from threadpoolctl import threadpool_limits
 
+from consumer import ending
 from consumer.drift_metrics import DriftCollector
 from consumer.health import Health, HealthServer
 from consumer.intake_metrics import IntakeCollector
@@ -163,6 +163,11 @@ def load_label_model(path: Path) -> LabelModel:
     return read_label_model(path.read_bytes(), str(path))
 
 
+# Until the loop turns nothing is begun that would have to be finished.
+_ends_at_once = ending.stopping_by(partial(ending.leave, 0))
+
+
+@_ends_at_once
 def run_worker(settings: Settings, model: Path | None = None) -> None:
     """Run a worker until SIGTERM or SIGINT.
 
@@ -202,6 +207,7 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
             labels.close()
 
 
+@_ends_at_once
 def run_trainer(settings: Settings) -> None:
     """Run a trainer until SIGTERM or SIGINT; a second one stands by."""
     check_topics(settings)
@@ -215,6 +221,7 @@ def run_trainer(settings: Settings) -> None:
     )
 
 
+@_ends_at_once
 def run_intake(settings: Settings) -> None:
     """Re-key a foreign input until SIGTERM or SIGINT."""
     source, partitions = check_intake_topics(settings)
@@ -257,8 +264,8 @@ def _run(
             health=health,
             idle_seconds=settings.training.idle_seconds,
         )
-        _stop_on_signals(loop.stop)
-        loop.run()
+        with ending.stopping_by(loop.stop):
+            loop.run()
     finally:
         if server is not None:
             server.close()
@@ -271,12 +278,3 @@ def transactional_id(kafka: KafkaSettings, role: str) -> str:
     kafka.transaction_timeout_seconds.
     """
     return f"{kafka.group_id}-{role}-{kafka.instance_id or uuid.uuid4()}"
-
-
-def _stop_on_signals(stop: Callable[[], None]) -> None:
-    def handle(number: int, _frame: FrameType | None) -> None:
-        logger.info("%s received", signal.Signals(number).name)
-        stop()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)

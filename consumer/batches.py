@@ -14,13 +14,13 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from consumer.call_thread import CallThread
 from consumer.records import Record
 from consumer.settings import BatchSettings
+from models.daemon_pool import DaemonPool
 
 Prepared = TypeVar("Prepared")
 
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
 # More would hold more records and gain nothing: one is embedded, one cleaned, one applied.
 _AHEAD = 2
 
@@ -59,7 +59,7 @@ class Batches(Generic[Prepared]):
     ) -> None:
         self._prepare = prepare
         self._settings = settings
-        threads = [CallThread(f"prepare-{number}") for number in range(_AHEAD)]
+        threads = [DaemonPool(1, f"prepare-{number}") for number in range(_AHEAD)]
         self._threads, self._turns = threads, itertools.cycle(threads)
         self._collecting: Batch[Prepared] = Batch()
         # Only the first may be given out.

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from consumer.metrics import RestoreMetrics
 from consumer.restore import Restored
 from consumer.settings import RestoreSettings
 from consumer.stage import Checkpointed, Snapshot, Stage
+from models.daemon_pool import DaemonPool
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 _REST = 9
 # A checkpoint of a partition in which nothing happens is written again before it is too old.
 _REFRESH_SHARE = 0.5
+# A write that is given up notices within a block; one that hangs never does.
+_GIVE_UP_SECONDS = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +91,7 @@ class Checkpointer:
         self._rests_until = float("-inf")
         self._failing = False
         self._closing = threading.Event()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pool = DaemonPool(1, "checkpoint")
 
     @classmethod
     def of(
@@ -185,18 +188,23 @@ class Checkpointer:
                 self._begin(partition)
 
     def close(self, seconds: float) -> None:
-        """Wait so many seconds for what is being written, and give up the rest."""
+        """Wait so many seconds for what is being written, and give up the rest.
+
+        A write that hangs, as on a volume that is gone, is left behind in its thread.
+        """
         _, late = wait([write.future for write in self._writes], seconds)
         if late:
             logger.warning("%d checkpoints were not written in time", len(late))
         self._closing.set()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        for write in late:
+            write.cancel()
+        self._pool.close(_GIVE_UP_SECONDS)
 
     def _begin(self, partition: int) -> None:
         kept = self._kept[partition]
         kept.changed, kept.saved = False, self._clock()
         snapshot, taken_at = self._stage.snapshot(partition), self._store.now()
-        future = self._executor.submit(self._write, kept.owner, kept.offset, snapshot, taken_at)
+        future = self._pool.submit(lambda: self._write(kept.owner, kept.offset, snapshot, taken_at))
         self._writes.append(_Write(kept, future))
 
     def _collect(self) -> None:

@@ -1,7 +1,8 @@
 """The command line: `segmenter COMMAND --help` tells the rest.
 
 Exit codes: 0 done; 1 `verify` or `model verify` found violations; 2 wrong usage or settings (or,
-from `verify`, no answer); 3 the process could not go on; 130 interrupted.
+from `verify`, no answer); 3 the process could not go on, or its end had
+to be forced; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import CliSettingsSource, SettingsError
 
-from consumer import arguments
+from consumer import arguments, ending
 from consumer.arguments import UsageError
 from consumer.command_settings import add_flags, unused, uses
 from consumer.demo_cli import add_demo_command
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 EXIT_USAGE = 2
 EXIT_FAILED = 3
 EXIT_INTERRUPTED = 130
+
+END_SECONDS = 15.0
+"""From a signal or an error to the end, at most, on top of `kafka.revoke_seconds`."""
 
 _SETTINGS_ERRORS = (
     ValidationError,
@@ -68,6 +72,14 @@ def main(given: Sequence[str] | None = None) -> int:
     app.configure_logging(settings.log)
     for hint in [*hints, *_unused_flags(options)]:
         logger.warning(hint)
+    if given is None and not options.own_signals:
+        ending.watch(settings.kafka.revoke_seconds + END_SECONDS)
+    code = _run(settings, options)
+    ending.leave_if_begun(code)
+    return code
+
+
+def _run(settings: Settings, options: argparse.Namespace) -> int:
     try:
         result: int = options.run(settings, options)
     except UsageError as error:
@@ -80,6 +92,7 @@ def main(given: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except Exception as error:
+        ending.begin(type(error).__name__)
         sys.stderr.write(f"segmenter: {error}\n")
         logger.debug("stopped", exc_info=True)
         return EXIT_FAILED
@@ -262,7 +275,7 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
                 metavar=metavar,
                 help=shown if uses(words, target) else argparse.SUPPRESS,
             )
-        added.set_defaults(run=run, command_name=full_name, parser=added)
+        added.set_defaults(run=run, command_name=full_name, parser=added, own_signals=False)
         sources[full_name] = add_flags(added, words)
         return added
 
@@ -286,6 +299,7 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
     )
 
     broker = command(commands, "broker", _broker, "run a real Apache Kafka, for tests and demos")
+    broker.set_defaults(own_signals=True)
     broker.add_argument("--data", type=Path, required=True, help="folder that keeps its data")
     broker.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="how many")
     broker.add_argument("--port", type=int, default=9092, help="port of the first one")

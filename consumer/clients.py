@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
+from consumer.broker_log import librdkafka_logger
 from consumer.settings import KafkaSettings
-
-# librdkafka writes to standard error by itself unless it is given a logger.
-_librdkafka_logger = logging.getLogger("librdkafka")
 
 # Room for a dead letter with a text of several MB and for a segment model with many centres.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -37,7 +34,7 @@ def consumer_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
         "auto.offset.reset": kafka.auto_offset_reset,
         "max.poll.interval.ms": round(kafka.max_poll_interval_seconds * 1000),
         "group.protocol": kafka.group_protocol,
-        "logger": _librdkafka_logger,
+        "logger": librdkafka_logger,
     }
     if kafka.group_protocol == "classic":
         # The KIP-848 protocol has both of these set at the broker.
@@ -61,7 +58,7 @@ def reader_config(kafka: KafkaSettings) -> dict[str, Any]:
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
         "enable.partition.eof": True,
-        "logger": _librdkafka_logger,
+        "logger": librdkafka_logger,
     }
 
 
@@ -84,7 +81,7 @@ def producer_config(kafka: KafkaSettings, transactional_id: str) -> dict[str, An
         # first that it sees of this producer. To librdkafka the second's success says that the
         # first is there, too. It costs nothing that could be measured (docs/reliability.md).
         "max.in.flight.requests.per.connection": 1,
-        "logger": _librdkafka_logger,
+        "logger": librdkafka_logger,
     }
 
 
@@ -98,7 +95,7 @@ def sender_config(kafka: KafkaSettings) -> dict[str, Any]:
 
 def admin_config(kafka: KafkaSettings) -> dict[str, Any]:
     """Configure an admin client."""
-    return {**kafka.client(), "logger": _librdkafka_logger}
+    return {**kafka.client(), "logger": librdkafka_logger}
 
 
 def ask_for_topics(names: Iterable[str], ask: Callable[[], Topics]) -> Topics:

@@ -30,6 +30,11 @@ class Health:
     live_seconds: float
     clock: Callable[[], float] = time.monotonic
     ready: bool = False
+    """Whether the process has its place in the group, and its state is read back."""
+    connected: Callable[[], bool] | None = None
+    """Whether brokers answer; None in a process that is ready without."""
+    facts: Callable[[], dict[str, Any]] = dict
+    """What else there is to know, at the moment of the question."""
     detail: dict[str, Any] = field(default_factory=dict)
     """What there is to know of a process that is not ready, such as a restore's progress."""
     _ticked: float = field(init=False)
@@ -40,6 +45,12 @@ class Health:
     def tick(self) -> None:
         """Say that the loop turns."""
         self._ticked = self.clock()
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Say whether the process is ready, and what /readyz shows."""
+        connected = {} if self.connected is None else {"connected": self.connected()}
+        ready = self.ready and all(connected.values())
+        return ready, {"ready": ready, **connected, **self.facts(), **self.detail}
 
     @property
     def live(self) -> bool:
@@ -70,7 +81,7 @@ class HealthServer:
             if path == "/healthz":
                 return _answer(health.live, {"live": health.live})
             if path == "/readyz":
-                return _answer(health.ready, {"ready": health.ready, **health.detail})
+                return _answer(*health.readiness())
             return 404, "text/plain", b"try /metrics, /healthz or /readyz\n"
 
         class Handler(BaseHTTPRequestHandler):

@@ -28,13 +28,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from consumer import ending
+from consumer.asking import ask, passes
 from consumer.assignment import Assignment, Place
 from consumer.batches import Batch, Batches
+from consumer.broker_log import broker_log
 from consumer.checkpoint import CheckpointStore
 from consumer.checkpointer import Checkpointer
 from consumer.clients import consumer_config, producer_config
+from consumer.connection import Connection
 from consumer.crash_points import reached
 from consumer.health import Health
 from consumer.metrics import LoopMetrics
@@ -46,7 +50,7 @@ from consumer.restore import Restorer
 from consumer.settings import Settings
 from consumer.stage import Stage
 from consumer.topics import TopicError, raised_partitions
-from consumer.transactions import FatalKafkaError, Outcome, Transactions
+from consumer.transactions import EndingError, FatalKafkaError, Outcome, Transactions
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +65,15 @@ _PATIENCE_SECONDS = 2.0
 _MAX_ABORTS = 20
 # A transaction needs a little time even where a deadline is near.
 _LEAST_COMMIT_SECONDS = 0.5
+# At a stop, on top of kafka.revoke_seconds. The end is forced after 15 (docs/operations.md).
+_SECOND_ROUND_SECONDS = 3.0
 _CHECKPOINT_SECONDS = 10.0
 # How many sessions to wait for the place of a predecessor: the session that counts is the brokers'
 # (group.consumer.session.timeout.ms, 45 s by default), and this side knows only its own (30 s).
 _HELD_SESSIONS = 4
 _HELD_PAUSE_SECONDS = 1.0
+# The start has seen the topic; a broker that has not heard of it yet says that there is none.
+_NEW_TOPIC_SECONDS = 30.0
 
 
 class InstanceHeldError(FatalKafkaError):
@@ -111,7 +119,9 @@ class Loop(Generic[Prepared]):
         self._health = health
         self._idle_seconds = idle_seconds
         self._stopping = threading.Event()
+        self._ends = float("inf")
         self._joined = False
+        self._lost = False
         self._ended_well = False
         # Between the two rounds of a cooperative rebalance: given up, not yet shared out.
         self._giving_up = False
@@ -128,7 +138,15 @@ class Loop(Generic[Prepared]):
             settings.restore.no_progress_seconds,
             health.tick,
         )
-        self._consumer_config = {**consumer_config(kafka, group_id), "error_cb": self._on_error}
+        self._connection = Connection(
+            kafka.bootstrap_servers, kafka.session_timeout_seconds, kafka.group_protocol
+        )
+        health.connected = lambda: self._connection.connected
+        self._consumer_config = {
+            **consumer_config(kafka, group_id),
+            **self._connection.config(),
+            "error_cb": self._on_error,
+        }
         self._consumer = Consumer(self._consumer_config)
         self._partition_count = _partition_count(self._consumer, self._topic)
         metrics.input_partitions.set(self._partition_count)
@@ -157,7 +175,12 @@ class Loop(Generic[Prepared]):
             )
 
     def stop(self) -> None:
-        """Ask the loop to finish what it has begun and to leave the group; any thread may."""
+        """Ask the loop to finish what it has begun and to leave the group; any thread may.
+
+        Batches under way have `kafka.revoke_seconds` from now on.
+        """
+        self._ends = min(self._ends, time.monotonic() + self._settings.kafka.revoke_seconds)
+        self._transactions.end_by(self._ends)
         self._stopping.set()
 
     def run(self) -> None:
@@ -176,6 +199,11 @@ class Loop(Generic[Prepared]):
                 except InstanceHeldError as error:
                     self._join_again(error)
             self._finish()
+        except EndingError as error:
+            logger.info("%s", error)
+        except BaseException as error:
+            ending.begin(f"{type(error).__name__}")
+            raise
         finally:
             self._close()
 
@@ -336,6 +364,9 @@ class Loop(Generic[Prepared]):
             return True
         self._stage.aborted()
         self._batches.drop()
+        if self._stopping.is_set():
+            logger.info("the batch is not committed: it will be read again")
+            return False
         self._aborts += 1
         if self._aborts >= _MAX_ABORTS:
             raise FatalKafkaError(f"{self._aborts} transactions in a row were aborted: giving up")
@@ -387,7 +418,7 @@ class Loop(Generic[Prepared]):
 
     def _on_assign(self, partitions: list[TopicPartition]) -> None:
         self._metrics.rebalances.labels("assign").inc()
-        self._joined, self._giving_up = True, False
+        self._joined, self._lost, self._giving_up = True, False, False
         self._consumer.incremental_assign(partitions)
         if not partitions:
             return
@@ -419,6 +450,7 @@ class Loop(Generic[Prepared]):
 
     def _on_lost(self, partitions: list[TopicPartition]) -> None:
         """Let go at once: the partitions are others' already, and nothing may be committed."""
+        self._lost = True
         self._release("lost", partitions)
 
     def _release(self, kind: str, partitions: list[TopicPartition]) -> None:
@@ -446,7 +478,7 @@ class Loop(Generic[Prepared]):
         With `partitions`, up to the last batch that holds records of them.
         """
         seconds = self._settings.kafka.revoke_seconds
-        deadline = time.monotonic() + seconds
+        deadline = min(time.monotonic() + seconds, self._ends)
         while partitions is None or self._batches.touches(partitions):
             if not self._batches.wait(max(deadline - time.monotonic(), 0.0)):
                 logger.info("a batch is not prepared in %g s: it will be read again", seconds)
@@ -461,7 +493,9 @@ class Loop(Generic[Prepared]):
             self._assignment.restored(restored.partition, restored.offset, restored.beside)
             if self._checkpointer is not None:
                 self._checkpointer.assigned(restored)
-        self._health.ready = self._joined and not self._restorer.tasks
+        # A member without partitions is not always called back: it has its place all the same.
+        has_place = self._connection.steady or (self._joined and not self._lost)
+        self._health.ready = has_place and not self._restorer.tasks
 
     # --- errors, reports, the end -----------------------------------------------------------
 
@@ -469,7 +503,7 @@ class Loop(Generic[Prepared]):
         if _is_fatal(error):
             self._callback_error = self._callback_error or FatalKafkaError(error.str())
         else:
-            logger.warning("kafka: %s", error.str())
+            broker_log.error(error.name(), error.str())
 
     def _on_message_error(self, error: KafkaError, topic: str) -> None:
         if _is_fatal(error):
@@ -480,8 +514,10 @@ class Loop(Generic[Prepared]):
             KafkaError.TOPIC_AUTHORIZATION_FAILED,
             KafkaError.GROUP_AUTHORIZATION_FAILED,
         ):
-            raise FatalKafkaError(f"cannot read {topic}: {error.str()}")
-        logger.warning("kafka: %s", error.str())
+            young = time.monotonic() - self._began < _NEW_TOPIC_SECONDS
+            if not (young and passes(error)):
+                raise FatalKafkaError(f"cannot read {topic}: {error.str()}")
+        broker_log.error(error.name(), error.str())
 
     @property
     def _idle(self) -> bool:
@@ -498,6 +534,7 @@ class Loop(Generic[Prepared]):
         if now - self._last_report < 0.5:
             return
         self._last_report = now
+        self._transactions.serve()
         self._metrics.partitions.set(len(self._assignment))
         self._metrics.restoring.set(len(self._restorer.tasks))
         progress = self._restorer.progress
@@ -514,6 +551,7 @@ class Loop(Generic[Prepared]):
             behind += lag
             self._metrics.behind(number, lag)
         self._metrics.idle.set(float(self._joined and self._idle))
+        self._metrics.connected.set(float(self._connection.connected))
         self._health.detail = {
             "assigned": sorted(self._assignment),
             "restoring": sorted(self._restorer.tasks),
@@ -534,9 +572,8 @@ class Loop(Generic[Prepared]):
     def _finish_rebalance(self) -> None:
         """Take part in the second round of a rebalance under way: `consumer.orphans` says why."""
         self._assignment.pause()
-        deadline = time.monotonic() + self._settings.kafka.revoke_seconds
         self._consume(1, _POLL_SECONDS)
-        while self._giving_up and time.monotonic() < deadline:
+        while self._giving_up and time.monotonic() < self._ends + _SECOND_ROUND_SECONDS:
             self._consume(1, _POLL_SECONDS)
 
     def _close(self) -> None:
@@ -547,7 +584,8 @@ class Loop(Generic[Prepared]):
         self._consumer.close()
         self._transactions.close()
         if self._checkpointer is not None:
-            self._checkpointer.close(_CHECKPOINT_SECONDS if self._ended_well else 0)
+            left = self._ends + _CHECKPOINT_SECONDS - time.monotonic()
+            self._checkpointer.close(max(left, 0) if self._ended_well else 0)
         self._pulse.close()
         if self._orphans is not None:
             self._orphans.close()
@@ -564,4 +602,10 @@ def _is_fatal(error: KafkaError) -> bool:
 
 
 def _partition_count(consumer: Consumer, topic: str) -> int:
-    return len(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
+    def count(seconds: float) -> int:
+        found = consumer.list_topics(topic, timeout=seconds).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return len(found.partitions)
+
+    return ask(count, f"the partitions of {topic}", consumer)

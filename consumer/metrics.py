@@ -111,6 +111,11 @@ class LoopMetrics:
             "1 while the input is read up and nothing is under way.",
             registry=registry,
         )
+        self.connected = Gauge(
+            "segmenter_connected",
+            "1 while brokers answer: one did within kafka.session_timeout_seconds.",
+            registry=registry,
+        )
         self.restore = RestoreMetrics(registry)
         for outcome in Outcome:
             self.transactions.labels(outcome.value)

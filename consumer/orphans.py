@@ -23,10 +23,10 @@ from contextlib import closing
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
-from consumer.call_thread import CallThread
 from consumer.clients import consumer_config
 from consumer.reader import committed_offsets, read_partition, watermarks
 from consumer.settings import KafkaSettings
+from models.daemon_pool import DaemonPool
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class OrphanWatch:
         self._next = time.monotonic() + every_seconds
         self._before: dict[int, int] = {}
         self._still: Counter[int] = Counter()
-        self._thread = CallThread("orphans")
+        self._thread = DaemonPool(1, "orphans")
         self._look: Future[None] | None = None
 
     def tick(self, own: Collection[int]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from consumer.asking import REQUEST_SECONDS, ask, passes
+from consumer.broker_log import broker_log
 from consumer.clients import admin_config, reader_config
 from consumer.records import Headers, Record
 from consumer.settings import KafkaSettings, Settings
@@ -30,21 +31,6 @@ class ReadStalledError(Exception):
 class OffsetGoneError(Exception):
     """The partition does not hold the offset from which it was to be read."""
 
-
-logger = logging.getLogger(__name__)
-
-_REQUEST_SECONDS = 30
-
-# What passes by itself when a leader moves.
-_PASSING = {
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.UNKNOWN_LEADER_EPOCH,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError._TIMED_OUT,
-    KafkaError._TRANSPORT,
-}
 
 Progress = Callable[[int, float], None]
 """Told the number of records read and the share done, 0 to 1."""
@@ -95,7 +81,13 @@ def start_offset(kafka: KafkaSettings, topic: str, partition: int) -> int:
 
 
 def committed_offset(
-    kafka: KafkaSettings, group_id: str, topic: str, partition: int, *, wait_seconds: float
+    kafka: KafkaSettings,
+    group_id: str,
+    topic: str,
+    partition: int,
+    *,
+    wait_seconds: float,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> int | None:
     """Give where a group goes on in a partition, None where it has never committed.
 
@@ -106,8 +98,12 @@ def committed_offset(
     ------
     KafkaException
         If there was no stable answer in time.
+    AskCancelledError
+        If it was cancelled.
     """
-    place = committed_offsets(kafka, group_id, topic, [partition], wait_seconds=wait_seconds)[0]
+    place = committed_offsets(
+        kafka, group_id, topic, [partition], wait_seconds=wait_seconds, cancelled=cancelled
+    )[0]
     return int(place.offset) if place.offset > OFFSET_INVALID else None
 
 
@@ -117,8 +113,9 @@ def committed_offsets(
     topic: str,
     partitions: Iterable[int],
     *,
-    wait_seconds: float = _REQUEST_SECONDS,
+    wait_seconds: float = REQUEST_SECONDS,
     stable: bool = True,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> list[TopicPartition]:
     """Give what a group has committed for partitions, with the metadata; see `committed_offset`.
 
@@ -132,20 +129,16 @@ def committed_offsets(
     isolation = "read_committed" if stable else "read_uncommitted"
     client = Consumer({**reader_config(kafka), "group.id": group_id, "isolation.level": isolation})
     places = [TopicPartition(topic, partition) for partition in partitions]
-    deadline = time.monotonic() + wait_seconds
+
+    def committed(seconds: float) -> list[TopicPartition]:
+        answers: list[TopicPartition] = client.committed(places, timeout=seconds)
+        if failed := next((place.error for place in answers if place.error), None):
+            raise KafkaException(failed)
+        return answers
+
     try:
-        while True:
-            try:
-                answers: list[TopicPartition] = client.committed(places, timeout=5)
-                if failed := next((place.error for place in answers if place.error), None):
-                    raise KafkaException(failed)
-            except KafkaException as error:
-                if time.monotonic() > deadline:
-                    raise
-                logger.info("committed offsets of %s again: %s", topic, error)
-                time.sleep(0.2)
-                continue
-            return answers
+        what = f"the committed offsets of {topic}"
+        return ask(committed, what, client, seconds=wait_seconds, cancelled=cancelled)
     finally:
         client.close()
 
@@ -153,24 +146,18 @@ def committed_offsets(
 def watermarks(kafka: KafkaSettings, topic: str, partition: int) -> tuple[int, int]:
     """Give `start_offset` and `end_offset` at once; raises as `end_offset`.
 
-    Asked again while the leader is moving or not yet known. Not by the admin client: its first
+    Not by the admin client: its first
     question of this kind now and then takes 3 s.
     """
     client = Consumer({**reader_config(kafka), "isolation.level": "read_uncommitted"})
-    deadline = time.monotonic() + _REQUEST_SECONDS
+    place = TopicPartition(topic, partition)
     try:
-        while True:
-            try:
-                low, high = client.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=_REQUEST_SECONDS
-                )
-            except KafkaException as error:
-                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
-                    raise
-                logger.info("offsets of %s[%d] again: %s", topic, partition, error)
-                time.sleep(0.2)
-                continue
-            return int(low), int(high)
+        low, high = ask(
+            lambda seconds: client.get_watermark_offsets(place, timeout=seconds),
+            f"the offsets of {topic}[{partition}]",
+            client,
+        )
+        return int(low), int(high)
     finally:
         client.close()
 
@@ -193,20 +180,14 @@ def topic_identity(kafka: KafkaSettings, topic: str) -> TopicIdentity:
         If there was no answer in time.
     """
     admin = AdminClient(admin_config(kafka))
-    deadline = time.monotonic() + _REQUEST_SECONDS
-    while True:
-        try:
-            asked = admin.describe_topics(TopicCollection([topic]), request_timeout=10)
-            described = asked[topic].result()
-            cluster = admin.list_topics(topic, timeout=10).cluster_id
-        except KafkaException as error:
-            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
-                raise
-            logger.info("identity of %s again: %s", topic, error)
-            time.sleep(0.2)
-            continue
-        known = described.topic_id
+
+    def identity(seconds: float) -> TopicIdentity:
+        asked = admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
+        known = asked[topic].result().topic_id
+        cluster = admin.list_topics(topic, timeout=seconds).cluster_id
         return TopicIdentity(cluster, None if known is None else str(known))
+
+    return ask(identity, f"the identity of {topic}", admin)
 
 
 def read_partition(
@@ -270,6 +251,9 @@ def read_partition(
                 offset = message.offset() or 0
                 error = message.error()
                 if error is not None:
+                    if passes(error):
+                        broker_log.error(error.name(), error.str())
+                        continue  # no_progress_seconds ends it
                     _raise_unless_end(error, f"{topic}[{partition}] does not hold offset {start}")
                     # The end of what is stable: of use only if it is our end too.
                     if offset >= target:
@@ -312,10 +296,14 @@ def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
         If nothing came for `restore.no_progress_seconds`.
     """
     admin = AdminClient(admin_config(settings.kafka))
-    metadata = admin.list_topics(topic, timeout=_REQUEST_SECONDS).topics[topic]
-    if metadata.error is not None:
-        raise KafkaException(metadata.error)
-    for partition in sorted(metadata.partitions):
+
+    def partitions(seconds: float) -> list[int]:
+        metadata = admin.list_topics(topic, timeout=seconds).topics[topic]
+        if metadata.error is not None:
+            raise KafkaException(metadata.error)
+        return sorted(metadata.partitions)
+
+    for partition in ask(partitions, f"the partitions of {topic}", admin):
         end = end_offset(settings.kafka, topic, partition)
         if end > 0:
             yield from read_partition(

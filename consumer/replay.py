@@ -10,8 +10,8 @@ import json
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -27,6 +27,7 @@ from consumer.stages.labelling import FixedLabelModel
 from consumer.stages.preparation import PreparedBatch
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
+from models.daemon_pool import DaemonPool
 from models.embedding import Embedder
 from models.segments import NO_SEGMENT, SegmentModel
 from models.supervised.model import LabelModel
@@ -214,11 +215,11 @@ class Replay:
         iterator = iter(records)
         size = self.settings.batch.max_records
         coming: deque[Future[PreparedBatch]] = deque()
-        with ThreadPoolExecutor(_AHEAD, thread_name_prefix="prepare") as executor:
+        with closing(DaemonPool(_AHEAD, "prepare")) as pool:
 
             def submit() -> None:
                 if batch := list(islice(iterator, size)):
-                    coming.append(executor.submit(self.segmentation.prepare, batch))
+                    coming.append(pool.submit(lambda: self.segmentation.prepare(batch)))
 
             for _ in range(_AHEAD):
                 submit()

@@ -20,10 +20,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from consumer.asking import AskCancelledError
 from consumer.checkpoint import CheckpointStore
 from consumer.checkpoint_file import Checkpoint, Owner, Reason, Unusable
 from consumer.metrics import RestoreMetrics
@@ -38,8 +39,12 @@ from consumer.reader import (
 )
 from consumer.settings import KafkaSettings
 from consumer.stage import Changelog, Restoration, Resumable, Stage, StageError, Upto
+from models.daemon_pool import DaemonPool
 
 logger = logging.getLogger(__name__)
+
+# A thread that waits for brokers notices sooner or later, one that waits for a volume may never.
+_CLOSE_SECONDS = 1.0
 
 
 class LostOffsetsError(StageError):
@@ -149,7 +154,7 @@ class Restorer:
         self._store = store
         self._metrics = metrics
         self._accept_lost_offsets = accept_lost_offsets
-        self._executor = ThreadPoolExecutor(2, thread_name_prefix="restore")
+        self._pool = DaemonPool(2, "restore")
         self.tasks: dict[int, RestoreTask] = {}
         # Of the tasks since there were none: what progress is told by.
         self._began = 0.0
@@ -161,13 +166,15 @@ class Restorer:
         if not self.tasks:
             self._began, self._done = time.monotonic(), []
         task = RestoreTask(partition)
-        task.future = self._executor.submit(self._restore, task)
+        task.future = self._pool.submit(lambda: self._restore(task))
         self.tasks[partition] = task
 
     def cancel(self, partition: int) -> None:
         """Stop with a partition that was taken away."""
         if task := self.tasks.pop(partition, None):
             task.cancelled.set()
+            if task.future is not None:
+                task.future.cancel()
 
     def finished(self) -> list[Restored]:
         """Give what is finished since the last call.
@@ -206,26 +213,30 @@ class Restorer:
         )
 
     def close(self) -> None:
-        """Cancel everything and wait for the threads."""
+        """Cancel everything; the threads are waited for, though not where a call hangs."""
         for partition in list(self.tasks):
             self.cancel(partition)
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._pool.close(_CLOSE_SECONDS)
 
     # --- one partition, in a thread -----------------------------------------------------------
 
     def _restore(self, task: RestoreTask) -> Restored:
+        try:
+            return self._read_back(task)
+        except AskCancelledError as error:
+            raise _CancelledError(f"{task.place} was taken away") from error
+
+    def _read_back(self, task: RestoreTask) -> Restored:
         task.started = time.monotonic()
         topic, partition = self._stage.inputs[0], task.partition
         # First the offsets, then the state's end: the state read is never older than an offset.
-        committed = committed_offset(
-            self._kafka, self._group_id, topic, partition, wait_seconds=self._no_progress
-        )
+        committed = self._committed(task, topic)
         restored = Restored(
             partition,
             self._stage.restoration(partition),
             self._beginning(topic, partition) if committed is None else committed,
             seconds=0,
-            beside={name: self._beside(name, partition) for name in self._stage.inputs[1:]},
+            beside={name: self._beside(task, name) for name in self._stage.inputs[1:]},
         )
         for log in restored.restoration.changelogs:
             self._read_log(task, restored, log, lost=committed is None)
@@ -355,12 +366,20 @@ class Restorer:
 
         return report
 
-    def _beside(self, topic: str, partition: int) -> int:
-        """Find where a further input goes on: without an offset at its beginning, as a table is."""
-        committed = committed_offset(
-            self._kafka, self._group_id, topic, partition, wait_seconds=self._no_progress
+    def _committed(self, task: RestoreTask, topic: str) -> int | None:
+        return committed_offset(
+            self._kafka,
+            self._group_id,
+            topic,
+            task.partition,
+            wait_seconds=self._no_progress,
+            cancelled=task.cancelled.is_set,
         )
-        return start_offset(self._kafka, topic, partition) if committed is None else committed
+
+    def _beside(self, task: RestoreTask, topic: str) -> int:
+        """Find where a further input goes on: without an offset at its beginning, as a table is."""
+        committed = self._committed(task, topic)
+        return start_offset(self._kafka, topic, task.partition) if committed is None else committed
 
     def _beginning(self, topic: str, partition: int) -> int:
         """Find where a group without an offset begins."""

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from consumer.asking import announce, ask, unreachable
 from consumer.assignment import partition_count_of
 from consumer.clients import MAX_MESSAGE_BYTES, admin_config, ask_for_topics
 from consumer.demo.wording import plural
@@ -275,10 +276,11 @@ def partition_counts(settings: Settings) -> dict[str, int]:
     TopicError
         If the cluster does not answer.
     """
+    servers = settings.kafka.bootstrap_servers
+    admin = AdminClient(admin_config(settings.kafka))
+    announce(servers)
     try:
-        metadata = AdminClient(admin_config(settings.kafka)).list_topics(timeout=_TIMEOUT_SECONDS)
+        metadata = ask(lambda seconds: admin.list_topics(timeout=seconds), "the topics", admin)
     except KafkaException as error:
-        raise TopicError(
-            f"cannot reach Kafka at {settings.kafka.bootstrap_servers}: {error.args[0].str()}"
-        ) from error
+        raise TopicError(unreachable(servers, error)) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}

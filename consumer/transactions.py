@@ -40,9 +40,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from consumer.call_thread import CallThread
 from consumer.crash_points import reached
 from consumer.records import Output
+from models.daemon_pool import DaemonPool
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ _PERMANENT = {
 _HANG_SECONDS = 1.0
 # A thread that waits for its next call lets the producer go at once, one that hangs never does.
 _LET_GO_SECONDS = 0.1
-# A start that takes longer goes on with the next call.
-_START_CALL_SECONDS = 5.0
+# A call that takes longer goes on with the next one; in between it can be given up.
+_CALL_SECONDS = 5.0
 
 
 class FatalKafkaError(Exception):
@@ -84,6 +84,10 @@ class Outcome(StrEnum):
 
 class _HungError(Exception):
     """A call of the client does not come back in its time."""
+
+
+class EndingError(Exception):
+    """The process ends: no producer is started any more."""
 
 
 class NotAMemberError(Exception):
@@ -122,6 +126,7 @@ class Transactions:
         self._spent = False
         self._written: dict[tuple[str, int], int] = {}
         self._producer: Producer | None = None
+        self._ends = float("inf")
         self._start()
 
     @property
@@ -136,10 +141,21 @@ class Transactions:
         ------
         FatalKafkaError
             If no new one can be started.
+        EndingError
+            If `end_by` was called.
         """
         logger.warning("making a new transactional producer")
         self.close()
         self._start()
+
+    def end_by(self, deadline: float) -> None:
+        """Let nothing go on beyond this time of `time.monotonic`; any thread may say so."""
+        self._ends = deadline
+
+    def serve(self) -> None:
+        """Let the producer say what it has to say; to be called between transactions."""
+        if self._producer is not None:
+            self._producer.poll(0)
 
     def close(self) -> None:
         """Destroy the producer; nothing of it may be sent any more.
@@ -153,19 +169,25 @@ class Transactions:
 
     def _start(self) -> None:
         producer = Producer(self._config)
+
+        def start(seconds: float) -> None:
+            if self._ends < float("inf"):
+                raise EndingError("no transactional producer is started: the process ends")
+            try:
+                producer.init_transactions(seconds)
+            except KafkaException:
+                producer.poll(0)  # its log says why
+                raise
+
         try:
-            self._repeat(
-                "init_transactions",
-                lambda left: producer.init_transactions(min(left, _START_CALL_SECONDS)),
-                self._start_budget,
-            )
+            self._repeat("init_transactions", start, self._start_budget)
         except KafkaException as error:
             raise FatalKafkaError(
                 f"no transactional producer could be started: {error.args[0].str()}"
             ) from error
         self._producer = producer
         # One for each producer: the former's may hang in it (see `_in_time`).
-        self._calls = CallThread("send-offsets")
+        self._calls = DaemonPool(1, "send-offsets")
 
     def write(
         self,
@@ -202,7 +224,9 @@ class Transactions:
         self._written = {}
         reached("before_begin")
         outcome = self._transact(self._producer, outputs, offsets, consumer, budget)
-        if self._spent:
+        if self._spent and self._ends < float("inf"):
+            self.close()
+        elif self._spent:
             self.reopen()
         return outcome
 
@@ -357,12 +381,15 @@ class Transactions:
         pause = 0.05
         while True:
             self._waiting()
+            left = min(deadline, self._ends) - time.monotonic()
             try:
-                call(max(deadline - time.monotonic(), 0.1))
+                call(min(max(left, 0.1), _CALL_SECONDS))
             except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() + pause > deadline:
+                over = time.monotonic() + pause > min(deadline, self._ends)
+                if not error.args[0].retriable() or over:
                     raise
-                logger.info("%s again: %s", name, error.args[0].str())
+                # Why it does not go on is told by `consumer.broker_log`.
+                logger.debug("%s again: %s", name, error.args[0].str())
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)
                 continue

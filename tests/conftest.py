@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from consumer.broker import EmbeddedKafka
+from consumer.broker_log import broker_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 # No test is timed: the machines that run them are shared and noisy.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def _log_of_brokers() -> None:
+    """What one test's clients have told of brokers is not left out of the next one's log."""
+    broker_log.forget()
 
 
 @pytest.fixture(scope="session")

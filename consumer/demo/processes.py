@@ -116,15 +116,23 @@ class Child:
                 totals[sample.name] += sample.value  # type: ignore[assignment]
         return totals
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and wait for the end; kill it if it takes too long. Give the exit code."""
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
         if self._process.poll() is None:
             self._process.send_signal(number)
-            try:
-                self._process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+
+    def wait(self, seconds: float) -> int:
+        """Wait for the end; kill it if it takes too long. Give the exit code."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
         return self._process.wait()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end, as `wait` does."""
+        self.send(number)
+        return self.wait(_STOP_SECONDS)
 
     def _get(self, path: str) -> str | None:
         url = f"http://127.0.0.1:{self.port}{path}"

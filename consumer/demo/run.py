@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from consumer import ending
 from consumer.app import load_embedder, load_model
 from consumer.broker import EmbeddedKafka
 from consumer.clients import ask_for_topics, reader_config
@@ -42,6 +44,7 @@ _READY_SECONDS = 120
 _RESTED_LOOKS = 3
 # Nothing moves for so long: something is wrong that no process has noticed.
 _STALL_SECONDS = 120
+_STOP_SECONDS = 7.0
 
 
 class DemoError(Exception):
@@ -115,6 +118,7 @@ def run_demo(
         )
         run = _Run(settings, stream, output=output, model=model, workers=workers, console=console)
         stack.callback(run.stop)
+        ending.before_force(run.kill)
         run.start()
         run.watch()
         run.stop()
@@ -252,11 +256,21 @@ class _Run:
         return lag
 
     def stop(self) -> None:
-        """Stop all processes, each finishing what it has begun."""
-        for name in list(self._children):
-            code = self._children.pop(name).stop()
+        """Stop all processes, each finishing what it has begun, side by side."""
+        children, self._children = self._children, {}
+        for child in children.values():
+            child.send(signal.SIGTERM)
+        # Shorter than this process has itself when it is to end: the broker comes after them.
+        deadline = time.monotonic() + self._settings.kafka.revoke_seconds + _STOP_SECONDS
+        for name, child in children.items():
+            code = child.wait(max(deadline - time.monotonic(), 0.1))
             if code != 0:
                 logger.warning("%s ended with exit code %d", name, code)
+
+    def kill(self) -> None:
+        """Kill what is left of them."""
+        for child in list(self._children.values()):
+            child.send(signal.SIGKILL)
 
     def tell(self) -> int:
         """Check the outcome, write the report and print the summary."""

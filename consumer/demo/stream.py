@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import Producer
 
+from consumer.broker_log import librdkafka_logger
 from consumer.clients import MAX_MESSAGE_BYTES
 from consumer.demo.generate import StreamRecord, StreamSettings, generate_records, truth_of
 from consumer.demo.phrases import Language
@@ -140,6 +141,7 @@ class Feeder(threading.Thread):
         self._records = records
         config: dict[str, Any] = {
             **settings.kafka.client(),
+            "logger": librdkafka_logger,
             "enable.idempotence": True,
             # As in `consumer.clients.producer_config`, and for its reason.
             "max.in.flight.requests.per.connection": 1,

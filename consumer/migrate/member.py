@@ -18,13 +18,15 @@ from typing import Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumer import ending
+from consumer.asking import ask
+from consumer.broker_log import broker_log
 from consumer.clients import admin_config, consumer_config
 from consumer.migrate.errors import MigrationError
 from consumer.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
-_REQUEST_SECONDS = 30
 # On top of a session, after which a member that died is out of the way.
 _JOIN_SECONDS = 15
 
@@ -39,8 +41,15 @@ def members_of(kafka: KafkaSettings, group_id: str) -> int:
     """
     admin = AdminClient(admin_config(kafka))
     try:
-        future = admin.describe_consumer_groups([group_id], request_timeout=_REQUEST_SECONDS)
-        return len(future[group_id].result().members)
+        return ask(
+            lambda seconds: len(
+                admin.describe_consumer_groups([group_id], request_timeout=seconds)[group_id]
+                .result()
+                .members
+            ),
+            f"the members of group {group_id!r}",
+            admin,
+        )
     except KafkaException as error:
         raise MigrationError(
             f"cannot ask for the members of group {group_id!r}: {error.args[0].str()}"
@@ -85,6 +94,8 @@ class SoleMember:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            ending.begin(kind.__name__)
         self.consumer.close()
 
     def check(self) -> None:
@@ -118,7 +129,7 @@ class SoleMember:
             if (error := message.error()) is not None:
                 if error.fatal():
                     raise MigrationError(f"group {self.group_id!r}: {error.str()}")
-                logger.warning("kafka: %s", error.str())
+                broker_log.error(error.name(), error.str())
 
     # Nothing in these can raise: raised inside of a poll it would be lost.
 

@@ -22,6 +22,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec
 
+from consumer import ending
 from consumer.clients import ask_for_topics
 from consumer.verify.decode import membership_head, profile_head
 from consumer.verify.incremental import IncrementalChecker
@@ -47,6 +48,7 @@ _READING = {
 }
 
 # The offset is no longer there, or not yet: what retention and a topic made anew lead to.
+_STOP_SECONDS = 5.0
 _REMOVED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 
 
@@ -165,10 +167,13 @@ class Follower:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            ending.begin(kind.__name__)
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(_STOP_SECONDS)
         self._sampler.stop()
-        self._consumer.close()
+        if not self._thread.is_alive():
+            self._consumer.close()
 
     def _partitions(self, lookups: Lookups) -> dict[str, list[int]]:
         names = (self._topics.events, *self._topics.outputs)

@@ -19,15 +19,14 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from consumer.asking import announce, ask, passes, unreachable
+from consumer.broker_log import librdkafka_logger
 from consumer.verify.report import VerifyError
 from consumer.verify.watch import Place
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-# librdkafka writes to standard error by itself unless it is given a logger.
-_librdkafka_logger = logging.getLogger("librdkafka")
 
 
 class Lookups:
@@ -64,7 +63,7 @@ class Lookups:
         self.consumer = open_consumer(config, group_id, consumer_properties or {})
         # Kept as long as there may be a question: an admin client that is collected while one is
         # under way never answers.
-        clients: dict[str, Any] = {**config, "logger": _librdkafka_logger}
+        clients: dict[str, Any] = {**config, "logger": librdkafka_logger}
         self._admin = AdminClient(clients)
 
     def close(self) -> None:
@@ -79,13 +78,16 @@ class Lookups:
         VerifyError
             If no broker answers.
         """
+        announce(self._servers)
         try:
-            metadata = self.consumer.list_topics(timeout=self._request_seconds)
+            metadata = ask(
+                lambda seconds: self._admin.list_topics(timeout=seconds),
+                "the topics",
+                self._admin,
+                seconds=self._request_seconds,
+            )
         except KafkaException as error:
-            raise VerifyError(
-                f"no broker answers at {self._servers!r}: {error_text(error)}; check the address "
-                "and the security properties"
-            ) from error
+            raise VerifyError(unreachable(self._servers, error)) from error
         return {
             name: sorted(topic.partitions)
             for name, topic in metadata.topics.items()
@@ -191,31 +193,10 @@ def ask_patiently(ask: Callable[[], T], what: str, seconds: float) -> T:
         try:
             return ask()
         except KafkaException as error:
-            if not _passes(error) or time.monotonic() > deadline:
+            if not passes(error.args[0]) or time.monotonic() > deadline:
                 raise VerifyError(f"{what} cannot be read: {error_text(error)}") from error
             logger.info("asking for %s again: %s", what, error_text(error))
             time.sleep(0.1)
-
-
-_PASSING = frozenset(
-    {
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-    }
-)
-
-
-def _passes(error: KafkaException) -> bool:
-    """Whether it may go away by itself."""
-    kafka_error: KafkaError = error.args[0]
-    return kafka_error.retriable() or kafka_error.code() in _PASSING
 
 
 def open_consumer(
@@ -232,7 +213,7 @@ def open_consumer(
         return Consumer(
             {
                 **config,
-                "logger": _librdkafka_logger,
+                "logger": librdkafka_logger,
                 "group.id": group_id,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,

@@ -11,6 +11,8 @@ from confluent_kafka.admin import OffsetSpec
 from consumer.verify.lookups import Lookups, error_text
 from consumer.verify.watch import Sample, places
 
+_STOP_SECONDS = 5.0
+
 
 class Sampler:
     """Takes samples until it is stopped.
@@ -58,10 +60,11 @@ class Sampler:
         return sample
 
     def stop(self) -> None:
-        """End it; a question under way is waited for."""
+        """End it; a question under way is waited for, though not for long."""
         self._stopped.set()
-        self._thread.join()
-        self._lookups.close()
+        self._thread.join(_STOP_SECONDS)
+        if not self._thread.is_alive():
+            self._lookups.close()
 
     def _run(self) -> None:
         try:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from consumer import ending
 from consumer.health import Health, HealthServer
 from consumer.metrics import FollowCollector
 from consumer.settings import Settings
@@ -83,7 +82,7 @@ def run_follow(
         stall_seconds=stall_seconds,
         on_turn=health.tick,
     )
-    with _signals(stopped), follower, _server(settings, health, follower):
+    with follower, ending.stopping_by(stopped.set), _server(settings, health, follower):
         ends = None if for_seconds is None else time.monotonic() + for_seconds
         due = time.monotonic() + every_seconds
         while not stopped.is_set() and (ends is None or time.monotonic() < ends):
@@ -101,20 +100,6 @@ def run_follow(
         last = follower.report()
         write(last)
     return last.exit_code
-
-
-@contextmanager
-def _signals(stopped: threading.Event) -> Iterator[None]:
-    def handle(number: int, _frame: FrameType | None) -> None:
-        logger.info("%s received", signal.Signals(number).name)
-        stopped.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

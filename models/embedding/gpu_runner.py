@@ -22,17 +22,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.daemon_pool import DaemonPool
 from models.embedding.batching import Batch, Layout
 from models.embedding.errors import DeviceFailedError
 from models.embedding.gpu_session import Failure, failure_of
-from models.embedding.runner_types import RunnerTotals, TokenIds, Vectors
+from models.embedding.runner_types import CLOSE_SECONDS, RunnerTotals, TokenIds, Vectors
 from models.embedding.runtime import UsedDevice
 
 logger = logging.getLogger(__name__)
@@ -108,8 +110,8 @@ class GpuRunner:
         self._idle: queue.SimpleQueue[BatchSession] = queue.SimpleQueue()
         for session in sessions:
             self._idle.put(session)
-        self._lanes = ThreadPoolExecutor(self.threads, thread_name_prefix="embed-gpu")
-        self._packers = ThreadPoolExecutor(self.threads, thread_name_prefix="embed-pack")
+        self._lanes = DaemonPool(self.threads, "embed-gpu")
+        self._packers = DaemonPool(self.threads, "embed-pack")
 
     def warm_up(self) -> None:
         """Run a batch of every bucket in every session, the largest first.
@@ -166,7 +168,7 @@ class GpuRunner:
         lengths = np.array([row.size for row in rows], dtype=np.int64)
         work = deque(self._layout.batches(lengths, self.totals.budget))
         lanes = [
-            self._lanes.submit(self._drain, work, rows, vectors)
+            self._lanes.submit(partial(self._drain, work, rows, vectors))
             for _ in range(min(self.threads, len(work)))
         ]
         wait(lanes, return_when=FIRST_EXCEPTION)
@@ -176,9 +178,9 @@ class GpuRunner:
         return vectors
 
     def close(self) -> None:
-        """End the threads; what is being embedded is finished first."""
-        self._lanes.shutdown()
-        self._packers.shutdown()
+        """End the threads; what is being embedded is waited for, a device that hangs is not."""
+        self._lanes.close(CLOSE_SECONDS)
+        self._packers.close()
 
     def _drain(
         self, work: deque[NDArray[np.int64]], rows: Sequence[TokenIds], vectors: Vectors
@@ -188,7 +190,9 @@ class GpuRunner:
         try:
             job = self._take(work, rows)
             while job is not None:
-                following: Future[_Job | None] = self._packers.submit(self._take, work, rows)
+                following: Future[_Job | None] = self._packers.submit(
+                    partial(self._take, work, rows)
+                )
                 self._embed(session, job, rows, vectors)
                 job = following.result()
         finally:

@@ -12,6 +12,10 @@ TokenIds = NDArray[np.int64]
 """Token ids of one text, special tokens included: (tokens,)."""
 
 
+CLOSE_SECONDS = 5.0
+"""How long a runner that is closed waits for what is under way."""
+
+
 @dataclass(frozen=True)
 class RunnerTotals:
     """What a runner has done since it was opened.

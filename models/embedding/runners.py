@@ -10,21 +10,22 @@ On a GPU, texts of like length share batches up to a budget of tokens
 import logging
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.daemon_pool import DaemonPool
 from models.embedding.batching import Layout, PackedLayout, PaddedLayout
 from models.embedding.errors import DeviceUnavailableError
 from models.embedding.gpu_runner import GpuRunner
 from models.embedding.gpu_session import BoundSession, cuda_options, tensorrt_options
 from models.embedding.graph_writer import OUTPUT
 from models.embedding.manifest import MODEL_FILE, PACKED_FILE, Manifest
-from models.embedding.runner_types import RunnerTotals, TokenIds, Vectors
+from models.embedding.runner_types import CLOSE_SECONDS, RunnerTotals, TokenIds, Vectors
 from models.embedding.runtime import (
     Device,
     UsedDevice,
@@ -263,7 +264,7 @@ class CpuRunner:
         self._counting = threading.Lock()
         self._session = session
         self._dimensions = dimensions
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="embed")
+        self._pool = DaemonPool(threads, "embed")
 
     def run(self, rows: Sequence[TokenIds]) -> Vectors:
         """Give the vector of each text."""
@@ -283,8 +284,9 @@ class CpuRunner:
                 kind, tokens = type(error).__name__, token_ids.size
                 logger.warning("The model fails on a text of %d tokens (%s)", tokens, kind)
 
-        for _ in self._pool.map(run, runs):
-            pass  # asking for each result raises what its run raised
+        under_way = [self._pool.submit(partial(run, chosen)) for chosen in runs]
+        for future in under_way:
+            future.result()  # which raises what its run raised
         broken = ~np.isfinite(vectors).all(axis=1)
         vectors[broken] = np.nan
         with self._counting:
@@ -297,8 +299,8 @@ class CpuRunner:
         return vectors
 
     def close(self) -> None:
-        """End the threads; what is being embedded is finished first."""
-        self._pool.shutdown()
+        """End the threads; what is being embedded is waited for, a device that hangs is not."""
+        self._pool.close(CLOSE_SECONDS)
 
 
 def equal_lengths(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:

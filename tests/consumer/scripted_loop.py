@@ -185,8 +185,11 @@ class World:
     # --- the consumer -----------------------------------------------------------------------
 
     def list_topics(self, topic: str, timeout: float) -> Any:
-        metadata = SimpleNamespace(partitions=dict.fromkeys(range(PARTITIONS)))
+        metadata = SimpleNamespace(partitions=dict.fromkeys(range(PARTITIONS)), error=None)
         return SimpleNamespace(topics={topic: metadata})
+
+    def poll(self, timeout: float) -> None:
+        pass
 
     def subscribe(self, topics: list[str], **callbacks: Any) -> None:
         assert topics == [TOPIC]
@@ -234,6 +237,12 @@ class World:
             keys = [(output.key or b"").decode() for output in outputs]
             self.committed.append((keys, {place_of(place): place.offset for place in offsets}))
         return outcome
+
+    def end_by(self, deadline: float) -> None:
+        self.calls.append("transactions end")
+
+    def serve(self) -> None:
+        pass
 
     def reopen(self) -> None:
         self.calls.append("reopen")

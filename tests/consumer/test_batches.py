@@ -365,8 +365,9 @@ def test_closing_does_not_wait_for_a_call_that_hangs(
     batches.close()
     # It came back although the call did not; nor does the interpreter's end wait for the thread.
     assert bench.seen == []
-    assert any(thread._thread.is_alive() for thread in batches._threads)
-    assert all(thread._thread.daemon for thread in batches._threads)
+    threads = [thread for pool in batches._threads for thread in pool._threads]
+    assert any(thread.is_alive() for thread in threads)
+    assert all(thread.daemon for thread in threads)
 
 
 def test_closing_waits_for_a_call_that_ends(bench: Bench) -> None:
@@ -376,4 +377,4 @@ def test_closing_waits_for_a_call_that_ends(bench: Bench) -> None:
     assert bench.begun.wait(WAIT_SECONDS)
     batches.close()
     assert bench.seen == [[0, 1, 2]]
-    assert not any(thread._thread.is_alive() for thread in batches._threads)
+    assert not any(each.is_alive() for pool in batches._threads for each in pool._threads)

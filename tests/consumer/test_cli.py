@@ -172,7 +172,10 @@ def test_help_of_the_whole_lists_the_commands(segmenter):
         ("produce /etc/hostname --rate inf", "--rate: inf is no number of events a second"),
         ("verify --follow --every 0", "argument --every: 0 is no number of seconds above 0"),
         ("verify --follow --settle nan", "argument --settle: nan is no number of seconds above 0"),
-        ("verify --follow --bootstrap-servers 127.0.0.1:1", "no broker answers at '127.0.0.1:1'"),
+        (
+            "verify --follow --bootstrap-servers 127.0.0.1:1",
+            "cannot reach Kafka at 127.0.0.1:1: it refuses the connection",
+        ),
         ("verify /nowhere", "/nowhere holds no segment-changes.jsonl: give the --output folder"),
     ],
 )

@@ -220,9 +220,20 @@ def test_a_name_that_stays_taken_or_is_taken_later_ends_the_process(
         KafkaError.GROUP_AUTHORIZATION_FAILED,
     ],
 )
-def test_an_input_that_cannot_be_read_is_raised_and_named(world: World, code: int) -> None:
+def test_an_input_that_cannot_be_read_is_raised_and_named(
+    world: World, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "_NEW_TOPIC_SECONDS", 0)  # it has run for longer than that
     with pytest.raises(FatalKafkaError, match=f"cannot read {TOPIC}: closed"):
         world.run(lambda: [failing(code, "closed")])
+
+
+def test_a_topic_that_a_broker_has_not_heard_of_yet_is_waited_for(world: World) -> None:
+    def unknown() -> list[Message]:
+        return [failing(KafkaError.UNKNOWN_TOPIC_OR_PART), Message(0, 10)]
+
+    world.run(assign(world, 0), unknown, records((0, 11)), world.prepared)
+    assert world.committed == [(["0@10", "0@11"], {0: 12})]
 
 
 def test_a_passing_error_is_logged_and_the_records_beside_it_are_read(

@@ -53,7 +53,6 @@ def _registry_of(monkeypatch: pytest.MonkeyPatch, run: Callable[[Settings], None
     monkeypatch.setattr(app, "check_topics", lambda settings: {settings.topics.events: 4})
     feed = SimpleNamespace(latest=lambda: None, close=lambda: None)
     monkeypatch.setattr(app, "LabelModelFeed", lambda _: feed)
-    monkeypatch.setattr(app, "_stop_on_signals", lambda _: None)
     monkeypatch.setattr(app, "load_embedder", lambda _: _Embedder())
     monkeypatch.setattr(app, "OnnxEmbedder", _Embedder)
     run(Settings(http={"port": 0}, labels={"enabled": True}))
