@@ -36,6 +36,7 @@ from consumer.stages.intake import IntakeStage, intake_group
 from consumer.stages.label_training import read_label_model
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
+from consumer.topic_limits import fit_topics, message_limits, written_topics
 from consumer.topics import check_intake_topics, check_topics
 from models.embedding import (
     Device,
@@ -179,6 +180,7 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
         A segment model to keep, in place of the trainer's.
     """
     partitions = check_topics(settings)
+    settings = fit_topics(settings, message_limits(settings, written_topics(settings)))
     embedder = load_embedder(settings)
     source = FixedModel(load_model(model)) if model else ModelFeed(settings)
     labels = LabelModelFeed(settings) if settings.labels.enabled else None
@@ -211,6 +213,7 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
 def run_trainer(settings: Settings) -> None:
     """Run a trainer until SIGTERM or SIGINT; a second one stands by."""
     check_topics(settings)
+    settings = fit_topics(settings, message_limits(settings, written_topics(settings)))
     stage = TrainingStage(settings)
     _run(
         settings,
@@ -225,7 +228,10 @@ def run_trainer(settings: Settings) -> None:
 def run_intake(settings: Settings) -> None:
     """Re-key a foreign input until SIGTERM or SIGINT."""
     source, partitions = check_intake_topics(settings)
-    stage = IntakeStage(settings, source, partitions)
+    events = settings.topics.events
+    limits = message_limits(settings, (events, settings.topics.dead_letters))
+    settings = fit_topics(settings, limits)
+    stage = IntakeStage(settings, source, partitions, max_record_bytes=limits.get(events))
     _run(
         settings,
         stage,

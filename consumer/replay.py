@@ -406,7 +406,7 @@ def _write_line(file: IO[str], value: dict[str, Any]) -> None:
 
 def _dead_letter(output: Output) -> DeadLetter:
     headers = {name.removeprefix(HEADER_PREFIX): value.decode() for name, value in output.headers}
-    truncated = headers.get("truncated_from")
+    cut = {name: headers.get(name) for name in ("truncated_from", "key_truncated_from")}
     return DeadLetter(
         refusal=Refusal(
             reason=RefusalReason(headers["reason"]),
@@ -419,5 +419,5 @@ def _dead_letter(output: Output) -> DeadLetter:
         timestamp=int(headers["timestamp"]),
         key=to_base64(output.key),
         value=to_base64(output.value),
-        truncated_from=None if truncated is None else int(truncated),
+        **{name: int(length) for name, length in cut.items() if length is not None},
     )

@@ -60,6 +60,14 @@ _PERMANENT = {
     KafkaError.INVALID_TRANSACTION_TIMEOUT,
 }
 
+_HINTS = {
+    KafkaError.MSG_SIZE_TOO_LARGE: ": raise max.message.bytes of that topic, or, where it is the "
+    "client that refuses, message.max.bytes in kafka.producer_properties",
+}
+
+# What a record's delivery ends with where the transaction has failed by another one's.
+_FOLLOWING = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._STATE}
+
 # How far beyond its own timeout a call may go before it counts as hung.
 _HANG_SECONDS = 1.0
 # A thread that waits for its next call lets the producer go at once, one that hangs never does.
@@ -315,6 +323,9 @@ class Transactions:
                     on_delivery=self._delivered,
                     **arguments,
                 )
+            except KafkaException as error:
+                self._note_failure(output.topic, error.args[0])
+                raise
             except BufferError:
                 # The local queue is full: let deliveries through. Without a deadline of its own,
                 # since a record that cannot be delivered leaves the queue by its own timeout.
@@ -327,12 +338,18 @@ class Transactions:
         """Note where a record went; called from within the client, so it must not raise."""
         topic, offset = message.topic() or "", message.offset()
         if error is not None:
-            self._failed = self._failed or (topic, error)
+            self._note_failure(topic, error)
             return
         self._unacknowledged -= 1
         if offset is not None:
             place = topic, message.partition() or 0
             self._written[place] = max(self._written.get(place, 0), offset + 1)
+
+    def _note_failure(self, topic: str, error: KafkaError) -> None:
+        """Keep the first failure, but for those that only follow from another record's."""
+        following = self._failed is not None and self._failed[1].code() in _FOLLOWING
+        if self._failed is None or (following and error.code() not in _FOLLOWING):
+            self._failed = topic, error
 
     def _commit(self, producer: Producer, budget: float) -> Outcome:
         try:
@@ -361,7 +378,7 @@ class Transactions:
         failed = self._failed[1] if self._failed is not None else None
         for cause in (reason, failed):
             if isinstance(cause, KafkaError) and cause.code() in _PERMANENT:
-                raise FatalKafkaError(f"{self._place()}{cause.str()}")
+                raise FatalKafkaError(f"{self._place()}{cause.str()}{_HINTS.get(cause.code(), '')}")
         if self._unacknowledged:
             logger.info("the abort dropped %d records", self._unacknowledged)
             self._spent = True

@@ -26,6 +26,7 @@ class RefusalReason(StrEnum):
     TIME_IN_FUTURE = "time_in_future"
     EMBEDDING_FAILED = "embedding_failed"
     UNEXPECTED = "unexpected"
+    RECORD_TOO_LARGE = "record_too_large"
 
 
 class Refusal(Contract):
@@ -52,6 +53,9 @@ class DeadLetter(Contract):
     truncated_from: int | None = Field(
         None, description="Bytes of the value, where only its beginning was kept."
     )
+    key_truncated_from: int | None = Field(
+        None, description="Bytes of the key, where only its beginning was kept."
+    )
 
 
 HEADER_PREFIX = "dlq_"
@@ -65,6 +69,7 @@ def dead_letter_headers(
     offset: int,
     timestamp: int,
     truncated_from: int | None = None,
+    key_truncated_from: int | None = None,
 ) -> list[tuple[str, bytes]]:
     """Kafka headers of a dead letter; all values are UTF-8 text."""
     headers = {
@@ -76,8 +81,8 @@ def dead_letter_headers(
         "offset": str(offset),
         "timestamp": str(timestamp),
     }
-    if truncated_from is not None:
-        headers["truncated_from"] = str(truncated_from)
+    cut = {"truncated_from": truncated_from, "key_truncated_from": key_truncated_from}
+    headers |= {name: str(length) for name, length in cut.items() if length is not None}
     return [(HEADER_PREFIX + name, value.encode()) for name, value in headers.items()]
 
 

@@ -89,15 +89,21 @@ class DeadLetterLimit:
             self._refused.subtract(former)
 
 
+# Whoever made a longer key did not mean one.
+_MAX_KEY_BYTES = 32_768
+BESIDE_VALUE_BYTES = 2 * _MAX_KEY_BYTES
+"""Room that a dead letter takes beside its value: for the key and for the headers."""
+
+
 def dead_letter_output(topic: str, record: Record, refusal: Refusal, max_bytes: int) -> Output:
     """Give the dead letter of a record: its key and value as they came, the reason in headers.
 
-    Of a value longer than `max_bytes` the beginning is kept, and a header says how long it was. Of
-    the record's own headers those are kept that `segmenter intake` gave it.
+    Of a value longer than `max_bytes` the beginning is kept, and a header says how long it was; so
+    of a key of more than 32 KiB. Of the record's own headers those are kept that `segmenter intake`
+    gave it.
     """
-    value, truncated_from = record.value, None
-    if value is not None and len(value) > max_bytes:
-        value, truncated_from = value[:max_bytes], len(value)
+    value, truncated_from = _beginning(record.value, max_bytes)
+    key, key_truncated_from = _beginning(record.key, _MAX_KEY_BYTES)
     headers = dead_letter_headers(
         refusal,
         topic=record.topic,
@@ -105,7 +111,15 @@ def dead_letter_output(topic: str, record: Record, refusal: Refusal, max_bytes: 
         offset=record.offset,
         timestamp=record.timestamp,
         truncated_from=truncated_from,
+        key_truncated_from=key_truncated_from,
     )
     origin = origin_of(record.headers)
     headers += [] if origin is None else origin_headers(origin)
-    return Output(topic, record.key, value, tuple(headers))
+    return Output(topic, key, value, tuple(headers))
+
+
+def _beginning(data: bytes | None, most: int) -> tuple[bytes | None, int | None]:
+    """Cut bytes to a length; give how many they were where that made a difference."""
+    if data is None or len(data) <= most:
+        return data, None
+    return data[:most], len(data)

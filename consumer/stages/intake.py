@@ -18,11 +18,16 @@ from typing import Literal
 from consumer.records import Output, Record
 from consumer.settings import KafkaSettings, Settings
 from consumer.stage import Changelog
-from consumer.stages.dead_letters import DeadLetterLimit, DeadLetterLimitError, dead_letter_output
+from consumer.stages.dead_letters import (
+    BESIDE_VALUE_BYTES,
+    DeadLetterLimit,
+    DeadLetterLimitError,
+    dead_letter_output,
+)
 from consumer.stages.preparation import Clock, wall_clock
 from consumer.stages.refusal_log import RefusalLog
 from consumer.stages.unexpected import Faults
-from schemas.dead_letters import Refusal
+from schemas.dead_letters import Refusal, RefusalReason
 from schemas.intake import RefusedError
 from schemas.keys import encode_key
 from schemas.origins import HEADER_PREFIX, Origin, origin_headers
@@ -81,14 +86,23 @@ class IntakeStage:
         Partitions of `topics.events`.
     clock
         What timestamps in the future are told by.
+    max_record_bytes
+        What `topics.events` takes, where that is known; a longer record is refused.
     """
 
     restore_after_abort = False
     fixed_partitions = False
 
     def __init__(
-        self, settings: Settings, source: str, partitions: int, clock: Clock = wall_clock
+        self,
+        settings: Settings,
+        source: str,
+        partitions: int,
+        clock: Clock = wall_clock,
+        *,
+        max_record_bytes: int | None = None,
     ) -> None:
+        self._max_record_bytes = max_record_bytes
         self.inputs = (source,)
         self.stats = IntakeStats()
         self._partitions = partitions
@@ -129,11 +143,26 @@ class IntakeStage:
 
     def _identify(self, record: Record) -> bytes | Refusal:
         try:
+            self._check_size(record)
             return encode_key(self._find_user(record.value), self._key)
         except RefusedError as error:
             return error.refusal
         except Exception as error:
             return self._faults.refusal(error)
+
+    def _check_size(self, record: Record) -> None:
+        most = self._max_record_bytes
+        if most is None:
+            return
+        headers = sum(len(name.encode()) + len(value) for name, value in record.headers)
+        size = len(record.value or b"") + headers + BESIDE_VALUE_BYTES
+        if size > most:
+            raise RefusedError(
+                RefusalReason.RECORD_TOO_LARGE,
+                f"value and headers have {size - BESIDE_VALUE_BYTES:,} bytes, and topic "
+                f"{self._events} takes records of {most:,} (max.message.bytes), key and origin "
+                "included",
+            )
 
     def apply(self, prepared: Sequence[Identified], partitions: frozenset[int]) -> list[Output]:
         """Give the records under their new keys, in their order, and the dead letters."""

@@ -25,6 +25,7 @@ _QUOTE_NOTHING = {
     RefusalReason.MISSING_KEY,
     RefusalReason.NO_TEXT,
     RefusalReason.UNEXPECTED,
+    RefusalReason.RECORD_TOO_LARGE,
 }
 
 

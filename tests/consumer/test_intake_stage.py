@@ -153,6 +153,16 @@ def test_too_large_a_share_of_refused_records_stops_it_and_names_its_input() -> 
         run(stage, *[record(b"{}")] * 10)
 
 
+def test_a_record_that_the_events_topic_does_not_take_is_refused_and_not_tried() -> None:
+    stage = IntakeStage(Settings(dead_letters={"max_share": 1}), "raw", 3, max_record_bytes=200_000)
+    long = json.dumps({"user_id": "ada", "text": "x" * 150_000}).encode()
+    outputs = run(stage, record(long), record())
+    assert [output.topic for output in outputs] == ["user-events.dlq", "user-events"]
+    headers = dict(outputs[0].headers)
+    assert headers["dlq_reason"] == b"record_too_large"
+    assert b"topic user-events takes records of 200,000" in headers["dlq_detail"]
+
+
 def test_a_dead_letter_of_a_worker_keeps_where_intake_had_the_record_from() -> None:
     origin = Origin("raw", 2, 7, 123)
     refused = record(headers=(("trace", b"1"), *origin_headers(origin)))

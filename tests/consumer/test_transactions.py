@@ -277,7 +277,28 @@ def test_a_record_that_cannot_be_delivered_for_good_is_raised_after_the_abort(
     with pytest.raises(FatalKafkaError) as raised:
         write(transactions, client)
     assert client.calls[-2:] == ["abort", "poll"]
-    assert str(raised.value) == "while writing to changes: too large"
+    assert str(raised.value).startswith("while writing to changes: too large: raise max.message")
+
+
+def test_an_error_names_the_topic_of_the_record_at_fault_not_of_those_dropped_with_it(
+    transactions: Transactions, client: Client
+) -> None:
+    def fail() -> None:
+        client.refuse("profiles", error(KafkaError._PURGE_QUEUE, "purged"))
+        client.refuse("dlq", error(KafkaError.MSG_SIZE_TOO_LARGE, "too large"))
+        raise abortable()
+
+    client.answers["commit"] = [fail]
+    with pytest.raises(FatalKafkaError, match="while writing to dlq: too large"):
+        write(transactions, client)
+
+
+def test_an_error_names_the_topic_of_a_record_that_the_client_itself_refuses(
+    transactions: Transactions, client: Client
+) -> None:
+    client.answers["produce"] = [error(KafkaError.MSG_SIZE_TOO_LARGE, "too large")]
+    with pytest.raises(FatalKafkaError, match="while writing to changes: too large"):
+        write(transactions, client)
 
 
 def test_a_delivery_that_failed_for_now_is_aborted_and_not_held_against_the_next_transaction(
