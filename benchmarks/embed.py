@@ -205,7 +205,9 @@ def all_vectors(children: dict[str, Child], work: Path) -> dict[str, Any]:
 
 
 def render_page() -> None:
-    """Write the tables of docs/performance.md anew from the results that are there."""
+    """Write the tables of docs/performance.md, and the curve, anew from the results there are."""
+    if (drawn := RESULTS / "embed-curve.json").exists():
+        curve.draw(json.loads(drawn.read_text(encoding="utf-8"))["points"], PICTURE)
     text = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(rendered(text, RESULTS), encoding="utf-8")
 

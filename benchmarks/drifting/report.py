@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from benchmarks.markdown import table
 from models.drift import TESTS
@@ -139,9 +140,23 @@ def draw(figures: Figures, path: Path) -> None:
         axes.set_ylim(0.1, 100)
         axes.set_ylabel("statistic / threshold")
         axes.grid(visible=True, axis="y", color=LIGHT, zorder=0)
-    upper.legend(frameon=False, fontsize=8, loc="lower right", ncols=5)
+    handles, labels = upper.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside upper right", ncols=5)
     lower.set_xlabel("events of the stream, in the order in which they were written")
+    figure.draw_without_rendering()
+    for axes in (upper, lower):
+        _apart([text for text in axes.texts if isinstance(text, Annotation)])
     figure.savefig(path, metadata={"Software": None})
+
+
+def _apart(names: list[Annotation]) -> None:
+    """Move names of topics that begin close to one another into rows below each other."""
+    placed: list[Annotation] = []
+    for name in names:
+        while any(name.get_window_extent().overlaps(each.get_window_extent()) for each in placed):
+            x, y = name.get_position()
+            name.set_position((x, y - 11))
+        placed.append(name)
 
 
 def _draw_looks(axes: Axes, rows: list[list[float]], *, joined: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
+from matplotlib.text import Text
 
 from benchmarks.embedding.lineup import CALLS, WORKER
 from benchmarks.embedding.report import Figures
+from consumer.demo.placing import spread
 
 LEAST_LOSS = 1e-7
 """A loss below it is rounding, and is drawn there."""
@@ -33,11 +34,12 @@ def points(figures: Figures) -> list[Figures]:
 
 def draw(drawn: list[Figures], path: Path) -> None:
     """Draw points into a PNG; the product's in one colour, its peers' in another."""
-    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("log")
     axes.margins(x=0.3, y=0.12)
-    labels: list[Annotation] = []
+    names: list[Text] = []
+    places: list[tuple[float, float]] = []
     for peer, colour, name in ((False, "#1f5fa8", "segmenter"), (True, "#8a8a8a", "peers")):
         group = [point for point in drawn if point["peer"] is peer]
         if not group:
@@ -45,32 +47,16 @@ def draw(drawn: list[Figures], path: Path) -> None:
         losses = [max(point["loss"], LEAST_LOSS) for point in group]
         speeds = [point["tokens_per_second"] / 1000 for point in group]
         axes.scatter(losses, speeds, color=colour, label=name, zorder=3)
-        for point, loss, speed in zip(group, losses, speeds, strict=True):
-            labels.append(
-                axes.annotate(
-                    point["label"].removeprefix("segmenter, "),
-                    (loss, speed),
-                    xytext=(6, 4),
-                    textcoords="offset points",
-                    fontsize=8,
-                    color=colour,
-                )
+        for point, place in zip(group, zip(losses, speeds, strict=True), strict=True):
+            label = point["label"].removeprefix("segmenter, ")
+            names.append(
+                axes.text(*place, label, fontsize=8, color=colour, ha="center", va="center")
             )
+            places.append(place)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("1 - mean cosine to fp32 (smaller is more faithful)")
     axes.set_ylabel("thousand tokens/s")
     axes.grid(visible=True, which="major", color="#e4e4e4", zorder=0)
-    axes.legend(loc="upper left", frameon=False)
-    figure.draw_without_rendering()
-    _apart(labels)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, ncols=2)
+    spread(axes, names, np.array(places), short=[""] * len(names), size=5, colour="#8a8a8a")
     figure.savefig(path, metadata={"Software": None})
-
-
-def _apart(labels: list[Annotation]) -> None:
-    """Move labels down until none lies on one before it."""
-    taken: list[Bbox] = []
-    for label in labels:
-        while any(label.get_window_extent().overlaps(box) for box in taken):
-            x, y = label.get_position()
-            label.set_position((x, y - 2))
-        taken.append(label.get_window_extent())

@@ -217,9 +217,14 @@ def _draw_flapping(axes: Axes, figures: Figures) -> None:
     sure = [row for row in rows if row["min_confidence"] and row["dwell_events"] == 6]
     _line(axes, sure, "#c2571a", "confidences, dwell 6")
     default = by_policy(rows)[thresholds(figures["default"])]
-    axes.scatter(default["lag"], default["changes"], marker="*", s=260, color="black", zorder=4)
-    axes.annotate(
-        "default", (default["lag"], default["changes"]), xytext=(8, 10), textcoords="offset points"
+    axes.scatter(
+        default["lag"],
+        default["changes"],
+        marker="*",
+        s=260,
+        color="black",
+        zorder=4,
+        label="default",
     )
     axes.plot([0, 7, 7], [1.4, 1.4, 0], color=GREY, linestyle=":", label="goal")
     axes.set_xlim(5, 10)
@@ -262,4 +267,5 @@ def _draw_confidence(axes: Axes, figures: Figures) -> None:
 
 def _finish(axes: Axes) -> None:
     axes.grid(visible=True, color=LIGHT, zorder=0)
-    axes.legend(frameon=False, fontsize=8)
+    # Outside: inside there is no place that no curve comes to.
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)

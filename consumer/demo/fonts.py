@@ -6,7 +6,9 @@ warns. So labels in other scripts need a font that is installed, or have to be r
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 
 from matplotlib import font_manager
@@ -30,6 +32,12 @@ CANDIDATES = (
     "Arial Unicode MS",
     "Noto Sans CJK JP",
     "Noto Sans CJK KR",
+    "Noto Serif CJK SC",
+    "AR PL UMing CN",
+    "AR PL UKai CN",
+    "Songti SC",
+    "SimSun",
+    "Microsoft JhengHei",
 )
 
 
@@ -46,14 +54,30 @@ class Lettering:
     """
 
     def __init__(self, texts: Iterable[str], candidates: Iterable[str] | None = None) -> None:
-        missing = set("".join(texts)) - _characters(BASE)
+        self._missing = set("".join(texts)) - _characters(BASE)
         self.families = [BASE]
+        families = list(CANDIDATES if candidates is None else candidates)
+        self._look(families)
+        if self._missing and look_anew():
+            self._look(families)
+
+    def _look(self, families: Iterable[str]) -> None:
+        """Take the families that are installed and have something of what is missing."""
         installed = {font.name for font in font_manager.fontManager.ttflist}
-        for family in CANDIDATES if candidates is None else candidates:
-            if missing and family in installed and missing & _characters(family):
+        for family in families:
+            if self._missing and family in installed and self._missing & _characters(family):
                 self.families.append(family)
-                missing -= _characters(family)
-        self._missing = missing
+                self._missing -= _characters(family)
+
+    @property
+    def note(self) -> str | None:
+        """What to say below the picture where something cannot be written; else None."""
+        if not any(unicodedata.category(each)[0] in "LN" for each in self._missing):
+            return None
+        return (
+            "Words that no font of this machine can write are left out: install one, such as "
+            "Noto Sans CJK (fonts-noto-cjk)"
+        )
 
     def can_write(self, text: str) -> bool:
         """Whether every character of a text has a glyph."""
@@ -62,6 +86,25 @@ class Lettering:
     def writable(self, label: str) -> str:
         """Leave out the words of a label that cannot be written; maybe nothing is left."""
         return ", ".join(word for word in label.split(", ") if self.can_write(word))
+
+
+@cache
+def look_anew() -> bool:
+    """Look once for fonts that were installed since matplotlib made its list, which it keeps.
+
+    Returns
+    -------
+    bool
+        Whether there are any.
+    """
+    manager = font_manager.fontManager
+    known = {font.fname for font in manager.ttflist}
+    before = len(manager.ttflist)
+    for path in font_manager.findSystemFonts():
+        if path not in known:
+            with suppress(OSError, RuntimeError, ValueError):  # no font that it can read
+                manager.addfont(path)
+    return len(manager.ttflist) > before
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,8 @@ from matplotlib.lines import Line2D
 from consumer.demo.contents import ReportData
 from consumer.demo.fonts import Lettering
 from consumer.demo.palette import COLOURS, MARKERS
-from consumer.demo.projection import Floats, Plane, principal_plane
+from consumer.demo.placing import spread, wrapped
+from consumer.demo.projection import Plane, principal_plane
 from consumer.demo.wording import one_line, percent, plural
 from schemas.base import decode_array
 
@@ -27,6 +27,9 @@ _NOBODY = "#8a8a8a"
 _POINTS = 4_000
 _ARROWS = 10
 _LEGEND_ROWS, _LEGEND_CHARS = 24, 36
+_MAP_CHARS, _MARK_POINTS = 22, 6.5
+# Of a label; longer ones are no words.
+_LONGEST_NAME = 120
 _DPI = 130
 
 
@@ -53,15 +56,32 @@ class _Sheet:
     styles: dict[int, tuple[str, str]]
     names: dict[int, str]
     font: FontProperties
+    missing: str | None
 
 
 def draw_map(data: ReportData, theme: Theme = LIGHT) -> bytes:
-    """Draw the map as PNG; the same data give the same bytes.
+    """Draw the map as PNG; the same data give the same bytes."""
+    # Without the name and version of the program in the file, its bytes are the picture's alone.
+    buffer = io.BytesIO()
+    map_figure(data, theme).savefig(
+        buffer,
+        format="png",
+        dpi=_DPI,
+        facecolor=theme.paper,
+        metadata={"Software": None},
+        bbox_inches="tight",  # as large as the names of the legend need
+        pad_inches=0.15,
+    )
+    return buffer.getvalue()
+
+
+def map_figure(data: ReportData, theme: Theme = LIGHT) -> Figure:
+    """Make the map.
 
     The plane is the one in which the users differ most. Each segment's centre carries its label.
     Arrows lead some users who moved from where they were to where they are.
     """
-    labels = {record.id: one_line(record.label, 40) for record in data.model.segments}
+    labels = {record.id: one_line(record.label, _LONGEST_NAME) for record in data.model.segments}
     lettering = Lettering(labels.values())
     sheet = _Sheet(
         data=data,
@@ -70,6 +90,7 @@ def draw_map(data: ReportData, theme: Theme = LIGHT) -> bytes:
         styles={record.id: _style(row) for row, record in enumerate(data.model.segments)},
         names={id_: f"{id_}  {lettering.writable(label)}".strip() for id_, label in labels.items()},
         font=FontProperties(family=lettering.families),
+        missing=lettering.note,
     )
     figure = Figure(figsize=(10, 6.2), dpi=_DPI, facecolor=theme.paper)
     axes = figure.add_axes((0.01, 0.05, 0.71, 0.87), facecolor=theme.paper)
@@ -80,13 +101,7 @@ def draw_map(data: ReportData, theme: Theme = LIGHT) -> bytes:
     _draw_centres(axes, sheet)
     _draw_legend(figure, sheet)
     _draw_captions(figure, sheet)
-
-    # Without the name and version of the program in the file, its bytes are the picture's alone.
-    buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", dpi=_DPI, facecolor=theme.paper, metadata={"Software": None}
-    )
-    return buffer.getvalue()
+    return figure
 
 
 def _style(row: int) -> tuple[str, str]:
@@ -161,37 +176,36 @@ def _draw_centres(axes: Axes, sheet: _Sheet) -> None:
             zorder=4,
         )
     halo = [patheffects.withStroke(linewidth=3, foreground=sheet.theme.paper)]
-    for record, (x, y) in zip(segments, _apart(centres, axes), strict=True):
+
+    # The largest first: those are looked for. The legend has all names, so where there is no room
+    # for one the id is enough, and then the colour.
+    users = sheet.data.shares()
+    order = sorted(range(len(segments)), key=lambda row: -users.get(segments[row].id, 0))
+    ids = [segments[row].id for row in order]
+    texts = [
         axes.text(
-            x,
-            y,
-            sheet.names[record.id],
+            float(centres[row][0]),
+            float(centres[row][1]),
+            wrapped(sheet.names[segments[row].id], _MAP_CHARS),
             fontproperties=sheet.font,
             fontsize=9.5,
             color=sheet.theme.ink,
             ha="center",
-            va="bottom",
+            va="center",
             path_effects=halo,
             parse_math=False,
             zorder=5,
         )
-
-
-def _apart(centres: Floats, axes: Axes) -> Floats:
-    """Find places for the labels, float64[K, 2]: above the centres, moved up from one another."""
-    low, high = axes.get_ylim()
-    left, right = axes.get_xlim()
-    height, width = (high - low) * 0.035, (right - left) * 0.3
-    places: Floats = centres + np.array([0.0, height * 0.6])
-    placed: list[int] = []
-    for row in np.argsort(places[:, 1], kind="stable").tolist():
-        for other in placed:  # from the lowest up
-            close = abs(places[row, 0] - places[other, 0]) < width
-            if close and abs(places[row, 1] - places[other, 1]) < height:
-                places[row, 1] = places[other, 1] + height
-        placed.append(row)
-        placed.sort(key=lambda index: float(places[index, 1]))
-    return places
+        for row in order
+    ]
+    spread(
+        axes,
+        texts,
+        centres[order],
+        short=[str(id_) for id_ in ids],
+        size=_MARK_POINTS * _DPI / 72,
+        colour=sheet.theme.faint,
+    )
 
 
 def _draw_legend(figure: Figure, sheet: _Sheet) -> None:
@@ -221,7 +235,7 @@ def _draw_legend(figure: Figure, sheet: _Sheet) -> None:
         entry.set_fontproperties(sheet.font)
         entry.set_fontsize(9)
         entry.set_color(sheet.theme.ink)
-        entry.set_text(textwrap.fill(row, _LEGEND_CHARS))
+        entry.set_text(wrapped(row, _LEGEND_CHARS))
 
 
 def _handle(colour: str, marker: str) -> Line2D:
@@ -236,4 +250,6 @@ def _draw_captions(figure: Figure, sheet: _Sheet) -> None:
     note = f"First two principal components of the profiles: {variance} of the variance"
     if data.earlier:
         note += ".  Arrows: users who moved"
-    figure.text(0.02, 0.022, note, fontsize=8, color=theme.faint)
+    if sheet.missing:
+        note += f"\n{sheet.missing}"
+    figure.text(0.02, 0.03, note, fontsize=8, color=theme.faint, va="top")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from consumer.demo.fonts import Lettering
 from consumer.demo.palette import COLOURS, MARKERS
+from consumer.demo.placing import spread, wrapped
 from consumer.demo.projection import principal_plane
 from consumer.demo.wording import one_line
 from consumer.evaluate.contents import Contingency, Evaluation, Figures
@@ -25,6 +29,10 @@ _DPI = 110
 _POINTS = 4_000
 _LABELS = 20
 _SEGMENTS = 42
+_LEGEND_ROWS, _LEGEND_CHARS = 24, 34
+_NAME_CHARS = 24
+# Of a label; longer ones are no words.
+_LONGEST_NAME = 120
 
 
 def pictures(evaluation: Evaluation) -> Iterator[tuple[str, bytes]]:
@@ -53,7 +61,14 @@ def write_pictures(evaluation: Evaluation, folder: Path) -> list[str]:
 def _png(figure: Figure) -> bytes:
     # Without the name and version of the program in the file, its bytes are the picture's alone.
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    figure.savefig(
+        buffer,
+        format="png",
+        dpi=_DPI,
+        metadata={"Software": None},
+        bbox_inches="tight",  # as large as the names need
+        pad_inches=0.1,
+    )
     return buffer.getvalue()
 
 
@@ -93,62 +108,78 @@ def draw_stream(figures: Figures) -> Figure:
     right.set_ylabel("segments (dashed)", fontsize=9, color=_FAINT)
     right.tick_params(labelsize=8, colors=_FAINT)
     right.spines["top"].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.14), ncols=3)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower left", ncols=3)
     return figure
 
 
 def draw_confusion(figures: Figures, table: Contingency) -> Figure:
     """Draw users by label and segment as a heat map: each row's share of its label's users."""
-    labels = [one_line(label, 24) for label in table.labels[:_LABELS]]
     counts = np.array(table.counts[:_LABELS], dtype=np.float64)[:, :_SEGMENTS]
-    names = {segment.id: one_line(segment.label, 22) for segment in figures.segments}
-    columns = [f"{id_} {names[id_]}" for id_ in table.segments[:_SEGMENTS]]
-    lettering = Lettering([*labels, *columns])
-    font = FontProperties(family=lettering.families, size=8)
-    figure, axes = _sheet(
-        2.8 + 0.62 * len(columns),
-        2.2 + 0.3 * len(labels),
+    names = {segment.id: segment.label for segment in figures.segments}
+    return _table(
         f"Users by {figures.label} and segment",
+        counts,
+        _Names.of(table.labels[:_LABELS], "label"),
+        _Names.of([f"{id_} {names[id_]}" for id_ in table.segments[:_SEGMENTS]], "segment"),
     )
-    _heat(axes, counts)
-    rows = [
-        label if lettering.can_write(label) else f"label {place + 1}"
-        for place, label in enumerate(labels)
-    ]
-    texts = [
-        name if lettering.can_write(name) else f"segment {name.partition(' ')[0]}"
-        for name in columns
-    ]
-    # Without `parse_math` a label with a dollar sign would be read as mathematics.
-    axes.set_yticks(range(len(rows)), rows, parse_math=False, fontproperties=font, color=_INK)
-    axes.set_xticks(range(len(texts)), texts, parse_math=False, fontproperties=font, color=_INK)
-    for tick in axes.get_xticklabels():
-        tick.set(rotation=35, ha="right", rotation_mode="anchor")
-    return figure
 
 
 def draw_labels(confusion: LabelConfusion) -> Figure:
     """Draw labels given against labels predicted as a heat map: each row's share of its label."""
-    names = [one_line(label, 24) for label in confusion.labels[:_LABELS]]
+    names = _Names.of(confusion.labels[:_LABELS], "label")
     counts = np.array(confusion.counts, dtype=np.float64)[:_LABELS, :_LABELS]
-    lettering = Lettering(names)
-    font = FontProperties(family=lettering.families, size=8)
-    texts = [
-        name if lettering.can_write(name) else f"label {place + 1}"
-        for place, name in enumerate(names)
-    ]
-    figure, axes = _sheet(
-        3.2 + 0.62 * len(names),
-        2.4 + 0.3 * len(names),
-        "Label predicted before it was learned",
-    )
-    _heat(axes, counts)
-    axes.set_yticks(range(len(texts)), texts, parse_math=False, fontproperties=font, color=_INK)
-    axes.set_xticks(range(len(texts)), texts, parse_math=False, fontproperties=font, color=_INK)
+    figure = _table("Label predicted before it was learned", counts, names, names)
+    (axes,) = figure.axes
     axes.set_ylabel("given", fontsize=9, color=_INK)
     axes.set_xlabel("predicted", fontsize=9, color=_INK)
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Names of rows or columns, as they can be drawn."""
+
+    texts: list[str]
+    font: FontProperties
+    missing: str | None
+
+    @classmethod
+    def of(cls, names: Sequence[str], kind: str) -> _Names:
+        """Take names whole, in several lines; for what no font can write, the kind and a number."""
+        shown = [one_line(name, _LONGEST_NAME) for name in names]
+        lettering = Lettering(shown)
+        texts = []
+        for place, name in enumerate(shown, 1):
+            number = name.partition(" ")[0] if kind == "segment" else f"{place}"
+            can = lettering.can_write(name)
+            texts.append(wrapped(name, _NAME_CHARS) if can else f"{kind} {number}")
+        return cls(texts, FontProperties(family=lettering.families, size=8), lettering.note)
+
+
+def _table(title: str, counts: NDArray[np.float64], rows: _Names, columns: _Names) -> Figure:
+    """Draw counts with the names of rows and columns, all of them whole."""
+    lines = max((text.count("\n") + 1 for text in columns.texts), default=1)
+    figure, axes = _sheet(
+        3.2 + max(0.62, 0.28 * lines) * len(columns.texts),
+        2.6 + sum(max(0.3, 0.15 * (text.count("\n") + 1)) for text in rows.texts),
+        title,
+    )
+    _heat(axes, counts)
+    # Without `parse_math` a label with a dollar sign would be read as mathematics.
+    axes.set_yticks(
+        range(len(rows.texts)), rows.texts, parse_math=False, fontproperties=rows.font, color=_INK
+    )
+    axes.set_xticks(
+        range(len(columns.texts)),
+        columns.texts,
+        parse_math=False,
+        fontproperties=columns.font,
+        color=_INK,
+    )
     for tick in axes.get_xticklabels():
         tick.set(rotation=35, ha="right", rotation_mode="anchor")
+    if missing := rows.missing or columns.missing:
+        figure.supxlabel(missing, fontsize=7, color=_FAINT)
     return figure
 
 
@@ -176,7 +207,7 @@ def draw_users(evaluation: Evaluation) -> Figure:
     points, segments = plane.project(evaluation.vectors[shown]), evaluation.segments[shown]
     centres = plane.project(evaluation.centres)
     figure, axes = _sheet(
-        7, 5, f"{count:,} users, {plane.explained:.0%} of the variance in this plane"
+        9.5, 5, f"{count:,} users, {plane.explained:.0%} of the variance in this plane"
     )
     axes.set_axis_off()
     axes.set_aspect("equal", adjustable="datalim")
@@ -197,17 +228,60 @@ def draw_users(evaluation: Evaluation) -> Figure:
             markeredgecolor=_INK,
             zorder=3,
         )
-        axes.annotate(
+    halo = [patheffects.withStroke(linewidth=3, foreground="white")]
+    ids = [
+        axes.text(
+            float(x),
+            float(y),
             str(segment),
-            centres[row],
-            xytext=(7, 5),
-            textcoords="offset points",
             fontsize=10,
             fontweight="bold",
             color=_INK,
+            ha="center",
+            va="center",
+            path_effects=halo,
             zorder=4,
         )
+        for segment, (x, y) in zip(known, centres, strict=True)
+    ]
+    _name_segments(figure, evaluation.figures)
+    spread(axes, ids, centres, short=[""] * len(ids), size=5 * _DPI / 72, colour=_FAINT)
     return figure
+
+
+def _name_segments(figure: Figure, figures: Figures) -> None:
+    """Write the segments' names beside the picture, the first ones where there are many."""
+    shown = figures.segments[:_LEGEND_ROWS]
+    labels = [one_line(segment.label, _LONGEST_NAME) for segment in shown]
+    lettering = Lettering(labels)
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=COLOURS[row % len(COLOURS)],
+            marker=MARKERS[row % len(MARKERS)],
+            linestyle="none",
+            markersize=6,
+        )
+        for row in range(len(shown))
+    ]
+    rows = [
+        wrapped(f"{segment.id}  {lettering.writable(label)}".strip(), _LEGEND_CHARS)
+        for segment, label in zip(shown, labels, strict=True)
+    ]
+    if len(figures.segments) > len(shown):
+        handles.append(Line2D([], [], linestyle="none"))
+        rows.append(f"and {len(figures.segments) - len(shown)} more")
+    legend = figure.legend(handles, ["-"] * len(rows), loc="outside right upper", frameon=False)
+    # Texts are set afterwards: a label given here is read as mathematics, and left out where it
+    # begins with an underscore.
+    for entry, row in zip(legend.get_texts(), rows, strict=True):
+        entry.set_parse_math(False)
+        entry.set_fontproperties(FontProperties(family=lettering.families, size=8))
+        entry.set_color(_INK)
+        entry.set_text(row)
+    if lettering.note:
+        figure.supxlabel(lettering.note, fontsize=7, color=_FAINT)
 
 
 def draw_flapping(figures: Figures) -> Figure:
@@ -229,5 +303,5 @@ def draw_flapping(figures: Figures) -> Figure:
     axes.set_xticks(range(last + 1), [*map(str, range(last)), f"≥ {last}"])
     axes.set_xlabel("changes", fontsize=9, color=_INK)
     axes.set_ylabel("share of the users", fontsize=9, color=_INK)
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower left", ncols=3)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,9 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
+from consumer.demo import fonts
 from consumer.demo.fonts import Lettering
-from consumer.demo.picture import DARK, draw_map
+from consumer.demo.picture import DARK, draw_map, map_figure
+from consumer.demo.placing import spread, wrapped
 from consumer.demo.projection import principal_plane
 from tests.consumer.demo_report_data import PNG, report_data, segment_model
 
@@ -94,6 +99,89 @@ def test_an_installed_font_is_used_for_what_the_base_font_lacks(han_font, monkey
     without = draw_map(report_data(labels=labels, story=None))
     monkeypatch.setattr("consumer.demo.fonts.CANDIDATES", (han_font,))
     assert draw_map(report_data(labels=labels, story=None)) != without
+
+
+def test_a_font_that_was_installed_since_matplotlib_made_its_list_is_found(han_font, monkeypatch):
+    manager = font_manager.fontManager
+    (font,) = [each for each in manager.ttflist if each.name == han_font]
+    monkeypatch.setattr(manager, "ttflist", [each for each in manager.ttflist if each is not font])
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [font.fname, "/nowhere/a.ttf"])
+    fonts.look_anew.cache_clear()
+    assert Lettering(["café"], candidates=[han_font]).families == ["DejaVu Sans"]
+    assert fonts.look_anew.cache_info().currsize == 0  # nothing was missing
+    lettering = Lettering(["咖啡"], candidates=[han_font])
+    assert (lettering.families, lettering.note) == (["DejaVu Sans", han_font], None)
+    fonts.look_anew.cache_clear()
+
+
+def test_words_that_are_left_out_are_told_below_the_picture(monkeypatch):
+    monkeypatch.setattr("consumer.demo.fonts.CANDIDATES", ())
+    data = report_data(labels={1: "咖啡, beans", 2: "running"}, story=None)
+    told = [text.get_text() for text in map_figure(data).texts]
+    assert any("left out: install one, such as Noto Sans CJK" in text for text in told)
+    without = report_data(labels={1: "coffee, beans", 2: "running"}, story=None)
+    assert not any("left out" in text.get_text() for text in map_figure(without).texts)
+
+
+WORDS = [
+    "kilometres",
+    "headphones",
+    "portafilter",
+    "niacinamide",
+    "cooperative",
+    "soundstage",
+    "moisturiser",
+]
+MANY = {
+    id_: ", ".join(WORDS[(id_ * step) % len(WORDS)] for step in (1, 2, 3)) for id_ in range(1, 21)
+}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [MANY, dict(list(MANY.items())[:6]), {1: "a name of very many words " * 4, 2: "short"}],
+    ids=["twenty segments", "six segments", "a long name"],
+)
+def test_no_name_lies_over_another_and_the_legend_has_all_of_them_whole(labels):
+    figure = map_figure(report_data(labels=labels, users=300, d=24, story=None))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    names = [text for text in axes.texts if text.get_visible() and text.get_text()]
+    boxes = [name.get_window_extent() for name in names]
+    assert len(boxes) >= len(labels) // 2
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    (legend,) = figure.legends
+    told = " ".join(text.get_text().replace("\n", " ") for text in legend.get_texts())
+    assert all(f"{id_}  {label.strip()}" in told for id_, label in labels.items())
+    assert not legend.get_window_extent().overlaps(Bbox.union(boxes))
+
+
+@given(
+    points=hnp.arrays(
+        np.float64, st.tuples(st.integers(1, 25), st.just(2)), elements=st.floats(-1, 1)
+    )
+)
+@settings(max_examples=15, deadline=None)
+def test_texts_are_spread_without_overlaps_and_inside_of_the_axes(points):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set(xlim=(-1, 1), ylim=(-1, 1))
+    texts = [
+        axes.text(x, y, f"name {n}", ha="center", va="center") for n, (x, y) in enumerate(points)
+    ]
+    spread(axes, texts, points, short=[str(n) for n in range(len(points))], size=6, colour="grey")
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in texts if text.get_visible()]
+    assert boxes
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    within = axes.get_window_extent()
+    assert all(within.contains(*box.min) and within.contains(*box.max) for box in boxes)
+
+
+def test_lines_are_broken_by_their_width_and_nothing_is_lost():
+    assert wrapped("coffee, beans, espresso", 15) == "coffee, beans,\nespresso"
+    assert wrapped("咖啡豆手冲拿铁", 8) == "咖啡豆手\n冲拿铁"
+    assert wrapped("", 8) == ""
 
 
 @settings(max_examples=60, deadline=None)

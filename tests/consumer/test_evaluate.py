@@ -20,7 +20,13 @@ from consumer.arguments import UsageError
 from consumer.evaluate import observe
 from consumer.evaluate.contents import MINI_BATCH, OFFLINE, PRODUCT, Evaluation
 from consumer.evaluate.observe import Observer, label_of
-from consumer.evaluate.plots import draw_confusion, pictures
+from consumer.evaluate.plots import (
+    draw_confusion,
+    draw_flapping,
+    draw_stream,
+    draw_users,
+    pictures,
+)
 from consumer.evaluate.report import render
 from consumer.evaluate.run import evaluate_file
 from consumer.evaluate.supervised import (
@@ -462,6 +468,29 @@ def test_labels_in_any_script_can_be_drawn_and_none_is_read_as_mathematics(evalu
     axes, *_ = draw_confusion(figures, figures.users_by_label).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()][1] == labels[1]
     assert [tick.get_text()[:1] for tick in axes.get_xticklabels()] == ["0", "1"]
+
+
+def test_legends_lie_outside_of_the_curves_and_hold_names_whole(evaluation):
+    label = "a label of many words, which goes on, and further on, and is never cut"
+    segments = tuple(replace(each, label=label) for each in evaluation.figures.segments)
+    figures = replace(evaluation.figures, segments=segments)
+    drawn = [draw_users(replace(evaluation, figures=figures))]
+    drawn += [draw_flapping(figures), draw_stream(figures)]
+    for figure in drawn:
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
+    names = [text.get_text().replace("\n", " ") for text in drawn[0].legends[0].get_texts()]
+    assert names == [f"{each.id}  {label}" for each in segments]
+
+
+def test_names_beside_a_table_are_whole(evaluation):
+    table = evaluation.figures.users_by_label
+    labels = tuple(f"{name}, which is a label of some length" for name in table.labels)
+    table = replace(table, labels=labels)
+    axes, *_ = draw_confusion(evaluation.figures, table).axes
+    assert [tick.get_text().replace("\n", " ") for tick in axes.get_yticklabels()] == list(labels)
 
 
 # --- labels that are learned --------------------------------------------------------------------
