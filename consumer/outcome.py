@@ -49,7 +49,7 @@ def refused(refusals: Refusals, file: EventFile | None, settings: Settings) -> l
     refusals
         Those of the run.
     file
-        The file of events, where the lines of its records are known.
+        The file of events; None where they came from a topic.
     settings
         Of the run.
     """
@@ -57,19 +57,20 @@ def refused(refusals: Refusals, file: EventFile | None, settings: Settings) -> l
     if not counts:
         return []
     events = settings.topics.events
-    lines = ["Refused:"]
-    lines += [
-        f"  {each}" for each in sentences(counts, [_line(each, file, events) for each in counts])
-    ]
+    places = [_place(each, file, events) for each in counts]
+    lines = ["Refused:", *(f"  {each}" for each in sentences(counts, places))]
     if hint := refusals.hint(settings.events.intake(), events):
         lines.append(f"Hint: {hint} (docs/events.md).")
     return lines
 
 
-def _line(count: RefusedCount, file: EventFile | None, events: str) -> int | None:
-    if file is None or not file.has_lines or count.topic != events:
-        return None
-    return file.line_of(count.record)
+def _place(count: RefusedCount, file: EventFile | None, events: str) -> str:
+    if file is None:
+        return f"at {count.topic}, offset {count.record:,}"
+    if count.topic == events and file.has_lines:
+        return f"on line {file.line_of(count.record):,}"
+    what = "" if count.topic == events else " of the labels"
+    return f"in record {count.record + 1:,}{what}"
 
 
 def segment_sizes(sizes: Sequence[SegmentSize]) -> list[str]:

@@ -106,22 +106,20 @@ class Refusals:
         return sorted(self._counts.items(), key=lambda each: (-each[1], each[0]))
 
 
-def sentences(counts: Sequence[RefusedCount], lines: Iterable[int | None]) -> list[str]:
+def sentences(counts: Sequence[RefusedCount], places: Iterable[str]) -> list[str]:
     """Tell the counts, one sentence a reason.
 
     Parameters
     ----------
     counts
         The commonest first.
-    lines
-        The line that the first record of each is on; None where it is not known.
+    places
+        Where the first record of each is, as in "on line 3".
     """
     told = []
-    for each, line in zip(counts[:_SHOWN], lines, strict=False):
-        place = f"record {each.record:,}" if line is None else f"line {line:,}"
+    for each, place in zip(counts[:_SHOWN], places, strict=False):
         about = f" ({each.field})" if each.field else ""
-        first = "on" if line is not None else "in"
-        told.append(f"{each.count:,} {each.reason}{about}, {first} {place} first: {each.detail}")
+        told.append(f"{each.count:,} {each.reason}{about}, first {place}: {each.detail}")
     if rest := counts[_SHOWN:]:
         told.append(f"{sum(each.count for each in rest):,} for {len(rest):,} other reasons")
     return told

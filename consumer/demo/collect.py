@@ -20,6 +20,7 @@ from consumer.demo.contents import (
 )
 from consumer.demo.story import choose_story
 from consumer.demo.stream import Stream
+from consumer.outcome import no_segments
 from consumer.reader import read_topic
 from consumer.settings import Settings
 from models.distances import distances_to
@@ -45,7 +46,7 @@ _LEAST_CHARS = 30
 
 
 class NothingToReportError(Exception):
-    """The run ended before there was a segment model."""
+    """The run ended without a profile, or without a segment model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,16 @@ def collect(
     Raises
     ------
     NothingToReportError
-        If no segment model was ever published.
+        If no event was accepted, or no segment model was ever published.
     """
-    model = facts.model or _latest_model(settings)
     profiles, earlier = _profiles(settings)
+    model = facts.model or _latest_model(settings)
+    if model is None or not profiles:
+        raise NothingToReportError(
+            no_segments(settings, len(profiles))
+            if profiles
+            else f"none of the events of {stream.source} was accepted"
+        )
     users = sorted(profiles)
     vectors = unit_rows(
         np.stack([decode_array(profiles[user].vector, "<f4") for user in users]).astype(np.float64)
@@ -137,16 +144,11 @@ def _refused(settings: Settings) -> dict[str, int]:
     return dict(counts)
 
 
-def _latest_model(settings: Settings) -> SegmentModelRecord:
+def _latest_model(settings: Settings) -> SegmentModelRecord | None:
     latest = None
     for record in read_topic(settings, settings.topics.models):
         if record.value is not None:
             latest = SegmentModelRecord.model_validate_json(record.value)
-    if latest is None:
-        raise NothingToReportError(
-            "no segments were made: too few users for training.segments = "
-            f"{settings.training.segments}"
-        )
     return latest
 
 

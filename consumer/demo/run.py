@@ -18,12 +18,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from consumer import ending
+from consumer import ending, outcome
 from consumer.app import load_embedder, load_model
 from consumer.broker import EmbeddedKafka
 from consumer.clients import ask_for_topics, reader_config
-from consumer.demo.collect import RunFacts, collect
+from consumer.demo.collect import NothingToReportError, RunFacts, collect
 from consumer.demo.generate import StreamSettings
+from consumer.demo.intake_report import intake_report
 from consumer.demo.processes import Child
 from consumer.demo.report import write_report
 from consumer.demo.stream import Feeder, FileStream, MadeUpStream, Stream
@@ -117,7 +118,7 @@ def run_demo(
             + ("" if model else " and a trainer")
         )
         run = _Run(settings, stream, output=output, model=model, workers=workers, console=console)
-        stack.callback(run.stop)
+        stack.callback(run.close)
         ending.before_force(run.kill)
         run.start()
         run.watch()
@@ -272,6 +273,11 @@ class _Run:
         for child in list(self._children.values()):
             child.send(signal.SIGKILL)
 
+    def close(self) -> None:
+        """Stop what still runs, and let go of the brokers."""
+        self.stop()
+        self._asker.close()
+
     def tell(self) -> int:
         """Check the outcome, write the report and print the summary."""
         topics = self._settings.topics
@@ -292,9 +298,16 @@ class _Run:
         }
         if (self._output / "kafka").exists():
             paths["topics"] = self._output / "kafka"
-        data = collect(self._settings, self._stream, load_embedder(self._settings), facts, paths)
+        embedder = load_embedder(self._settings)
+        said = intake_report(self._settings, self._stream, embedder, facts.now)
+        try:
+            data = collect(self._settings, self._stream, embedder, facts, paths)
+        except NothingToReportError:
+            outcome.write(sys.stdout, said)
+            raise
         write_report(self._output, data)
         render_summary(self._console, data)
+        outcome.write(sys.stdout, said)
         self._console.print()
         self._console.print(result.render().rstrip(), markup=False, highlight=False)
         return result.exit_code

@@ -299,7 +299,7 @@ def test_replay_then_verify(segmenter, monkeypatch, events, tmp_path):
         "   1     15  entangled, particle, photon\n"
         f"written to {folder}\n"
         "Refused:\n"
-        "  1 invalid_json, on line 31 first: not valid JSON: EOF while parsing an object\n"
+        "  1 invalid_json, first on line 31: not valid JSON: EOF while parsing an object\n"
         "    at line 1 column 1\n"
     )
     code, out, _ = segmenter("verify", folder)

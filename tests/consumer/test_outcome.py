@@ -69,7 +69,7 @@ def test_where_nothing_is_accepted_the_reason_is_told_and_the_exit_code_is_3(run
     code, out, err = run(command, without("type", 7))
     assert code == 3
     said = in_one_line(out if command == "replay" else err)
-    assert "7 missing_field (type), on line 1 first: field type is missing" in said
+    assert "7 missing_field (type), first on line 1: field type is missing" in said
     assert "the record has the fields event_id, user_id, text, language, occurred_at" in said
     assert 'in events.mapping.constants what it always is, as in type = "review"' in said
     assert "none of the 7 records of" in err
@@ -89,9 +89,9 @@ def test_reasons_are_counted_each_with_its_first_line_the_commonest_first(run):
     code, out, _ = run("replay", lines, "--segments", "2")
     assert code == 0
     told = out[out.index("Refused:") :].splitlines()
-    assert told[1].startswith("  3 missing_field (user_id), on line 12 first: field user_id")
-    assert told[2].startswith("  2 no_text (text), on line 10 first: ")
-    assert told[3].startswith("  1 missing_field (type), on line 9 first: ")
+    assert told[1].startswith("  3 missing_field (user_id), first on line 12: field user_id")
+    assert told[2].startswith("  2 no_text (text), first on line 10: ")
+    assert told[3].startswith("  1 missing_field (type), first on line 9: ")
     assert max(map(len, out.splitlines())) <= 80 or str(out).count("/") > 0
 
 
@@ -108,7 +108,7 @@ def test_many_reasons_are_summed_up():
 def test_a_replay_that_is_stopped_by_its_refusals_tells_them_too(run):
     code, out, err = run("replay", without("type", 300))
     assert code == 3
-    assert "missing_field (type), on line 1 first: field type is missing" in out
+    assert "missing_field (type), first on line 1: field type is missing" in out
     assert "dead_letters.max_share" in err
 
 
@@ -182,7 +182,7 @@ def test_a_bound_that_refuses_is_named_with_its_setting(fields, setting):
 def test_a_row_with_another_number_of_cells_is_told_as_one(run):
     rows = b"event_id,user_id,type,occurred_at,text\n1,u,review,2026-01-01T00:00:00Z\n"
     _, out, _ = run("replay", rows)
-    assert "invalid_json, on line 2 first: must be a JSON object, is an array" in in_one_line(out)
+    assert "invalid_json, first on line 2: must be a JSON object, is an array" in in_one_line(out)
     assert "as many cells as its header" in in_one_line(out)
 
 
