@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from consumer.stage import Columns, Snapshot, StateKind
+from schemas.base import first_problem
 
 MAGIC = b"SEGMCKPT"
 FORMAT_VERSION = 1
@@ -239,9 +240,7 @@ def _read_header(file: BinaryIO, size: int, digest: hashlib.blake2b) -> Header |
     try:
         return Header.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        return Unusable(Reason.DAMAGED, f"its header: {where}: {first['msg']}")
+        return Unusable(Reason.DAMAGED, f"its header: {first_problem(error)}")
 
 
 def difference(found: Owner, wanted: Owner) -> str | None:

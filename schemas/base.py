@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 # Long enough for any id seen in the wild (e-mail addresses, URNs, two UUIDs), short enough that ids
 # cannot blow up keys, headers or the in-memory index.
@@ -44,6 +44,14 @@ def claimed_schema(value: bytes | None) -> int:
     except (ValueError, TypeError, KeyError, RecursionError):
         return 0
     return claimed if isinstance(claimed, int) else 0
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say what is wrong first in a record, and in which field; quotes nothing of it."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
 
 
 def encode_array(values: NDArray[np.generic], dtype: str) -> str:

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from consumer.migrate.errors import MigrationError
 from consumer.records import Record
 from models.profiles import ProfileTable
+from schemas.base import first_problem
 from schemas.profiles import PROFILE_SCHEMA, ProfileRecord
 
 _STANDING = (
@@ -124,8 +125,7 @@ def read_profile(value: bytes, place: str) -> ProfileRecord:
     try:
         return ProfileRecord.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
         raise MigrationError(
-            f"the changelog record {place} cannot be read: {first['loc']}: {first['msg']}; "
+            f"the changelog record {place} cannot be read: {first_problem(error)}; "
             "another program has written it"
         ) from None

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
 from consumer.migrate.errors import MigrationError
 from consumer.reader import committed_offset, read_topic
 from consumer.settings import Settings
-from consumer.stages.training import read_model
+from consumer.stage import StageError
+from consumer.stages.training import read_model, read_sample
 from models.segments import SegmentModel
-from schemas.profiles import ProfileSample
 
 
 @dataclass(slots=True)
@@ -63,12 +61,9 @@ def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
             feed.former.pop(user, None)
             continue
         try:
-            sample = ProfileSample.model_validate_json(record.value)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise MigrationError(
-                f"{place} is no profile sample: {first['loc']}: {first['msg']}"
-            ) from None
+            sample = read_sample(record.value, place)
+        except StageError as error:
+            raise MigrationError(str(error)) from None
         if sample.embedding == embedding:
             feed.former.pop(user, None)
         else:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
-from pydantic import ValidationError
 
 from consumer.records import Output, Record
 from consumer.settings import Settings
 from consumer.stage import StageError
+from consumer.stages.snapshots import read_snapshot
 from models.distances import nearest
 from models.drift import DriftCheck, DriftPolicy, DriftReport, Texts, churn
 from models.drift.latest import LatestText, LatestTexts
@@ -26,7 +26,11 @@ from models.drift.reference import DriftReference
 from models.sample import UserSample, rank
 from models.segments import SegmentModel
 from schemas.base import decode_array
-from schemas.drift import DRIFT_REFERENCE_KEY, DriftReferenceRecord
+from schemas.drift import (
+    DRIFT_REFERENCE_KEY,
+    DRIFT_REFERENCE_SCHEMA,
+    DriftReferenceRecord,
+)
 from schemas.profiles import ProfileSample
 
 logger = logging.getLogger(__name__)
@@ -54,18 +58,17 @@ def read_reference(record: Record, place: str) -> DriftReference | None:
     Raises
     ------
     StageError
-        If it is none.
+        If it is none; NewerModelError if a newer version has written it.
     """
     if record.value is None:
         return None
-    try:
-        return DriftReference.from_record(DriftReferenceRecord.model_validate_json(record.value))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StageError(f"{place} is no drift reference: {where}: {first['msg']}") from None
-    except ValueError as error:
-        raise StageError(f"{place} is no drift reference: {error}") from None
+    return read_snapshot(
+        record.value,
+        place,
+        lambda value: DriftReference.from_record(DriftReferenceRecord.model_validate_json(value)),
+        what="drift reference",
+        schema=DRIFT_REFERENCE_SCHEMA,
+    )
 
 
 def latest_text(user: str, sample: ProfileSample, offset: int, place: str) -> LatestText | None:

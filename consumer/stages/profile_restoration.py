@@ -9,7 +9,7 @@ from consumer.stage import Changelog, Columns, StageError, StateKind, Upto
 from models.embedding import Embedder
 from models.profile_snapshot import table_of
 from models.profiles import ProfileTable
-from schemas.base import claimed_schema
+from schemas.base import claimed_schema, first_problem
 from schemas.profiles import PROFILE_SCHEMA, ProfileRecord
 
 
@@ -61,8 +61,7 @@ class ProfileRestoration:
                     f"the changelog record {place} was written by a newer version (schema "
                     f"{schema}; this one knows {PROFILE_SCHEMA}): upgrade this worker"
                 ) from None
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise _unreadable(place, f"{first['loc']}: {first['msg']}") from None
+            raise _unreadable(place, first_problem(error)) from None
         except UnicodeDecodeError:
             raise _unreadable(place, "its key is not UTF-8") from None
         if profile.embedding != self._embedding:

@@ -1,4 +1,4 @@
-"""Reading what the trainer has published."""
+"""Reading what other processes have written, perhaps of a newer version."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from consumer.stage import StageError
-from schemas.base import claimed_schema
+from schemas.base import claimed_schema, first_problem
 
 Model = TypeVar("Model")
 
 
 class NewerModelError(StageError):
-    """A snapshot in a format that this version does not know yet."""
+    """A record in a format that this version does not know yet."""
 
 
 def read_snapshot(
     value: bytes, place: str, parse: Callable[[bytes], Model], *, what: str, schema: int
 ) -> Model:
-    """Read a snapshot.
+    """Read a snapshot, or another record that has a schema version.
 
     Parameters
     ----------
@@ -48,8 +48,6 @@ def read_snapshot(
                 f"{place} was written by a newer version (schema {claimed}; this one knows "
                 f"{schema}): upgrade this process"
             ) from None
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StageError(f"{place} is no {what}: {where}: {first['msg']}") from None
+        raise StageError(f"{place} is no {what}: {first_problem(error)}") from None
     except ValueError as error:
         raise StageError(f"{place} is no {what}: {error}") from None

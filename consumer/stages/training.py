@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from consumer.records import Output, Record
 from consumer.settings import Settings, TrainingSettings
@@ -26,7 +25,7 @@ from models.drift.reference import DriftReference
 from models.sample import UserSample, rank
 from models.segments import SegmentModel
 from schemas.base import decode_array
-from schemas.profiles import ProfileSample
+from schemas.profiles import SAMPLE_SCHEMA, ProfileSample
 from schemas.segment_model import (
     SEGMENT_MODEL_KEY,
     SEGMENT_MODEL_SCHEMA,
@@ -380,19 +379,31 @@ def _place(record: Record) -> str:
     return f"{record.topic}[{record.partition}]@{record.offset}"
 
 
+def read_sample(value: bytes, place: str) -> ProfileSample:
+    """Read a sampled profile; `place` is where it came from, for the error.
+
+    Raises
+    ------
+    StageError
+        If it is none; NewerModelError if a newer version has written it.
+    """
+    return read_snapshot(
+        value,
+        place,
+        ProfileSample.model_validate_json,
+        what="profile sample",
+        schema=SAMPLE_SCHEMA,
+    )
+
+
 def _read_sample(record: Record) -> tuple[str, ProfileSample | None]:
     try:
         user = (record.key or b"").decode()
         if record.value is None:
             return user, None
-        return user, ProfileSample.model_validate_json(record.value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise StageError(
-            f"{_place(record)} is no profile sample: {first['loc']}: {first['msg']}"
-        ) from None
     except UnicodeDecodeError:
         raise StageError(f"{_place(record)} is no profile sample: its key is not UTF-8") from None
+    return user, read_sample(record.value, _place(record))
 
 
 def _vector(sample: ProfileSample, place: str) -> NDArray[np.float64]:

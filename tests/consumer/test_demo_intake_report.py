@@ -93,11 +93,13 @@ def gathered(stream) -> None:
 
 def test_too_few_users_say_how_many_are_needed(stream, topics):
     topics.update(worked([event(f"u{n}", n) for n in range(3)]))
-    with pytest.raises(collect.NothingToReportError, match="needs 8 users .* there are 3"):
+    with pytest.raises(collect.NothingToReportError, match=r"needs 8 users .* there are 3"):
         gathered(stream)
 
 
 def test_where_nothing_was_accepted_that_is_said(stream, topics):
     topics.update(worked(without_type(3)))
-    with pytest.raises(collect.NothingToReportError, match="none of the events of .* was accepted"):
+    with pytest.raises(
+        collect.NothingToReportError, match=r"none of the events of .* was accepted"
+    ):
         gathered(stream)

@@ -331,6 +331,12 @@ def test_what_is_no_reference_is_refused_with_its_place(value, sentence):
         read_reference(record, "drift-reference[0]@3")
 
 
+def test_a_reference_of_a_newer_version_is_told_as_one():
+    record = Record("drift-reference", 0, 3, -1, b"reference", b'{"schema_version": 2}')
+    with pytest.raises(StageError, match=r"^here was written by a newer version \(schema 2; "):
+        read_reference(record, "here")
+
+
 def test_a_reference_that_was_deleted_is_none():
     assert read_reference(Record("drift-reference", 0, 3, -1, b"reference", None), "") is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -511,6 +512,17 @@ def test_a_record_that_is_no_sample_is_refused_with_its_place(record, sentence):
     with pytest.raises(StageError, match=rf"profile-samples\[0\]@7 is {sentence}"):
         Trainer().learn([record])
     with pytest.raises(StageError, match=rf"profile-samples\[0\]@7 is {sentence}"):
+        Trainer([record])
+
+
+def test_a_sample_of_a_newer_version_is_told_as_one_and_not_as_damaged():
+    (known,) = samples([1], start=7)
+    value = known.value.replace(b'"schema_version":2', b'"schema_version":3,"new":1')
+    record = replace(known, value=value)
+    sentence = "was written by a newer version (schema 3; this one knows 2): upgrade this process"
+    with pytest.raises(StageError, match=re.escape(f"profile-samples[0]@7 {sentence}")):
+        Trainer().learn([record])
+    with pytest.raises(StageError, match=re.escape(f"profile-samples[0]@7 {sentence}")):
         Trainer([record])
 
 
