@@ -65,8 +65,8 @@ def run_follow(
     ------
     VerifyError
         If the topics are not there or the cluster does not answer at the start.
-    OSError
-        If http.port is taken.
+    UsageError
+        If it cannot listen on http.port.
     """
     if settle_seconds is None:
         settle_seconds = settings.kafka.transaction_timeout_seconds + SETTLE_MARGIN_SECONDS

@@ -16,6 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from consumer.arguments import UsageError
 from consumer.health import Health, HealthServer
 from consumer.metrics import (
     EmbeddingCollector,
@@ -99,11 +100,48 @@ def test_another_path_is_told_which_there_are(asked):
     assert (status, body) == (404, b"try /metrics, /healthz or /readyz\n")
 
 
-def test_a_port_that_is_taken_is_an_error(asked):
-    with pytest.raises(OSError, match="in use"):
-        HealthServer(
-            HttpSettings(host="127.0.0.1", port=asked.server.port), asked.health, asked.registry
-        )
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/elsewhere"])
+def test_head_answers_like_get_without_a_body(asked, path):
+    connection = http.client.HTTPConnection("127.0.0.1", asked.server.port, timeout=30)
+    connection.request("HEAD", path)
+    answer = connection.getresponse()
+    status, kind, body = asked.get(path)
+    assert (answer.status, answer.headers["Content-Type"], answer.read()) == (status, kind, b"")
+    if path != "/metrics":  # which counts the seconds of the process
+        assert int(answer.headers["Content-Length"]) == len(body)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("::", ["::1", "127.0.0.1"]),
+        ("[::]", ["::1", "127.0.0.1"]),
+        ("::1", ["::1"]),
+        ("0.0.0.0", ["127.0.0.1"]),
+        ("localhost", ["127.0.0.1"]),
+    ],
+)
+def test_it_listens_on_either_family_and_on_both_at_once(host, reached):
+    server = HealthServer(HttpSettings(host=host, port=0), Health(60), CollectorRegistry())
+    for address in reached:
+        connection = http.client.HTTPConnection(address, server.port, timeout=30)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        connection.close()
+    server.close()
+
+
+def test_a_port_that_is_taken_is_named_with_its_setting(asked):
+    taken = asked.server.port
+    with pytest.raises(UsageError, match=f"http.port is {taken}, on which another process listens"):
+        HealthServer(HttpSettings(host="127.0.0.1", port=taken), asked.health, asked.registry)
+
+
+@pytest.mark.parametrize("host", ["nohost.invalid", "192.0.2.1", "fe80::1%nowhere", "a" * 300])
+def test_an_address_that_is_not_this_machines_is_named_with_its_setting(asked, host):
+    with pytest.raises(UsageError, match=f"http.host is '{host}', on which this machine cannot"):
+        HealthServer(HttpSettings(host=host, port=0), asked.health, asked.registry)
 
 
 def test_a_closed_server_answers_no_more():
