@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -191,7 +191,7 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
         label_models=labels,
         input_partitions=partitions[settings.topics.events],
     )
-    collectors: list[Collector] = [SegmentationCollector(stage)]
+    collectors: list[Collector] = [SegmentationCollector(stage, lambda: source.age_seconds)]
     if isinstance(embedder, OnnxEmbedder):  # a test's stand-in counts nothing
         collectors.append(EmbeddingCollector(embedder))
     try:
@@ -201,6 +201,11 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
             collectors,
             role="worker",
             group_id=settings.kafka.group_id,
+            facts=lambda: {
+                # A worker that stands by has not taken over what it has read.
+                "model_version": source.version,
+                "model_age_seconds": source.age_seconds,
+            },
         )
     finally:
         if isinstance(source, ModelFeed):
@@ -221,6 +226,7 @@ def run_trainer(settings: Settings) -> None:
         [TrainingCollector(stage), DriftCollector(stage.drift)],
         role="trainer",
         group_id=f"{settings.kafka.group_id}-trainer",
+        facts=lambda: {"model_version": stage.published.version if stage.published else 0},
     )
 
 
@@ -248,6 +254,7 @@ def _run(
     *,
     role: str,
     group_id: str,
+    facts: Callable[[], dict[str, Any]] = dict,
 ) -> None:
     registry = CollectorRegistry()
     for collect in (ProcessCollector, PlatformCollector, GCCollector):
@@ -255,7 +262,7 @@ def _run(
     for collector in collectors:
         registry.register(collector)
     tell_role(registry, role)
-    health = Health(settings.http.live_seconds)
+    health = Health(settings.http.live_seconds, facts=facts)
     server = None
     if settings.http.port is not None:
         server = HealthServer(settings.http, health, registry)

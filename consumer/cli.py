@@ -36,8 +36,11 @@ EXIT_USAGE = 2
 EXIT_FAILED = 3
 EXIT_INTERRUPTED = 130
 
-END_SECONDS = 15.0
-"""From a signal or an error to the end, at most, on top of `kafka.revoke_seconds`."""
+END_SECONDS = 13.0
+"""On top of `kafka.revoke_seconds`, from a signal or an error until the end is forced.
+
+Two seconds more are for telling the stacks: the end comes within 15.
+"""
 
 _SETTINGS_ERRORS = (
     ValidationError,

@@ -191,8 +191,11 @@ class RestoreMetrics:
 class SegmentationCollector(Collector):
     """Figures of a worker's stage."""
 
-    def __init__(self, stage: SegmentationStage) -> None:
+    def __init__(
+        self, stage: SegmentationStage, model_age: Callable[[], float | None] = lambda: None
+    ) -> None:
         self._stage = stage
+        self._model_age = model_age
 
     def collect(self) -> Iterable[Metric]:
         """Read the stage."""
@@ -250,6 +253,13 @@ class SegmentationCollector(Collector):
             "Version of the segment model in use; 0 before the first.",
             value=model.version if model else 0,
         )
+        age = GaugeMetricFamily(
+            "segmenter_model_age_seconds",
+            "Seconds since the newest segment model was published; not there before the first.",
+        )
+        if (seconds := self._model_age()) is not None:
+            age.add_metric([], seconds)
+        yield age
         yield GaugeMetricFamily(
             "segmenter_settled",
             "1 when every user has been looked at under that model.",

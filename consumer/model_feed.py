@@ -11,6 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from consumer.clients import reader_config
 from consumer.reader import as_record, end_offset, read_partition
+from consumer.records import Record
 from consumer.settings import Settings
 from consumer.stages.label_training import read_label_model
 from consumer.stages.snapshots import NewerModelError
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # A model comes every few minutes at most; asking at each turn of the loop would be waste.
 _INTERVAL_SECONDS = 0.1
+# From one warning that there is no model to the next.
+_WARNING_SECONDS = 600.0
 
 
 class Versioned(Protocol):
@@ -70,6 +73,7 @@ class Feed(Generic[Model]):
         self._read = read
         self._what = what
         self._model: Model | None = None
+        self._published_at: float | None = None
         self._asked = 0.0
         following = OFFSET_BEGINNING
         end = end_offset(settings.kafka, self._topic, 0)
@@ -83,7 +87,7 @@ class Feed(Generic[Model]):
                 no_progress_seconds=settings.restore.no_progress_seconds,
             ):
                 try:
-                    self._take(record.value, record.offset)
+                    self._take(record)
                     newer = None
                 except NewerModelError as error:
                     newer = error
@@ -104,7 +108,7 @@ class Feed(Generic[Model]):
             if error is None:
                 record = as_record(message)
                 try:
-                    self._take(record.value, record.offset)
+                    self._take(record)
                 except NewerModelError as newer:
                     known = self._model.version if self._model else "none"
                     logger.warning("keeping version %s of the %s: %s", known, self._what, newer)
@@ -116,12 +120,26 @@ class Feed(Generic[Model]):
         """Stop following."""
         self._consumer.close()
 
-    def _take(self, value: bytes | None, offset: int) -> None:
-        if value is None:
+    @property
+    def version(self) -> int:
+        """Version of the newest model read; 0 before the first."""
+        return self._model.version if self._model else 0
+
+    @property
+    def age_seconds(self) -> float | None:
+        """Time since that was published, as its record says; None where it is not known."""
+        if self._published_at is None:
+            return None
+        return round(max(time.time() - self._published_at, 0.0), 1)
+
+    def _take(self, record: Record) -> None:
+        if record.value is None:
             return
-        model = self._read(value, f"{self._topic}[0]@{offset}")
+        model = self._read(record.value, f"{self._topic}[0]@{record.offset}")
         if self._model is None or model.version > self._model.version:
             self._model = model
+            # -1 where a record has no time.
+            self._published_at = record.timestamp / 1000 if record.timestamp > 0 else None
 
 
 class ModelFeed(Feed[SegmentModel]):
@@ -129,6 +147,27 @@ class ModelFeed(Feed[SegmentModel]):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings.topics.models, read_model, "segments")
+        self._warned = float("-inf")
+        self._warn_of_none()
+
+    def latest(self) -> SegmentModel | None:
+        """Give the newest model published, without waiting; warn now and then while there is none.
+
+        A group without a model looks well: it reads, commits, and says nothing of anybody.
+        """
+        model = super().latest()
+        self._warn_of_none()
+        return model
+
+    def _warn_of_none(self) -> None:
+        if self._model is None and time.monotonic() - self._warned >= _WARNING_SECONDS:
+            self._warned = time.monotonic()
+            logger.warning(
+                "no segment model has ever been published to %s: profiles grow, and no user is in "
+                "a segment until a trainer (segmenter trainer) has seen enough users "
+                "(training.warmup_users)",
+                self._topic,
+            )
 
 
 class LabelModelFeed(Feed[LabelModel]):

@@ -53,6 +53,13 @@ class FixedModel:
     """A segment model that stays as it is."""
 
     model: SegmentModel | None = None
+    age_seconds: float | None = None
+    """Of no use: it was not published."""
+
+    @property
+    def version(self) -> int:
+        """The model's version; 0 without one."""
+        return self.model.version if self.model else 0
 
     def latest(self) -> SegmentModel | None:
         """Give the model."""

@@ -95,6 +95,23 @@ def test_a_process_that_is_not_ready_says_how_far_it_is(asked):
     assert asked.get("/readyz?verbose=1") == (200, "application/json", b'{"ready": true}\n')
 
 
+def test_a_process_that_no_broker_answers_is_not_ready(asked):
+    connected = False
+    asked.health.ready, asked.health.connected = True, lambda: connected
+    assert asked.get("/readyz")[::2] == (503, b'{"ready": false, "connected": false}\n')
+    assert asked.get("/healthz")[0] == 200
+    connected = True
+    assert asked.get("/readyz")[0] == 200
+
+
+def test_facts_are_asked_for_at_the_moment_of_the_question(asked):
+    version = 0
+    asked.health.facts = lambda: {"model_version": version}
+    assert json.loads(asked.get("/readyz")[2])["model_version"] == 0
+    version = 7
+    assert json.loads(asked.get("/readyz")[2])["model_version"] == 7
+
+
 def test_another_path_is_told_which_there_are(asked):
     status, _, body = asked.get("/")
     assert (status, body) == (404, b"try /metrics, /healthz or /readyz\n")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
 
+from consumer import model_feed
 from consumer.broker import EmbeddedKafka
 from consumer.model_feed import ModelFeed
 from consumer.settings import Settings
@@ -146,3 +148,29 @@ def test_what_is_no_model_of_any_version_is_refused(
     publish(settings, known(1), value, known(2))
     with pytest.raises(StageError, match=r"\[0\]@1 is no segment model"):
         feeds.start()
+
+
+def test_a_group_without_any_model_is_warned_of_until_there_is_one(
+    settings: Settings,
+    feeds: Feeds,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def warnings() -> int:
+        return caplog.text.count(f"has ever been published to {settings.topics.models}: ")
+
+    feed = feeds.start()
+    assert (warnings(), feed.version, feed.age_seconds) == (1, 0, None)
+    feed.latest()
+    assert warnings() == 1
+    monkeypatch.setattr(model_feed, "_WARNING_SECONDS", 0.0)
+    feed.latest()
+    assert warnings() == 2
+    before = time.time()
+    publish(settings, known(3))
+    until(lambda: version_of(feed) == 3)
+    caplog.clear()
+    feed.latest()
+    assert (warnings(), feed.version) == (0, 3)
+    assert feed.age_seconds is not None
+    assert 0 <= feed.age_seconds <= time.time() - before + 1
