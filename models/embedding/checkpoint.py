@@ -1,7 +1,8 @@
 """Reads an encoder of the BERT family as sentence-transformers lays it out, without torch.
 
-The folder holds `config.json`, `model.safetensors` and `tokenizer.json`, and for a model of
-sentence-transformers the files that `models.embedding.text_settings` reads.
+The folder holds `config.json`, `model.safetensors` and `tokenizer.json`, or has them in a folder
+`0_Transformer`, and for a model of sentence-transformers the files that
+`models.embedding.text_settings` reads.
 """
 
 import json
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.embedding.errors import DamagedFileError, MissingFileError, UnsupportedModelError
-from models.embedding.model_files import read_json
+from models.embedding.model_files import encoder_folder, read_json
 from models.embedding.text_settings import TextSettings, read_text_settings
 
 _ROBERTAS = {"roberta", "xlm-roberta", "camembert"}
@@ -67,7 +68,7 @@ def read_config(folder: Path, *, name: str | None = None, prefix: str | None = N
     ------
     MissingFileError, DamagedFileError, UnsupportedModelError
     """
-    config = read_json(folder / "config.json")
+    config = read_json(encoder_folder(folder) / "config.json")
     kind = config.get("model_type", "bert")
     if kind != "bert" and kind not in _ROBERTAS:
         raise UnsupportedModelError(
@@ -115,7 +116,7 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, NDArray[np.float
     ------
     MissingFileError, DamagedFileError
     """
-    tensors = read_tensors(folder / "model.safetensors")
+    tensors = read_tensors(encoder_folder(folder) / "model.safetensors")
     tensors = {name.removeprefix("roberta."): tensor for name, tensor in tensors.items()}
     for name in tensors:
         if name.endswith("embeddings.position_embeddings.weight"):

@@ -19,6 +19,7 @@ from models.embedding.errors import MissingFileError, UnsupportedModelError
 from models.embedding.gpu_files import write_gpu_graphs
 from models.embedding.graph_writer import CONTRIB, EXPORTER_VERSION, Precision, Weights
 from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE
+from models.embedding.model_files import encoder_folder
 from models.embedding.sample_texts import CALIBRATION
 from models.embedding.text_settings import TextSettings
 
@@ -69,11 +70,12 @@ def build_direct(
     """
     config = read_config(folder, name=name, prefix=prefix)
     tensors = read_weights(folder, config)
+    tokenizer = encoder_folder(folder) / TOKENIZER_FILE
     if precision == "fp16":
         files = write_gpu_graphs(config, tensors, target)
     elif precision == "int8":
         weights = Weights(tensors)
-        ranges = calibrate(config, weights, require_tokenizer(folder / TOKENIZER_FILE))
+        ranges = calibrate(config, weights, require_tokenizer(tokenizer))
         files = write_graph(build_int8(config, weights, ranges), target)
     else:
         files = write_graph(build_bert(config, tensors), target)
@@ -82,7 +84,7 @@ def build_direct(
         text=config,
         dimensions=config.hidden,
         vocabulary=config.vocabulary,
-        tokenizer=folder / TOKENIZER_FILE,
+        tokenizer=tokenizer,
         exporter_version=str(EXPORTER_VERSION),
         libraries=versions("onnx", "numpy"),
     )

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from models.embedding.errors import DamagedFileError, MissingFileError
+
+_FOLDER_NAME = re.compile(r"[\w-][\w.-]*")
 
 REQUIRED_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 OPTIONAL_FILES = (
@@ -16,6 +19,10 @@ OPTIONAL_FILES = (
     "config_sentence_transformers.json",
     "tokenizer_config.json",
 )
+ENCODER_FOLDER = "0_Transformer"
+"""Where sentence-transformers of before 2.0 put the encoder, with all files that are its own."""
+
+ENCODER_FILES = (*REQUIRED_FILES, "sentence_bert_config.json", "tokenizer_config.json")
 OPTIMUM_PATTERNS = (
     "*.json",
     "1_Pooling/config.json",
@@ -55,31 +62,85 @@ def verify_files(folder: Path, digests: Mapping[str, str]) -> None:
 
 def source_digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a checkpoint that the direct export depends on."""
-    if not (folder / "model.safetensors").is_file():
-        found = next(folder.glob("pytorch_model*.bin"), None) or next(
-            folder.glob("*.safetensors.index.json"), None
+    encoder = encoder_folder(folder)
+    if not (encoder / "model.safetensors").is_file():
+        found = next(encoder.glob("pytorch_model*.bin"), None) or next(
+            encoder.glob("*.safetensors.index.json"), None
         )
         if found is not None:
             raise MissingFileError(
-                f"{folder / 'model.safetensors'} is missing, and {found.name} cannot be read "
+                f"{encoder / 'model.safetensors'} is missing, and {found.name} cannot be read "
                 "without torch; save the weights as one safetensors file, or export with "
                 "`--exporter optimum`."
             )
-    optional = [name for name in OPTIONAL_FILES if (folder / name).is_file()]
-    return {name: file_digest(folder / name) for name in (*REQUIRED_FILES, *optional)}
+    required = [(encoder / name).relative_to(folder).as_posix() for name in REQUIRED_FILES]
+    nested = [] if encoder == folder else [f"{encoder.name}/{name}" for name in ENCODER_FILES]
+    optional = [name for name in (*OPTIONAL_FILES, *nested) if (folder / name).is_file()]
+    return {name: file_digest(folder / name) for name in dict.fromkeys((*required, *optional))}
 
 
 def optimum_digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a checkpoint that Optimum may read."""
-    paths = {path for pattern in OPTIMUM_PATTERNS for path in folder.glob(pattern)}
+    encoder = encoder_folder(folder)
+    paths = {
+        path
+        for place in {folder, encoder}
+        for pattern in OPTIMUM_PATTERNS
+        for path in place.glob(pattern)
+    }
     digests = {
         path.relative_to(folder).as_posix(): file_digest(path)
         for path in sorted(paths)
         if path.is_file()
     }
-    if "config.json" not in digests:
-        raise MissingFileError(f"{folder / 'config.json'} is missing; a model folder needs it.")
+    if not (encoder / "config.json").is_file():
+        raise MissingFileError(f"{encoder / 'config.json'} is missing; a model folder needs it.")
     return digests
+
+
+def encoder_folder(folder: Path) -> Path:
+    """Give the folder that holds a checkpoint's encoder: itself, or one in it, `0_Transformer`.
+
+    Raises
+    ------
+    DamagedFileError
+        If `modules.json` is no list of modules.
+    """
+    return module_folder(folder, "Transformer", "")
+
+
+def module_folder(folder: Path, kind: str, default: str) -> Path:
+    """Give the folder of the first module of a kind, as `modules.json` has it.
+
+    Parameters
+    ----------
+    folder
+        The checkpoint.
+    kind
+        The module's class, without its package.
+    default
+        The folder's name where the file is not there, or does not say.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is no list of modules, or names a folder outside of the checkpoint.
+    """
+    path = folder / "modules.json"
+    if not path.is_file():
+        return folder / default
+    try:
+        for module in read_json(path):
+            if str(module["type"]).rsplit(".", 1)[-1] == kind:
+                name = str(module.get("path", default))
+                if name and not _FOLDER_NAME.fullmatch(name):
+                    raise DamagedFileError(
+                        f"{path} names the folder {name!r}, which is no plain name; fetch it again."
+                    )
+                return folder / name
+    except (TypeError, KeyError, AttributeError) as error:
+        raise DamagedFileError(f"{path} is no list of modules; fetch it again.") from error
+    return folder / default
 
 
 def read_json(path: Path) -> Any:

@@ -29,7 +29,7 @@ from models.embedding.exporters import (
 )
 from models.embedding.graph_writer import OPSET, Precision
 from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE
-from models.embedding.model_files import read_json
+from models.embedding.model_files import encoder_folder, read_json
 from models.embedding.optimum_graph import WIDTH_FIELDS, append_pooling, fuse, whole_number
 from models.embedding.text_settings import TextSettings, read_text_settings
 
@@ -88,14 +88,15 @@ def build_optimum(
             "precision 'int8' is made by the direct exporter only; choose 'fp32' or 'fp16', or "
             "leave `--exporter optimum` out."
         )
-    config = read_json(folder / "config.json")
+    encoder = encoder_folder(folder)
+    config = read_json(encoder / "config.json")
     text = _text_settings(folder, config, name, prefix)
-    run_optimum(folder, work)
+    run_optimum(encoder, work)
     exported = _load(work / MODEL_FILE)
     graph = fuse(exported, config, precision)
     dimensions = append_pooling(graph, text, whole_number(config, *WIDTH_FIELDS))
     _log_fusion(name, graph, config)
-    own_tokenizer = folder / TOKENIZER_FILE
+    own_tokenizer = encoder / TOKENIZER_FILE
     return BuiltModel(
         files=write_graph(graph, target),
         text=text,

