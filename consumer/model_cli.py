@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from rich.table import Table
-
     from consumer.settings import Settings
+    from consumer.tables import FittedTable
     from models.embedding import CachedModel
 
 _PIPE_WIDTH = 240  # nothing is cut off where no terminal sets a width
@@ -127,29 +126,28 @@ def _describe(model: CachedModel) -> dict[str, Any]:
     return {"identity": model.manifest.identity, **about, **line}
 
 
-def _table(models: list[CachedModel]) -> Table:
-    from rich.table import Table  # noqa: PLC0415
+def _table(models: list[CachedModel]) -> FittedTable:
+    from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("identity", "name", "precision"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("dimensions", "tokens", "MB"):
-        table.add_column(heading, no_wrap=True, justify="right")
-    table.add_column("pooling", no_wrap=True)
-    table.add_column("folder", overflow="fold")
+    from consumer.tables import FittedTable  # noqa: PLC0415
+
+    left = ("name", "precision", "pooling", "folder")
+    columns = ("identity", "name", "precision", "dimensions", "tokens", "MB", "pooling", "folder")
+    table = FittedTable("", *columns, left=left)
     for model in models:
         size = f"{model.size / 1e6:.1f}"
         if (manifest := model.manifest) is None:
-            table.add_row("-", "unreadable", "-", "-", "-", size, "-", str(model.folder))
-            continue
-        table.add_row(
-            manifest.identity[:12],
-            manifest.name,
-            manifest.precision,
-            str(manifest.dimensions),
-            str(manifest.max_tokens),
-            size,
-            manifest.pooling,
-            str(model.folder),
-        )
+            cells = ["-", "unreadable", "-", "-", "-", size, "-", str(model.folder)]
+        else:
+            cells = [
+                manifest.identity[:12],
+                manifest.name,
+                manifest.precision,
+                str(manifest.dimensions),
+                str(manifest.max_tokens),
+                size,
+                manifest.pooling,
+                str(model.folder),
+            ]
+        table.add_row(*map(Text, cells))
     return table

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from consumer.demo.wording import one_line, plural
 from consumer.evaluate.contents import PRODUCT, Figures, Group
 from consumer.evaluate.least import LEAST_SCORED_USERS
 from consumer.evaluate.supervised import Supervised
+from consumer.tables import FittedTable
 
 _PIPE_WIDTH = 240  # nothing is cut off where no terminal sets a width
 _NONE = "-"
@@ -56,23 +56,16 @@ def render(console: Console, figures: Figures) -> None:
         console.print(Text(line))
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number > 0)
-    return table
-
-
-def _row(table: Table, first: str, *cells: str) -> None:
+def _row(table: FittedTable, first: str, *cells: str) -> None:
     own = first.startswith(PRODUCT)
     table.add_row(*(Text(cell, style="bold" if own else "") for cell in (first, *cells)))
 
 
-def _segments(figures: Figures) -> Table:
+def _segments(figures: Figures) -> FittedTable:
     columns = ["segment", "users"]
     if figures.label is not None:
         columns += ["main label", "share of it"]
-    table = _table("Segments at the end", *columns)
+    table = FittedTable("Segments at the end", *columns)
     for segment in figures.segments:
         cells = [f"{segment.id:>3} {one_line(segment.label, 50)}", f"{segment.users:,}"]
         if figures.label is not None:
@@ -81,8 +74,8 @@ def _segments(figures: Figures) -> Table:
     return table
 
 
-def _agreement(figures: Figures) -> Table:
-    table = _table(
+def _agreement(figures: Figures) -> FittedTable:
+    table = FittedTable(
         f"Agreement with “{figures.label}”", "", "clusters", "V-measure", "adj. Rand", "purity"
     )
     prequential = figures.prequential
@@ -110,7 +103,7 @@ def _agreement(figures: Figures) -> Table:
     return table
 
 
-def _internal(figures: Figures) -> Table:
+def _internal(figures: Figures) -> FittedTable:
     names = {
         "silhouette": "silhouette",
         "simplified_silhouette": "simplified",
@@ -119,7 +112,7 @@ def _internal(figures: Figures) -> Table:
         "davies_bouldin": "Davies-B.",
         "calinski_harabasz": "Calinski-H.",
     }
-    table = _table("Without labels", "", "clusters", *names.values())
+    table = FittedTable("Without labels", "", "clusters", *names.values())
     for group in figures.groups:
         table.add_row(Text(_title(group), style="italic"))
         for row in group.rows:
@@ -134,9 +127,11 @@ def _internal(figures: Figures) -> Table:
     return table
 
 
-def _flapping(figures: Figures) -> Table:
+def _flapping(figures: Figures) -> FittedTable:
     reasons = sorted({reason for each in figures.flapping for reason in each.by_reason})
-    table = _table("Changes of segment", "users", "changes a user", "switches a user", *reasons)
+    table = FittedTable(
+        "Changes of segment", "users", "changes a user", "switches a user", *reasons
+    )
     for each in figures.flapping:
         least = "all" if each.least_events <= 1 else f"with ≥ {each.least_events} events"
         table.add_row(
@@ -148,11 +143,11 @@ def _flapping(figures: Figures) -> Table:
     return table
 
 
-def _labels(supervised: Supervised) -> Table:
+def _labels(supervised: Supervised) -> FittedTable:
     names = {"accuracy": "accuracy", "macro_recall": "recall", "macro_precision": "precision"}
     names["macro_f1"] = "F1"
     title = f"Labels learned ({supervised.classifier}): means over {len(supervised.labels)} labels"
-    table = _table(title, "", "profiles", *names.values())
+    table = FittedTable(title, "", "profiles", *names.values())
     for group in supervised.groups:
         least = "" if group.least_events <= 1 else f" with {group.least_events} events or more"
         few = "" if group.rows else ": too few for scores"
@@ -163,10 +158,10 @@ def _labels(supervised: Supervised) -> Table:
     return table
 
 
-def _label_confusion(supervised: Supervised) -> Table:
+def _label_confusion(supervised: Supervised) -> FittedTable:
     confusion = supervised.confusion
     labels = confusion.labels[:_SHOWN_LABELS]
-    table = _table(
+    table = FittedTable(
         "Labels, each predicted before it was learned",
         "given ↓ predicted →",
         *(one_line(label, 16) for label in labels),

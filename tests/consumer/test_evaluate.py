@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -444,6 +445,16 @@ def test_the_tables_say_the_figures(evaluation):
     assert f"{agreement.v_measure:.3f}" in text
     for word in ("V-measure", "silhouette", "changes a user", OFFLINE, MINI_BATCH, "left out"):
         assert word in text
+
+
+def test_in_80_columns_every_row_still_says_what_it_is(evaluation):
+    text = io.StringIO()
+    render(Console(file=text, width=80), evaluation.figures)
+    lines = text.getvalue().splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "…" not in text.getvalue()
+    figures_only = [line for line in lines if re.fullmatch(r" +[\d.,]+(  +[\d.,]+)+", line)]
+    assert figures_only == []
 
 
 def test_a_label_that_looks_like_markup_is_printed_as_it_is(evaluation):
