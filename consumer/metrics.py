@@ -30,6 +30,7 @@ from models.segments import NO_SEGMENT
 from schemas.changes import ChangeReason, ChangeStatus
 from schemas.dead_letters import RefusalReason
 from schemas.events import EventType
+from schemas.leftovers import OPTIONAL_FIELDS
 from schemas.lifecycle import TransitionType
 
 # A change of label alone has a status and a reason of its own.
@@ -214,6 +215,18 @@ class SegmentationCollector(Collector):
         )
         yield counter(
             "segmenter_repeated_events", "Events seen before.", [], [([], stats.repeated)]
+        )
+        yield counter(
+            "segmenter_edited_events",
+            "Of these, events with a later time than all that was known of the user: edits.",
+            [],
+            [([], stats.edited)],
+        )
+        yield counter(
+            "segmenter_fields_left_out",
+            "Values that were not as the contract says, in fields that nothing rests on.",
+            ["field"],
+            (([name], stats.left_out[name]) for name in OPTIONAL_FIELDS),
         )
         yield counter(
             "segmenter_dead_letters",

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from consumer.records import Record
 from consumer.stages.preparation import PreparedBatch, RefusedRecord
 from schemas.dead_letters import Refusal, RefusalReason
+from schemas.events import UserEvent
 from schemas.intake import Intake, RefusedError, decode_object
 from schemas.mapping import PRESETS, EventMapping
 
@@ -148,6 +149,8 @@ def hint_for(refusal: Refusal, value: bytes | None, intake: Intake) -> str | Non
     if refusal.reason is RefusalReason.MISSING_FIELD and refusal.field is not None:
         names = [name for name in found if len(name) <= _LONGEST_NAME and name.isprintable()]
         has = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
+        if refusal.field not in UserEvent.model_fields:  # a path of the mapping
+            return f"the record has the fields {has or 'of no name'}"
         where = f"in events.mapping.fields where {refusal.field} is found"
         if refusal.field == "type":
             where += ', or in events.mapping.constants what it always is, as in type = "review"'

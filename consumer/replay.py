@@ -107,6 +107,10 @@ class ReplayResult:
     """The commonest reason first; records of labels too."""
     sizes: list[SegmentSize]
     """The largest first."""
+    edited: int
+    """Of the repeated ones, those that came with a later time than all before."""
+    left_out: dict[str, int]
+    """Values left out of events, by field."""
 
 
 @dataclass(slots=True)
@@ -356,6 +360,8 @@ class FolderSink:
             model_version=model.version if model else None,
             refused_for=replay.refusals.counts(),
             sizes=replay.sizes(),
+            edited=stats.edited,
+            left_out=dict(sorted(stats.left_out.items())),
         )
         (self._folder / "summary.json").write_text(
             json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"

@@ -210,7 +210,7 @@ class EventSettings(Section):
     """How records of the input become user events, and what is refused."""
 
     preset: MappingPreset = Field(
-        "none", description="A known format of the input: none, amazon-reviews, ..."
+        "none", description="A known format of the input; auto tells them apart by each record."
     )
     mapping: EventMapping = Field(
         default_factory=EventMapping,

@@ -40,7 +40,7 @@ def parse_rfc3339(value: object) -> datetime:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError("must have a time zone")
-        return value.astimezone(UTC)
+        return _in_utc(value)
     if not isinstance(value, str):
         raise ValueError("must be an RFC 3339 string")
     if not _RFC3339.fullmatch(value):
@@ -48,8 +48,12 @@ def parse_rfc3339(value: object) -> datetime:
     text = value[:10] + "T" + value[11:].upper().replace("Z", "+00:00")
     # datetime keeps microseconds; RFC 3339 allows any number of digits.
     text = re.sub(r"\.(\d{6})\d+", r".\1", text)
+    return _in_utc(datetime.fromisoformat(text))
+
+
+def _in_utc(time: datetime) -> datetime:
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        return time.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("is outside the years 1 to 9999") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,11 @@ from schemas.base import Identifier
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent, parse_rfc3339
 from schemas.framing import unframe
+from schemas.ids import nan_name
 from schemas.keys import KeyForm, decode_key, encode_key
-from schemas.mapping import EventMapping
+from schemas.leftovers import without_unusable
+from schemas.mapping import EventMapping, MappingError
+from schemas.times import format_hint
 
 # Never quoted, not even in part: they are what people wrote.
 _PRIVATE_FIELDS = {"text", "item_title"}
@@ -85,25 +89,37 @@ class Intake:
         RefusedError
             With the reason, the field and a sentence that quotes no text.
         """
-        event = self._validate(decode_object(value))
+        return self.sift(value, key, now)[0]
+
+    def sift(
+        self, value: bytes | None, key: bytes | None, now: datetime
+    ) -> tuple[UserEvent, tuple[str, ...]]:
+        """Read one record as `read` does, and name the fields that were left out of it.
+
+        Those are fields that nothing rests on (`schemas.leftovers`), with values that are not as
+        the contract says.
+        """
+        event, left_out = self._validate(decode_object(value))
         check_key(
             event.user_id, key, "a user's events must share one partition", self.key, "events.key"
         )
         self._check_text(event)
         self._check_time(event, now)
-        return event
+        return event, left_out
 
     def user_finder(self) -> Callable[[bytes | None], str]:
         """Give a function from a value to its user id alone, whatever else may be wrong with it.
 
         It raises RefusedError where there is no user id, or none that a user event may have.
         """
-        mapping = self.mapping.of_user
+        mapping = self.mapping
 
         def find(value: bytes | None) -> str:
-            found = mapping.apply(decode_object(value))
+            data = decode_object(value)
             try:
-                return _Identified.model_validate(found).user_id
+                return _Identified.model_validate(mapping.user_of(data)).user_id
+            except MappingError as error:
+                raise _unmapped(error) from None
             except ValidationError as error:
                 raise refused_field(error) from None
 
@@ -118,7 +134,7 @@ class Intake:
         """Give the user id of a record of a file, or None where it has none."""
         try:
             user_id = self.mapping.apply(decode_object(value)).get("user_id")
-        except (RefusedError, ValueError):
+        except (RefusedError, MappingError):
             return None
         return user_id if isinstance(user_id, str) and user_id else None
 
@@ -129,15 +145,19 @@ class Intake:
         except (RefusedError, ValueError):
             return None
 
-    def _validate(self, data: dict[str, Any]) -> UserEvent:
+    def _validate(self, data: dict[str, Any]) -> tuple[UserEvent, tuple[str, ...]]:
         try:
             mapped = self.mapping.apply(data)
-        except ValueError as error:
-            raise RefusedError(
-                RefusalReason.INVALID_FIELD, f"occurred_at {error}", "occurred_at"
-            ) from None
+        except MappingError as error:
+            raise _unmapped(error) from None
         try:
-            return UserEvent.model_validate(mapped)
+            return UserEvent.model_validate(mapped), ()
+        except ValidationError as error:
+            mended, left_out = without_unusable(mapped, error)
+            if mended is None:
+                raise refused_field(error) from None
+        try:
+            return UserEvent.model_validate(mended), left_out
         except ValidationError as error:
             raise refused_field(error) from None
 
@@ -181,6 +201,11 @@ def decode_object(value: bytes | None) -> dict[str, Any]:
     try:
         return _decode(payload)
     except RefusedError as error:
+        if (encoding := _other_encoding(value)) is not None:
+            raise RefusedError(
+                RefusalReason.INVALID_UTF8,
+                f"the value is in {encoding}; have it written in UTF-8",
+            ) from None
         if schema_id is None:
             raise
         raise RefusedError(
@@ -192,6 +217,7 @@ def decode_object(value: bytes | None) -> dict[str, Any]:
 
 
 def _decode(value: bytes) -> dict[str, Any]:
+    value = value.removeprefix(codecs.BOM_UTF8)
     try:
         value.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -199,7 +225,9 @@ def _decode(value: bytes) -> dict[str, Any]:
             RefusalReason.INVALID_UTF8, f"byte {error.start} is not valid UTF-8"
         ) from None
     try:
-        data = from_json(value, allow_inf_nan=False)
+        # NaN is no JSON, but where nobody reads it, it harms nobody. Where it is read, the field
+        # that holds it is refused, or left out.
+        data = from_json(value)
     except ValueError as error:
         # The parser's messages give a place and what it expected there, never the input.
         raise RefusedError(RefusalReason.INVALID_JSON, f"not valid JSON: {error}") from None
@@ -210,15 +238,49 @@ def _decode(value: bytes) -> dict[str, Any]:
     return data
 
 
+def _other_encoding(value: bytes) -> str | None:
+    """Tell by the first bytes that a value is UTF-16 or UTF-32, with a byte order mark or not."""
+    for encoding, mark in _MARKS:
+        if value.startswith(mark):
+            return encoding
+    return None
+
+
+# Those of UTF-32 first, as they begin like those of UTF-16. Without a mark an object gives itself
+# away by its brace.
+_MARKS = (
+    ("UTF-32", codecs.BOM_UTF32_LE),
+    ("UTF-32", codecs.BOM_UTF32_BE),
+    ("UTF-32", b"{\0\0\0"),
+    ("UTF-32", b"\0\0\0{"),
+    ("UTF-16", codecs.BOM_UTF16_LE),
+    ("UTF-16", codecs.BOM_UTF16_BE),
+    ("UTF-16", b"{\0"),
+    ("UTF-16", b'\0{\0"'),
+    ("UTF-16", b"\0{\0}"),
+    ("UTF-16", b"\0{\0\n"),
+)
+
+
 def refused_field(error: ValidationError) -> RefusedError:
     """Give the refusal for the first field that is not as the contract says."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = str(first["loc"][0]) if first["loc"] else None
     if first["type"] == "missing":
         return RefusedError(RefusalReason.MISSING_FIELD, f"field {name} is missing", name)
-    quoted = "" if name in _PRIVATE_FIELDS else f" (is {_quote(first['input'])})"
+    given = first["input"]
+    if (no_number := nan_name(given)) is not None:
+        detail = f"{name}: is {no_number}; give it a value, or leave it out where it may be absent"
+        return RefusedError(RefusalReason.INVALID_FIELD, detail, name)
+    quoted = "" if name in _PRIVATE_FIELDS else f" (is {_quote(given)})"
+    hint = format_hint(given) if name == "occurred_at" else ""
     message = first["msg"].removeprefix("Value error, ")
-    return RefusedError(RefusalReason.INVALID_FIELD, f"{name}: {message}{quoted}", name)
+    return RefusedError(RefusalReason.INVALID_FIELD, f"{name}: {message}{quoted}{hint}", name)
+
+
+def _unmapped(error: MappingError) -> RefusedError:
+    reason = RefusalReason.MISSING_FIELD if error.missing else RefusalReason.INVALID_FIELD
+    return RefusedError(reason, str(error), error.field)
 
 
 def check_key(

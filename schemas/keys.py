@@ -8,12 +8,10 @@ from typing import Literal
 from pydantic_core import from_json
 
 from schemas.framing import unframe
+from schemas.ids import number_as_id
 
 KeyForm = Literal["raw", "json"]
 """`raw`: the user id in UTF-8. `json`: the user id as a JSON string or number."""
-
-# Above it not every whole number has a float of its own.
-_EXACT_FLOATS = 2**53
 
 
 def encode_key(user_id: str, form: KeyForm) -> bytes:
@@ -33,10 +31,8 @@ def decode_key(key: bytes, form: KeyForm) -> str | None:
         value = from_json(unframe(key)[0], allow_inf_nan=False)
         if isinstance(value, dict) and value.keys() == {"schema", "payload"}:
             value = value["payload"]
-        if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_FLOATS:
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = number_as_id(value)
     except ValueError:  # a number of thousands of digits among them
         return None
     return value if isinstance(value, str) else None

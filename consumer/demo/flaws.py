@@ -73,6 +73,6 @@ FLAWS = (
     # SQL's "for ever", and the zero time of some languages.
     Flaw(RefusalReason.TIME_IN_FUTURE, _spoil(occurred_at="9999-12-31T23:59:59Z")),
     Flaw(RefusalReason.TIME_TOO_OLD, _spoil(occurred_at="0001-01-01T00:00:00Z")),
-    Flaw(RefusalReason.INVALID_FIELD, _spoil(rating="five stars")),
+    Flaw(RefusalReason.INVALID_FIELD, _spoil(text={"en": "A translation in a field for one"})),
 )
 """The demo goes round them, so that each kind is seen."""

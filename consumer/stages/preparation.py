@@ -43,6 +43,8 @@ class PreparedEvent:
     language: str
     row: int
     """Its row in the batch's embeddings."""
+    left_out: tuple[str, ...] = ()
+    """Fields that nothing rests on, left out since they were not as the contract says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Preparation:
         texts: list[str] = []
         for record in records:
             try:
-                event = self._intake.read(record.value, record.key, now)
+                event, left_out = self._intake.sift(record.value, record.key, now)
                 clean = prepare_text(event.text or "", event.language)
                 if not clean.text:
                     clean = prepare_text(event.item_title or "", event.language)
@@ -160,7 +162,9 @@ class Preparation:
                 entries.append(RefusedRecord(record, self._faults.refusal(error)))
                 continue
             entries.append(
-                PreparedEvent(record, event, tuple(clean.tokens), clean.language, len(texts))
+                PreparedEvent(
+                    record, event, tuple(clean.tokens), clean.language, len(texts), left_out
+                )
             )
             texts.append(clean.text)
         return entries, texts

@@ -68,6 +68,10 @@ class SegmentationStats:
     """Events by type."""
     languages: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
+    edited: int = 0
+    """Of the repeated ones, those of a later time than all that was known of the user."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Values left out of events, by field."""
     refused: Counter[str] = field(default_factory=Counter)
     """Dead letters by reason."""
     labels: int = 0
@@ -92,6 +96,8 @@ class SegmentationStats:
         self.accepted.update(other.accepted)
         self.languages.update(other.languages)
         self.repeated += other.repeated
+        self.edited += other.edited
+        self.left_out.update(other.left_out)
         self.refused.update(other.refused)
         self.labels += other.labels
         self.labels_refused.update(other.labels_refused)
@@ -283,6 +289,7 @@ class SegmentationStage:
                 self.placement.look(entry.record)
             if isinstance(entry, PreparedEvent):
                 by_partition[entry.record.partition].append(entry)
+                self._pending.left_out.update(entry.left_out)
             else:
                 self._pending.refused[entry.refusal.reason] += 1
                 self._refusals.note(entry.record, entry.refusal, self._topics.dead_letters)
@@ -371,11 +378,14 @@ class SegmentationStage:
         known = rows.knows(places, hashes)
         rows.repeats[places[known]] += 1
         self._pending.repeated += int(known.sum())
+        times = np.array([to_microseconds(e.event.occurred_at) for _, e in entries], np.int64)
+        # Of what counted only the id is kept, but nothing that counted is later than this: so the
+        # record is no copy of the first one. An edit that keeps its time cannot be told.
+        self._pending.edited += int((known & (times > rows.reference[places])).sum())
         fresh = [entry for (_, entry), repeat in zip(entries, known, strict=True) if not repeat]
         if not fresh:
             return
-        places, hashes = places[~known], hashes[~known]
-        times = np.array([to_microseconds(e.event.occurred_at) for e in fresh], np.int64)
+        places, hashes, times = places[~known], hashes[~known], times[~known]
         gains = np.array([self._weights[e.event.type] for e in fresh])
         keeps, gains = rows.add(
             places, embeddings[[e.row for e in fresh]], gains, times, self._policy

@@ -94,7 +94,8 @@ def detect_language(text: str, hint: str | None = None) -> str:
     text : str
         Clean text. Its first `SAMPLE_CHARS` characters are used.
     hint : str, optional
-        What the event says: a BCP 47 tag or a locale, in any case (``zh-TW``, ``EN``, ``pt_BR``).
+        What the event says: a BCP 47 tag or a locale, in any case (``zh-TW``, ``EN``, ``pt_BR``),
+        or the list that a browser sends (``en-US,en;q=0.9``).
         It wins where its primary code is one of ISO 639-1 or a common alias, and is ignored
         otherwise.
 
@@ -139,7 +140,7 @@ def _language_by_script(sample: str, letters: int) -> str | None:
 def _primary_code(tag: str | None) -> str | None:
     if not tag:
         return None
-    code = re.split(r"[-_]", tag.strip(), maxsplit=1)[0].lower()
+    code = re.split(r"[-_,;\s]", tag.strip(), maxsplit=1)[0].lower()
     code = _ALIASES.get(code, code)
     return code if code in _KNOWN else None
 

@@ -175,7 +175,9 @@ def test_the_default_clock_does_not_go_back():
 def test_metrics_of_a_worker_count_committed_work_only(asked):
     worker = Worker(a_model(), dead_letters={"max_share": 1})
     asked.registry.register(SegmentationCollector(worker.stage))
-    batch = records([event("u", 1), event("u", 1), event("v", 1, TOPICS[1], type="comment")])
+    later = event("u", 2)["occurred_at"]
+    edited = event("u", 1, occurred_at=later, rating="?")
+    batch = records([event("u", 1), edited, event("v", 1, TOPICS[1], type="comment")])
     worker.apply([*batch, Record("user-events", 0, 9, -1, b"u", None)])
     assert asked.metrics()["segmenter_events_total", "review"] == 0
     worker.stage.committed()
@@ -184,6 +186,8 @@ def test_metrics_of_a_worker_count_committed_work_only(asked):
     assert found["segmenter_events_total", "comment"] == 1
     assert found["segmenter_event_languages_total", "en"] == 2
     assert found["segmenter_repeated_events_total",] == 1
+    assert found["segmenter_edited_events_total",] == 1
+    assert found["segmenter_fields_left_out_total", "rating"] == 1
     assert found["segmenter_dead_letters_total", "missing_value"] == 1
     assert found["segmenter_segment_changes_total", "behaviour", "entered"] == 2
     assert found["segmenter_users", "0"] == found["segmenter_users", "1"] == 1
@@ -197,6 +201,8 @@ def test_counters_of_a_worker_are_there_before_the_first_event(asked):
     for name, *labels in (
         ("segmenter_events_total", "purchase"),
         ("segmenter_dead_letters_total", "invalid_json"),
+        ("segmenter_edited_events_total",),
+        ("segmenter_fields_left_out_total", "language"),
         ("segmenter_segment_changes_total", "behaviour", "switched"),
         ("segmenter_segment_changes_total", "segment_merged", "exited"),
         ("segmenter_users", "none"),

@@ -122,6 +122,31 @@ def test_a_repeated_event_id_counts_once_and_is_counted_as_a_repeat():
     assert worker.stage.stats.languages == Counter({"en": 2})
 
 
+def test_a_repeat_of_a_later_time_than_all_before_is_counted_as_an_edit():
+    worker = Worker(a_model())
+    first = event("u", 1)
+    worker.run(records([first, first, event("v", 1)]))
+    assert worker.stage.stats.edited == 0
+    later = event("u", 2, TOPICS[1])["occurred_at"]
+    before = profile_of(worker, "u")
+    worker.run(records([{**first, "text": TOPICS[1], "occurred_at": later}]))
+    assert (worker.stage.stats.repeated, worker.stage.stats.edited) == (2, 1)
+    assert profile_of(worker, "u") == before.model_copy(update={"repeats": 2})
+    # A copy of an event that is not the latest is no edit, nor is a new event of a later time.
+    worker.run(records([event("u", 3), first]))
+    assert worker.stage.stats.edited == 1
+
+
+def test_values_left_out_are_counted_by_field_and_the_events_count():
+    worker = Worker(a_model())
+    good, bad = event("u", 1, rating="5.0"), event("u", 2, rating="n/a", language=7, item_id=["i"])
+    worker.apply(records([good, bad, event("v", 1, rating="??")]))
+    assert worker.stage.stats.left_out == Counter()
+    worker.stage.committed()
+    assert worker.stage.stats.left_out == Counter({"rating": 2, "language": 1, "item_id": 1})
+    assert worker.stage.stats.accepted == Counter({"review": 3})
+
+
 def test_the_same_event_id_of_another_user_is_another_event():
     worker = Worker(a_model())
     worker.run(records([event("u", 1, event_id="e"), event("v", 1, event_id="e")]))

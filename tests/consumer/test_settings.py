@@ -17,6 +17,8 @@ from consumer.settings import (
     SettingsNameError,
 )
 from schemas.events import EventType
+from schemas.mapping import PRESETS
+from schemas.times import read_time
 
 
 @pytest.fixture(autouse=True)
@@ -286,6 +288,21 @@ def test_weights_that_are_not_given_are_1_and_the_others_as_given():
 def test_a_preset_reads_its_format():
     intake = Settings(events={"preset": "amazon-reviews"}).events.intake()
     assert intake.mapping.time_format == "epoch-milliseconds"
+
+
+def test_every_preset_is_a_setting_and_goes_without_a_mapping():
+    for name, mapping in PRESETS.items():
+        assert Settings(events={"preset": name}).events.intake().mapping == mapping
+        if name != "none":
+            with pytest.raises(ValidationError, match="not both"):
+                Settings(events={"preset": name, "mapping": {"time_format": "iso8601"}})
+
+
+@pytest.mark.parametrize("value", ["iso8601", '["iso8601","epoch-seconds"]'])
+def test_forms_of_time_can_be_set_without_a_file(value, monkeypatch):
+    monkeypatch.setenv("SEGMENTER_EVENTS__MAPPING__TIME_FORMAT", value)
+    mapping = Settings().events.intake().mapping
+    assert read_time("2024-02-01", mapping._formats).year == 2024
 
 
 def test_a_mapping_of_ones_own_reaches_the_intake():

@@ -54,8 +54,8 @@ def test_a_good_event_is_read_and_unknown_fields_are_ignored() -> None:
         (b"[" * 100_000, RefusalReason.INVALID_JSON, None),
         (b'{"text": "\xff"}', RefusalReason.INVALID_UTF8, None),
         (b'{"text": "\\ud800"}', RefusalReason.INVALID_JSON, None),
-        (encode(rating=float("nan")), RefusalReason.INVALID_JSON, None),
-        (encode(extra=float("inf")), RefusalReason.INVALID_JSON, None),
+        (encode(text=float("nan")), RefusalReason.INVALID_FIELD, "text"),
+        (encode(user_id=float("inf")), RefusalReason.INVALID_FIELD, "user_id"),
         (encode(event_id=...), RefusalReason.MISSING_FIELD, "event_id"),
         (encode(occurred_at=...), RefusalReason.MISSING_FIELD, "occurred_at"),
         (encode(event_id=""), RefusalReason.INVALID_FIELD, "event_id"),
@@ -63,7 +63,6 @@ def test_a_good_event_is_read_and_unknown_fields_are_ignored() -> None:
         (encode(user_id="u" * 257), RefusalReason.INVALID_FIELD, "user_id"),
         (encode(type="poke"), RefusalReason.INVALID_FIELD, "type"),
         (encode(text=["a"]), RefusalReason.INVALID_FIELD, "text"),
-        (encode(rating="5"), RefusalReason.INVALID_FIELD, "rating"),
         (encode(occurred_at=""), RefusalReason.INVALID_FIELD, "occurred_at"),
         (encode(occurred_at=1_700_000_000), RefusalReason.INVALID_FIELD, "occurred_at"),
         (encode(occurred_at="2025-06-01T12:00:00"), RefusalReason.INVALID_FIELD, "occurred_at"),
@@ -131,6 +130,98 @@ def test_any_bytes_are_read_or_refused(value: bytes) -> None:
 def test_no_refusal_quotes_a_text(value: bytes) -> None:
     assert b"SECRET" in value
     assert "SECRET" not in refusal(value).detail
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "read"),
+    [
+        ("rating", "5.0", 5.0),
+        ("rating", "4 out of 5", None),
+        ("rating", "nan", None),
+        ("rating", float("nan"), None),
+        ("rating", float("inf"), None),
+        ("rating", True, None),
+        ("rating", [5], None),
+        ("item_id", 7, "7"),
+        ("item_id", 7.0, "7"),
+        ("item_id", 7.5, None),
+        ("item_id", ["a", "b"], None),
+        ("item_id", "x" * 257, None),
+        ("language", "en-US,en;q=.9", "en-US,en;q=.9"),
+        ("language", "*;q=0.1, en-US;q=0.9, en;q=0.8, de-DE;q=0.7", "en-US"),
+        ("language", ["pt_BR", "en"], "pt_BR"),
+        ("language", "x" * 36, None),
+        ("language", 7, None),
+        ("language", {"code": "en"}, None),
+    ],
+)
+def test_a_field_that_nothing_rests_on_is_read_or_left_out_and_costs_no_event(
+    field: str, value: object, read: object
+) -> None:
+    event, left_out = Intake().sift(encode(**{field: value}), b"u1", NOW)
+    assert getattr(event, field) == read
+    assert left_out == ((field,) if read is None else ())
+    assert event.text == "SECRET words"
+
+
+def test_a_good_event_has_nothing_left_out() -> None:
+    assert Intake().sift(encode(rating=5, item_id="i", language="en"), b"u1", NOW)[1] == ()
+
+
+def test_a_used_field_is_what_a_record_with_several_faults_is_refused_for() -> None:
+    found = refusal(encode(rating=[5], language=7, occurred_at="soon"))
+    assert (found.reason, found.field) == (RefusalReason.INVALID_FIELD, "occurred_at")
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_costs_an_event_only_in_a_field_that_is_used(word: str) -> None:
+    def record(field: str) -> bytes:
+        return encode(**{field: ...})[:-1] + f', "{field}": {word}}}'.encode()
+
+    assert Intake().read(record("price"), b"u1", NOW).event_id == "e1"
+    assert Intake().read(record("price")[:-1] + b', "deep": [{"x": NaN}]}', b"u1", NOW)
+    for field in ("event_id", "user_id", "type", "text", "item_title", "occurred_at"):
+        found = refusal(record(field))
+        assert (found.reason, found.field) == (RefusalReason.INVALID_FIELD, field)
+        assert word in found.detail
+        assert field in found.detail
+
+
+def test_a_byte_order_mark_before_a_value_is_no_part_of_it() -> None:
+    marked = b"\xef\xbb\xbf" + encode()
+    assert Intake().read(marked, b"u1", NOW) == Intake().read(encode(), b"u1", NOW)
+    assert Intake().key_of(marked) == b"u1"
+    framed = b"\0\0\0\0\x07" + marked
+    assert Intake().read(framed, b"u1", NOW).event_id == "e1"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_a_value_in_utf_16_or_32_is_refused_by_name(encoding: str) -> None:
+    found = refusal(encode().decode().encode(encoding))
+    assert found.reason is RefusalReason.INVALID_UTF8
+    assert encoding[:6].upper() in found.detail
+    assert "UTF-8" in found.detail
+
+
+@pytest.mark.parametrize("value", [b"[]", b'"a"', b"1", b"1.5", b"true", b"null"])
+def test_what_is_no_object_is_named_as_json_names_it(value: bytes) -> None:
+    detail = refusal(value).detail
+    assert not {"list", "str", "int", "float", "bool", "NoneType", "dict"} & set(detail.split())
+
+
+@pytest.mark.parametrize(
+    ("time", "setting"),
+    [
+        ("2025-06-01", "iso8601"),
+        ("2025-06-01 12:00", "iso8601"),
+        ("2025-06-01T12:00:00", "iso8601"),
+        (1_700_000_000, "epoch-seconds"),
+    ],
+)
+def test_the_refusal_of_a_time_names_the_setting_that_reads_it(time: object, setting: str) -> None:
+    detail = refusal(encode(occurred_at=time)).detail
+    assert "events.mapping.time_format" in detail
+    assert setting in detail
 
 
 def test_the_key_of_a_line_is_its_user() -> None:
