@@ -114,6 +114,9 @@ class Load:
         Of the stream.
     rate
         Records a second.
+
+    Where there is a foreign input it goes there, under keys that are no user ids: a user's records
+    are in one partition all the same, so that their order is known.
     """
 
     def __init__(self, settings: Settings, seed: int, users: int, rate: float) -> None:
@@ -123,7 +126,8 @@ class Load:
         """By partition, the offset after the last record that the brokers have taken."""
         self.failed: list[str] = []
         self.delivered = 0
-        self._topic = settings.topics.events
+        self._foreign = settings.topics.raw_events is not None
+        self._topic = settings.topics.raw_events or settings.topics.events
         self._stream = events(seed, users)
         self._rate = rate
         self._stopping = threading.Event()
@@ -159,7 +163,8 @@ class Load:
             for _ in range(due):
                 key, value = next(self._stream)
                 self.pairs.append((key, value))
-                self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
+                written = b"user " + (key or b"") if self._foreign else key
+                self._producer.produce(self._topic, value, written, on_delivery=self._delivered)
             sent += due
             self._producer.poll(0)
             self._stopping.wait(0.02)

@@ -12,7 +12,7 @@ from consumer.clients import reader_config
 from consumer.reader import end_offset, read_topic
 from consumer.replay import Replay
 from consumer.settings import KafkaSettings, Settings
-from consumer.verify import TopicNames, ViolationKind, verify_topics
+from consumer.verify import TopicNames, ViolationKind, verify_group
 from consumer.verify.oracle import comparable
 from models.segments import SegmentModel
 from schemas.changes import SegmentChange
@@ -137,7 +137,7 @@ def _judge_dead_letters(settings: Settings, replay: Replay, verdict: Verdict) ->
 
 
 def _judge_by_verify(settings: Settings, verdict: Verdict, records: int) -> None:
-    result = verify_topics(
+    result = verify_group(
         settings.kafka.client(), settings.kafka.group_id, TopicNames.of(settings.topics)
     )
     for kind, count in result.violations_by_kind.items():
@@ -152,6 +152,15 @@ def _judge_by_verify(settings: Settings, verdict: Verdict, records: int) -> None
     if result.inconclusive is not None:
         verdict.differing += 1
         verdict.note(f"verify: {result.inconclusive}")
+    if (raw := settings.topics.raw_events) is not None:
+        if f"intake is done with {records:,} records of {raw}" not in result.notes:
+            verdict.lost += 1
+            verdict.note(f"verify says of intake: {'; '.join((*result.notes, *result.unchecked))}")
+        # What has no user id never comes to the workers.
+        records -= sum(
+            dict(letter.headers)["dlq_topic"] == raw.encode()
+            for letter in read_topic(settings, settings.topics.dead_letters)
+        )
     if result.counts.records != records:
         verdict.lost += abs(records - (result.counts.records or 0))
         verdict.note(f"verify counts {result.counts.records} input records of {records}")

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from consumer.broker import EmbeddedKafka
 from consumer.settings import Settings
@@ -22,7 +23,8 @@ from consumer.verify import Follower, TopicNames
 from tests.faults.load import HALF_LIFE_DAYS, Load, fixed_model
 from tests.faults.oracle import Verdict, judge
 from tests.faults.processes import Fault, Member, Spec, Supervisor, write_model
-from tests.faults.watch import Watch
+from tests.faults.tail import Tail
+from tests.faults.watch import SOURCE_PARTITIONS, Watch
 from tests.stubs import HashingEmbedder
 
 PARTITIONS = 6
@@ -43,6 +45,8 @@ class Options:
     workers: int = 3
     named: bool = True
     """Whether workers have instance ids: static membership and transactional ids that last."""
+    intakes: int = 0
+    """Processes of `segmenter intake`; with any, the load goes to a foreign input."""
     trainer: bool = True
     live_model: bool = False
     """Workers follow the trainer; otherwise they keep a fixed model, which the replay has too."""
@@ -82,12 +86,23 @@ class Rig:
         """Where w0's checkpoints are, when they are not beside the others'."""
         self.settings = self._make_settings()
         create_topics(self.settings)
+        if (raw := self.settings.topics.raw_events) is not None:
+            admin = AdminClient({**self.settings.kafka.client(), "log_level": 0})
+            admin.create_topics([NewTopic(raw, SOURCE_PARTITIONS)])[raw].result(30)
         embedder = HashingEmbedder()
         self.model = fixed_model(embedder)
         self.model_file = write_model(folder / "model.json", self.model.to_record())
         self.load = Load(self.settings, seed, options.users, options.rate)
-        self.watch = Watch(self.settings, lambda: self.load.ends)
         self._exit = ExitStack()
+        self._tail: Tail | None = None
+        if options.intakes:
+            # What is measured is intake; that the workers follow is waited for.
+            events = Tail(self.settings, self.settings.topics.events, PARTITIONS)
+            self._exit.callback(events.close)
+            self._workers_watch = Watch(self.settings, lambda: events.ends)
+            self._exit.callback(self._workers_watch.close)
+            self._tail = events
+        self.watch = Watch(self.settings, lambda: self.load.ends, intake=bool(options.intakes))
         self.supervisor = Supervisor(lambda _name: self.watch.follow())
 
         self._follower = self._exit.enter_context(self._followed()) if options.followed else None
@@ -116,6 +131,8 @@ class Rig:
         topics = {name: f"{name.replace('_', '-')}-{unique}" for name in (*names, "samples")}
         topics |= {name: f"{name}-{unique}" for name in ("models", "lifecycle")}
         topics["drift_reference"] = f"drift-reference-{unique}"
+        if self.options.intakes:
+            topics["raw_events"] = f"raw-{unique}"
         return Settings(
             **{
                 "kafka": kafka,
@@ -176,12 +193,18 @@ class Rig:
         """Start the trainer."""
         return self.supervisor.start(self.spec("t0", arguments=("trainer",), defect=None))
 
+    def start_intake(self, name: str) -> Member:
+        """Start a process of intake."""
+        return self.supervisor.start(self.spec(name, arguments=("intake",)))
+
     def start(self, next_fault: Callable[[str], Fault | None] = lambda _name: None) -> None:
         """Start all workers and the trainer, and wait until the load is worked off."""
         if self.options.trainer:
             self.start_trainer()
         for number in range(self.options.workers):
             self.start_worker(f"w{number}")
+        for number in range(self.options.intakes):
+            self.start_intake(f"i{number}")
         self.recover(measure=False)
         self.supervisor.next_fault = next_fault
         self.watch.recoveries.clear()
@@ -190,8 +213,16 @@ class Rig:
     @property
     def workers(self) -> list[Member]:
         """The workers that are to run."""
+        return self._named("w")
+
+    @property
+    def intakes(self) -> list[Member]:
+        """The processes of intake that are to run."""
+        return self._named("i")
+
+    def _named(self, letter: str) -> list[Member]:
         members = self.supervisor.members.items()
-        return [member for name, member in members if name.startswith("w")]
+        return [member for name, member in members if name.startswith(letter)]
 
     def coordinator_port(self) -> int:
         """Give the port of the broker that coordinates the group, by Kafka's own rule."""
@@ -233,6 +264,15 @@ class Rig:
             time.sleep(0.05)
             ends = dict(self.load.ends)
         self.until(lambda: self.watch.caught_up(ends), "the backlog is not worked off", seconds)
+        if (tail := self._tail) is not None:
+            stable = tail.stable_ends()
+            self.until(lambda: tail.has_read(stable), "what came of intake cannot be read", seconds)
+            brought = dict(tail.ends)
+            self.until(
+                lambda: self._workers_watch.caught_up(brought),
+                "what came of intake is not worked off",
+                seconds,
+            )
         took = time.monotonic() - begun
         if measure:
             self.watch.recoveries.append(took)

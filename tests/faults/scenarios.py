@@ -80,6 +80,29 @@ def kill_at_points(rig: Rig, trials: int) -> int:
     return killed()
 
 
+def kill_intake(rig: Rig, trials: int) -> int:
+    """SIGKILL of intake inside a transaction; the process is started again at once."""
+    left = trials
+
+    def next_fault(name: str) -> Fault | None:
+        nonlocal left
+        if left <= 0 or not name.startswith("i"):
+            return None
+        left -= 1
+        return Fault(AMID[left % len(AMID)], rig.draw.randint(1, 12), "kill")
+
+    rig.start(next_fault)
+    for intake in list(rig.intakes):
+        rig.supervisor.restart(intake.spec.name)
+
+    def killed() -> int:
+        return sum(code == -signal.SIGKILL for each in rig.intakes for code in each.exits)
+
+    rig.until(lambda: killed() >= trials, f"{trials} kills of intake", 60 + 12 * trials)
+    rig.recover(measure=False)
+    return killed()
+
+
 def kill_at_any_time(rig: Rig, trials: int) -> int:
     """SIGKILL from outside at random times, of one worker or two at once."""
     rig.start()
@@ -523,6 +546,7 @@ SLOW_DEVICE = Options(
 )
 # Each of them changes somebody's segment, so that one that counts twice is seen to.
 LARGE_BATCHES = Options(sections={"batch": {"max_wait_seconds": 1.0}})
+INTAKE = Options(workers=1, intakes=2, trainer=False)
 LIVE = Options(live_model=True, followed=True)
 
 
@@ -537,6 +561,7 @@ def _cut(what: str) -> Callable[[Rig, int], int]:
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill", "kill -9 amid a transaction", kill_at_points, 100, 6),
     Scenario("kill-unnamed", "kill -9, no instance ids", kill_at_points, 10, 2, UNNAMED),
+    Scenario("kill-intake", "kill -9 of intake amid a transaction", kill_intake, 60, 6, INTAKE),
     Scenario("kill-random", "kill -9 at any time", kill_at_any_time, 30, 3),
     Scenario("kill-live", "kill -9, trainer too, live model", kill_with_trainer, 12, 2, LIVE),
     Scenario("zombie", "SIGSTOP past the session, SIGCONT", zombies, 10, 1),

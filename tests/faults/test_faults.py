@@ -38,6 +38,7 @@ def assert_survived(
     [
         ("kill", "classic"),
         ("kill-live", "classic"),
+        ("kill-intake", "classic"),
         ("zombie", "classic"),
         ("zombie-unnamed", "consumer"),
         ("lost-answer", "classic"),

@@ -9,6 +9,10 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumer.settings import Settings
+from consumer.stages.intake import intake_group
+
+SOURCE_PARTITIONS = 4
+"""Of the foreign input, where intake has one."""
 
 _EVERY_SECONDS = 0.1
 
@@ -22,9 +26,17 @@ class Watch:
         Whose group and input.
     ends
         Gives the offset after the last record produced, by partition.
+    intake
+        Whether to watch the group of intake, and its input.
     """
 
-    def __init__(self, settings: Settings, ends: Callable[[], Mapping[int, int]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ends: Callable[[], Mapping[int, int]],
+        *,
+        intake: bool = False,
+    ) -> None:
         self.committed: dict[int, int] = {}
         self.went_back: list[str] = []
         """Committed offsets that became smaller, in words; there must be none."""
@@ -32,15 +44,15 @@ class Watch:
         """Seconds that the backlogs given to `follow` took to be worked off."""
         self._followed: list[tuple[float, dict[int, int]]] = []
         self._ends = ends
-        self._topic = settings.topics.events
-        self._partitions = settings.topics.partitions
+        self._topic = str(settings.topics.raw_events if intake else settings.topics.events)
+        self._partitions = SOURCE_PARTITIONS if intake else settings.topics.partitions
         self._since: dict[int, float] = {}
         self._longest: dict[int, float] = {}
         self._stopping = threading.Event()
         self._client = Consumer(
             {
                 **settings.kafka.client(),
-                "group.id": settings.kafka.group_id,
+                "group.id": intake_group(settings.kafka) if intake else settings.kafka.group_id,
                 "enable.auto.commit": False,
                 # What is committed, without waiting for what is in an open transaction.
                 "isolation.level": "read_uncommitted",
