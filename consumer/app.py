@@ -36,7 +36,7 @@ from consumer.stages.intake import IntakeStage, intake_group
 from consumer.stages.label_training import read_label_model
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage, read_model
-from consumer.topic_limits import fit_topics, message_limits, written_topics
+from consumer.topic_limits import fit_topics, message_limits, retention_ms, written_topics
 from consumer.topics import check_intake_topics, check_topics
 from models.embedding import (
     Device,
@@ -237,7 +237,13 @@ def run_intake(settings: Settings) -> None:
     events = settings.topics.events
     limits = message_limits(settings, (events, settings.topics.dead_letters))
     settings = fit_topics(settings, limits)
-    stage = IntakeStage(settings, source, partitions, max_record_bytes=limits.get(events))
+    stage = IntakeStage(
+        settings,
+        source,
+        partitions,
+        max_record_bytes=limits.get(events),
+        retention_ms=retention_ms(settings, events),
+    )
     _run(
         settings,
         stage,

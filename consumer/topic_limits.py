@@ -45,18 +45,35 @@ def message_limits(settings: Settings, names: Iterable[str]) -> dict[str, int]:
 
     A topic that this client may not ask about is left out: what it takes is seen when it refuses.
     """
+    return {
+        name: int(config[_PROPERTY].value or 0)
+        for name, config in _configs(settings, names).items()
+    }
+
+
+def retention_ms(settings: Settings, name: str) -> int | None:
+    """Give how long a topic keeps records, None where that is for ever or cannot be seen."""
+    config = _configs(settings, [name]).get(name)
+    if config is None or "delete" not in (config["cleanup.policy"].value or ""):
+        return None
+    kept = int(config["retention.ms"].value or -1)
+    return kept if kept >= 0 else None
+
+
+def _configs(settings: Settings, names: Iterable[str]) -> dict[str, dict[str, ConfigEntry]]:
+    """Give the settings of topics; one that this client may not ask about is left out."""
     admin = AdminClient(admin_config(settings.kafka))
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in dict.fromkeys(names)]
     asked: Mapping[ConfigResource, Future[dict[str, ConfigEntry]]] = admin.describe_configs(
         resources, request_timeout=_TIMEOUT_SECONDS
     )
-    limits = {}
+    configs = {}
     for resource, future in asked.items():
         try:
-            limits[str(resource.name)] = int(future.result()[_PROPERTY].value or 0)
+            configs[str(resource.name)] = future.result()
         except KafkaException as error:
             logger.info("cannot see what topic %s takes: %s", resource.name, error.args[0].str())
-    return limits
+    return configs
 
 
 def fit_topics(settings: Settings, limits: Mapping[str, int]) -> Settings:

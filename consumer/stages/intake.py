@@ -88,6 +88,8 @@ class IntakeStage:
         What timestamps in the future are told by.
     max_record_bytes
         What `topics.events` takes, where that is known; a longer record is refused.
+    retention_ms
+        How long `topics.events` keeps records, where that is bounded and known.
     """
 
     restore_after_abort = False
@@ -101,8 +103,10 @@ class IntakeStage:
         clock: Clock = wall_clock,
         *,
         max_record_bytes: int | None = None,
+        retention_ms: int | None = None,
     ) -> None:
         self._max_record_bytes = max_record_bytes
+        self._retention_ms = retention_ms
         self.inputs = (source,)
         self.stats = IntakeStats()
         self._partitions = partitions
@@ -196,10 +200,18 @@ class IntakeStage:
             record.value,
             (*others, *origin_headers(origin)),
             partition_of(key, self._partitions, self._partitioner),
-            # A batch with a time that lies too far ahead is refused whole
-            # (message.timestamp.after.max.ms); the header keeps it.
-            record.timestamp if 0 <= record.timestamp <= now else None,
+            self._timestamp(record.timestamp, now),
         )
+
+    def _timestamp(self, timestamp: int, now: int) -> int | None:
+        """Keep a record's time where a broker would; the header keeps it in any case.
+
+        A batch with a time that lies too far ahead is refused whole
+        (message.timestamp.after.max.ms). One of long ago would be removed before it is read, where
+        the foreign topic keeps records for longer than ours.
+        """
+        lasting = self._retention_ms is None or now - timestamp < self._retention_ms / 2
+        return timestamp if 0 <= timestamp <= now and lasting else None
 
     def committed(self) -> None:
         """Count the batch."""

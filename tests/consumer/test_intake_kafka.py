@@ -18,6 +18,7 @@ from consumer.demo.processes import environment
 from consumer.reader import committed_offsets, read_topic
 from consumer.settings import Settings
 from consumer.stages.intake import IntakeStage, intake_group
+from consumer.topic_limits import retention_ms
 from consumer.topics import TopicError, check_intake_topics
 from consumer.verify import TopicNames, VerifyResult, ViolationKind, verify_group
 from schemas.origins import origin_of
@@ -193,6 +194,12 @@ def test_users_in_several_partitions_are_one_violation_that_names_the_cause(
     assert f"of {split} of {USERS} users are in several partitions" in violation.detail
     assert "producers with different partitioners" in violation.detail
     assert "segmenter intake" in violation.detail
+
+
+def test_how_long_our_topic_keeps_records_is_seen(settings: Settings) -> None:
+    assert retention_ms(settings, settings.topics.events) == 7 * 24 * 3_600_000
+    assert retention_ms(settings, settings.topics.memberships) is None
+    assert retention_ms(settings, "no-such-topic") is None
 
 
 def test_what_intake_needs_is_named(settings: Settings, monkeypatch, capsys) -> None:

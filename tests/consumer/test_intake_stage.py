@@ -127,6 +127,17 @@ def test_a_timestamp_that_a_broker_would_refuse_is_kept_in_the_header_alone(
     assert origin_of(output.headers) == Origin("raw", 2, 7, timestamp)
 
 
+def test_a_timestamp_that_retention_would_soon_remove_is_kept_in_the_header_alone() -> None:
+    stage = IntakeStage(Settings(), "raw", 12, clock=lambda: NOW, retention_ms=7 * 24 * 3_600_000)
+    days = [0, 3, 4, 700]
+    outputs = run(stage, *[record(timestamp=NOW_MS - day * 24 * 3_600_000) for day in days])
+    assert [output.timestamp is None for output in outputs] == [False, False, True, True]
+    for output, day in zip(outputs, days, strict=True):
+        origin = origin_of(output.headers)
+        assert origin is not None
+        assert origin.timestamp == NOW_MS - day * 24 * 3_600_000
+
+
 def test_only_what_is_committed_is_counted_and_other_partitions_are_left_alone() -> None:
     stage = stage_of()
     batch = stage.prepare([record(), record(key=b"u1"), record(key=b"x"), record(b"{}")])
