@@ -53,7 +53,7 @@ def migrate(
         )
         return
     if not dry_run:
-        migration.refuse_members()
+        migration.wait_until_stopped(say)
     with _steps("counting", "records") as step:
         migration.count(plan, step)
     say(render_plan(plan, migration.members() if dry_run else {}))

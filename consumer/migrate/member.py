@@ -15,45 +15,19 @@ import time
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, TopicPartition
 
 from consumer import ending
-from consumer.asking import ask
 from consumer.broker_log import broker_log
-from consumer.clients import admin_config, consumer_config
+from consumer.clients import consumer_config
 from consumer.migrate.errors import MigrationError
+from consumer.migrate.group import session_seconds
 from consumer.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
 # On top of a session, after which a member that died is out of the way.
 _JOIN_SECONDS = 15
-
-
-def members_of(kafka: KafkaSettings, group_id: str) -> int:
-    """Count the members of a group, without joining it.
-
-    Raises
-    ------
-    MigrationError
-        If the cluster does not say.
-    """
-    admin = AdminClient(admin_config(kafka))
-    try:
-        return ask(
-            lambda seconds: len(
-                admin.describe_consumer_groups([group_id], request_timeout=seconds)[group_id]
-                .result()
-                .members
-            ),
-            f"the members of group {group_id!r}",
-            admin,
-        )
-    except KafkaException as error:
-        raise MigrationError(
-            f"cannot ask for the members of group {group_id!r}: {error.args[0].str()}"
-        ) from error
 
 
 class SoleMember:
@@ -78,7 +52,7 @@ class SoleMember:
         # An instance id is a worker's own name: here it would take that one's place.
         own = kafka.model_copy(update={"instance_id": None})
         self.consumer = Consumer(consumer_config(own, group_id))
-        self._join_seconds = kafka.session_timeout_seconds + _JOIN_SECONDS
+        self._kafka = kafka
 
     def __enter__(self) -> Self:
         try:
@@ -117,7 +91,8 @@ class SoleMember:
             on_revoke=self._on_revoke,
             on_lost=self._on_revoke,
         )
-        deadline = time.monotonic() + self._join_seconds
+        seconds = session_seconds(self._kafka, self.group_id) + _JOIN_SECONDS
+        deadline = time.monotonic() + seconds
         while self._owned != self._all:
             self._poll(0.1)
             if self._lost or time.monotonic() > deadline:

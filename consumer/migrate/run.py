@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,7 +47,8 @@ from consumer.assignment import offset_metadata
 from consumer.migrate.changelog import Former, PartitionState
 from consumer.migrate.errors import MigrationError
 from consumer.migrate.feed import read_feed, trainer_group
-from consumer.migrate.member import SoleMember, members_of
+from consumer.migrate.group import members_of, wait_until_stopped
+from consumer.migrate.member import SoleMember
 from consumer.migrate.recompute import Step, recompute
 from consumer.migrate.report import missing_history
 from consumer.migrate.survey import PartitionPlan, Plan, Survey, differences
@@ -118,6 +119,7 @@ class Migration:
     ) -> None:
         self._settings = settings
         self._topics = settings.topics
+        self._groups = (settings.kafka.group_id, trainer_group(settings))
         self._labels = settings.labels.enabled
         self._embedder = embedder
         self._accept = accept_missing_history
@@ -144,18 +146,11 @@ class Migration:
 
     def members(self) -> dict[str, int]:
         """Count the members of the workers' and of the trainers' group."""
-        groups = (self._settings.kafka.group_id, trainer_group(self._settings))
-        return {group: members_of(self._settings.kafka, group) for group in groups}
+        return {group: members_of(self._settings.kafka, group) for group in self._groups}
 
-    def refuse_members(self) -> None:
-        """Raise MigrationError while workers or trainers run."""
-        for group, count in self.members().items():
-            if count:
-                raise MigrationError(
-                    f"group {group!r} has {count} {'member' if count == 1 else 'members'}: stop "
-                    "all workers and trainers first; one with a kafka.instance_id, or one that was "
-                    "killed, stays a member for kafka.session_timeout_seconds after its end"
-                )
+    def wait_until_stopped(self, say: Callable[[str], object]) -> None:
+        """Wait until no worker or trainer is a member; raise MigrationError where one runs on."""
+        wait_until_stopped(self._settings.kafka, self._groups, say)
 
     def count(self, plan: Plan, step: Step) -> None:
         """Count all events again, and measure how fast they are embedded.

@@ -13,7 +13,8 @@ from confluent_kafka.admin import AdminClient
 from consumer.broker import EmbeddedKafka
 from consumer.clients import admin_config
 from consumer.migrate import MigrationError, migrate
-from consumer.migrate.member import SoleMember, members_of
+from consumer.migrate.group import members_of
+from consumer.migrate.member import SoleMember
 from consumer.migrate.survey import Survey
 from consumer.migrate.writer import Writer
 from consumer.model_feed import ModelFeed
@@ -422,18 +423,22 @@ def test_a_transaction_whose_answer_is_lost_is_written_again(
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def test_a_group_with_members_is_refused(settings: Settings) -> None:
+def test_a_group_with_members_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.migrate.group.session_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("consumer.migrate.group._MARGIN_SECONDS", 0.0)
     run_old(settings, past(events=2))
     before = ends(settings)
     group = settings.kafka.group_id
     with working(settings, OLD) as (running, _):
         until(lambda: running.health.ready)
-        with pytest.raises(MigrationError, match=f"group '{group}' has 1 member: stop"):
+        with pytest.raises(MigrationError, match=f"group '{group}' still has 1 member"):
             bring_over(settings)
         assert "has 1 member" in bring_over(settings, dry_run=True)
     with training(settings) as (running, _):
         until(lambda: running.health.ready)
-        with pytest.raises(MigrationError, match=f"group '{group}-trainer' has 1 member: stop"):
+        with pytest.raises(MigrationError, match=f"group '{group}-trainer' still has 1 member"):
             bring_over(settings)
     assert ends(settings) == before
 
