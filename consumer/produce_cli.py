@@ -30,7 +30,7 @@ def add_produce_command(commands: Any, command: Callable[..., argparse.ArgumentP
 def _produce(settings: Settings, options: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415
 
-    from consumer.files import read_records  # noqa: PLC0415
+    from consumer.files import event_file, read_records  # noqa: PLC0415
     from consumer.produce import (  # noqa: PLC0415
         NoUsersError,
         check_input,
@@ -41,10 +41,11 @@ def _produce(settings: Settings, options: argparse.Namespace) -> int:
     from consumer.progress import counting  # noqa: PLC0415
 
     topic, events = settings.topics.events, settings.events
-    records = with_users(read_records(options.file, topic, events.intake()), events.preset)
+    file = event_file(options.file, events.intake())
+    records = with_users(read_records(file, topic, events.intake()), events.preset)
     check_input(settings)
     try:
-        with counting(Console(stderr=True), "sending", "events") as progress:
+        with counting(Console(stderr=True), "sending", "events", file.expected) as progress:
             sent = send(records, producer(settings), topic, rate=options.rate, progress=progress)
     except NoUsersError as error:
         raise UsageError(f"{options.file}: {error}") from error

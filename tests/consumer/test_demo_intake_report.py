@@ -7,9 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from consumer import outcome
-from consumer.demo import collect, intake_report
+from consumer.demo import collect, intake_report, run
 from consumer.demo.generate import StreamSettings
 from consumer.demo.stream import FileStream, MadeUpStream
 from consumer.records import Record
@@ -103,3 +104,15 @@ def test_where_nothing_was_accepted_that_is_said(stream, topics):
         collect.NothingToReportError, match=r"none of the events of .* was accepted"
     ):
         gathered(stream)
+
+
+def test_the_client_that_asks_for_the_groups_offsets_is_closed(stream, tmp_path, monkeypatch):
+    closed = []
+    asker = SimpleNamespace(close=lambda: closed.append(True))
+    monkeypatch.setattr(run, "Consumer", lambda _: asker)
+    monkeypatch.setattr(run, "ask_for_topics", lambda topics, _: dict.fromkeys(topics, 1))
+    demo = run._Run(
+        SETTINGS, stream, output=tmp_path, model=None, workers=1, console=Console(quiet=True)
+    )
+    demo.close()
+    assert closed == [True]

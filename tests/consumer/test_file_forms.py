@@ -11,6 +11,7 @@ import lzma
 import os
 import sqlite3
 import tarfile
+import tempfile
 import threading
 import tracemalloc
 import zipfile
@@ -339,6 +340,21 @@ def test_a_file_that_ends_early_is_told_with_the_place_and_never_taken_for_whole
         )
 
 
+@pytest.mark.parametrize(
+    "kind", [*PACKED, "Parquet", *(form for form in FORMS if form.startswith("a JSON array"))]
+)
+def test_wherever_a_file_is_cut_it_is_not_taken_for_whole(tmp_path, kind):
+    if kind in PACKED:
+        content = PACKED[kind](LINES.encode())
+    else:
+        content = parquet(EVENTS) if kind == "Parquet" else FORMS[kind].strip().encode()
+    # Before the first record an object around an array may as well be a damaged line.
+    least = content.index(b"event_id") if "inside of an object" in kind else 1
+    for cut in range(least, len(content)):
+        with pytest.raises(EventFileError):
+            list(read(tmp_path, content[:cut]))
+
+
 @pytest.mark.parametrize(("form", "module"), [("zstd", "zstandard"), ("Parquet", "pyarrow")])
 def test_the_extra_is_named_where_it_is_missing(tmp_path, monkeypatch, form, module):
     monkeypatch.setitem(__import__("sys").modules, module, None)
@@ -346,6 +362,30 @@ def test_the_extra_is_named_where_it_is_missing(tmp_path, monkeypatch, form, mod
     content = zstandard.compress(LINES.encode()) if form == "zstd" else parquet(EVENTS)
     with pytest.raises(EventFileError, match=rf"{form}.* needs .*pip install 'segmenter\[files\]'"):
         list(read(tmp_path, content))
+
+
+# Beginnings that lead into every reader.
+BEGINNINGS = [
+    b"", b"[", b'{"a": [{', b"{\n", b"a,b\n", b"a\tb\n1\t", b"{'a'", b"\xff\xfe", b"\xef\xbb\xbf",
+    b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\x00", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"PAR1", b"{\0",
+]  # fmt: skip
+
+
+@given(
+    st.sampled_from([*BEGINNINGS, *(each.encode() for each in FORMS.values())]),
+    st.binary(max_size=40) | st.text('[]{}",:\t\n 1a').map(str.encode),
+)
+def test_whatever_a_file_holds_it_gives_records_or_one_error(beginning, rest):
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(beginning + rest)
+        file.flush()
+        reading = EventFile(Path(file.name))
+        sentence = ""
+        try:
+            assert all(value.strip() for value in reading)
+        except EventFileError as error:
+            sentence = str(error)
+        assert "\n" not in sentence
 
 
 # --- pipes ------------------------------------------------------------------------------------

@@ -132,6 +132,18 @@ def test_labels_take_effect_at_their_time(tmp_path: Path) -> None:
     ]
 
 
+def test_labels_may_be_a_table(tmp_path: Path) -> None:
+    events = write(tmp_path / "e", [event("a", 0), event("a", 3)])
+    labels = tmp_path / "labels.csv"
+    labels.write_text("user_id,label,labelled_at\na,x,2026-01-02T00:00:00Z\n")
+    settings = Settings()
+    found = list(
+        with_labels(read_records(events, "user-events", settings.events.intake()), labels, settings)
+    )
+    assert [record.topic for record in found] == ["user-events", "segment-labels", "user-events"]
+    assert (found[1].key, json.loads(found[1].value or b"")["label"]) == (b"a", "x")
+
+
 def test_the_command_replays_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumer.app.load_embedder", lambda _settings: EMBEDDER)
     events, labels = files(tmp_path)
