@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from consumer.files import EventFile, read_records, with_labels
+from consumer.files.errors import told
 from consumer.records import Output, Record
 from consumer.refusals import Refusals, RefusedCount
 from consumer.settings import Settings
@@ -288,7 +289,7 @@ class FolderSink:
                 # An earlier replay's would pass for those of this one, should it end early.
                 (folder / name).unlink(missing_ok=True)
         except OSError as error:
-            raise ReplayOutputError(f"cannot write a replay to {folder}: {error}") from error
+            raise ReplayOutputError(f"cannot write a replay to {folder}: {told(error)}") from error
         self._folder = folder
         self._topics = settings.topics
         self._source = settings.kafka.group_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -329,5 +330,7 @@ OTHER_FORMS = frozenset(
 
 
 def _quote(value: object) -> str:
-    text = repr(value)
+    # As it stands in JSON: null and not None, and a time that a mapping has read as text.
+    is_text = isinstance(value, str)
+    text = repr(value) if is_text else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _QUOTED_CHARS else text[: _QUOTED_CHARS - 1] + "…"

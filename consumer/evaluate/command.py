@@ -15,7 +15,7 @@ from consumer.evaluate.plots import write_pictures
 from consumer.evaluate.report import console, render
 from consumer.evaluate.run import check_label, evaluate_file
 from consumer.files import event_file, spooled
-from consumer.files.errors import name_of
+from consumer.files.errors import name_of, told
 from consumer.progress import counting
 from consumer.replay import Replay, ReplayOutputError
 from consumer.settings import Settings
@@ -89,7 +89,7 @@ def _make(folder: Path) -> None:
         # An earlier one would pass for that of this run, should it end early.
         (folder / FILE).unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"--output: cannot write to {folder}: {error}") from error
+        raise UsageError(f"--output: cannot write to {folder}: {told(error)}") from error
 
 
 def _write(evaluation: Evaluation, folder: Path) -> list[str]:
@@ -97,5 +97,5 @@ def _write(evaluation: Evaluation, folder: Path) -> list[str]:
         names = write_pictures(evaluation, folder)
         (folder / FILE).write_text(evaluation.figures.to_json() + "\n", encoding="utf-8")
     except OSError as error:
-        raise ReplayOutputError(f"cannot write an evaluation to {folder}: {error}") from error
+        raise ReplayOutputError(f"cannot write an evaluation to {folder}: {told(error)}") from error
     return [FILE, *names]

@@ -196,6 +196,15 @@ def test_what_is_no_object_is_called_by_json_and_not_by_python(value, called):
     assert refusal.detail == f"must be a JSON object, is {called}"
 
 
+@pytest.mark.parametrize(
+    ("given", "quoted"),
+    [(None, "null"), (True, "true"), ({"a": None}, '{"a": null}'), ("x", "'x'")],
+)
+def test_what_is_wrong_is_quoted_as_it_stands_in_json(given, quoted):
+    refusal, _ = refusal_of(event("u", 1, occurred_at=given), Intake())
+    assert f"(is {quoted})" in refusal.detail
+
+
 # --- segments -----------------------------------------------------------------------------------
 
 
