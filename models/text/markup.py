@@ -1,7 +1,7 @@
-r"""HTML and Markdown to plain text, in linear time whatever they hold.
+r"""HTML, Markdown and BBCode to plain text, in linear time whatever they hold.
 
-Which of the two a text is has to be guessed, and a wrong guess eats the user's words: ``a < b``
-is no tag and ``x_1 * y_2`` no emphasis. So nothing is parsed without evidence:
+Which of them a text is has to be guessed, and a wrong guess eats the user's words: ``a < b`` is no
+tag and ``x_1 * y_2`` no emphasis. So nothing is parsed without evidence:
 
 * HTML: a tag with the name of an element that people write, closed at once or followed by an
   attribute with a value: ``<p>``, ``</li>``, ``<a href=``. ``<name>`` and ``i <b and`` are text.
@@ -12,8 +12,8 @@ HTML with block elements is read as HTML first, and as Markdown after that where
 evidence of that too. Otherwise Markdown comes first, with the inline HTML in it. Tags within
 code (between backticks) are no evidence.
 
-Once a text is known to be HTML, it is read as a browser would: tags of unknown elements vanish,
-a comment or script that does not end goes on to the end.
+Once a text is known to be HTML, a ``<`` that begins no tag is text (`models.text.tags`), and the
+rest is read as a browser would. BBCode (`models.text.bbcode`) goes first.
 """
 
 import functools
@@ -22,6 +22,9 @@ import re
 
 from markdown_it import MarkdownIt
 from selectolax.lexbor import LexborHTMLParser
+
+from models.text.bbcode import strip_bbcode
+from models.text.tags import protect
 
 MAX_MARKDOWN = 10_000
 """Characters read as Markdown; what follows is left as written.
@@ -95,12 +98,9 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", re.I
 _TAG_NAME = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
 _PRE = re.compile(r"(</?pre(?=[\s/>]))", re.IGNORECASE)
 
-# Comparing the attributes of a tag takes quadratic time.
-_OVERLONG_TAG = re.compile(r"<[a-zA-Z/][^<>]{10000,}")
-
 
 def strip_markup(text: str) -> str:
-    r"""Give the words of a text that may be HTML, Markdown, both or neither.
+    r"""Give the words of a text that may be HTML, Markdown, BBCode, some of them or none.
 
     Parameters
     ----------
@@ -113,6 +113,7 @@ def strip_markup(text: str) -> str:
         The same object where there was no markup. Lines end where blocks ended, spaces are not
         collapsed, and what entities stood for has not been normalised.
     """
+    text = strip_bbcode(text)
     visible = _outside_code(text) if "`" in text else text
     tagged = "<" in visible
     if tagged and _BLOCK_TAG.search(visible):
@@ -138,7 +139,7 @@ def html_to_text(source: str) -> str:
     again), and plain elements need none of these rules. Blocks leave a form feed, which HTML
     takes as white space and `normalize` has removed from the source.
     """
-    source = _OVERLONG_TAG.sub("<span", source)
+    source = protect(source)
     if _PRE.search(source):
         source = _mark_preformatted_lines(source)
     tree = LexborHTMLParser(_TAG_NAME.sub(_plain_element, source))
