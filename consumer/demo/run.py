@@ -30,6 +30,7 @@ from consumer.demo.report import write_report
 from consumer.demo.stream import Feeder, FileStream, MadeUpStream, Stream
 from consumer.demo.summary import render_summary
 from consumer.files import spooled
+from consumer.files.errors import name_of
 from consumer.settings import Settings
 from consumer.topics import create_topics, partition_counts
 from consumer.verify import TopicNames, verify_topics
@@ -105,8 +106,8 @@ def run_demo(
         stream: Stream = MadeUpStream(StreamSettings(users=users))
         if input_file is not None:
             # Read again for the report, so a pipe is kept.
-            input_file = stack.enter_context(spooled(input_file))
-            stream = FileStream(input_file, settings.events.intake())
+            kept = stack.enter_context(spooled(input_file))
+            stream = FileStream(kept, settings.events.intake(), name_of(input_file))
         if own_broker:
             console.print("starting Apache Kafka (the first time it is fetched)")
             broker = stack.enter_context(EmbeddedKafka(output / "kafka"))

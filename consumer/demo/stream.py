@@ -17,7 +17,7 @@ from consumer.broker_log import librdkafka_logger
 from consumer.clients import MAX_MESSAGE_BYTES
 from consumer.demo.generate import StreamRecord, StreamSettings, generate_records, truth_of
 from consumer.demo.phrases import Language
-from consumer.files import read_records
+from consumer.files import event_file, read_records
 from consumer.settings import Settings
 from schemas.intake import Intake
 
@@ -88,6 +88,8 @@ class FileStream:
 
     path: Path
     intake: Intake
+    name: str = ""
+    """What it is called in sentences; its path by default."""
 
     @property
     def source(self) -> str:
@@ -101,7 +103,7 @@ class FileStream:
 
     def records(self) -> Iterator[StreamRecord]:
         """Read the records; the key of each is its user."""
-        for record in read_records(self.path, "", self.intake):
+        for record in read_records(event_file(self.path, self.intake, self.name), "", self.intake):
             yield StreamRecord(record.key, record.value or b"", 0)
 
     def labels(self) -> dict[str, Hashable]:

@@ -41,14 +41,14 @@ def run_evaluate(
         If the label is in none of the first records, or the folder cannot be written to.
     """
     with spooled(file) as kept:
+        events = event_file(kept, settings.events.intake(), name_of(file))
         if label is not None:
-            check_label(kept, label)  # before the model is loaded
+            check_label(events, label)  # before the model is loaded
         if output is not None:
             _make(output)
         aside = Console(stderr=True)
         model = app.load_model(model_file) if model_file else None
         embedder = app.load_embedder(settings)
-        events = event_file(kept, settings.events.intake())
 
         def tell(replay: Replay) -> None:
             # Not among the figures: they may be read by a program.

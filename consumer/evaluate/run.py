@@ -32,7 +32,7 @@ from consumer.evaluate.contents import (
 from consumer.evaluate.least import LEAST_SCORED_USERS
 from consumer.evaluate.observe import Observer, label_of, scored
 from consumer.evaluate.supervised import LabelWatch
-from consumer.files import EventFile, event_file, read_lines, read_records
+from consumer.files import EventFile, event_file, read_records
 from consumer.replay import Progress, Replay
 from consumer.settings import Settings
 from consumer.stages.preparation import PreparedBatch
@@ -57,7 +57,7 @@ MOST_CHANGES = 12
 """Changes a user that are told apart in the histogram; the last bar holds the rest."""
 
 
-def check_label(path: Path, label: str) -> None:
+def check_label(file: EventFile, label: str) -> None:
     """Refuse a label that no record at the beginning of a file has.
 
     Raises
@@ -67,11 +67,11 @@ def check_label(path: Path, label: str) -> None:
     EventFileError
         If the file cannot be read.
     """
-    lines = list(islice(read_lines(path), PROBED_LINES))
+    lines = list(islice(EventFile(file.path, name=file.name), PROBED_LINES))
     if lines and not any(label_of(line, label) for line in lines):
         raise UsageError(
-            f"--label is {label!r}, which none of the first {len(lines):,} records of {path} has "
-            "a value for: name a field of the source's objects, dotted where it lies deeper"
+            f"--label is {label!r}, which none of the first {len(lines):,} records of {file.name} "
+            "has a value for: name a field of the source's objects, dotted where it lies deeper"
         )
 
 
@@ -134,7 +134,7 @@ def evaluate_file(
     """
     file = path if isinstance(path, EventFile) else event_file(path, settings.events.intake())
     if label is not None:
-        check_label(file.path, label)
+        check_label(file, label)
     replay = Replay(settings, embedder, model, now or datetime.now(UTC))
     observer = Observer(settings.topics, label)
     labels = None

@@ -14,7 +14,7 @@ from consumer.files import columns
 from consumer.files.errors import DAMAGE, EventFileError, FormError, name_of, told
 from consumer.files.forms import IsRecord, form_of
 from consumer.files.lines import Numbered
-from consumer.files.packing import HEAD_BYTES, look, open_raw, size_of, to_temporary, unpack
+from consumer.files.packing import HEAD_BYTES, from_start, look, open_raw, seekable, size_of, unpack
 from consumer.files.text import as_utf8
 
 PARQUET = "Parquet"
@@ -39,6 +39,8 @@ class EventFile:
         The file. What is in it, and how it is packed, is told by its content.
     is_record
         Whether a JSON object is itself a record; asked where a file holds one single object.
+    name
+        What it is called in sentences; its path by default.
 
     Attributes
     ----------
@@ -50,9 +52,9 @@ class EventFile:
         Records read so far.
     """
 
-    def __init__(self, path: Path, is_record: IsRecord = _has_user) -> None:
+    def __init__(self, path: Path, is_record: IsRecord = _has_user, name: str = "") -> None:
         self.path = path
-        self.name = name_of(path)
+        self.name = name or name_of(path)
         self.form = ""
         self.records = 0
         self._is_record = is_record
@@ -111,11 +113,13 @@ class EventFile:
 
     def _open(self, stack: ExitStack) -> Numbered:
         raw = open_raw(self.path, stack)
-        self._raw, self._size = raw, size_of(raw)
         head, stream, layers = unpack(raw, stack)
+        # A zip within something else was copied as a whole before its first record.
+        self._raw, self._size = raw, None if "zip" in layers[1:] else size_of(raw)
         within = "".join(f" in {layer}" for layer in reversed(layers))
         if head.startswith(columns.MAGIC):
-            opened = columns.open_parquet(to_temporary(stream, stack))
+            file = stream if layers else from_start(raw, stream, stack)
+            opened = columns.open_parquet(seekable(file, stack))
             self._total = opened.metadata.num_rows
             self.form = PARQUET + within
             return columns.parquet_rows(opened)

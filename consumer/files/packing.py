@@ -110,14 +110,24 @@ def unpack(raw: io.FileIO, stack: ExitStack) -> tuple[bytes, BinaryIO, list[str]
                 if len(layers) == _MOST_LAYERS:
                     raise FormError(f"it is packed more than {_MOST_LAYERS} times")
                 layers.append(name)
-                stream = opened(stream, stack)
+                stream = opened(stream if layers[1:] else from_start(raw, stream, stack), stack)
                 break
         else:
             return head, stream, layers
 
 
-def to_temporary(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
-    """Copy a stream to a temporary file, for readers that go back and forth in it."""
+def from_start(raw: io.FileIO, stream: BinaryIO, stack: ExitStack) -> BinaryIO:
+    """Give a regular file from its start, so that it can be sought in; of a pipe the stream."""
+    if size_of(raw) is None:
+        return stream
+    raw.seek(0)
+    return cast(BinaryIO, stack.enter_context(io.BufferedReader(raw)))
+
+
+def seekable(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
+    """Give a stream that can be sought in: a file as it is, else a temporary copy."""
+    if isinstance(getattr(stream, "raw", None), io.FileIO) and stream.seekable():
+        return stream
     file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed by the stack
     shutil.copyfileobj(stream, file)
     file.seek(0)
@@ -191,7 +201,7 @@ class _Zstd(io.RawIOBase):
 
 
 def _zip(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
-    archive = stack.enter_context(zipfile.ZipFile(to_temporary(stream, stack)))
+    archive = stack.enter_context(zipfile.ZipFile(seekable(stream, stack)))
     names = [
         each
         for each in archive.infolist()

@@ -16,9 +16,9 @@ from schemas.intake import Intake
 from schemas.keys import KeyForm, encode_key
 
 
-def event_file(path: Path, intake: Intake) -> EventFile:
-    """Give a file of events as the intake reads them."""
-    return EventFile(path, lambda value: intake.user_id(value) is not None)
+def event_file(path: Path, intake: Intake, name: str = "") -> EventFile:
+    """Give a file of events as the intake reads them; `name` is what it is called."""
+    return EventFile(path, lambda value: intake.user_id(value) is not None, name)
 
 
 def read_records(file: Path | EventFile, topic: str, intake: Intake) -> Iterator[Record]:

@@ -445,3 +445,23 @@ def test_how_many_records_are_to_come_is_estimated_by_the_bytes_read(tmp_path):
     assert 1_500 <= (file.expected() or 0) <= 9_000
     assert len(list(reading)) == 3_500
     assert file.expected() == 5_000
+
+
+def test_a_zip_that_is_a_file_tells_how_far_it_is_and_one_within_something_does_not(tmp_path):
+    lines = "".join(json.dumps({"user_id": os.urandom(400).hex()}) + "\n" for _ in range(3_000))
+    packed = zipped(a=lines.encode())
+    file = read(tmp_path, packed)
+    reading = iter(file)
+    next(reading)
+    assert (file.expected() or 0) > 1
+    file = read(tmp_path, gzip.compress(packed))
+    reading = iter(file)
+    next(reading)
+    assert file.expected() is None
+
+
+def test_the_rows_of_parquet_are_known_beforehand(tmp_path):
+    file = read(tmp_path, parquet(EVENTS))
+    reading = iter(file)
+    next(reading)
+    assert file.expected() == 3

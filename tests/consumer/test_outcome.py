@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
@@ -9,9 +10,10 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from consumer import app, cli, outcome
-from consumer.progress import line
+from consumer.progress import counting, line
 from consumer.refusals import Refusals, hint_for
 from consumer.settings import Settings
 from models.embedding import OnnxEmbedder
@@ -325,6 +327,15 @@ def test_progress_tells_the_time_to_go_where_the_end_is_known():
     assert line("replaying", "records", 0, 10, 2.0).endswith("0 a second")
 
 
+def test_on_a_terminal_progress_shows_the_end_and_the_time_to_go():
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=120)
+    with counting(console, "replaying", "records", lambda: 40) as show:
+        show(10)
+    assert "10/40" in shown.getvalue()
+    assert "to go" in shown.getvalue()
+
+
 # --- pipes --------------------------------------------------------------------------------------
 
 
@@ -340,6 +351,16 @@ def test_commands_read_a_pipe(capsys, tmp_path, command):
     writer.join()
     assert code == 0
     assert "30 accepted" in capsys.readouterr().out
+
+
+def test_a_pipe_is_called_by_its_own_name_though_a_copy_is_read(tmp_path, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"%PDF-1.7\n",))
+    writer.start()
+    assert cli.main(["evaluate", str(pipe), "--now", AT]) == 3
+    writer.join()
+    assert f"cannot read the events of {pipe}: it is a PDF" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
