@@ -407,6 +407,10 @@ class FollowCollector(Collector):
                 "Partitions of the outputs with a transaction that stays open.",
                 len(report.hanging),
             ),
+            "blocked_partitions": (
+                "Partitions of the inputs that a producer's open transaction keeps closed.",
+                len(report.blocked),
+            ),
             "lag_records": ("Input offsets that the group has not committed.", report.lag),
             "behind_records": ("Output offsets that the audit has not read.", report.behind),
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,10 +29,11 @@ from consumer.verify.incremental import IncrementalChecker
 from consumer.verify.lookups import Lookups, ask_patiently, open_consumer
 from consumer.verify.messages import change_in, latest_of, refused_by, value_of
 from consumer.verify.news import FollowReport, Line, News
+from consumer.verify.open_transactions import in_inputs, in_outputs
 from consumer.verify.report import VerifyError, Violation
 from consumer.verify.sampler import Sampler
 from consumer.verify.topics import TopicNames
-from consumer.verify.watch import GroupWatch, OpenTransactions, Place, ReadUp, Sample, places
+from consumer.verify.watch import GroupWatch, Place, ReadUp, Sample, places
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,9 @@ class Follower:
         The consumer group of the workers. It is neither joined nor changed.
     topics
         What the topics are called, None for the defaults.
+    inputs
+        Topics that the group's processes read besides the events. Of these only transactions that
+        stay open are told.
     from_now
         Whether to begin at the present ends; else at the beginnings. A user's chain is then taken
         up at the first change that is seen, and not checked against anything before it.
@@ -70,9 +74,10 @@ class Follower:
         How long the records of one transaction may be apart. Longer than the workers' transaction
         timeout.
     stall_seconds
-        How long a partition with records to read may stand still before that is told.
+        How long a partition with records to read may stand still before that is told, and how
+        long a producer's transaction may be open.
     hang_seconds
-        How long a transaction may be open; None for `settle_seconds`.
+        How long a transaction may be open in the outputs; None for `settle_seconds`.
     sample_seconds
         How often the cluster is asked for offsets.
     request_seconds
@@ -92,6 +97,7 @@ class Follower:
         group_id: str,
         topics: TopicNames | None = None,
         *,
+        inputs: Iterable[str] = (),
         from_now: bool = False,
         settle_seconds: float = 40.0,
         stall_seconds: float = 60.0,
@@ -111,9 +117,13 @@ class Follower:
         self._clock = time.monotonic
         self._news = News()
         self._checker = IncrementalChecker(self._news, settle_seconds=settle_seconds)
-        self._open = OpenTransactions(
-            settle_seconds if hang_seconds is None else hang_seconds, self._news
+        self._open = in_outputs(
+            self._topics.outputs,
+            settle_seconds if hang_seconds is None else hang_seconds,
+            self._news,
         )
+        self._inputs = tuple(dict.fromkeys((self._topics.events, *inputs)))
+        self._blocked = in_inputs(self._inputs, stall_seconds, self._news.tell)
         # Everything below the lock is written by the thread and read by whoever asks.
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -153,7 +163,7 @@ class Follower:
         self._sampler = Sampler(
             lookups,
             self._topics.events,
-            {name: partitions[name] for name in (self._topics.events, *self._topics.outputs)},
+            partitions,
             every_seconds=self._sample_seconds,
             clock=self._clock,
         )
@@ -176,7 +186,7 @@ class Follower:
             self._consumer.close()
 
     def _partitions(self, lookups: Lookups) -> dict[str, list[int]]:
-        names = (self._topics.events, *self._topics.outputs)
+        names = (*self._inputs, *self._topics.outputs)
         partitions = ask_for_topics(names, lookups.partitions)
         for name in names:
             if name not in partitions:
@@ -184,7 +194,7 @@ class Follower:
                     f"there is no topic {name!r} (or no right to see it): check the names of the "
                     "topics"
                 )
-        return partitions
+        return {name: partitions[name] for name in names}
 
     def _starts(
         self, lookups: Lookups, partitions: Mapping[str, list[int]]
@@ -263,7 +273,8 @@ class Follower:
                 behind=self._read_up.behind,
                 read_up=self._read_up.caught_up > self._began,
                 stalled=tuple(f"{self._topics.events}[{n}]" for n in self._watch.stalled),
-                hanging=tuple(f"{topic}[{n}]" for topic, n in sorted(self._open.hanging)),
+                hanging=self._open.hanging,
+                blocked=self._blocked.hanging,
                 trouble=self._trouble,
             )
 
@@ -385,6 +396,7 @@ class Follower:
         self._trouble = sample.trouble
         self._read_up.sample(sample)
         self._open.sample(sample)
+        self._blocked.sample(sample)
         self._watch.sample(sample)
         if suspects := self._watch.suspects(now):
             topic = self._topics.events

@@ -77,6 +77,8 @@ class FollowReport:
         Partitions of the input that stand still.
     hanging
         Partitions of the outputs with a transaction that stays open.
+    blocked
+        Such partitions of the inputs: they cannot be read on.
     trouble
         Why the cluster cannot be asked at present, or None.
     """
@@ -95,6 +97,7 @@ class FollowReport:
     read_up: bool
     stalled: tuple[str, ...] = ()
     hanging: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
     trouble: str | None = None
 
     @property
@@ -122,6 +125,8 @@ class FollowReport:
             parts.append(f"stalled {len(self.stalled)}: {', '.join(self.stalled)}")
         if self.hanging:
             parts.append(f"hanging {len(self.hanging)}: {', '.join(self.hanging)}")
+        if self.blocked:
+            parts.append(f"blocked {len(self.blocked)}: {', '.join(self.blocked)}")
         if self.trouble is not None:
             parts.append(f"no answer: {self.trouble}")
         return escape("  ".join(parts))

@@ -24,7 +24,7 @@ class Sampler:
     events
         The input topic.
     partitions
-        The partitions of the input and of the outputs.
+        The partitions of all topics whose ends are asked for.
     every_seconds
         From one sample to the next.
     clock
@@ -43,7 +43,6 @@ class Sampler:
         self._lookups = lookups
         self._events = events
         self._partitions = partitions
-        self._outputs = places({name: n for name, n in partitions.items() if name != events})
         self._every_seconds = every_seconds
         self._clock = clock
         self._latest: Sample | None = None
@@ -82,10 +81,11 @@ class Sampler:
             committed = self._lookups.committed(self._events, self._partitions[self._events])
         except KafkaException as error:
             trouble = error
+        all_places = places(self._partitions)
         # Stable offsets first: what is written in between makes an end too large, never too small.
-        stable, failed = self._lookups.offsets(self._outputs, OffsetSpec.latest(), stable=True)
+        stable, failed = self._lookups.offsets(all_places, OffsetSpec.latest(), stable=True)
         trouble = failed or trouble
-        ends, failed = self._lookups.offsets(places(self._partitions), OffsetSpec.latest())
+        ends, failed = self._lookups.offsets(all_places, OffsetSpec.latest())
         trouble = failed or trouble
         text = error_text(trouble) if trouble else None
         return Sample(asked_at, committed, ends, stable, text)

@@ -77,6 +77,7 @@ def run_follow(
         settings.kafka.client(),
         settings.kafka.group_id,
         TopicNames.of(settings.topics),
+        inputs=_other_inputs(settings),
         from_now=from_now,
         settle_seconds=settle_seconds,
         stall_seconds=stall_seconds,
@@ -100,6 +101,14 @@ def run_follow(
         last = follower.report()
         write(last)
     return last.exit_code
+
+
+def _other_inputs(settings: Settings) -> Iterator[str]:
+    """Name what is read besides the events: by `segmenter intake`, and of labels."""
+    if settings.topics.raw_events is not None:
+        yield settings.topics.raw_events
+    if settings.labels.enabled:
+        yield settings.topics.labels
 
 
 @contextmanager

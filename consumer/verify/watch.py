@@ -95,51 +95,6 @@ class ReadUp:
         return sum(max(0, end - self._positions[place]) for place, end in self._ends.items())
 
 
-class OpenTransactions:
-    """Looks for transactions that stay open in the outputs.
-
-    Parameters
-    ----------
-    hang_seconds
-        How long the last stable offset may rest below the end: longer than any transaction lasts.
-    violations
-        Where the findings go, each open transaction once.
-    """
-
-    def __init__(self, hang_seconds: float, violations: Violations) -> None:
-        self._hang_seconds = hang_seconds
-        self._violations = violations
-        # Last stable offset that has an open transaction behind it, and since when it rests.
-        self._resting: dict[Place, tuple[int, float]] = {}
-        self.hanging: set[Place] = set()
-
-    def sample(self, sample: Sample) -> None:
-        """Compare last stable offsets with ends."""
-        for place in [place for place in self._resting if place not in sample.stable]:
-            # While its broker is away nobody can end a transaction.
-            del self._resting[place]
-        for place, stable in sample.stable.items():
-            if place not in sample.ends:
-                continue
-            if stable >= sample.ends[place]:
-                self._resting.pop(place, None)
-                self.hanging.discard(place)
-                continue
-            offset, since = self._resting.get(place, (-1, 0.0))
-            if offset != stable:
-                self._resting[place] = (stable, sample.asked_at)
-                self.hanging.discard(place)
-            elif sample.asked_at - since > self._hang_seconds and place not in self.hanging:
-                self.hanging.add(place)
-                self._violations.add(
-                    ViolationKind.HANGING_TRANSACTION,
-                    f"{place[0]}[{place[1]}]",
-                    f"a transaction is open from offset {stable} on for more than "
-                    f"{self._hang_seconds:g} s; readers of committed records wait there: look for "
-                    "it with Kafka's kafka-transactions.sh find-hanging",
-                )
-
-
 @dataclass(slots=True)
 class _Partition:
     """One partition of the input, and the partition of the profiles that belongs to it."""

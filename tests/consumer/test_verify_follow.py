@@ -198,6 +198,26 @@ def test_a_transaction_left_open_is_found_and_nobody_is_blamed_for_what_it_hides
         assert found(audit) == {Kind.HANGING_TRANSACTION: 2}
 
 
+def test_a_producers_transaction_that_hangs_in_the_input_is_told_until_it_ends(
+    deployment: Deployment,
+) -> None:
+    events = deployment.topics.events
+    with follower(deployment, stall_seconds=1.0) as audit:
+        other = deployment.new_producer()
+        other.begin_transaction()
+        other.produce(events, b"never ended", key="x", partition=1)
+        other.flush(30)
+        until(lambda: audit.report().blocked == (f"{events}[1]",))
+        (told,) = audit.take_news()
+        assert str(told).startswith(
+            f"BLOCKED {events}[1]: a producer's transaction is open from offset 0 on, since 20"
+        )
+        other.abort_transaction(30)
+        until(lambda: not audit.report().blocked)
+        assert audit.take_news() == [f"{events}[1] can be read on"]
+        assert audit.report().total_violations == 0
+
+
 def test_a_group_that_goes_back_is_found(deployment: Deployment, history: History) -> None:
     deployment.publish(history)
     with follower(deployment) as audit:
@@ -334,7 +354,9 @@ def test_a_signal_ends_it_and_metrics_are_served_until_then(
         assert run_follow(settings, for_seconds=60) == 0
     assert json.loads(seen["health"]) == {"live": True}
     assert 'segmenter_verify_violations_total{kind="hanging_transaction"} 0.0' in seen["metrics"]
-    for name in ("users", "unsettled_users", "stalled_partitions", "hanging_partitions"):
+    gauges = ("users", "unsettled_users")
+    gauges += ("stalled_partitions", "hanging_partitions", "blocked_partitions")
+    for name in gauges:
         assert f"\nsegmenter_verify_{name} " in seen["metrics"]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from consumer.verify.news import FollowReport, News
 from consumer.verify.report import Violation, ViolationKind
-from consumer.verify.watch import GroupWatch, OpenTransactions, ReadUp, Sample
+from consumer.verify.watch import GroupWatch, ReadUp, Sample
 
 Kind = ViolationKind
 EVENTS = "events"
@@ -130,43 +130,6 @@ def test_markers_make_no_gap(watch: GroupWatch) -> None:
     assert watch.stalls(50)[0] == 0
 
 
-# --- open transactions ----------------------------------------------------------------------------
-
-
-def open_sample(at: float, stable: int, end: int) -> Sample:
-    return Sample(at, ends={("changes", 0): end}, stable={("changes", 0): stable})
-
-
-def test_a_transaction_that_stays_open_is_found_once(news: News) -> None:
-    transactions = OpenTransactions(10, news)
-    for at, stable, end in [(0, 5, 5), (1, 5, 8), (11, 5, 9), (12, 5, 9), (30, 5, 9)]:
-        transactions.sample(open_sample(at, stable, end))
-    assert news.by_kind == {Kind.HANGING_TRANSACTION: 1}
-    assert news.first[0].subject == "changes[0]"
-    assert transactions.hanging == {("changes", 0)}
-    transactions.sample(open_sample(31, 9, 9))
-    assert transactions.hanging == set()
-
-
-def test_transactions_one_after_the_other_do_not_hang(news: News) -> None:
-    transactions = OpenTransactions(10, news)
-    for at in range(0, 100, 5):
-        transactions.sample(open_sample(at, at, at + 3))
-    assert len(news) == 0
-
-
-def test_time_without_an_answer_is_no_time_in_which_a_transaction_hangs(news: News) -> None:
-    transactions = OpenTransactions(10, news)
-    for at in (0, 5):
-        transactions.sample(open_sample(at, 5, 8))
-    transactions.sample(Sample(6, trouble="no broker"))
-    for at in (50, 55):
-        transactions.sample(open_sample(at, 5, 8))
-    assert len(news) == 0
-    transactions.sample(open_sample(61, 5, 8))
-    assert news.by_kind == {Kind.HANGING_TRANSACTION: 1}
-
-
 # --- reading up -----------------------------------------------------------------------------------
 
 
@@ -220,10 +183,12 @@ def test_a_report_is_one_line_and_an_exit_code() -> None:
         "violations": {Kind.CHAIN: 2},
         "stalled": ("events[3]",),
         "hanging": ("changes[1]",),
+        "blocked": ("events[0]",),
         "trouble": "a\nb",
     }
     bad = FollowReport(**values)
     assert bad.exit_code == 1
     assert bad.render().endswith(
-        "violations 2  lag 7  stalled 1: events[3]  hanging 1: changes[1]  no answer: a\\nb"
+        "violations 2  lag 7  stalled 1: events[3]  hanging 1: changes[1]  "
+        "blocked 1: events[0]  no answer: a\\nb"
     )
