@@ -51,6 +51,7 @@ def _registry_of(monkeypatch: pytest.MonkeyPatch, run: Callable[[Settings], None
     monkeypatch.setattr(app, "HealthServer", serve)
     monkeypatch.setattr(app, "Loop", loop)
     monkeypatch.setattr(app, "check_topics", lambda settings: {settings.topics.events: 4})
+    monkeypatch.setattr(app, "message_limits", lambda *_: {})
     feed = SimpleNamespace(latest=lambda: None, close=lambda: None)
     monkeypatch.setattr(app, "LabelModelFeed", lambda _: feed)
     monkeypatch.setattr(app, "load_embedder", lambda _: _Embedder())
