@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from pydantic_core import from_json
 
@@ -14,7 +15,16 @@ from consumer.files import columns
 from consumer.files.errors import DAMAGE, EventFileError, FormError, name_of, told
 from consumer.files.forms import IsRecord, form_of
 from consumer.files.lines import Numbered
-from consumer.files.packing import HEAD_BYTES, from_start, look, open_raw, seekable, size_of, unpack
+from consumer.files.packing import (
+    HEAD_BYTES,
+    Rewound,
+    from_start,
+    look,
+    open_raw,
+    seekable,
+    size_of,
+    unpack,
+)
 from consumer.files.text import as_utf8
 
 PARQUET = "Parquet"
@@ -59,6 +69,7 @@ class EventFile:
         self.records = 0
         self._is_record = is_record
         self._raw: io.FileIO | None = None
+        self._unpacked: Rewound | None = None
         self._size: int | None = None
         self._total: int | None = None
         # From which record on lines are how far ahead of records: blank lines, rows over several.
@@ -97,9 +108,11 @@ class EventFile:
         """Estimate the records of the whole file by how much of it was read; None for a pipe."""
         if self._total is not None:
             return self._total
-        if self._raw is None or not self._size or not self.records:
+        if self._raw is None or self._unpacked is None or not self._size or not self.records:
             return None
-        return max(self.records, round(self.records * self._size / max(self._raw.tell(), 1)))
+        # What was read ahead of the records counts as much less of the file as it was packed.
+        read = self._raw.tell() * self._unpacked.given / self._unpacked.taken
+        return max(self.records, round(self.records * self._size / max(read, 1)))
 
     @property
     def has_lines(self) -> bool:
@@ -123,10 +136,10 @@ class EventFile:
             self._total = opened.metadata.num_rows
             self.form = PARQUET + within
             return columns.parquet_rows(opened)
-        head, stream = look(as_utf8(head, stream))
+        head, self._unpacked = look(as_utf8(head, stream))
         form = form_of(head, whole=len(head) < HEAD_BYTES, is_record=self._is_record)
         self.form = form.name + within
-        return form.read(stream)
+        return form.read(cast(BinaryIO, io.BufferedReader(self._unpacked)))
 
 
 def read_lines(path: Path) -> Iterator[bytes]:

@@ -31,11 +31,19 @@ _ZSTD_CHUNK = 1 << 14  # little, since all that comes out of it is held
 
 
 class Rewound(io.RawIOBase):
-    """A stream whose first bytes were read, with these put back."""
+    """A stream whose first bytes were read, with these put back.
+
+    Attributes
+    ----------
+    taken, given
+        Bytes that were read of the stream, the first ones included, and that were read of this.
+    """
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = memoryview(head)
         self._rest = rest
+        self.taken = len(head)
+        self.given = 0
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -47,10 +55,13 @@ class Rewound(io.RawIOBase):
             count = min(len(buffer), len(self._head))
             buffer[:count] = self._head[:count]
             self._head = self._head[count:]
-            return count
-        piece = self._rest.read1(len(buffer))  # type: ignore[attr-defined]
-        buffer[: len(piece)] = piece
-        return len(piece)
+        else:
+            piece = self._rest.read1(len(buffer))  # type: ignore[attr-defined]
+            count = len(piece)
+            buffer[:count] = piece
+            self.taken += count
+        self.given += count
+        return count
 
 
 def open_raw(path: Path, stack: ExitStack) -> io.FileIO:
@@ -74,14 +85,14 @@ def size_of(raw: io.FileIO) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def look(stream: BinaryIO, size: int = HEAD_BYTES) -> tuple[bytes, BinaryIO]:
-    """Give the first bytes of a stream, and the stream with them put back."""
-    pieces, wanted = [], size
+def look(stream: BinaryIO) -> tuple[bytes, Rewound]:
+    """Give the first `HEAD_BYTES` of a stream, and the stream with them put back."""
+    pieces, wanted = [], HEAD_BYTES
     while wanted > 0 and (piece := stream.read1(wanted)):  # type: ignore[attr-defined]
         pieces.append(piece)
         wanted -= len(piece)
     head = b"".join(pieces)
-    return head, cast(BinaryIO, io.BufferedReader(Rewound(head, stream)))
+    return head, Rewound(head, stream)
 
 
 def unpack(raw: io.FileIO, stack: ExitStack) -> tuple[bytes, BinaryIO, list[str]]:
@@ -103,7 +114,8 @@ def unpack(raw: io.FileIO, stack: ExitStack) -> tuple[bytes, BinaryIO, list[str]
     layers: list[str] = []
     stream = cast(BinaryIO, stack.enter_context(io.BufferedReader(raw)))
     while True:
-        head, stream = look(stream)
+        head, rewound = look(stream)
+        stream = cast(BinaryIO, io.BufferedReader(rewound))
         for magic, (name, opened) in _PACKERS.items():
             # A workbook is a zip too, and is named as what it is.
             if head.startswith(magic):
