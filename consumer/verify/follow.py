@@ -116,7 +116,9 @@ class Follower:
         self._on_turn = on_turn
         self._clock = time.monotonic
         self._news = News()
-        self._checker = IncrementalChecker(self._news, settle_seconds=settle_seconds)
+        self._checker = IncrementalChecker(
+            self._news, settle_seconds=settle_seconds, input_topic=self._topics.events
+        )
         self._open = in_outputs(
             self._topics.outputs,
             settle_seconds if hang_seconds is None else hang_seconds,
@@ -352,7 +354,7 @@ class Follower:
         elif topic == topics.profiles:
             self._watch.profile_came(partition, now)
             if profile := latest_of(message, topic, profile_head, news):
-                checker.profile(*profile, now)
+                checker.profile(*profile, now, partition)
         elif topic == topics.dead_letters:
             if source := refused_by(message, topic, news):
                 checker.dead_letter(source, partition, topic)

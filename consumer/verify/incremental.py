@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from consumer.verify import invariants
 from consumer.verify.facts import NOWHERE, Footprint, SeenChange
-from consumer.verify.ledger import Ledger, Recent
+from consumer.verify.ledger import NO_PARTITION, Ledger, Recent
 from consumer.verify.report import ViolationKind, Violations
 from schemas.changes import SegmentChange
 
@@ -54,6 +54,8 @@ class IncrementalChecker:
         taken up at the first change that is seen.
     recent
         How many change ids and dead letters are remembered.
+    input_topic
+        What the group reads.
     """
 
     def __init__(
@@ -63,10 +65,13 @@ class IncrementalChecker:
         settle_seconds: float,
         beginning_lost: bool = False,
         recent: int = RECENT,
+        input_topic: str = "user-events",
     ) -> None:
         self._violations = violations
         self._settle_seconds = settle_seconds
         self._recent = recent
+        self._input_topic = input_topic
+        self._split_told = False
         self.beginning_lost = beginning_lost
         self.changes = 0
         self.memberships = 0
@@ -84,6 +89,8 @@ class IncrementalChecker:
         self._letters = Recent(self._recent)
         # Topic and partition of refused records, and partition of their dead letters: the last.
         self._letter_offsets: dict[tuple[str, int, int], int] = {}
+        # Rows of users in several partitions: nothing of them fits, for one cause.
+        self._split: set[int] = set()
         # In the order of `since`.
         self._waiting: dict[int, _Waiting] = {}
 
@@ -111,6 +118,8 @@ class IncrementalChecker:
             return
         ledger = self._ledger
         row = ledger.row(change.user_id)
+        if change.source is not None and self._is_split(row, change.source.partition):
+            return
         before = ledger.changes.at(row)
         if before is None:
             self.users += 1
@@ -136,14 +145,18 @@ class IncrementalChecker:
         """Take a membership, None for a tombstone."""
         self.memberships += 1
         row = self._ledger.row(user)
+        if row in self._split:
+            return
         before = self._ledger.memberships.at(row)
         if before and membership and membership.sequence > before.sequence:
             self._check_before_it_goes(row, user)
         self._ledger.memberships.put(row, membership)
         self._compare(row, user, now)
 
-    def profile(self, user: str, profile: Footprint | None, now: float) -> None:
-        """Take a profile, None for a tombstone."""
+    def profile(
+        self, user: str, profile: Footprint | None, now: float, partition: int | None = None
+    ) -> None:
+        """Take a profile, None for a tombstone, of a partition of the changelog."""
         self.profiles += 1
         ledger = self._ledger
         row = ledger.find(user)
@@ -152,6 +165,8 @@ class IncrementalChecker:
                 # Most users of a young stream: nothing to remember.
                 return
             row = ledger.row(user)
+        if self._is_split(row, None if profile is None else partition):
+            return
         before = ledger.profiles.at(row)
         if before and profile and profile.sequence > before.sequence:
             self._check_before_it_goes(row, user)
@@ -184,6 +199,27 @@ class IncrementalChecker:
                 f"the record {topic}[{source_partition}]@{offset} was refused twice",
             )
         self._letter_offsets[place] = max(last, offset)
+
+    def _is_split(self, row: int, partition: int | None) -> bool:
+        """Tell whether a user is in several partitions; report it of the first one."""
+        known = self._ledger.partitions[row]
+        if partition is not None and known not in (NO_PARTITION, partition):
+            self._split.add(row)
+            self._waiting.pop(row, None)
+            if not self._split_told:
+                self._split_told = True
+                self._violations.add(
+                    ViolationKind.SPLIT_USERS,
+                    self._input_topic,
+                    f"events of one user are in several partitions, {known} and {partition}, and "
+                    "so is the profile: producers with different partitioners write to it, or to "
+                    "partitions of their choice; 'segmenter verify' counts such users and the "
+                    "records of each partitioner, 'segmenter intake' re-keys such an input. What "
+                    "else is wrong with these users, and others like them, is not listed",
+                )
+        elif partition is not None:
+            self._ledger.partitions[row] = partition
+        return row in self._split
 
     def _check_embedding(self, change: SegmentChange) -> None:
         """Check that a version of the segment model is of one embedding model.

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from consumer.verify.facts import Footprint
 
 _ABSENT = -1
+NO_PARTITION = -1
 
 
 class Column:
@@ -62,6 +63,8 @@ class Ledger:
         For each row, whether its disagreement was reported and lasts.
     broken
         For each row, whether the latest change did not go on from the one before.
+    partitions
+        For each row, the first partition of the input that it is known to be of.
     """
 
     def __init__(self) -> None:
@@ -71,6 +74,7 @@ class Ledger:
         self.profiles = Column()
         self.reported = bytearray()
         self.broken = bytearray()
+        self.partitions = array("i")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -87,6 +91,7 @@ class Ledger:
                 column.grow()
             self.reported.append(0)
             self.broken.append(0)
+            self.partitions.append(NO_PARTITION)
         return row
 
 

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from consumer.verify.decode import membership_head, profile_head
+from consumer.verify.facts import SeenChange
+from consumer.verify.incremental import IncrementalChecker
 from consumer.verify.report import ViolationKind, Violations
 from consumer.verify.split import SplitUsers
 from schemas.partitioner import partition_of
+from tests.consumer.histories import UserPath, history_of
 
 PARTITIONS = 12
 KEYS = [f"u{number}".encode() for number in range(120)]
@@ -69,6 +73,45 @@ def test_a_tombstone_elsewhere_splits_nobody() -> None:
     profiles: list[Any] = [Message(b"ann", 0), Message(b"ann", 1, None), Message(b"ann", 0)]
     assert list(split.watch(profiles)) == profiles
     assert not split.users
+
+
+def test_a_running_audit_tells_of_the_first_such_user_and_of_nothing_that_follows() -> None:
+    history = history_of({user: UserPath([1, 2, 3]) for user in ("ann-7", "bob-7", "eve-7")})
+    violations = Violations()
+    checker = IncrementalChecker(violations, settle_seconds=1, input_topic="reviews")
+    for partition in (0, 1):
+        for change in history.changes:
+            if partition and change.user_id == "eve-7":
+                continue
+            assert change.source is not None
+            event_id = f"{change.source.event_id}-{partition}"
+            source = change.source.model_copy(update={"partition": partition, "event_id": event_id})
+            change = change.model_copy(update={"source": source})  # noqa: PLW2901
+            value = change.model_dump_json().encode()
+            checker.change(SeenChange(change, change.id, False), value, now=0)
+            checker.membership(*membership_head(value), now=0)
+        for user, profile in history.profiles.items():
+            if partition and user == "eve-7":
+                continue
+            head = profile_head(profile.model_dump_json().encode())
+            checker.profile(*head, now=0, partition=partition)
+        checker.settle(caught_up=10, now=10)
+    (split,) = violations.first
+    assert split.kind is ViolationKind.SPLIT_USERS
+    assert split.subject == "reviews"
+    assert "segmenter intake" in split.detail
+    assert not any(user in split.detail for user in history.profiles)
+
+
+def test_a_profile_in_another_partition_tells_of_it_too() -> None:
+    history = history_of({"ann": UserPath([1])})
+    violations = Violations()
+    checker = IncrementalChecker(violations, settle_seconds=1)
+    head = profile_head(history.profiles["ann"].model_dump_json().encode())
+    for partition in (3, 3, 5, 5):
+        checker.profile(*head, now=0, partition=partition)
+    checker.settle(caught_up=10, now=10)
+    assert violations.by_kind == {ViolationKind.SPLIT_USERS: 1}
 
 
 def test_of_users_with_a_common_cause_nothing_is_collected() -> None:
