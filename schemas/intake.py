@@ -299,8 +299,11 @@ def check_key(
         The form of the key, and the setting that says so.
     """
     if key is None:
+        remedy = "; 'segmenter intake' gives keys to an input" if setting == "events.key" else ""
         raise RefusedError(
-            RefusalReason.MISSING_KEY, "the record has no key; it must be the user_id", "key"
+            RefusalReason.MISSING_KEY,
+            f"the record has no key; it must be the user_id{remedy}",
+            "key",
         )
     if decode_key(key, form) == user_id:
         return

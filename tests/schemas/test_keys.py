@@ -87,6 +87,13 @@ def test_a_key_of_the_other_form_is_refused_with_the_setting_that_reads_it(
     assert found.detail in OTHER_FORMS
 
 
+def test_a_record_without_a_key_is_refused_with_what_gives_it_one() -> None:
+    with pytest.raises(RefusedError, match="segmenter intake"):
+        Intake().read(event(), None, NOW)
+    with pytest.raises(RefusedError, match=r"no key; it must be the user_id$"):
+        LabelIntake().read(None, None, NOW)
+
+
 def test_a_file_s_events_get_the_keys_that_the_settings_say() -> None:
     assert Intake().key_of(event()) == b"u1"
     assert Intake(key="json").key_of(event()) == b'"u1"'
