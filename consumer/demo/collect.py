@@ -51,9 +51,11 @@ class NothingToReportError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What the demo itself knows of its run."""
+    """What the demo itself knows of its run: `seconds` go from the first event to the last."""
 
     seconds: float
+    startup_seconds: float
+    settling_seconds: float
     now: datetime
     model: SegmentModelRecord | None
     """The segment model that was given; None where a trainer learned."""
@@ -114,6 +116,8 @@ def collect(
             refused=refused,
             users=len(users),
             seconds=facts.seconds,
+            startup_seconds=facts.startup_seconds,
+            settling_seconds=facts.settling_seconds,
         ),
         changes=count_changes(change for user in sorted(changes) for change in changes[user]),
         model=model,

@@ -34,6 +34,11 @@ class Counts:
     refused: Mapping[str, int]
     users: int
     seconds: float
+    """From the first event sent to the last one committed."""
+    startup_seconds: float = 0.0
+    """Before them: Kafka, models, processes."""
+    settling_seconds: float = 0.0
+    """After them, until the segments were settled."""
 
     @property
     def refused_total(self) -> int:

@@ -27,7 +27,9 @@ _NOBODY = "#8a8a8a"
 _POINTS = 4_000
 _ARROWS = 10
 _LEGEND_ROWS, _LEGEND_CHARS = 24, 36
-_MAP_CHARS, _MARK_POINTS = 22, 6.5
+_MARK_POINTS = 6.5
+# Columns of a name on the map, where segments are few and where they are many.
+_MAP_CHARS, _MANY_CHARS, _MANY = 30, 22, 10
 # Of a label; longer ones are no words.
 _LONGEST_NAME = 120
 _DPI = 130
@@ -182,11 +184,12 @@ def _draw_centres(axes: Axes, sheet: _Sheet) -> None:
     users = sheet.data.shares()
     order = sorted(range(len(segments)), key=lambda row: -users.get(segments[row].id, 0))
     ids = [segments[row].id for row in order]
+    columns = _MAP_CHARS if len(segments) <= _MANY else _MANY_CHARS
     texts = [
         axes.text(
             float(centres[row][0]),
             float(centres[row][1]),
-            wrapped(sheet.names[segments[row].id], _MAP_CHARS),
+            wrapped(sheet.names[segments[row].id], columns),
             fontproperties=sheet.font,
             fontsize=9.5,
             color=sheet.theme.ink,

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from consumer import ending, outcome
 from consumer.app import load_embedder, load_model
 from consumer.broker import EmbeddedKafka
 from consumer.clients import ask_for_topics, reader_config
 from consumer.demo.collect import NothingToReportError, RunFacts, collect
+from consumer.demo.figures import Figures
+from consumer.demo.folder import fresh
 from consumer.demo.generate import StreamSettings
 from consumer.demo.intake_report import intake_report
 from consumer.demo.processes import Child
 from consumer.demo.report import write_report
 from consumer.demo.stream import Feeder, FileStream, MadeUpStream, Stream
 from consumer.demo.summary import render_summary
+from consumer.demo.wording import plural
 from consumer.files import spooled
 from consumer.files.errors import name_of
 from consumer.settings import Settings
@@ -38,8 +39,9 @@ from models.segments import SegmentModel
 
 logger = logging.getLogger(__name__)
 
-_MARKER = ".segmenter-demo"
-_POLL_SECONDS = 0.5
+# Between two looks at what is committed, and at all the rest.
+_POLL_SECONDS = 0.1
+_LOOK_SECONDS = 0.5
 _PLAIN_SECONDS = 5.0
 _READY_SECONDS = 120
 # A model may be on its way between two processes that both look idle.
@@ -51,33 +53,6 @@ _STOP_SECONDS = 7.0
 
 class DemoError(Exception):
     """The demo cannot go on."""
-
-
-@dataclass(slots=True)
-class Figures:
-    """What the progress shows."""
-
-    seconds: float = 0.0
-    sent: int = 0
-    done: int = 0
-    lag: int = 0
-    users: int = 0
-    segments: int | str = 0
-    changes: int = 0
-    model: int = 0
-
-    @property
-    def rate(self) -> float:
-        """Events a second so far."""
-        return self.done / self.seconds if self.seconds else 0.0
-
-    def line(self) -> str:
-        """Give all in one line."""
-        return (
-            f"{self.seconds:4.0f} s  {self.done:,} of {self.sent:,} events  "
-            f"{self.rate:,.0f}/s  lag {self.lag:,}  {self.users:,} users  "
-            f"{self.segments} segments (model {self.model})  {self.changes:,} changes"
-        )
 
 
 def run_demo(
@@ -98,7 +73,10 @@ def run_demo(
         If it cannot come to its end.
     """
     console = Console()
-    _empty(output)
+    began = time.monotonic()
+    earlier = fresh(output)
+    if earlier is not None:
+        console.print(f"the results of the run before are in {earlier}", soft_wrap=True)
     # What becomes of the children and the broker is told here; their own words are in their logs.
     for name in ("consumer", "models", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -109,7 +87,7 @@ def run_demo(
             kept = stack.enter_context(spooled(input_file))
             stream = FileStream(kept, settings.events.intake(), name_of(input_file))
         if own_broker:
-            console.print("starting Apache Kafka (the first time it is fetched)")
+            console.print("waiting for Apache Kafka to start (the first time it is fetched)")
             broker = stack.enter_context(EmbeddedKafka(output / "kafka"))
             settings = _with_broker(settings, broker.bootstrap_servers)
         settings = _for_a_short_run(_for_children(settings, workers))
@@ -122,8 +100,11 @@ def run_demo(
         stack.callback(run.close)
         ending.before_force(run.kill)
         run.start()
+        run.startup_seconds = time.monotonic() - began
         run.watch()
+        console.print("all is read and settled; waiting for the processes to stop")
         run.stop()
+        console.print("waiting for the report: the topics are read and checked")
         return run.tell()
 
 
@@ -157,9 +138,13 @@ class _Run:
         events = settings.topics.events
         self._partitions = ask_for_topics([events], lambda: partition_counts(settings))[events]
         self._figures = Figures()
+        self.startup_seconds = 0.0
+        """From the command to the first event; not part of the speed."""
+        self._settling_seconds = 0.0
 
     def start(self) -> None:
         """Start the processes and wait until they are ready."""
+        began = time.monotonic()
         for name in self._workers:
             arguments = ["worker"]
             if self._model_path is not None:
@@ -169,11 +154,15 @@ class _Run:
             self._start("trainer", ["trainer"])
         deadline = time.monotonic() + _READY_SECONDS
         waiting = dict(self._children)
+        self._console.print(
+            f"waiting for {', '.join(waiting)} to load models and join their groups", soft_wrap=True
+        )
         while waiting:
             for name, child in list(waiting.items()):
                 child.check()
                 if child.ready():
                     del waiting[name]
+                    self._console.print(f"{name} is ready after {time.monotonic() - began:.0f} s")
             if time.monotonic() > deadline:
                 raise DemoError(f"not ready after {_READY_SECONDS} s: {', '.join(waiting)}")
             time.sleep(0.1)
@@ -186,64 +175,68 @@ class _Run:
     def watch(self) -> None:
         """Send the stream and show progress until everything has come to rest."""
         feeder = Feeder(self._settings, self._stream.records())
-        started = time.monotonic()
         feeder.start()
-        moved, still = started, None
-        shown, rested = started, 0
+        moved, still = time.monotonic(), None
+        shown = looked = moved
+        rested = 0
         with Live(console=self._console, transient=True, auto_refresh=False) as live:
-            while True:
+            while rested < _RESTED_LOOKS:
                 time.sleep(_POLL_SECONDS)
+                self._measure(feeder)
                 now = time.monotonic()
+                if now - looked < _LOOK_SECONDS:
+                    continue
+                looked = now
                 for child in self._children.values():
                     child.check()
                 if feeder.error is not None:
                     raise DemoError(f"cannot send the stream: {feeder.error}")
-                rested = rested + 1 if self._look(feeder, now - started) else 0
+                rested = 0 if self._look(feeder) else rested + 1
                 if self._console.is_terminal:
-                    live.update(_table(self._figures), refresh=True)
+                    live.update(self._figures.table(), refresh=True)
                 elif now - shown >= _PLAIN_SECONDS:
                     shown = now
                     self._console.print(self._figures.line(), soft_wrap=True)
-                if rested >= _RESTED_LOOKS:
-                    break
                 state = (self._figures.sent, self._figures.done, self._figures.model)
                 if state != still:
                     moved, still = now, state
                 elif now - moved > _STALL_SECONDS:
                     raise DemoError(
-                        f"nothing moved for {_STALL_SECONDS} s; the logs are in {self._logs}"
+                        f"nothing moved for {_STALL_SECONDS} s while waiting for "
+                        f"{self._figures.waiting_for}; the logs are in {self._logs}"
                     )
+        if feeder.started is not None:
+            total = time.monotonic() - feeder.started
+            self._settling_seconds = total - self._figures.seconds
         self._console.print(self._figures.line(), soft_wrap=True)
 
-    def _look(self, feeder: Feeder, seconds: float) -> bool:
-        """Read all figures; tell whether the run is at its end."""
+    def _measure(self, feeder: Feeder) -> None:
+        """Take the time from the first event sent, until the last one is committed."""
+        figures = self._figures
+        if figures.committed or feeder.started is None:
+            return
+        finished = feeder.finished  # before the question: what is sent after it is not in the lag
+        figures.lag = self._lag()
+        figures.seconds = time.monotonic() - feeder.started
+        figures.committed = finished and figures.lag == 0
+
+    def _look(self, feeder: Feeder) -> str:
+        """Read all figures; tell what is waited for, nothing where the run is at its end."""
         figures = self._figures
         metrics = {name: child.metrics() for name, child in self._children.items()}
-        workers = [metrics[name] for name in self._workers]
+        workers = {name: metrics[name] for name in self._workers}
         figures.sent = feeder.sent
-        was_done = feeder.finished and figures.lag == 0 and figures.done == figures.sent
-        figures.lag = self._lag()
-        figures.done = sum(int(each["segmenter_records_total"]) for each in workers)
-        if not was_done:
-            figures.seconds = seconds
-        figures.users = sum(int(each["segmenter_users"]) for each in workers)
-        figures.changes = sum(int(each["segmenter_segment_changes_total"]) for each in workers)
-        versions = {int(each["segmenter_model_version"]) for each in workers}
+        figures.done = sum(int(each["segmenter_records_total"]) for each in workers.values())
+        figures.users = sum(int(each["segmenter_users"]) for each in workers.values())
+        figures.changes = sum(
+            int(each["segmenter_segment_changes_total"]) for each in workers.values()
+        )
+        versions = {int(each["segmenter_model_version"]) for each in workers.values()}
         figures.model = max(versions, default=0)
         figures.segments = len(self._model.ids) if self._model else self._settings.training.segments
-        if not (feeder.finished and figures.lag == 0 and figures.done >= figures.sent):
-            return False
-        if not all(each["segmenter_settled"] and each["segmenter_idle"] for each in workers):
-            return False
-        if self._model_path is not None:
-            return True
-        # The trainer's lag never is 0: the marker that ends a transaction takes an offset.
-        trainer = metrics["trainer"]
-        return (
-            trainer["segmenter_settled"] == 1
-            and trainer["segmenter_idle"] == 1
-            and versions == {int(trainer["segmenter_model_version"])}
-        )
+        trainer = metrics.get("trainer")
+        figures.waiting_for = next(_unfinished(figures, feeder.finished, workers, trainer), "")
+        return figures.waiting_for
 
     def _lag(self) -> int:
         """Count input records behind the end, by what the group has committed."""
@@ -289,6 +282,8 @@ class _Run:
         )
         facts = RunFacts(
             seconds=self._figures.seconds,
+            startup_seconds=self.startup_seconds,
+            settling_seconds=self._settling_seconds,
             now=datetime.now(UTC),
             model=self._model.to_record() if self._model else None,
         )
@@ -314,34 +309,30 @@ class _Run:
         return result.exit_code
 
 
-def _table(figures: Figures) -> Table:
-    table = Table(box=None, show_header=False)
-    table.add_column(style="dim")
-    table.add_column(justify="right")
-    for name, value in (
-        ("seconds", f"{figures.seconds:.0f}"),
-        ("events sent", f"{figures.sent:,}"),
-        ("events done", f"{figures.done:,}"),
-        ("events/s", f"{figures.rate:,.0f}"),
-        ("lag", f"{figures.lag:,}"),
-        ("users", f"{figures.users:,}"),
-        ("segments", f"{figures.segments} (model {figures.model})"),
-        ("changes", f"{figures.changes:,}"),
-    ):
-        table.add_row(name, value)
-    return table
-
-
-def _empty(output: Path) -> None:
-    """Make the folder for results, or empty it where a demo has written it before."""
-    if output.exists() and any(output.iterdir()):
-        if not (output / _MARKER).exists():
-            raise DemoError(
-                f"{output} holds other files than a demo's: name another folder with --output"
-            )
-        shutil.rmtree(output)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / _MARKER).touch()
+def _unfinished(
+    figures: Figures,
+    is_sent: bool,
+    workers: Mapping[str, Mapping[str, float]],
+    trainer: Mapping[str, float] | None,
+) -> Iterator[str]:
+    """Say what is not done yet, in the order in which it comes; nothing where everything rests."""
+    if not is_sent:
+        yield "the broker to take the rest of the stream"
+    if not figures.committed or figures.done < figures.sent:
+        yield f"the workers to read {plural(max(figures.lag, 1), 'event')}"
+    for name, metrics in workers.items():
+        if not metrics["segmenter_settled"]:
+            version = int(metrics["segmenter_model_version"])
+            yield f"{name} to look at its users under model {version}"
+        if not metrics["segmenter_idle"]:
+            yield f"{name} to be idle"
+    if trainer is None:
+        return
+    if not trainer["segmenter_settled"] or not trainer["segmenter_idle"]:
+        yield "the trainer to settle"
+    latest = int(trainer["segmenter_model_version"])
+    if {int(each["segmenter_model_version"]) for each in workers.values()} != {latest}:
+        yield f"the workers to take over model {latest}"
 
 
 def _with_broker(settings: Settings, servers: str) -> Settings:

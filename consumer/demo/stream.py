@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from confluent_kafka import Producer
 
-from consumer.broker_log import librdkafka_logger
-from consumer.clients import MAX_MESSAGE_BYTES
+from consumer.clients import sender_config
 from consumer.demo.generate import StreamRecord, StreamSettings, generate_records, truth_of
 from consumer.demo.phrases import Language
 from consumer.files import event_file, read_records
@@ -131,6 +131,8 @@ class Feeder(threading.Thread):
     ----------
     sent
         Records that the broker has acknowledged.
+    started
+        When the first one was sent, by the monotonic clock; None before.
     finished
         All are acknowledged.
     error
@@ -141,19 +143,9 @@ class Feeder(threading.Thread):
         super().__init__(name="feeder", daemon=True)
         self._topic = settings.topics.events
         self._records = records
-        config: dict[str, Any] = {
-            **settings.kafka.client(),
-            "logger": librdkafka_logger,
-            "enable.idempotence": True,
-            # As in `consumer.clients.producer_config`, and for its reason.
-            "max.in.flight.requests.per.connection": 1,
-            "partitioner": "murmur2_random",
-            "message.max.bytes": MAX_MESSAGE_BYTES,
-            "compression.type": "lz4",
-            "linger.ms": 20,
-        }
-        self._producer = Producer(config)
+        self._producer = Producer(sender_config(settings.kafka))
         self.sent = 0
+        self.started: float | None = None
         self.finished = False
         self.error: Exception | None = None
 
@@ -162,6 +154,8 @@ class Feeder(threading.Thread):
         try:
             # Sent as of now: a record stamped with an event's time may be too old to be retained.
             for key, value, _ in self._records:
+                if self.started is None:
+                    self.started = time.monotonic()
                 self._send(key, value)
             self._producer.flush()
             self.finished = self.error is None

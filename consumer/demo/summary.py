@@ -125,8 +125,9 @@ def _figures(console: Console, width: int, data: ReportData) -> None:
         ),
         (
             "speed",
-            f"{counts.events_per_second:,.0f} events/s over {counts.seconds:,.1f} s, everything "
-            "included",
+            f"{counts.events_per_second:,.0f} events/s: {counts.seconds:,.1f} s from the first one "
+            f"sent to the last one committed; apart from that {counts.startup_seconds:,.0f} s to "
+            f"start and {counts.settling_seconds:,.0f} s to settle",
         ),
         (
             "changes",
