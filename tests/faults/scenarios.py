@@ -561,7 +561,7 @@ def _cut(what: str) -> Callable[[Rig, int], int]:
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill", "kill -9 amid a transaction", kill_at_points, 100, 6),
     Scenario("kill-unnamed", "kill -9, no instance ids", kill_at_points, 10, 2, UNNAMED),
-    Scenario("kill-intake", "kill -9 of intake amid a transaction", kill_intake, 60, 6, INTAKE),
+    Scenario("kill-intake", "kill -9 of intake amid a transaction", kill_intake, 60, 4, INTAKE),
     Scenario("kill-random", "kill -9 at any time", kill_at_any_time, 30, 3),
     Scenario("kill-live", "kill -9, trainer too, live model", kill_with_trainer, 12, 2, LIVE),
     Scenario("zombie", "SIGSTOP past the session, SIGCONT", zombies, 10, 1),
