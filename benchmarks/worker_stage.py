@@ -21,6 +21,7 @@ from consumer.replay import FixedModel
 from consumer.settings import Settings
 from consumer.stages.preparation import Preparation, wall_clock
 from consumer.stages.segmentation import SegmentationStage
+from consumer.stages.unexpected import Faults
 from models.embedding import Embedder, Vectors
 
 BATCH = 512
@@ -123,7 +124,13 @@ def event_vectors(
 
 def _embed(path: Path, stored: Path, embedder: Embedder) -> None:
     settings = Settings()
-    preparation = Preparation(settings.events.intake(), embedder, wall_clock)
+    preparation = Preparation(
+        settings.events.intake(),
+        embedder,
+        wall_clock,
+        Faults(),
+        settings.dead_letters.max_unexpected,
+    )
     records: list[Record] = list(
         read_records(path, settings.topics.events, settings.events.intake())
     )
