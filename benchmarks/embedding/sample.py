@@ -90,8 +90,8 @@ def _usable(lines: list[bytes]) -> Iterator[tuple[bytes, str]]:
     for line in lines:
         try:
             event = intake.read(line, (intake.user_id(line) or "").encode(), now)
-            text = prepare_text(event.text or "", event.language).text
+            text = prepare_text(event.text or "", event.language)
         except (RefusedError, LoneSurrogateError):
             continue
-        if text:
-            yield line, text
+        if text.has_words:
+            yield line, text.text

@@ -23,12 +23,13 @@ from consumer.demo.stream import Stream
 from consumer.outcome import no_segments
 from consumer.reader import read_topic
 from consumer.settings import Settings
+from consumer.stages.preparation import words_of
 from models.distances import distances_to
 from models.embedding import Embedder
 from models.evaluation import agreement
 from models.profiles import unit_rows
 from models.segments import NO_SEGMENT
-from models.text import prepare_text
+from models.text import clean, verbatim
 from schemas.base import decode_array
 from schemas.changes import SegmentChange
 from schemas.dead_letters import HEADER_PREFIX
@@ -197,16 +198,19 @@ def _texts(
 ) -> dict[str, list[UserText]]:
     intake = settings.events.intake()
     texts: dict[str, list[UserText]] = defaultdict(list)
+    told: dict[str, set[str]] = defaultdict(set)
     for key, value, _ in stream.records():
         if intake.user_id(value) not in wanted:
             continue
         try:
             event = intake.read(value, key, now)
+            raw, _ = words_of(event)
         except RefusedError:
             continue
-        clean = prepare_text(event.text or event.item_title or "", event.language)
-        if clean.text and event.type not in (EventType.VIEW, EventType.CLICK):
-            texts[event.user_id].append(UserText(event.event_id, event.occurred_at, clean.text))
+        if event.type in (EventType.VIEW, EventType.CLICK) or event.event_id in told[event.user_id]:
+            continue
+        told[event.user_id].add(event.event_id)  # of an edited text, the first counts
+        texts[event.user_id].append(UserText(event.event_id, event.occurred_at, verbatim(raw)))
     return texts
 
 
@@ -216,7 +220,7 @@ def _typical_texts(
     texts: dict[str, list[UserText]],
     embedder: Embedder,
 ) -> dict[int, list[str]]:
-    """Choose the texts nearest to each centre, each by another user."""
+    """Choose the texts nearest to each centre, each by another user, as they were written."""
     typical = {}
     for segment in model.segments:
         candidates = [
@@ -226,7 +230,7 @@ def _typical_texts(
             if len(text.text) >= _LEAST_CHARS
         ]
         centre = decode_array(segment.centre, "<f8").astype(np.float64)
-        vectors = embedder.embed([text for _, text in candidates])
+        vectors = embedder.embed([clean(text) for _, text in candidates])
         likeness = vectors @ centre
         chosen: dict[str, str] = {}
         for i in np.argsort(-likeness, kind="stable"):

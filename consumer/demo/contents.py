@@ -72,7 +72,7 @@ class ChangeCounts:
 
 @dataclass(frozen=True, slots=True)
 class UserText:
-    """What a user wrote, or the title of what he looked at."""
+    """What a user wrote, or the title of what he looked at, verbatim but for markup."""
 
     event_id: str
     occurred_at: datetime

@@ -14,7 +14,7 @@ from consumer.records import Record
 from consumer.stages.labelling import LabelEntry
 from consumer.stages.unexpected import Faults, embed_apart
 from models.embedding import Embedder
-from models.text import prepare_text
+from models.text import CleanText, prepare_text
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent
 from schemas.intake import Intake, RefusedError
@@ -95,6 +95,20 @@ class PreparedBatch:
         return (entry for entry in self.entries if isinstance(entry, PreparedEvent))
 
 
+def words_of(event: UserEvent) -> tuple[str, CleanText]:
+    """Give what an event says, as it came and cleaned: its text, or its title in place of that.
+
+    Raises
+    ------
+    RefusedError
+        If neither holds words.
+    """
+    for raw in (event.text, event.item_title):
+        if raw and (clean := prepare_text(raw, event.language)).has_words:
+            return raw, clean
+    raise RefusedError(RefusalReason.NO_TEXT, "neither text nor item_title holds words", "text")
+
+
 class Preparation:
     """Validates, cleans and embeds; safe to call from several threads.
 
@@ -148,13 +162,7 @@ class Preparation:
         for record in records:
             try:
                 event, left_out = self._intake.sift(record.value, record.key, now)
-                clean = prepare_text(event.text or "", event.language)
-                if not clean.text:
-                    clean = prepare_text(event.item_title or "", event.language)
-                if not clean.text:
-                    raise RefusedError(
-                        RefusalReason.NO_TEXT, "neither text nor item_title holds words", "text"
-                    )
+                _, clean = words_of(event)
             except RefusedError as error:
                 entries.append(RefusedRecord(record, error.refusal))
                 continue

@@ -1,7 +1,7 @@
 """What users wrote, made ready: plain text for the model, a language, words for the report."""
 
 from models.text.characters import LoneSurrogateError
-from models.text.clean import clean
+from models.text.clean import clean, verbatim
 from models.text.language import UNDETERMINED, detect_language
 from models.text.prepare import CleanText, prepare_text
 from models.text.tokens import NEGATIONS, tokenize
@@ -15,4 +15,5 @@ __all__ = [
     "detect_language",
     "prepare_text",
     "tokenize",
+    "verbatim",
 ]

@@ -115,6 +115,14 @@ def normalize(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
 
 
+def tidy(text: str) -> str:
+    r"""Do as `normalize` does, but leave the characters that are seen as they were written."""
+    text = _LINE_BREAK.sub("\n", text.replace("\r\n", "\n"))
+    if text.isascii():
+        return _ASCII_CONTROL.sub("", text)
+    return _drop_surplus_marks(_drop_invisible(text))
+
+
 def _drop_invisible(text: str) -> str:
     text = _INVISIBLE.sub("", text)
     if "\ufe0f" in text or "\u200d" in text:

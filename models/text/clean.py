@@ -2,7 +2,7 @@
 
 import re
 
-from models.text.characters import collapse_whitespace, normalize, refuse_surrogates
+from models.text.characters import collapse_whitespace, normalize, refuse_surrogates, tidy
 from models.text.markup import strip_markup
 
 MAX_CHARS = 100_000
@@ -53,3 +53,19 @@ def clean(raw: str) -> str:
     if "://" in text or "www." in text.lower():
         text = _URL.sub(" ", text)
     return collapse_whitespace(text)
+
+
+def verbatim(raw: str) -> str:
+    """Take the markup out of a text and leave the rest as its author wrote it, to be quoted.
+
+    Unlike `clean`, it keeps URLs and does not bring characters to NFKC, which writes the comma of
+    Chinese as that of English.
+
+    Raises
+    ------
+    LoneSurrogateError
+        If the text cannot be written as UTF-8.
+    """
+    raw = raw[:MAX_CHARS]
+    refuse_surrogates(raw)
+    return collapse_whitespace(tidy(strip_markup(tidy(raw))))

@@ -1,5 +1,6 @@
 """The one call of the pipeline: a raw text in, all that later stages need of it out."""
 
+import re
 from dataclasses import dataclass
 
 from models.text.clean import clean
@@ -25,6 +26,14 @@ class CleanText:
     text: str
     language: str
     tokens: tuple[str, ...]
+
+    @property
+    def has_words(self) -> bool:
+        """Whether there is a letter of any script: digits, punctuation and emoji say nothing."""
+        return _LETTER.search(self.text) is not None
+
+
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 def prepare_text(raw: str, hint: str | None = None) -> CleanText:

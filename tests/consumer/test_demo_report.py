@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from consumer.demo.collect import _typical_texts
+from consumer.demo.collect import _texts, _typical_texts
 from consumer.demo.contents import (
     ChangeCounts,
     Counts,
@@ -30,8 +31,10 @@ from consumer.demo.page import render_page
 from consumer.demo.picture import draw_map
 from consumer.demo.report import write_report
 from consumer.demo.story import choose_story, tell
+from consumer.demo.stream import FileStream
 from consumer.demo.summary import render_summary
 from consumer.demo.wording import one_line, ordinal, percent
+from consumer.settings import Settings
 from schemas.changes import ChangeReason
 from schemas.lifecycle import LifecycleEvent
 from tests.consumer.demo_report_data import (
@@ -42,7 +45,7 @@ from tests.consumer.demo_report_data import (
     report_data,
     segment_model,
 )
-from tests.consumer.stage_data import EMBEDDER, a_model
+from tests.consumer.stage_data import EMBEDDER, NOW, a_model, event
 from tests.stubs import FailingEmbedder
 
 HOSTILE = "<script>alert('x')</script> [bold]\x1b[2J\u202eabc & \"quoted\" $\\frac{$\nnext line"
@@ -352,6 +355,25 @@ def test_numbers_are_written_as_people_write_them():
     assert [percent(*parts) for parts in ((1, 3), (1, 500), (0, 5), (5, 0), (5, 5))] == (
         ["33 %", "0.2 %", "0 %", "0 %", "100 %"]
     )
+
+
+def test_texts_are_quoted_as_they_were_written_and_of_an_edited_one_the_first(tmp_path) -> None:
+    first = {**event("u", 1, "<b>很好</b>\uff0c推薦 ½"), "language": "zh"}
+    lines = [
+        first,
+        {**first, "text": "an edit", "occurred_at": event("u", 9)["occurred_at"]},
+        event("u", 2, "5", item_title="Cup \uff08blue\uff09"),
+        event("u", 3, "seen only", type="view"),
+        event("u", 4, "👍"),
+        event("v", 1, "another user"),
+    ]
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings = Settings()
+    found = _texts(settings, FileStream(path, settings.events.intake()), {"u"}, NOW)
+    assert {user: [text.text for text in texts] for user, texts in found.items()} == {
+        "u": ["很好\uff0c推薦 ½", "Cup \uff08blue\uff09"]
+    }
 
 
 def test_a_text_that_the_model_fails_on_is_not_shown_as_typical() -> None:

@@ -153,12 +153,30 @@ def test_the_same_event_id_of_another_user_is_another_event():
     assert worker.stage.stats.repeated == 0
 
 
-@pytest.mark.parametrize("text", [None, "", "  \n ", "<p></p>"])
+@pytest.mark.parametrize(
+    "text", [None, "", "  \n ", "<p></p>", "5", "10/10 !!!", "\u2764 👍", "[b]7[/b]"]
+)
 def test_a_title_stands_in_where_there_is_no_text(text):
     with_title, with_text = Worker(), Worker()
     with_title.run(records([event("u", 1, text, item_title="malt and hops")]))
     with_text.run(records([event("u", 1, "malt and hops")]))
     assert with_title.state() == with_text.state()
+
+
+@pytest.mark.parametrize("text", ["5", "…", "10/10", "👍🏽👍🏽", "٣", "<br>7"])
+@pytest.mark.parametrize("title", [None, "", "#1"])
+def test_a_text_without_a_letter_holds_no_words(text, title):
+    worker = Worker(dead_letters=ANY_SHARE)
+    outputs = worker.run(records([event("u", 1, text, item_title=title)]))
+    assert [headers(output)["dlq_reason"] for output in outputs] == ["no_text"]
+    assert worker.stage.stats.accepted == Counter()
+
+
+@pytest.mark.parametrize("text", ["ok", "好", "ไ", "A+", "x"])
+def test_one_letter_of_any_script_is_enough_to_count(text):
+    worker = Worker()
+    worker.run(records([event("u", 1, text)]))
+    assert worker.stage.stats.accepted == Counter({"review": 1})
 
 
 def test_a_title_is_not_looked_at_where_there_is_a_text():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from models.text import LoneSurrogateError, clean
+from models.text import LoneSurrogateError, clean, verbatim
 from models.text.characters import normalize
 from models.text.clean import MAX_CHARS
 
@@ -220,3 +220,35 @@ def test_a_surrogate_anywhere_is_refused(text: str, code: int, data: st.DataObje
     position = data.draw(st.integers(0, len(text)))
     with pytest.raises(LoneSurrogateError):
         clean(text[:position] + chr(code) + text[position:])
+
+
+@pytest.mark.parametrize(
+    ("raw", "quoted"),
+    [
+        ("很好\uff0c推薦\uff01", "很好\uff0c推薦\uff01"),
+        ("½ cup, ﬁne, 10 m²", "½ cup, ﬁne, 10 m²"),
+        ("<p>Very&nbsp;<b>good</b></p>1 &frac12;", "Very good\n1 ½"),
+        ("[b]so[/b] *well* **made**", "so well made"),
+        ("see https://x.example/a", "see https://x.example/a"),
+        ("a\x00b\u202ec \r\n d", "abc\nd"),
+        ("so (<a hand)<br>ok", "so (<a hand)\nok"),
+    ],
+)
+def test_a_quote_is_the_text_without_its_markup_and_nothing_else(raw: str, quoted: str) -> None:
+    assert verbatim(raw) == quoted
+
+
+@given(WILD)
+def test_a_quote_says_the_same_as_what_the_model_sees(raw: str) -> None:
+    """Any text can be quoted, and nothing that breaks a line or a terminal is in it."""
+    quoted = verbatim(raw)
+    assert not [
+        character
+        for character in quoted
+        if unicodedata.category(character) in ("Cc", "Cs") and character != "\n"
+    ]
+
+
+def test_a_quote_cannot_hold_half_a_character() -> None:
+    with pytest.raises(LoneSurrogateError):
+        verbatim("a\ud800")
