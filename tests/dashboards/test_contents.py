@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.dashboards import promql, registries
 from tests.dashboards.contents import (
@@ -174,6 +176,23 @@ def test_each_alert_says_what_is_wrong_and_where_to_read_on(rules):
         headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
         anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
         assert anchor in anchors, alert["alert"]
+
+
+def test_the_command_of_the_page_makes_a_link_of_each_runbook(rules):
+    page = (ROOT / "docs/dashboards.md").read_text(encoding="utf-8")
+    command = re.search(r"^```sh\n(sed .*?) > rules\.yaml\n```", page, re.MULTILINE | re.DOTALL)[1]
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    linked = [
+        rule["annotations"]
+        for group in yaml.safe_load(done.stdout)["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    plain = [rule["annotations"]["runbook"] for rule in rules if "alert" in rule]
+    assert [each["runbook_url"].rpartition("/blob/main/")[2] for each in linked] == plain
+    assert all(each["runbook_url"].startswith("https://") for each in linked)
 
 
 def test_each_alert_has_a_test_of_its_own(rules):
