@@ -94,7 +94,6 @@ def begin(why: str) -> None:
     if _ending.seconds is None or _ending.begun.is_set():
         return
     _ending.begun.set()
-    logger.debug("ending within %g s: %s", _ending.seconds, why)
     threading.Thread(target=_wait, args=(_ending.seconds, why), name="ending", daemon=True).start()
 
 
@@ -135,9 +134,9 @@ def _listen(reads: int) -> None:
         name = signal.Signals(data[0]).name
         if _ending.signalled:
             _force(f"{name} received while the process was ending")
-        logger.info("%s received", name)
         _ending.signalled = True
         begin(f"{name} received")
+        _tell(logging.INFO, f"{name} received")
         stop()
 
 
@@ -146,15 +145,16 @@ def _wait(seconds: float, why: str) -> None:
     _force(f"the process has not ended {seconds:g} s after: {why}")
 
 
-def _force(why: str) -> None:
-    """Exit with the stacks in the log."""
-    told = threading.Thread(
-        target=lambda: logger.critical("%s; it is ended by force; its threads:\n%s", why, stacks()),
-        name="telling",
-        daemon=True,
-    )
+def _tell(level: int, text: str) -> None:
+    """Log in a thread of its own, which is waited for, but not for ever."""
+    told = threading.Thread(target=logger.log, args=(level, "%s", text), name="log", daemon=True)
     told.start()
     told.join(_LOG_SECONDS)
+
+
+def _force(why: str) -> None:
+    """Exit with the stacks in the log."""
+    _tell(logging.CRITICAL, f"{why}; it is ended by force; its threads:\n{stacks()}")
     for call in _ending.last:
         with suppress(Exception):
             call()

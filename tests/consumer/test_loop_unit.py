@@ -172,6 +172,22 @@ def test_a_batch_that_hangs_ends_the_loop(world: World, monkeypatch: pytest.Monk
     assert world.committed == []
 
 
+def test_a_stop_while_brokers_do_not_answer_commits_nothing_and_starts_no_producer(
+    world: World,
+) -> None:
+    world.outcomes = [Outcome.UNKNOWN]
+
+    def stop() -> list[Message]:
+        world.loop.stop()
+        return world.prepared()
+
+    world.run(assign(world, 0), records((0, 10), (0, 11)), stop)
+    assert world.committed == []
+    assert "unknown" in world.calls
+    assert "reopen" not in world.calls
+    assert "restore 0" not in world.calls[world.calls.index("unknown") :]
+
+
 # --- errors while polling -----------------------------------------------------------------------
 
 

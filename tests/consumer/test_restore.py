@@ -412,3 +412,37 @@ def test_progress_is_told_over_all_partitions(settings):
     hold.set()
     until(lambda: not (restorer.finished(), restorer.tasks)[1])
     restorer.close()
+
+
+def test_closing_does_not_wait_for_a_volume_that_hangs(settings, store, monkeypatch):
+    begun, gate = threading.Event(), threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        begun.set()
+        gate.wait()
+
+    commit(settings, {0: 0})
+    monkeypatch.setattr(store, "read", hang)
+    stage = SegmentationStage(settings, EMBEDDER, FixedModel())
+    restorer = Restorer(settings.kafka, stage, settings.kafka.group_id, 3600, store=store)
+    restorer.start(0)
+    until(begun.is_set)
+    closing = threading.Thread(target=restorer.close, daemon=True)
+    closing.start()
+    until(lambda: not closing.is_alive())
+    gate.set()
+
+
+def test_closing_does_not_wait_for_brokers_that_are_away(settings):
+    away = settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    stage = SegmentationStage(settings, EMBEDDER, FixedModel())
+    restorer = Restorer(away, stage, away.group_id, 3600)
+    for partition in range(3):
+        restorer.start(partition)
+    waiting = restorer.tasks[2]
+    closing = threading.Thread(target=restorer.close, daemon=True)
+    closing.start()
+    until(lambda: not closing.is_alive())
+    # What had not begun never does.
+    assert waiting.future is not None
+    assert waiting.future.cancelled()

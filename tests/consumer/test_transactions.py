@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer import crash_points
 from consumer.records import Output
-from consumer.transactions import FatalKafkaError, Outcome, Transactions
+from consumer.transactions import EndingError, FatalKafkaError, Outcome, Transactions
 from tests.consumer.scripted_producer import Client, Clock, ScriptedProducer
 
 BUDGET = 0.2
@@ -486,3 +486,51 @@ def test_a_producer_whose_call_does_not_come_back_is_replaced_and_nothing_is_com
         assert write(transactions, client) is Outcome.COMMITTED
     finally:
         let_go.set()
+
+
+# --- the process ends ---------------------------------------------------------------------------
+
+
+def test_nothing_goes_on_beyond_the_end_of_the_process(
+    transactions: Transactions, client: Client, clock: Clock
+) -> None:
+    client.always["commit"] = retriable
+    transactions.end_by(clock.now + BUDGET / 2)
+    assert write(transactions, client) is Outcome.UNKNOWN
+    assert clock.slept <= BUDGET / 2
+
+
+def test_no_producer_is_started_while_the_process_ends(
+    transactions: Transactions, client: Client, clock: Clock
+) -> None:
+    client.calls.clear()
+    transactions.end_by(clock.now + BUDGET)
+    with pytest.raises(EndingError):
+        transactions.reopen()
+    assert "init" not in client.calls
+
+
+def test_a_start_under_way_is_given_up_when_the_process_is_to_end(
+    transactions: Transactions, client: Client, clock: Clock
+) -> None:
+    def away() -> KafkaException:
+        transactions.end_by(clock.now + BUDGET)
+        return retriable()
+
+    client.always["init"] = away
+    client.calls.clear()
+    with pytest.raises(EndingError):
+        transactions.reopen()
+    assert client.count("init") == 1
+
+
+def test_an_abort_that_spends_the_producer_starts_none_while_the_process_ends(
+    transactions: Transactions, client: Client, clock: Clock
+) -> None:
+    client.dropped = 1
+    client.answers["send_offsets"] = [abortable()]
+    transactions.end_by(clock.now + BUDGET)
+    client.calls.clear()
+    assert write(transactions, client) is Outcome.ABORTED
+    assert client.calls[-1] == "purge"
+    assert "new producer" not in client.calls
