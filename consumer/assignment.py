@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from consumer.offset_metadata import OffsetMetadata
+from consumer.positions import Position
 from consumer.records import Record
 
 _SEEK_ATTEMPTS = 50
@@ -27,11 +29,18 @@ class Track:
     """How far one topic's partition has been read.
 
     `position` is the next offset to apply, `fetched` the next one to collect: what lies below has
-    been collected already, and a seek that took hold late must not bring it in twice.
+    been collected already, and a seek that took hold late must not bring it in twice. Between
+    `collected`, behind the last record, and `fetched` there are markers of transactions and aborted
+    records only: the client has found the end there.
     """
 
     position: int
     fetched: int
+    collected: int
+    metadata: OffsetMetadata
+    """What is committed with the offset."""
+    leader_epoch: int | None
+    """Of the record fetched last, as far as it is known."""
 
 
 @dataclass(slots=True)
@@ -42,6 +51,8 @@ class Partition:
     """Grows with each assignment and each rewind; records of an older epoch are void."""
     tracks: dict[str, Track] = field(default_factory=dict)
     """By topic; empty until restored."""
+    settled: bool = True
+    """Whether the group has committed where it stands."""
 
 
 class Assignment:
@@ -66,7 +77,7 @@ class Assignment:
     ) -> None:
         self._consumer = consumer
         self._topics = (topic, *beside)
-        self._metadata = offset_metadata(partition_count)
+        self._partition_count = partition_count
         self._partitions: dict[int, Partition] = {}
         self.epochs = 0
         """How many epochs have begun; differs after anything that makes records void."""
@@ -84,30 +95,45 @@ class Assignment:
         """Take a new partition in, which is not restored yet."""
         self._partitions[number] = Partition(self._next_epoch())
 
-    def remove(self, number: int) -> bool:
-        """Let go of a partition; tell whether it was there."""
-        if self._partitions.pop(number, None) is None:
-            return False
-        self.epochs += 1
-        return True
+    def remove(self, numbers: Iterable[int]) -> list[int]:
+        """Let go of partitions; give those that were there."""
+        numbers = [number for number in numbers if number in self._partitions]
+        restored = [number for number in numbers if self._partitions[number].tracks]
+        for number in numbers:
+            del self._partitions[number]
+            self.epochs += 1
+        self._consumer.incremental_unassign(self._places(restored))
+        return numbers
 
-    def restored(self, number: int, offset: int, beside: Mapping[str, int] | None = None) -> None:
-        """Go on with a restored partition at an offset, and with the topics beside at theirs."""
+    def restored(self, number: int, positions: Mapping[str, Position]) -> None:
+        """Go on with a restored partition where each of its topics says."""
         partition = self._partitions[number]
         partition.epoch = self._next_epoch()
-        topic, *others = self._topics
-        offsets = {topic: offset, **{name: (beside or {})[name] for name in others}}
-        partition.tracks = {name: Track(start, start) for name, start in offsets.items()}
-        for name, start in offsets.items():
-            self._seek(name, number, start)
+        partition.tracks = {name: self._track(positions[name]) for name in self._topics}
+        partition.settled = all(position.committed for position in positions.values())
+        # Only now does the client get to know of it, and from where on: a seek that overtakes its
+        # question for an end or for a committed offset is undone by the answer (librdkafka asks
+        # again, and goes there).
+        self._consumer.incremental_assign(
+            [
+                _place(name, number, track.position, track)
+                for name, track in partition.tracks.items()
+            ]
+        )
         self._consumer.resume(self._places([number]))
+
+    def _track(self, position: Position) -> Track:
+        start = position.offset
+        metadata = position.metadata.model_copy(update={"partitions": self._partition_count})
+        return Track(start, start, start, metadata, position.leader_epoch)
 
     def unrestored(self, number: int) -> None:
         """Stop with a partition until it is restored again."""
         partition = self._partitions[number]
         partition.epoch = self._next_epoch()
+        if partition.tracks:
+            self._consumer.incremental_unassign(self._places([number]))
         partition.tracks = {}
-        self._consumer.pause(self._places([number]))
 
     def rewind(self) -> None:
         """Read again from where the last commit left off, on every restored partition."""
@@ -115,17 +141,65 @@ class Assignment:
             if partition.tracks:
                 partition.epoch = self._next_epoch()
             for topic, track in partition.tracks.items():
-                track.fetched = track.position
-                self._seek(topic, number, track.position)
+                track.fetched = track.collected = track.position
+                self._seek(topic, number, track)
 
-    def collect(self, record: Record) -> int | None:
+    def collect(self, record: Record, leader_epoch: int | None = None) -> int | None:
         """Count a record as fetched and give its epoch; None for one that is void."""
         partition = self._partitions.get(record.partition)
-        track = None if partition is None else partition.tracks.get(record.topic)
+        track = self._track_of(record.topic, record.partition)
         if partition is None or track is None or record.offset < track.fetched:
             return None
-        track.fetched = record.offset + 1
+        track.fetched = track.collected = record.offset + 1
+        track.leader_epoch = track.leader_epoch if leader_epoch is None else leader_epoch
         return partition.epoch
+
+    def passed(self, topic: str, number: int, offset: int) -> None:
+        """Note that the client has found the end of what there is to read, markers included."""
+        track = self._track_of(topic, number)
+        if track is not None and offset > track.fetched:
+            track.fetched = offset
+
+    def reach(self, topic: str, number: int, offset: int) -> int:
+        """Give the offset up to which all is done once what lies below this one is.
+
+        Behind the last record there may be markers and aborted records, and nothing to wait for.
+        """
+        track = self._partitions[number].tracks[topic]
+        return max(offset, track.fetched) if offset >= track.collected else offset
+
+    def idle_advance(self) -> dict[Place, int]:
+        """Give what partitions have passed behind their last record and not committed yet."""
+        found: dict[Place, int] = {}
+        for number, partition in self._partitions.items():
+            for topic, track in partition.tracks.items():
+                if (reached := self.reach(topic, number, track.position)) > track.position:
+                    found[topic, number] = reached
+        return found
+
+    def inputs(self, number: int) -> dict[str, OffsetMetadata]:
+        """Give what is committed beside a partition's offsets, by topic."""
+        return {topic: track.metadata for topic, track in self._partitions[number].tracks.items()}
+
+    @property
+    def unsettled(self) -> list[int]:
+        """Restored partitions of which the group has not committed where they stand."""
+        return [n for n, partition in self._partitions.items() if not partition.settled]
+
+    def settle(self, numbers: Iterable[int]) -> None:
+        """Note that offsets of these partitions are committed."""
+        for number in numbers:
+            self._partitions[number].settled = True
+
+    def of_another(self, topic: str, topic_id: str | None) -> list[int]:
+        """Give the partitions that are read as of a topic of that name with another id."""
+        return [
+            number
+            for number in self._partitions
+            if (track := self._track_of(topic, number)) is not None
+            and topic_id is not None
+            and track.metadata.topic_id not in (None, topic_id)
+        ]
 
     def current(self, epochs: Iterable[tuple[int, int]]) -> frozenset[int]:
         """Give those of the partitions that still are in the epoch given with each."""
@@ -154,9 +228,7 @@ class Assignment:
     ) -> list[TopicPartition]:
         """Give the offsets to commit for partitions: the advanced ones, else where they stand."""
         return [
-            TopicPartition(
-                topic, number, advanced.get((topic, number), track.position), self._metadata
-            )
+            _place(topic, number, advanced.get((topic, number), track.position), track)
             for number in numbers
             for topic, track in self._partitions[number].tracks.items()
         ]
@@ -176,8 +248,12 @@ class Assignment:
         self.epochs += 1
         return self.epochs
 
-    def _seek(self, topic: str, number: int, offset: int) -> None:
-        place = TopicPartition(topic, number, offset)
+    def _track_of(self, topic: str, number: int) -> Track | None:
+        partition = self._partitions.get(number)
+        return None if partition is None else partition.tracks.get(topic)
+
+    def _seek(self, topic: str, number: int, track: Track) -> None:
+        place = _place(topic, number, track.position, track)
         for attempt in range(_SEEK_ATTEMPTS):
             try:
                 self._consumer.seek(place)
@@ -190,15 +266,13 @@ class Assignment:
                 return
 
 
-_METADATA_NAME = "partitions="
+def _place(topic: str, number: int, offset: int, track: Track) -> TopicPartition:
+    """Give an offset with all that is known of it.
 
-
-def offset_metadata(partition_count: int) -> str:
-    """Write what goes with a committed offset: how many partitions the input has."""
-    return f"{_METADATA_NAME}{partition_count}"
-
-
-def partition_count_of(metadata: str | None) -> int | None:
-    """Read what `offset_metadata` wrote; None where it says nothing, as of another program."""
-    name, _, count = (metadata or "").partition("=")
-    return int(count) if f"{name}=" == _METADATA_NAME and count.isdecimal() else None
+    With the leader's epoch the client notices when the log was truncated behind it (KIP-320). The
+    epoch may be of a record fetched later: then more is noticed than was lost, and never less.
+    """
+    text = track.metadata.write()
+    if track.leader_epoch is None:
+        return TopicPartition(topic, number, offset, text)
+    return TopicPartition(topic, number, offset, text, track.leader_epoch)

@@ -31,7 +31,10 @@ def consumer_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
-        "auto.offset.reset": kafka.auto_offset_reset,
+        # Where a group goes on is decided in `consumer.positions` alone.
+        "auto.offset.reset": "error",
+        # The end of what is there to read comes as an event: markers behind the last record count.
+        "enable.partition.eof": True,
         "max.poll.interval.ms": round(kafka.max_poll_interval_seconds * 1000),
         "group.protocol": kafka.group_protocol,
         "logger": librdkafka_logger,

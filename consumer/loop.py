@@ -26,9 +26,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumer import ending
 from consumer.asking import ask, passes
@@ -42,6 +43,7 @@ from consumer.connection import Connection
 from consumer.crash_points import reached
 from consumer.health import Health
 from consumer.metrics import LoopMetrics
+from consumer.offset_metadata import INPUTS_HEADER, write_inputs
 from consumer.orphans import OrphanWatch
 from consumer.pulse import Pulse
 from consumer.reader import as_record
@@ -49,6 +51,7 @@ from consumer.records import Output, Record
 from consumer.restore import Restorer
 from consumer.settings import Settings
 from consumer.stage import Stage
+from consumer.topic_watch import TopicWatch
 from consumer.topics import TopicError, raised_partitions
 from consumer.transactions import EndingError, FatalKafkaError, Outcome, Transactions
 
@@ -68,6 +71,8 @@ _LEAST_COMMIT_SECONDS = 0.5
 # At a stop, on top of kafka.revoke_seconds. The end is forced after 15 (docs/operations.md).
 _SECOND_ROUND_SECONDS = 3.0
 _CHECKPOINT_SECONDS = 10.0
+# Until a topic that was made anew is noticed, it is read from the wrong place.
+_TOPIC_SECONDS = 5.0
 # How many sessions to wait for the place of a predecessor: the session that counts is the brokers'
 # (group.consumer.session.timeout.ms, 45 s by default), and this side knows only its own (30 s).
 _HELD_SESSIONS = 4
@@ -131,6 +136,10 @@ class Loop(Generic[Prepared]):
         self._aborts = 0
         self._last_record = time.monotonic()
         self._last_report = 0.0
+        # Records that wait, by place, as of the last report.
+        self._waiting: dict[Place, int] = {}
+        # The partition whose inputs a changelog tells of, by place.
+        self._logs: dict[Place, int] = {}
         kafka = settings.kafka
         self._transactions = Transactions(
             producer_config(kafka, transactional_id),
@@ -164,6 +173,7 @@ class Loop(Generic[Prepared]):
         )
         self._checkpointer = Checkpointer.of(stage, store, settings.restore, metrics.restore)
         self._pulse = Pulse(kafka.session_timeout_seconds)
+        self._topic_watch = TopicWatch(kafka, stage.inputs, _TOPIC_SECONDS)
         self._orphans: OrphanWatch | None = None
         if kafka.group_protocol == "classic" and kafka.instance_id is not None:
             self._orphans = OrphanWatch(
@@ -242,8 +252,10 @@ class Loop(Generic[Prepared]):
         self._take_over_restored()
         self._poll()
         self._report()
+        self._compare_topics()
         if not self._maintain():
             self._advance()
+        self._commit_positions()
         if self._checkpointer is not None:
             self._checkpointer.save_due()
         if self._orphans is not None and self._joined:
@@ -260,11 +272,10 @@ class Loop(Generic[Prepared]):
             self._paused_for_patience = False
         due = self._batches.due_in
         timeout = _POLL_SECONDS if due is None else min(_POLL_SECONDS, due)
-        for record in self._consume(room, timeout):
-            self._collect(record)
+        self._consume(room, timeout)
 
-    def _consume(self, room: int, timeout: float) -> list[Record]:
-        """Poll once; raise what came of callbacks, and errors that came in place of messages."""
+    def _consume(self, room: int, timeout: float) -> None:
+        """Poll once and collect; raise what came of callbacks, and errors in place of messages."""
         # A partition may be taken away and come back within this very call; what was read before
         # is then void, which the epochs taken afterwards cannot tell. So callbacks count epochs up
         # and drop what is collected, and messages in hand belong to the epoch of now or to none.
@@ -273,15 +284,19 @@ class Loop(Generic[Prepared]):
         self._raise_callback_error()
         for message in messages:
             if (error := message.error()) is not None:
-                self._on_message_error(error, message.topic() or self._topic)
-        records = [as_record(message) for message in messages if message.error() is None]
-        if records and self._assignment.epochs != before:
+                self._on_message_error(error, message)
+        if messages and self._assignment.epochs != before:
             self._rewind()
-            return []
-        return records
+            return
+        for message in messages:
+            error = message.error()
+            if error is None:
+                self._collect(as_record(message), message.leader_epoch())
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._assignment.passed(*_place_of(message), message.offset() or 0)
 
-    def _collect(self, record: Record) -> None:
-        epoch = self._assignment.collect(record)
+    def _collect(self, record: Record, leader_epoch: int | None) -> None:
+        epoch = self._assignment.collect(record, leader_epoch)
         if epoch is not None:
             self._batches.collect(record, epoch)
             self._last_record = time.monotonic()
@@ -294,9 +309,8 @@ class Loop(Generic[Prepared]):
             logger.info("a batch takes long to prepare: partitions paused meanwhile")
             self._assignment.pause()
             self._paused_for_patience = True
-        for record in self._consume(1, _POLL_SECONDS):
-            # It was fetched before the pause took hold; there is room for a few more.
-            self._collect(record)
+        # What comes was fetched before the pause took hold; there is room for a few more.
+        self._consume(1, _POLL_SECONDS)
 
     def _maintain(self) -> bool:
         """Do a piece of the stage's own work; tell whether there was any."""
@@ -327,6 +341,8 @@ class Loop(Generic[Prepared]):
         for record in batch.records:
             if record.partition in current:
                 positions[record.topic, record.partition] = record.offset + 1
+        for (topic, number), position in positions.items():
+            positions[topic, number] = self._assignment.reach(topic, number, position)
         outputs = self._stage.apply(prepared, current)
         if self._commit(outputs, list(current), positions, deadline):
             self._metrics.batch_records.observe(len(batch.records))
@@ -352,12 +368,15 @@ class Loop(Generic[Prepared]):
         if deadline is not None:
             within = max(deadline - time.monotonic(), _LEAST_COMMIT_SECONDS)
         with self._metrics.commit_seconds.time():
-            outcome = self._transactions.write(outputs, offsets, self._consumer, within)
+            outcome = self._transactions.write(
+                self._telling(outputs), offsets, self._consumer, within
+            )
         self._metrics.transactions.labels(outcome.value).inc()
         if outcome is Outcome.COMMITTED:
             self._aborts = 0
             self._stage.committed()
             self._assignment.advance(advanced.items())
+            self._assignment.settle(partitions)
             if self._checkpointer is not None:
                 self._checkpointer.committed(self._transactions.written)
             reached("merged")
@@ -379,6 +398,33 @@ class Loop(Generic[Prepared]):
             self._rewind()
         return False
 
+    def _telling(self, outputs: Sequence[Output]) -> Sequence[Output]:
+        """Have the last record of each changelog tell of the inputs: `consumer.offset_metadata`."""
+        last: dict[int, int] = {}
+        for index, output in enumerate(outputs):
+            if output.partition is not None:
+                number = self._logs.get((output.topic, output.partition))
+                if number is not None and number in self._assignment:
+                    last[number] = index
+        told = list(outputs)
+        for number, index in last.items():
+            header = (INPUTS_HEADER, write_inputs(self._assignment.inputs(number)))
+            told[index] = replace(told[index], headers=(*told[index].headers, header))
+        return told
+
+    def _commit_positions(self) -> None:
+        """Commit where partitions stand where that is news and no batch will tell it.
+
+        Of a group that begins, or goes on elsewhere than it stood, before anything is read: a
+        successor must not decide that again. And behind the last record once the input is read up:
+        transactions of producers end with markers, which take offsets, and whoever compares the
+        group's offsets with the ends would see records wait for ever.
+        """
+        advanced = self._assignment.idle_advance() if self._idle else {}
+        numbers = {*self._assignment.unsettled, *(number for _, number in advanced)}
+        if numbers:
+            self._commit([], sorted(numbers), advanced)
+
     def _rewind(self) -> None:
         """Read again from where the last commit left off, on every restored partition."""
         self._assignment.rewind()
@@ -390,6 +436,31 @@ class Loop(Generic[Prepared]):
             self._forget_state(number)
             self._assignment.unrestored(number)
             self._restorer.start(number)
+
+    def _find_again(self, number: int, suspects: frozenset[str] = frozenset()) -> None:
+        """Find out anew where a partition goes on, since it is not where it was.
+
+        By reading its state back, as after an assignment: there is one place where that is decided.
+        """
+        topics = self._assignment.positions(number)
+        logger.info("where partition %d goes on is looked for again", number)
+        self._forget_state(number)
+        self._assignment.unrestored(number)
+        self._batches.leave_out(frozenset([number]))
+        unread = {topic: self._waiting.get((topic, number), 0) for topic in topics}
+        self._restorer.start(number, unread, suspects)
+
+    def _compare_topics(self) -> None:
+        """Notice topics that were made anew while they were read."""
+        for topic, identity in self._topic_watch.tick().items():
+            numbers = self._assignment.of_another(topic, identity.topic_id)
+            others = identity.partitions != self._partition_count
+            if numbers and others and self._stage.fixed_partitions:
+                raise TopicError(
+                    raised_partitions(topic, self._partition_count, identity.partitions)
+                )
+            for number in numbers:
+                self._find_again(number)
 
     def _forget_state(self, number: int) -> None:
         self._stage.revoked(number)
@@ -419,15 +490,11 @@ class Loop(Generic[Prepared]):
     def _on_assign(self, partitions: list[TopicPartition]) -> None:
         self._metrics.rebalances.labels("assign").inc()
         self._joined, self._lost, self._giving_up = True, False, False
-        self._consumer.incremental_assign(partitions)
+        # The client reads nothing of them before it is known where from: `Assignment.restored`.
+        self._consumer.incremental_assign([])
         if not partitions:
             return
         logger.info("assigned: %s", _names(partitions))
-        beside = self._with_beside(partitions)[len(partitions) :]
-        if beside:
-            # Not of the group's sharing out, but the same client reads them and commits for them.
-            self._consumer.incremental_assign(beside)
-        self._consumer.pause([*partitions, *beside])
         if new := [place for place in partitions if place.partition >= self._partition_count]:
             count = max(place.partition for place in new) + 1
             if self._stage.fixed_partitions:
@@ -458,19 +525,13 @@ class Loop(Generic[Prepared]):
         self._metrics.rebalances.labels(kind).inc()
         if partitions:
             logger.info("%s: %s", kind, _names(partitions))
-        for place in partitions:
-            self._restorer.cancel(place.partition)
-            if self._assignment.remove(place.partition):
-                self._forget_state(place.partition)
-                self._metrics.forget(place.partition)
-        self._batches.leave_out(frozenset(place.partition for place in partitions))
-        self._consumer.incremental_unassign(self._with_beside(partitions))
-
-    def _with_beside(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Give the partitions, then those of the same numbers of the topics read beside."""
-        return partitions + [
-            TopicPartition(topic, place.partition) for topic in self._beside for place in partitions
-        ]
+        numbers = [place.partition for place in partitions]
+        for number in numbers:
+            self._restorer.cancel(number)
+        for number in self._assignment.remove(numbers):
+            self._forget_state(number)
+            self._metrics.forget(number)
+        self._batches.leave_out(frozenset(numbers))
 
     def _finish_batches(self, partitions: frozenset[int] | None = None) -> None:
         """Commit what is in preparation, or leave it, under one deadline for all of that.
@@ -490,7 +551,10 @@ class Loop(Generic[Prepared]):
     def _take_over_restored(self) -> None:
         for restored in self._restorer.finished():
             self._stage.assigned(restored.partition, restored.restoration)
-            self._assignment.restored(restored.partition, restored.offset, restored.beside)
+            positions = {self._topic: restored.position, **restored.beside}
+            self._assignment.restored(restored.partition, positions)
+            self._metrics.losses.show(restored.partition, positions)
+            self._logs.update(dict.fromkeys(restored.logs, restored.partition))
             if self._checkpointer is not None:
                 self._checkpointer.assigned(restored)
         # A member without partitions is not always called back: it has its place all the same.
@@ -505,7 +569,16 @@ class Loop(Generic[Prepared]):
         else:
             broker_log.error(error.name(), error.str())
 
-    def _on_message_error(self, error: KafkaError, topic: str) -> None:
+    def _on_message_error(self, error: KafkaError, message: Message) -> None:
+        topic, number = _place_of(message)
+        if error.code() == KafkaError._PARTITION_EOF:
+            return
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            # Of a partition that is being restored it is nothing new.
+            if number in self._assignment.active:
+                logger.info("%s[%d]: %s", topic, number, error.str())
+                self._find_again(number, frozenset([topic]))
+            return
         if _is_fatal(error):
             held = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str() in error.str()
             raise (InstanceHeldError if held else FatalKafkaError)(error.str())
@@ -541,13 +614,16 @@ class Loop(Generic[Prepared]):
         self._metrics.restore_share.set(progress.share)
         self._metrics.restore.show(progress.records, progress.eta_seconds)
         behind = 0
+        self._waiting.clear()
         for number in self._assignment.active:
             lag = 0
             for topic, position in self._assignment.positions(number).items():
                 place = TopicPartition(topic, number)
                 _, high = self._consumer.get_watermark_offsets(place, cached=True)
                 # Below zero: nothing was fetched yet, so nothing is known.
-                lag += max(high - position, 0)
+                waiting = max(high - self._assignment.reach(topic, number, position), 0)
+                self._waiting[topic, number] = waiting
+                lag += waiting
             behind += lag
             self._metrics.behind(number, lag)
         self._metrics.idle.set(float(self._joined and self._idle))
@@ -587,6 +663,7 @@ class Loop(Generic[Prepared]):
             left = self._ends + _CHECKPOINT_SECONDS - time.monotonic()
             self._checkpointer.close(max(left, 0) if self._ended_well else 0)
         self._pulse.close()
+        self._topic_watch.close()
         if self._orphans is not None:
             self._orphans.close()
         logger.info("left the group")
@@ -594,6 +671,10 @@ class Loop(Generic[Prepared]):
 
 def _names(partitions: Sequence[TopicPartition]) -> str:
     return ", ".join(f"{place.topic}[{place.partition}]" for place in partitions)
+
+
+def _place_of(message: Message) -> Place:
+    return message.topic() or "", message.partition() or 0
 
 
 def _is_fatal(error: KafkaError) -> bool:

@@ -10,7 +10,7 @@ start at 0, since the step from nothing to the first count is none to Prometheus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from itertools import product
@@ -20,6 +20,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from consumer.label_metrics import label_metrics, label_training_metrics
+from consumer.offset_metadata import LossReason
+from consumer.positions import Position
 from consumer.stages.segmentation import SegmentationStage
 from consumer.stages.training import TrainingStage
 from consumer.transactions import Outcome
@@ -65,7 +67,7 @@ class LoopMetrics:
         )
         self.lag = Gauge(
             "segmenter_lag_records",
-            "Input records behind the end of the partition.",
+            "Input records that wait, up to the end of the partition.",
             ["partition"],
             registry=registry,
         )
@@ -118,6 +120,7 @@ class LoopMetrics:
             registry=registry,
         )
         self.restore = RestoreMetrics(registry)
+        self.losses = LossMetrics(registry)
         for outcome in Outcome:
             self.transactions.labels(outcome.value)
         for kind in ("assign", "revoke", "lost"):
@@ -135,6 +138,56 @@ class LoopMetrics:
         """
         with suppress(KeyError):
             self.lag.remove(partition)
+        self.losses.forget(partition)
+
+
+class LossMetrics:
+    """Records that the group never read, by what is committed beside its offsets.
+
+    Totals since the group began, told by whoever has the partition: they outlive processes, so they
+    are gauges here.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        names = ["topic", "partition", "reason"]
+        self.records = Gauge(
+            "segmenter_lost_records",
+            "Input records known to be lost before they were read, since the group began.",
+            names,
+            registry=registry,
+        )
+        self.times = Gauge(
+            "segmenter_lost_positions",
+            "How often the group's position in an input was gone, since the group began.",
+            names,
+            registry=registry,
+        )
+        self.last = Gauge(
+            "segmenter_lost_position_timestamp_seconds",
+            "When the group's position in an input was gone last; 0 for never.",
+            names,
+            registry=registry,
+        )
+        self._shown: dict[int, set[tuple[str, int, str]]] = {}
+
+    def show(self, partition: int, positions: Mapping[str, Position]) -> None:
+        """Tell the losses of a partition that was taken over, by topic."""
+        for topic, position in positions.items():
+            lost = position.metadata.lost
+            for reason in {*LossReason, *lost}:
+                labels = (topic, partition, str(reason))
+                self._shown.setdefault(partition, set()).add(labels)
+                loss = lost.get(reason)
+                self.records.labels(*labels).set(loss.records if loss else 0)
+                self.times.labels(*labels).set(loss.times if loss else 0)
+                self.last.labels(*labels).set(loss.last.timestamp() if loss else 0)
+
+    def forget(self, partition: int) -> None:
+        """Drop the gauges of a partition that now is another process's."""
+        for labels in self._shown.pop(partition, ()):
+            for gauge in (self.records, self.times, self.last):
+                with suppress(KeyError):
+                    gauge.remove(*labels)
 
 
 class RestoreMetrics:
@@ -412,6 +465,10 @@ class FollowCollector(Collector):
                 len(report.blocked),
             ),
             "lag_records": ("Input offsets that the group has not committed.", report.lag),
+            "lost_records": (
+                "Input records known to be lost before the group read them.",
+                report.lost,
+            ),
             "behind_records": ("Output offsets that the audit has not read.", report.behind),
         }
         for name, (text, value) in gauges.items():

@@ -117,7 +117,9 @@ class OrphanWatch:
     def _waits(self, place: TopicPartition) -> bool:
         """Tell whether there is a record to read; markers of transactions take offsets too."""
         first, end = watermarks(self._kafka, self._topic, place.partition)
-        start = first if place.offset == OFFSET_INVALID else max(place.offset, first)
+        start = max(place.offset, first)
+        if place.offset == OFFSET_INVALID or place.offset > end:  # the topic may be made anew
+            start = first
         records = read_partition(
             self._kafka,
             self._topic,

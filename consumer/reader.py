@@ -169,23 +169,29 @@ class TopicIdentity:
     cluster_id: str | None
     topic_id: str | None
     """KIP-516; None where the brokers know none."""
+    partitions: int
 
 
-def topic_identity(kafka: KafkaSettings, topic: str) -> TopicIdentity:
-    """Ask which topic that name stands for at present.
+def topic_identity(
+    kafka: KafkaSettings, topic: str, admin: AdminClient | None = None
+) -> TopicIdentity:
+    """Ask which topic that name stands for at present; by a client of its own without `admin`.
 
     Raises
     ------
     KafkaException
         If there was no answer in time.
     """
-    admin = AdminClient(admin_config(kafka))
+    admin = admin or AdminClient(admin_config(kafka))
 
     def identity(seconds: float) -> TopicIdentity:
         asked = admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
-        known = asked[topic].result().topic_id
+        described = asked[topic].result()
         cluster = admin.list_topics(topic, timeout=seconds).cluster_id
-        return TopicIdentity(cluster, None if known is None else str(known))
+        known = described.topic_id
+        return TopicIdentity(
+            cluster, None if known is None else str(known), len(described.partitions)
+        )
 
     return ask(identity, f"the identity of {topic}", admin)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -28,12 +28,11 @@ from consumer.asking import AskCancelledError
 from consumer.checkpoint import CheckpointStore
 from consumer.checkpoint_file import Checkpoint, Owner, Reason, Unusable
 from consumer.metrics import RestoreMetrics
+from consumer.offset_metadata import OffsetMetadata, read_inputs
+from consumer.positions import Hints, Position, Positions
 from consumer.reader import (
     OffsetGoneError,
-    committed_offset,
-    end_offset,
     read_partition,
-    start_offset,
     topic_identity,
     watermarks,
 )
@@ -61,7 +60,7 @@ class Restored:
 
     partition: int
     restoration: Restoration
-    offset: int
+    position: Position
     seconds: float
     users: int = 0
     """Users that came from a checkpoint."""
@@ -72,8 +71,15 @@ class Restored:
     owner: Owner | None = None
     """Whose state it is, where checkpoints of it are kept."""
     source: Literal["checkpoint", "changelog"] = "changelog"
-    beside: dict[str, int] = field(default_factory=dict)
-    """Offsets where the further inputs go on, by topic."""
+    beside: dict[str, Position] = field(default_factory=dict)
+    """Where the further inputs go on, by topic."""
+    logs: list[tuple[str, int]] = field(default_factory=list)
+    """Topic and partition of changelogs that tell of the inputs."""
+
+    @property
+    def offset(self) -> int:
+        """Where the input goes on."""
+        return self.position.offset
 
 
 @dataclass(slots=True)
@@ -81,6 +87,10 @@ class RestoreTask:
     """One partition on its way."""
 
     partition: int
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """Records that were known to wait when the partition was let go, by topic."""
+    suspects: frozenset[str] = frozenset()
+    """Topics of which the client has found the position to be gone."""
     records: int = 0
     share: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -154,18 +164,24 @@ class Restorer:
         self._store = store
         self._metrics = metrics
         self._accept_lost_offsets = accept_lost_offsets
+        self._positions = Positions(kafka, group_id, no_progress_seconds)
         self._pool = DaemonPool(2, "restore")
         self.tasks: dict[int, RestoreTask] = {}
         # Of the tasks since there were none: what progress is told by.
         self._began = 0.0
         self._done: list[Restored] = []
 
-    def start(self, partition: int) -> None:
-        """Begin with a partition, anew if it is under way."""
+    def start(
+        self,
+        partition: int,
+        unread: Mapping[str, int] | None = None,
+        suspects: frozenset[str] = frozenset(),
+    ) -> None:
+        """Begin with a partition, anew if it is under way; see `RestoreTask`."""
         self.cancel(partition)
         if not self.tasks:
             self._began, self._done = time.monotonic(), []
-        task = RestoreTask(partition)
+        task = RestoreTask(partition, unread or {}, suspects)
         task.future = self._pool.submit(lambda: self._restore(task))
         self.tasks[partition] = task
 
@@ -228,18 +244,26 @@ class Restorer:
 
     def _read_back(self, task: RestoreTask) -> Restored:
         task.started = time.monotonic()
-        topic, partition = self._stage.inputs[0], task.partition
+        topic, *others = self._stage.inputs
+        partition = task.partition
+        restoration = self._stage.restoration(partition)
+        logs = [log for log in restoration.changelogs if log.needs_offset]
         # First the offsets, then the state's end: the state read is never older than an offset.
-        committed = self._committed(task, topic)
+        position = self._find(task, topic, self._kafka.auto_offset_reset)
+        former: dict[str, OffsetMetadata] = {}
+        if position.begins and (former := self._inputs_of(task, logs)):
+            position = self._find(task, topic, self._kafka.auto_offset_reset, former)
         restored = Restored(
             partition,
-            self._stage.restoration(partition),
-            self._beginning(topic, partition) if committed is None else committed,
+            restoration,
+            position,
             seconds=0,
-            beside={name: self._beside(task, name) for name in self._stage.inputs[1:]},
+            # Without an offset at its beginning, as a table is.
+            beside={name: self._find(task, name, "earliest", former) for name in others},
+            logs=[(log.topic, log.partition) for log in logs],
         )
         for log in restored.restoration.changelogs:
-            self._read_log(task, restored, log, lost=committed is None)
+            self._read_log(task, restored, log, lost=restored.position.begins)
             if task.cancelled.is_set():
                 raise _CancelledError(f"{task.place} was taken away")
         restored.records = task.records
@@ -366,26 +390,35 @@ class Restorer:
 
         return report
 
-    def _committed(self, task: RestoreTask, topic: str) -> int | None:
-        return committed_offset(
-            self._kafka,
-            self._group_id,
-            topic,
-            task.partition,
-            wait_seconds=self._no_progress,
-            cancelled=task.cancelled.is_set,
+    def _find(
+        self,
+        task: RestoreTask,
+        topic: str,
+        begin: str,
+        former: Mapping[str, OffsetMetadata] | None = None,
+    ) -> Position:
+        hints = Hints(
+            (former or {}).get(topic),
+            task.unread.get(topic, 0),
+            topic in task.suspects,
+            task.cancelled.is_set,
         )
+        return self._positions.find(topic, task.partition, begin, hints)
 
-    def _beside(self, task: RestoreTask, topic: str) -> int:
-        """Find where a further input goes on: without an offset at its beginning, as a table is."""
-        committed = self._committed(task, topic)
-        return start_offset(self._kafka, topic, task.partition) if committed is None else committed
-
-    def _beginning(self, topic: str, partition: int) -> int:
-        """Find where a group without an offset begins."""
-        if self._kafka.auto_offset_reset == "earliest":
-            return start_offset(self._kafka, topic, partition)
-        return end_offset(self._kafka, topic, partition)
+    def _inputs_of(self, task: RestoreTask, logs: Iterable[Changelog]) -> dict[str, OffsetMetadata]:
+        """Read in changelogs which inputs the state rests on, where the brokers have forgotten."""
+        found: dict[str, OffsetMetadata] = {}
+        for log in logs:
+            for record in read_partition(
+                self._kafka,
+                log.topic,
+                log.partition,
+                watermarks(self._kafka, log.topic, log.partition)[1],
+                no_progress_seconds=self._no_progress,
+                cancelled=task.cancelled.is_set,
+            ):
+                found = read_inputs(record.headers) or found
+        return found
 
     def _lost_offsets(self, log: Changelog) -> LostOffsetsError:
         topic = self._stage.inputs[0]

@@ -39,6 +39,7 @@ _MASK = "********"
 # What exactly-once rests on; a pass-through property must not undo it.
 _RESERVED = {
     "bootstrap.servers",
+    "enable.partition.eof",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.idempotence",
@@ -109,6 +110,12 @@ class KafkaSettings(Section):
     )
     auto_offset_reset: Literal["earliest", "latest"] = Field(
         "earliest", description="Where a group without offsets begins."
+    )
+    fail_on_data_loss: bool = Field(
+        False,
+        description="Refuse to go on where records are lost (retention has passed the group's "
+        "offset, or the topic was made anew or truncated); else they are counted, and the group "
+        "goes on with what is there.",
     )
     properties: dict[str, str] = Field(
         default_factory=dict,

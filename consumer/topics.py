@@ -10,9 +10,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from consumer.asking import announce, ask, unreachable
-from consumer.assignment import partition_count_of
 from consumer.clients import MAX_MESSAGE_BYTES, admin_config, ask_for_topics
 from consumer.demo.wording import plural
+from consumer.offset_metadata import OffsetMetadata
 from consumer.reader import committed_offsets
 from consumer.settings import Settings
 
@@ -253,7 +253,7 @@ def _check_former_count(settings: Settings, count: int) -> None:
     topic, group = settings.topics.events, settings.kafka.group_id
     # A predecessor that crashed may have left a transaction open, which this start will end.
     for place in committed_offsets(settings.kafka, group, topic, range(count), stable=False):
-        former = partition_count_of(place.metadata)
+        former = OffsetMetadata.read(place.metadata).partitions
         if former not in (None, count):
             raise TopicError(raised_partitions(topic, former or 0, count))
 

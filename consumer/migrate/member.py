@@ -15,7 +15,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from consumer import ending
 from consumer.broker_log import broker_log
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 # On top of a session, after which a member that died is out of the way.
 _JOIN_SECONDS = 15
+_OF_READING = {KafkaError._AUTO_OFFSET_RESET, KafkaError._PARTITION_EOF}
 
 
 class SoleMember:
@@ -101,7 +102,9 @@ class SoleMember:
 
     def _poll(self, seconds: float) -> None:
         for message in self.consumer.consume(1, seconds):
-            if (error := message.error()) is not None:
+            error = message.error()
+            # It reads nothing by this client, so where its partitions stand is all the same.
+            if error is not None and error.code() not in _OF_READING:
                 if error.fatal():
                     raise MigrationError(f"group {self.group_id!r}: {error.str()}")
                 broker_log.error(error.name(), error.str())

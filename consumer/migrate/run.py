@@ -43,7 +43,6 @@ from typing import TypeVar
 
 from confluent_kafka import TopicPartition
 
-from consumer.assignment import offset_metadata
 from consumer.migrate.changelog import Former, PartitionState
 from consumer.migrate.errors import MigrationError
 from consumer.migrate.feed import read_feed, trainer_group
@@ -54,7 +53,8 @@ from consumer.migrate.report import missing_history
 from consumer.migrate.survey import PartitionPlan, Plan, Survey, differences
 from consumer.migrate.totals import Totals
 from consumer.migrate.writer import Writer
-from consumer.reader import end_offset
+from consumer.offset_metadata import OffsetMetadata
+from consumer.reader import committed_offsets, end_offset
 from consumer.records import Output
 from consumer.settings import Settings
 from consumer.stages.lifecycle import lifecycle_outputs
@@ -267,7 +267,8 @@ class Migration:
                 "than a moment ago: retention removes records while they are read; make it longer "
                 "and run 'segmenter migrate' again"
             )
-        metadata = offset_metadata(len(plan.partitions))
+        known = OffsetMetadata.read(part.metadata)
+        metadata = known.model_copy(update={"partitions": len(plan.partitions)}).write()
         offset = TopicPartition(self._topics.events, part.number, part.committed or 0, metadata)
         for chunk in _chunks(list(state.formers.values()), self._settings.batch.reassign_users):
             outputs = self._outputs(part.number, chunk, made, state, plan.sample_threshold)
@@ -328,8 +329,9 @@ class Migration:
         writer.write(outputs, self._end_of_samples(), trainers)
 
     def _end_of_samples(self) -> TopicPartition:
-        end = end_offset(self._settings.kafka, self._topics.samples, 0)
-        return TopicPartition(self._topics.samples, 0, end)
+        kafka, topic = self._settings.kafka, self._topics.samples
+        known = committed_offsets(kafka, trainer_group(self._settings), topic, [0])[0]
+        return TopicPartition(topic, 0, end_offset(kafka, topic, 0), known.metadata or "")
 
     def _nobody_left(self, model: SegmentModel) -> MigrationError:
         return MigrationError(

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from confluent_kafka import OFFSET_INVALID, TopicPartition
+
 from consumer.migrate.changelog import Former, PartitionState
 from consumer.migrate.errors import MigrationError
 from consumer.migrate.feed import TrainerFeed, read_feed, trainer_offset
@@ -18,7 +20,7 @@ from consumer.migrate.recompute import (
     read_refused,
     recompute,
 )
-from consumer.reader import committed_offset, end_offset, read_partition, start_offset
+from consumer.reader import committed_offsets, end_offset, read_partition, start_offset
 from consumer.records import Record
 from consumer.settings import Settings
 from consumer.topics import partition_counts
@@ -54,6 +56,8 @@ class PartitionPlan:
         Users of the new embedding model already.
     records
         Input records to be embedded again.
+    metadata
+        What is committed beside the group's offset.
     """
 
     number: int
@@ -63,6 +67,7 @@ class PartitionPlan:
     formers: Counter[str] = field(default_factory=Counter)
     migrated: int = 0
     records: int = 0
+    metadata: str | None = None
 
     @property
     def target(self) -> int:
@@ -167,14 +172,15 @@ class Survey:
         parts = []
         for number in range(partition_counts(self._settings)[topics.events]):
             # The offset first, then the state, as on a worker's restore.
-            committed = self._committed(number)
+            place = self._place(number)
             state = self.state(number)
             part = PartitionPlan(
                 number,
-                committed,
+                _offset(place),
                 start_offset(kafka, topics.events, number),
                 end_offset(kafka, topics.events, number),
                 migrated=len(state.table),
+                metadata=place.metadata,
             )
             part.formers.update(former.record.embedding for former in state.formers.values())
             parts.append(part)
@@ -253,13 +259,21 @@ class Survey:
         return input_of(self._settings, part.number, part.target, users, refused)
 
     def _committed(self, number: int) -> int | None:
-        return committed_offset(
-            self._settings.kafka,
-            self._settings.kafka.group_id,
+        return _offset(self._place(number))
+
+    def _place(self, number: int) -> TopicPartition:
+        kafka = self._settings.kafka
+        return committed_offsets(
+            kafka,
+            kafka.group_id,
             self._settings.topics.events,
-            number,
+            [number],
             wait_seconds=self._settings.restore.no_progress_seconds,
-        )
+        )[0]
+
+
+def _offset(place: TopicPartition) -> int | None:
+    return int(place.offset) if place.offset > OFFSET_INVALID else None
 
 
 def differences(

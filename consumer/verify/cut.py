@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from consumer.verify.lookups import Lookups, ask_patiently, error_text
+from consumer.offset_metadata import OffsetMetadata
+from consumer.verify.lookups import GroupOffsets, Lookups, ask_patiently, error_text
 from consumer.verify.report import VerifyError
 from consumer.verify.watch import Place, places
 
@@ -43,10 +44,16 @@ class Cut:
         The group's offset for each partition of the input, None where it has none.
     spans
         Partitions of each topic, open transactions included. A topic that does not exist is absent.
+    metadata
+        What is committed beside the group's offsets.
+    labels
+        The same for the labels, where there are any.
     """
 
     committed: Mapping[int, int | None]
     spans: Mapping[str, Spans]
+    metadata: Mapping[int, OffsetMetadata] = field(default_factory=dict)
+    labels: Mapping[int, OffsetMetadata] = field(default_factory=dict)
 
     def beginning_lost(self, topic: str) -> bool:
         """Whether the first records of a topic are gone."""
@@ -128,8 +135,8 @@ class TopicReader:
         """
         return self._lookups.partitions()
 
-    def committed(self, topic: str, partitions: list[int]) -> dict[int, int | None]:
-        """Give the group's committed offsets; one in an open transaction is waited for.
+    def committed(self, topic: str, partitions: list[int]) -> GroupOffsets:
+        """Give what the group has committed; an offset in an open transaction is waited for.
 
         Raises
         ------
@@ -142,8 +149,10 @@ class TopicReader:
             self._stall_seconds,
         )
 
-    def spans(self, topics: Mapping[str, list[int]]) -> dict[str, dict[int, Span]]:
-        """Give beginnings and ends of topics, open transactions included.
+    def spans(
+        self, topics: Mapping[str, list[int]], *, stable: bool = False
+    ) -> dict[str, dict[int, Span]]:
+        """Give beginnings and ends of topics, open transactions included if not `stable`.
 
         The last stable offset would hide what an open transaction holds back, and with it the
         committed records behind it.
@@ -154,7 +163,7 @@ class TopicReader:
             If they cannot be had.
         """
         lows = self._offsets(topics, OffsetSpec.earliest())
-        ends = self._offsets(topics, OffsetSpec.latest())
+        ends = self._offsets(topics, OffsetSpec.latest(), stable=stable)
         return {
             topic: {
                 partition: Span(lows[topic, partition], ends[topic, partition])
@@ -163,9 +172,11 @@ class TopicReader:
             for topic, partitions in topics.items()
         }
 
-    def _offsets(self, topics: Mapping[str, list[int]], spec: OffsetSpec) -> dict[Place, int]:
+    def _offsets(
+        self, topics: Mapping[str, list[int]], spec: OffsetSpec, *, stable: bool = False
+    ) -> dict[Place, int]:
         return ask_patiently(
-            lambda: self._lookups.all_offsets(places(topics), spec),
+            lambda: self._lookups.all_offsets(places(topics), spec, stable=stable),
             "the beginnings and ends of the topics",
             self._stall_seconds,
         )

@@ -278,6 +278,7 @@ class Follower:
                 hanging=self._open.hanging,
                 blocked=self._blocked.hanging,
                 trouble=self._trouble,
+                lost=self._watch.lost,
             )
 
     def mark(self) -> None:
@@ -311,7 +312,7 @@ class Follower:
             with self._lock:
                 if self._error is not None:
                     raise self._error
-                if self._read_up.caught_up >= asked and not self._checker.unsettled:
+                if self._read_up.caught_up >= asked and self._checker.settled:
                     return True
             time.sleep(0.1)
         return False
@@ -357,7 +358,7 @@ class Follower:
                 checker.profile(*profile, now, partition)
         elif topic == topics.dead_letters:
             if source := refused_by(message, topic, news):
-                checker.dead_letter(source, partition, topic)
+                checker.dead_letter(source, partition, topic, now)
         else:
             self._probed(partition, record=True, position=offset, now=now)
             return
@@ -400,6 +401,7 @@ class Follower:
         self._open.sample(sample)
         self._blocked.sample(sample)
         self._watch.sample(sample)
+        self._checker.begun_anew = self._watch.begun_anew
         if suspects := self._watch.suspects(now):
             topic = self._topics.events
             wanted = [TopicPartition(topic, n, offset) for n, offset in suspects.items()]

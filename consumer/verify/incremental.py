@@ -11,6 +11,7 @@ for, the ids of the latest changes and the places of the latest dead letters (`R
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from consumer.verify import invariants
@@ -79,6 +80,8 @@ class IncrementalChecker:
         self.dead_letters = 0
         self.users = 0
         """Users with a change."""
+        self.begun_anew: frozenset[int] = frozenset()
+        """Partitions of the input of which an offset may name two records: it was made anew."""
         # By version of the segment model: the embedding model that it is of.
         self._embeddings: dict[int, str] = {}
         self._forget()
@@ -91,6 +94,8 @@ class IncrementalChecker:
         self._letter_offsets: dict[tuple[str, int, int], int] = {}
         # Rows of users in several partitions: nothing of them fits, for one cause.
         self._split: set[int] = set()
+        # Refused twice as it seems: when that was seen, and of which record and topic it is.
+        self._doubtful: deque[tuple[float, tuple[str, int, int], str]] = deque()
         # In the order of `since`.
         self._waiting: dict[int, _Waiting] = {}
 
@@ -104,6 +109,11 @@ class IncrementalChecker:
     def unsettled(self) -> int:
         """Users whose records do not agree yet."""
         return len(self._waiting)
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing that later records, or a time without any, would still judge."""
+        return not self._waiting and not self._doubtful
 
     # --- one record -------------------------------------------------------------------------
 
@@ -173,7 +183,9 @@ class IncrementalChecker:
         ledger.profiles.put(row, profile)
         self._compare(row, user, now)
 
-    def dead_letter(self, source: tuple[str, int, int], partition: int, subject: str) -> None:
+    def dead_letter(
+        self, source: tuple[str, int, int], partition: int, subject: str, now: float
+    ) -> None:
         """Take a dead letter.
 
         Parameters
@@ -187,17 +199,17 @@ class IncrementalChecker:
             key is written to any partition.
         subject
             The topic of the dead letters.
+        now
+            The present time.
         """
         self.dead_letters += 1
         topic, source_partition, offset = source
         place = (topic, source_partition, partition)
         last = self._letter_offsets.get(place, -1)
         if not self._letters.add(source) or offset <= last:
-            self._violations.add(
-                ViolationKind.REPEATED_DEAD_LETTER,
-                subject,
-                f"the record {topic}[{source_partition}]@{offset} was refused twice",
-            )
+            # Of a topic that was made anew it is another record; the group's offset tells of that,
+            # and is asked for less often than dead letters come.
+            self._doubtful.append((now, source, subject))
         self._letter_offsets[place] = max(last, offset)
 
     def _is_split(self, row: int, partition: int | None) -> bool:
@@ -220,6 +232,16 @@ class IncrementalChecker:
         elif partition is not None:
             self._ledger.partitions[row] = partition
         return row in self._split
+
+    def _settle_dead_letters(self, caught_up: float) -> None:
+        while self._doubtful and self._doubtful[0][0] + self._settle_seconds <= caught_up:
+            _, (topic, partition, offset), subject = self._doubtful.popleft()
+            if partition not in self.begun_anew:
+                self._violations.add(
+                    ViolationKind.REPEATED_DEAD_LETTER,
+                    subject,
+                    f"the record {topic}[{partition}]@{offset} was refused twice",
+                )
 
     def _check_embedding(self, change: SegmentChange) -> None:
         """Check that a version of the segment model is of one embedding model.
@@ -249,6 +271,7 @@ class IncrementalChecker:
         now
             The present time.
         """
+        self._settle_dead_letters(caught_up)
         while self._waiting:
             row, entry = next(iter(self._waiting.items()))
             if entry.since + self._settle_seconds > caught_up:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.verify.cut import Span, Spans, TopicReader
+from consumer.verify.lookups import GroupOffsets
 from consumer.verify.messages import refused_in
 from consumer.verify.report import MAX_KEPT, VerifyError, VerifyResult, ViolationKind, Violations
 from consumer.verify.topics import TopicNames, verify_topics
@@ -93,23 +94,21 @@ def audit_intake(
         raise VerifyError(
             f"there is no topic {raw!r} (or no right to see it): check topics.raw_events"
         )
-    committed = reader.committed(raw, partitions[raw])
+    group = reader.committed(raw, partitions[raw])
+    found.notes += [
+        sentence
+        for partition, known in group.metadata.items()
+        for sentence in known.losses(f"{raw}[{partition}]")
+    ]
     outputs = (topics.events, topics.dead_letters)
     spans = reader.spans({name: partitions[name] for name in (raw, *outputs)})
-    what = f"that each record of {raw} came once"
-    if all(offset is None for offset in committed.values()):
-        found.unchecked.append(f"{what}: group {group_id!r} has committed no offset of it")
+    if reason := _obstacle(group_id, raw, spans[raw], group):
+        found.unchecked.append(f"that each record of {raw} came once: {reason}")
         return found
     done: dict[int, Span] = {}
     for partition, span in spans[raw].items():
-        end = committed[partition] or 0
-        if end > span.end:
-            found.unchecked.append(
-                f"{what}: group {group_id!r} has committed offset {end} of {raw}[{partition}], "
-                f"which ends at {span.end}: the topic was made anew or truncated"
-            )
-            return found
-        done[partition] = Span(span.low, max(span.low, end))
+        low = max(span.low, group.metadata[partition].first or 0)
+        done[partition] = Span(low, max(low, group.offsets[partition] or 0))
     arrivals = _Arrivals(raw, done)
     for message in reader.read(topics.events, spans[topics.events]):
         headers = message.headers() or ()
@@ -154,6 +153,24 @@ def audit_intake(
             f"{arrivals.foreign:,} records of {topics.events} did not come from {raw} by intake"
         )
     return found
+
+
+def _obstacle(group_id: str, raw: str, spans: Spans, group: GroupOffsets) -> str | None:
+    """Say why what came of the input cannot be held against it, None when it can."""
+    if all(offset is None for offset in group.offsets.values()):
+        return f"group {group_id!r} has committed no offset of it"
+    for partition, span in spans.items():
+        if (end := group.offsets[partition] or 0) > span.end:
+            return (
+                f"group {group_id!r} has committed offset {end} of {raw}[{partition}], "
+                f"which ends at {span.end}: the topic was made anew or truncated"
+            )
+        if group.metadata[partition].begun_anew:
+            return (
+                "it was made anew or truncated since the group began, so that an offset may name "
+                "two records"
+            )
+    return None
 
 
 class _Arrivals:

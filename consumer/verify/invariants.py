@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -299,7 +299,10 @@ def compare_profiles(
 
 
 def count_dead_letters(
-    sources: Iterable[tuple[str, int, int] | None], subject: str, violations: Violations
+    sources: Iterable[tuple[str, int, int] | None],
+    subject: str,
+    violations: Violations,
+    begun_anew: Container[int] = (),
 ) -> int:
     """Count dead letters and look for records that were refused twice.
 
@@ -312,6 +315,8 @@ def count_dead_letters(
         The topic or file that the dead letters are in.
     violations
         Where the findings go.
+    begun_anew
+        Partitions of which an offset may name two records: their topic was made anew.
     """
     seen: set[tuple[str, int, int]] = set()
     count = 0
@@ -319,7 +324,7 @@ def count_dead_letters(
         count += 1
         if source is None:
             continue
-        if source in seen:
+        if source in seen and source[1] not in begun_anew:
             violations.add(
                 ViolationKind.REPEATED_DEAD_LETTER,
                 subject,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -21,10 +21,20 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer.asking import announce, ask, passes, unreachable
 from consumer.broker_log import librdkafka_logger
+from consumer.offset_metadata import OffsetMetadata
 from consumer.verify.report import VerifyError
 from consumer.verify.watch import Place
 
 T = TypeVar("T")
+
+
+class GroupOffsets(NamedTuple):
+    """What a group has committed, by partition of a topic."""
+
+    offsets: dict[int, int | None]
+    """None where it has none."""
+    metadata: dict[int, OffsetMetadata]
+
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +104,8 @@ class Lookups:
             if topic.error is None
         }
 
-    def committed(self, topic: str, partitions: Iterable[int]) -> dict[int, int | None]:
-        """Give the group's committed offsets, None where it has none.
+    def committed(self, topic: str, partitions: Iterable[int]) -> GroupOffsets:
+        """Give the group's committed offsets, and what is committed beside them.
 
         Asked by a consumer that never joins: the admin client's question can crash the process
         while the coordinator is not up (librdkafka issue 4605).
@@ -109,10 +119,13 @@ class Lookups:
         answers = self.consumer.committed(places, timeout=self._request_seconds)
         if failed := next((place.error for place in answers if place.error), None):
             raise KafkaException(failed)
-        return {
-            place.partition: None if place.offset == OFFSET_INVALID else place.offset
-            for place in answers
-        }
+        return GroupOffsets(
+            {
+                place.partition: None if place.offset == OFFSET_INVALID else place.offset
+                for place in answers
+            },
+            {place.partition: OffsetMetadata.read(place.metadata) for place in answers},
+        )
 
     def offsets(
         self, places: Iterable[Place], spec: OffsetSpec, *, stable: bool = False

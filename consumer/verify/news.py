@@ -68,7 +68,7 @@ class FollowReport:
     violations
         Found so far, by kind.
     lag
-        Offsets of the input that the group has still to commit.
+        Offsets of the input that the group has still to commit, and where there may be a record.
     behind
         Offsets of the outputs that are still to be read.
     read_up
@@ -81,6 +81,8 @@ class FollowReport:
         Such partitions of the inputs: they cannot be read on.
     trouble
         Why the cluster cannot be asked at present, or None.
+    lost
+        Records of the input known to be lost before the group read them.
     """
 
     seconds: float
@@ -99,6 +101,7 @@ class FollowReport:
     hanging: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
     trouble: str | None = None
+    lost: int = 0
 
     @property
     def total_violations(self) -> int:
@@ -119,6 +122,8 @@ class FollowReport:
             f"violations {self.total_violations:,}",
             f"lag {self.lag:,}",
         ]
+        if self.lost:
+            parts.append(f"lost {self.lost:,}")
         if not self.read_up or self.behind:
             parts.append(f"to read {self.behind:,}")
         if self.stalled:

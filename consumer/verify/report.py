@@ -137,7 +137,9 @@ class Counts:
     members
         Users who are in a segment now.
     lag
-        Offsets of the input that the group has still to commit.
+        Records of the input that the group has still to commit.
+    lost
+        Records of the input that are known to be lost before the group read them.
     """
 
     records: int | None = None
@@ -148,6 +150,7 @@ class Counts:
     users: int | None = None
     members: int | None = None
     lag: int | None = None
+    lost: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import OffsetSpec
 
-from consumer.verify.lookups import Lookups, error_text
+from consumer.verify.lookups import GroupOffsets, Lookups, error_text
 from consumer.verify.watch import Sample, places
 
 _STOP_SECONDS = 5.0
@@ -76,9 +76,9 @@ class Sampler:
     def _sample(self) -> Sample:
         asked_at = self._clock()
         trouble: KafkaException | None = None
-        committed: dict[int, int | None] = {}
+        group = GroupOffsets({}, {})
         try:
-            committed = self._lookups.committed(self._events, self._partitions[self._events])
+            group = self._lookups.committed(self._events, self._partitions[self._events])
         except KafkaException as error:
             trouble = error
         all_places = places(self._partitions)
@@ -88,4 +88,4 @@ class Sampler:
         ends, failed = self._lookups.offsets(all_places, OffsetSpec.latest())
         trouble = failed or trouble
         text = error_text(trouble) if trouble else None
-        return Sample(asked_at, committed, ends, stable, text)
+        return Sample(asked_at, group.offsets, ends, stable, text, group.metadata)

@@ -44,6 +44,7 @@ class TopicNames:
     profiles: str = "user-profiles"
     models: str = "segment-models"
     lifecycle: str = "segment-lifecycle"
+    labels: str = "segment-labels"
     raw_events: str | None = None
     """What `segmenter intake` reads, where there is one."""
 
@@ -118,7 +119,7 @@ def _take_cut(reader: TopicReader, topics: TopicNames) -> Cut:
             raise VerifyError(
                 f"there is no topic {name!r} (or no right to see it): check the names of the topics"
             )
-    committed = reader.committed(topics.events, partitions[topics.events])
+    group = reader.committed(topics.events, partitions[topics.events])
     outputs = reader.spans({name: partitions[name] for name in topics.outputs})
     if topics.lifecycle in partitions:
         outputs |= reader.spans({topics.lifecycle: partitions[topics.lifecycle]})
@@ -126,7 +127,10 @@ def _take_cut(reader: TopicReader, topics: TopicNames) -> Cut:
     # the cut. New events and new models may come in while the audit runs; they change no output by
     # themselves.
     rest = [name for name in (topics.events, topics.models) if name in partitions]
-    return Cut(committed, {**outputs, **reader.spans({name: partitions[name] for name in rest})})
+    spans = {**outputs, **reader.spans({name: partitions[name] for name in rest})}
+    labels = partitions.get(topics.labels)
+    beside = reader.committed(topics.labels, labels).metadata if labels else {}
+    return Cut(group.offsets, spans, group.metadata, beside)
 
 
 class _TopicAudit:
@@ -170,7 +174,8 @@ class _TopicAudit:
         letters = refused_in(self._read(topics.dead_letters), topics.dead_letters, self._between)
         # Of other topics than the input are those of intake, which has an audit of its own.
         letters = (each for each in letters if each is None or each[0] != topics.raw_events)
-        refused = invariants.count_dead_letters(letters, topics.dead_letters, self._between)
+        anew = {n for n, metadata in cut.metadata.items() if metadata.begun_anew}
+        refused = invariants.count_dead_letters(letters, topics.dead_letters, self._between, anew)
         self._check_model(chains)
         self._embeddings.report(self._between)
         self._counts = Counts(
@@ -181,6 +186,7 @@ class _TopicAudit:
             users=sums.users,
             members=sums.members,
             lag=self._lag(),
+            lost=self._lost(),
         )
         if self._split.users:
             self._report_split()
@@ -294,17 +300,34 @@ class _TopicAudit:
             )
 
     def _lag(self) -> int:
-        spans = self._cut.spans[self._topics.events]
-        lag = 0
-        for partition, span in spans.items():
-            committed = self._cut.committed[partition]
-            lag += max(0, span.end - max(span.low, committed or 0))
+        """Count the records that wait; markers and aborted records take offsets, and wait for none.
+
+        What lies behind an open transaction cannot be read yet, and counts by its offsets.
+        """
+        topic, open_offsets = self._topics.events, 0
+        waiting: dict[int, Span] = {}
+        numbers = list(self._cut.spans[topic])
+        stable = self._reader.spans({topic: numbers}, stable=True)[topic]
+        for partition, span in self._cut.spans[topic].items():
+            start = max(span.low, self._cut.committed[partition] or 0)
+            readable = min(span.end, stable[partition].end)
+            waiting[partition] = Span(start, max(start, readable))
+            open_offsets += max(0, span.end - max(start, readable))
+        lag = sum(1 for _ in self._reader.read(topic, waiting)) + open_offsets
         if lag:
-            self._notes.append(
-                f"the group is {lag:,} offsets behind the end of {self._topics.events}; that many "
-                "records wait at most, since transaction markers count too"
-            )
+            self._notes.append(f"records of {topic} that wait for the group: {lag:,}")
         return lag
+
+    def _lost(self) -> int | None:
+        """Tell what the group never read, by what it has committed; None where there is nothing."""
+        lost = None
+        topics = (self._topics.events, self._cut.metadata), (self._topics.labels, self._cut.labels)
+        for topic, by_partition in topics:
+            for partition, metadata in sorted(by_partition.items()):
+                self._notes += metadata.losses(f"{topic}[{partition}]")
+                for loss in metadata.lost.values():
+                    lost = (lost or 0) + loss.records
+        return lost
 
     def _check_balance(self, sums: ProfileSums, refused: int) -> None:
         if reason := self._balance_obstacle(sums, refused):
@@ -312,7 +335,9 @@ class _TopicAudit:
             return
         topic = self._topics.events
         done = {
-            partition: Span(span.low, self._cut.committed[partition] or 0)
+            partition: Span(
+                max(span.low, self._first(partition)), self._cut.committed[partition] or 0
+            )
             for partition, span in self._cut.spans[topic].items()
         }
         records = sum(1 for _ in self._reader.read(topic, done))
@@ -332,6 +357,11 @@ class _TopicAudit:
         self._split.report(self._read(topic), topic, len(spans), self._in_changes)
         self._not_balanced("profiles of users in several partitions do not add up")
 
+    def _first(self, partition: int) -> int:
+        """Give where the group began; the beginning, where an earlier version did not say."""
+        metadata = self._cut.metadata.get(partition)
+        return (metadata.first if metadata else None) or 0
+
     def _not_balanced(self, reason: str) -> None:
         self._unchecked.append(f"that input = accepted + repeated + refused: {reason}")
 
@@ -346,10 +376,16 @@ class _TopicAudit:
                 "offsets after offsets.retention.minutes"
             )
             return "the group has committed no offset"
-        for topic in (topics.events, topics.dead_letters):
-            if cut.beginning_lost(topic):
-                return f"retention has removed the oldest records of {topic}"
+        if cut.beginning_lost(topics.dead_letters):
+            return f"retention has removed the oldest records of {topics.dead_letters}"
         for partition, span in cut.spans[topics.events].items():
+            if span.low > self._first(partition):
+                return f"retention has removed the oldest records of {topics.events}"
+            if (metadata := cut.metadata.get(partition)) is not None and metadata.begun_anew:
+                return (
+                    f"{topics.events} was made anew or truncated since the group began, so that "
+                    "records which it has read are not there"
+                )
             committed = cut.committed[partition] or 0
             if committed > span.end:
                 return (

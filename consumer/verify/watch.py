@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from consumer.offset_metadata import OffsetMetadata
 from consumer.verify.report import ViolationKind, Violations
 
 Place = tuple[str, int]
@@ -37,6 +38,8 @@ class Sample:
         Last stable offsets: where the oldest open transaction begins, else the end.
     trouble
         Why something is absent, or None.
+    metadata
+        What is committed beside the group's offsets.
     """
 
     asked_at: float
@@ -44,6 +47,7 @@ class Sample:
     ends: Mapping[Place, int] = field(default_factory=dict)
     stable: Mapping[Place, int] = field(default_factory=dict)
     trouble: str | None = None
+    metadata: Mapping[int, OffsetMetadata] = field(default_factory=dict)
 
 
 class ReadUp:
@@ -102,6 +106,7 @@ class _Partition:
     committed: int | None = None
     """The latest known; kept when the group has none any more."""
     gone: bool = False
+    metadata: OffsetMetadata = field(default_factory=OffsetMetadata)
     end: int = 0
     start: int = 0
     moved_at: float = 0.0
@@ -124,7 +129,7 @@ class _Partition:
 
     @property
     def lag(self) -> int:
-        return max(0, self.end - self.position)
+        return max(0, self.end - max(self.position, self.nothing_below))
 
     @property
     def waits(self) -> bool:
@@ -173,11 +178,25 @@ class GroupWatch:
         for number, partition in self._partitions.items():
             if (end := sample.ends.get((self._topic, number))) is not None:
                 partition.end = end
+            if (metadata := sample.metadata.get(number)) is not None:
+                self._lost(number, partition, metadata)
             if number in sample.committed:
                 self._committed(number, partition, sample.committed[number], sample.asked_at)
             if not partition.waits:
                 partition.moved_at = partition.gap_from = sample.asked_at
             self._judge(number, partition, sample.asked_at)
+
+    def _lost(self, number: int, partition: _Partition, metadata: OffsetMetadata) -> None:
+        """Tell losses that were not told yet; a group that has lost its offsets forgets none."""
+        before = partition.metadata
+        if metadata.lost == before.lost or not metadata.lost:
+            return
+        for sentence in metadata.losses(f"{self._topic}[{number}]"):
+            self._tell(sentence)
+        if metadata.begun_anew > before.begun_anew:
+            # What is known of its offsets is of other records.
+            partition.committed, partition.start, partition.nothing_below = None, 0, 0
+        partition.metadata = metadata
 
     def _committed(
         self, number: int, partition: _Partition, offset: int | None, now: float
@@ -282,8 +301,26 @@ class GroupWatch:
 
     @property
     def lag(self) -> int:
-        """Offsets of the input that are not committed, markers of transactions included."""
+        """Offsets of the input that are not committed, and where there may be a record."""
         return sum(partition.lag for partition in self._partitions.values())
+
+    @property
+    def lost(self) -> int:
+        """Records that are known to be lost before the group read them."""
+        return sum(
+            loss.records
+            for partition in self._partitions.values()
+            for loss in partition.metadata.lost.values()
+        )
+
+    @property
+    def begun_anew(self) -> frozenset[int]:
+        """Partitions of which an offset may name two records: their topic was made anew."""
+        return frozenset(
+            number
+            for number, partition in self._partitions.items()
+            if partition.metadata.begun_anew
+        )
 
     @property
     def stalled(self) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 from consumer.health import Health
 from consumer.loop import Loop
 from consumer.metrics import LoopMetrics
+from consumer.positions import Position
+from consumer.reader import TopicIdentity
 from consumer.records import Output, Record
 from consumer.restore import Restored, RestoreProgress
 from consumer.settings import Settings
@@ -54,6 +56,9 @@ class Message:
         return b"{}"
 
     def headers(self) -> None:
+        return None
+
+    def leader_epoch(self) -> int | None:
         return None
 
 
@@ -124,6 +129,20 @@ class ScriptedStage:
         self.calls.append("aborted")
 
 
+class ScriptedWatch:
+    """A stand-in for TopicWatch that gives the identities it is told, once."""
+
+    def __init__(self) -> None:
+        self.identities: dict[str, TopicIdentity] = {}
+
+    def tick(self) -> dict[str, TopicIdentity]:
+        given, self.identities = self.identities, {}
+        return given
+
+    def close(self) -> None:
+        pass
+
+
 class World:
     """Stands in for Kafka: polls follow a script, transactions end as they are told."""
 
@@ -142,6 +161,12 @@ class World:
         self.written: dict[tuple[str, int], int] = {}
         self.tasks: dict[int, object] = {}
         self.config: dict[str, Any] = {}
+        self.watch = ScriptedWatch()
+        self.found: dict[int, Position] = {}
+        """Where partitions go on, when it is not where they were committed."""
+        self.logs: list[tuple[str, int]] = []
+        """Changelogs that tell of the inputs."""
+        self.asked: list[tuple[int, dict[str, int], frozenset[str]]] = []
 
     def run(self, *steps: Step, **sections: dict[str, Any]) -> None:
         """Run a loop whose polls are these, and stop it after the last one."""
@@ -211,7 +236,7 @@ class World:
         self.calls += [f"resume {named(place)}" for place in places]
 
     def incremental_assign(self, places: list[TopicPartition]) -> None:
-        self.calls += [f"assign {named(place)}" for place in places]
+        self.calls += [f"assign {named(place)}@{place.offset}" for place in places]
 
     def incremental_unassign(self, places: list[TopicPartition]) -> None:
         self.calls += [f"unassign {named(place)}" for place in places]
@@ -253,8 +278,14 @@ class World:
     def progress(self) -> RestoreProgress:
         return RestoreProgress()
 
-    def start(self, partition: int) -> None:
+    def start(
+        self,
+        partition: int,
+        unread: Mapping[str, int] | None = None,
+        suspects: frozenset[str] = frozenset(),
+    ) -> None:
         self.calls.append(f"restore {partition}")
+        self.asked.append((partition, dict(unread or {}), suspects))
         self.tasks[partition] = object()
 
     def cancel(self, partition: int) -> None:
@@ -266,9 +297,13 @@ class World:
             Restored(
                 n,
                 object(),  # type: ignore[arg-type]
-                positions.get(n, START),
+                self.found.get(n, Position(positions.get(n, START))),
                 0.0,
-                beside={name: positions.get((name, n), START) for name in self.stage.inputs[1:]},
+                beside={
+                    name: Position(positions.get((name, n), START))
+                    for name in self.stage.inputs[1:]
+                },
+                logs=self.logs,
             )
             for n in self.tasks
         ]

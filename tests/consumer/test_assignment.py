@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from hypothesis import given
-from hypothesis import strategies as st
 
 from consumer import assignment as assignment_module
-from consumer.assignment import Assignment, offset_metadata, partition_count_of
+from consumer.assignment import Assignment
+from consumer.offset_metadata import LossReason, OffsetMetadata
+from consumer.positions import Position
 from consumer.records import Record
 
 TOPIC = "user-events"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class ScriptedConsumer:
@@ -20,12 +23,21 @@ class ScriptedConsumer:
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, int | None]] = []
         self.seek_errors: list[int] = []
+        self.epochs: list[int | None] = []
 
     def seek(self, place: TopicPartition) -> None:
         assert place.topic == TOPIC
         self.calls.append(("seek", place.partition, place.offset))
+        self.epochs.append(place.leader_epoch)
         if self.seek_errors:
             raise KafkaException(KafkaError(self.seek_errors.pop(0)))
+
+    def incremental_assign(self, places: list[TopicPartition]) -> None:
+        self.calls += [("assign", place.partition, place.offset) for place in places]
+        self.epochs += [place.leader_epoch for place in places]
+
+    def incremental_unassign(self, places: list[TopicPartition]) -> None:
+        self.calls += [("unassign", place.partition, None) for place in places]
 
     def pause(self, places: list[TopicPartition]) -> None:
         self.calls += [("pause", place.partition, None) for place in places]
@@ -45,8 +57,8 @@ def assignment(consumer: ScriptedConsumer) -> Assignment:
     made = Assignment(consumer, TOPIC, 12)  # type: ignore[arg-type]
     for number in range(3):
         made.add(number)
-    made.restored(0, 10)
-    made.restored(1, 20)
+    made.restored(0, {TOPIC: Position(10)})
+    made.restored(1, {TOPIC: Position(20)})
     consumer.calls.clear()
     return made
 
@@ -67,37 +79,40 @@ def test_a_new_partition_is_held_but_not_active(assignment: Assignment) -> None:
     assert assignment.positions(2) == {}
 
 
-def test_a_restored_partition_is_sought_before_it_is_fetched(
+def test_the_client_gets_to_know_of_a_partition_once_it_is_known_where_from(
     assignment: Assignment, consumer: ScriptedConsumer
 ) -> None:
-    assignment.restored(2, 5)
-    assert consumer.calls == [("seek", 2, 5), ("resume", 2, None)]
+    assignment.restored(2, {TOPIC: Position(5)})
+    assert consumer.calls == [("assign", 2, 5), ("resume", 2, None)]
     assert assignment.positions(2) == {TOPIC: 5}
     assert assignment.active == [0, 1, 2]
 
 
-def test_a_partition_to_be_restored_again_is_paused_and_its_records_are_void(
+def test_a_partition_to_be_restored_again_is_not_fetched_and_its_records_are_void(
     assignment: Assignment, consumer: ScriptedConsumer
 ) -> None:
     epoch = assignment.collect(record(0, 10))
     assert epoch is not None
     assignment.unrestored(0)
-    assert consumer.calls == [("pause", 0, None)]
+    assert consumer.calls == [("unassign", 0, None)]
     assert assignment.active == [1]
     assert assignment.current([(0, epoch)]) == frozenset()
     assert assignment.collect(record(0, 11)) is None
 
 
-def test_removing_tells_whether_it_was_there(assignment: Assignment) -> None:
-    assert assignment.remove(0)
-    assert not assignment.remove(0)
-    assert not assignment.remove(7)
-    assert list(assignment) == [1, 2]
+def test_removing_tells_which_were_there(
+    assignment: Assignment, consumer: ScriptedConsumer
+) -> None:
+    assert assignment.remove([0, 2, 7]) == [0, 2]
+    # The client never knew of the one that was not restored, and would complain.
+    assert consumer.calls == [("unassign", 0, None)]
+    assert assignment.remove([0]) == []
+    assert list(assignment) == [1]
 
 
 def test_the_partitions_may_go_while_they_are_walked_through(assignment: Assignment) -> None:
     for number in assignment:
-        assignment.remove(number)
+        assignment.remove([number])
     assert len(assignment) == 0
 
 
@@ -108,13 +123,13 @@ def test_whatever_makes_records_void_counts_the_epochs_up(assignment: Assignment
     seen = [assignment.epochs]
     assignment.add(3)
     seen.append(assignment.epochs)
-    assignment.restored(3, 0)
+    assignment.restored(3, {TOPIC: Position(0)})
     seen.append(assignment.epochs)
     assignment.unrestored(3)
     seen.append(assignment.epochs)
     assignment.rewind()
     seen.append(assignment.epochs)
-    assignment.remove(3)
+    assignment.remove([3])
     seen.append(assignment.epochs)
     assert seen == sorted(set(seen))
 
@@ -125,17 +140,17 @@ def test_nothing_else_does(assignment: Assignment) -> None:
     assignment.advance([((TOPIC, 0), 11)])
     assignment.pause()
     assignment.resume()
-    assignment.remove(7)
+    assignment.remove([7])
     assert assignment.epochs == before
 
 
 def test_a_partition_that_went_and_came_back_has_another_epoch(assignment: Assignment) -> None:
     former = assignment.collect(record(0, 10))
     assert former is not None
-    assignment.remove(0)
+    assignment.remove([0])
     assignment.add(0)
     assert assignment.current([(0, former)]) == frozenset()
-    assignment.restored(0, 10)
+    assignment.restored(0, {TOPIC: Position(10)})
     assert assignment.current([(0, former)]) == frozenset()
 
 
@@ -143,7 +158,7 @@ def test_current_gives_the_partitions_whose_epoch_is_the_given_one(assignment: A
     epochs = {number: assignment.collect(record(number, 50)) or -1 for number in (0, 1)}
     assert assignment.current(epochs.items()) == {0, 1}
     assert assignment.current([(0, epochs[1]), (1, epochs[1]), (9, epochs[0])]) == {1}
-    assignment.remove(1)
+    assignment.remove([1])
     assert assignment.current(epochs.items()) == {0}
 
 
@@ -217,32 +232,80 @@ def test_offsets_are_the_advanced_ones_else_where_the_partitions_stand(
 
 
 def test_offsets_tell_how_many_partitions_the_input_has(assignment: Assignment) -> None:
-    metadata = [place.metadata for place in assignment.offsets([0, 1], {})]
-    assert metadata == ["partitions=12"] * 2
-    assert partition_count_of(metadata[0]) == 12
+    metadata = [OffsetMetadata.read(place.metadata) for place in assignment.offsets([0, 1], {})]
+    assert metadata == [OffsetMetadata(partitions=12)] * 2
 
 
-@given(st.integers(1, 10_000))
-def test_the_partition_count_is_read_back_from_the_metadata(count: int) -> None:
-    assert partition_count_of(offset_metadata(count)) == count
+def test_offsets_keep_what_was_found_out_about_them(
+    assignment: Assignment, consumer: ScriptedConsumer
+) -> None:
+    known = OffsetMetadata(topic_id="t", first=3).with_loss(LossReason.RETENTION, 7, NOW)
+    assignment.restored(2, {TOPIC: Position(5, known, leader_epoch=4)})
+    (place,) = assignment.offsets([2], {(TOPIC, 2): 6})
+    assert OffsetMetadata.read(place.metadata) == known.model_copy(update={"partitions": 12})
+    assert (place.offset, place.leader_epoch) == (6, 4)
+    # With the epoch the client notices when the log was truncated behind the offset.
+    assert consumer.epochs[-1] == 4
+    assignment.collect(record(2, 6), 9)
+    assert assignment.offsets([2], {})[0].leader_epoch == 9
 
 
-@given(
-    st.one_of(
-        st.none(),
-        st.text(max_size=30),
-        st.text(max_size=8).map(lambda text: f"partitions={text}"),
-        st.integers(1, 99).map(lambda count: f" partitions={count}"),
-        st.integers(1, 99).map(lambda count: f"partitions={count};"),
-        st.integers(1, 99).map(lambda count: f"partitions={-count}"),
-    )
-)
-def test_metadata_of_another_program_tell_no_partition_count(metadata: str | None) -> None:
-    name, _, digits = (metadata or "").rpartition("=")
-    if name == "partitions" and digits.isdecimal():
-        assert partition_count_of(metadata) == int(digits)
-    else:
-        assert partition_count_of(metadata) is None
+# --- markers and aborted records behind the last record -----------------------------------------
+
+
+def test_behind_the_last_record_the_end_that_was_found_is_reached(assignment: Assignment) -> None:
+    assignment.collect(record(0, 12))
+    assignment.passed(TOPIC, 0, 15)
+    assert assignment.reach(TOPIC, 0, 13) == 15
+    # The batch before is not the last one.
+    assert assignment.reach(TOPIC, 0, 11) == 11
+    assert assignment.idle_advance() == {}
+    assignment.advance([((TOPIC, 0), 13)])
+    assert assignment.idle_advance() == {(TOPIC, 0): 15}
+    assignment.advance([((TOPIC, 0), 15)])
+    assert assignment.idle_advance() == {}
+
+
+def test_a_record_behind_the_markers_is_waited_for(assignment: Assignment) -> None:
+    assignment.passed(TOPIC, 0, 15)
+    assert assignment.idle_advance() == {(TOPIC, 0): 15}
+    assert assignment.collect(record(0, 15)) is not None
+    assert assignment.idle_advance() == {}
+    assert assignment.reach(TOPIC, 0, 10) == 10
+
+
+def test_a_rewind_forgets_the_end_that_was_found(assignment: Assignment) -> None:
+    assignment.collect(record(0, 12))
+    assignment.passed(TOPIC, 0, 15)
+    assignment.rewind()
+    assert assignment.idle_advance() == {}
+    assert assignment.collect(record(0, 12)) is not None
+
+
+def test_the_end_of_a_partition_that_is_not_restored_is_no_news(assignment: Assignment) -> None:
+    assignment.passed(TOPIC, 2, 15)
+    assignment.passed(TOPIC, 7, 15)
+    assignment.passed(TOPIC, 0, 9)
+    assert assignment.idle_advance() == {}
+
+
+# --- where partitions stand ---------------------------------------------------------------------
+
+
+def test_what_is_not_committed_yet_is_unsettled_until_it_is(assignment: Assignment) -> None:
+    assert assignment.unsettled == []
+    assignment.restored(2, {TOPIC: Position(5, committed=False)})
+    assert assignment.unsettled == [2]
+    assignment.settle([0, 2])
+    assert assignment.unsettled == []
+
+
+def test_partitions_of_a_topic_with_another_id_are_told(assignment: Assignment) -> None:
+    assignment.restored(1, {TOPIC: Position(5, OffsetMetadata(topic_id="a"))})
+    assert assignment.of_another(TOPIC, "b") == [1]
+    # A topic of the same id; brokers that know none; offsets from before ids were committed.
+    assert assignment.of_another(TOPIC, "a") == assignment.of_another(TOPIC, None) == []
+    assert assignment.of_another("labels", "b") == []
 
 
 # --- seeking ------------------------------------------------------------------------------------
@@ -258,9 +321,11 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_seek_waits_until_the_fetcher_is_up(
     assignment: Assignment, consumer: ScriptedConsumer, pauses: list[float]
 ) -> None:
+    assignment.remove([1])
+    consumer.calls.clear()
     consumer.seek_errors = [KafkaError._STATE] * 3
-    assignment.restored(2, 5)
-    assert consumer.calls == [("seek", 2, 5)] * 4 + [("resume", 2, None)]
+    assignment.rewind()
+    assert consumer.calls == [("seek", 0, 10)] * 4
     assert len(pauses) == 3
 
 
@@ -269,7 +334,7 @@ def test_a_seek_that_never_succeeds_raises(
 ) -> None:
     consumer.seek_errors = [KafkaError._STATE] * 1000
     with pytest.raises(KafkaException):
-        assignment.restored(2, 5)
+        assignment.rewind()
     assert len(pauses) == assignment_module._SEEK_ATTEMPTS - 1
 
 
@@ -278,6 +343,6 @@ def test_another_error_of_a_seek_raises_at_once(
 ) -> None:
     consumer.seek_errors = [KafkaError._UNKNOWN_PARTITION]
     with pytest.raises(KafkaException):
-        assignment.restored(2, 5)
-    assert consumer.calls == [("seek", 2, 5)]
+        assignment.rewind()
+    assert consumer.calls == [("seek", 0, 10)]
     assert pauses == []

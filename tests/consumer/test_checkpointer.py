@@ -14,6 +14,7 @@ from consumer.checkpoint import CheckpointStore
 from consumer.checkpoint_file import Checkpoint, Owner
 from consumer.checkpointer import Checkpointer
 from consumer.metrics import RestoreMetrics
+from consumer.positions import Position
 from consumer.records import Record
 from consumer.restore import Restored
 from consumer.settings import RestoreSettings
@@ -61,7 +62,7 @@ class Kept:
             Restored(
                 partition,
                 restoration,
-                0,
+                Position(0),
                 seconds=0,
                 covered=covered,
                 owner=self.owner(partition),
@@ -318,6 +319,6 @@ def test_there_is_none_without_a_folder_or_for_a_stage_without_snapshots(kept):
 
 
 def test_a_partition_without_an_owner_is_not_kept(kept):
-    restored = Restored(0, kept.worker.stage.restoration(0), 0, seconds=0, covered=9)
+    restored = Restored(0, kept.worker.stage.restoration(0), Position(0), seconds=0, covered=9)
     kept.checkpointer.assigned(restored)
     assert kept.checkpointer.due() is None

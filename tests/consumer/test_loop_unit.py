@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,10 @@ from confluent_kafka import KafkaError
 
 from consumer import loop as loop_module
 from consumer.batches import PreparationHungError
+from consumer.offset_metadata import LossReason, OffsetMetadata, read_inputs
+from consumer.positions import Position
 from consumer.pulse import SuspendedError
+from consumer.reader import TopicIdentity
 from consumer.records import Output, Record
 from consumer.topics import TopicError
 from consumer.transactions import FatalKafkaError, Outcome
@@ -41,6 +45,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(loop_module, "Transactions", lambda *_: world)
     monkeypatch.setattr(loop_module, "Restorer", lambda *_, **__: world)
     quick = SimpleNamespace(monotonic=time.monotonic, sleep=world.pauses.append)
+    monkeypatch.setattr(loop_module, "TopicWatch", lambda *_: world.watch)
     monkeypatch.setattr(loop_module, "time", quick)
     return world
 
@@ -85,7 +90,7 @@ def test_figures_of_a_partition_are_told_while_it_is_here(world: World, go: Any)
 
 def test_a_partition_is_fetched_only_after_it_is_restored(world: World) -> None:
     world.run(assign(world, 0), nothing)
-    expected = ["assign 0", "pause 0", "restore 0", "on_assign ended", "seek 0@10", "resume 0"]
+    expected = ["restore 0", "on_assign ended", "assign 0@10", "resume 0"]
     assert world.calls[: len(expected)] == expected
 
 
@@ -511,6 +516,228 @@ def test_an_empty_assignment_changes_nothing(world: World) -> None:
     assert world.committed == [(["0@10", "0@11"], {0: 12})]
 
 
+# --- where a partition goes on ------------------------------------------------------------------
+
+
+def gone(partition: int, topic: str = TOPIC) -> Message:
+    error = KafkaError(KafkaError._AUTO_OFFSET_RESET, "offset out of range")
+    return Message(partition, -1, error, topic)
+
+
+def end(partition: int, offset: int) -> Message:
+    return Message(partition, offset, KafkaError(KafkaError._PARTITION_EOF))
+
+
+def test_where_a_group_begins_is_committed_before_anything_is_read(world: World) -> None:
+    world.found[0] = Position(7, committed=False, begins=True)
+    world.run(assign(world, 0, 1), nothing, nothing)
+    assert world.committed == [([], {0: 7})]
+
+
+def test_it_is_committed_again_where_that_was_aborted(world: World) -> None:
+    world.found[0] = Position(7, committed=False, begins=True)
+    world.outcomes = [Outcome.ABORTED]
+    world.run(assign(world, 0), nothing, nothing, nothing)
+    assert world.committed == [([], {0: 7})]
+    assert "seek 0@7" in world.calls[world.calls.index("aborted") :]
+
+
+def test_a_position_that_the_client_finds_gone_is_found_anew_by_a_restore(world: World) -> None:
+    def lose() -> list[Message]:
+        world.found[0] = Position(60, committed=False)
+        return [gone(0)]
+
+    world.run(
+        assign(world, 0, 1),
+        records((0, 10)),
+        lose,
+        nothing,
+        records((0, 60), (0, 61)),
+        world.prepared,
+    )
+    after = world.calls[world.calls.index("unassign 0") :]
+    # It has given up fetching, and would refuse to seek.
+    assert after[:2] == ["unassign 0", "restore 0"]
+    assert "assign 0@60" in after
+    assert world.asked[-1] == (0, {TOPIC: 0}, frozenset([TOPIC]))
+    # What was collected at the place that is gone is not applied.
+    assert world.committed == [([], {0: 60}), (["0@60", "0@61"], {0: 62})]
+    assert world.stage.calls.count("revoked 0") == 2  # by this, and at the end
+
+
+def test_of_a_partition_that_is_being_restored_the_client_says_nothing_new(world: World) -> None:
+    def early() -> list[Message]:
+        world.assign(0)
+        return [gone(0)]
+
+    world.run(early, nothing)
+    assert world.calls.count("restore 0") == 1
+
+
+@pytest.mark.parametrize("now", ["b", "a", None])
+def test_a_topic_made_anew_while_it_is_read_is_found_by_its_id(
+    world: World, now: str | None
+) -> None:
+    world.found[0] = Position(10, OffsetMetadata(topic_id="a"))
+
+    def made_anew() -> list[Message]:
+        world.watch.identities = {TOPIC: TopicIdentity("c", now, PARTITIONS)}
+        world.found[0] = Position(0, OffsetMetadata(topic_id="b"), committed=False)
+        return [Message(0, 11), Message(0, 12)]
+
+    world.run(assign(world, 0), nothing, made_anew, nothing, records((0, 0), (0, 1)), nothing)
+    if now == "b":
+        assert world.calls.count("restore 0") == 2
+        assert world.committed[0] == ([], {0: 0})
+    else:
+        assert world.calls.count("restore 0") == 1
+
+
+def test_a_topic_made_anew_with_other_partitions_ends_the_loop(world: World) -> None:
+    world.found[0] = Position(10, OffsetMetadata(topic_id="a"))
+
+    def made_anew() -> list[Message]:
+        world.watch.identities = {TOPIC: TopicIdentity("c", "b", 2)}
+        return []
+
+    with pytest.raises(TopicError, match=f"has 2 partitions.* made with {PARTITIONS}"):
+        world.run(assign(world, 0), made_anew, nothing)
+
+
+def test_losses_are_told_by_whoever_has_the_partition(world: World) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    lost = OffsetMetadata().with_loss(LossReason.RETENTION, 30, at)
+    world.found[1] = Position(60, lost)
+    told: list[dict[str, float]] = []
+
+    def look() -> list[Message]:
+        losses = world.loop._metrics.losses
+        samples = [
+            sample
+            for gauge in (losses.records, losses.times, losses.last)
+            for sample in next(iter(gauge.collect())).samples
+        ]
+        told.append(
+            {f"{s.name}/{s.labels['partition']}/{s.labels['reason']}": s.value for s in samples}
+        )
+        return []
+
+    def leave() -> list[Message]:
+        world.revoke(1)
+        return []
+
+    world.run(assign(world, 0, 1), nothing, look, leave, look)
+    before, after = told
+    assert before["segmenter_lost_records/1/retention"] == 30
+    assert before["segmenter_lost_positions/1/retention"] == 1
+    assert before["segmenter_lost_position_timestamp_seconds/1/retention"] == at.timestamp()
+    # The others are there from the start, so that their first count is a step.
+    assert before["segmenter_lost_records/0/recreated"] == 0
+    assert after
+    assert not [name for name in after if "/1/" in name]
+
+
+# --- markers behind the last record -------------------------------------------------------------
+
+
+def test_a_batch_that_ends_at_the_end_is_committed_with_the_markers_behind_it(
+    world: World,
+) -> None:
+    world.run(
+        assign(world, 0), lambda: [Message(0, 10), Message(0, 12), end(0, 15)], world.prepared
+    )
+    assert world.committed == [(["0@10", "0@12"], {0: 15})]
+
+
+def test_once_the_input_is_read_up_markers_are_committed_and_once_only(world: World) -> None:
+    world.run(
+        assign(world, 0),
+        records((0, 10), (0, 12)),
+        world.prepared,
+        lambda: [end(0, 15)],
+        *[nothing] * 3,
+        lambda: [end(0, 17)],
+        *[nothing] * 3,
+    )
+    assert world.committed == [(["0@10", "0@12"], {0: 13}), ([], {0: 15}), ([], {0: 17})]
+
+
+def test_markers_ahead_of_a_record_that_waits_are_committed_with_it_only(world: World) -> None:
+    world.run(
+        assign(world, 0),
+        lambda: [end(0, 15), Message(0, 15)],
+        nothing,
+        records((0, 16)),
+        world.prepared,
+    )
+    assert world.committed == [(["0@15", "0@16"], {0: 17})]
+
+
+def test_an_end_that_came_in_a_poll_with_a_rebalance_is_of_no_use(world: World) -> None:
+    def rebalance() -> list[Message]:
+        world.lose(0)
+        world.assign(0)
+        return [end(0, 99)]
+
+    world.run(assign(world, 0), rebalance, nothing, nothing)
+    assert world.committed == []
+
+
+def test_lag_is_what_can_be_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "get_watermark_offsets", lambda _place, cached: (0, 15))
+    lags: list[float] = []
+
+    def look() -> list[Message]:
+        world.loop._last_report = 0  # so that this very turn reports
+        return []
+
+    def note() -> list[Message]:
+        lags.append(world.loop._metrics.lag.labels(0)._value.get())
+        return []
+
+    world.run(
+        assign(world, 0),
+        look,
+        note,
+        lambda: [Message(0, 10), Message(0, 12), end(0, 15)],
+        look,
+        note,
+        world.prepared,
+        look,
+        note,
+    )
+    assert lags == [5, 5, 0]
+
+
+# --- the changelog tells of the inputs ----------------------------------------------------------
+
+
+def test_the_last_state_record_of_a_transaction_tells_of_the_inputs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = OffsetMetadata(topic_id="a", first=3)
+    world.found[0] = Position(10, known)
+    world.logs = [("profiles", 0)]
+    written: list[Output] = []
+
+    def write(outputs: Sequence[Output], *_: object) -> Outcome:
+        written.extend(outputs)
+        return Outcome.COMMITTED
+
+    monkeypatch.setattr(world, "write", write)
+    world.stage.own_work = [
+        [
+            Output("profiles", b"u", b"{}", partition=0),
+            Output("profiles", b"v", b"{}", partition=0),
+            Output("profiles", b"w", b"{}", partition=3),
+            Output("changes", b"v", b"{}"),
+        ]
+    ]
+    world.run(assign(world, 0), nothing)
+    told = [read_inputs(output.headers) for output in written]
+    assert told == [{}, {TOPIC: known.model_copy(update={"partitions": PARTITIONS})}, {}, {}]
+
+
 # --- transactions that fail ---------------------------------------------------------------------
 
 
@@ -559,8 +786,8 @@ def test_after_an_unknown_outcome_the_producer_is_made_anew_and_all_state_read_b
         world.prepared,
     )
     after = world.calls[world.calls.index("unknown") :]
-    assert after[1:6] == ["reopen", "pause 0", "restore 0", "pause 1", "restore 1"]
-    assert after[6:10] == ["seek 0@10", "resume 0", "seek 1@10", "resume 1"]
+    assert after[1:6] == ["reopen", "unassign 0", "restore 0", "unassign 1", "restore 1"]
+    assert after[6:10] == ["assign 0@10", "resume 0", "assign 1@10", "resume 1"]
     assert world.stage.calls[2:7] == [
         "aborted",
         "revoked 0",
@@ -588,7 +815,7 @@ def test_a_stage_that_an_abort_spoils_is_read_back_by_the_same_producer(world: W
     world.outcomes = [Outcome.ABORTED]
     world.run(assign(world, 0), records((0, 10), (0, 11)), world.prepared, nothing)
     after = world.calls[world.calls.index("aborted") :]
-    assert after[:3] == ["aborted", "pause 0", "restore 0"]
+    assert after[:3] == ["aborted", "unassign 0", "restore 0"]
     assert "reopen" not in after
 
 

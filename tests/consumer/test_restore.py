@@ -151,6 +151,8 @@ def run(settings: Settings, pairs: list[tuple[bytes | None, bytes]]) -> None:
             if output.topic == settings.topics.profiles:
                 producer.produce(output.topic, output.value, output.key, output.partition or 0)
         back.stage.committed()
+    for partition in range(PARTITIONS):  # so that there is what is said to be read
+        producer.produce(settings.topics.events, b"{}", b"u", partition)
     assert producer.flush(20) == 0
     commit(settings, {n: each.offset + 1 for n, each in back.restored.items()})
 

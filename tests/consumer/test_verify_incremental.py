@@ -108,7 +108,7 @@ def _profile(profile: ProfileRecord) -> Step:
 
 
 def _letter(offset: int, partition: int = 0) -> Step:
-    return lambda checker, _: checker.dead_letter(("events", 0, offset), partition, "dlq")
+    return lambda checker, now: checker.dead_letter(("events", 0, offset), partition, "dlq", now)
 
 
 @st.composite

@@ -76,7 +76,7 @@ def names_of_trainer(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def names_of_audit() -> set[str]:
     """Give the names of the metrics of `segmenter verify --follow`."""
     registry = CollectorRegistry()
-    nothing = dict.fromkeys(("changes", "users", "unsettled", "lag", "behind"), 0)
+    nothing = dict.fromkeys(("changes", "users", "unsettled", "lag", "lost", "behind"), 0)
     report = SimpleNamespace(**nothing, violations={}, stalled=[], hanging=[], blocked=[])
     registry.register(FollowCollector(lambda: report))
     return names_in(registry)

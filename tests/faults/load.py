@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
@@ -124,24 +125,25 @@ class Load:
         """All records, in the order in which they were produced."""
         self.ends: dict[int, int] = {}
         """By partition, the offset after the last record that the brokers have taken."""
+        self.places: dict[int, tuple[int, int]] = {}
+        """Partition and offset of records, by their place in `pairs`."""
         self.failed: list[str] = []
         self.delivered = 0
         self._foreign = settings.topics.raw_events is not None
         self._topic = settings.topics.raw_events or settings.topics.events
         self._stream = events(seed, users)
         self._rate = rate
-        self._stopping = threading.Event()
-        self._producer = Producer(
-            {
-                **settings.kafka.client(),
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,
-                "max.in.flight": 1,  # as in `consumer.clients.producer_config`, and for its reason
-                "delivery.timeout.ms": 600_000,
-                "linger.ms": 5,
-                "log_level": 0,
-            }
-        )
+        self._stopping, self._held, self._rests = (threading.Event() for _ in range(3))
+        self._config = {
+            **settings.kafka.client(),
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,
+            "max.in.flight": 1,  # as in `consumer.clients.producer_config`, and for its reason
+            "delivery.timeout.ms": 600_000,
+            "linger.ms": 5,
+            "log_level": 0,
+        }
+        self._producer = Producer(self._config)
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self._thread.start()
 
@@ -156,23 +158,44 @@ class Load:
                 f"{self.failed[:3]}"
             )
 
+    def hold(self) -> None:
+        """Produce nothing until `go_on`; the brokers have all that was produced."""
+        self._held.set()
+        assert self._rests.wait(30)
+        assert self._producer.flush(120) == 0
+
+    def go_on(self) -> None:
+        """Produce again, to a topic that may be another one: its ends are those of now on."""
+        self.ends = {}
+        # What the former one knows of its sequences is of the former topic.
+        self._producer = Producer(self._config)
+        self._rests.clear()
+        self._held.clear()
+
     def _run(self) -> None:
         begun, sent = time.monotonic(), 0
         while not self._stopping.is_set():
+            if self._held.is_set():
+                self._rests.set()
+                begun, sent = time.monotonic(), 0
+                self._stopping.wait(0.02)
+                continue
             due = int((time.monotonic() - begun) * self._rate) - sent
             for _ in range(due):
                 key, value = next(self._stream)
+                delivered = partial(self._delivered, len(self.pairs))
                 self.pairs.append((key, value))
                 written = b"user " + (key or b"") if self._foreign else key
-                self._producer.produce(self._topic, value, written, on_delivery=self._delivered)
+                self._producer.produce(self._topic, value, written, on_delivery=delivered)
             sent += due
             self._producer.poll(0)
             self._stopping.wait(0.02)
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+    def _delivered(self, index: int, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self.failed.append(error.str())
             return
         self.delivered += 1
         partition, offset = message.partition() or 0, message.offset() or 0
+        self.places[index] = partition, offset
         self.ends[partition] = max(self.ends.get(partition, 0), offset + 1)

@@ -37,6 +37,12 @@ class StuckError(AssertionError):
     """The workers do not come to the end of what was produced."""
 
 
+def expect(condition: bool, sentence: str) -> None:
+    """Raise AssertionError with a sentence unless a condition holds."""
+    if not condition:
+        raise AssertionError(sentence)
+
+
 @dataclass(frozen=True)
 class Options:
     """What a run is made of."""
@@ -93,6 +99,8 @@ class Rig:
         self.model = fixed_model(embedder)
         self.model_file = write_model(folder / "model.json", self.model.to_record())
         self.load = Load(self.settings, seed, options.users, options.rate)
+        self.gone: set[int] = set()
+        """Records that nobody can have read, by their place in the load's `pairs`."""
         self._exit = ExitStack()
         self._tail: Tail | None = None
         if options.intakes:
@@ -296,9 +304,8 @@ class Rig:
         codes = self.supervisor.close()
         # What a process left open without a name ends by its timeout.
         time.sleep(0 if self.options.named else TRANSACTION_SECONDS + 1)
-        verdict = judge(
-            self.settings, self.load.pairs, None if self.options.live_model else self.model
-        )
+        pairs = [pair for n, pair in enumerate(self.load.pairs) if n not in self.gone]
+        verdict = judge(self.settings, pairs, None if self.options.live_model else self.model)
         if stuck is not None:
             verdict.lost += 1
             verdict.note(stuck)

@@ -20,9 +20,17 @@ from confluent_kafka.cimpl import NewPartitions
 
 from consumer.crash_points import CrashPoint
 from tests.faults.disk import SmallDisk
+from tests.faults.gone import made_anew, retention
 from tests.faults.network import Wire
 from tests.faults.processes import Fault, Member
-from tests.faults.rig import PARTITIONS, SESSION_SECONDS, TRANSACTION_SECONDS, Options, Rig
+from tests.faults.rig import (
+    PARTITIONS,
+    SESSION_SECONDS,
+    TRANSACTION_SECONDS,
+    Options,
+    Rig,
+    expect,
+)
 
 AMID: tuple[CrashPoint, ...] = ("begun", "produced", "offsets_sent")
 _DEAD_TRANSACTION_SECONDS = 8
@@ -46,11 +54,6 @@ class Scenario:
     options: Options = field(default_factory=Options)
     needs: str | None = None
     """A `wire` or a `disk`, for which the machine must allow namespaces (`tests.faults.lab`)."""
-
-
-def _expect(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise AssertionError(sentence)
 
 
 # --- kills ----------------------------------------------------------------------------------
@@ -164,7 +167,7 @@ def zombies(
         exits = len(victim.exits)
         victim.signal(signal.SIGCONT)
         rig.until(lambda v=victim, n=exits: len(v.exits) > n, f"the zombie {name} ends", 30)
-        _expect(victim.exits[-1] == 3, f"the zombie {name} ended with exit code {victim.exits[-1]}")
+        expect(victim.exits[-1] == 3, f"the zombie {name} ended with exit code {victim.exits[-1]}")
         done += 1
         rig.recover(measure=False)
     return done
@@ -204,7 +207,7 @@ def _inside(
         before = victim.faults_met()
         rig.until(lambda v=victim, b=before: v.faults_met() > b, fault.action, 60)
         rig.recover()
-        _expect(not victim.exits, f"{name} ended after {fault.action}: {victim.exits}")
+        expect(not victim.exits, f"{name} ended after {fault.action}: {victim.exits}")
     return trials
 
 
@@ -297,10 +300,10 @@ def rolling_restart(rig: Rig, trials: int) -> int:
             others = [w for w in rig.workers if w.spec.name != name]
             before = [_assignments(other) for other in others]
             code = rig.supervisor.restart(name)
-            _expect(code == 0, f"{name} stopped with exit code {code}")
+            expect(code == 0, f"{name} stopped with exit code {code}")
             rig.recover()
             after = [_assignments(other) for other in others]
-            _expect(before == after, f"the restart of {name} rebalanced the others")
+            expect(before == after, f"the restart of {name} rebalanced the others")
     stalls = rig.watch.stalls()
     parts = ", ".join(f"{n}: {stalls.get(n, 0.0):.1f}" for n in range(6))
     rig.notes.append(f"pause for each partition, seconds: {parts}; 0 rebalances of others")
@@ -413,7 +416,7 @@ def disk_full(rig: Rig, trials: int) -> int:
                 lambda n=said: _count(log, "cannot write the checkpoint") > n, "a full disk", 30
             )
             rig.recover(measure=False)
-            _expect(not victim.exits, f"w0 ended on a full disk: {victim.exits}")
+            expect(not victim.exits, f"w0 ended on a full disk: {victim.exits}")
             victim.signal(signal.SIGKILL)
             rig.recover(measure=False)
             disk.free()
@@ -434,12 +437,12 @@ def slow_device(rig: Rig, trials: int) -> int:
         began = victim.spec.log.stat().st_size
         if hangs:
             rig.until(lambda v=victim: bool(v.exits), "a hung device ends the worker", 60)
-            _expect(victim.exits == [3], f"a hung device ended w0 with {victim.exits}")
+            expect(victim.exits == [3], f"a hung device ended w0 with {victim.exits}")
         else:
             rig.until(lambda b=began: "takes long to prepare" in _since(rig, b), "a pause", 60)
             time.sleep(seconds)
-            _expect(not victim.exits, f"w0 ended: {victim.exits}")
-            _expect(" lost: " not in _since(rig, began), "a slow device cost w0 its partitions")
+            expect(not victim.exits, f"w0 ended: {victim.exits}")
+            expect(" lost: " not in _since(rig, began), "a slow device cost w0 its partitions")
         rig.recover()
     return trials
 
@@ -461,11 +464,11 @@ def other_embedding(rig: Rig, trials: int) -> int:
         rig.supervisor.stop("w0")
         stranger = rig.start_worker("w0", dimensions=32, arguments=("worker",))
         rig.until(lambda s=stranger: bool(s.exits), "the other model is refused", 60)
-        _expect(stranger.exits[0] == 3, f"the other model ended with {stranger.exits}")
+        expect(stranger.exits[0] == 3, f"the other model ended with {stranger.exits}")
         # Whichever it meets first: a profile, or the trainer's segments.
         refusals = ("profiles of two models cannot be mixed", "was learned on the embedding model")
         said = sum(_count(stranger.spec.log, refusal) for refusal in refusals)
-        _expect(said > 0, f"w0 says neither: {' nor: '.join(refusals)}")
+        expect(said > 0, f"w0 says neither: {' nor: '.join(refusals)}")
         rig.supervisor.stop("w0")
         rig.start_worker("w0")
         rig.recover()
@@ -486,9 +489,9 @@ def raised_partitions(rig: Rig, trials: int) -> int:
     for number in range(trials):
         member = rig.start_worker(f"w{number}")
         rig.until(lambda m=member: bool(m.exits), "the start is refused", 60)
-        _expect(member.exits[0] == 3, f"the start ended with {member.exits}")
+        expect(member.exits[0] == 3, f"the start ended with {member.exits}")
         said = f"this group's state was made with {PARTITIONS}"
-        _expect(_count(member.spec.log, said) > 0, f"the refusal does not say: {said}")
+        expect(_count(member.spec.log, said) > 0, f"the refusal does not say: {said}")
         rig.supervisor.stop(f"w{number}")
     return trials
 
@@ -503,7 +506,7 @@ def rolling_upgrade(rig: Rig, trials: int) -> int:
 
     def upgrade(name: str, *, newer: bool = True) -> None:
         code = rig.supervisor.restart(name, rig.spec(name, newer=newer))
-        _expect(code == 0, f"{name} stopped with exit code {code}")
+        expect(code == 0, f"{name} stopped with exit code {code}")
         rig.recover()
 
     for _ in range(trials):
@@ -511,7 +514,7 @@ def rolling_upgrade(rig: Rig, trials: int) -> int:
         rig.pause(2.0, 3.0)
         upgrade("w1", newer=False)
         log = rig.spec("w1").log
-        _expect(_count(log, "is dropped (future)") > 0, "no newer checkpoint was met")
+        expect(_count(log, "is dropped (future)") > 0, "no newer checkpoint was met")
         rig.supervisor.restart("t0", rig.spec("t0", arguments=("trainer",), newer=True))
         for name in ("w0", "w1", "w2"):
             log = rig.spec(name).log
@@ -522,8 +525,8 @@ def rolling_upgrade(rig: Rig, trials: int) -> int:
         older = rig.supervisor.members["w2"]
         older.signal(signal.SIGKILL)
         rig.until(lambda o=older: len(o.exits) > 1, "an older worker is refused", 30)
-        _expect(older.exits[1] == 3, f"an older worker ended with {older.exits}")
-        _expect(_count(older.spec.log, "upgrade this process") > 0, "it does not say why")
+        expect(older.exits[1] == 3, f"an older worker ended with {older.exits}")
+        expect(_count(older.spec.log, "upgrade this process") > 0, "it does not say why")
         rig.supervisor.stop("w2")
         rig.start_worker("w2", newer=True)
         for name in ("w0", "w1"):
@@ -547,6 +550,7 @@ SLOW_DEVICE = Options(
 # Each of them changes somebody's segment, so that one that counts twice is seen to.
 LARGE_BATCHES = Options(sections={"batch": {"max_wait_seconds": 1.0}})
 INTAKE = Options(workers=1, intakes=2, trainer=False)
+FOLLOWED = Options(followed=True)
 LIVE = Options(live_model=True, followed=True)
 
 
@@ -578,6 +582,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("upgrade", "rolling upgrade, newer formats", rolling_upgrade, 1, 1, LIVE),
     Scenario("kill-revoke", "kill -9 amid a rebalance, static id", killed_amid_rebalance, 5, 1),
     Scenario("scale", "3, 1, 4 and 3 workers", scale, 4, 1),
+    Scenario("retention", "retention passes the offset", retention, 5, 1),
+    Scenario("made-anew", "the topic made anew under load", made_anew, 5, 1, FOLLOWED),
     Scenario(
         "cut-coordinator", "cut from the coordinator", _cut("coordinator"), 5, 1, needs="wire"
     ),

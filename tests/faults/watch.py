@@ -80,6 +80,10 @@ class Watch:
         """Whether all records below these ends are committed."""
         return all(self.committed.get(number, 0) >= end for number, end in ends.items())
 
+    def begin_anew(self) -> None:
+        """Forget the offsets: the topic is another one by now."""
+        self.committed = {}
+
     def close(self) -> None:
         """Stop asking."""
         self._stopping.set()
