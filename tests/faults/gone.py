@@ -62,19 +62,18 @@ def made_anew(rig: Rig, trials: int) -> int:
         rig.until(lambda: create_topics(rig.settings)[topic], "the topic is made anew", 60)
         rig.watch.begin_anew()
         rig.load.go_on()
+        rig.until(lambda: len(rig.load.ends) == PARTITIONS, "a load on all partitions", 60)
         rig.recover()
-        times = sum(
-            loss.times
-            for place in _committed(rig)
-            for loss in OffsetMetadata.read(place.metadata).lost.values()
-        )
-        expect(
-            times == number * PARTITIONS,
-            f"made anew {number} times with {PARTITIONS} partitions, counted {times} times",
-        )
+        times = [_times(place) for place in _committed(rig)]
+        expect(times == [number] * PARTITIONS, f"made anew {number} times, counted {times}")
     notes = [note for note in _told(rig).notes if "the topic was made anew" in note]
     expect(len(notes) == PARTITIONS, f"verify tells of {len(notes)} partitions")
     return trials
+
+
+def _times(place: TopicPartition) -> int:
+    lost = OffsetMetadata.read(place.metadata).lost
+    return sum(loss.times for loss in lost.values())
 
 
 def _committed(rig: Rig) -> list[TopicPartition]:

@@ -124,8 +124,12 @@ def _judge_profiles(settings: Settings, replay: Replay, verdict: Verdict) -> Non
 
 
 def _judge_dead_letters(settings: Settings, replay: Replay, verdict: Verdict) -> None:
+    # With the value: of a topic that was made anew an offset names another record.
     letters = Counter(
-        tuple(dict(letter.headers)[f"dlq_{name}"] for name in ("topic", "partition", "offset"))
+        (
+            letter.value,
+            *(dict(letter.headers)[f"dlq_{name}"] for name in ("topic", "partition", "offset")),
+        )
         for letter in read_topic(settings, settings.topics.dead_letters)
     )
     verdict.doubled += letters.total() - len(letters)
