@@ -33,8 +33,7 @@ def render(console: Console, figures: Figures) -> None:
     )
     if figures.model_version is None:
         if counts.accepted:
-            needed = f"{figures.least_users:,} are needed, there are {counts.users:,}"
-            console.print(Text(f"too few users for a segment model: {needed}"))
+            console.print(Text(_no_model(figures)))
         return
     found = " (found)" if figures.segments_found else ""
     console.print(
@@ -43,11 +42,14 @@ def render(console: Console, figures: Figures) -> None:
             f"{figures.model_version}"
         ),
     )
-    tables = [_segments(figures), _internal(figures), _flapping(figures)]
-    if figures.label is not None:
-        tables.insert(1, _agreement(figures))
-    if figures.supervised is not None:
-        tables += [_labels(figures.supervised), _label_confusion(figures.supervised)]
+    tables = [_segments(figures)]
+    if any(group.rows for group in figures.groups):
+        if figures.label is not None:
+            tables.append(_agreement(figures))
+        tables.append(_internal(figures))
+    tables.append(_flapping(figures))
+    if (labels := figures.supervised) is not None and any(group.rows for group in labels.groups):
+        tables += [_labels(labels), _label_confusion(labels)]
     for table in tables:
         console.print()
         console.print(table)
@@ -172,8 +174,20 @@ def _label_confusion(supervised: Supervised) -> FittedTable:
     return table
 
 
+def _no_model(figures: Figures) -> str:
+    users, needed = figures.counts.users, figures.least_users
+    if users < needed:
+        return f"too few users for a segment model: {needed:,} are needed, there are {users:,}"
+    return f"no segment model: none was found among {plural(users, 'user')}"
+
+
 def _sentences(figures: Figures) -> list[str]:
     lines = []
+    if not any(group.rows for group in figures.groups):
+        lines.append(
+            f"No scores: there are {plural(figures.counts.users, 'user')}, and scores need "
+            f"{LEAST_SCORED_USERS}."
+        )
     if (labels := figures.supervised) is not None:
         lines.append(
             f"Labels: {labels.examples:,} profiles learned, {plural(labels.versions, 'version')} "

@@ -407,8 +407,21 @@ def test_no_score_is_given_over_fewer_than_twenty_users(tmp_path):
         assert [bool(group.rows) for group in figures.supervised.groups] == [scored] * 3
         assert (figures.prequential.agreement is not None) == scored
         assert (figures.stream[-1].steady_users is not None) == scored
-        assert ("19 users: too few for scores, which need 20" in printed(outcome)) != scored
+        text = printed(outcome)
+        assert ("No scores: there are 19 users, and scores need 20." in text) != scored
+        assert (
+            ("silhouette" in text) == ("V-measure" in text) == ("Labels learned" in text) == scored
+        )
         assert list(pictures(outcome))
+
+
+def test_a_group_of_few_beside_one_of_many_is_told_as_one(tmp_path):
+    lines = [event(f"u{n}", n, TOPICS[n % 2]) for n in range(30)]
+    lines += [event("u0", n, TOPICS[0]) for n in range(30, 40)]
+    outcome = evaluate(written(tmp_path / "file", lines), None, model=a_model())
+    text = " ".join(printed(outcome).split())
+    assert "1 user with 10 events or more: too few for scores, which need 20" in text
+    assert "No scores" not in text
 
 
 def test_agreement_needs_twenty_users_whose_label_is_known(tmp_path):
