@@ -341,5 +341,5 @@ def _without_value(path: str, where: str) -> MappingError:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = nan_name(value) or repr(value)
     return text if len(text) <= 80 else text[:79] + "…"

@@ -14,7 +14,7 @@ from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent
 from schemas.intake import Intake, RefusedError
 from schemas.keys import decode_key
-from schemas.mapping import EventMapping
+from schemas.mapping import PRESETS, EventMapping
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE: dict[str, Any] = {
@@ -144,6 +144,48 @@ def test_texts_are_joined_of_strings_and_numbers_only() -> None:
     assert "NaN" in refusal(mapping, title=float("nan")).detail
 
 
+def test_a_mapped_time_that_is_no_number_is_named() -> None:
+    mapping = EventMapping(
+        fields={**PATHS, "event_id": ["review.id"]}, time_format=["epoch-seconds", "iso8601"]
+    )
+    found = refusal(mapping, occurred_at=float("nan"))
+    assert (found.field, "NaN" in found.detail) == ("occurred_at", True)
+
+
+NAMES = ["event_id", "user_id", "text", "item_id", "rating", "language", "occurred_at", "a", "b.c"]
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["u1", "", "[x]", "2024-02-01", "2024-02-01T12:00:00Z", "en,de", "5.0"])
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner),
+    max_leaves=5,
+)
+MAPPINGS = [
+    EventMapping(),
+    EventMapping(fields={"user_id": ["a", "b.c?"], "text": ["text", "a"]}, event_id_from=["a"]),
+    EventMapping(fields={"item_id": ["a", "b.c"]}, time_format=["epoch-seconds", "iso8601"]),
+    EventMapping(time_format="pattern", time_pattern="%Y-%m-%d", null_values=["[x]"]),
+    *PRESETS.values(),
+]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JSON), st.sampled_from(MAPPINGS))
+def test_any_object_is_read_or_refused_whatever_the_mapping(
+    source: dict[str, Any], mapping: EventMapping
+) -> None:
+    value = json.dumps({"type": "review", **source}).encode()
+    intake = Intake(mapping=mapping)
+    try:
+        event, left_out = intake.sift(value, intake.key_of(value) or b"", NOW)
+    except RefusedError:
+        return
+    assert event.user_id
+    assert {*left_out} <= {"language", "item_id", "rating"}
+
+
 def test_values_that_stand_for_none_are_none() -> None:
     mapping = EventMapping(
         fields={**PATHS, "event_id": ["review.id"]}, null_values=["[deleted]", "N/A"]
@@ -195,3 +237,17 @@ def test_a_record_is_read_by_the_first_form_that_fits_it() -> None:
     assert read(mapping, uid=..., who="w", said="Aha").text == "Aha"
     # Of no form, it is read as the nearest, and says what that misses.
     assert refusal(mapping, uid=...).field == "user_id"
+
+
+def test_the_user_alone_is_found_in_any_form_whatever_else_is_wrong() -> None:
+    find = Intake(mapping=PRESETS["auto"]).user_finder()
+    review = {"reviewerID": "u1", "asin": "B", "unixReviewTime": "never"}
+    assert find(json.dumps(review).encode()) == "u1"
+    with pytest.raises(RefusedError, match="no form that is known"):
+        find(b'{"reviewer": "u1"}')
+    mapped = Intake(
+        mapping=EventMapping(fields={"user_id": ["n"], "event_id": ["m"]})
+    ).user_finder()
+    assert mapped(b'{"n": 104.0, "m": 7.5}') == "104"
+    with pytest.raises(RefusedError, match=r"2\^53"):
+        mapped(b'{"n": 7.6e16}')

@@ -71,6 +71,21 @@ def test_a_record_that_cannot_be_used_is_refused_with_a_reason(
     assert len(refusal.detail) > 10
 
 
+def test_a_byte_order_mark_and_nan_in_a_field_that_nobody_reads_cost_no_label() -> None:
+    assert read(b"\xef\xbb\xbf" + record()) == LabelGiven("u-1", "beer")
+    assert read(record(score=float("nan"))) == LabelGiven("u-1", "beer")
+    with pytest.raises(RefusedError, match="label: is NaN"):
+        read(record(label=float("nan")))
+    with pytest.raises(RefusedError, match="UTF-16"):
+        read(record().decode().encode("utf-16"))
+
+
+@pytest.mark.parametrize("user", [104.0, 7.6e16, 104, True])
+def test_a_user_of_a_label_is_a_string(user: object) -> None:
+    with pytest.raises(RefusedError, match="user_id"):
+        read(record(user_id=user), b"104")
+
+
 def test_the_skew_that_is_allowed_can_be_set() -> None:
     wide = LabelIntake(timedelta(days=365))
     assert wide.read(record(labelled_at="2027-01-01T00:00:00Z"), b"u-1", NOW).label == "beer"
