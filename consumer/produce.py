@@ -25,7 +25,7 @@ from consumer.topics import TopicError, partition_counts
 _POLL_SECONDS = 0.05
 _FLUSH_SECONDS = 0.5
 # After a signal or an error, what is under way may take so long.
-_END_SECONDS = 20
+_END_SECONDS = 15
 # So many events without a user at the beginning are taken for a file of another format.
 _WITHOUT_USER = 100
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -40,9 +40,15 @@ class Figures:
         line = (
             f"{self.seconds:4.0f} s  {self.done:,} of {self.sent:,} events  "
             f"{self.rate:,.0f}/s  lag {self.lag:,}  {self.users:,} users  "
-            f"{self.segments} segments (model {self.model})  {self.changes:,} changes"
+            f"{self._segments()}  {self.changes:,} changes"
         )
         return line + (f"  waiting for {self.waiting_for}" if self.waiting_for else "")
+
+    def _segments(self) -> str:
+        """Tell how many segments there are; auto while their number is being found."""
+        if not self.model:
+            return "no segments yet"
+        return f"{self.segments} segments (model {self.model})"
 
     def table(self) -> Table:
         """Give all in a table of two columns."""
@@ -56,7 +62,7 @@ class Figures:
             ("events/s", f"{self.rate:,.0f}"),
             ("lag", f"{self.lag:,}"),
             ("users", f"{self.users:,}"),
-            ("segments", f"{self.segments} (model {self.model})"),
+            ("segments", self._segments()),
             ("changes", f"{self.changes:,}"),
             ("waiting for", self.waiting_for or "-"),
         ):

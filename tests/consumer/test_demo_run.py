@@ -103,6 +103,11 @@ def test_at_rest_nothing_is_waited_for() -> None:
     assert "waiting" not in Figures().line()
 
 
+def test_segments_are_told_once_there_is_a_model() -> None:
+    assert "no segments yet" in Figures(segments=6).line()
+    assert "6 segments (model 2)" in Figures(segments=6, model=2).line()
+
+
 # --- speed ----------------------------------------------------------------------------------------
 
 
