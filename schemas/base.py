@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 # Long enough for any id seen in the wild (e-mail addresses, URNs, two UUIDs), short enough that ids
 # cannot blow up keys, headers or the in-memory index.
@@ -29,9 +39,57 @@ Base64 = Annotated[
 
 
 class Contract(BaseModel):
-    """A record that the project writes: immutable, closed, without NaN or infinity."""
+    """A record that the project writes: immutable, closed, without NaN or infinity.
+
+    State is closed: a field that a newer version has added must never be lost in silence.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Published(Contract):
+    """A record for subscribers: later versions may add fields, which readers pass over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+E = TypeVar("E", bound=StrEnum)
+
+
+class Open:
+    """Marks the field of a published record whose values may grow: `Annotated[Reason, Open()]`.
+
+    A value that this version does not know is read as a member without a name, equal to its text.
+    """
+
+    def __get_pydantic_core_schema__(
+        self, source: type[StrEnum], handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        def read(value: object, known: core_schema.ValidatorFunctionWrapHandler) -> object:
+            try:
+                return known(value)
+            except ValidationError:
+                if not isinstance(value, str):
+                    raise
+                return _unknown(source, value)
+
+        return core_schema.no_info_wrap_validator_function(read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), {"type": "string"}]}
+
+
+def _unknown(kind: type[E], value: str) -> E:
+    member = str.__new__(kind, value)
+    member._name_, member._value_ = value, value
+    return member
+
+
+def schema_id(name: str, version: int = 1) -> str:
+    """Name a published schema: an id, not an address."""
+    return f"urn:segmenter:schema:{name}:{version}"
 
 
 def claimed_schema(value: bytes | None) -> int:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import uuid
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Contract, Identifier, Sha256
+from schemas.base import Identifier, Open, Published, Sha256, schema_id
 from schemas.cloudevents import EventHeaders, binary_headers, structured
 from schemas.events import Rfc3339
 
 CHANGE_TYPE = "segmenter.segment.changed.v1"
+CHANGE_SCHEMA = schema_id("segment-changes")
 
 # Namespace of the ids below; made once with uuid4. Another one would give every change a new id.
 _CHANGE_NAMESPACE = uuid.UUID("6b0d8f4e-3b0c-4f0e-9a55-0f1f4c1d7f52")
@@ -47,14 +48,17 @@ class ChangeReason(StrEnum):
     """The segment stays; the label that is predicted for the user is another one."""
 
 
-class SegmentRef(Contract):
+_STATUSES, _REASONS = frozenset(ChangeStatus), frozenset(ChangeReason)
+
+
+class SegmentRef(Published):
     """A segment by its stable id, and what it was called at that moment."""
 
     id: int = Field(ge=0, description="Stable; never used again for another segment.")
     label: str = Field(description="Typical words of the segment; may change while the id stays.")
 
 
-class LabelRef(Contract):
+class LabelRef(Published):
     """The label that was predicted for a user, from what others with a given label are like."""
 
     name: str | None = Field(description="Null where none is likely enough.")
@@ -65,7 +69,7 @@ class LabelRef(Contract):
     version: int = Field(ge=1, description="Version of the label model.")
 
 
-class ProfileSummary(Contract):
+class ProfileSummary(Published):
     """How much the decision rests on."""
 
     events: int = Field(ge=0, description="Events counted for this user, ever.")
@@ -73,31 +77,35 @@ class ProfileSummary(Contract):
     updated_at: Rfc3339 = Field(description="Event time of the latest event in the profile.")
 
 
-class ModelRef(Contract):
+class ModelRef(Published):
     """Which models decided."""
 
     embedding: Sha256 = Field(description="Identity of the embedding model.")
     version: int = Field(ge=1, description="Version of the segment model.")
 
 
-class SourceRef(Contract):
+class SourceRef(Published):
     """The record of `user-events` that caused a change of behaviour."""
 
-    topic: str
-    partition: int = Field(ge=0)
-    offset: int = Field(ge=0)
-    event_id: Identifier
+    topic: str = Field(description="Name of the topic.")
+    partition: int = Field(ge=0, description="Partition of the record.")
+    offset: int = Field(ge=0, description="Offset of the record.")
+    event_id: Identifier = Field(description="The event's own id.")
 
 
-class SegmentChange(Contract):
+class SegmentChange(Published):
     """A user entered, switched or left a segment, and why."""
 
-    user_id: Identifier
+    user_id: Identifier = Field(description="Whose segment changed; also the key of the record.")
     sequence: int = Field(ge=1, description="1 for a user's first change, then one more each.")
-    status: ChangeStatus
+    status: Annotated[ChangeStatus, Open()] = Field(
+        description="What happened. Later versions may have further values."
+    )
     segment: SegmentRef | None = Field(description="Null when the user left without another.")
     previous_segment: SegmentRef | None = Field(description="Null when there was none.")
-    reason: ChangeReason
+    reason: Annotated[ChangeReason, Open()] = Field(
+        description="Why it happened. Later versions may have further values."
+    )
     changed_at: Rfc3339 = Field(description="When the change was decided (processing time).")
     occurred_at: Rfc3339 | None = Field(
         description="Event time of the event that caused it; null when a new model did."
@@ -122,9 +130,11 @@ class SegmentChange(Contract):
         "one: the share of such changes that are right, where calibrated. Null where the user "
         "left, and in changes from before there was this field.",
     )
-    profile: ProfileSummary
-    model: ModelRef
-    source: SourceRef | None
+    profile: ProfileSummary = Field(description="How much the decision rests on.")
+    model: ModelRef = Field(description="Which models decided.")
+    source: SourceRef | None = Field(
+        description="The record of `user-events` that caused it; null where a new model did."
+    )
     # Left out where the group learns no labels: its changes are as they were before there were any.
     label: LabelRef | None = Field(
         None,
@@ -134,6 +144,8 @@ class SegmentChange(Contract):
 
     @model_validator(mode="after")
     def _status_fits_segments(self) -> Self:
+        if self.status not in _STATUSES or self.reason not in _REASONS:
+            return self  # of a later version, which knows what fits
         if (self.status is ChangeStatus.LABELLED) != (self.reason is ChangeReason.LABEL_CHANGED):
             raise ValueError(f"status {self.status} does not fit the reason {self.reason}")
         if self.status is ChangeStatus.LABELLED:
@@ -174,6 +186,7 @@ def cloudevents_headers(change: SegmentChange, source: str) -> EventHeaders:
         event_id=change.id,
         source=source,
         event_type=CHANGE_TYPE,
+        data_schema=CHANGE_SCHEMA,
         subject=change.user_id,
         time=change.changed_at,
     )

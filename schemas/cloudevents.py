@@ -14,7 +14,13 @@ EventHeaders = list[tuple[str, bytes]]
 
 
 def binary_headers(
-    *, event_id: str, source: str, event_type: str, subject: str, time: datetime
+    *,
+    event_id: str,
+    source: str,
+    event_type: str,
+    data_schema: str,
+    subject: str,
+    time: datetime,
 ) -> EventHeaders:
     """Give the Kafka headers of an event in binary mode, whose value is JSON."""
     return [
@@ -22,6 +28,7 @@ def binary_headers(
         ("ce_id", event_id.encode()),
         ("ce_source", source.encode()),
         ("ce_type", event_type.encode()),
+        ("ce_dataschema", data_schema.encode()),
         ("ce_subject", subject.encode()),
         ("ce_time", time.isoformat().replace("+00:00", "Z").encode()),
         ("content-type", b"application/json"),

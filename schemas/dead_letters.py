@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
-from schemas.base import Base64, Contract
+from schemas.base import Base64, Open, Published
 
 
 class RefusalReason(StrEnum):
@@ -29,27 +30,29 @@ class RefusalReason(StrEnum):
     RECORD_TOO_LARGE = "record_too_large"
 
 
-class Refusal(Contract):
+class Refusal(Published):
     """One sentence for a person, and the parts of it for a machine.
 
     `detail` never quotes a text or a title.
     """
 
-    reason: RefusalReason
-    field: str | None = None
-    detail: str
+    reason: Annotated[RefusalReason, Open()] = Field(
+        description="Why. Later versions may have further values."
+    )
+    field: str | None = Field(None, description="The field that it is about; null for none.")
+    detail: str = Field(description="One sentence; it never quotes a text or a title.")
 
 
-class DeadLetter(Contract):
+class DeadLetter(Published):
     """A refused record, as `segmenter replay` writes it to dead-letters.jsonl."""
 
-    refusal: Refusal
-    topic: str
-    partition: int = Field(ge=0)
-    offset: int = Field(ge=0)
+    refusal: Refusal = Field(description="Why it was refused.")
+    topic: str = Field(description="Topic of the refused record.")
+    partition: int = Field(ge=0, description="Its partition.")
+    offset: int = Field(ge=0, description="Its offset.")
     timestamp: int = Field(description="Of the record, milliseconds since 1970; -1 when unknown.")
-    key: Base64 | None = Field(repr=False)
-    value: Base64 | None = Field(repr=False)
+    key: Base64 | None = Field(description="Its key, as it came; null for none.", repr=False)
+    value: Base64 | None = Field(description="Its value, as it came; null for none.", repr=False)
     truncated_from: int | None = Field(
         None, description="Bytes of the value, where only its beginning was kept."
     )

@@ -21,7 +21,9 @@ class DriftReferenceRecord(Contract):
     Users are known by the number that stands for them in the trainer's sample, a hash of their id.
     """
 
-    schema_version: Literal[1] = DRIFT_REFERENCE_SCHEMA
+    schema_version: Literal[1] = Field(
+        DRIFT_REFERENCE_SCHEMA, description="Version of this format."
+    )
     embedding: Sha256 = Field(description="Identity of the embedding model of the vectors.")
     epoch: int = Field(ge=0, description="The setting drift.reference_epoch that it goes by.")
     begin: int = Field(ge=0, description="Offset of the first text that counts.")

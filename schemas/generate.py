@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from schemas.base import schema_id
 from schemas.changes import SegmentChange
 from schemas.dead_letters import DeadLetter
 from schemas.drift import DriftReferenceRecord
@@ -34,9 +35,14 @@ CONTRACTS: dict[str, type[BaseModel]] = {
 }
 
 
-def render(contract: type[BaseModel]) -> str:
-    """Render the JSON Schema (2020-12) of a contract as text."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+def render(name: str) -> str:
+    """Render the JSON Schema (2020-12) of a topic's contract as text."""
+    contract = CONTRACTS[name]
+    own = contract.model_fields.get("schema_version")
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": schema_id(name, own.default if own else 1),
+    }
     schema |= contract.model_json_schema(mode="validation")
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
@@ -44,9 +50,9 @@ def render(contract: type[BaseModel]) -> str:
 def main() -> int:
     """Write all files and name them."""
     FOLDER.mkdir(exist_ok=True)
-    for name, contract in CONTRACTS.items():
+    for name in CONTRACTS:
         path = FOLDER / f"{name}.schema.json"
-        path.write_text(render(contract), encoding="utf-8")
+        path.write_text(render(name), encoding="utf-8")
         sys.stdout.write(f"{path}\n")
     return 0
 

@@ -26,9 +26,9 @@ _Count = Annotated[int, Field(ge=0)]
 class LabelWeights(Contract):
     """One label of a snapshot."""
 
-    name: LabelName
+    name: LabelName = Field(description="The label.")
     examples: int = Field(ge=0, description="Profiles with this label learned so far.")
-    intercept: float
+    intercept: float = Field(description="Added to its score.")
     weights: Base64 = Field(description="Little-endian float64, one a dimension.", repr=False)
 
 
@@ -38,14 +38,16 @@ class LabelModelRecord(Contract):
     The order of the labels is that in which they came first.
     """
 
-    schema_version: Literal[1] = LABEL_MODEL_SCHEMA
-    version: int = Field(ge=1)
+    schema_version: Literal[1] = Field(LABEL_MODEL_SCHEMA, description="Version of this format.")
+    version: int = Field(ge=1, description="Version of the label model: 1, then one more each.")
     embedding: Sha256 = Field(description="Identity of the embedding model of the profiles.")
-    dimensions: int = Field(ge=1)
+    dimensions: int = Field(ge=1, description="Numbers in a label's weights.")
     classifier: ClassifierName = Field(
         description="How scores, x times weights plus intercept, become probabilities."
     )
-    labels: list[LabelWeights] = Field(min_length=1, max_length=MAX_LABELS)
+    labels: list[LabelWeights] = Field(
+        min_length=1, max_length=MAX_LABELS, description="The labels, in the order they came in."
+    )
     examples: int = Field(ge=1, description="Profiles learned so far.")
     left_out: int = Field(
         ge=0, description="Profiles not learned, since their label was one too many."
@@ -57,7 +59,7 @@ class LabelModelRecord(Contract):
     learned_up_to: int = Field(
         ge=0, description="Offset of `profile-samples` behind the last profile learned."
     )
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, description="What the draws of rehearsal are seeded by.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

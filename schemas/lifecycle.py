@@ -7,13 +7,17 @@ under the version before, and under the new one. So all figures here count sampl
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from schemas.base import Contract
+from schemas.base import Contract, Open, schema_id
 from schemas.cloudevents import EventHeaders, binary_headers, structured
 from schemas.events import Rfc3339
+
+LIFECYCLE_SCHEMA = schema_id("segment-lifecycle")
 
 # Namespace of the ids below; made once with uuid4. Another one would give every event a new id.
 _LIFECYCLE_NAMESPACE = uuid.UUID("455a8a10-4c1f-47ef-9353-23ba30466820")
@@ -45,7 +49,7 @@ class Flow(Contract):
 class SegmentTransition(Contract):
     """What one version made of one segment, as its snapshot tells it."""
 
-    type: TransitionType
+    type: TransitionType = Field(description="What happened.")
     segment: int = Field(
         ge=0, description="The new segment, the one retired, the one split, or the merged one."
     )
@@ -65,14 +69,28 @@ class SegmentTransition(Contract):
     )
     size_before: int = Field(ge=0, description="Sampled users in it under the version before.")
     size: int = Field(ge=0, description="Sampled users in it under the new version.")
-    flows: list[Flow] = Field(
+    flows: Sequence[Flow] = Field(
         description="created, merged: where its users came from; split, retired: where they went."
     )
 
 
-class LifecycleEvent(SegmentTransition):
-    """A transition, published."""
+class PublishedFlow(Flow):
+    """The users of one segment who are in another one, or in the same, under the new version."""
 
+    model_config = ConfigDict(extra="ignore")
+
+
+class LifecycleEvent(SegmentTransition):
+    """A transition, published: unlike the snapshot's it may get further fields and types."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: Annotated[TransitionType, Open()] = Field(
+        description="What happened. Later versions may have further values."
+    )
+    flows: Sequence[PublishedFlow] = Field(
+        description="created, merged: where its users came from; split, retired: where they went."
+    )
     version: int = Field(ge=1, description="Version of the segment model that made it.")
     at: Rfc3339 = Field(description="When that version was made (processing time).")
 
@@ -86,7 +104,7 @@ class LifecycleEvent(SegmentTransition):
 class RetiredSegment(Contract):
     """What a snapshot keeps of a segment that is no more."""
 
-    id: int = Field(ge=0)
+    id: int = Field(ge=0, description="Its id.")
     version: int = Field(ge=1, description="The first version without it.")
     successor: int | None = Field(ge=0, description="The segment that took over most of its users.")
     since: int = Field(ge=1, description="Version in which it was born.")
@@ -99,6 +117,7 @@ def lifecycle_headers(event: LifecycleEvent, source: str) -> EventHeaders:
         event_id=event.id,
         source=source,
         event_type=f"segmenter.segment.{event.type}.v1",
+        data_schema=LIFECYCLE_SCHEMA,
         subject=str(event.segment),
         time=event.at,
     )

@@ -41,8 +41,8 @@ class ProfileRecord(Contract):
     bit for bit.
     """
 
-    schema_version: Literal[1] = PROFILE_SCHEMA
-    user_id: Identifier
+    schema_version: Literal[1] = Field(PROFILE_SCHEMA, description="Version of this format.")
+    user_id: Identifier = Field(description="Whose profile it is; also the key of the record.")
     embedding: Sha256 = Field(description="Identity of the embedding model; never mixed.")
     vector: Base64 = Field(description="S, little-endian float32.", repr=False)
     weight: float = Field(ge=0, description="W, likewise decayed.")
@@ -66,19 +66,21 @@ class ProfileRecord(Contract):
     )
     # Left out where there is nothing to say, so that workers without labels, former ones among
     # them, read and write what they always did.
-    labels: ProfileLabels | None = Field(None, exclude_if=_is_none)
+    labels: ProfileLabels | None = Field(
+        None, description="The user's labels; absent where there are none.", exclude_if=_is_none
+    )
 
 
 class ProfileSample(Contract):
     """The present profile of a sampled user, for the trainer."""
 
-    schema_version: Literal[1, 2] = SAMPLE_SCHEMA
-    user_id: Identifier
-    embedding: Sha256
+    schema_version: Literal[1, 2] = Field(SAMPLE_SCHEMA, description="Version of this format.")
+    user_id: Identifier = Field(description="Whose profile it is; also the key of the record.")
+    embedding: Sha256 = Field(description="Identity of the embedding model.")
     vector: Base64 = Field(description="S/|S|, little-endian float32.", repr=False)
     weight: float = Field(ge=0, description="W of the profile: how much it rests on.")
-    terms: dict[str, float]
-    updated_at: Rfc3339
+    terms: dict[str, float] = Field(description="The user's typical words with decayed weights.")
+    updated_at: Rfc3339 = Field(description="Event time of the latest event in the profile.")
     label: str | None = Field(
         None, description="The user's label, where one was given.", exclude_if=_is_none
     )

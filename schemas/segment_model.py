@@ -21,7 +21,7 @@ class SegmentRecord(Contract):
     """One segment of a snapshot."""
 
     id: int = Field(ge=0, description="Stable; never used again for another segment.")
-    label: str
+    label: str = Field(description="The most typical words, as changes quote them.")
     words: list[str] = Field(description="Typical words, the most typical first.")
     centre: Base64 = Field(description="Little-endian float64.", repr=False)
     radius: float = Field(ge=0, description="Root mean square distance of members to the centre.")
@@ -51,17 +51,19 @@ class SegmentRecord(Contract):
 class SegmentModelRecord(Contract):
     """Everything a worker needs to assign users, and a trainer to go on."""
 
-    schema_version: Literal[1, 2] = SEGMENT_MODEL_SCHEMA
-    version: int = Field(ge=1)
+    schema_version: Literal[1, 2] = Field(
+        SEGMENT_MODEL_SCHEMA, description="Version of this format."
+    )
+    version: int = Field(ge=1, description="Version of the segments: 1, then one more each.")
     embedding: Sha256 = Field(description="Identity of the embedding model of the profiles.")
-    dimensions: int = Field(ge=1)
-    segments: list[SegmentRecord] = Field(min_length=1)
+    dimensions: int = Field(ge=1, description="Numbers in a centre.")
+    segments: list[SegmentRecord] = Field(min_length=1, description="The segments there are.")
     next_id: int = Field(ge=1, description="The id that the next new segment gets.")
     sample_threshold: float = Field(
         gt=0, le=1, description="Users whose hash, as a share, is at most this feed the trainer."
     )
     samples: int = Field(ge=0, description="Samples learned so far.")
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, description="The setting training.seed it was learned with.")
     transitions: list[SegmentTransition] = Field(
         default=[], description="What this version made of the segments of the one before."
     )

@@ -196,15 +196,15 @@ def count_changes(changes: Iterable[SegmentChange]) -> ChangeCounts:
         kinds[change.status, change.reason] += 1
         if change.reason is ChangeReason.BEHAVIOUR and change.segment and change.previous_segment:
             flows[change.previous_segment.id, change.segment.id] += 1
+    totals: Counter[ChangeStatus] = Counter()
+    for (status, _), count in kinds.items():
+        totals[status] += count
+    by_behaviour = kinds[ChangeStatus.SWITCHED, ChangeReason.BEHAVIOUR]
     return ChangeCounts(
-        entered=sum(kinds[ChangeStatus.ENTERED, reason] for reason in ChangeReason),
-        switched_by_behaviour=kinds[ChangeStatus.SWITCHED, ChangeReason.BEHAVIOUR],
-        switched_by_model=sum(
-            kinds[ChangeStatus.SWITCHED, reason]
-            for reason in ChangeReason
-            if reason is not ChangeReason.BEHAVIOUR
-        ),
-        exited=sum(kinds[ChangeStatus.EXITED, reason] for reason in ChangeReason),
+        entered=totals[ChangeStatus.ENTERED],
+        switched_by_behaviour=by_behaviour,
+        switched_by_model=totals[ChangeStatus.SWITCHED] - by_behaviour,
+        exited=totals[ChangeStatus.EXITED],
         flows=dict(flows),
     )
 
@@ -229,4 +229,6 @@ def tell_life(data: ReportData, event: LifecycleEvent) -> str:
         if event.successor is None:
             return "retired"
         return f"retired, taken over by {names([event.successor])}"
+    if event.type is not TransitionType.CREATED:
+        return event.type.value
     return f"created from {names(event.parents)}" if event.parents else "created"

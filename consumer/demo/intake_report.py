@@ -14,7 +14,7 @@ from consumer.refusals import Refusals
 from consumer.settings import Settings
 from models.embedding import Embedder
 from models.text import prepare_text
-from schemas.dead_letters import HEADER_PREFIX, Refusal, RefusalReason
+from schemas.dead_letters import HEADER_PREFIX, Refusal
 from schemas.intake import RefusedError
 
 _LOOKED_AT = 1_000
@@ -55,11 +55,7 @@ def _refusals(settings: Settings) -> Refusals:
         place = int(headers["partition"]), int(headers["offset"]), int(headers["timestamp"])
         found.add(
             Record(headers["topic"], *place, letter.key, letter.value),
-            Refusal(
-                reason=RefusalReason(headers["reason"]),
-                field=headers["field"] or None,
-                detail=headers["detail"],
-            ),
+            Refusal.model_validate({**headers, "field": headers["field"] or None}),
         )
     return found
 

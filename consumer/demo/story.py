@@ -92,6 +92,11 @@ def _verb(change: SegmentChange) -> str:
         return f"moved from {_name(change.previous_segment)} to {_name(change.segment)}"
     if change.status is ChangeStatus.ENTERED:
         return f"entered {_name(change.segment)}"
+    if change.status is ChangeStatus.LABELLED:
+        label = change.label.name if change.label else None
+        return f"was labelled “{one_line(label, 60)}”" if label else "lost the label"
+    if change.status is not ChangeStatus.EXITED:
+        return f"{one_line(change.status, 60)} in {_name(change.segment)}"
     return f"left {_name(change.previous_segment)}"
 
 
@@ -102,12 +107,14 @@ def _name(segment: SegmentRef | None) -> str:
 def _reason(change: SegmentChange) -> str:
     """Say in figures why, as far as the change has them."""
     version = f"Version {change.model.version} of the segments"
-    if change.reason is ChangeReason.SEGMENT_MERGED:
-        return f"{version} merged the two."
-    if change.reason is ChangeReason.SEGMENT_SPLIT:
-        return f"{version} split the former one."
-    if change.reason is ChangeReason.MODEL_UPDATE:
-        return f"{version} drew the lines anew."
+    if change.reason is not ChangeReason.BEHAVIOUR:
+        sentences = {
+            ChangeReason.SEGMENT_MERGED: f"{version} merged the two.",
+            ChangeReason.SEGMENT_SPLIT: f"{version} split the former one.",
+            ChangeReason.MODEL_UPDATE: f"{version} drew the lines anew.",
+            ChangeReason.LABEL_CHANGED: "The segment stays; another label is predicted.",
+        }
+        return sentences.get(change.reason, f"The reason is “{one_line(change.reason, 60)}”.")
     if change.segment is None or change.distance is None:
         return "The profile lies too far from every segment."
     here = f"The profile lies {change.distance:.2f} from the centre of the new segment"

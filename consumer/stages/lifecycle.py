@@ -12,7 +12,7 @@ from schemas.lifecycle import LifecycleEvent, lifecycle_headers
 def lifecycle_events(model: SegmentModel, at: datetime) -> list[LifecycleEvent]:
     """Give the events of one version, in the order of its snapshot."""
     return [
-        LifecycleEvent(**dict(transition), version=model.version, at=at)
+        LifecycleEvent(**transition.model_dump(), version=model.version, at=at)
         for transition in model.history.transitions
     ]
 
