@@ -89,7 +89,7 @@ def test_texts_that_the_model_does_not_read_are_told(stream, topics, monkeypatch
 
 
 def gathered(stream) -> None:
-    collect.collect(SETTINGS, stream, EMBEDDER, collect.RunFacts(1.0, NOW, None), {})
+    collect.collect(SETTINGS, stream, EMBEDDER, collect.RunFacts(1.0, 0.0, 0.0, NOW, None), {})
 
 
 def test_too_few_users_say_how_many_are_needed(stream, topics):
