@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
+from consumer.broker_log import broker_log
 from consumer.clients import reader_config
 from consumer.reader import as_record, end_offset, read_partition
 from consumer.records import Record
@@ -113,7 +114,7 @@ class Feed(Generic[Model]):
                     known = self._model.version if self._model else "none"
                     logger.warning("keeping version %s of the %s: %s", known, self._what, newer)
             elif error.code() != KafkaError._PARTITION_EOF:
-                logger.warning("reading %s: %s", self._topic, error.str())
+                broker_log.error(error.name(), f"reading {self._topic}: {error.str()}")
         return self._model
 
     def close(self) -> None:

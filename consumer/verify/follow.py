@@ -23,6 +23,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import OffsetSpec
 
 from consumer import ending
+from consumer.broker_log import broker_log
 from consumer.clients import ask_for_topics
 from consumer.verify.decode import membership_head, profile_head
 from consumer.verify.incremental import IncrementalChecker
@@ -389,7 +390,7 @@ class Follower:
             self._consumer.incremental_assign([place])
         else:
             # A client that has lost its brokers goes on by itself when they are back.
-            logger.info("reading %s[%d]: %s", topic, partition, error.str())
+            broker_log.error(error.name(), f"reading {topic}[{partition}]: {error.str()}")
 
     def _take_sample(self, sample: Sample, now: float) -> None:
         if sample.trouble is not None and self._trouble is None:
