@@ -48,9 +48,13 @@ class Contract(BaseModel):
 
 
 class Published(Contract):
-    """A record for subscribers: later versions may add fields, which readers pass over."""
+    """A record for subscribers, to which later versions may add fields.
 
-    model_config = ConfigDict(extra="ignore")
+    Ours are read and kept, so that records can be compared whole. To write one that the contract
+    lacks is a type error.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
 
 E = TypeVar("E", bound=StrEnum)

@@ -144,7 +144,7 @@ class SegmentChange(Published):
 
     @model_validator(mode="after")
     def _status_fits_segments(self) -> Self:
-        if self.status not in _STATUSES or self.reason not in _REASONS:
+        if not self.is_known:
             return self  # of a later version, which knows what fits
         if (self.status is ChangeStatus.LABELLED) != (self.reason is ChangeReason.LABEL_CHANGED):
             raise ValueError(f"status {self.status} does not fit the reason {self.reason}")
@@ -162,6 +162,14 @@ class SegmentChange(Published):
         if self.status is not expected:
             raise ValueError(f"status {self.status} does not fit the two segments")
         return self
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version knows what happened and why.
+
+        Of any other change it can say neither what fits it nor which id it has.
+        """
+        return self.status in _STATUSES and self.reason in _REASONS
 
     @property
     def id(self) -> str:

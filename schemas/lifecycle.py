@@ -77,13 +77,13 @@ class SegmentTransition(Contract):
 class PublishedFlow(Flow):
     """The users of one segment who are in another one, or in the same, under the new version."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
 
 class LifecycleEvent(SegmentTransition):
     """A transition, published: unlike the snapshot's it may get further fields and types."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
     type: Annotated[TransitionType, Open()] = Field(
         description="What happened. Later versions may have further values."

@@ -90,6 +90,8 @@ class _FolderAudit:
         """Read every file once, in the order that the checks need."""
         violations, embeddings = self._violations, self._embeddings
         chains = invariants.follow_chains(self._changes(), violations, embeddings)
+        if later := chains.later.untold():
+            self._unchecked.append(later)
         standings = invariants.compare_memberships(self._memberships(), chains, violations)
         sums = invariants.compare_profiles(
             self._profiles(), standings, violations, embeddings, chains.labels

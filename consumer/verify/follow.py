@@ -27,6 +27,7 @@ from consumer.broker_log import broker_log
 from consumer.clients import ask_for_topics
 from consumer.verify.decode import membership_head, profile_head
 from consumer.verify.incremental import IncrementalChecker
+from consumer.verify.later import LaterKinds
 from consumer.verify.lookups import Lookups, ask_patiently, open_consumer
 from consumer.verify.messages import change_in, latest_of, refused_by, value_of
 from consumer.verify.news import FollowReport, Line, News
@@ -117,6 +118,7 @@ class Follower:
         self._on_turn = on_turn
         self._clock = time.monotonic
         self._news = News()
+        self._later = LaterKinds()
         self._checker = IncrementalChecker(
             self._news, settle_seconds=settle_seconds, input_topic=self._topics.events
         )
@@ -350,6 +352,8 @@ class Follower:
             lost = checker.beginning_lost and partition in self._lost
             if seen := change_in(message, topic, news, beginning_lost=lost):
                 checker.change(seen, value_of(message), now)
+                if self._later.add(seen.change) and (untold := self._later.untold()):
+                    news.tell(f"not checked: {untold}")
         elif topic == topics.memberships:
             if found := latest_of(message, topic, membership_head, news):
                 checker.membership(*found, now)

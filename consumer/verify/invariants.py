@@ -24,6 +24,7 @@ from consumer.verify.facts import (
     place_of,
 )
 from consumer.verify.labels import LabelChain
+from consumer.verify.later import LaterKinds
 from consumer.verify.report import ViolationKind, Violations
 from schemas.changes import ChangeStatus, SegmentChange, SegmentRef
 from schemas.segment_model import SegmentModelRecord
@@ -45,12 +46,15 @@ class Chains:
         Users whose first changes retention has removed.
     labels
         The labels that changes tell.
+    later
+        Changes of kinds that this version does not know.
     """
 
     latest: dict[str, LatestChange] = field(default_factory=dict)
     count: int = 0
     cut_off: int = 0
     labels: LabelChain = field(default_factory=LabelChain)
+    later: LaterKinds = field(default_factory=LaterKinds)
 
 
 def follow_chains(
@@ -67,6 +71,7 @@ def follow_chains(
         change, user = entry.change, entry.change.user_id
         chains.count += 1
         embeddings.add_change(change)
+        chains.later.add(change)
         check_id(entry, violations)
         digest = id_digest(entry.recorded_id)
         if digest in ids:
@@ -92,9 +97,9 @@ def id_digest(recorded_id: str) -> bytes:
 
 
 def check_id(entry: SeenChange, violations: Violations) -> None:
-    """Check that a change came under the id that follows from its cause."""
+    """Check that a change came under the id that follows from its cause, where that is known."""
     change, expected = entry.change, entry.change.id
-    if entry.recorded_id != expected:
+    if change.is_known and entry.recorded_id != expected:
         violations.add(
             ViolationKind.FORGED_ID,
             change.user_id,

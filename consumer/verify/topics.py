@@ -165,6 +165,8 @@ class _TopicAudit:
                 f"the beginning of chains: retention has removed the oldest records of "
                 f"{topics.changes}; {chains.cut_off:,} users' first changes are not there"
             )
+        if later := chains.later.untold():
+            self._unchecked.append(later)
         standings = invariants.compare_memberships(
             self._memberships().items(), chains, self._between, beginning_lost=changes_lost
         )

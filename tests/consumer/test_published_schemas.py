@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from consumer.demo.contents import count_changes
 from consumer.demo.story import Story, tell
 from consumer.replay import replay_file
 from consumer.settings import Settings
-from consumer.verify import verify_folder
+from consumer.verify import ViolationKind, verify_folder
+from consumer.verify.follow import Follower
+from consumer.verify.watch import ReadUp
 from schemas.changes import SegmentChange
 from schemas.dead_letters import DeadLetter
 from schemas.generate import CONTRACTS, FOLDER
@@ -33,6 +36,8 @@ PUBLISHED = {
 }
 STATE = {"profiles.jsonl": "user-profiles", "model.json": "segment-models"}
 GROWING = ("status", "reason", "type")
+STRING = {"type": "string"}
+JSON = [("content-type", b"application/json")]
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +132,31 @@ def test_what_is_written_fits_its_schema(folder: Path, file: str, name: str) -> 
         validator.validate(record)
 
 
+def closed(schema: Any) -> Any:
+    """Give the schema that has the fields and the names of this version and no others."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: closed(value) for name, value in schema.items()}
+    if "properties" in found:
+        found["additionalProperties"] = False
+    if (either := found.get("anyOf")) and "$ref" in either[0] and either[1:] == [STRING]:
+        found["anyOf"] = either[:1]
+    return found
+
+
+@pytest.mark.parametrize(("file", "name"), PUBLISHED.items())
+def test_what_is_written_has_no_fields_and_no_names_that_the_schema_lacks(
+    folder: Path, file: str, name: str
+) -> None:
+    validator = Draft202012Validator(closed(schema_of(name)))
+    for record in records_in(folder, file):
+        validator.validate(record)
+        for later in ({**record, "added_later": 1}, grown(record)):
+            assert not validator.is_valid(later)
+
+
 @pytest.mark.parametrize(("file", "name"), PUBLISHED.items())
 def test_a_record_of_a_later_version_fits_the_schema_that_subscribers_have(
     folder: Path, file: str, name: str
@@ -192,6 +222,80 @@ def test_verify_passes_over_fields_and_reasons_of_a_later_version(
 
     result = verify_folder(rewrite(folder, tmp_path / "later", later))
     assert result.exit_code == 0, result.render()
+
+
+def test_verify_tells_of_changes_whose_ids_it_cannot_check_since_their_kind_is_new(
+    folder: Path, tmp_path: Path
+) -> None:
+    last = lines_of(folder / "segment-changes.jsonl")[-1]
+
+    def later(line: dict[str, Any]) -> dict[str, Any]:
+        if line == last:
+            return {**line, "id": "made-otherwise", "data": {**line["data"], "reason": "asked"}}
+        return {**line, "reason": "asked"} if line == last["data"] else line
+
+    result = verify_folder(rewrite(folder, tmp_path / "later", later))
+    assert result.exit_code == 0, result.render()
+    (untold,) = result.unchecked
+    assert f"(1 {last['data']['status']} by asked)" in untold
+
+    def forged(line: dict[str, Any]) -> dict[str, Any]:
+        return {**line, "id": "made-otherwise"} if line == last else line
+
+    known = verify_folder(rewrite(folder, tmp_path / "forged", forged))
+    assert known.violations_by_kind == {ViolationKind.FORGED_ID: 1}
+
+
+@dataclass
+class Message:
+    """A record of `segment-changes`, as the client gives it."""
+
+    line: dict[str, Any]
+
+    def topic(self) -> str:
+        return "segment-changes"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 7
+
+    def key(self) -> bytes:
+        user: str = self.line["subject"]
+        return user.encode()
+
+    def value(self) -> bytes:
+        return json.dumps(self.line["data"]).encode()
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        given = {name: each for name, each in self.line.items() if isinstance(each, str)}
+        return [(f"ce_{name}", each.encode()) for name, each in given.items()] + JSON
+
+
+def test_an_audit_that_goes_on_tells_of_each_new_kind_once(folder: Path) -> None:
+    lines = [grown(line, ["reason"]) for line in lines_of(folder / "segment-changes.jsonl")]
+    for line in lines:
+        line.update(id=f"made-otherwise-{line['id']}", added_later="anything")
+    follower = Follower({}, "shop")
+    follower._read_up = ReadUp({("segment-changes", 0): 0}, now=0.0)
+    for line in lines:
+        follower._take(cast("Any", Message(line)), 0.0)
+    kinds = {line["data"]["status"] for line in lines}
+    news = follower.take_news()
+    assert len(news) == len(kinds)
+    assert all(str(each).startswith("not checked: the ids of changes") for each in news)
+
+
+def test_verify_compares_fields_that_it_does_not_know(folder: Path, tmp_path: Path) -> None:
+    def later(line: dict[str, Any]) -> dict[str, Any]:
+        if "data" in line:
+            return {**line, "data": {**line["data"], "colour": "red"}}
+        return {**line, "colour": "blue"} if "sequence" in line else line
+
+    result = verify_folder(rewrite(folder, tmp_path / "later", later))
+    assert set(result.violations_by_kind) == {ViolationKind.MEMBERSHIP_DIFFERS}
+    assert "fields that differ: colour" in result.render()
 
 
 def test_verify_reads_cloudevents_of_an_earlier_version_that_name_no_schema(
