@@ -24,6 +24,7 @@ from schemas.changes import (
     structured_cloudevent,
 )
 from schemas.dead_letters import DeadLetter, Refusal, RefusalReason, to_base64
+from schemas.partitioner import partition_of
 from schemas.profiles import ProfileRecord
 from schemas.segment_model import SegmentModelRecord, SegmentRecord
 
@@ -32,6 +33,7 @@ OTHER_EMBEDDING = "cd" * 32
 SOURCE = "segmenter"
 SEGMENTS = range(5)
 MODEL_VERSION = 3
+PARTITIONS = 2
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -88,7 +90,11 @@ def _chain(user: str, path: UserPath) -> list[SegmentChange]:
         # A label may change while the id stays: the chain quotes what was published.
         segment = None if target is None else SegmentRef(id=target, label=f"words {target}, {i}")
         by_model = i in path.by_model
-        source = SourceRef(topic="user-events", partition=0, offset=i, event_id=f"{user}-{i}")
+        # Where the tests' producers put the user's records: librdkafka's own partitioner.
+        partition = partition_of(user.encode(), PARTITIONS, "crc32")
+        source = SourceRef(
+            topic="user-events", partition=partition, offset=i, event_id=f"{user}-{i}"
+        )
         chain.append(
             SegmentChange(
                 user_id=user,

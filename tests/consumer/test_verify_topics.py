@@ -21,10 +21,17 @@ from schemas.dead_letters import DeadLetter, dead_letter_headers
 from schemas.lifecycle import LifecycleEvent, TransitionType, lifecycle_headers
 from schemas.profiles import ProfileRecord
 from schemas.segment_model import SEGMENT_MODEL_KEY
-from tests.consumer.histories import SEGMENTS, SOURCE, START, History, UserPath, history_of
+from tests.consumer.histories import (
+    PARTITIONS,
+    SEGMENTS,
+    SOURCE,
+    START,
+    History,
+    UserPath,
+    history_of,
+)
 
 Kind = ViolationKind
-PARTITIONS = 2
 
 
 class Broker(Protocol):
