@@ -14,7 +14,7 @@ import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 from numpy.typing import NDArray
 
-from consumer.assignment import offset_metadata
+from consumer.offset_metadata import OffsetMetadata
 from consumer.settings import Settings
 from models.profiles import ProfileRows
 from models.segments import SegmentModel
@@ -129,7 +129,7 @@ def commit_offsets(settings: Settings) -> None:
     """Make the group one that has worked: a restore refuses state without offsets."""
     client = Consumer({**settings.kafka.client(), "group.id": settings.kafka.group_id})
     count = settings.topics.partitions
-    metadata = offset_metadata(count)
+    metadata = OffsetMetadata(partitions=count).write()
     places = [TopicPartition(settings.topics.events, n, 0, metadata) for n in range(count)]
     client.commit(offsets=places, asynchronous=False)
     client.close()
