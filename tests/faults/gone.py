@@ -60,6 +60,8 @@ def made_anew(rig: Rig, trials: int) -> int:
         rig.recover(measure=False)
         admin.delete_topics([topic])[topic].result(30)
         rig.until(lambda: create_topics(rig.settings)[topic], "the topic is made anew", 60)
+        # The coordinator forgets the former offsets a little later.
+        rig.until(lambda: all(_is_new(place) for place in _committed(rig)), "offsets are gone", 60)
         rig.watch.begin_anew()
         rig.load.go_on()
         rig.until(lambda: len(rig.load.ends) == PARTITIONS, "a load on all partitions", 60)
@@ -69,6 +71,11 @@ def made_anew(rig: Rig, trials: int) -> int:
     notes = [note for note in _told(rig).notes if "the topic was made anew" in note]
     expect(len(notes) == PARTITIONS, f"verify tells of {len(notes)} partitions")
     return trials
+
+
+def _is_new(place: TopicPartition) -> bool:
+    """Whether an offset is of no topic, or of the new one."""
+    return place.offset < 0 or place.offset <= 1
 
 
 def _times(place: TopicPartition) -> int:

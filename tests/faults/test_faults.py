@@ -48,6 +48,8 @@ def assert_survived(
         ("scale", "classic"),
         ("other-embedding", "classic"),
         ("raised-partitions", "classic"),
+        ("retention", "classic"),
+        ("made-anew", "classic"),
     ],
 )
 def test_a_group_survives(broker: EmbeddedKafka, tmp_path: Path, name: str, protocol: str) -> None:
