@@ -124,7 +124,9 @@ def run(spec: Spec) -> None:
     if spec.fault is not None:
         install(spec.fault)
     sys.stderr.write(f"=== start of {spec.name}, pid {os.getpid()}, fault {spec.fault}\n")
-    code = consumer.cli.main([*spec.arguments])
+    # Without arguments of its own it is the process itself, which takes signals.
+    sys.argv = ["segmenter", *spec.arguments]
+    code = consumer.cli.main()
     sys.stderr.write(f"=== end of {spec.name}, exit code {code}\n")
     sys.stderr.flush()
     os._exit(code)
