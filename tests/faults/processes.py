@@ -266,6 +266,10 @@ class Supervisor:
             member.wanted = False
         member.signal(signal.SIGCONT)
         member.signal(number)
+        return self._ended(member, seconds)
+
+    @staticmethod
+    def _ended(member: Member, seconds: float = 40) -> int:
         member.process.join(seconds)
         if member.process.is_alive():
             member.process.kill()
@@ -284,12 +288,13 @@ class Supervisor:
         """End all; give their exit codes."""
         self._stopping.set()
         self._thread.join()
-        names = list(self.members)
-        for name in names:
-            member = self.members[name]
+        members = dict(self.members)
+        self.members.clear()
+        for member in members.values():
             member.signal(signal.SIGCONT)
+            # Once: a second one would end it by force.
             member.signal(signal.SIGTERM)
-        return {name: self.stop(name) for name in names}
+        return {name: self._ended(member) for name, member in members.items()}
 
     def _watch(self) -> None:
         while not self._stopping.wait(0.05):
