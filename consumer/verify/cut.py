@@ -100,6 +100,7 @@ class TopicReader:
     ) -> None:
         self._group_id = group_id
         self._stall_seconds = stall_seconds
+        self._request_seconds = request_seconds
         self._lookups = Lookups(
             config,
             group_id,
@@ -190,11 +191,24 @@ class TopicReader:
             If nothing moves for `stall_seconds`, or the cluster refuses.
         """
         ends = {partition: span.end for partition, span in spans.items() if span.low < span.end}
+        if ends:
+            self._learn_leaders(topic)
         self._consumer.assign([TopicPartition(topic, p, spans[p].low) for p in ends])
         try:
             yield from self._read_assigned(topic, ends)
         except KafkaException as error:
             raise VerifyError(f"{topic} cannot be read: {error_text(error)}") from error
+
+    def _learn_leaders(self, topic: str) -> None:
+        """Let the client know a topic before it is assigned.
+
+        It would look for the leaders in its own time, once a second: a second for each topic.
+        """
+        ask_patiently(
+            lambda: self._consumer.list_topics(topic, timeout=self._request_seconds),
+            f"the leaders of {topic}",
+            self._stall_seconds,
+        )
 
     def _read_assigned(self, topic: str, ends: dict[int, int]) -> Iterator[Message]:
         deadline = time.monotonic() + self._stall_seconds
