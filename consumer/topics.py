@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException
@@ -195,7 +195,7 @@ def check_topics(settings: Settings) -> dict[str, int]:
     partitions = ask_for_topics(names, lambda: partition_counts(settings))
     if missing := [name for name in names if name not in partitions]:
         raise TopicError(
-            f"topic {', '.join(missing)} is missing at {settings.kafka.bootstrap_servers}: "
+            f"{_are_missing(missing)} at {settings.kafka.bootstrap_servers}: "
             "run 'segmenter topics create'"
         )
     for name in _single(settings):
@@ -217,6 +217,12 @@ def check_topics(settings: Settings) -> dict[str, int]:
     return partitions
 
 
+def _are_missing(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"topic {names[0]} is missing"
+    return f"topics {', '.join(names)} are missing"
+
+
 def check_intake_topics(settings: Settings) -> tuple[str, int]:
     """Check the topics of `segmenter intake`; give its input and the partitions of its output.
 
@@ -235,7 +241,7 @@ def check_intake_topics(settings: Settings) -> tuple[str, int]:
     partitions = ask_for_topics((source, *own), lambda: partition_counts(settings))
     if missing := [name for name in own if name not in partitions]:
         raise TopicError(
-            f"topic {', '.join(missing)} is missing at {settings.kafka.bootstrap_servers}: "
+            f"{_are_missing(missing)} at {settings.kafka.bootstrap_servers}: "
             "run 'segmenter topics create'"
         )
     if source not in partitions:

@@ -196,8 +196,8 @@ class Follower:
         for name in names:
             if name not in partitions:
                 raise VerifyError(
-                    f"there is no topic {name!r} (or no right to see it): check the names of the "
-                    "topics"
+                    f"there is no topic {name!r} (or no right to see it): run 'segmenter topics "
+                    "create', or check kafka.bootstrap_servers and the names of the topics"
                 )
         return {name: partitions[name] for name in names}
 

@@ -101,6 +101,10 @@ def test_a_record_that_comes_twice_counts_once(world: World) -> None:
         ({LABELS: 3}, "topic segment-labels has 3 partitions, user-events has 2"),
         ({"label-models": 2}, "topic label-models has 2 partitions: it must have one"),
         ({LABELS: None}, "topic segment-labels is missing"),
+        (
+            {LABELS: None, "label-models": None},
+            "topics segment-labels, label-models are missing at .* run 'segmenter topics create'",
+        ),
     ],
 )
 def test_topics_of_labels_that_do_not_fit_are_refused(
