@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from consumer.broker.cluster import EmbeddedKafka
-from consumer.broker.errors import BrokerError
+from consumer.broker.errors import BrokerError, DataFolderError, PortError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 HEALTH_CHECK_S = 0.5
+_EXIT_USAGE, _EXIT_FAILED = 2, 3
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,7 +35,8 @@ def run_broker(
     Returns
     -------
     int
-        Exit code: 0 after a signal, 1 if the brokers could not be started or one ended by itself.
+        Exit code: 0 after a signal, 2 if folder or port cannot be had, 3 if the brokers could not
+        be started or one ended by itself.
     """
     before = {number: signal.signal(number, _interrupt) for number in STOP_SIGNALS}
     try:
@@ -48,7 +50,7 @@ def run_broker(
         return 0
     except BrokerError as error:
         sys.stderr.write(f"segmenter broker: {error}\n")
-        return 1
+        return _EXIT_USAGE if isinstance(error, DataFolderError | PortError) else _EXIT_FAILED
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

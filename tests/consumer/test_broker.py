@@ -330,7 +330,7 @@ def test_the_command_fails_with_one_message_when_the_port_is_taken(
     tmp_path: Path, closed_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert run_broker(tmp_path, port=closed_port) == 1
+    assert run_broker(tmp_path, port=closed_port) == 2
     out, err = capsys.readouterr()
     assert (out, f"port {closed_port} on 127.0.0.1 is in use" in err) == ("", True)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
