@@ -89,6 +89,7 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
         sys.stderr.write(f"segmenter: {error}\n")
         return EXIT_USAGE
     except KeyboardInterrupt:
+        ending.begin("interrupted")  # the thread that takes signals may not have come to it yet
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever reads has seen enough (`segmenter ... | head`); Python would complain at its end.

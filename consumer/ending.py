@@ -48,6 +48,12 @@ class _Ending:
 _ending = _Ending()
 
 
+def exit_at_signals(code: int) -> None:
+    """Exit with this at SIGTERM and SIGINT, until `watch`: nothing has begun that must be ended."""
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: os._exit(code))
+
+
 def watch(seconds: float) -> None:
     """Take SIGTERM and SIGINT from now on; to be called once, in the main thread.
 

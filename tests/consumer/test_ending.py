@@ -107,6 +107,51 @@ hang = lambda: client.list_topics(timeout=600)
 IN_PYTHON = "hang = threading.Event().wait"
 
 
+# What loads is held up, as on a machine that is slow.
+LOADING = """
+import sys
+from consumer import entry
+
+class Slow:
+    def find_spec(name, *_):
+        if name == "consumer.cli":
+            sys.stderr.write("loading\\n")
+            threading.Event().wait()
+
+sys.meta_path.insert(0, Slow)
+sys.argv = ["segmenter", {command!r}]
+entry.main()
+"""
+
+
+@pytest.mark.parametrize(("command", "code"), [("worker", 0), ("replay", 130)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_command_loads_ends_it_without_a_stack(
+    command: str, code: int, number: signal.Signals
+) -> None:
+    with python(LOADING.format(command=command)) as process:
+        process.wait_for("loading")
+        process.signal(number)
+        assert process.code() == code
+        assert process.text == "loading\n"
+
+
+def test_an_interrupted_command_leaves_at_once_before_the_thread_of_signals_has_run() -> None:
+    body = """
+import argparse
+from consumer import cli
+
+def run(settings, options):
+    raise KeyboardInterrupt  # as the main thread has it, without the other one
+ending.watch(10)
+code = cli._run(None, argparse.Namespace(run=run))
+threading.Thread(target=threading.Event().wait).start()  # would hold an end in order up for ever
+ending.leave_if_begun(code)
+"""
+    with python(body) as process:
+        assert process.code() == 130
+
+
 @pytest.mark.parametrize("hang", [IN_PYTHON, IN_A_LIBRARY.replace("{{", "{").replace("}}", "}")])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_end_that_does_not_come_is_forced_and_the_stacks_of_all_threads_are_told(
