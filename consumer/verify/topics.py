@@ -117,8 +117,8 @@ def _take_cut(reader: TopicReader, topics: TopicNames) -> Cut:
     for name in (topics.events, *topics.outputs):
         if name not in partitions:
             raise VerifyError(
-                f"there is no topic {name!r} (or no right to see it): run 'segmenter topics create', "
-                "or check kafka.bootstrap_servers and the names of the topics"
+                f"there is no topic {name!r} (or no right to see it): run 'segmenter topics "
+                "create', or check kafka.bootstrap_servers and the names of the topics"
             )
     group = reader.committed(topics.events, partitions[topics.events])
     outputs = reader.spans({name: partitions[name] for name in topics.outputs})
