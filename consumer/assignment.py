@@ -41,6 +41,9 @@ class Track:
     """What is committed with the offset."""
     leader_epoch: int | None
     """Of the record fetched last, as far as it is known."""
+    asked: float | None
+    """Since when the client is to read from `fetched` and has told nothing, neither a record nor
+    the end; seconds, monotonic. None once it has told something."""
 
 
 @dataclass(slots=True)
@@ -125,7 +128,7 @@ class Assignment:
     def _track(self, position: Position) -> Track:
         start = position.offset
         metadata = position.metadata.model_copy(update={"partitions": self._partition_count})
-        return Track(start, start, start, metadata, position.leader_epoch)
+        return Track(start, start, start, metadata, position.leader_epoch, time.monotonic())
 
     def unrestored(self, number: int) -> None:
         """Stop with a partition until it is restored again."""
@@ -142,12 +145,15 @@ class Assignment:
                 partition.epoch = self._next_epoch()
             for topic, track in partition.tracks.items():
                 track.fetched = track.collected = track.position
-                self._seek(topic, number, track)
+                track.asked = time.monotonic()
+                self._seek(_place(topic, number, track.position, track))
 
     def collect(self, record: Record, leader_epoch: int | None = None) -> int | None:
         """Count a record as fetched and give its epoch; None for one that is void."""
         partition = self._partitions.get(record.partition)
         track = self._track_of(record.topic, record.partition)
+        if track is not None:
+            track.asked = None
         if partition is None or track is None or record.offset < track.fetched:
             return None
         track.fetched = track.collected = record.offset + 1
@@ -157,8 +163,27 @@ class Assignment:
     def passed(self, topic: str, number: int, offset: int) -> None:
         """Note that the client has found the end of what there is to read, markers included."""
         track = self._track_of(topic, number)
-        if track is not None and offset > track.fetched:
-            track.fetched = offset
+        if track is None:
+            return
+        track.asked = None
+        track.fetched = max(track.fetched, offset)
+
+    def silent(self, seconds: float) -> list[Place]:
+        """Give the places of which the client has told nothing for so long since it was asked."""
+        now = time.monotonic()
+        return [
+            (topic, number)
+            for number, partition in self._partitions.items()
+            for topic, track in partition.tracks.items()
+            if track.asked is not None and now - track.asked >= seconds
+        ]
+
+    def ask_again(self, place: Place) -> None:
+        """Have the client read from where it was to read, without a look at the leader's epoch."""
+        topic, number = place
+        if (track := self._track_of(topic, number)) is not None:
+            self._seek(TopicPartition(topic, number, track.fetched))
+            track.asked = time.monotonic()
 
     def reach(self, topic: str, number: int, offset: int) -> int:
         """Give the offset up to which all is done once what lies below this one is.
@@ -240,6 +265,9 @@ class Assignment:
     def resume(self) -> None:
         """Fetch again."""
         self._consumer.resume(self._places(self.active))
+        for partition in self._partitions.values():
+            for track in partition.tracks.values():
+                track.asked = None if track.asked is None else time.monotonic()
 
     def _places(self, numbers: Sequence[int]) -> list[TopicPartition]:
         return [TopicPartition(topic, number) for number in numbers for topic in self._topics]
@@ -252,8 +280,7 @@ class Assignment:
         partition = self._partitions.get(number)
         return None if partition is None else partition.tracks.get(topic)
 
-    def _seek(self, topic: str, number: int, track: Track) -> None:
-        place = _place(topic, number, track.position, track)
+    def _seek(self, place: TopicPartition) -> None:
         for attempt in range(_SEEK_ATTEMPTS):
             try:
                 self._consumer.seek(place)

@@ -71,6 +71,8 @@ _LEAST_COMMIT_SECONDS = 0.5
 # At a stop, on top of kafka.revoke_seconds. The end is forced after 15 (docs/operations.md).
 _SECOND_ROUND_SECONDS = 3.0
 _CHECKPOINT_SECONDS = 10.0
+# A partition's first records, or its end, come within a second of its being asked for.
+_SILENT_SECONDS = 15.0
 # Until a topic that was made anew is noticed, it is read from the wrong place.
 _TOPIC_SECONDS = 5.0
 # How many sessions to wait for the place of a predecessor: the session that counts is the brokers'
@@ -608,6 +610,7 @@ class Loop(Generic[Prepared]):
             return
         self._last_report = now
         self._transactions.serve()
+        self._ask_the_silent()
         self._metrics.partitions.set(len(self._assignment))
         self._metrics.restoring.set(len(self._restorer.tasks))
         progress = self._restorer.progress
@@ -634,6 +637,24 @@ class Loop(Generic[Prepared]):
             **progress.detail(),
             "lag": behind,
         }
+
+    def _ask_the_silent(self) -> None:
+        """Have partitions read anew of which the client has told nothing since it was to read them.
+
+        It tells of records or of the end. What it never tells of is a partition that nobody reads,
+        without an error, and without a lag, since it knows of no end either. Seen once under load,
+        right after an assignment; a seek ends it.
+        """
+        if self._paused_for_patience or not self._connection.connected:
+            return
+        for topic, number in self._assignment.silent(_SILENT_SECONDS):
+            logger.warning(
+                "nothing is heard of %s[%d] for %g s: reading it anew",
+                topic,
+                number,
+                _SILENT_SECONDS,
+            )
+            self._assignment.ask_again((topic, number))
 
     def _finish(self) -> None:
         """Commit the batches in preparation; what is only collected will be read again."""

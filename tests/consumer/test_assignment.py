@@ -346,3 +346,58 @@ def test_another_error_of_a_seek_raises_at_once(
         assignment.rewind()
     assert consumer.calls == [("seek", 0, 10)]
     assert pauses == []
+
+
+# --- partitions of which nothing is heard -------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, to be set."""
+    now = [100.0]
+    monkeypatch.setattr(assignment_module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_partition_is_silent_until_a_record_or_the_end_comes(
+    clock: list[float], consumer: ScriptedConsumer
+) -> None:
+    made = Assignment(consumer, TOPIC, 12)  # type: ignore[arg-type]
+    for number in range(3):
+        made.add(number)
+        made.restored(number, {TOPIC: Position(10)})
+    made.collect(record(0, 10))
+    made.passed(TOPIC, 1, 10)
+    clock[0] += 14
+    assert made.silent(15) == []
+    clock[0] += 1
+    assert made.silent(15) == [(TOPIC, 2)]
+    # It is a beginning again wherever the client is sent to, and once fetching was paused.
+    made.rewind()
+    clock[0] += 10
+    assert made.silent(15) == []
+    made.resume()
+    clock[0] += 14
+    assert made.silent(15) == []
+    clock[0] += 1
+    assert made.silent(15) == [(TOPIC, 0), (TOPIC, 1), (TOPIC, 2)]
+
+
+def test_a_silent_partition_is_sought_anew_without_the_leaders_epoch(
+    clock: list[float], consumer: ScriptedConsumer
+) -> None:
+    made = Assignment(consumer, TOPIC, 12)  # type: ignore[arg-type]
+    made.add(0)
+    made.restored(0, {TOPIC: Position(10, leader_epoch=7)})
+    clock[0] += 20
+    made.ask_again((TOPIC, 0))
+    assert consumer.calls[-1] == ("seek", 0, 10)
+    assert consumer.epochs == [7, None]
+    assert made.silent(15) == []
+    # What is committed tells the epoch all the same, and its records are not void.
+    assert made.offsets([0], {})[0].leader_epoch == 7
+    assert made.collect(record(0, 10)) is not None
+    # One that was taken away meanwhile is left alone.
+    made.remove([0])
+    made.ask_again((TOPIC, 0))
+    assert consumer.calls[-1] == ("unassign", 0, None)

@@ -160,7 +160,7 @@ def bad_records() -> dict[str, tuple[bytes | None, bytes]]:
         "time_too_old": event("bad", 5, text, occurred_at="0001-01-01T00:00:00Z"),
         "time_in_future": event("bad", 6, text, occurred_at="9999-01-01T00:00:00Z"),
         "invalid_field": event("bad", 7, text, occurred_at="2025-01-01T00:00:00"),
-        "nan": (b"bad", json.dumps({**good, "rating": float("nan")}).encode()),
+        "nan": (b"bad", json.dumps({**good, "occurred_at": float("nan")}).encode()),
         "surrogate": (b"bad", json.dumps({**good, "text": "SECRET \ud800"}).encode()),
     }
 
@@ -178,7 +178,7 @@ def test_each_bad_record_is_one_dead_letter_and_the_rest_goes_on(
     assert_as_replayed(settings, mixed)
     letters = list(read_topic(settings, settings.topics.dead_letters))
     reasons = [dict(letter.headers)["dlq_reason"].decode() for letter in letters]
-    aliases = {"nan": "invalid_json", "surrogate": "invalid_json"}
+    aliases = {"nan": "invalid_field", "surrogate": "invalid_json"}
     assert sorted(reasons) == sorted(aliases.get(name, name) for name in bad)
     assert sorted(letter.value or b"" for letter in letters) == sorted(v for _, v in bad.values())
     for letter in letters:

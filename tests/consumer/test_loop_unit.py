@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -161,6 +162,26 @@ def test_while_a_batch_takes_long_partitions_are_paused_and_polled(
         ["0@12", "0@13"],
         ["0@14", "0@15", "0@16"],
     ]
+
+
+def test_a_partition_of_which_nothing_is_heard_is_read_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loop_module, "_SILENT_SECONDS", 0.0)
+
+    broker = {"rxidle": 0, "nodename": "b:1", "nodeid": 1, "state": "UP"}
+
+    def ask() -> list[Message]:
+        world.loop._ask_the_silent()
+        # Not while no broker answers: then there is nothing to be heard.
+        assert not any(call.startswith("seek") for call in world.calls)
+        world.loop._connection.take(json.dumps({"brokers": {"b": broker}}))
+        world.loop._ask_the_silent()
+        return []
+
+    world.run(assign(world, 0, 1), records((0, 10)), ask)
+    assert [call for call in world.calls if call.startswith("seek")] == ["seek 1@10"]
+    assert "nothing is heard of user-events[1]" in caplog.text
 
 
 def test_a_batch_that_hangs_ends_the_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
