@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from consumer.records import Record
 from consumer.stages.preparation import PreparedBatch, RefusedRecord
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent
 from schemas.intake import Intake, RefusedError, decode_object
-from schemas.mapping import PRESETS, EventMapping
+from schemas.mapping import PRESETS, EventMapping, value_at
 
 _SHOWN = 5
 _SHOWN_NAMES = 12
@@ -147,18 +148,25 @@ def hint_for(refusal: Refusal, value: bytes | None, intake: Intake) -> str | Non
     if presets := _presets_that_read(value or b"", intake):
         return f"the records can be read with --events.preset {presets[0]}"
     if refusal.reason is RefusalReason.MISSING_FIELD and refusal.field is not None:
-        names = [name for name in found if len(name) <= _LONGEST_NAME and name.isprintable()]
-        has = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
-        if refusal.field not in UserEvent.model_fields:  # a path of the mapping
-            return f"the record has the fields {has or 'of no name'}"
-        where = f"in events.mapping.fields where {refusal.field} is found"
-        if refusal.field == "type":
-            where += ', or in events.mapping.constants what it always is, as in type = "review"'
-        return (
-            f"the record has the fields {has or 'of no name'}: set events.preset where it is of a "
-            f"known format, else say {where}"
-        )
+        return _where_to_find(refusal.field, found)
     return _HINTS.get(refusal.reason)
+
+
+def _where_to_find(field: str, found: Mapping[str, Any]) -> str | None:
+    """Say what a record has, of which a field or a path of the mapping is missing."""
+    if value_at(found, field) is not None:  # it is there, and stands for no value
+        return None
+    names = [name for name in found if len(name) <= _LONGEST_NAME and name.isprintable()]
+    has = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
+    if field not in UserEvent.model_fields:  # a path of the mapping
+        return f"the record has the fields {has or 'of no name'}"
+    where = f"in events.mapping.fields where {field} is found"
+    if field == "type":
+        where += ', or in events.mapping.constants what it always is, as in type = "review"'
+    return (
+        f"the record has the fields {has or 'of no name'}: set events.preset where it is of a "
+        f"known format, else say {where}"
+    )
 
 
 def _presets_that_read(value: bytes, intake: Intake) -> list[str]:

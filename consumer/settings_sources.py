@@ -249,9 +249,19 @@ def _no_json(name: str) -> str | None:
     return None
 
 
+# Where a setting may be of several types, pydantic tells each of them at the end of the place.
+_TYPE = re.compile(r"^(str$|literal\[|list\[)")
+
+
 def _problems(error: ValidationError) -> Iterator[tuple[str, str, str, Any]]:
+    told = set()
     for problem in error.errors(include_url=False, include_context=False):
-        name = ".".join(map(str, problem["loc"]))
+        parts = [str(part) for part in problem["loc"]]
+        types = [number for number, part in enumerate(parts) if number and _TYPE.match(part)]
+        name = ".".join(parts[: types[0]] if types else parts)
+        if types and name in told:
+            continue
+        told.add(name)
         message = problem["msg"].removeprefix("Value error, ")
         yield name, problem["type"], message, problem.get("input")
 
@@ -265,6 +275,9 @@ def _sentence(problem: tuple[str, str, str, Any], given: Mapping[str, str]) -> s
         shown = ""
     else:
         shown = _shown(name, value, message)
+        if kind in {"literal_error", "enum"}:
+            near = get_close_matches(str(value), re.findall(r"'([^']*)'", message), n=1)
+            message += f"; did you mean {near[0]!r}?" if near else ""
     sources = _sources(name, message, given)
     aside = ", ".join(part for part in (shown, *(f"from {each}" for each in sources)) if part)
     sentence = f"setting {name}: {message}" if name else message
@@ -292,5 +305,23 @@ def _sources(name: str, message: str, given: Mapping[str, str]) -> list[str]:
     inside = {
         each: source for each, source in given.items() if not name or each.startswith(f"{name}.")
     }
-    spoken = [source for each, source in inside.items() if each.rpartition(".")[2] in message]
-    return list(dict.fromkeys(spoken if spoken or not name else inside.values()))
+    last = {each: each.rpartition(".")[2] for each in inside}
+    quoted = [source for each, source in inside.items() if repr(last[each]) in message]
+    spoken = quoted or [source for each, source in inside.items() if last[each] in message]
+    return _ranges(dict.fromkeys(spoken if spoken or not name else inside.values()))
+
+
+def _ranges(sources: Iterable[str]) -> list[str]:
+    """Tell several lines of a file as one place."""
+    lines: dict[str, list[int]] = {}
+    for source in sources:
+        where, _, line = source.rpartition(", line ")
+        if where:
+            lines.setdefault(where, []).append(int(line))
+        else:
+            lines.setdefault(source, [])
+    return [
+        where
+        + (f", line {at[0]}" if len(at) == 1 else f", lines {min(at)} to {max(at)}" if at else "")
+        for where, at in lines.items()
+    ]

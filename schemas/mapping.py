@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from schemas.events import UserEvent
+from schemas.events import EventType, UserEvent
 from schemas.ids import nan_name, number_as_id
 from schemas.presets import FORMS
 from schemas.times import TimeFormat, check_pattern, format_hint, read_time
@@ -98,6 +98,18 @@ class EventMapping(BaseModel):
         False, description="Refuse a record that fits no form, rather than take the nearest."
     )
 
+    @field_validator("event_id_from", "null_values", "when", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _one_path_or_several(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {name: [path] if isinstance(path, str) else path for name, path in value.items()}
+
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
         unknown = sorted({*self.fields, *self.constants} - {*UserEvent.model_fields})
@@ -110,6 +122,11 @@ class EventMapping(BaseModel):
             raise ValueError(
                 "mapping gives every event the same event_id, so that only a user's first would "
                 "count; name its path in fields.event_id, or paths in event_id_from"
+            )
+        if (kind := self.constants.get("type", EventType.REVIEW)) not in {*EventType}:
+            raise ValueError(
+                f"mapping gives every event the type {kind!r}, which is none; the types are "
+                f"{', '.join(EventType)}"
             )
         if not self._formats:
             raise ValueError("time_format must name at least one format")
@@ -222,6 +239,8 @@ class EventMapping(BaseModel):
         """Give the value of a field, None where it is absent."""
         if len(paths) == 1:
             value = self._at(source, paths[0])
+            if name == "user_id" and value is None:
+                self._check_somebody(source, paths[0])
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             return _id_of(name, value) if name in _IDENTIFYING and is_number else _item(name, value)
         found = [(path, self._at(source, path)) for path in paths]
@@ -236,6 +255,15 @@ class EventMapping(BaseModel):
         if name in _TEXTUAL:
             return "\n\n".join(_part_of_text(name, path, value) for path, value in present)
         return ":".join(str(value) for _, value in present)
+
+    def _check_somebody(self, source: Mapping[str, Any], path: str) -> None:
+        value = value_at(source, path)
+        if isinstance(value, str) and value in self.null_values:
+            raise MappingError(
+                path,
+                f"the record is of no user: {path!r} is {value!r}, which stands for no value",
+                missing=True,
+            )
 
     def _digest(self, source: Mapping[str, Any]) -> str:
         values = []

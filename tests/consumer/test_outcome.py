@@ -20,6 +20,7 @@ from models.embedding import OnnxEmbedder
 from models.embedding.languages import card_languages, known_languages
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.intake import Intake, RefusedError
+from schemas.mapping import PRESETS
 from tests.consumer.stage_data import EMBEDDER, NOW, TOPICS, event
 from tests.consumer.stage_data import records as as_records
 
@@ -166,6 +167,14 @@ def test_a_hint_never_quotes_what_people_wrote():
     hint = hint_for(refusal, value, Intake())
     assert "my secret" not in (hint or "").replace("my secret is a name of a field too", "")
     assert "xxx" not in hint
+
+
+def test_a_record_of_nobody_gets_no_hint_for_its_format_is_the_right_one():
+    intake = Intake(mapping=PRESETS["auto"])
+    comment = {"id": "c", "author": "[deleted]", "body": "Fine", "created_utc": 1531001351}
+    refusal, value = refusal_of({**comment, "subreddit": "s", "link_id": "t3_a"}, intake)
+    assert "of no user: 'author' is '[deleted]'" in refusal.detail
+    assert hint_for(refusal, value, intake) is None
 
 
 @pytest.mark.parametrize(

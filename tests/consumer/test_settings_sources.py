@@ -153,6 +153,31 @@ def test_an_unknown_name_in_the_file_is_told_with_line_and_the_right_one(error, 
     assert f"(from {path}, line " in said
 
 
+def test_a_table_that_is_none_is_told_once_with_its_lines(error, file):
+    path = file("[events.mapping.feilds]\nuser_id = ['a']\ntext = ['b']\noccurred_at = ['c']")
+    said = error("--config", path)
+    assert f"did you mean events.mapping.fields? (from {path}, lines 2 to 4)" in said
+
+
+def test_a_name_that_an_error_quotes_is_told_with_its_own_line(error, file):
+    path = file("[events.mapping.fields]\nuser_id = ['a']\nuser = ['b']\ntext = ['c']")
+    assert f"(from {path}, line 3)" in error("--config", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("[events]\npreset = 'redit'", "reddit"),
+        ("[events.mapping]\ntime_format = 'iso-8601'", "iso8601"),
+    ],
+)
+def test_a_choice_that_is_none_is_told_once_with_the_nearest(error, file, text, meant):
+    said = error("--config", file(text))
+    assert f"; did you mean {meant!r}? (it is" in said
+    assert said.count("setting ") == 1
+    assert "literal[" not in said
+
+
 def test_an_unknown_name_in_the_environment_is_told_with_the_right_one(error, monkeypatch):
     monkeypatch.setenv("SEGMENTER_KAFKA__GRUOP_ID", "x")
     said = error()

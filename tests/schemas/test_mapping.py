@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent
@@ -192,6 +193,17 @@ def test_values_that_stand_for_none_are_none() -> None:
     )
     assert refusal(mapping, uid="[deleted]").reason is RefusalReason.MISSING_FIELD
     assert read(mapping, body="N/A").text is None
+
+
+def test_one_path_may_stand_without_a_list() -> None:
+    alone: dict[str, Any] = {"fields": {"user_id": "uid"}, "event_id_from": "a", "when": "b"}
+    listed: dict[str, Any] = {"fields": {"user_id": ["uid"]}, "event_id_from": ["a"], "when": ["b"]}
+    assert EventMapping(**alone) == EventMapping(**listed)
+
+
+def test_a_constant_type_that_is_none_is_refused_at_once_with_those_there_are() -> None:
+    with pytest.raises(ValidationError, match=r"the type 'post', which is none; .* review,"):
+        EventMapping(constants={"type": "post"})
 
 
 @pytest.mark.parametrize("time", ["2025-06-01", "2025-06-01T12:00:00Z", "2025-06-01 12:00", 7e8])

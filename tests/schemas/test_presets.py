@@ -315,8 +315,10 @@ def test_auto_refuses_a_record_of_no_form_and_names_the_nearest(field: str) -> N
 @pytest.mark.parametrize("record", [COMMENT, SUBMISSION])
 def test_an_account_that_was_deleted_is_nobody(record: dict[str, Any]) -> None:
     value = json.dumps({**record, "author": "[deleted]"}).encode()
-    with pytest.raises(RefusedError, match="user_id is missing"):
+    with pytest.raises(RefusedError, match="of no user: 'author' is '\\[deleted\\]'") as caught:
         Intake(mapping=PRESETS["reddit"]).read(value, b"[deleted]", NOW)
+    refusal = caught.value.refusal
+    assert (refusal.reason, refusal.field) == (RefusalReason.MISSING_FIELD, "author")
 
 
 def test_a_comment_and_a_submission_with_the_same_number_are_two_events() -> None:
