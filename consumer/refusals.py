@@ -31,6 +31,13 @@ _HINTS = {
     RefusalReason.EMBEDDING_FAILED: "segmenter model verify looks at the embedding model",
 }
 
+# Told of what was read as an event: another format would read it no better.
+_OF_EVENTS = {
+    RefusalReason.NO_TEXT,
+    RefusalReason.EMBEDDING_FAILED,
+    RefusalReason.UNEXPECTED,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class RefusedCount:
@@ -145,7 +152,8 @@ def hint_for(refusal: Refusal, value: bytes | None, intake: Intake) -> str | Non
         if (value or b"").startswith(b"["):
             return "a row of a table has as many cells as its header, and a line of JSON one object"
         return _HINTS.get(refusal.reason)
-    if presets := _presets_that_read(value or b"", intake):
+    presets = [] if refusal.reason in _OF_EVENTS else _presets_that_read(value or b"", intake)
+    if presets:
         return f"the records can be read with --events.preset {presets[0]}"
     if refusal.reason is RefusalReason.MISSING_FIELD and refusal.field is not None:
         return _where_to_find(refusal.field, found)

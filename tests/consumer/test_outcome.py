@@ -190,6 +190,15 @@ def test_a_bound_that_refuses_is_named_with_its_setting(fields, setting):
     assert setting in (hint_for(refusal, value, Intake()) or "")
 
 
+def test_no_other_format_is_named_where_the_record_was_read_and_has_no_words() -> None:
+    value = json.dumps(event("u1", 1, "***")).encode()
+    refusal = Refusal(reason=RefusalReason.NO_TEXT, field="text", detail="none")
+    hint = hint_for(refusal, value, Intake())
+    assert hint is not None
+    assert "preset" not in hint
+    assert "events.mapping.fields.text" in hint
+
+
 def test_a_row_with_another_number_of_cells_is_told_as_one(run):
     rows = b"event_id,user_id,type,occurred_at,text\n1,u,review,2026-01-01T00:00:00Z\n"
     _, out, _ = run("replay", rows)
