@@ -1,10 +1,13 @@
-"""Types of command line arguments, and the error of a wrong combination of them."""
+"""The parser of the command line, types of its arguments, and the error of a wrong combination."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 from consumer.files.errors import STANDARD_INPUT
 from schemas.events import parse_rfc3339
@@ -14,6 +17,27 @@ EVENT_FILE = (
     "zstd or a zip of one file; - is the standard input"
 )
 """What is said of a file of events in the help of commands."""
+
+
+_NO_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """Names the choice that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and exit with 2."""
+        if found := _NO_CHOICE.search(message):
+            near = get_close_matches(found[1], re.findall(r"'([^']*)'", found[2]), n=1)
+            message += f"; did you mean {near[0]!r}?" if near else ""
+        super().error(message)
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells defaults, where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 class UsageError(Exception):

@@ -30,6 +30,8 @@ _PLACE = re.compile(
     r"^(?:\[thrd:[^\]]*\]: )?(?:\w+Coordinator(?:/\S*)?: )?(?:\w+://)?"
     r"(?!\[thrd)(?P<address>\S+?:\d+)(?:/\S+)?: (?P<words>.*?)(?P<after> \(after .*\))?$"
 )
+# Such as a coordinator that loads, at the first transaction on brokers that have just started.
+_PASSES = re.compile(r": retrying$")
 _ALL_DOWN = re.compile(r"\d+/\d+ brokers are down")
 
 
@@ -159,6 +161,8 @@ class BrokerLog(logging.Filter):
         facility, _, text = ("", "", record.getMessage()) if len(arguments) != 3 else arguments
         if self._take(str(text)):
             return False
+        if _PASSES.search(str(text)) and record.levelno > logging.INFO:
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
         with self._lock:
             now = self._clock()
             kind = self._kinds.get(str(facility))

@@ -246,7 +246,7 @@ _Sources = dict[str, CliSettingsSource[Settings]]
 
 
 def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="segmenter",
         description="Turns a topic of user reviews and comments into a topic of segment changes.",
         epilog="Settings come from flags, the environment (SEGMENTER_KAFKA__GROUP_ID=...), a TOML "
@@ -266,7 +266,7 @@ def _parser() -> tuple[argparse.ArgumentParser, _Sources]:
             help=text,
             description=text[0].upper() + text[1:] + ".",
             usage=f"{where._prog_prefix} {name} [options]",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=arguments.HelpFormatter,
             epilog="The settings that this command uses; `segmenter config --help` lists all.",
         )
         added.add_argument("--config", type=arguments.file, help="TOML file of settings")

@@ -8,17 +8,26 @@ script or one pod template can give the same flags to every process.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic_settings import CliSettingsSource
 
 from consumer.settings import Settings, TopicSettings
+from schemas.mapping import EventMapping
 
+# Says nothing to whoever asks for help.
+_NO_DEFAULT = re.compile(r" \(default( factory)?: (None|[^()]*<lambda>|dict|list|)\)")
+_NAMES = re.compile(r"(?<=dict\[\{)[A-Z_,]+")
 _EVERYTHING = tuple(Settings.model_fields)
 _CONNECTION = ("kafka.bootstrap_servers", "kafka.properties", "kafka.secrets")
 _MADE_WITH = {"partitions", "replication_factor", "retention_hours"}
 _TOPIC_NAMES = tuple(f"topics.{name}" for name in TopicSettings.model_fields.keys() - _MADE_WITH)
+_FINDS_USERS = tuple(
+    f"events.mapping.{name}"
+    for name in EventMapping.model_fields.keys() - {"event_id_from", "time_format", "time_pattern"}
+)
 # What a file goes through in a replay.
 _STAGES = (
     *("events", "embedding", "profile", "assignment", "training", "labels", "drift"),
@@ -38,7 +47,7 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "intake": (
         *("kafka", "topics.raw_events", "topics.events", "topics.dead_letters"),
-        *("events.preset", "events.mapping.fields", "events.key", "events.partitioner"),
+        *("events.preset", *_FINDS_USERS, "events.key", "events.partitioner"),
         *("training.idle_seconds", "batch.max_records", "batch.max_wait_seconds"),
         *("batch.prepare_timeout_seconds", "dead_letters", "restore.no_progress_seconds", "http"),
         "log",
@@ -93,6 +102,10 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> CliSettingsSourc
     def add_argument(where: Any, *names: str, **options: Any) -> Any:
         if not uses(command, options["dest"]):
             options["help"] = argparse.SUPPRESS
+        if "help" in options:
+            options["help"] = _NO_DEFAULT.sub("", options["help"])
+        if "metavar" in options:  # the names of an enumeration, where its values are to be given
+            options["metavar"] = _NAMES.sub(lambda names: names[0].lower(), options["metavar"])
         return where.add_argument(*names, **options)
 
     def add_group(where: Any, **options: Any) -> Any:

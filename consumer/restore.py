@@ -377,6 +377,8 @@ class Restorer:
     def _report(self, task: RestoreTask, topic: str) -> Callable[[int, float], None]:
         def report(count: int, share: float) -> None:
             task.share = share
+            if share == 1.0:  # it is told at once what came of it
+                return
             elapsed = time.monotonic() - task.started
             eta = elapsed / share - elapsed if share > 0 else float("inf")
             logger.info(

@@ -45,6 +45,14 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
     return Told(caplog)
 
 
+def test_what_a_client_tries_again_by_itself_is_no_warning() -> None:
+    text = "Failed to acquire idempotence PID: Broker: Coordinator load in progress: retrying"
+    arguments = ("GETPID", "rdkafka#producer-1", text)
+    record = logging.LogRecord("librdkafka", logging.WARNING, "", 0, "%s [%s] %s", arguments, None)
+    assert BrokerLog().filter(record)
+    assert (record.levelno, record.levelname) == (logging.INFO, "INFO")
+
+
 def test_a_broker_that_is_away_is_told_once_then_once_a_minute_then_that_it_is_back(
     told: Told,
 ) -> None:

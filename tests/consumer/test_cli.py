@@ -91,6 +91,15 @@ def test_every_command_has_help_that_names_it_and_its_settings(segmenter, comman
     assert ("--bootstrap-servers" in out) == ("kafka.bootstrap-servers" in shown)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_tells_no_default_where_there_is_none(segmenter, command):
+    _, out, _ = segmenter(*command.split(), "--help")
+    said = " ".join(out.split())
+    assert [
+        words for words in ("default: None", "default factory", "REVIEW") if words in said
+    ] == []
+
+
 def test_every_command_is_in_the_table_of_what_it_uses_and_all_of_that_are_settings():
     _, sources = cli._parser()
     assert {name.removeprefix("segmenter ") for name in sources} <= USES.keys()
@@ -142,6 +151,21 @@ def test_help_of_the_whole_lists_the_commands(segmenter):
 
 
 # --- wrong usage ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [("wroker", "worker"), ("topics crate", "create"), ("config --format tolm", "toml")],
+)
+def test_a_command_or_choice_that_is_none_is_told_with_the_nearest(segmenter, arguments, meant):
+    code, _, err = segmenter(*arguments.split())
+    assert code == 2
+    assert f"did you mean {meant!r}?" in err
+
+
+def test_intake_heeds_all_of_a_mapping_that_finds_the_user():
+    assert uses("intake", "events.mapping.null_values")
+    assert uses("intake", "events.mapping.when")
 
 
 @pytest.mark.parametrize(
