@@ -8,13 +8,18 @@ does not count: one whose other end is cut off looks as good as before.
 from __future__ import annotations
 
 import json
+import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 from consumer.broker_log import BrokerLog, broker_log
 
+logger = logging.getLogger(__name__)
+
 _INTERVAL_MS = 1000
+_TELL_SECONDS = 8.0
 # Since the coordinator is known. The first heartbeat goes out at once and tells what is given.
 _SETTLED_MS = 3000
 
@@ -56,6 +61,7 @@ class Connection:
         self._log = log
         self._incremental = protocol == "consumer"
         self._heard: float | None = None
+        self._waiting: float | None = None
         self.steady = False
 
     def config(self) -> dict[str, Any]:
@@ -77,6 +83,7 @@ class Connection:
         if idle:
             self._heard = now - min(idle)
         self.steady = self._has_place(values.get("cgrp", {}))
+        self._tell_of_waiting(now)
         up = {
             broker["nodename"]
             for broker in brokers
@@ -85,6 +92,21 @@ class Connection:
         self._log.sample(up, {each["nodename"] for each in brokers if each["nodeid"] >= 0})
         if self._heard is not None and now - self._heard > self._limit:
             self._log.silent(self._servers, now - self._heard)
+
+    def _tell_of_waiting(self, now: float) -> None:
+        """Say why a member has nothing to do that brokers answer, once for each time."""
+        if self.steady or not self.connected:
+            self._waiting = None
+        elif self._waiting is None:
+            self._waiting = now
+        elif now - self._waiting >= _TELL_SECONDS:
+            self._waiting = math.inf
+            logger.info(
+                "no partitions after %.0f s: the group waits for other members to answer; one that "
+                "was killed is given up after kafka.session_timeout_seconds = %g",
+                _TELL_SECONDS,
+                self._limit,
+            )
 
     def _has_place(self, group: dict[str, Any]) -> bool:
         """Tell whether the member has its place in the group, with partitions or without."""

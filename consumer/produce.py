@@ -18,8 +18,10 @@ from consumer.clients import ask_for_topics, sender_config
 from consumer.demo.wording import plural
 from consumer.files import EventFileError
 from consumer.records import Record
+from consumer.refusals import hint_for
 from consumer.settings import Settings
 from consumer.topics import TopicError, partition_counts
+from schemas.intake import Intake, RefusedError
 
 # Between two looks at the clock while a rate holds the next event back.
 _POLL_SECONDS = 0.05
@@ -36,7 +38,17 @@ class SendError(Exception):
 
 
 class NoUsersError(ValueError):
-    """The events at the beginning of a file have no user: it is of another format."""
+    """The events at the beginning of a file have no user: it is of another format.
+
+    Attributes
+    ----------
+    first
+        The first of them; None where there are no events.
+    """
+
+    def __init__(self, words: str, first: Record | None = None) -> None:
+        super().__init__(words)
+        self.first = first
 
 
 class Sender(Protocol):
@@ -140,8 +152,18 @@ def with_users(records: Iterable[Record], preset: str) -> Iterator[Record]:
     raise NoUsersError(
         f"none of the first {plural(len(held), 'event')} has a user id that can be read, with "
         f"events.preset = {preset}: set events.preset or events.mapping to the file's format; "
-        "nothing was sent"
+        "nothing was sent",
+        held[0],
     )
+
+
+def why_no_user(value: bytes | None, intake: Intake) -> str | None:
+    """Say what may help where a record's user cannot be read; None where nothing is known."""
+    try:
+        intake.user_finder()(value)
+    except RefusedError as error:
+        return hint_for(error.refusal, value, intake)
+    return None
 
 
 def producer(settings: Settings) -> Producer:

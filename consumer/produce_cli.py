@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from consumer import arguments
@@ -36,6 +37,7 @@ def _produce(settings: Settings, options: argparse.Namespace) -> int:
         check_input,
         producer,
         send,
+        why_no_user,
         with_users,
     )
     from consumer.progress import counting  # noqa: PLC0415
@@ -43,12 +45,16 @@ def _produce(settings: Settings, options: argparse.Namespace) -> int:
     topic, events = settings.topics.events, settings.events
     file = event_file(options.file, events.intake())
     records = with_users(read_records(file, topic, events.intake()), events.preset)
-    check_input(settings)
     try:
+        if options.file.is_file():  # a file that is none of ours is told before brokers are asked
+            records = chain([next(records)], records)
+        check_input(settings)
         with counting(Console(stderr=True), "sending", "events", file.expected) as progress:
             sent = send(records, producer(settings), topic, rate=options.rate, progress=progress)
     except NoUsersError as error:
-        raise UsageError(f"{options.file}: {error}") from error
+        hint = error.first and why_no_user(error.first.value, events.intake())
+        more = f"\nHint: {hint} (docs/events.md)." if hint else ""
+        raise UsageError(f"{options.file}: {error}{more}") from error
     sys.stdout.write("".join(f"{sentence}\n" for sentence in sent.sentences(topic)))
     if sent.stopped:
         return _INTERRUPTED

@@ -152,6 +152,8 @@ def hint_for(refusal: Refusal, value: bytes | None, intake: Intake) -> str | Non
         if (value or b"").startswith(b"["):
             return "a row of a table has as many cells as its header, and a line of JSON one object"
         return _HINTS.get(refusal.reason)
+    if _is_of_nobody(refusal, found):
+        return None
     presets = [] if refusal.reason in _OF_EVENTS else _presets_that_read(value or b"", intake)
     if presets:
         return f"the records can be read with --events.preset {presets[0]}"
@@ -160,10 +162,15 @@ def hint_for(refusal: Refusal, value: bytes | None, intake: Intake) -> str | Non
     return _HINTS.get(refusal.reason)
 
 
-def _where_to_find(field: str, found: Mapping[str, Any]) -> str | None:
+def _is_of_nobody(refusal: Refusal, found: Mapping[str, Any]) -> bool:
+    """Tell whether the form is the right one, and its user stands for no value."""
+    path = refusal.field or ""
+    missing = refusal.reason is RefusalReason.MISSING_FIELD and path not in UserEvent.model_fields
+    return missing and value_at(found, path) is not None
+
+
+def _where_to_find(field: str, found: Mapping[str, Any]) -> str:
     """Say what a record has, of which a field or a path of the mapping is missing."""
-    if value_at(found, field) is not None:  # it is there, and stands for no value
-        return None
     names = [name for name in found if len(name) <= _LONGEST_NAME and name.isprintable()]
     has = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
     if field not in UserEvent.model_fields:  # a path of the mapping
@@ -186,7 +193,8 @@ def _presets_that_read(value: bytes, intake: Intake) -> list[str]:
         other = replace(intake, mapping=mapping)
         try:
             other.read(value, other.key_of(value), datetime.now(UTC))
-        except RefusedError:
-            continue
+        except RefusedError as error:
+            if not _is_of_nobody(error.refusal, decode_object(value)):
+                continue
         names.append(name)
     return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -80,3 +81,21 @@ def test_a_member_that_stands_by_has_its_place_under_both_protocols(
     member = Member(protocol)
     member.take(0.1, group=group)
     assert member.connection.steady is steady
+
+
+def test_a_member_that_waits_for_one_that_was_killed_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    member = Member()
+    for _ in range(20):
+        member.take(0.1, group={"join_state": "wait-join"})
+        member.now += 1
+    told = [each for each in caplog.messages if "no partitions" in each]
+    assert len(told) == 1
+    assert "given up after kafka.session_timeout_seconds = 30" in told[0]
+    member.take(0.1, group={"join_state": "steady"})
+    for _ in range(7):  # a rebalance takes some seconds
+        member.now += 1
+        member.take(0.1, group={"join_state": "wait-join"})
+    assert len([each for each in caplog.messages if "no partitions" in each]) == 1

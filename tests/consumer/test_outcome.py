@@ -175,6 +175,9 @@ def test_a_record_of_nobody_gets_no_hint_for_its_format_is_the_right_one():
     refusal, value = refusal_of({**comment, "subreddit": "s", "link_id": "t3_a"}, intake)
     assert "of no user: 'author' is '[deleted]'" in refusal.detail
     assert hint_for(refusal, value, intake) is None
+    # Read in another format, it tells which it is of all the same.
+    refusal, value = refusal_of({**comment, "subreddit": "s", "link_id": "t3_a"}, Intake())
+    assert "--events.preset reddit" in (hint_for(refusal, value, Intake()) or "")
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,25 @@ def test_an_empty_file_is_refused() -> None:
         next(with_users([], "none"))
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"who": "u", "n": 1}', "Hint: the record has the fields who, n: set events.preset"),
+        ("%PDF-1.4 ", "PDF"),
+        ("", "there are no events to send"),
+    ],
+)
+def test_a_file_that_cannot_be_sent_is_told_before_any_broker_is_asked(
+    content: str, told: str, tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "configure_logging", lambda _: None)
+    monkeypatch.setattr("consumer.produce.check_input", lambda _: pytest.fail("asked"))
+    file = tmp_path / "events"
+    file.write_text(content)
+    assert cli.main(["produce", str(file)]) in {2, 3}
+    assert told in capsys.readouterr().err
+
+
 # --- on a real Kafka ------------------------------------------------------------------------------
 
 
