@@ -1,7 +1,8 @@
 """/metrics, /healthz and /readyz on one port.
 
 Live means that the loop turns, never that a broker answers: a restart does not mend the network.
-Ready means that the state of all assigned partitions is read back.
+Ready means that the process has joined its group, that the state of all assigned partitions is read
+back, and that brokers answer.
 """
 
 from __future__ import annotations
