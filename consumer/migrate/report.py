@@ -100,7 +100,7 @@ def missing_history(plan: Plan, topic: str) -> str:
         f"the input is not all there any more ({', '.join(gone)})"
         if gone
         else "the settings of events, profile.event_memory or the dead letters are not those of "
-        "the time when they were counted"
+        "the time when they were counted, or an earlier version took what this one refuses"
     )
     return (
         f"the events of {_count(len(plan.differences), 'user')} of {plan.users:,} do not count up "
