@@ -209,7 +209,7 @@ class Assignment:
     @property
     def unsettled(self) -> list[int]:
         """Restored partitions of which the group has not committed where they stand."""
-        return [n for n, partition in self._partitions.items() if not partition.settled]
+        return [n for n in self.active if not self._partitions[n].settled]
 
     def settle(self, numbers: Iterable[int]) -> None:
         """Note that offsets of these partitions are committed."""

@@ -422,6 +422,8 @@ class Loop(Generic[Prepared]):
         transactions of producers end with markers, which take offsets, and whoever compares the
         group's offsets with the ends would see records wait for ever.
         """
+        if self._stopping.is_set():
+            return  # a commit that failed may have been the producer's last
         advanced = self._assignment.idle_advance() if self._idle else {}
         numbers = {*self._assignment.unsettled, *(number for _, number in advanced)}
         if numbers:

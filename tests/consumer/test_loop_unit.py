@@ -214,6 +214,18 @@ def test_a_stop_while_brokers_do_not_answer_commits_nothing_and_starts_no_produc
     assert "restore 0" not in world.calls[world.calls.index("unknown") :]
 
 
+def test_after_a_stop_that_left_a_batch_uncommitted_no_other_commit_is_begun(world: World) -> None:
+    # The producer is of no use any more, and none is started.
+    world.outcomes = [Outcome.UNKNOWN]
+
+    def stop() -> list[Message]:
+        world.loop.stop()
+        return [*world.prepared(), end(1, 15)]
+
+    world.run(assign(world, 0, 1), records((0, 10), (0, 11)), stop)
+    assert world.attempts == 1
+
+
 # --- errors while polling -----------------------------------------------------------------------
 
 
@@ -584,6 +596,15 @@ def test_a_position_that_the_client_finds_gone_is_found_anew_by_a_restore(world:
     # What was collected at the place that is gone is not applied.
     assert world.committed == [([], {0: 60}), (["0@60", "0@61"], {0: 62})]
     assert world.stage.calls.count("revoked 0") == 2  # by this, and at the end
+
+
+def test_of_a_place_that_is_found_gone_before_it_was_committed_nothing_is_committed(
+    world: World,
+) -> None:
+    world.found[0] = Position(7, committed=False, begins=True)
+    world.run(assign(world, 0), lambda: [gone(0)], nothing, nothing)
+    assert world.committed == [([], {0: 7})]
+    assert world.calls.index("committed") > world.calls.index("unassign 0")
 
 
 def test_of_a_partition_that_is_being_restored_the_client_says_nothing_new(world: World) -> None:
