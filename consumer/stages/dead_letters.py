@@ -58,12 +58,7 @@ class DeadLetterLimit:
         records, bad = self._records + accepted + count, self._refused.total() + count
         unexpected = [each.get(RefusalReason.UNEXPECTED, 0) for each in (refused, self._refused)]
         if unexpected[0] and sum(unexpected) > self._settings.max_unexpected:
-            raise DeadLetterLimitError(
-                f"the program failed on {sum(unexpected)} of the latest {records} records, more "
-                f"than dead_letters.max_unexpected = {self._settings.max_unexpected}: look at the "
-                "log for where; it is the program or this machine rather than the records; the "
-                "batch is not committed and nothing of it was sent to the dead letters"
-            )
+            raise self.too_many_unexpected(sum(unexpected), records)
         if records < self._settings.min_records:
             return
         if bad / records > self._settings.max_share:
@@ -74,6 +69,15 @@ class DeadLetterLimit:
                 f"look at events.preset, events.mapping, events.key and {self._input_setting}; the "
                 "batch is not committed and nothing of it was sent to the dead letters"
             )
+
+    def too_many_unexpected(self, count: int, records: int) -> DeadLetterLimitError:
+        """Give the error for a program that failed on so many of the latest records."""
+        return DeadLetterLimitError(
+            f"the program failed on {count} of the latest {records} records, more than "
+            f"dead_letters.max_unexpected = {self._settings.max_unexpected}: look at the log for "
+            "where; it is the program or this machine rather than the records; the batch is not "
+            "committed and nothing of it was sent to the dead letters"
+        )
 
     def commit(self, *, accepted: int, refused: Mapping[str, int]) -> None:
         """Count a batch that was committed."""

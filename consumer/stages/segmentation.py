@@ -247,7 +247,8 @@ class SegmentationStage:
         A record on which that fails in a way that nobody expected is refused, and the others are
         applied as if it had not been there.
         """
-        for _ in range(self._dead_letters.max_unexpected + 1):
+        most = self._dead_letters.max_unexpected
+        for _ in range(most + 1):
             try:
                 outputs = self._apply(prepared, partitions)
                 break
@@ -257,7 +258,8 @@ class SegmentationStage:
                     raise
                 prepared = self._refuse_first(prepared, partitions, error)
         else:
-            outputs = self._apply(prepared, partitions)
+            # Too many, whatever comes of the others; what those raise may quote a text.
+            raise self._limit.too_many_unexpected(most + 1, len(prepared))
         try:
             self._limit.check(accepted=self._pending.used, refused=self._pending.all_refused)
         except DeadLetterLimitError:

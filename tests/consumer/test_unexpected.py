@@ -160,6 +160,17 @@ def test_more_than_the_limit_stop_the_worker_before_anything_is_written(
     assert worker.state() == before
 
 
+@pytest.mark.usefixtures("failing_profiles")
+def test_a_batch_with_far_more_than_the_limit_stops_the_worker_with_a_sentence_that_quotes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = Worker(a_model(), dead_letters={"max_unexpected": 3})
+    with pytest.raises(DeadLetterLimitError, match=r"max_unexpected = 3") as raised:
+        worker.apply(records(a_stream(bad=range(20))))
+    assert SECRET not in str(raised.value)
+    assert SECRET not in caplog.text
+
+
 def test_an_embedder_that_fails_on_every_text_stops_the_worker_with_its_own_error() -> None:
     everything = tuple(range(40))
     worker = Worker(embedder=FailingEmbedder(), dead_letters={"max_unexpected": 5})
