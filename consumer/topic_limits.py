@@ -43,21 +43,26 @@ def written_topics(settings: Settings) -> list[str]:
 def message_limits(settings: Settings, names: Iterable[str]) -> dict[str, int]:
     """Ask for the longest batch that each topic takes, in bytes.
 
-    A topic that this client may not ask about is left out: what it takes is seen when it refuses.
+    A topic that this client may not ask about, or of which its brokers do not tell, is left out:
+    what it takes is seen when it refuses.
     """
-    return {
-        name: int(config[_PROPERTY].value or 0)
-        for name, config in _configs(settings, names).items()
-    }
+    found = {name: _value(config, _PROPERTY) for name, config in _configs(settings, names).items()}
+    return {name: int(value) for name, value in found.items() if value}
 
 
 def retention_ms(settings: Settings, name: str) -> int | None:
     """Give how long a topic keeps records, None where that is for ever or cannot be seen."""
     config = _configs(settings, [name]).get(name)
-    if config is None or "delete" not in (config["cleanup.policy"].value or ""):
+    if config is None or "delete" not in _value(config, "cleanup.policy"):
         return None
-    kept = int(config["retention.ms"].value or -1)
+    kept = int(_value(config, "retention.ms") or -1)
     return kept if kept >= 0 else None
+
+
+def _value(config: Mapping[str, ConfigEntry], name: str) -> str:
+    """Give one setting of a topic, empty where brokers do not tell it."""
+    entry = config.get(name)
+    return str(entry.value or "") if entry is not None else ""
 
 
 def _configs(settings: Settings, names: Iterable[str]) -> dict[str, dict[str, ConfigEntry]]:

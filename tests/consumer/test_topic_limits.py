@@ -6,6 +6,8 @@ import json
 import logging
 import random
 import string
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import (
@@ -16,6 +18,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from consumer import topic_limits
 from consumer.broker import EmbeddedKafka
 from consumer.clients import producer_config
 from consumer.reader import read_topic
@@ -112,6 +115,29 @@ def test_a_dead_letter_larger_than_its_topic_takes_does_not_stop_the_worker(
         assert len(letter.value) == limit - BESIDE_VALUE_BYTES
         original = json.loads(large[0][1])
         assert int(headers["dlq_truncated_from"]) == len(json.dumps(original))
+
+
+def test_of_brokers_that_do_not_tell_what_a_topic_takes_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Admin:
+        """Answers as brokers of other makers do: without some of the settings."""
+
+        def __init__(self, config: object) -> None:
+            pass
+
+        def describe_configs(self, resources: Any, **_: object) -> Any:
+            answers = {}
+            for resource in resources:
+                answers[resource] = Future[dict[str, ConfigEntry]]()
+                answers[resource].set_result(
+                    {"max.message.bytes": ConfigEntry("x", None)} if resource.name == "a" else {}
+                )
+            return answers
+
+    monkeypatch.setattr(topic_limits, "AdminClient", Admin)
+    assert message_limits(Settings(), ["a", "b"]) == {}
+    assert topic_limits.retention_ms(Settings(), "b") is None
 
 
 def test_a_topic_that_is_not_there_or_not_to_be_seen_is_left_out(broker: EmbeddedKafka) -> None:
