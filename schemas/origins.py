@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 HEADER_PREFIX = "intake_"
+# Kafka's. Anyone can write such a header, and what is read of it goes into dead letters.
+_MAX_TOPIC_CHARS = 249
+_MAX_INT64 = 2**63 - 1
 
 
 class Origin(NamedTuple):
@@ -30,6 +33,8 @@ def origin_of(headers: Iterable[tuple[str, bytes | str | None]]) -> Origin | Non
         topic, *numbers = [
             text.decode() if isinstance(text, bytes) else str(text or "") for text in texts
         ]
-        return Origin(topic, *map(int, numbers)) if topic else None
+        origin = Origin(topic, *map(int, numbers))
     except ValueError:
         return None
+    possible = 0 < len(topic) <= _MAX_TOPIC_CHARS and max(map(abs, origin[1:])) <= _MAX_INT64
+    return origin if possible else None

@@ -186,7 +186,14 @@ def test_a_dead_letter_of_a_worker_keeps_where_intake_had_the_record_from() -> N
 
 @pytest.mark.parametrize(
     "headers",
-    [(), (("intake_topic", b"raw"),), (("intake_topic", b"\xff"), ("intake_partition", b"1"))],
+    [
+        (),
+        (("intake_topic", b"raw"),),
+        (("intake_topic", b"\xff"), ("intake_partition", b"1")),
+        # Of no topic that there can be; a dead letter would carry it along.
+        origin_headers(Origin("r" * 250, 2, 7, 123)),
+        origin_headers(Origin("raw", 2, 10**20, 123)),
+    ],
 )
 def test_headers_that_do_not_tell_an_origin_are_none(headers: Any) -> None:
     assert origin_of(headers) is None
