@@ -31,7 +31,8 @@ def open_parquet(file: BinaryIO) -> pyarrow.parquet.ParquetFile:
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError:
         raise FormError(
-            "it is Parquet, which needs the extra files: pip install 'segmenter[files]'"
+            "it is Parquet, which needs the extra files: pip install 'segmenter[files]' "
+            "(in a checkout: pip install -e '.[files]')"
         ) from None
     try:
         return pyarrow.parquet.ParquetFile(file)

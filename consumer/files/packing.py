@@ -163,7 +163,8 @@ def _zstd(stream: BinaryIO, _stack: ExitStack) -> BinaryIO:
         import zstandard  # noqa: PLC0415
     except ImportError:
         raise FormError(
-            "it is packed with zstd, which needs the extra files: pip install 'segmenter[files]'"
+            "it is packed with zstd, which needs the extra files: pip install 'segmenter[files]' "
+            "(in a checkout: pip install -e '.[files]')"
         ) from None
     unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     return cast(
