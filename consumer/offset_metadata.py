@@ -54,6 +54,8 @@ class OffsetMetadata(BaseModel):
     """Of the topic, so that a later start notices when an operator has raised it."""
     topic_id: str | None = None
     """Which topic of that name the offset is of (KIP-516)."""
+    cluster_id: str | None = None
+    """In which cluster. A copy in another one has another id, and is no other topic for that."""
     first: int | None = None
     """Where the group began in it; None where an earlier version did not say."""
     lost: Mapping[str, Loss] = Field(default_factory=dict)

@@ -10,6 +10,8 @@ no offset        The beginning or the end, as `kafka.auto_offset_reset` says. It
                  once, so that what comes from then on is read, whenever the process ends. Offsets
                  go with their topic: where the state is known to rest on a topic of another id, it
                  was made anew
+another cluster  The topics were copied, and the group's offsets with them: their ids mean nothing
+                 here, and neither do leaders' epochs. The offset is gone on from
 behind it        Retention has removed records before they were read: go on where the log begins
 another topic    The topic was made anew (its id differs, KIP-516): go on where that begins
 beyond the end,  The log was truncated, by the election of a leader that lacked records: go on where
@@ -83,17 +85,24 @@ class Log:
     low: int
     end: int
     topic_id: str | None
+    cluster_id: str | None = None
 
-    def gone(self, offset: int, topic_id: str | None) -> LossReason | None:
+    def elsewhere(self, known: OffsetMetadata) -> bool:
+        """Whether an offset is of another cluster, as far as both are known."""
+        ids = known.cluster_id, self.cluster_id
+        return None not in ids and ids[0] != ids[1]
+
+    def gone(self, offset: int, known: OffsetMetadata) -> LossReason | None:
         """Say why an offset is not to be read on from, None where it is.
 
         Parameters
         ----------
         offset
             The next one to read.
-        topic_id
-            Of the topic that it is of, None where that is not known.
+        known
+            Of the topic that it is of.
         """
+        topic_id = None if self.elsewhere(known) else known.topic_id
         if None not in (topic_id, self.topic_id) and topic_id != self.topic_id:
             return LossReason.RECREATED
         if offset > self.end:
@@ -177,7 +186,7 @@ class Positions:
         known = OffsetMetadata.read(place.metadata)
         if begins := place.offset <= OFFSET_INVALID:
             known = hints.former or self._known.get((topic, partition)) or known
-        log, reason = self._look(place, known.topic_id, hints.cancelled)
+        log, reason = self._look(place, known, hints.cancelled)
         offset = int(place.offset)
         if reason is LossReason.TRUNCATED or (hints.suspect and reason is None and not begins):
             offset = min(self._end_of_epoch(place, log), offset)
@@ -188,12 +197,18 @@ class Positions:
             position = self._lost(place, known, log, (reason, offset, hints.unread))
         elif begins:
             offset = log.low if begin == "earliest" else log.end
-            metadata = OffsetMetadata(topic_id=log.topic_id, first=offset)
+            metadata = OffsetMetadata(
+                topic_id=log.topic_id, cluster_id=log.cluster_id, first=offset
+            )
             position = Position(offset, metadata, committed=False, begins=True)
         else:
-            metadata = known.model_copy(update={"topic_id": log.topic_id or known.topic_id})
-            position = Position(offset, metadata, place.leader_epoch, committed=metadata == known)
-        self._known[topic, partition] = position.metadata
+            metadata, moved = _seen(known, log), log.elsewhere(known)
+            if moved:
+                metadata = metadata.model_copy(update={"first": None})
+            epoch = None if moved else place.leader_epoch
+            position = Position(offset, metadata, epoch, committed=metadata == known)
+        # Without the cluster: one that is made anew under a process has its topics made anew.
+        self._known[topic, partition] = position.metadata.model_copy(update={"cluster_id": None})
         return position
 
     def _lost(
@@ -233,14 +248,14 @@ class Positions:
                 f"{offset} and counts the loss"
             )
         logger.warning("%s; going on at offset %d", what, offset)
-        now_on: dict[str, object] = {"topic_id": log.topic_id or known.topic_id}
+        metadata = _seen(known, log)
         if reason is LossReason.RECREATED:
-            now_on["first"] = offset
-        metadata = known.model_copy(update=now_on).with_loss(reason, records, self._clock())
+            metadata = metadata.model_copy(update={"first": offset})
+        metadata = metadata.with_loss(reason, records, self._clock())
         return Position(offset, metadata, committed=False)
 
     def _look(
-        self, place: TopicPartition, topic_id: str | None, cancelled: Callable[[], bool]
+        self, place: TopicPartition, known: OffsetMetadata, cancelled: Callable[[], bool]
     ) -> tuple[Log, LossReason | None]:
         """See whether an offset is gone; again and again for a while where it sends a group back.
 
@@ -250,7 +265,7 @@ class Positions:
         since = time.monotonic()
         while True:
             offset = log.low if place.offset <= OFFSET_INVALID else place.offset
-            before, reason = reason, log.gone(offset, topic_id)
+            before, reason = reason, log.gone(offset, known)
             if reason in (None, LossReason.RETENTION):
                 return log, reason
             made_anew = place.topic, log.topic_id
@@ -270,7 +285,7 @@ class Positions:
     def _log(self, place: TopicPartition) -> Log:
         identity = topic_identity(self._kafka, place.topic)
         low, end = watermarks(self._kafka, place.topic, place.partition)
-        return Log(low, end, identity.topic_id)
+        return Log(low, end, identity.topic_id, identity.cluster_id)
 
     def _end_of_epoch(self, place: TopicPartition, log: Log) -> int:
         """Give where the records of an offset's leader epoch end; the log's end without an epoch.
@@ -295,3 +310,12 @@ class Positions:
         finally:
             client.close()
         return log.end
+
+
+def _seen(known: OffsetMetadata, log: Log) -> OffsetMetadata:
+    """Give what is known with the ids of the topic and the cluster that were seen."""
+    seen = {
+        "topic_id": log.topic_id or known.topic_id,
+        "cluster_id": log.cluster_id or known.cluster_id,
+    }
+    return known.model_copy(update=seen)

@@ -49,7 +49,7 @@ class Brokers:
         return log.low, log.end
 
     def identity(self, *_: object) -> TopicIdentity:
-        return TopicIdentity("c", self.log.topic_id, 4)
+        return TopicIdentity(self.log.cluster_id, self.log.topic_id, 4)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -145,6 +145,28 @@ def test_a_topic_made_anew_whose_offsets_went_with_it_is_told_from_a_group_that_
     # The same topic: the offsets have expired.
     position = find(monkeypatch, Brokers([Log(0, 9, "a")]), "latest", Hints(KNOWN))
     assert (position.offset, position.begins) == (9, True)
+
+
+def test_a_topic_that_was_copied_to_another_cluster_with_the_groups_offsets_is_not_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = KNOWN.model_copy(update={"cluster_id": "here"})
+    brokers = Brokers([Log(0, 90, "b", "there")], 30, known.write(), leader_epoch=3)
+    now_on = OffsetMetadata(partitions=4, topic_id="b", cluster_id="there")
+    # Epochs of leaders are each cluster's own, too.
+    assert find(monkeypatch, brokers) == Position(30, now_on, committed=False)
+    # In the same cluster it is another topic.
+    brokers.logs = [Log(0, 90, "b", "here")]
+    assert find(monkeypatch, brokers).offset == 0
+
+
+def test_a_state_that_was_copied_to_another_cluster_without_offsets_is_of_a_group_that_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # So the start is refused, as that of every state without offsets is.
+    former = KNOWN.model_copy(update={"cluster_id": "here"})
+    brokers = Brokers([Log(0, 90, "b", "there")])
+    assert find(monkeypatch, brokers, hints=Hints(former)).begins
 
 
 def test_what_the_brokers_forget_with_the_topic_is_remembered_by_the_process(
