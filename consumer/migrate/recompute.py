@@ -133,6 +133,10 @@ def recompute(
     return stage.tables[partition]
 
 
+# What the new model has no vector for, and what it raises on.
+_FAILED = {RefusalReason.EMBEDDING_FAILED, RefusalReason.UNEXPECTED}
+
+
 def embedding_rate(settings: Settings, embedder: Embedder, records: Sequence[Record]) -> float:
     """Measure how many records a second are prepared, on a sample of them."""
     stage = SegmentationStage(settings, embedder, FixedModel())
@@ -144,10 +148,7 @@ def embedding_rate(settings: Settings, embedder: Embedder, records: Sequence[Rec
 def _without_vector(prepared: PreparedBatch, form: KeyForm) -> Iterator[str]:
     """Give the user of each record that failed; its key was the user's when it was read."""
     for entry in prepared.entries:
-        if (
-            isinstance(entry, RefusedRecord)
-            and entry.refusal.reason is RefusalReason.EMBEDDING_FAILED
-        ):
+        if isinstance(entry, RefusedRecord) and entry.refusal.reason in _FAILED:
             yield decode_key(entry.record.key or b"", form) or ""
 
 

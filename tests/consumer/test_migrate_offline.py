@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from consumer.migrate.run import MigrationResult
 from consumer.migrate.survey import Difference, PartitionPlan, Plan, differences
 from consumer.records import Record
 from consumer.settings import Settings
+from models.embedding import Vectors
 from models.profiles import ProfileTable
 from schemas.base import decode_array, encode_array
 from schemas.profiles import ProfileRecord
@@ -185,6 +187,21 @@ def test_a_text_that_the_new_model_fails_on_moves_no_profile_and_is_not_missing(
     assert [gap.user for gap in differences(0, formers, made)] == ["u", "v"]
     assert [gap.user for gap in differences(0, formers, made, failed)] == ["v"]
     assert [gap.user for gap in differences(0, formers, made, {"u": 1})] == ["u", "v"]
+
+
+def test_a_text_on_which_the_new_model_raises_is_left_out_like_one_without_a_vector() -> None:
+    class Raising(HashingEmbedder):
+        def embed(self, texts: Sequence[str]) -> Vectors:
+            if any("quark" in text for text in texts):
+                raise OverflowError
+            return super().embed(texts)
+
+    failed: Counter[str] = Counter()
+    stream = records([event("u", 1), event("u", 2, "a quark")])
+    made = recompute(Settings(), Raising(16), 0, stream, lambda _: None, failed=failed)
+    formers = state_of(logged(profile("u", events=2, repeats=0), "u")).formers
+    assert failed == Counter({"u": 1})
+    assert differences(0, formers, made, failed) == []
 
 
 def test_a_user_of_whom_every_text_fails_has_no_profile_but_keeps_the_standing() -> None:
