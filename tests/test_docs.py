@@ -1,4 +1,4 @@
-"""What the pages say to type: commands that the command line takes, and Python that compiles."""
+"""What the pages say: commands that the command line takes, Python that compiles, true defaults."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic_core import PydanticUndefined
 
 from consumer import arguments, cli
+from consumer.settings import Settings
+from schemas.dead_letters import RefusalReason
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,6 +92,56 @@ def test_pages_link_to_headings_and_files_that_are_there() -> None:
             if not path.exists() or (anchor and anchor not in anchors.get(path, set())):
                 broken.append(f"{page.name}: {target}")
     assert broken == []
+
+
+# Fields of a change, which look like settings.
+FIELDS = {"profile.events", "profile.weight", "profile.updated_at"}
+
+
+@pytest.fixture(scope="module")
+def defaults() -> dict[str, Any]:
+    return {
+        f"{section}.{name}": field.default
+        for section, each in Settings.model_fields.items()
+        for name, field in (each.annotation or Settings).model_fields.items()
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_settings_that_a_page_names_are_there(page: Path, defaults: dict[str, Any]) -> None:
+    sections = "|".join(Settings.model_fields)
+    named = set(re.findall(rf"`((?:{sections})\.[a-z_]+)[ `]", page.read_text()))
+    assert named - FIELDS <= defaults.keys()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_of_settings_have_the_defaults(page: Path, defaults: dict[str, Any]) -> None:
+    tables = re.findall(
+        r"^\| setting \| default \|.*\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE
+    )
+    rows = re.findall(r"^\| (`.*?`) \| ([^|]+) \|", "".join(tables), re.MULTILINE)
+    for names, told in rows:
+        values = told.replace("`", "").split(", ")
+        settings = re.findall(r"`([^`]+)`", names)
+        if len(values) < len(settings):
+            values *= len(settings)
+        for setting, value in zip(settings, values, strict=True):
+            default = defaults.get(setting, PydanticUndefined)
+            if default is not PydanticUndefined:
+                assert _same(value, default), f"{setting}: {value}"
+
+
+def _same(told: str, default: Any) -> bool:
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        return float(told.replace(",", "")) == default
+    return told.lower() == str(default).lower()
+
+
+def test_the_page_of_events_explains_each_reason_of_a_dead_letter() -> None:
+    page = (ROOT / "docs/events.md").read_text()
+    table = page.partition("\n| reason | refused because |\n")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", "".join(cells))) == sorted(RefusalReason)
 
 
 def _anchors(page: Path) -> set[str]:

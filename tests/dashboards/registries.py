@@ -11,8 +11,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consumer import app
+from consumer.intake_metrics import IntakeCollector
 from consumer.metrics import FollowCollector, LoopMetrics
 from consumer.settings import Settings
+from consumer.stages.intake import IntakeStats
 from tests.consumer.stage_data import EMBEDDER, a_model
 from tests.consumer.test_health import CountingEmbedder
 
@@ -71,6 +73,13 @@ def names_of_worker(monkeypatch: pytest.MonkeyPatch, folder: Path) -> set[str]:
 def names_of_trainer(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Give the names of a trainer's metrics."""
     return _registry_of(monkeypatch, app.run_trainer)
+
+
+def names_of_intake() -> set[str]:
+    """Give the names of the metrics that intake has beside those of every loop."""
+    registry = CollectorRegistry()
+    registry.register(IntakeCollector(SimpleNamespace(stats=IntakeStats())))
+    return names_in(registry)
 
 
 def names_of_audit() -> set[str]:

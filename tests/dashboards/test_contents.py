@@ -49,6 +49,7 @@ def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rules: list[dict[str,
     return (
         registries.names_of_worker(monkeypatch, tmp_path)
         | registries.names_of_trainer(monkeypatch)
+        | registries.names_of_intake()
         | registries.names_of_audit()
         | recorded
         | OWN
@@ -144,6 +145,20 @@ def test_metrics_of_the_rules_exist(rules, known):
         rule.get("record") or rule["alert"]: promql.metric_names(rule["expr"]) for rule in rules
     }
     assert {name: names - known for name, names in asked.items() if names - known} == {}
+
+
+def test_the_page_of_operations_lists_just_the_metrics_that_there_are(known):
+    page = (ROOT / "docs/operations.md").read_text()
+    listed = page.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    own = {name for name in known if name.startswith("segmenter_")}
+    own = {re.sub(r"_(bucket|count|sum)$", "", name) for name in own}
+    assert set(re.findall(r"`(segmenter_\w+)`", listed)) == own
+
+
+def test_the_page_of_alerts_lists_just_those_that_there_are(rules):
+    page = (ROOT / "docs/dashboards.md").read_text()
+    listed = re.findall(r"^\| `(Segmenter\w+)` \|", page, re.MULTILINE)
+    assert listed == [rule["alert"] for rule in rules if "alert" in rule]
 
 
 def test_rules_have_names_of_their_own_that_tell_their_labels(rules):
