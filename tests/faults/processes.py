@@ -266,10 +266,11 @@ class Supervisor:
             member.wanted = False
         member.signal(signal.SIGCONT)
         member.signal(number)
-        return self._ended(member, seconds)
+        return self._gone(member, seconds)
 
     @staticmethod
-    def _ended(member: Member, seconds: float = 40) -> int:
+    def _gone(member: Member, seconds: float = 40) -> int:
+        """Wait for the end of a process, or kill it; give its exit code."""
         member.process.join(seconds)
         if member.process.is_alive():
             member.process.kill()
@@ -294,7 +295,7 @@ class Supervisor:
             member.signal(signal.SIGCONT)
             # Once: a second one would end it by force.
             member.signal(signal.SIGTERM)
-        return {name: self._ended(member) for name, member in members.items()}
+        return {name: self._gone(member) for name, member in members.items()}
 
     def _watch(self) -> None:
         while not self._stopping.wait(0.05):
