@@ -19,6 +19,7 @@ All in linear time: nothing is read twice that the next ``<`` does not bound, bu
 """
 
 import re
+from functools import cached_property
 
 _LONGEST_QUOTED = 1_000
 """Characters of a quoted value with ``<`` or ``>`` in it."""
@@ -73,6 +74,7 @@ _DECLARATION = re.compile(
     r"<(?:!doctype\s|!\[(?:if|endif|cdata)\b|\?xml\b)[^<>]{0,1000}+>", re.IGNORECASE
 )
 _OPENER = re.compile(r"<")
+_BEGINNING = re.compile(r"</?[a-zA-Z][a-zA-Z0-9:_-]*+")
 _HAS_VALUE = re.compile(r"""[^\s"'<>/=]\s*+=\s*+["'\w#/.]""")
 _ATTRIBUTES = re.compile(rf"{_ATTRIBUTE}(?:\s*+=\s*+{_ANY_VALUE})?+")
 _RAW = frozenset(("script", "style", "template", "iframe"))
@@ -110,9 +112,10 @@ class _Source:
             self._found[pattern] = found[-1:] or [-1]
         return self._found[pattern][0]
 
-    def has(self, opening: str) -> bool:
-        """Whether a tag such as `</name` is anywhere."""
-        return self.last(re.escape(opening) + r"(?![a-z0-9:_-])") >= 0
+    @cached_property
+    def openings(self) -> frozenset[str]:
+        """What begins like a tag anywhere, such as `<name` and `</name`, in lower case."""
+        return frozenset(found.lower() for found in _BEGINNING.findall(self.text))
 
 
 def protect(text: str) -> str:
@@ -148,7 +151,7 @@ def _read(source: _Source, start: int) -> tuple[str, int]:
         return ("&lt;", start + 1) if slash else _cut_off(text, start)
     name, attributes = found["name"].lower(), found["attributes"]
     known = name in _NAMES or "-" in name or ":" in name or _HAS_VALUE.search(attributes)
-    if not known and not source.has(f"<{name}" if slash else f"</{name}"):
+    if not known and (f"<{name}" if slash else f"</{name}") not in source.openings:
         return "&lt;", start + 1
     if name in _RAW and not slash:
         return _raw(source, name, start, found.end())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.text import clean
+from models.text import clean, tags
 from models.text.clean import MAX_CHARS
 from models.text.tags import protect
 
@@ -147,3 +148,19 @@ BRACKETS = "[b] [/b] [*] [h1] [/h1] [code] [/code] [i] [1]"
 @given(st.lists(WORDS | st.sampled_from(BRACKETS.split(" "))))
 def test_bbcode_loses_no_word(parts: list[str]) -> None:
     assert words_of(clean(" ".join(parts))) == words_of(" ".join(parts))
+
+
+def test_however_many_names_are_no_elements_the_text_is_not_searched_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched: list[str] = []
+    last = tags._Source.last
+
+    def counting(source: Any, pattern: str) -> int:
+        searched.append(pattern)
+        return last(source, pattern)
+
+    monkeypatch.setattr(tags._Source, "last", counting)
+    text = " ".join(f"<q{number}>" for number in range(1000))
+    assert protect(f"{text} <x>y</x>") == f"{text} ".replace("<", "&lt;") + "<x>y</x>"
+    assert len(searched) < 10
