@@ -19,7 +19,6 @@ from consumer.records import Output, Record
 from consumer.settings import KafkaSettings, Settings
 from consumer.stage import Changelog
 from consumer.stages.dead_letters import (
-    BESIDE_VALUE_BYTES,
     DeadLetterLimit,
     DeadLetterLimitError,
     dead_letter_output,
@@ -35,6 +34,12 @@ from schemas.partitioner import Partitioner, partition_of
 
 KeyFate = Literal["kept", "changed", "missing"]
 """What became of a record's key: it was right, it was another one, there was none."""
+
+
+# More than a batch has beside its record, and the headers that tell where that comes from.
+_BESIDE_BYTES = 1024
+# More than the lengths of a header take.
+_HEADER_BYTES = 10
 
 
 def intake_group(kafka: KafkaSettings) -> str:
@@ -147,25 +152,28 @@ class IntakeStage:
 
     def _identify(self, record: Record) -> bytes | Refusal:
         try:
-            self._check_size(record)
-            return encode_key(self._find_user(record.value), self._key)
+            key = encode_key(self._find_user(record.value), self._key)
+            self._check_size(record, key)
+            return key
         except RefusedError as error:
             return error.refusal
         except Exception as error:
             return self._faults.refusal(error)
 
-    def _check_size(self, record: Record) -> None:
+    def _check_size(self, record: Record, key: bytes) -> None:
         most = self._max_record_bytes
         if most is None:
             return
-        headers = sum(len(name.encode()) + len(value) for name, value in record.headers)
-        size = len(record.value or b"") + headers + BESIDE_VALUE_BYTES
-        if size > most:
+        headers = sum(
+            len(name.encode()) + len(value) + _HEADER_BYTES for name, value in record.headers
+        )
+        size = len(record.value or b"") + len(key) + headers
+        if size + _BESIDE_BYTES > most:
             raise RefusedError(
                 RefusalReason.RECORD_TOO_LARGE,
-                f"value and headers have {size - BESIDE_VALUE_BYTES:,} bytes, and topic "
-                f"{self._events} takes records of {most:,} (max.message.bytes), key and origin "
-                "included",
+                f"key, value and headers have {size:,} bytes, and topic {self._events} takes "
+                f"records of {most:,} (max.message.bytes), {_BESIDE_BYTES:,} for where a record "
+                "comes from included",
             )
 
     def apply(self, prepared: Sequence[Identified], partitions: frozenset[int]) -> list[Output]:

@@ -166,9 +166,13 @@ def test_too_large_a_share_of_refused_records_stops_it_and_names_its_input() -> 
 
 def test_a_record_that_the_events_topic_does_not_take_is_refused_and_not_tried() -> None:
     stage = IntakeStage(Settings(dead_letters={"max_share": 1}), "raw", 3, max_record_bytes=200_000)
-    long = json.dumps({"user_id": "ada", "text": "x" * 150_000}).encode()
+    long = json.dumps({"user_id": "ada", "text": "x" * 199_500}).encode()
     outputs = run(stage, record(long), record())
     assert [output.topic for output in outputs] == ["user-events.dlq", "user-events"]
+    fitting = json.dumps({"user_id": "ada", "text": "x" * 197_000}).encode()
+    assert [output.topic for output in run(stage, record(fitting))] == ["user-events"]
+    trace = (("trace", b"t" * 3_000),)
+    assert [o.topic for o in run(stage, record(fitting, headers=trace))] == ["user-events.dlq"]
     headers = dict(outputs[0].headers)
     assert headers["dlq_reason"] == b"record_too_large"
     assert b"topic user-events takes records of 200,000" in headers["dlq_detail"]
