@@ -22,6 +22,7 @@ _INLINE = frozenset(
         *("highlight", "small", "big", "bgcolor", "emoji", "icode", "tt", "pre", "attach", "abbr"),
     )
 )
+_NAMES = _BLOCKS | _INLINE
 _CELLS = frozenset(("th", "td"))
 # Said in a text as words, or as indices: an opening one needs its closing one.
 _WORDS = frozenset(("b", "i", "u", "s", "p", "li", "left", "right", "code", "small", "big", "user"))
@@ -48,7 +49,7 @@ def strip_bbcode(text: str) -> str:
     if "[/" not in text:
         return text
     text = _ADDRESS.sub(" ", text)
-    tags = _visible([tag for tag in _TAG.finditer(text) if _name(tag) in _BLOCKS | _INLINE], text)
+    tags = _visible([tag for tag in _TAG.finditer(text) if _name(tag) in _NAMES], text)
     closed = _pairs(tags)
     if not closed and not any(tag["slash"] and _name(tag) not in _WORDS for tag in tags):
         return text
