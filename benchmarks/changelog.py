@@ -14,10 +14,10 @@ import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 from numpy.typing import NDArray
 
-from consumer.offset_metadata import OffsetMetadata
+from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.settings import Settings
-from models.profiles import ProfileRows
-from models.segments import SegmentModel
+from models.profiles.table import ProfileRows
+from models.segments.model import SegmentModel
 
 DIMENSIONS, MEMORY, TERMS, VOCABULARY = 384, 64, 16, 20_000
 SEGMENTS = 6

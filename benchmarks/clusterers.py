@@ -26,13 +26,13 @@ from benchmarks.clustering.runs import Run, alone, held, run_alone, run_trainer
 from benchmarks.embed import DATA, RESULTS, say
 from benchmarks.embedding.rounds import ROOT
 from benchmarks.markdown import render, table
-from consumer.app import load_embedder
 from consumer.settings import Settings
-from models.clusterers import ALGORITHMS, PROJECTIONS, to_json
-from models.clustering import StreamingClusterer
-from models.clustering_policy import ClusteringPolicy
-from models.evaluation import Agreement
-from models.offline import offline_kmeans
+from consumer.wiring.app import load_embedder
+from models.clustering.clusterers import ALGORITHMS, PROJECTIONS, to_json
+from models.clustering.learner import StreamingClusterer
+from models.clustering.policy import ClusteringPolicy
+from models.measures.agreement import Agreement
+from models.measures.offline import offline_kmeans
 
 PAGE = ROOT / "docs" / "clustering.md"
 OUTPUT = RESULTS / "clusterers.json"

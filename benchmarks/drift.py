@@ -28,13 +28,13 @@ from benchmarks.flapping.texts import Posts, read_posts
 from benchmarks.machine import embedding_facts
 from benchmarks.markdown import render
 from benchmarks.stability import one_row_a_line
-from consumer.app import load_embedder
 from consumer.settings import Settings
-from consumer.stages.training import TrainingStage
+from consumer.stages.training.stage import TrainingStage
+from consumer.wiring.app import load_embedder
 from models.distances import Floats
 from models.drift import TESTS, DriftCheck, DriftPolicy, Texts
 from models.drift.features import RandomFeatures, median_distance, mmd_squared
-from models.segments import SegmentModel
+from models.segments.model import SegmentModel
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "drift.md", DOCS / "drift.png"

@@ -28,8 +28,10 @@ from benchmarks.embedding.rounds import ROOT, Child, Contender, environment, mea
 from benchmarks.embedding.sample import TEXTS_FILE, Sample, read_sample
 from benchmarks.embedding.tokens import load_tokenizer, tokenise
 from benchmarks.markdown import render
-from models.embedding import DEFAULT_SOURCE, Manifest, cache_folder, prepare_model
-from models.embedding.weights import resolve_source
+from models.embedding.cache import cache_folder
+from models.embedding.making.prepare import prepare_model
+from models.embedding.making.weights import DEFAULT_SOURCE, resolve_source
+from models.embedding.manifest import Manifest
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = ROOT / "docs" / "performance.md"

@@ -32,20 +32,21 @@ from tokenizers.models import WordLevel
 
 from benchmarks import machine
 from models.embedding.batching import PaddedLayout
-from models.embedding.bert_graph import build_bert
-from models.embedding.bert_packed import build_padded
-from models.embedding.checkpoint import BertConfig, read_config, read_tensors
+from models.embedding.cache import cache_folder
+from models.embedding.engine.kernel_probe import attention_kernels
+from models.embedding.engine.runners import Runner, open_runner
 from models.embedding.errors import DeviceUnavailableError, EmbeddingError, SourceUnavailableError
-from models.embedding.gpu_files import write_gpu_graphs
-from models.embedding.gpu_runner import GpuRunner
-from models.embedding.gpu_session import BoundSession, cuda_options
-from models.embedding.graph_writer import EXPORTER_VERSION, OPSET, Precision
-from models.embedding.kernel_probe import attention_kernels
-from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest, Provenance
+from models.embedding.gpu.runner import GpuRunner
+from models.embedding.gpu.session import BoundSession, cuda_options
+from models.embedding.making.bert_graph import build_bert
+from models.embedding.making.bert_packed import build_padded
+from models.embedding.making.gpu_files import write_gpu_graphs
+from models.embedding.making.graph_writer import EXPORTER_VERSION, OPSET
+from models.embedding.making.pretrained import BertConfig, read_config, read_tensors
+from models.embedding.making.weights import resolve_source
+from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest, Precision, Provenance
 from models.embedding.model_files import file_digest
-from models.embedding.runners import Runner, open_runner
 from models.embedding.runtime import nodes_by_provider, open_session
-from models.embedding.weights import cache_folder, resolve_source
 
 RESULTS = Path(__file__).parent / "results" / "embed_gpu.json"
 NO_GPU = 2

@@ -28,11 +28,11 @@ from benchmarks.embedding.lineup import Files, lineup
 from benchmarks.embedding.rounds import Child, Contender
 from benchmarks.embedding.sample import TEXTS_FILE
 from benchmarks.worker_stage import Collector, Lookup, new_stage, records_of, run_stage, truth_of
-from consumer.files import read_lines
-from models.embedding import Vectors
+from consumer.offline.files import read_lines
 from models.embedding.model_files import file_digest
-from models.evaluation import agreement
-from models.offline import offline_kmeans
+from models.embedding.runner_types import Vectors
+from models.measures.agreement import agreement
+from models.measures.offline import offline_kmeans
 
 STARTS = 100
 """Starts of each k-means, of which the one of lowest inertia counts.

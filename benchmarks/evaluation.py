@@ -19,12 +19,12 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.markdown import render, table
-from consumer.app import load_embedder
-from consumer.evaluate.contents import MINI_BATCH, OFFLINE, PRODUCT
-from consumer.evaluate.plots import pictures
-from consumer.evaluate.run import evaluate_file
-from consumer.progress import counting
+from consumer.offline.evaluate.contents import MINI_BATCH, OFFLINE, PRODUCT
+from consumer.offline.evaluate.plots import pictures
+from consumer.offline.evaluate.run import evaluate_file
+from consumer.report.progress import counting
 from consumer.settings import Settings
+from consumer.wiring.app import load_embedder
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "evaluation.md"

@@ -34,20 +34,20 @@ from benchmarks.worker_stage import (
     records_of,
     truth_of,
 )
-from consumer.app import load_embedder
-from consumer.evaluate.plots import pictures
-from consumer.evaluate.run import evaluate_file
-from consumer.evaluate.supervised import HELD_OUT
-from consumer.files import read_lines
+from consumer.offline.evaluate.plots import pictures
+from consumer.offline.evaluate.run import evaluate_file
+from consumer.offline.evaluate.supervised import HELD_OUT
+from consumer.offline.files import read_lines
 from consumer.settings import Settings
+from consumer.wiring.app import load_embedder
 from models.distances import Floats, Ints
-from models.label_policy import LabelDecisionPolicy, LabelPolicy
-from models.profiles import ProfileRows, hash_event_id, to_microseconds
-from models.sample import rank
-from models.supervised.confusion import confusion_of
-from models.supervised.decision import decide_labels
-from models.supervised.learner import LabelLearner
-from models.supervised.offline import linear_svm, majority, random_forest
+from models.labels.confusion import confusion_of
+from models.labels.decision import decide_labels
+from models.labels.learner import LabelLearner
+from models.labels.offline import linear_svm, majority, random_forest
+from models.labels.policy import LabelDecisionPolicy, LabelPolicy
+from models.profiles.sample import rank
+from models.profiles.table import ProfileRows, hash_event_id, to_microseconds
 
 PAGE = ROOT / "docs" / "labels.md"
 PICTURE = ROOT / "docs" / "labels-stackexchange.png"

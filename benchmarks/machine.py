@@ -8,7 +8,7 @@ from pathlib import Path
 
 import confluent_kafka
 
-from consumer.broker import KAFKA_VERSION
+from consumer.tryout.broker import KAFKA_VERSION
 
 _MATRIX_FLAGS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),

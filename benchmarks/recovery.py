@@ -36,11 +36,11 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.changelog import DIMENSIONS, commit_offsets, fill, fixed_model
 from benchmarks.steady_load import SteadyLoad
-from consumer.broker import BrokerError, EmbeddedKafka
-from consumer.demo.processes import Child, ChildError
-from consumer.progress import counting
+from consumer.kafka.topics import create_topics
+from consumer.report.progress import counting
 from consumer.settings import Settings
-from consumer.topics import create_topics
+from consumer.tryout.broker import BrokerError, EmbeddedKafka
+from consumer.tryout.demo.processes import Child, ChildError
 from tests.stubs import HashingEmbedder
 
 RESULTS = Path(__file__).parent / "results" / "recovery.json"

@@ -22,17 +22,17 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from benchmarks.changelog import DIMENSIONS, commit_offsets, fill
-from consumer.broker import EmbeddedKafka
-from consumer.checkpoint import CheckpointStore
-from consumer.checkpointer import Checkpointer
-from consumer.metrics import RestoreMetrics
-from consumer.replay import FixedModel
-from consumer.restore import Restored, Restorer
+from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
-from consumer.stages.profile_restoration import ProfileRestoration
-from consumer.stages.segmentation import SegmentationStage
-from consumer.topics import create_topics
-from models.embedding import Vectors
+from consumer.stages.segmentation.model_source import FixedModel
+from consumer.stages.segmentation.restoration import ProfileRestoration
+from consumer.stages.segmentation.stage import SegmentationStage
+from consumer.state.checkpointer import Checkpointer
+from consumer.state.checkpoints import CheckpointStore
+from consumer.state.restore import Restored, Restorer
+from consumer.telemetry.metrics import RestoreMetrics
+from consumer.tryout.broker import EmbeddedKafka
+from models.embedding.runner_types import Vectors
 
 RESULTS = Path(__file__).parent / "results" / "restore.json"
 

@@ -34,9 +34,9 @@ from benchmarks.flapping.texts import (
     read_posts,
 )
 from benchmarks.markdown import render
-from consumer.app import load_embedder
 from consumer.settings import Settings
-from models.assignment import AssignmentPolicy
+from consumer.wiring.app import load_embedder
+from models.segments.decision import AssignmentPolicy
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "stability.md", DOCS / "stability.png"

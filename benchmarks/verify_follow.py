@@ -20,13 +20,13 @@ import numpy as np
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from consumer.broker import EmbeddedKafka
+from consumer.kafka.topics import new_topics
 from consumer.settings import Settings
-from consumer.topics import new_topics
+from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import Follower, TopicNames
 from schemas.base import encode_array
 from schemas.changes import cloudevents_headers
-from tests.consumer.histories import UserPath, history_of
+from tests.consumer.verify.histories import UserPath, history_of
 
 CHANGES_A_USER = 4
 

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.files import read_records
-from consumer.records import Output, Record
-from consumer.replay import FixedModel
+from consumer.contract.clock import wall_clock
+from consumer.contract.records import Output, Record
+from consumer.offline.files import read_records
 from consumer.settings import Settings
-from consumer.stages.preparation import Preparation, wall_clock
-from consumer.stages.segmentation import SegmentationStage
-from consumer.stages.unexpected import Faults
-from models.embedding import Embedder, Vectors
+from consumer.stages.segmentation.model_source import FixedModel
+from consumer.stages.segmentation.preparation import Preparation
+from consumer.stages.segmentation.stage import SegmentationStage
+from consumer.stages.shared.unexpected import Faults
+from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Vectors
 
 BATCH = 512
 

@@ -10,6 +10,11 @@ from pydantic import Field
 
 from schemas.base import Base64, Open, Published
 
+# Whoever made a longer key did not mean one.
+MAX_KEY_BYTES = 32_768
+BESIDE_VALUE_BYTES = 2 * MAX_KEY_BYTES
+"""Room that a dead letter takes beside its value: for the key and for the headers."""
+
 
 class RefusalReason(StrEnum):
     """Why a record was refused."""

@@ -16,6 +16,9 @@ SEGMENT_MODEL_SCHEMA: Literal[2] = 2
 SEGMENT_MODEL_KEY = b"segments"
 """Key of every snapshot: compaction keeps the latest."""
 
+NO_SEGMENT = -1
+"""What stands for "no segment" in an array of ids; real ids are never negative."""
+
 
 class SegmentRecord(Contract):
     """One segment of a snapshot."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from consumer.broker import EmbeddedKafka
-from consumer.broker_log import broker_log
+from consumer.kafka.broker_log import broker_log
+from consumer.tryout.broker import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

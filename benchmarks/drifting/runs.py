@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.drifting.streams import Stream
-from consumer.records import Record
+from consumer.contract.records import Record
 from consumer.settings import Settings
-from consumer.stages.profiles import profile_sample
-from consumer.stages.training import TrainingStage
+from consumer.stages.segmentation.changelog import profile_sample
+from consumer.stages.training.stage import TrainingStage
 from models.distances import Floats, nearest
 from models.drift import DriftReport
-from models.profiles import ProfileRows
-from models.sample import rank
+from models.profiles.sample import rank
+from models.profiles.table import ProfileRows
 
 BATCH = 512
 EMBEDDING = "0" * 64

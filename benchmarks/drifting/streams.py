@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.flapping.texts import Posts
 from models.distances import Floats, Ints
-from models.embedding import Vectors
+from models.embedding.runner_types import Vectors
 
 _DAY = 86_400_000_000
 _GAP_DAYS = 3.0

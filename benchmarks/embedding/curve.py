@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from benchmarks.embedding.lineup import CALLS, WORKER
 from benchmarks.embedding.report import Figures
-from consumer.demo.placing import spread
+from consumer.report.placing import spread
 
 LEAST_LOSS = 1e-7
 """A loss below it is rounding, and is drawn there."""

@@ -65,7 +65,7 @@ class Ours:
     settings: Sequence[Setting] = ({},)
 
     def __init__(self, *, folder: str, threads: int, call: int = 0) -> None:
-        from models.embedding import OnnxEmbedder  # noqa: PLC0415, only where it is installed
+        from models.embedding.engine.embedder import OnnxEmbedder  # noqa: PLC0415, only where it is installed
 
         self.embedder = OnnxEmbedder.load(Path(folder), threads=threads, device="cpu")
         self._tokens: dict[int, int] = {}
@@ -94,9 +94,9 @@ class Worker:
     settings: Sequence[Setting] = ({},)
 
     def __init__(self, *, folder: str, threads: int, events: str) -> None:
-        from consumer.app import leave_cores_to_embedding  # noqa: PLC0415
-        from consumer.files import read_records  # noqa: PLC0415
+        from consumer.offline.files import read_records  # noqa: PLC0415
         from consumer.settings import Settings  # noqa: PLC0415
+        from consumer.wiring.app import leave_cores_to_embedding  # noqa: PLC0415
 
         leave_cores_to_embedding()
         self._settings = Settings()
@@ -121,7 +121,7 @@ class Worker:
         return np.concatenate(self._engine.found)
 
     def _replay(self, model: Any) -> Any:
-        from consumer.replay import Replay  # noqa: PLC0415
+        from consumer.offline.replay import Replay  # noqa: PLC0415
 
         replay = Replay(self._settings, self._engine, model, self._now)
         before = self._engine.totals.tokens

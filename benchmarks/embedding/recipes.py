@@ -7,14 +7,14 @@ from pathlib import Path
 
 import onnx
 
-from models.embedding import DEFAULT_SOURCE, Manifest, cache_folder
-from models.embedding.bert_int8 import Int8Recipe, build_int8
-from models.embedding.checkpoint import read_config, read_weights
-from models.embedding.exporters import calibrate, fused_operators
-from models.embedding.graph_writer import Weights
-from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE
+from models.embedding.cache import cache_folder
+from models.embedding.making.bert_int8 import Int8Recipe, build_int8
+from models.embedding.making.exporters import calibrate, fused_operators
+from models.embedding.making.graph_writer import Weights
+from models.embedding.making.pretrained import read_config, read_weights
+from models.embedding.making.weights import DEFAULT_SOURCE, resolve_source
+from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest
 from models.embedding.model_files import file_digest
-from models.embedding.weights import resolve_source
 
 RECIPES = {
     "int8, one range a product": Int8Recipe(smoothing=0, outlier_neurons=0),

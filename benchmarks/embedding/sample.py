@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from consumer.files import read_lines
+from consumer.offline.files import read_lines
 from consumer.settings import Settings
 from models.text import LoneSurrogateError, prepare_text
 from schemas.intake import RefusedError

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.flapping.texts import Texts, users_by_topic
-from models.assignment import AssignmentPolicy, decide
-from models.clustering import StreamingClusterer
-from models.clustering_policy import ClusteringPolicy
-from models.confidence import confidence
+from models.clustering.learner import StreamingClusterer
+from models.clustering.policy import ClusteringPolicy
 from models.distances import Floats, Ints, nearest
-from models.profiles import ProfilePolicy, ProfileRows
-from models.segments import NO_SEGMENT, SegmentModel
+from models.profiles.table import ProfilePolicy, ProfileRows
+from models.segments.confidence import confidence
+from models.segments.decision import AssignmentPolicy, decide
+from models.segments.model import SegmentModel
+from schemas.segment_model import NO_SEGMENT
 
 _DAY = 86_400_000_000
 

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 
 from benchmarks.flapping.texts import Posts, users_by_topic
 from consumer.settings import Settings
-from consumer.stages.training import clustering_policy
-from models.assignment import AssignmentPolicy, decide
-from models.clustering import StreamingClusterer
-from models.confidence import confidence
+from consumer.stages.training.stage import clustering_policy
+from models.clustering.learner import StreamingClusterer
+from models.clustering.reseed import reseed
 from models.distances import Floats, Ints, nearest
-from models.evaluation import agreement
-from models.profiles import ProfileRows
-from models.reseed import reseed
-from models.sample import rank
-from models.segments import NO_SEGMENT, SegmentModel
+from models.measures.agreement import agreement
+from models.profiles.sample import rank
+from models.profiles.table import ProfileRows
+from models.segments.confidence import confidence
+from models.segments.decision import AssignmentPolicy, decide
+from models.segments.model import SegmentModel
+from schemas.segment_model import NO_SEGMENT
 
 
 @dataclass(frozen=True)

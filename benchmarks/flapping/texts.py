@@ -11,12 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.worker_stage import event_vectors
-from consumer.files import read_lines
+from consumer.offline.files import read_lines
 from consumer.settings import Settings
 from models.distances import Floats, Ints, nearest
-from models.embedding import Embedder, Vectors
-from models.profiles import to_microseconds
-from models.segments import SegmentModel
+from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Vectors
+from models.profiles.table import to_microseconds
+from models.segments.model import SegmentModel
 from schemas.events import UserEvent
 
 

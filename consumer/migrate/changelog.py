@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from consumer.contract.records import Record
 from consumer.migrate.errors import MigrationError
-from consumer.records import Record
-from models.profiles import ProfileTable
+from models.profiles.table import ProfileTable
 from schemas.base import first_problem
 from schemas.profiles import PROFILE_SCHEMA, ProfileRecord
 

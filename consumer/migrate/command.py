@@ -9,9 +9,9 @@ from rich.console import Console
 
 from consumer.migrate.report import render_plan, render_result
 from consumer.migrate.run import Migration
-from consumer.progress import counting
+from consumer.report.progress import counting
 from consumer.settings import Settings
-from models.embedding import Embedder
+from models.embedding.engine.embedder import Embedder
 
 
 def migrate(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from consumer.contract.stage import StageError
+from consumer.kafka.reader import committed_offset, read_topic
 from consumer.migrate.errors import MigrationError
-from consumer.reader import committed_offset, read_topic
 from consumer.settings import Settings
-from consumer.stage import StageError
-from consumer.stages.training import read_model, read_sample
-from models.segments import SegmentModel
+from consumer.stages.training.stage import read_model, read_sample
+from models.segments.model import SegmentModel
 
 
 @dataclass(slots=True)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import ConsumerGroupType, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ConsumerGroupDescription
 
-from consumer.asking import ask
-from consumer.clients import admin_config
+from consumer.kafka.asking import ask
+from consumer.kafka.clients import admin_config
 from consumer.migrate.errors import MigrationError
 from consumer.settings import KafkaSettings
 

@@ -17,11 +17,11 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from consumer import ending
-from consumer.broker_log import broker_log
-from consumer.clients import consumer_config
+from consumer.kafka.broker_log import broker_log
+from consumer.kafka.clients import consumer_config
 from consumer.migrate.errors import MigrationError
 from consumer.migrate.group import session_seconds
+from consumer.process import ending
 from consumer.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)

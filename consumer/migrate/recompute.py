@@ -10,14 +10,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from consumer.reader import read_partition, read_topic
-from consumer.records import Record
-from consumer.replay import FixedModel
+from consumer.contract.records import Record
+from consumer.kafka.reader import read_partition, read_topic
 from consumer.settings import Settings
-from consumer.stages.preparation import PreparedBatch, RefusedRecord
-from consumer.stages.segmentation import SegmentationStage
-from models.embedding import Embedder, Vectors
-from models.profiles import ProfileTable
+from consumer.stages.segmentation.model_source import FixedModel
+from consumer.stages.segmentation.preparation import PreparedBatch, RefusedRecord
+from consumer.stages.segmentation.stage import SegmentationStage
+from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Vectors
+from models.profiles.table import ProfileTable
 from schemas.dead_letters import HEADER_PREFIX, RefusalReason
 from schemas.keys import KeyForm, decode_key
 

@@ -27,8 +27,8 @@ The order, and what a crash leaves at each point:
    From here on workers and trainers of the new model go on, and those of the old one refuse.
 
 The segment model comes last since it is what tells workers that everything before it is done. Its
-centres are the means of each segment's members (`models.carry_over`), read from the profiles alone:
-a second run computes the same, to the bit.
+centres are the means of each segment's members (`models.segments.carry_over`), read from the
+profiles alone: a second run computes the same, to the bit.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ from typing import TypeVar
 
 from confluent_kafka import TopicPartition
 
+from consumer.contract.records import Output
+from consumer.kafka.offset_metadata import OffsetMetadata
+from consumer.kafka.reader import committed_offsets, end_offset
+from consumer.kafka.topics import check_topics
 from consumer.migrate.changelog import Former, PartitionState
 from consumer.migrate.errors import MigrationError
 from consumer.migrate.feed import read_feed, trainer_group
@@ -53,17 +57,13 @@ from consumer.migrate.report import missing_history
 from consumer.migrate.survey import PartitionPlan, Plan, Survey, differences
 from consumer.migrate.totals import Totals
 from consumer.migrate.writer import Writer
-from consumer.offset_metadata import OffsetMetadata
-from consumer.reader import committed_offsets, end_offset
-from consumer.records import Output
 from consumer.settings import Settings
-from consumer.stages.lifecycle import lifecycle_outputs
-from consumer.stages.profiles import profile_sample
-from consumer.topics import check_topics
-from models.embedding import Embedder
-from models.profiles import ProfileTable
-from models.sample import rank
-from models.segments import SegmentModel
+from consumer.stages.segmentation.changelog import profile_sample
+from consumer.stages.training.lifecycle import lifecycle_outputs
+from models.embedding.engine.embedder import Embedder
+from models.profiles.sample import rank
+from models.profiles.table import ProfileTable
+from models.segments.model import SegmentModel
 from schemas.segment_model import SEGMENT_MODEL_KEY
 
 logger = logging.getLogger(__name__)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_INVALID, TopicPartition
 
+from consumer.contract.records import Record
+from consumer.kafka.reader import committed_offsets, end_offset, read_partition, start_offset
+from consumer.kafka.topics import partition_counts
 from consumer.migrate.changelog import Former, PartitionState
 from consumer.migrate.errors import MigrationError
 from consumer.migrate.feed import TrainerFeed, read_feed, trainer_offset
@@ -20,12 +23,9 @@ from consumer.migrate.recompute import (
     read_refused,
     recompute,
 )
-from consumer.reader import committed_offsets, end_offset, read_partition, start_offset
-from consumer.records import Record
 from consumer.settings import Settings
-from consumer.topics import partition_counts
-from models.embedding import Embedder
-from models.profiles import ProfileTable
+from models.embedding.engine.embedder import Embedder
+from models.profiles.table import ProfileTable
 
 # Enough texts that a slow first one does not decide, few enough to be done in some seconds.
 _RATE_SAMPLE = 200

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from models.carry_over import MemberSums, carry_over, in_own_segment
 from models.distances import Floats
-from models.profiles import ProfileTable
-from models.sample import UserSample, rank
-from models.segments import SegmentModel
+from models.profiles.sample import UserSample, rank
+from models.profiles.table import ProfileTable
+from models.segments.carry_over import MemberSums, carry_over, in_own_segment
+from models.segments.model import SegmentModel
 
 # A fixed number: sums of floats depend on how they are grouped.
 _ROWS_AT_ONCE = 4096

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from confluent_kafka import TopicPartition
 
-from consumer.clients import producer_config
+from consumer.contract.records import Output
+from consumer.engine.transactions import Outcome, Transactions
+from consumer.kafka.clients import producer_config
 from consumer.migrate.errors import MigrationError
 from consumer.migrate.member import SoleMember
-from consumer.records import Output
 from consumer.settings import KafkaSettings
-from consumer.transactions import Outcome, Transactions
 
 logger = logging.getLogger(__name__)
 

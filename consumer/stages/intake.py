@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from consumer.records import Output, Record
+from consumer.contract.clock import Clock, wall_clock
+from consumer.contract.records import Output, Record
+from consumer.contract.stage import Changelog
 from consumer.settings import KafkaSettings, Settings
-from consumer.stage import Changelog
-from consumer.stages.dead_letters import (
+from consumer.stages.shared.dead_letters import (
     DeadLetterLimit,
     DeadLetterLimitError,
     dead_letter_output,
 )
-from consumer.stages.preparation import Clock, wall_clock
-from consumer.stages.refusal_log import RefusalLog
-from consumer.stages.unexpected import Faults
+from consumer.stages.shared.refusal_log import RefusalLog
+from consumer.stages.shared.unexpected import Faults
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.intake import RefusedError
 from schemas.keys import encode_key

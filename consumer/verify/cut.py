@@ -16,7 +16,7 @@ from typing import Self
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from consumer.offset_metadata import OffsetMetadata
+from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.verify.lookups import GroupOffsets, Lookups, ask_patiently, error_text
 from consumer.verify.report import VerifyError
 from consumer.verify.watch import Place, places

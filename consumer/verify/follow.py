@@ -22,9 +22,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec
 
-from consumer import ending
-from consumer.broker_log import broker_log
-from consumer.clients import ask_for_topics
+from consumer.kafka.broker_log import broker_log
+from consumer.kafka.clients import ask_for_topics
+from consumer.process import ending
 from consumer.verify.decode import membership_head, profile_head
 from consumer.verify.incremental import IncrementalChecker
 from consumer.verify.later import LaterKinds

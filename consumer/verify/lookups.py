@@ -19,9 +19,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from consumer.asking import announce, ask, passes, unreachable
-from consumer.broker_log import librdkafka_logger
-from consumer.offset_metadata import OffsetMetadata
+from consumer.kafka.asking import announce, ask, passes, unreachable
+from consumer.kafka.broker_log import librdkafka_logger
+from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.verify.report import VerifyError
 from consumer.verify.watch import Place
 

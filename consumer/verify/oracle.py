@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from consumer.reader import read_topic
+from consumer.kafka.reader import read_topic
 from consumer.settings import Settings
 from schemas.changes import SegmentChange
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from consumer import ending
-from consumer.health import Health, HealthServer
-from consumer.metrics import FollowCollector
+from consumer.process import ending
 from consumer.settings import Settings
+from consumer.telemetry.health import Health, HealthServer
+from consumer.telemetry.metrics import FollowCollector
 from consumer.verify.follow import Follower
 from consumer.verify.news import FollowReport, Line
 from consumer.verify.report import Violation, escape

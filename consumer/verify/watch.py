@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from consumer.offset_metadata import OffsetMetadata
+from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.verify.report import ViolationKind, Violations
 
 Place = tuple[str, int]

@@ -35,7 +35,7 @@ from models.drift.statistics import (
     spreads,
     squared_distance,
 )
-from models.segments import SegmentModel
+from models.segments.model import SegmentModel
 
 MMD, COSINE, EUCLIDEAN = "mmd", "mean_cosine", "mean_euclidean"
 COMPONENTS, PSI = "drifted_components", "segment_psi"
@@ -120,7 +120,7 @@ class Texts:
     Attributes
     ----------
     users
-        float64[n]. Numbers that stand for the users, nobody twice: `models.sample.rank`.
+        float64[n]. Numbers that stand for the users, nobody twice: `models.profiles.sample.rank`.
     vectors
         float64[n, d]. Embeddings of their latest texts.
     """

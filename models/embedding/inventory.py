@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.embedding.cache import MODELS_FOLDER, cache_folder
 from models.embedding.errors import EmbeddingError
 from models.embedding.manifest import Manifest
-from models.embedding.weights import MODELS_FOLDER, cache_folder
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from models.embedding.errors import DamagedFileError, MissingFileError
-from models.embedding.graph_writer import Precision
 from models.embedding.languages import known_languages
 from models.embedding.model_files import verify_files
 from models.embedding.text_settings import Pooling
@@ -24,6 +23,11 @@ MANIFEST_FORMAT: Final = 2
 """Raise it when fields come, go or change their meaning."""
 
 Exporter = Literal["direct", "optimum"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+OUTPUT = "embedding"
+"""Names of a graph's inputs and of its output."""
 
 _ADVICE = "make the model again with `segmenter model prepare` or `segmenter model export`"
 _FILE_NAME = re.compile(r"[\w-][\w.-]*")

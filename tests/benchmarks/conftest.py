@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.embedding import prepare_model
-from tests.models.tiny_bert import PLAIN, TinyBert
+from models.embedding.making.prepare import prepare_model
+from tests.models.embedding.tiny_bert import PLAIN, TinyBert
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from benchmarks import clusterers
 from benchmarks.clustering.profiles import Profiles, read_profiles
 from benchmarks.clustering.runs import Run, alone, run_alone, run_trainer
-from models.clustering import StreamingClusterer
-from models.clustering_policy import ClusteringPolicy
+from models.clustering.learner import StreamingClusterer
+from models.clustering.policy import ClusteringPolicy
 from tests.models.synthetic import Topics
 
 

@@ -14,7 +14,7 @@ from benchmarks.flapping.texts import Posts
 from benchmarks.markdown import render
 from consumer.settings import Settings
 from models.drift import TESTS
-from tests.models.test_drift_statistics import texts
+from tests.models.drift.test_statistics import texts
 
 TOPICS = 4
 SETTINGS = Settings(

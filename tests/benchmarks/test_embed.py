@@ -20,7 +20,7 @@ from benchmarks.embedding.flops import EncoderShape
 from benchmarks.embedding.lineup import ENGINE, OPENVINO, WORKER, Files, lineup
 from benchmarks.embedding.peak import OrtPeak
 from benchmarks.embedding.rounds import Child, Contender, ContenderError, Measured, Pass
-from tests.models.tiny_bert import MAX_TOKENS, PLAIN
+from tests.models.embedding.tiny_bert import MAX_TOKENS, PLAIN
 
 TEXTS = ["great coffee .", "the phone broke again !", "a", " ".join(PLAIN * 3), "late late late"]
 

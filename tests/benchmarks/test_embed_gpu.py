@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks import embed_gpu
 from benchmarks.embed_gpu import BERT_BASE, architecture, main, operations, peak_of, random_weights
-from models.embedding.gpu_session import BoundSession
-from models.embedding.runners import open_runner
+from models.embedding.engine.runners import open_runner
+from models.embedding.gpu.session import BoundSession
 from models.embedding.runtime import open_session
 
 

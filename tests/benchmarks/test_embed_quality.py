@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import embed_quality
 from benchmarks.embedding import report, sample
 from benchmarks.embedding.rounds import Contender
-from models.embedding import Manifest
+from models.embedding.manifest import Manifest
 
 TEXTS = ["great coffee .", "the phone broke again !", "a"]
 

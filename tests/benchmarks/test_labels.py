@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import labels
-from models.label_policy import LabelDecisionPolicy, LabelPolicy
+from models.labels.policy import LabelDecisionPolicy, LabelPolicy
 
 
 @pytest.fixture

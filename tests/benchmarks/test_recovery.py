@@ -20,9 +20,9 @@ from benchmarks.recovery import (
     parse,
     table,
 )
-from consumer.broker import EmbeddedKafka
-from consumer.demo.processes import Child, ChildError
 from consumer.settings import Settings
+from consumer.tryout.broker import EmbeddedKafka
+from consumer.tryout.demo.processes import Child, ChildError
 
 
 def _recovery(port: float, ready: float, committed: float, users: int, records: int) -> Recovery:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import restore
-from consumer.broker import EmbeddedKafka
+from consumer.tryout.broker import EmbeddedKafka
 from tests.consumer.kafka_runs import PARTITIONS, settings_for
 
 

@@ -14,12 +14,12 @@ from benchmarks.flapping import report, simulation, stream
 from benchmarks.flapping.simulation import Scenario
 from benchmarks.flapping.texts import MadeUpTexts, Noise, RealTexts, measure_noise, read_posts
 from benchmarks.markdown import render
-from consumer.files import read_records
-from consumer.replay import Replay
+from consumer.offline.files import read_records
+from consumer.offline.replay import Replay
 from consumer.settings import Settings
-from models.assignment import AssignmentPolicy
+from models.segments.decision import AssignmentPolicy
 from schemas.changes import SegmentChange
-from tests.consumer.stage_data import NOW, TOPICS, event
+from tests.consumer.stages.stage_data import NOW, TOPICS, event
 from tests.stubs import HashingEmbedder
 
 # Means and noise have the length 1 together, so scaling changes little: 0.3 + 70 * 0.01.

@@ -13,22 +13,23 @@ import numpy as np
 from confluent_kafka import Consumer, Producer
 from prometheus_client import CollectorRegistry
 
-from consumer.clients import reader_config
-from consumer.health import Health
-from consumer.loop import Loop
-from consumer.metrics import LoopMetrics
-from consumer.reader import read_topic
-from consumer.records import Output, Record
-from consumer.replay import FixedModel, Replay
+from consumer.contract.records import Output, Record
+from consumer.contract.stage import Stage
+from consumer.engine.loop import Loop
+from consumer.kafka.clients import reader_config
+from consumer.kafka.reader import read_topic
+from consumer.kafka.topics import create_topics
+from consumer.offline.replay import Replay
 from consumer.settings import Settings
-from consumer.stage import Stage
-from consumer.stages.labelling import LabelModelSource
-from consumer.stages.segmentation import ModelSource, SegmentationStage
-from consumer.topics import create_topics
+from consumer.stages.segmentation.labelling import LabelModelSource
+from consumer.stages.segmentation.model_source import FixedModel, ModelSource
+from consumer.stages.segmentation.stage import SegmentationStage
+from consumer.telemetry.health import Health
+from consumer.telemetry.metrics import LoopMetrics
 from consumer.verify import TopicNames, VerifyResult, verify_topics
 from consumer.verify.oracle import differences
-from models.embedding import Embedder
-from models.segments import SegmentModel
+from models.embedding.engine.embedder import Embedder
+from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange
 from tests.stubs import HashingEmbedder
 

@@ -13,12 +13,12 @@ from typing import Self
 
 from confluent_kafka import Producer
 
-from consumer.broker import EmbeddedKafka
-from consumer.demo.generate import StreamRecord, StreamSettings, generate_records, truth_of
-from consumer.demo.processes import Child
-from consumer.demo.stream import Feeder
+from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
-from consumer.topics import create_topics
+from consumer.tryout.broker import EmbeddedKafka
+from consumer.tryout.demo.generate import StreamRecord, StreamSettings, generate_records, truth_of
+from consumer.tryout.demo.processes import Child
+from consumer.tryout.demo.stream import Feeder
 
 # In half of the stream's time some users change their interest, and drift has something to measure.
 STREAM = StreamSettings(users=150, events_per_user=14, bad=0.005, repeated=0.01)

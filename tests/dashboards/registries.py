@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consumer import app
-from consumer.intake_metrics import IntakeCollector
-from consumer.metrics import FollowCollector, LoopMetrics
 from consumer.settings import Settings
 from consumer.stages.intake import IntakeStats
-from tests.consumer.stage_data import EMBEDDER, a_model
-from tests.consumer.test_health import CountingEmbedder
+from consumer.telemetry.intake import IntakeCollector
+from consumer.telemetry.metrics import FollowCollector, LoopMetrics
+from consumer.wiring import app
+from tests.consumer.stages.stage_data import EMBEDDER, a_model
+from tests.consumer.telemetry.test_health import CountingEmbedder
 
 _SUFFIXES = {
     "counter": ("_total",),

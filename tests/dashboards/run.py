@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from consumer.broker import BrokerError
-from consumer.demo.processes import ChildError
+from consumer.tryout.broker import BrokerError
+from consumer.tryout.demo.processes import ChildError
 from tests.dashboards.contents import RULES, RULES_TEST, load_dashboard
 from tests.dashboards.group import Group, GroupError
 from tests.dashboards.judge import Finding, judge, missing

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from consumer.broker.config import free_ports
+from consumer.tryout.broker.config import free_ports
 
 _HOST = "127.0.0.1"
 _READY_SECONDS = 60

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from consumer.demo.generate import StreamRecord
+from consumer.tryout.demo.generate import StreamRecord
 from tests.dashboards import promql, run
 from tests.dashboards.contents import load_dashboard
 from tests.dashboards.group import paced

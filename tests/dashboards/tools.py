@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.embedding.weights import cache_folder
+from models.embedding.cache import cache_folder
 
 _NAMES = ("prometheus", "promtool")
 _INSTEAD = (

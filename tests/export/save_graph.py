@@ -5,8 +5,8 @@ from pathlib import Path
 
 import onnx
 
-from models.embedding.optimum_export import run_optimum
-from tests.models.traced_bert import TRACED_GRAPH, write_checkpoint
+from models.embedding.making.optimum_export import run_optimum
+from tests.models.embedding.traced_bert import TRACED_GRAPH, write_checkpoint
 
 
 def traced_anew() -> onnx.ModelProto:

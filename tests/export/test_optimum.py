@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.embedding import Manifest, OnnxEmbedder, Precision, Vectors, export_model
-from models.embedding.verification import PROBES, verify_model
+from models.embedding.engine.embedder import OnnxEmbedder
+from models.embedding.making.export import export_model
+from models.embedding.making.verification import PROBES, verify_model
+from models.embedding.manifest import Manifest, Precision
+from models.embedding.runner_types import Vectors
 from tests.export.save_graph import traced_anew
-from tests.models.small_encoders import BGE, E5, ENCODERS, TEXTS, SmallEncoder
-from tests.models.traced_bert import traced_graph
+from tests.models.embedding.small_encoders import BGE, E5, ENCODERS, TEXTS, SmallEncoder
+from tests.models.embedding.traced_bert import traced_graph
 
 REVIEWS = [
     *PROBES,

@@ -12,13 +12,15 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from consumer import checkpoint_file, loop, model_feed, restore
-from consumer.records import Output
-from consumer.stages import training
-from consumer.stages.training import TrainingStage
-from consumer.transactions import Outcome, Transactions
-from models.clustering import StreamingClusterer
-from models.segments import SegmentModel
+from consumer.contract.records import Output
+from consumer.engine import loop
+from consumer.engine.transactions import Outcome, Transactions
+from consumer.stages.training import stage as training
+from consumer.stages.training.stage import TrainingStage
+from consumer.state import checkpoint_file, restore
+from consumer.wiring import model_feed
+from models.clustering.learner import StreamingClusterer
+from models.segments.model import SegmentModel
 from schemas.segment_model import SEGMENT_MODEL_SCHEMA
 from tests.faults.oracle import stable_watermarks
 
@@ -52,9 +54,9 @@ def state_merged_before_the_commit() -> None:
             return super()._commit(*arguments, **named)
 
     loop.Loop = Eager  # type: ignore[misc]
-    import consumer.app  # noqa: PLC0415
+    import consumer.wiring.app  # noqa: PLC0415
 
-    consumer.app.Loop = Eager  # type: ignore[misc]
+    consumer.wiring.app.Loop = Eager  # type: ignore[misc]
 
 
 def cached_group_metadata() -> None:

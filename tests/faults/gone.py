@@ -5,9 +5,9 @@ from __future__ import annotations
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumer.offset_metadata import OffsetMetadata
-from consumer.reader import committed_offsets
-from consumer.topics import create_topics
+from consumer.kafka.offset_metadata import OffsetMetadata
+from consumer.kafka.reader import committed_offsets
+from consumer.kafka.topics import create_topics
 from consumer.verify import TopicNames, VerifyResult, verify_topics
 from tests.faults.rig import PARTITIONS, Rig, expect
 

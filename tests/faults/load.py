@@ -19,8 +19,8 @@ import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
 from consumer.settings import Settings
-from models.embedding import Embedder
-from models.segments import SegmentModel
+from models.embedding.engine.embedder import Embedder
+from models.segments.model import SegmentModel
 
 Pair = tuple[bytes | None, bytes]
 
@@ -138,7 +138,7 @@ class Load:
             **settings.kafka.client(),
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
-            "max.in.flight": 1,  # as in `consumer.clients.producer_config`, and for its reason
+            "max.in.flight": 1,  # as in `consumer.kafka.clients`, and for its reason
             "delivery.timeout.ms": 600_000,
             "linger.ms": 5,
             "log_level": 0,

@@ -3,7 +3,7 @@
 In a lab (see `tests.faults.lab`):
 
     with EmbeddedKafka(data, brokers=3, host=HUB) as kafka, Wire() as wire:
-        worker = wire.popen([sys.executable, "-m", "consumer.cli", "worker", ...])
+        worker = wire.popen([sys.executable, "-m", "consumer.cli.main", "worker", ...])
         wire.set(delay=0.1, loss=0.05)
         wire.set(cut="both", ports=[kafka.ports[0]])
         wire.heal()

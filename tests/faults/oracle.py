@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, TopicPartition
 
-from consumer.clients import reader_config
-from consumer.reader import end_offset, read_topic
-from consumer.replay import Replay
+from consumer.kafka.clients import reader_config
+from consumer.kafka.reader import end_offset, read_topic
+from consumer.offline.replay import Replay
 from consumer.settings import KafkaSettings, Settings
 from consumer.verify import TopicNames, ViolationKind, verify_group
 from consumer.verify.oracle import comparable
-from models.segments import SegmentModel
+from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange
 from schemas.profiles import ProfileRecord
 from tests.consumer.kafka_runs import changes_of, replayed

@@ -2,8 +2,8 @@
 
 The processes are forked from a server that has imported everything, and then run the product's own
 command line. So a start costs what it costs the product but for the imports, and a hundred kills
-take minutes. The cheap embedder stands in for the real one; `tests/consumer/test_group.py` kills
-workers with the real one.
+take minutes. The cheap embedder stands in for the real one; `tests/consumer/engine/test_group.py`
+kills workers with the real one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-import consumer.app
-import consumer.cli
-from consumer import crash_points
-from consumer.crash_points import CrashPoint
-from consumer.demo.processes import environment, free_port
+import consumer.cli.main
+import consumer.wiring.app
+from consumer.engine import crash_points
+from consumer.engine.crash_points import CrashPoint
+from consumer.engine.transactions import Transactions
 from consumer.settings import Settings
-from consumer.transactions import Transactions
+from consumer.tryout.demo.processes import environment, free_port
 from tests.faults import defects
 from tests.faults.inside import join
 from tests.stubs import HashingEmbedder
@@ -116,7 +116,7 @@ def run(spec: Spec) -> None:
     embedder: Any = HashingEmbedder(spec.dimensions)
     if spec.slow is not None:
         embedder = _SlowEmbedder(spec.dimensions, *spec.slow)
-    consumer.app.load_embedder = lambda _settings: embedder
+    consumer.wiring.app.load_embedder = lambda _settings: embedder
     if spec.defect is not None:
         defects.put_in(spec.defect)
     if spec.newer:
@@ -126,7 +126,7 @@ def run(spec: Spec) -> None:
     sys.stderr.write(f"=== start of {spec.name}, pid {os.getpid()}, fault {spec.fault}\n")
     # Without arguments of its own it is the process itself, which takes signals.
     sys.argv = ["segmenter", *spec.arguments]
-    code = consumer.cli.main()
+    code = consumer.cli.main.main()
     sys.stderr.write(f"=== end of {spec.name}, exit code {code}\n")
     sys.stderr.flush()
     os._exit(code)

@@ -5,7 +5,8 @@ into a new namespace, which is the victim's, and makes the other one there. A TU
 the file that stands for it, so both devices and the victim's namespace go when this process goes.
 
 It leads a process group that the victims join. When its standard input closes, or its parent is
-gone, it kills the whole group, itself included, as `consumer/broker/watchdog.py` does for brokers.
+gone, it kills the whole group, itself included, as `consumer/tryout/broker/watchdog.py` does for
+brokers.
 
 Its first line of output is JSON: the victim's `address`, or why there is none as `failed`. From
 then on each line of input is the JSON of one `Faults`, or nothing, to leave them as they are; the

@@ -16,9 +16,9 @@ from typing import Any, Self
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from consumer.broker import EmbeddedKafka
+from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
-from consumer.topics import create_topics
+from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import Follower, TopicNames
 from tests.faults.load import HALF_LIFE_DAYS, Load, fixed_model
 from tests.faults.oracle import Verdict, judge

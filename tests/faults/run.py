@@ -23,9 +23,9 @@ from pathlib import Path
 from confluent_kafka import version as client_version
 from confluent_kafka.admin import AdminClient
 
-from consumer.broker import EmbeddedKafka
-from consumer.broker.install import installed_kafka
 from consumer.settings import Settings
+from consumer.tryout.broker import EmbeddedKafka
+from consumer.tryout.broker.install import installed_kafka
 from tests.faults import disk, lab, network
 from tests.faults.oracle import Verdict
 from tests.faults.rig import Rig, StuckError, median

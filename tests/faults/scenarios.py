@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from consumer.crash_points import CrashPoint
+from consumer.engine.crash_points import CrashPoint
 from tests.faults.disk import SmallDisk
 from tests.faults.gone import made_anew, retention
 from tests.faults.network import Wire
@@ -323,7 +323,9 @@ def _settle(rig: Rig) -> None:
 def _assignments(member: Member) -> int:
     """Count what the group has given a process and taken from it, by its log."""
     text = member.spec.log.read_text(errors="replace")
-    return sum(text.count(f"consumer.loop: {word}: ") for word in ("assigned", "revoke", "lost"))
+    return sum(
+        text.count(f"consumer.engine.loop: {word}: ") for word in ("assigned", "revoke", "lost")
+    )
 
 
 def killed_amid_rebalance(rig: Rig, trials: int) -> int:

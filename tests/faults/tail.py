@@ -6,7 +6,7 @@ import threading
 
 from confluent_kafka import Consumer, TopicPartition
 
-from consumer.clients import reader_config
+from consumer.kafka.clients import reader_config
 from consumer.settings import Settings
 
 

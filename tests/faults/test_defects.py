@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.broker import EmbeddedKafka
+from consumer.tryout.broker import EmbeddedKafka
 from tests.faults.defects import DEFECTS
 from tests.faults.run import run_scenario
 from tests.faults.scenarios import SCENARIOS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.broker import EmbeddedKafka
+from consumer.tryout.broker import EmbeddedKafka
 from tests.faults import lab
 from tests.faults.run import run_scenario, table
 from tests.faults.scenarios import SCENARIOS

@@ -20,8 +20,8 @@ from typing import IO, Any
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from consumer.broker import EmbeddedKafka
-from consumer.broker.install import installed_kafka
+from consumer.tryout.broker import EmbeddedKafka
+from consumer.tryout.broker.install import installed_kafka
 from tests.faults import lab
 from tests.faults.network import HUB, LabError, Wire, join
 

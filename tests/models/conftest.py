@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from models.embedding import prepare_model
-from tests.models.tiny_bert import TinyBert
+from models.embedding.making.prepare import prepare_model
+from tests.models.embedding.tiny_bert import TinyBert
 
 
 @pytest.fixture(scope="session")

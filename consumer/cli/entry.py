@@ -1,0 +1,19 @@
+"""Where the command `segmenter` begins: a signal ends it in order while its modules still load."""
+
+from __future__ import annotations
+
+import sys
+
+from consumer.process import ending
+
+_RUNS_FOR_EVER = {"worker", "trainer", "intake"}
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the command line."""
+    ending.exit_at_signals(0 if _RUNS_FOR_EVER & {*sys.argv[1:2]} else _INTERRUPTED)
+    # Imported late: what it imports takes a second or more.
+    from consumer.cli import main as cli  # noqa: PLC0415
+
+    return cli.main()

@@ -1,0 +1,162 @@
+"""The batches that are under way: one is being collected while others are being prepared.
+
+Two are prepared at a time, so that the next one is validated and cleaned while the one before is
+embedded. They come out in the order of their records, whichever is done first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from consumer.contract.records import Record
+from consumer.settings import BatchSettings
+from models.daemon_pool import DaemonPool
+
+Prepared = TypeVar("Prepared")
+
+_CLOSE_SECONDS = 2.0
+# More would hold more records and gain nothing: one is embedded, one cleaned, one applied.
+_AHEAD = 2
+
+
+class PreparationHungError(Exception):
+    """A batch is not prepared in time, and the thread that prepares it cannot be interrupted."""
+
+
+@dataclass(slots=True)
+class Batch(Generic[Prepared]):
+    """Records on their way, with the epochs under which they were read.
+
+    `opened` is when the first record came, `first` since when no batch before it is in preparation.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    epochs: dict[int, int] = field(default_factory=dict)
+    opened: float = 0.0
+    first: float = 0.0
+    future: Future[Prepared] = field(default_factory=Future)
+
+
+class Batches(Generic[Prepared]):
+    """Collects records into batches and has them prepared, in their order, in threads.
+
+    Parameters
+    ----------
+    prepare
+        The slow and pure part of the work; called from two threads at the same time.
+    settings
+        How large a batch may be, and how long it may take to fill and to prepare.
+    """
+
+    def __init__(
+        self, prepare: Callable[[Sequence[Record]], Prepared], settings: BatchSettings
+    ) -> None:
+        self._prepare = prepare
+        self._settings = settings
+        threads = [DaemonPool(1, f"prepare-{number}") for number in range(_AHEAD)]
+        self._threads, self._turns = threads, itertools.cycle(threads)
+        self._collecting: Batch[Prepared] = Batch()
+        # Only the first may be given out.
+        self._preparing: deque[Batch[Prepared]] = deque()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._collecting.records and not self._preparing
+
+    @property
+    def room(self) -> int:
+        """How many records the batch being collected still takes."""
+        return self._settings.max_records - len(self._collecting.records)
+
+    @property
+    def due_in(self) -> float | None:
+        """Seconds until the batch being collected has waited long enough; None when it is empty."""
+        batch = self._collecting
+        if not batch.records:
+            return None
+        return max(batch.opened + self._settings.max_wait_seconds - time.monotonic(), 0.0)
+
+    def collect(self, record: Record, epoch: int) -> None:
+        """Add a record."""
+        batch = self._collecting
+        if not batch.records:
+            batch.opened = time.monotonic()
+        batch.records.append(record)
+        batch.epochs[record.partition] = epoch
+
+    def advance(self) -> Batch[Prepared] | None:
+        """Give the first batch if it is prepared, else None; begin to prepare the one collected.
+
+        That is begun beside another only when it is full: a smaller one goes on filling meanwhile.
+
+        Raises
+        ------
+        PreparationHungError
+            If the first one in preparation takes too long.
+        """
+        ready = None
+        if self._preparing:
+            if self._preparing[0].future.done():
+                ready = self.take()
+            else:
+                self._check(self._preparing[0])
+        due = not self._preparing and self.due_in == 0.0
+        if len(self._preparing) < _AHEAD and (self.room <= 0 or due):
+            batch, self._collecting = self._collecting, Batch()
+            batch.first = time.monotonic()
+            batch.future = next(self._turns).submit(lambda: self._prepare(batch.records))
+            self._preparing.append(batch)
+        return ready
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long for the first batch in preparation; tell whether it is done, or is none."""
+        if not self._preparing:
+            return True
+        wait([self._preparing[0].future], seconds)
+        return self._preparing[0].future.done()
+
+    def take(self) -> Batch[Prepared] | None:
+        """Give the first batch in preparation away, done or not; None where there is none."""
+        if not self._preparing:
+            return None
+        batch = self._preparing.popleft()
+        if self._preparing:  # it shared cores and device with the one before
+            self._preparing[0].first = time.monotonic()
+        return batch
+
+    def touches(self, partitions: frozenset[int]) -> bool:
+        """Whether a batch in preparation holds records of these partitions."""
+        return any(not partitions.isdisjoint(batch.epochs) for batch in self._preparing)
+
+    def leave_out(self, partitions: frozenset[int]) -> None:
+        """Take records of these partitions out of the batch being collected."""
+        batch = self._collecting
+        batch.records = [record for record in batch.records if record.partition not in partitions]
+
+    def drop(self) -> None:
+        """Forget all batches; their records will be read again."""
+        self._collecting = Batch()
+        while (batch := self.take()) is not None:
+            batch.future.cancel()
+
+    def close(self) -> None:
+        """Drop what is under way and end the threads."""
+        self.drop()
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        for thread in self._threads:
+            thread.close(max(deadline - time.monotonic(), 0.0))
+
+    def _check(self, batch: Batch[Prepared]) -> None:
+        limit = self._settings.prepare_timeout_seconds
+        if time.monotonic() - batch.first > limit:
+            raise PreparationHungError(
+                f"a batch of {len(batch.records)} records is not prepared after {limit:g} s "
+                "(batch.prepare_timeout_seconds): does the embedding's device hang?"
+            )

@@ -1,0 +1,420 @@
+"""One Kafka transaction a batch: outputs and input offsets together, or neither.
+
+The fence is the consumer group's generation (KIP-447): it travels with the offsets, fetched just
+before. A member that was thrown out of the group finds its transaction refused, whatever its
+producer thinks.
+
+What librdkafka says of an error decides what is done about it, the first that fits:
+
+=================  =================================================================================
+fatal              The producer is of no use any more, mostly since a successor has fenced it: raise
+retriable          The same call again, within a budget
+requires an abort  Abort; the batch is read again
+none of these      Before the end: abort, too, since `produce` says so of a transaction that failed
+                   already. Of the end itself: raise, nobody knows what state the producer is in
+=================  =================================================================================
+
+What stays retriable before the end is aborted, too. Where the cause will not pass (`_PERMANENT`),
+the abort is followed by raising.
+
+Only the end of a transaction can stay open: when the budget is over and no answer has come, it may
+be committed or not. librdkafka cannot settle that with the same producer (it lacks KIP-890, its
+issue 5423 and the Jepsen report on Bufstream tell how torn transactions come of it), so the
+producer is destroyed and a new one started, whose start makes the coordinator settle the old one's
+transaction.
+
+An abort may end a producer, too. librdkafka drops what it has not delivered, and gives the sequence
+numbers of that to the next records under the same epoch. A record that a broker did take, and whose
+answer was lost with a connection, was among the undelivered; so the broker takes the next one for a
+repetition, says yes, and writes nothing. Where an abort drops anything a new producer is started,
+with a new epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from consumer.contract.records import Output
+from consumer.engine.crash_points import reached
+from models.daemon_pool import DaemonPool
+
+logger = logging.getLogger(__name__)
+
+# No retry helps against these: the topic is missing, closed to us, or too small for the record.
+_PERMANENT = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TRANSACTION_TIMEOUT,
+}
+
+_HINTS = {
+    KafkaError.MSG_SIZE_TOO_LARGE: ": raise max.message.bytes of that topic, or, where it is the "
+    "client that refuses, message.max.bytes in kafka.producer_properties",
+}
+
+# What a record's delivery ends with where the transaction has failed by another one's.
+_FOLLOWING = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._STATE}
+
+# How far beyond its own timeout a call may go before it counts as hung.
+_HANG_SECONDS = 1.0
+# A thread that waits for its next call lets the producer go at once, one that hangs never does.
+_LET_GO_SECONDS = 0.1
+# A call that takes longer goes on with the next one; in between it can be given up.
+_CALL_SECONDS = 5.0
+
+
+class FatalKafkaError(Exception):
+    """The producer or consumer cannot go on; the process must end and be started again."""
+
+
+class Outcome(StrEnum):
+    """How a transaction ended."""
+
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+    """The answer to the end never came. Only a new producer, whose start settles what the old one
+    left, and a state read back from Kafka tell what happened."""
+
+
+class _HungError(Exception):
+    """A call of the client does not come back in its time."""
+
+
+class EndingError(Exception):
+    """The process ends: no producer is started any more."""
+
+
+class NotAMemberError(Exception):
+    """The group has thrown this process out, and it has not joined again."""
+
+
+class Transactions:
+    """A transactional producer that sorts every error into what is to be done about it.
+
+    Parameters
+    ----------
+    config
+        Of the producer, with its transactional.id.
+    budget_seconds
+        How long one call is repeated while its errors are retriable.
+    start_seconds
+        The same for the start of a producer, which has to wait until the coordinator is up and has
+        settled what the predecessor left open.
+    waiting
+        Called before each call that may take long: the process waits, it does not hang.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        budget_seconds: float,
+        start_seconds: float,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._config = dict(config)
+        self._waiting = waiting
+        self._budget = budget_seconds
+        self._start_budget = start_seconds
+        self._failed: tuple[str, KafkaError] | None = None
+        self._unacknowledged = 0
+        self._spent = False
+        self._written: dict[tuple[str, int], int] = {}
+        self._producer: Producer | None = None
+        self._ends = float("inf")
+        self._start()
+
+    @property
+    def written(self) -> Mapping[tuple[str, int], int]:
+        """By topic and partition, the offset after the last record of the latest transaction."""
+        return self._written
+
+    def reopen(self) -> None:
+        """Replace the producer; the coordinator settles what the old one left open.
+
+        Raises
+        ------
+        FatalKafkaError
+            If no new one can be started.
+        EndingError
+            If `end_by` was called.
+        """
+        logger.warning("making a new transactional producer")
+        self.close()
+        self._start()
+
+    def end_by(self, deadline: float) -> None:
+        """Let nothing go on beyond this time of `time.monotonic`; any thread may say so."""
+        self._ends = deadline
+
+    def serve(self) -> None:
+        """Let the producer say what it has to say; to be called between transactions."""
+        if self._producer is not None:
+            self._producer.poll(0)
+
+    def close(self) -> None:
+        """Destroy the producer; nothing of it may be sent any more.
+
+        Without a flush: whatever was to be kept is committed.
+        """
+        if self._producer is not None:
+            self._calls.close(_LET_GO_SECONDS)
+            self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+            self._producer = None
+
+    def _start(self) -> None:
+        producer = Producer(self._config)
+
+        def start(seconds: float) -> None:
+            if self._ends < float("inf"):
+                raise EndingError("no transactional producer is started: the process ends")
+            try:
+                producer.init_transactions(seconds)
+            except KafkaException:
+                producer.poll(0)  # its log says why
+                raise
+
+        try:
+            self._repeat("init_transactions", start, self._start_budget)
+        except KafkaException as error:
+            raise FatalKafkaError(
+                f"no transactional producer could be started: {error.args[0].str()}"
+            ) from error
+        self._producer = producer
+        # One for each producer: the former's may hang in it (see `_in_time`).
+        self._calls = DaemonPool(1, "send-offsets")
+
+    def write(
+        self,
+        outputs: Iterable[Output],
+        offsets: Sequence[TopicPartition],
+        consumer: Consumer,
+        within: float | None = None,
+    ) -> Outcome:
+        """Write outputs and offsets in one transaction.
+
+        Parameters
+        ----------
+        outputs
+            In order; order is kept within a partition.
+        offsets
+            Next offset to read, for each input partition concerned. Never empty: the fence travels
+            with them.
+        consumer
+            The group's member, for its present generation.
+        within
+            Seconds for each call, where there is less time than the budget.
+
+        Raises
+        ------
+        FatalKafkaError
+            Where no retry helps: fenced by a successor, a topic missing or not allowed, ...
+        """
+        if self._producer is None:
+            raise FatalKafkaError("the transactional producer is closed")
+        budget = self._budget if within is None else min(self._budget, within)
+        self._failed = None
+        self._unacknowledged = 0
+        self._spent = False
+        self._written = {}
+        reached("before_begin")
+        outcome = self._transact(self._producer, outputs, offsets, consumer, budget)
+        if self._spent and self._ends < float("inf"):
+            self.close()
+        elif self._spent:
+            self.reopen()
+        return outcome
+
+    def _transact(
+        self,
+        producer: Producer,
+        outputs: Iterable[Output],
+        offsets: Sequence[TopicPartition],
+        consumer: Consumer,
+        budget: float,
+    ) -> Outcome:
+        try:
+            producer.begin_transaction()
+            reached("begun")
+            for output in outputs:
+                self._produce(producer, output)
+            reached("produced")
+            self._send_offsets(producer, offsets, consumer, budget)
+            reached("offsets_sent")
+        except KafkaException as error:
+            return self._abort(producer, error.args[0])
+        except NotAMemberError as error:
+            return self._abort(producer, str(error))
+        except _HungError as error:
+            # Its end was never asked for, so the start of the next producer aborts it.
+            logger.warning("%s: giving the producer up", error)
+            self._spent = True
+            return Outcome.ABORTED
+        return self._commit(producer, budget)
+
+    def _send_offsets(
+        self,
+        producer: Producer,
+        offsets: Sequence[TopicPartition],
+        consumer: Consumer,
+        budget: float,
+    ) -> None:
+        metadata = consumer.consumer_group_metadata()
+        # A member that was thrown out has no id until it has joined again. Metadata that names no
+        # member and no generation are those of a client in no group, and the broker takes such
+        # offsets without a look at the group (KIP-447 fences members only). Asked after the
+        # metadata: joining again takes a poll, and there is none in between.
+        if not consumer.memberid():
+            raise NotAMemberError("the group has thrown this member out")
+        self._repeat(
+            "send_offsets_to_transaction",
+            lambda left: self._in_time(
+                lambda: producer.send_offsets_to_transaction(list(offsets), metadata, left), left
+            ),
+            budget,
+        )
+
+    def _in_time(self, call: Callable[[], None], seconds: float) -> None:
+        """Make a call that may not keep to its own timeout; raise _HungError when it does not.
+
+        librdkafka asks the group's coordinator without a look at the clock, and asks one that has
+        left the cluster until another broker changes its state, which may be never (its issues 5456
+        and 5511). A broker that is stopped cleanly is enough. The thread that hangs is left behind
+        with the old producer.
+        """
+        future = self._calls.submit(call)
+        try:
+            future.result(seconds + _HANG_SECONDS)
+        except TimeoutError:
+            if future.done():
+                raise
+            raise _HungError(
+                f"offsets are not sent after {seconds + _HANG_SECONDS:.0f} s"
+            ) from None
+        finally:
+            # An error that it holds refers to this frame: the producer would outlive its use.
+            del future
+
+    def _produce(self, producer: Producer, output: Output) -> None:
+        arguments: dict[str, Any] = {"headers": list(output.headers)} if output.headers else {}
+        if output.partition is not None:
+            arguments["partition"] = output.partition
+        if output.timestamp is not None:
+            arguments["timestamp"] = output.timestamp
+        while True:
+            try:
+                producer.produce(
+                    output.topic,
+                    key=output.key,
+                    value=output.value,
+                    on_delivery=self._delivered,
+                    **arguments,
+                )
+            except KafkaException as error:
+                self._note_failure(output.topic, error.args[0])
+                raise
+            except BufferError:
+                # The local queue is full: let deliveries through. Without a deadline of its own,
+                # since a record that cannot be delivered leaves the queue by its own timeout.
+                producer.poll(0.1)
+                continue
+            self._unacknowledged += 1
+            return
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        """Note where a record went; called from within the client, so it must not raise."""
+        topic, offset = message.topic() or "", message.offset()
+        if error is not None:
+            self._note_failure(topic, error)
+            return
+        self._unacknowledged -= 1
+        if offset is not None:
+            place = topic, message.partition() or 0
+            self._written[place] = max(self._written.get(place, 0), offset + 1)
+
+    def _note_failure(self, topic: str, error: KafkaError) -> None:
+        """Keep the first failure, but for those that only follow from another record's."""
+        following = self._failed is not None and self._failed[1].code() in _FOLLOWING
+        if self._failed is None or (following and error.code() not in _FOLLOWING):
+            self._failed = topic, error
+
+    def _commit(self, producer: Producer, budget: float) -> Outcome:
+        try:
+            self._repeat("commit_transaction", producer.commit_transaction, budget)
+        except KafkaException as error:
+            reason = error.args[0]
+            if reason.txn_requires_abort() and not reason.fatal():
+                return self._abort(producer, reason)
+            return self._unsettled("commit", reason)
+        reached("committed")
+        return Outcome.COMMITTED
+
+    def _abort(self, producer: Producer, reason: KafkaError | str) -> Outcome:
+        """End a transaction that failed; raise where trying again cannot help.
+
+        What it wrote is taken back first, even then: readers would have to wait for its timeout.
+        """
+        self._raise_if_fatal(reason)
+        text = reason if isinstance(reason, str) else reason.str()
+        logger.warning("transaction aborted: %s", text)
+        try:
+            self._repeat("abort_transaction", producer.abort_transaction, self._budget)
+        except KafkaException as error:
+            return self._unsettled("abort", error.args[0])
+        producer.poll(0)  # for reports of deliveries that are still to be called back
+        failed = self._failed[1] if self._failed is not None else None
+        for cause in (reason, failed):
+            if isinstance(cause, KafkaError) and cause.code() in _PERMANENT:
+                raise FatalKafkaError(f"{self._place()}{cause.str()}{_HINTS.get(cause.code(), '')}")
+        if self._unacknowledged:
+            logger.info("the abort dropped %d records", self._unacknowledged)
+            self._spent = True
+        return Outcome.ABORTED
+
+    def _unsettled(self, end: str, reason: KafkaError) -> Outcome:
+        """Sort the error of an end that neither succeeded nor asks for an abort."""
+        self._raise_if_fatal(reason)
+        if not reason.retriable():
+            raise FatalKafkaError(f"cannot {end} a transaction: {reason.str()}")
+        logger.warning("outcome of a transaction's %s unknown: %s", end, reason.str())
+        return Outcome.UNKNOWN
+
+    def _repeat(self, name: str, call: Callable[[float], None], budget: float) -> None:
+        """Repeat a call while its error is retriable, within the budget (seconds)."""
+        deadline = time.monotonic() + budget
+        pause = 0.05
+        while True:
+            self._waiting()
+            left = min(deadline, self._ends) - time.monotonic()
+            try:
+                call(min(max(left, 0.1), _CALL_SECONDS))
+            except KafkaException as error:
+                over = time.monotonic() + pause > min(deadline, self._ends)
+                if not error.args[0].retriable() or over:
+                    raise
+                # Why it does not go on is told by `consumer.kafka.broker_log`.
+                logger.debug("%s again: %s", name, error.args[0].str())
+                time.sleep(pause)
+                pause = min(2 * pause, 1.0)
+                continue
+            return
+
+    def _raise_if_fatal(self, error: KafkaError | str) -> None:
+        if isinstance(error, KafkaError) and error.fatal():
+            raise FatalKafkaError(f"{self._place()}{error.str()}")
+
+    def _place(self) -> str:
+        return f"while writing to {self._failed[0]}: " if self._failed else ""

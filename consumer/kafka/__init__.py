@@ -1,0 +1,1 @@
+"""Everything asked of a cluster: clients, topics, reading up to an end."""

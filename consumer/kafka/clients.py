@@ -1,0 +1,128 @@
+"""Configurations of the Kafka clients: what exactly-once needs on top of the user's settings."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
+
+from consumer.kafka.broker_log import librdkafka_logger
+from consumer.settings import KafkaSettings
+
+# Room for a dead letter with a text of several MB and for a segment model with many centres.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+Topics = TypeVar("Topics", bound=Collection[str])
+
+_SPREADING_SECONDS = 3.0
+_BETWEEN_SECONDS = 0.2
+
+
+def consumer_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
+    """Configure a member of a consumer group whose offsets go into transactions."""
+    config: dict[str, Any] = {
+        **kafka.client(),
+        # Small enough that a slow stage does not hold many MB of texts, large enough for a batch.
+        "queued.max.messages.kbytes": 16_384,
+        "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+        **kafka.consumer_properties,
+        "group.id": group_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        # Where a group goes on is decided in `consumer.state.positions` alone.
+        "auto.offset.reset": "error",
+        # The end of what is there to read comes as an event: markers behind the last record count.
+        "enable.partition.eof": True,
+        "max.poll.interval.ms": round(kafka.max_poll_interval_seconds * 1000),
+        "group.protocol": kafka.group_protocol,
+        "logger": librdkafka_logger,
+    }
+    if kafka.group_protocol == "classic":
+        # The KIP-848 protocol has both of these set at the broker.
+        config["session.timeout.ms"] = round(kafka.session_timeout_seconds * 1000)
+        config["heartbeat.interval.ms"] = round(kafka.session_timeout_seconds * 1000 / 10)
+        config["partition.assignment.strategy"] = "cooperative-sticky"
+    if kafka.instance_id is not None:
+        config["group.instance.id"] = f"{group_id}-{kafka.instance_id}"
+    return config
+
+
+def reader_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Configure a consumer that reads partitions by itself, in no group."""
+    return {
+        **kafka.client(),
+        "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+        **kafka.consumer_properties,
+        # librdkafka wants a name; nothing is ever committed under it.
+        "group.id": f"{kafka.group_id}-reader-{uuid.uuid4()}",
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+        "logger": librdkafka_logger,
+    }
+
+
+def producer_config(kafka: KafkaSettings, transactional_id: str) -> dict[str, Any]:
+    """Configure a transactional producer."""
+    return {
+        **kafka.client(),
+        # Java's partitioner, so that a key is found in the same partition by whoever looks.
+        "partitioner": "murmur2_random",
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "compression.type": "lz4",
+        # Outputs of a batch are flushed by the commit; waiting for more of them gains nothing.
+        "linger.ms": 5,
+        **kafka.producer_properties,
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": round(kafka.transaction_timeout_seconds * 1000),
+        "enable.idempotence": True,
+        # With a second request under way a record can be lost in silence, where a partition is new
+        # or has a new leader: its first batch is turned away, and the leader takes the second, the
+        # first that it sees of this producer. To librdkafka the second's success says that the
+        # first is there, too. It costs nothing that could be measured (docs/reliability.md).
+        "max.in.flight.requests.per.connection": 1,
+        "logger": librdkafka_logger,
+    }
+
+
+def sender_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Configure a producer without transactions that loses nothing and repeats nothing."""
+    config = producer_config(kafka, "")
+    for name in ("transactional.id", "transaction.timeout.ms"):
+        del config[name]
+    return {**config, "acks": "all"}
+
+
+def admin_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Configure an admin client."""
+    return {**kafka.client(), "logger": librdkafka_logger}
+
+
+def ask_for_topics(names: Iterable[str], ask: Callable[[], Topics]) -> Topics:
+    """Ask a broker for its topics, and again for a few seconds while some of these are missing.
+
+    A topic that was made a moment ago is known to the controller, and to the other brokers only
+    when they have heard of it.
+
+    Parameters
+    ----------
+    names
+        Topics that should be there.
+    ask
+        Gives the topics that there are.
+
+    Returns
+    -------
+    collection
+        The last answer, whether all names are in it or not.
+    """
+    wanted = set(names)
+    deadline = time.monotonic() + _SPREADING_SECONDS
+    while True:
+        topics = ask()
+        if wanted.issubset(topics) or time.monotonic() > deadline:
+            return topics
+        time.sleep(_BETWEEN_SECONDS)

@@ -1,0 +1,126 @@
+"""What topics take: looked at before the start, so that no record stops a process later.
+
+A broker refuses a batch of records that is larger than its topic's max.message.bytes. For a dead
+letter that would mean: the record is refused, its dead letter too, and each start comes to the same
+record again. So dead letters are cut to what their topic takes. And librdkafka gathers records into
+batches of up to 1 MB whatever the topic takes (Java's producer splits a batch that is refused,
+librdkafka does not), so batches are held to the smallest topic.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource
+
+from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config
+from consumer.kafka.topics import TopicError, new_topics
+from consumer.settings import Settings
+from schemas.dead_letters import BESIDE_VALUE_BYTES
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT_SECONDS = 30
+_PROPERTY = "max.message.bytes"
+_BATCH_SIZE = "batch.size"
+# librdkafka's default.
+_BATCH_BYTES = 1_000_000
+# A batch's own header, and what librdkafka does not count.
+_BATCH_OVERHEAD_BYTES = 1024
+# The shortest value for which dead_letters.max_value_bytes may be set.
+_LEAST_VALUE_BYTES = 1024
+
+
+def written_topics(settings: Settings) -> list[str]:
+    """Name the topics that workers and trainers write to."""
+    read = {settings.topics.events, settings.topics.labels}
+    return [topic.topic for topic in new_topics(settings) if topic.topic not in read]
+
+
+def message_limits(settings: Settings, names: Iterable[str]) -> dict[str, int]:
+    """Ask for the longest batch that each topic takes, in bytes.
+
+    A topic that this client may not ask about, or of which its brokers do not tell, is left out:
+    what it takes is seen when it refuses.
+    """
+    found = {name: _value(config, _PROPERTY) for name, config in _configs(settings, names).items()}
+    return {name: int(value) for name, value in found.items() if value}
+
+
+def retention_ms(settings: Settings, name: str) -> int | None:
+    """Give how long a topic keeps records, None where that is for ever or cannot be seen."""
+    config = _configs(settings, [name]).get(name)
+    if config is None or "delete" not in _value(config, "cleanup.policy"):
+        return None
+    kept = int(_value(config, "retention.ms") or -1)
+    return kept if kept >= 0 else None
+
+
+def _value(config: Mapping[str, ConfigEntry], name: str) -> str:
+    """Give one setting of a topic, empty where brokers do not tell it."""
+    entry = config.get(name)
+    return str(entry.value or "") if entry is not None else ""
+
+
+def _configs(settings: Settings, names: Iterable[str]) -> dict[str, dict[str, ConfigEntry]]:
+    """Give the settings of topics; one that this client may not ask about is left out."""
+    admin = AdminClient(admin_config(settings.kafka))
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in dict.fromkeys(names)]
+    asked: Mapping[ConfigResource, Future[dict[str, ConfigEntry]]] = admin.describe_configs(
+        resources, request_timeout=_TIMEOUT_SECONDS
+    )
+    configs = {}
+    for resource, future in asked.items():
+        try:
+            configs[str(resource.name)] = future.result()
+        except KafkaException as error:
+            logger.info("cannot see what topic %s takes: %s", resource.name, error.args[0].str())
+    return configs
+
+
+def fit_topics(settings: Settings, limits: Mapping[str, int]) -> Settings:
+    """Give the settings under which no dead letter and no batch is larger than its topic takes.
+
+    Parameters
+    ----------
+    settings
+        As they are.
+    limits
+        Bytes that the topics take which the process writes to.
+
+    Raises
+    ------
+    TopicError
+        If a topic takes so little that a dead letter could not say what it is of.
+    """
+    topics = settings.topics
+    letters = {
+        name: limits[name]
+        for name in (topics.dead_letters, topics.label_dead_letters)
+        if name in limits
+    }
+    most = settings.dead_letters.max_value_bytes
+    for name, limit in letters.items():
+        fits = limit - BESIDE_VALUE_BYTES
+        if fits < _LEAST_VALUE_BYTES:
+            raise TopicError(
+                f"topic {name} takes records of {limit:,} bytes ({_PROPERTY}), too little for a "
+                f"dead letter: raise that to {BESIDE_VALUE_BYTES + _LEAST_VALUE_BYTES:,} or more"
+            )
+        if fits < settings.dead_letters.max_value_bytes:
+            logger.warning(
+                "dead letters on %s are cut to %d bytes, as it takes records of %d (%s), less than "
+                "dead_letters.max_value_bytes = %d",
+                *(name, fits, limit, _PROPERTY, settings.dead_letters.max_value_bytes),
+            )
+            most = min(most, fits)
+    kafka = settings.kafka
+    batch = min(limits.values(), default=MAX_MESSAGE_BYTES) - _BATCH_OVERHEAD_BYTES
+    if _BATCH_SIZE not in kafka.properties | kafka.producer_properties and batch < _BATCH_BYTES:
+        properties = kafka.producer_properties | {_BATCH_SIZE: str(max(batch, 1))}
+        kafka = kafka.model_copy(update={"producer_properties": properties})
+    dead_letters = settings.dead_letters.model_copy(update={"max_value_bytes": most})
+    return settings.model_copy(update={"kafka": kafka, "dead_letters": dead_letters})

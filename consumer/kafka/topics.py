@@ -1,0 +1,292 @@
+"""The topics: creating them, and checking at start that they are as the project needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from consumer.kafka.asking import announce, ask, unreachable
+from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config, ask_for_topics
+from consumer.kafka.offset_metadata import OffsetMetadata
+from consumer.kafka.reader import committed_offsets
+from consumer.report.wording import plural
+from consumer.settings import Settings
+
+_TIMEOUT_SECONDS = 30
+_HOUR_MS = 3_600_000
+
+# Short segments and a low dirty ratio keep compacted topics near their live size, which is what a
+# restore has to read.
+_COMPACTED = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.2",
+    "segment.bytes": str(64 * 1024 * 1024),
+    "max.compaction.lag.ms": str(24 * _HOUR_MS),
+    # How long a tombstone is there to be read; restore.checkpoint_max_age_hours must be below it.
+    "delete.retention.ms": str(24 * _HOUR_MS),
+}
+_LARGE = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+
+
+class TopicError(Exception):
+    """A topic is missing, or not as the project needs it."""
+
+
+class TopicsDifferError(TopicError):
+    """Topics are there with other numbers of partitions than those to be made; nothing was made."""
+
+
+def new_topics(settings: Settings, partitions: int | None = None) -> list[NewTopic]:
+    """Give the topics that `segmenter topics create` makes where there is none of them.
+
+    Parameters
+    ----------
+    settings
+        Names, and what topics are made with.
+    partitions
+        Number in place of topics.partitions.
+    """
+    topics = settings.topics
+    many, replicas = partitions or topics.partitions, topics.replication_factor
+    hours = topics.retention_hours
+    kept = {"retention.ms": str(-1 if hours < 0 else round(hours * _HOUR_MS))}
+
+    def topic(name: str, partitions: int, config: dict[str, str]) -> NewTopic:
+        return NewTopic(name, partitions, replicas, config=config)
+
+    return [
+        topic(topics.events, many, _LARGE),
+        topic(topics.dead_letters, many, _LARGE | kept),
+        topic(topics.changes, many, kept),
+        topic(topics.memberships, many, _COMPACTED),
+        topic(topics.profiles, many, _COMPACTED),
+        # One partition: whoever has it is the trainer.
+        topic(topics.samples, 1, _COMPACTED),
+        topic(topics.models, 1, _COMPACTED | _LARGE),
+        # One partition: the events of a version stay together and in order.
+        topic(topics.lifecycle, 1, _LARGE | kept),
+        topic(topics.drift_reference, 1, _COMPACTED | _LARGE),
+        *(
+            [
+                # The latest label of each user is all that a worker has to read.
+                topic(topics.labels, many, _COMPACTED),
+                topic(topics.label_dead_letters, many, _LARGE | kept),
+                topic(topics.label_models, 1, _COMPACTED | _LARGE),
+            ]
+            if settings.labels.enabled
+            else []
+        ),
+    ]
+
+
+def plan_topics(settings: Settings, there: Mapping[str, int]) -> list[NewTopic]:
+    """Give the topics as they should be, to fit those that are there.
+
+    An input that is there decides the number of partitions, unless topics.partitions is given.
+
+    Parameters
+    ----------
+    settings
+        Names, and what topics are made with.
+    there
+        Partitions of every topic that there is, by name.
+
+    Raises
+    ------
+    TopicsDifferError
+        If one that is there has another number, naming it and what to set or to delete.
+    """
+    topics = settings.topics
+    given = "partitions" in topics.model_fields_set
+    found = there.get(topics.events)
+    if given and found not in (None, topics.partitions):
+        raise TopicsDifferError(
+            f"topic {topics.events} is there with {plural(found or 0, 'partition')}, and "
+            f"topics.partitions is {topics.partitions}: set topics.partitions to {found}, or leave "
+            "it out and the other topics are made to fit; nothing was made"
+        )
+    wanted = new_topics(settings, None if given else found)
+    differing = [
+        each for each in wanted if there.get(each.topic) not in (None, each.num_partitions)
+    ]
+    if not given:
+        # A reader finds a user's records by their key, in whatever number of partitions.
+        free = {topics.dead_letters, topics.changes, topics.memberships, topics.label_dead_letters}
+        differing = [each for each in differing if each.topic not in free]
+    if differing:
+        raise TopicsDifferError(_differing(settings, differing, there))
+    return wanted
+
+
+def _differing(settings: Settings, differing: list[NewTopic], there: Mapping[str, int]) -> str:
+    """Say which topics are in the way, and what there is to do."""
+    topics = settings.topics
+    setting = {name: f"topics.{field}" for field, name in topics if isinstance(name, str)}
+    listed = ", ".join(
+        f"{each.topic} with {plural(there[each.topic], 'partition')} in place of "
+        f"{each.num_partitions}"
+        for each in differing
+    )
+    ways = [f"delete {', '.join(each.topic for each in differing)}, if what is in there can go"]
+    numbers = {there[each.topic] for each in differing if each.topic not in _single(settings)}
+    if len(numbers) == 1 and topics.events not in there:
+        ways.append(f"set topics.partitions to {numbers.pop()}")
+    ways.append(f"give other names with {', '.join(setting[each.topic] for each in differing)}")
+    return f"topics are there already, {listed}: {'; or '.join(ways)}; nothing was made"
+
+
+def _single(settings: Settings) -> list[str]:
+    """Name the topics that must have one partition."""
+    topics = settings.topics
+    single = [topics.samples, topics.models, topics.lifecycle, topics.drift_reference]
+    return single + ([topics.label_models] if settings.labels.enabled else [])
+
+
+def create_topics(settings: Settings) -> dict[str, bool]:
+    """Create the topics that are missing, after a look at those that are there.
+
+    Returns
+    -------
+    dict
+        By name, whether the topic was created (false: it was there).
+
+    Raises
+    ------
+    TopicsDifferError
+        If one that is there does not fit; nothing was made then.
+    TopicError
+        If one cannot be created, or the cluster does not answer.
+    """
+    there = partition_counts(settings)
+    wanted = plan_topics(settings, there)
+    created = {each.topic: False for each in wanted}
+    missing = [each for each in wanted if each.topic not in there]
+    if not missing:
+        return created
+    admin = AdminClient(admin_config(settings.kafka))
+    futures: dict[str, Future[None]] = admin.create_topics(
+        missing, operation_timeout=_TIMEOUT_SECONDS, request_timeout=_TIMEOUT_SECONDS
+    )
+    for name, future in futures.items():
+        try:
+            future.result()
+            created[name] = True
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise TopicError(f"cannot create topic {name}: {error.args[0].str()}") from error
+            created[name] = False
+    return created
+
+
+def check_topics(settings: Settings) -> dict[str, int]:
+    """Check that the topics are there and fit each other; give each topic's partitions.
+
+    Raises
+    ------
+    TopicError
+        Naming what is missing or does not fit, and what to do.
+    """
+    topics = settings.topics
+    names = [topic.topic for topic in new_topics(settings)]
+    partitions = ask_for_topics(names, lambda: partition_counts(settings))
+    if missing := [name for name in names if name not in partitions]:
+        raise TopicError(
+            f"{_are_missing(missing)} at {settings.kafka.bootstrap_servers}: "
+            "run 'segmenter topics create'"
+        )
+    for name in _single(settings):
+        if partitions[name] != 1:
+            raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")
+    _check_former_count(settings, partitions[topics.events])
+    if partitions[topics.profiles] != partitions[topics.events]:
+        raise TopicError(
+            f"topic {topics.profiles} has {partitions[topics.profiles]} partitions, "
+            f"{topics.events} has {partitions[topics.events]}: the changelog of partition n is "
+            "partition n, so they must be equal"
+        )
+    if settings.labels.enabled and partitions[topics.labels] != partitions[topics.events]:
+        raise TopicError(
+            f"topic {topics.labels} has {partitions[topics.labels]} partitions, "
+            f"{topics.events} has {partitions[topics.events]}: a user's label is read by the "
+            "worker that has the user's events, so they must be equal"
+        )
+    return partitions
+
+
+def _are_missing(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"topic {names[0]} is missing"
+    return f"topics {', '.join(names)} are missing"
+
+
+def check_intake_topics(settings: Settings) -> tuple[str, int]:
+    """Check the topics of `segmenter intake`; give its input and the partitions of its output.
+
+    Raises
+    ------
+    TopicError
+        Naming what is missing or does not fit, and what to do.
+    """
+    topics, source = settings.topics, settings.topics.raw_events
+    if source is None:
+        raise TopicError(
+            "topics.raw_events is not set: give the topic whose records are to be re-keyed into "
+            f"{topics.events}"
+        )
+    own = (topics.events, topics.dead_letters)
+    partitions = ask_for_topics((source, *own), lambda: partition_counts(settings))
+    if missing := [name for name in own if name not in partitions]:
+        raise TopicError(
+            f"{_are_missing(missing)} at {settings.kafka.bootstrap_servers}: "
+            "run 'segmenter topics create'"
+        )
+    if source not in partitions:
+        # Its partitions and retention are its producers' business: it is not ours to make.
+        raise TopicError(
+            f"topic {source} (topics.raw_events) is missing at {settings.kafka.bootstrap_servers}: "
+            "its producers have to make it; 'segmenter topics create' does not"
+        )
+    _check_former_count(settings, partitions[topics.events])
+    return source, partitions[topics.events]
+
+
+def _check_former_count(settings: Settings, count: int) -> None:
+    """Refuse a count that differs from the one under which the group has committed offsets."""
+    topic, group = settings.topics.events, settings.kafka.group_id
+    # A predecessor that crashed may have left a transaction open, which this start will end.
+    for place in committed_offsets(settings.kafka, group, topic, range(count), stable=False):
+        former = OffsetMetadata.read(place.metadata).partitions
+        if former not in (None, count):
+            raise TopicError(raised_partitions(topic, former or 0, count))
+
+
+def raised_partitions(topic: str, former: int, count: int) -> str:
+    """Say that an operator has given a topic more partitions, and what to do."""
+    return (
+        f"topic {topic} has {count} partitions, this group's state was made with {former}: keys go "
+        "to other partitions now, and a user's new events would not meet the user's profile; "
+        "begin anew with a new kafka.group_id and new names for all topics but the input (or "
+        "with a new input topic that was made with the right number)"
+    )
+
+
+def partition_counts(settings: Settings) -> dict[str, int]:
+    """Give the number of partitions of every topic of the cluster.
+
+    Raises
+    ------
+    TopicError
+        If the cluster does not answer.
+    """
+    servers = settings.kafka.bootstrap_servers
+    admin = AdminClient(admin_config(settings.kafka))
+    announce(servers)
+    try:
+        metadata = ask(lambda seconds: admin.list_topics(timeout=seconds), "the topics", admin)
+    except KafkaException as error:
+        raise TopicError(unreachable(servers, error)) from error
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}

@@ -1,0 +1,1 @@
+"""What works on files: reading them, replaying, producing and evaluating them."""

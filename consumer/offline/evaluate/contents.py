@@ -1,0 +1,212 @@
+"""The figures of an evaluation, as they stand in evaluation.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.offline.evaluate.supervised import Supervised
+from consumer.offline.refusals import RefusedCount
+from models.distances import Floats, Ints
+from models.measures.agreement import Agreement
+from models.measures.internal import InternalMeasures
+
+PRODUCT = "segmenter"
+OFFLINE = "KMeans, offline"
+MINI_BATCH = "MiniBatchKMeans, one pass"
+
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Records of the file; `users` are those with a profile."""
+
+    records: int
+    accepted: int
+    repeated: int
+    refused: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFigures:
+    """A segment at the end: members, and the label that most of the labelled ones have."""
+
+    id: int
+    label: str
+    users: int
+    main_label: str | None
+    main_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The state at a moment of the stream.
+
+    Attributes
+    ----------
+    events
+        Events accepted so far.
+    segments
+        Segments of the model in use, 0 before the first.
+    changes
+        Changes published so far.
+    prequential
+        Agreement of all events so far, each assigned before it was learned; None before any.
+    steady_users
+        Agreement of the users with ten events or more, each at this moment.
+    """
+
+    events: int
+    segments: int
+    changes: int
+    prequential: Agreement | None
+    steady_users: Agreement | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prequential:
+    """Agreement of all labelled events, assigned before they were learned."""
+
+    agreement: Agreement | None
+    events: int
+    without_label: int
+    without_segment: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One clustering of a group's users: `asked` is the number of clusters it was told to make."""
+
+    name: str
+    asked: int
+    agreement: Agreement | None
+    internal: InternalMeasures | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The users with so many events at least, and what each clustering makes of them.
+
+    The first row is the product's; the peers saw the same profiles, all at once. There are no rows
+    where there are fewer than `LEAST_SCORED_USERS`.
+    """
+
+    least_events: int
+    users: int
+    labelled: int
+    without_segment: int
+    rows: tuple[Row, ...]
+
+    def row(self, name: str, asked: int | None = None) -> Row | None:
+        """Give a clustering by its name, the first of any number of clusters by default."""
+        for row in self.rows:
+            if row.name == name and asked in (None, row.asked):
+                return row
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Flapping:
+    """Changes of segment of the users with so many events at least.
+
+    `by_reason` counts by "status, reason"; `users_by_changes` holds, at index i, the users with i
+    changes, the last one those with as many or more.
+    """
+
+    least_events: int
+    users: int
+    changes_a_user: float
+    switches_a_user: float
+    by_reason: dict[str, int]
+    users_by_changes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How fast segments follow users whose label is known to have changed.
+
+    `median` and `mean` are in the user's events, of the changes that were followed.
+    """
+
+    known: int
+    followed: int
+    median: float | None
+    mean: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contingency:
+    """Users by label and segment: `counts[i][j]` of `labels[i]` in `segments[j]`."""
+
+    labels: tuple[str, ...]
+    segments: tuple[int, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All that evaluation.json holds.
+
+    `lifecycle` counts segments created, split, merged and retired over all versions. `supervised`
+    is what is learned from the labels themselves, beside the segments, which never are.
+    `least_users` are needed for a segment model; `refused_for` has the commonest reason first.
+    """
+
+    file: str
+    label: str | None
+    settings: dict[str, Any]
+    embedding: str
+    counts: Counts
+    model_version: int | None
+    segments_found: bool
+    segments: tuple[SegmentFigures, ...]
+    lifecycle: dict[str, int]
+    prequential: Prequential | None
+    groups: tuple[Group, ...]
+    flapping: tuple[Flapping, ...]
+    lag: Lag | None
+    users_by_label: Contingency | None
+    stream: tuple[Point, ...]
+    supervised: Supervised | None = None
+    least_users: int = 0
+    refused_for: tuple[RefusedCount, ...] = ()
+
+    def to_json(self) -> str:
+        """Write the figures as JSON, floats to six digits."""
+        return json.dumps(_rounded(asdict(self)), ensure_ascii=False, indent=1, allow_nan=False)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Evaluation:
+    """The figures, and what the pictures need besides.
+
+    Attributes
+    ----------
+    vectors
+        float64[n, d]. Profiles of the users, of unit length.
+    segments
+        int64[n]. Their segments' ids, `NO_SEGMENT` for none.
+    centres
+        float64[K, d]. In the order of `figures.segments`.
+    """
+
+    figures: Figures
+    vectors: Floats
+    segments: Ints
+    centres: NDArray[np.float64]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, _DIGITS)
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    return value

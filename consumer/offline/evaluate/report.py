@@ -1,0 +1,226 @@
+"""The figures as tables for a terminal or a pipe."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from consumer.offline.evaluate.contents import PRODUCT, Figures, Group
+from consumer.offline.evaluate.least import LEAST_SCORED_USERS
+from consumer.offline.evaluate.supervised import Supervised
+from consumer.report.tables import FittedTable
+from consumer.report.wording import one_line, plural
+
+_PIPE_WIDTH = 240  # nothing is cut off where no terminal sets a width
+_NONE = "-"
+_SHOWN_LABELS = 12
+
+
+def console() -> Console:
+    """Give standard output."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_PIPE_WIDTH)
+
+
+def render(console: Console, figures: Figures) -> None:
+    """Print the figures; everything as `Text`, so that no label is read as markup."""
+    counts = figures.counts
+    console.print(
+        Text(
+            f"{counts.records:,} records: {counts.accepted:,} accepted, {counts.repeated:,} "
+            f"repeated, {counts.refused:,} refused; {plural(counts.users, 'user')}"
+        ),
+    )
+    if figures.model_version is None:
+        if counts.accepted:
+            console.print(Text(_no_model(figures)))
+        return
+    found = " (found)" if figures.segments_found else ""
+    console.print(
+        Text(
+            f"{plural(len(figures.segments), 'segment')}{found}, model version "
+            f"{figures.model_version}"
+        ),
+    )
+    tables = [_segments(figures)]
+    if any(group.rows for group in figures.groups):
+        if figures.label is not None:
+            tables.append(_agreement(figures))
+        tables.append(_internal(figures))
+    tables.append(_flapping(figures))
+    if (labels := figures.supervised) is not None and any(group.rows for group in labels.groups):
+        tables += [_labels(labels), _label_confusion(labels)]
+    for table in tables:
+        console.print()
+        console.print(table)
+    console.print()
+    for line in _sentences(figures):
+        console.print(Text(line))
+
+
+def _row(table: FittedTable, first: str, *cells: str) -> None:
+    own = first.startswith(PRODUCT)
+    table.add_row(*(Text(cell, style="bold" if own else "") for cell in (first, *cells)))
+
+
+def _segments(figures: Figures) -> FittedTable:
+    columns = ["segment", "users"]
+    if figures.label is not None:
+        columns += ["main label", "share of it"]
+    table = FittedTable("Segments at the end", *columns)
+    for segment in figures.segments:
+        cells = [f"{segment.id:>3} {one_line(segment.label, 50)}", f"{segment.users:,}"]
+        if figures.label is not None:
+            cells += [one_line(segment.main_label or _NONE, 30), _figure(segment.main_share, 2)]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _agreement(figures: Figures) -> FittedTable:
+    table = FittedTable(
+        f"Agreement with “{figures.label}”", "", "clusters", "V-measure", "adj. Rand", "purity"
+    )
+    prequential = figures.prequential
+    if prequential is not None and (found := prequential.agreement) is not None:
+        table.add_row(Text("events, each assigned before it was learned", style="italic"))
+        _row(
+            table,
+            PRODUCT,
+            f"{len(figures.segments)}",
+            *(_figure(value, 3) for value in (found.v_measure, found.adjusted_rand, found.purity)),
+        )
+    for group in figures.groups:
+        table.add_row(Text(_title(group), style="italic"))
+        for row in group.rows:
+            agreement = row.agreement
+            _row(
+                table,
+                row.name,
+                f"{row.asked}",
+                *(
+                    _figure(None if agreement is None else getattr(agreement, name), 3)
+                    for name in ("v_measure", "adjusted_rand", "purity")
+                ),
+            )
+    return table
+
+
+def _internal(figures: Figures) -> FittedTable:
+    names = {
+        "silhouette": "silhouette",
+        "simplified_silhouette": "simplified",
+        "cohesion": "cohesion",
+        "separation": "separation",
+        "davies_bouldin": "Davies-B.",
+        "calinski_harabasz": "Calinski-H.",
+    }
+    table = FittedTable("Without labels", "", "clusters", *names.values())
+    for group in figures.groups:
+        table.add_row(Text(_title(group), style="italic"))
+        for row in group.rows:
+            figures_of_row = [
+                _figure(
+                    None if row.internal is None else getattr(row.internal, name),
+                    0 if name == "calinski_harabasz" else 3,
+                )
+                for name in names
+            ]
+            _row(table, row.name, f"{row.asked}", *figures_of_row)
+    return table
+
+
+def _flapping(figures: Figures) -> FittedTable:
+    reasons = sorted({reason for each in figures.flapping for reason in each.by_reason})
+    table = FittedTable(
+        "Changes of segment", "users", "changes a user", "switches a user", *reasons
+    )
+    for each in figures.flapping:
+        least = "all" if each.least_events <= 1 else f"with ≥ {each.least_events} events"
+        table.add_row(
+            Text(f"{each.users:,} {least}"),
+            Text(_figure(each.changes_a_user, 2)),
+            Text(_figure(each.switches_a_user, 2)),
+            *(Text(f"{each.by_reason.get(reason, 0):,}") for reason in reasons),
+        )
+    return table
+
+
+def _labels(supervised: Supervised) -> FittedTable:
+    names = {"accuracy": "accuracy", "macro_recall": "recall", "macro_precision": "precision"}
+    names["macro_f1"] = "F1"
+    title = f"Labels learned ({supervised.classifier}): means over {len(supervised.labels)} labels"
+    table = FittedTable(title, "", "profiles", *names.values())
+    for group in supervised.groups:
+        least = "" if group.least_events <= 1 else f" with {group.least_events} events or more"
+        few = "" if group.rows else ": too few for scores"
+        table.add_row(Text(plural(group.users, "labelled user") + least + few, style="italic"))
+        for row in group.rows:
+            cells = [_figure(getattr(row, name), 3) for name in names]
+            _row(table, row.name, f"{row.count:,}", *cells)
+    return table
+
+
+def _label_confusion(supervised: Supervised) -> FittedTable:
+    confusion = supervised.confusion
+    labels = confusion.labels[:_SHOWN_LABELS]
+    table = FittedTable(
+        "Labels, each predicted before it was learned",
+        "given ↓ predicted →",
+        *(one_line(label, 16) for label in labels),
+    )
+    for label, counts in zip(labels, confusion.counts, strict=False):
+        shown = counts[:_SHOWN_LABELS]
+        table.add_row(Text(one_line(label, 30)), *(Text(f"{count:,}") for count in shown))
+    return table
+
+
+def _no_model(figures: Figures) -> str:
+    users, needed = figures.counts.users, figures.least_users
+    if users < needed:
+        return f"too few users for a segment model: {needed:,} are needed, there are {users:,}"
+    return f"no segment model: none was found among {plural(users, 'user')}"
+
+
+def _sentences(figures: Figures) -> list[str]:
+    lines = []
+    if not any(group.rows for group in figures.groups):
+        lines.append(
+            f"No scores: there are {plural(figures.counts.users, 'user')}, and scores need "
+            f"{LEAST_SCORED_USERS}."
+        )
+    if (labels := figures.supervised) is not None:
+        lines.append(
+            f"Labels: {labels.examples:,} profiles learned, {plural(labels.versions, 'version')} "
+            f"of the label model, {labels.left_out:,} profiles of further labels left out."
+        )
+    if figures.lifecycle:
+        told = ", ".join(f"{number:,} {fate}" for fate, number in figures.lifecycle.items())
+        lines.append(f"Segments over all versions: {told}.")
+    if (prequential := figures.prequential) is not None:
+        lines.append(
+            f"Events left out of the comparison: {prequential.without_label:,} without a label, "
+            f"{prequential.without_segment:,} before the user had a segment."
+        )
+    if (lag := figures.lag) is not None:
+        if lag.known:
+            lines.append(
+                f"Known changes of a user's label: {lag.known:,}, followed {lag.followed:,}, after "
+                f"{_figure(lag.median, 1)} events (median), {_figure(lag.mean, 1)} (mean)."
+            )
+        else:
+            lines.append("No user's label is known to have changed, so no lag can be told.")
+    return lines
+
+
+def _title(group: Group) -> str:
+    least = "" if group.least_events <= 1 else f" with {group.least_events} events or more"
+    text = plural(group.users, "user") + least
+    if group.users < LEAST_SCORED_USERS:
+        return f"{text}: too few for scores, which need {LEAST_SCORED_USERS}"
+    if group.without_segment:
+        text += f", {group.without_segment:,} in no segment"
+    return text
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return _NONE if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,379 @@
+"""Replays a file under observation and computes the figures."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+
+from consumer.contract.errors import UsageError
+from consumer.offline.evaluate.contents import (
+    MINI_BATCH,
+    OFFLINE,
+    PRODUCT,
+    Contingency,
+    Counts,
+    Evaluation,
+    Figures,
+    Flapping,
+    Group,
+    Lag,
+    Prequential,
+    Row,
+    SegmentFigures,
+)
+from consumer.offline.evaluate.least import LEAST_SCORED_USERS
+from consumer.offline.evaluate.observe import Observer, label_of, scored
+from consumer.offline.evaluate.supervised import LabelWatch
+from consumer.offline.files import EventFile, event_file, read_records
+from consumer.offline.replay import Progress, Replay
+from consumer.settings import Settings
+from consumer.stages.segmentation.preparation import PreparedBatch
+from consumer.stages.training.stage import clustering_policy
+from models.distances import Floats, Ints
+from models.embedding.engine.embedder import Embedder
+from models.measures.agreement import Confusion
+from models.measures.internal import internal_measures
+from models.measures.offline import offline_kmeans, one_pass_kmeans
+from models.segments.model import SegmentModel
+from schemas.changes import ChangeStatus
+from schemas.segment_model import NO_SEGMENT
+
+logger = logging.getLogger(__name__)
+
+LEAST_EVENTS = (1, 5, 10)
+"""Users with so many events or more are looked at: profiles of one text are mostly noise."""
+
+PROBED_LINES = 1_000
+"""Lines among which a label has to turn up: a misspelt field should not cost a whole run."""
+
+MOST_CHANGES = 12
+"""Changes a user that are told apart in the histogram; the last bar holds the rest."""
+
+
+def check_label(file: EventFile, label: str) -> None:
+    """Refuse a label that no record at the beginning of a file has.
+
+    Raises
+    ------
+    UsageError
+        If that is so.
+    EventFileError
+        If the file cannot be read.
+    """
+    lines = list(islice(EventFile(file.path, name=file.name), PROBED_LINES))
+    if lines and not any(label_of(line, label) for line in lines):
+        raise UsageError(
+            f"--label is {label!r}, which none of the first {len(lines):,} records of {file.name} "
+            "has a value for: name a field of the source's objects, dotted where it lies deeper"
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Users:
+    """The users at the end: ids, unit vectors float64[n, d], segments int64[n], events int64[n]."""
+
+    ids: list[str]
+    vectors: Floats
+    segments: Ints
+    events: Ints
+    labels: list[str | None]
+
+
+def evaluate_file(
+    path: Path | EventFile,
+    settings: Settings,
+    embedder: Embedder,
+    *,
+    label: str | None = None,
+    model: SegmentModel | None = None,
+    now: datetime | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = logger.info,
+    tell: Callable[[Replay], None] = lambda _: None,
+) -> Evaluation:
+    """Evaluate segments on a file of events.
+
+    Parameters
+    ----------
+    path
+        As for `replay_file`.
+    settings
+        As for the worker and the trainer.
+    embedder
+        From text to vector.
+    label
+        Dotted path of the true label in the file's objects. Segments are compared with it and
+        never learn from it; how well it can be learned itself is told beside. Without it only the
+        measures that need no label are computed.
+    model
+        A segment model to keep; without one the trainer learns along.
+    now
+        What event times in the future are told by; the clock by default.
+    progress
+        Told the number of records done.
+    say
+        Told what is being computed after the replay.
+    tell
+        Shown the replay once it has ended, or was ended by too many refused records.
+
+    Raises
+    ------
+    UsageError
+        If the label is in none of the first records.
+    EventFileError
+        If the file cannot be read.
+    StageError
+        If a stage cannot go on.
+    """
+    file = path if isinstance(path, EventFile) else event_file(path, settings.events.intake())
+    if label is not None:
+        check_label(file, label)
+    replay = Replay(settings, embedder, model, now or datetime.now(UTC))
+    observer = Observer(settings.topics, label)
+    labels = None
+    if label is not None:
+        policy = settings.labels.learning(settings.training.seed)
+        labels = LabelWatch(policy, embedder.identity, LEAST_EVENTS)
+
+    def watch(batch: PreparedBatch) -> None:
+        observer.watch(batch)
+        if labels is not None:
+            _see_labels(labels, observer, replay, batch)
+        used = replay.segmentation.model
+        observer.mark(0 if used is None else len(used.ids))
+
+    records = read_records(file, settings.topics.events, settings.events.intake())
+    try:
+        count = replay.run(records, observer.sink, progress, watch)
+    finally:
+        tell(replay)
+    used = replay.segmentation.model
+    observer.end(0 if used is None else len(used.ids))
+    users = _users(replay, observer)
+    groups = tuple(
+        _group(users, least, used, settings.training.seed, say) for least in LEAST_EVENTS
+    )
+    stats = replay.segmentation.stats
+    figures = Figures(
+        file=file.path.name,
+        label=label,
+        settings={
+            name: getattr(settings, name).model_dump(mode="json")
+            for name in ("training", "assignment", "profile")
+        },
+        embedding=embedder.identity,
+        counts=Counts(
+            records=count,
+            accepted=stats.accepted.total(),
+            repeated=stats.repeated,
+            refused=stats.refused.total(),
+            users=len(users.ids),
+        ),
+        model_version=None if used is None else used.version,
+        segments_found=model is None and clustering_policy(settings.training).finds_number,
+        segments=_segments(users, used),
+        lifecycle=dict(sorted(replay.training.lifecycle.items())) if replay.training else {},
+        prequential=None
+        if label is None
+        else Prequential(
+            agreement=observer.prequential(),
+            events=observer.events,
+            without_label=observer.without_label,
+            without_segment=observer.without_segment,
+        ),
+        groups=groups,
+        flapping=tuple(_flapping(observer, least) for least in LEAST_EVENTS),
+        lag=None if label is None else _lag(observer),
+        users_by_label=None if label is None else _contingency(users, used),
+        stream=tuple(observer.points),
+        supervised=None
+        if labels is None
+        else labels.result(
+            users.ids, users.vectors, users.events, users.labels, settings.training.seed, say
+        ),
+        least_users=clustering_policy(settings.training).least_users,
+        refused_for=tuple(replay.refusals.counts()),
+    )
+    centres = np.empty((0, embedder.dimensions)) if used is None else used.centres
+    return Evaluation(figures, users.vectors, users.segments, centres)
+
+
+def _see_labels(
+    labels: LabelWatch, observer: Observer, replay: Replay, batch: PreparedBatch
+) -> None:
+    """Show the profiles that a batch has moved, each once, in the order of their events."""
+    users = list(dict.fromkeys(entry.event.user_id for entry in batch.accepted))
+    rows = replay.segmentation.tables[0].gather(users)
+    for row, (user, vector) in enumerate(zip(users, rows.vectors(), strict=True)):
+        if (label := observer.tracks[user].label) is not None:
+            labels.see(user, vector, label, int(rows.events[row]))
+    labels.end_of_batch(observer.events)
+
+
+def _users(replay: Replay, observer: Observer) -> _Users:
+    table = replay.segmentation.tables[0]
+    ids = table.users
+    rows = table.gather(ids)
+    return _Users(
+        ids=ids,
+        vectors=rows.vectors(np.arange(len(rows))),
+        segments=rows.segments.copy(),
+        events=rows.events.copy(),
+        labels=[observer.tracks[user].label for user in ids],
+    )
+
+
+def _group(
+    users: _Users, least: int, model: SegmentModel | None, seed: int, say: Callable[[str], None]
+) -> Group:
+    """Compare the product and its peers on the users with so many events."""
+    members = np.flatnonzero(users.events >= least)
+    vectors = users.vectors[members]
+    segments = users.segments[members]
+    labels = [users.labels[row] for row in members.tolist()]
+    rows = []
+    counts = []
+    if len(members) < LEAST_SCORED_USERS:
+        model, labels = None, []
+    if model is not None:
+        rows.append(_product(vectors, segments, labels, model, seed))
+        counts.append(len(model.ids))
+    if known := len(set(labels) - {None}):
+        counts.append(known)
+    # As many clusters as the product has, and as there are labels: one of them is the fairer.
+    for count in dict.fromkeys(counts):
+        if not 1 < count < len(members):
+            continue
+        say(f"k-means offline: {len(members):,} users, {count} clusters")
+        for name, peer in ((OFFLINE, offline_kmeans), (MINI_BATCH, one_pass_kmeans)):
+            found = peer(vectors, count, seed)
+            rows.append(
+                Row(
+                    name=name,
+                    asked=count,
+                    agreement=scored(_confusion(labels, found.rows)),
+                    internal=internal_measures(vectors, found.rows, found.centres, seed=seed),
+                )
+            )
+    return Group(
+        least_events=least,
+        users=len(members),
+        labelled=sum(users.labels[row] is not None for row in members.tolist()),
+        without_segment=int((segments == NO_SEGMENT).sum()),
+        rows=tuple(rows),
+    )
+
+
+def _product(
+    vectors: Floats,
+    segments: Ints,
+    labels: Sequence[str | None],
+    model: SegmentModel,
+    seed: int,
+) -> Row:
+    rows = model.rows_of(segments)
+    known = rows >= 0
+    return Row(
+        name=PRODUCT,
+        asked=len(model.ids),
+        agreement=scored(_confusion(labels, segments)),
+        internal=internal_measures(vectors[known], rows[known], model.centres, seed=seed),
+    )
+
+
+def _confusion(labels: Sequence[str | None], segments: Ints) -> Confusion:
+    """Compare users who have a label; those in no segment are together in a segment of their own.
+
+    So a model cannot gain by leaving users out.
+    """
+    confusion = Confusion()
+    for label, segment in zip(labels, segments.tolist(), strict=True):
+        if label is not None:
+            confusion.add(label, segment)
+    return confusion
+
+
+def _segments(users: _Users, model: SegmentModel | None) -> tuple[SegmentFigures, ...]:
+    if model is None:
+        return ()
+    figures = []
+    for row, segment in enumerate(model.ids.tolist()):
+        members = np.flatnonzero(users.segments == segment).tolist()
+        labels = Counter(label for i in members if (label := users.labels[i]) is not None)
+        main = next(iter(labels.most_common(1)), None)
+        figures.append(
+            SegmentFigures(
+                id=segment,
+                label=model.labels[row],
+                users=len(members),
+                main_label=None if main is None else main[0],
+                main_share=None if main is None else main[1] / labels.total(),
+            )
+        )
+    return tuple(figures)
+
+
+def _contingency(users: _Users, model: SegmentModel | None) -> Contingency | None:
+    """Count users by label and segment: labels by frequency, each segment beside its main label."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for label, segment in zip(users.labels, users.segments.tolist(), strict=True):
+        if label is not None and segment != NO_SEGMENT:
+            counts[label, segment] += 1
+    if model is None or not counts:
+        return None
+    totals: Counter[str] = Counter()
+    for (label, _), number in counts.items():
+        totals[label] += number
+    labels = sorted(totals, key=lambda label: (-totals[label], label))
+    table = np.array(
+        [[counts[label, segment] for segment in model.ids.tolist()] for label in labels]
+    )
+    order = sorted(
+        range(len(model.ids)), key=lambda j: (int(table[:, j].argmax()), -table[:, j].max())
+    )
+    return Contingency(
+        labels=tuple(labels),
+        segments=tuple(model.ids[order].tolist()),
+        counts=tuple(tuple(row) for row in table[:, order].tolist()),
+    )
+
+
+def _flapping(observer: Observer, least: int) -> Flapping:
+    users = observer.changes(least)
+    total: Counter[tuple[str, str]] = sum(users, Counter())
+    switches = sum(
+        count for (status, _), count in total.items() if status == ChangeStatus.SWITCHED.value
+    )
+    histogram = [0] * (MOST_CHANGES + 1)
+    for own in users:
+        histogram[min(own.total(), MOST_CHANGES)] += 1
+    return Flapping(
+        least_events=least,
+        users=len(users),
+        changes_a_user=total.total() / max(len(users), 1),
+        switches_a_user=switches / max(len(users), 1),
+        by_reason={
+            f"{status}, {reason}": total[status, reason] for status, reason in sorted(total)
+        },
+        users_by_changes=tuple(histogram),
+    )
+
+
+def _lag(observer: Observer) -> Lag:
+    meaning = observer.confusion.best_labels()
+    lags = [lag for track in observer.tracks.values() for lag in track.lags(meaning)]
+    followed = [lag for lag in lags if lag is not None]
+    return Lag(
+        known=len(lags),
+        followed=len(followed),
+        median=float(median(followed)) if followed else None,
+        mean=fmean(followed) if followed else None,
+    )

@@ -1,0 +1,1 @@
+"""The workers' stage: from user events to segment changes. Read `stage` first."""

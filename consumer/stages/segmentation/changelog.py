@@ -1,0 +1,135 @@
+"""What is written of profiles: the state to restore them from, and samples for the trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.contract.records import Output
+from consumer.settings import TopicSettings
+from models.profiles.sample import rank
+from models.profiles.table import ProfileRows, from_microseconds
+from schemas.base import encode_array
+from schemas.profiles import ProfileSample
+
+
+def profile_sample(
+    rows: ProfileRows,
+    row: int,
+    vector: NDArray[np.float64],
+    embedding: str,
+    *,
+    labels: bool = False,
+    sampled: bool = True,
+    latest: NDArray[np.float32] | None = None,
+) -> ProfileSample:
+    """Give what the trainer learns from: one user's profile, with its unit vector float64 (d,).
+
+    With `labels` it says the label that was given for the user; `sampled` whether segments are
+    learned from it. `latest` is the embedding of the user's latest text, float32 (d,), where that
+    is known.
+    """
+    return ProfileSample(
+        user_id=rows.users[row],
+        embedding=embedding,
+        vector=encode_array(vector, "<f4"),
+        weight=float(rows.weights[row]),
+        terms=rows.terms[row],
+        updated_at=from_microseconds(int(rows.reference[row])),
+        label=rows.given[row] if labels else None,
+        sampled=sampled,
+        latest=None if latest is None else encode_array(latest, "<f2"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileWriter:
+    """Gives the records of profiles.
+
+    Parameters
+    ----------
+    topics
+        Names of the outputs.
+    embedding
+        Identity of the embedding model.
+    labels
+        Whether the trainer learns labels: then it gets the profile of every user who has one.
+    """
+
+    topics: TopicSettings
+    embedding: str
+    labels: bool = False
+
+    def states(self, partition: int, rows: ProfileRows) -> list[Output]:
+        """Give the state of all rows, for the changelog's partition of the same number."""
+        return [
+            Output(
+                self.topics.profiles,
+                user.encode(),
+                rows.to_record(row, self.embedding).model_dump_json().encode(),
+                partition=partition,
+            )
+            for row, user in enumerate(rows.users)
+        ]
+
+    def samples(
+        self,
+        rows: ProfileRows,
+        threshold: float,
+        *,
+        moved: Container[int] | None = None,
+        relabelled: Sequence[int] = (),
+        latest: Mapping[int, NDArray[np.float32]] | None = None,
+    ) -> list[Output]:
+        """Give the profiles that the trainer learns from.
+
+        Parameters
+        ----------
+        rows
+            Users whom a batch has touched.
+        threshold
+            Users whose rank is at most this are sampled.
+        moved
+            Rows whose profile has moved, all of them by default. The others are there for their
+            label: segments are not learned from them again.
+        relabelled
+            Rows whose label was given, changed or withdrawn.
+        latest
+            Embeddings of latest texts by row, for those of whom one is known.
+
+        Returns
+        -------
+        list of Output
+            Of sampled users whose profile has moved, and of users with a label; and what takes the
+            place of a label that was withdrawn.
+        """
+        latest = latest or {}
+        chosen: list[tuple[int, bool]] = []
+        outputs = []
+        for row, user in enumerate(rows.users):
+            by_hash = rank(user) <= threshold
+            sampled = by_hash and (moved is None or row in moved)
+            known = rows.weights[row] > 0
+            labelled = self.labels and rows.given[row] is not None and known
+            withdrawn = row in relabelled and rows.given[row] is None and known
+            if sampled or labelled or (withdrawn and by_hash):
+                chosen.append((row, sampled))
+            elif withdrawn:
+                outputs.append(Output(self.topics.samples, user.encode(), None))
+        vectors = rows.vectors(np.array([row for row, _ in chosen], np.int64))
+        for (row, sampled), vector in zip(chosen, vectors, strict=True):
+            sample = profile_sample(
+                rows,
+                row,
+                vector,
+                self.embedding,
+                labels=self.labels,
+                sampled=sampled,
+                latest=latest.get(row) if sampled else None,
+            )
+            value = sample.model_dump_json().encode()
+            outputs.append(Output(self.topics.samples, rows.users[row].encode(), value))
+        return outputs

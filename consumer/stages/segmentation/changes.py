@@ -1,0 +1,177 @@
+"""Turns a decision into a segment change: the state's next step, and the records to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from consumer.contract.records import Output, Record
+from consumer.settings import TopicSettings
+from models.profiles.table import ProfileRows, from_microseconds
+from models.segments.decision import Decision
+from models.segments.model import SegmentModel
+from schemas.changes import (
+    ChangeReason,
+    ChangeStatus,
+    LabelRef,
+    ModelRef,
+    ProfileSummary,
+    SegmentChange,
+    SegmentRef,
+    SourceRef,
+    cloudevents_headers,
+)
+from schemas.events import UserEvent
+from schemas.segment_model import NO_SEGMENT
+
+# Enough to compare distances between unit vectors, and the same digits on every processor.
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What made the worker decide: an event with its record, or a new model."""
+
+    at: datetime
+    record: Record | None = None
+    event: UserEvent | None = None
+
+    @classmethod
+    def of_event(cls, record: Record, event: UserEvent, at: datetime) -> Self:
+        """Name an event as the cause."""
+        return cls(at, record, event)
+
+    @classmethod
+    def of_model(cls, at: datetime) -> Self:
+        """Name a new model as the cause."""
+        return cls(at)
+
+    @property
+    def source(self) -> SourceRef | None:
+        """The event's place, as it stands in a change."""
+        if self.record is None or self.event is None:
+            return None
+        return SourceRef(
+            topic=self.record.topic,
+            partition=self.record.partition,
+            offset=self.record.offset,
+            event_id=self.event.event_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What a change says of segment and label."""
+
+    reason: ChangeReason
+    status: ChangeStatus
+    previous: SegmentRef | None
+    segment: SegmentRef | None
+    label: LabelRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeWriter:
+    """Writes changes to `segment-changes` and `segment-memberships`."""
+
+    topics: TopicSettings
+    source: str
+    """The CloudEvents source: which application decided."""
+
+    def write(
+        self,
+        rows: ProfileRows,
+        row: int,
+        decision: Decision,
+        cause: Cause,
+        model: SegmentModel,
+        *,
+        reason: ChangeReason,
+        label: LabelRef | None = None,
+    ) -> tuple[SegmentChange, list[Output]]:
+        """Move a user to a segment.
+
+        Sets the row's segment with its label, sequence and `since`, and gives the change with its
+        records. The predicted label is only told: `Labelling.publish` sets it.
+        """
+        previous, segment = _segment_of(rows, row), None
+        if decision.segment is not None:
+            segment = SegmentRef(id=decision.segment, label=model.label_of(decision.segment) or "")
+        rows.segments[row] = segment.id if segment else NO_SEGMENT
+        rows.labels[row] = segment.label if segment else None
+        rows.since[row] = rows.events[row]
+        step = _Step(reason, _status(previous, segment), previous, segment, label)
+        return self._written(rows, row, decision, cause, model, step)
+
+    def write_label(  # noqa: PLR0917 - as `write`
+        self,
+        rows: ProfileRows,
+        row: int,
+        decision: Decision,
+        cause: Cause,
+        model: SegmentModel,
+        label: LabelRef,
+    ) -> tuple[SegmentChange, list[Output]]:
+        """Leave a user in the segment, under the name that it was published with; tell the label.
+
+        Sets the row's sequence.
+        """
+        held = _segment_of(rows, row)
+        step = _Step(ChangeReason.LABEL_CHANGED, ChangeStatus.LABELLED, held, held, label)
+        return self._written(rows, row, decision, cause, model, step)
+
+    def _written(  # noqa: PLR0917 - as `write`
+        self,
+        rows: ProfileRows,
+        row: int,
+        decision: Decision,
+        cause: Cause,
+        model: SegmentModel,
+        step: _Step,
+    ) -> tuple[SegmentChange, list[Output]]:
+        rows.sequence[row] += 1
+        change = SegmentChange(
+            user_id=rows.users[row],
+            sequence=int(rows.sequence[row]),
+            status=step.status,
+            segment=step.segment,
+            previous_segment=step.previous,
+            reason=step.reason,
+            changed_at=cause.at,
+            occurred_at=cause.event.occurred_at if cause.event else None,
+            distance=_figure(decision.distance),
+            previous_distance=_figure(decision.previous_distance),
+            margin=_figure(decision.margin),
+            confidence=_figure(decision.confidence),
+            profile=ProfileSummary(
+                events=int(rows.events[row]),
+                weight=float(rows.weights[row]),
+                updated_at=from_microseconds(int(rows.reference[row])),
+            ),
+            model=ModelRef(embedding=model.embedding, version=model.version),
+            source=cause.source,
+            label=step.label,
+        )
+        key, value = change.user_id.encode(), change.model_dump_json().encode()
+        headers = tuple(cloudevents_headers(change, self.source))
+        return change, [
+            Output(self.topics.changes, key, value, headers),
+            Output(self.topics.memberships, key, value, headers),
+        ]
+
+
+def _segment_of(rows: ProfileRows, row: int) -> SegmentRef | None:
+    """Give the segment that a user is in, under the label that it was published with."""
+    segment = int(rows.segments[row])
+    return None if segment == NO_SEGMENT else SegmentRef(id=segment, label=rows.labels[row] or "")
+
+
+def _status(previous: SegmentRef | None, segment: SegmentRef | None) -> ChangeStatus:
+    if segment is None:
+        return ChangeStatus.EXITED
+    return ChangeStatus.ENTERED if previous is None else ChangeStatus.SWITCHED
+
+
+def _figure(value: float | None) -> float | None:
+    return None if value is None else round(value, _DIGITS)

@@ -1,0 +1,186 @@
+"""The labels' part of the segmentation stage: who was given one, and which one is published."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.contract.records import Output, Record
+from consumer.settings import Settings
+from consumer.stages.shared.dead_letters import dead_letter_output
+from consumer.stages.shared.unexpected import Faults
+from models.labels.decision import LabelDecisions, decide_labels
+from models.labels.model import LabelModel
+from models.profiles.table import ProfileRows
+from schemas.changes import LabelRef
+from schemas.dead_letters import Refusal
+from schemas.intake import RefusedError
+from schemas.user_labels import LabelGiven, LabelIntake
+
+logger = logging.getLogger(__name__)
+
+_DIGITS = 6
+
+
+class LabelModelSource(Protocol):
+    """Where a worker gets the label model from."""
+
+    def latest(self) -> LabelModel | None:
+        """Give the newest model known, without waiting."""
+        ...
+
+
+@dataclass(slots=True)
+class FixedLabelModel:
+    """The source of a group that learns no labels, and of a replay before the first model."""
+
+    model: LabelModel | None = None
+
+    def latest(self) -> LabelModel | None:
+        """Give the model."""
+        return self.model
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEntry:
+    """A record of `segment-labels`: what it says, or why it is refused."""
+
+    record: Record
+    outcome: LabelGiven | Refusal
+
+
+class Labelling:
+    """Reads labels, keeps them in the users' profiles, and decides what is published.
+
+    Parameters
+    ----------
+    settings
+        Topics and policies.
+    source
+        Where label models come from.
+    embedding
+        Identity of the worker's embedding model.
+    faults
+        Makes refusals of what the program fails on.
+    """
+
+    def __init__(
+        self, settings: Settings, source: LabelModelSource, embedding: str, faults: Faults
+    ) -> None:
+        self._faults = faults
+        self.model: LabelModel | None = None
+        self.enabled = settings.labels.enabled
+        self.topic = settings.topics.labels
+        self._dead_letters = settings.topics.label_dead_letters
+        self._max_bytes = settings.dead_letters.max_value_bytes
+        self._intake: LabelIntake = settings.labels_intake()
+        self._policy = settings.labels.decision()
+        self._source = source
+        self._embedding = embedding
+        self._passed_over = 0
+
+    # --- what was given ---------------------------------------------------------------------
+
+    def read(self, records: Sequence[Record], now: datetime) -> tuple[LabelEntry, ...]:
+        """Read records of `segment-labels`; touches no state."""
+        entries = []
+        for record in records:
+            try:
+                outcome: LabelGiven | Refusal = self._intake.read(record.value, record.key, now)
+            except RefusedError as error:
+                outcome = error.refusal
+            except Exception as error:
+                outcome = self._faults.refusal(error)
+            entries.append(LabelEntry(record, outcome))
+        return tuple(entries)
+
+    def refused(self, entries: Sequence[LabelEntry], counts: Counter[str]) -> list[Output]:
+        """Give the dead letters among the entries, and count them by reason."""
+        outputs = []
+        for entry in entries:
+            if isinstance(entry.outcome, Refusal):
+                counts[entry.outcome.reason] += 1
+                outputs.append(
+                    dead_letter_output(
+                        self._dead_letters, entry.record, entry.outcome, self._max_bytes
+                    )
+                )
+        return outputs
+
+    @staticmethod
+    def give(rows: ProfileRows, places: dict[str, int], given: Sequence[LabelGiven]) -> list[int]:
+        """Set the users' labels; give the rows of those whose label is another one now."""
+        before = {places[each.user_id]: rows.given[places[each.user_id]] for each in given}
+        for each in given:
+            rows.given[places[each.user_id]] = each.label
+        return sorted(row for row, label in before.items() if rows.given[row] != label)
+
+    # --- what is published ------------------------------------------------------------------
+
+    def adopt(self) -> bool:
+        """Take a new label model over; tell whether there was one."""
+        newest = self._source.latest() if self.enabled else None
+        if newest is None or newest.version <= max(
+            self._passed_over, self.model.version if self.model else 0
+        ):
+            return False
+        if newest.embedding != self._embedding:
+            # After a migration, until the trainer has learned from the new profiles.
+            logger.info("label model %d is of another embedding model: not used", newest.version)
+            self._passed_over, self.model = newest.version, None
+            return False
+        logger.info("label model %d: %d labels", newest.version, len(newest.names))
+        self.model = newest
+        return True
+
+    def decide(
+        self, rows: ProfileRows, places: NDArray[np.int64], *, new: bool
+    ) -> LabelDecisions | None:
+        """Decide the labels of some rows and note that they were decided; None without a model.
+
+        `new` tells that no event has made them be looked at: a model that has not decided on a user
+        before then need not wait for the user to dwell.
+        """
+        model = self.model
+        if model is None:
+            return None
+        rested = rows.events[places] - rows.label_since[places]
+        if new:
+            unseen = rows.label_versions[places] < model.version
+            rested = np.where(unseen, self._policy.dwell_events, rested)
+        decided = decide_labels(
+            rows.vectors(places),
+            [rows.predicted[place] for place in places.tolist()],
+            rows.events[places],
+            rested,
+            model,
+            self._policy,
+        )
+        rows.label_versions[places] = model.version
+        return decided
+
+    def publish(
+        self, rows: ProfileRows, row: int, decisions: LabelDecisions | None, at: int
+    ) -> LabelRef | None:
+        """Set a row's label to what entry `at` of the decisions says; give it for the change."""
+        if decisions is None or self.model is None:
+            return None
+        number = int(decisions.row[at])
+        name = self.model.names[number] if number >= 0 else None
+        previous = rows.predicted[row]
+        if decisions.changed[at]:
+            rows.predicted[row] = name
+            rows.label_since[row] = rows.events[row]
+        return LabelRef(
+            name=name,
+            probability=None if name is None else round(float(decisions.probability[at]), _DIGITS),
+            previous=previous,
+            version=self.model.version,
+        )

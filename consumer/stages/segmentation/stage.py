@@ -1,0 +1,525 @@
+"""The workers' stage: from user events to segment changes.
+
+Reading order for the way of an event: `prepare` (what an event is, its text, its vector, in
+`consumer.stages.segmentation.preparation`), `apply` (the profile moves, the segment follows),
+`maintain` (a new model moves users without an event).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.contract.clock import Clock, wall_clock
+from consumer.contract.records import Output, Record
+from consumer.contract.stage import StageError
+from consumer.settings import Settings
+from consumer.stages.segmentation.changelog import ProfileWriter
+from consumer.stages.segmentation.changes import Cause, ChangeWriter
+from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
+from consumer.stages.segmentation.model_source import ModelSource
+from consumer.stages.segmentation.placement import Placement
+from consumer.stages.segmentation.preparation import Preparation, PreparedBatch, PreparedEvent
+from consumer.stages.segmentation.restoration import ProfileRestoration
+from consumer.stages.shared.dead_letters import (
+    DeadLetterLimit,
+    DeadLetterLimitError,
+    dead_letter_output,
+)
+from consumer.stages.shared.refusal_log import RefusalLog
+from consumer.stages.shared.unexpected import Faults, of_a_record, shortest_failing
+from models.embedding.engine.embedder import Embedder
+from models.profiles.snapshot import ProfileSnapshot
+from models.profiles.table import ProfileRows, ProfileTable, hash_event_id, to_microseconds
+from models.segments.decision import decide
+from models.segments.lineage import Lineage
+from models.segments.model import SegmentModel
+from schemas.changes import ChangeReason
+from schemas.dead_letters import RefusalReason
+from schemas.user_labels import LabelGiven
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class SegmentationStats:
+    """Totals since the start, of committed work only."""
+
+    accepted: Counter[str] = field(default_factory=Counter)
+    """Events by type."""
+    languages: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    edited: int = 0
+    """Of the repeated ones, those of a later time than all that was known of the user."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Values left out of events, by field."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Dead letters by reason."""
+    labels: int = 0
+    """Records of `segment-labels` that were read."""
+    labels_refused: Counter[str] = field(default_factory=Counter)
+    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Changes by status and reason."""
+
+    @property
+    def used(self) -> int:
+        """Events that were not refused."""
+        return self.accepted.total() + self.repeated
+
+    @property
+    def all_refused(self) -> Counter[str]:
+        """What the limits look at: refused events, and labels on which the program failed."""
+        reason = RefusalReason.UNEXPECTED
+        return self.refused + Counter({reason: self.labels_refused[reason]})
+
+    def add(self, other: SegmentationStats) -> None:
+        """Add another's totals."""
+        self.accepted.update(other.accepted)
+        self.languages.update(other.languages)
+        self.repeated += other.repeated
+        self.edited += other.edited
+        self.left_out.update(other.left_out)
+        self.refused.update(other.refused)
+        self.labels += other.labels
+        self.labels_refused.update(other.labels_refused)
+        self.changes.update(other.changes)
+
+
+class SegmentationStage:
+    """Keeps the profiles of the users of its partitions and publishes their changes of segment.
+
+    Parameters
+    ----------
+    settings
+        Topics, policies and limits.
+    embedder
+        From text to vector.
+    models
+        Where segment models come from.
+    clock
+        Gives `changed_at`; the wall clock when not given.
+    intake_clock
+        What event times in the future are told by; the wall clock when not given.
+    label_models
+        Where label models come from, where `labels.enabled`.
+    input_partitions
+        Partitions of the input, where records are to be looked at for being in the right one.
+    log_refusals
+        Whether the log tells of refused records; a replay tells of them at its end.
+    """
+
+    restore_after_abort = False
+    fixed_partitions = True
+
+    def __init__(
+        self,
+        settings: Settings,
+        embedder: Embedder,
+        models: ModelSource,
+        clock: Clock = wall_clock,
+        intake_clock: Clock = wall_clock,
+        *,
+        label_models: LabelModelSource | None = None,
+        input_partitions: int | None = None,
+        log_refusals: bool = True,
+    ) -> None:
+        self._faults = Faults()
+        self.labels = Labelling(
+            settings, label_models or FixedLabelModel(), embedder.identity, self._faults
+        )
+        self.inputs = (
+            (settings.topics.events, settings.topics.labels)
+            if self.labels.enabled
+            else (settings.topics.events,)
+        )
+        self.stats = SegmentationStats()
+        self.model: SegmentModel | None = None
+        self._topics = settings.topics
+        self._embedder = embedder
+        self._models = models
+        self._clock = clock
+        self._intake_clock = intake_clock
+        self._preparation = Preparation(
+            settings.events.intake(),
+            embedder,
+            intake_clock,
+            self._faults,
+            settings.dead_letters.max_unexpected,
+        )
+        self._weights = settings.events.weights
+        self._policy = settings.profile.policy()
+        self._assignment = settings.assignment.policy()
+        self._dead_letters = settings.dead_letters
+        self._limit = DeadLetterLimit(settings.dead_letters)
+        self._refusals = RefusalLog(enabled=log_refusals)
+        partitioner = settings.events.partitioner
+        self.placement = (
+            None
+            if partitioner == "any" or input_partitions is None
+            else Placement(partitioner, input_partitions)
+        )
+        self._chunk = settings.batch.reassign_users
+        self._changes = ChangeWriter(settings.topics, settings.kafka.group_id)
+        self._profiles = ProfileWriter(
+            settings.topics, embedder.identity, labels=self.labels.enabled
+        )
+        self._drift = settings.drift.enabled
+        self._tables: dict[int, ProfileTable] = {}
+        # Users still to be looked at under the present model, by partition.
+        self._unseen: dict[int, list[str]] = {}
+        self._overlay: list[tuple[int, ProfileRows]] = []
+        self._pending = SegmentationStats()
+        self._lineage: Lineage | None = None
+
+    # --- partitions -------------------------------------------------------------------------
+
+    def restoration(self, partition: int) -> ProfileRestoration:
+        """Begin to read back a partition's profiles."""
+        return ProfileRestoration(
+            self._topics.profiles, partition, self._embedder, self._policy.event_memory
+        )
+
+    def assigned(self, partition: int, restoration: ProfileRestoration) -> None:
+        """Take over a partition.
+
+        Raises
+        ------
+        StageError
+            If profiles of another embedding model are among what was read back.
+        """
+        restoration.check()
+        self._tables[partition] = restoration.table
+        # A crash may have come in the middle of a model's re-assignment: look at all users again.
+        self._unseen[partition] = restoration.table.users
+
+    def revoked(self, partition: int) -> None:
+        """Let go of a partition."""
+        self._tables.pop(partition, None)
+        self._unseen.pop(partition, None)
+
+    def snapshot(self, partition: int) -> ProfileSnapshot:
+        """Take a partition's committed profiles; between `committed` and the next of it."""
+        return ProfileSnapshot.of(self._tables[partition])
+
+    @property
+    def tables(self) -> dict[int, ProfileTable]:
+        """Profiles by partition; not to be written."""
+        return self._tables
+
+    @property
+    def settled(self) -> bool:
+        """Whether every user has been looked at under the newest model known, if there is one."""
+        return self.model is None or not any(self._unseen.values())
+
+    # --- the way of an event ----------------------------------------------------------------
+
+    def prepare(self, records: Sequence[Record]) -> PreparedBatch:
+        """Validate, clean and embed; touches no state, and may run beside itself."""
+        labels = [record for record in records if record.topic == self.labels.topic]
+        if not (self.labels.enabled and labels):
+            return self._preparation(records)
+        events = [record for record in records if record.topic != self.labels.topic]
+        read = self.labels.read(labels, self._intake_clock())
+        return replace(self._preparation(events), labels=read)
+
+    def apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> Sequence[Output]:
+        """Move profiles and segments by the batch's events, in their order for each user.
+
+        A record on which that fails in a way that nobody expected is refused, and the others are
+        applied as if it had not been there.
+        """
+        most = self._dead_letters.max_unexpected
+        for _ in range(most + 1):
+            try:
+                outputs = self._apply(prepared, partitions)
+                break
+            except Exception as error:
+                self.aborted()
+                if not of_a_record(error):
+                    raise
+                prepared = self._refuse_first(prepared, partitions, error)
+        else:
+            # Too many, whatever comes of the others; what those raise may quote a text.
+            raise self._limit.too_many_unexpected(most + 1, len(prepared))
+        try:
+            self._limit.check(accepted=self._pending.used, refused=self._pending.all_refused)
+        except DeadLetterLimitError:
+            self._refusals.stopped()
+            raise
+        return outputs
+
+    def _refuse_first(
+        self, prepared: PreparedBatch, partitions: frozenset[int], error: Exception
+    ) -> PreparedBatch:
+        """Refuse the first record of a batch on which `_apply` fails."""
+
+        def attempt(count: int) -> None:
+            try:
+                self._apply(prepared.beginning(count), partitions)
+            finally:
+                self.aborted()
+
+        number, error = shortest_failing(attempt, len(prepared), error)
+        return prepared.refusing(number - 1, self._faults.refusal(error))
+
+    def _apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> list[Output]:
+        outputs: list[Output] = []
+        by_partition: dict[int, list[PreparedEvent]] = defaultdict(list)
+        for entry in prepared.entries:
+            if entry.record.partition not in partitions:
+                continue
+            if self.placement is not None:
+                self.placement.look(entry.record)
+            if isinstance(entry, PreparedEvent):
+                by_partition[entry.record.partition].append(entry)
+                self._pending.left_out.update(entry.left_out)
+            else:
+                self._pending.refused[entry.refusal.reason] += 1
+                self._refusals.note(entry.record, entry.refusal, self._topics.dead_letters)
+                outputs.append(
+                    dead_letter_output(
+                        self._topics.dead_letters,
+                        entry.record,
+                        entry.refusal,
+                        self._dead_letters.max_value_bytes,
+                    )
+                )
+        labels: dict[int, list[LabelGiven]] = defaultdict(list)
+        current = [each for each in prepared.labels if each.record.partition in partitions]
+        outputs += self.labels.refused(current, self._pending.labels_refused)
+        for each in current:
+            if self.placement is not None:
+                self.placement.look(each.record)
+            if isinstance(each.outcome, LabelGiven):
+                labels[each.record.partition].append(each.outcome)
+                self._pending.labels += 1
+            else:
+                self._refusals.note(each.record, each.outcome, self._topics.label_dead_letters)
+        now = self._clock()
+        for partition in dict.fromkeys((*by_partition, *labels)):
+            outputs += self._apply_partition(
+                partition, by_partition[partition], prepared.embeddings, now, labels[partition]
+            )
+        return outputs
+
+    def _apply_partition(
+        self,
+        partition: int,
+        events: Sequence[PreparedEvent],
+        embeddings: NDArray[np.float32],
+        now: datetime,
+        given: Sequence[LabelGiven],
+    ) -> list[Output]:
+        places: dict[str, int] = {}
+        turns: list[list[tuple[int, PreparedEvent]]] = []
+        seen: Counter[str] = Counter()
+        for entry in events:
+            user = entry.event.user_id
+            turn = seen[user]
+            seen[user] += 1
+            if turn == len(turns):
+                turns.append([])
+            turns[turn].append((places.setdefault(user, len(places)), entry))
+        moved = range(len(places))
+        for each in given:
+            places.setdefault(each.user_id, len(places))
+        rows = self._tables[partition].gather(list(places))
+        relabelled = self.labels.give(rows, places, given)
+        # One turn holds at most one event a user, so its events can be applied side by side; a
+        # user's own events follow each other turn by turn, each judged by itself.
+        changes: dict[int, list[Output]] = {}
+        latest: dict[int, int] = {}
+        for turn_entries in turns:
+            self._apply_turn(rows, turn_entries, embeddings, now, changes)
+            latest.update((place, entry.row) for place, entry in turn_entries)
+        # A label that says what is known already touches nobody.
+        touched = [*moved, *(row for row in relabelled if row not in moved)]
+        if len(touched) < len(rows):
+            rows = rows.take(touched)
+            relabelled = [touched.index(row) for row in relabelled]
+        self._overlay.append((partition, rows))
+        outputs = [output for offset in sorted(changes) for output in changes[offset]]
+        outputs += self._profiles.states(partition, rows)
+        # One for each sampled user that the batch touched.
+        threshold = self.model.sample_threshold if self.model else 1.0
+        texts = {place: embeddings[row] for place, row in latest.items()} if self._drift else {}
+        outputs += self._profiles.samples(
+            rows, threshold, moved=moved, relabelled=relabelled, latest=texts
+        )
+        return outputs
+
+    def _apply_turn(
+        self,
+        rows: ProfileRows,
+        entries: Sequence[tuple[int, PreparedEvent]],
+        embeddings: NDArray[np.float32],
+        now: datetime,
+        changes: dict[int, list[Output]],
+    ) -> None:
+        places = np.array([place for place, _ in entries], np.int64)
+        hashes = np.array([hash_event_id(entry.event.event_id) for _, entry in entries], np.uint64)
+        known = rows.knows(places, hashes)
+        rows.repeats[places[known]] += 1
+        self._pending.repeated += int(known.sum())
+        times = np.array([to_microseconds(e.event.occurred_at) for _, e in entries], np.int64)
+        # Of what counted only the id is kept, but nothing that counted is later than this: so the
+        # record is no copy of the first one. An edit that keeps its time cannot be told.
+        self._pending.edited += int((known & (times > rows.reference[places])).sum())
+        fresh = [entry for (_, entry), repeat in zip(entries, known, strict=True) if not repeat]
+        if not fresh:
+            return
+        places, hashes, times = places[~known], hashes[~known], times[~known]
+        gains = np.array([self._weights[e.event.type] for e in fresh])
+        keeps, gains = rows.add(
+            places, embeddings[[e.row for e in fresh]], gains, times, self._policy
+        )
+        rows.remember(places, hashes)
+        for entry, place, keep, gain in zip(fresh, places, keeps, gains, strict=True):
+            rows.note_terms(int(place), entry.tokens, keep, gain, self._policy.terms)
+            self._pending.accepted[entry.event.type] += 1
+            self._pending.languages[entry.language] += 1
+        if self.model is not None:
+            causes = [Cause.of_event(e.record, e.event, now) for e in fresh]
+            rested = rows.events[places] - rows.since[places]
+            decided = self._decide(rows, places, causes, self.model, rested)
+            for i, outputs in decided.items():
+                changes[fresh[i].record.offset] = outputs
+
+    def _decide(
+        self,
+        rows: ProfileRows,
+        places: NDArray[np.int64],
+        causes: Sequence[Cause],
+        model: SegmentModel,
+        rested: NDArray[np.int64],
+    ) -> dict[int, list[Output]]:
+        """Decide the segments of some rows and give the outputs of those that change."""
+        decisions = decide(
+            rows.vectors(places),
+            rows.segments[places],
+            rows.events[places],
+            rested,
+            model,
+            self._assignment,
+            weights=rows.weights[places],
+        )
+        before, decided = rows.segments[places], rows.versions[places]
+        rows.versions[places] = model.version
+        labels = self.labels.decide(rows, places, new=causes[0].event is None)
+        changed = decisions.changed if labels is None else decisions.changed | labels.changed
+        outputs: dict[int, list[Output]] = {}
+        for i in np.flatnonzero(changed).tolist():
+            place, cause = int(places[i]), causes[i]
+            label = self.labels.publish(rows, place, labels, i)
+            if decisions.changed[i]:
+                reason = ChangeReason.BEHAVIOUR
+                if cause.event is None:
+                    after = int(decisions.segment[i])
+                    reason = self._lineage_of(model).reason(int(before[i]), after, int(decided[i]))
+                change, written = self._changes.write(
+                    rows, place, decisions.at(i), cause, model, reason=reason, label=label
+                )
+            elif label is not None:
+                change, written = self._changes.write_label(
+                    rows, place, decisions.at(i), cause, model, label
+                )
+            else:
+                continue
+            self._pending.changes[change.status, change.reason] += 1
+            outputs[i] = written
+        return outputs
+
+    def _lineage_of(self, model: SegmentModel) -> Lineage:
+        """Give what became of former segments; worked out when the first user asks."""
+        if self._lineage is None or self._lineage.version != model.version:
+            self._lineage = Lineage(model)
+        return self._lineage
+
+    # --- a new model ------------------------------------------------------------------------
+
+    def maintain(self, *, idle: bool) -> Sequence[Output] | None:  # noqa: ARG002
+        """Take a new model over, and look at the next users under it."""
+        newest = self._models.latest()
+        if newest is not None and (self.model is None or newest.version > self.model.version):
+            self._adopt(newest)
+        if self.labels.adopt():
+            self._look_at_all()
+        if self.model is None:
+            return None
+        for partition, users in self._unseen.items():
+            while users:
+                # A chunk without a change needs no transaction.
+                if outputs := self._reassign(partition, users, self.model):
+                    return outputs
+        return None
+
+    def _adopt(self, model: SegmentModel) -> None:
+        if model.embedding != self._embedder.identity:
+            raise StageError(
+                f"segment model {model.version} was learned on the embedding model "
+                f"{model.embedding[:12]}, this worker runs {self._embedder.identity[:12]}; "
+                "run the same embedding model in workers and trainer's feed, or bring the group to "
+                "this one with 'segmenter migrate'"
+            )
+        logger.info("segment model %d: %d segments", model.version, len(model.ids))
+        self.model = model
+        self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        self._unseen = {partition: table.users for partition, table in self._tables.items()}
+
+    def _reassign(self, partition: int, users: list[str], model: SegmentModel) -> list[Output]:
+        chunk = users[-self._chunk :]
+        del users[-self._chunk :]
+        rows = self._tables[partition].gather(chunk)
+        # Of a user whose events were gone when the group was migrated to another embedding model
+        # only the standing is known, until the next event: there is no profile to judge by.
+        if len(known := np.flatnonzero(rows.weights > 0)) < len(rows):
+            rows = rows.take(known.tolist())
+        if not len(rows):
+            return []
+        cause = Cause.of_model(self._clock())
+        # What a new model says holds at once; dwelling is for behaviour. But users are also looked
+        # at again after a restart, a rebalance or an abort: a model that has decided on them before
+        # is not new to them, and must not move them earlier than their next event would.
+        dwelt = rows.events - rows.since
+        rested = np.where(rows.versions < model.version, self._assignment.dwell_events, dwelt)
+        by_row = self._decide(rows, np.arange(len(rows)), [cause] * len(rows), model, rested)
+        if not by_row:
+            return []
+        moved = rows.take(sorted(by_row))
+        self._overlay.append((partition, moved))
+        outputs = [output for row in sorted(by_row) for output in by_row[row]]
+        return outputs + self._profiles.states(partition, moved)
+
+    # --- the end of a transaction -----------------------------------------------------------
+
+    def committed(self) -> None:
+        """Make the batch's rows the state."""
+        for partition, rows in self._overlay:
+            self._tables[partition].put(rows)
+        self.stats.add(self._pending)
+        self._limit.commit(accepted=self._pending.used, refused=self._pending.all_refused)
+        self._refusals.committed()
+        if self.placement is not None:
+            self.placement.committed()
+        self._clear()
+
+    def aborted(self) -> None:
+        """Forget the batch; users who were to be re-assigned are looked at again."""
+        for partition, _ in self._overlay:
+            self._unseen[partition] = self._tables[partition].users
+        self._refusals.aborted()
+        if self.placement is not None:
+            self.placement.aborted()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._overlay = []
+        self._pending = SegmentationStats()

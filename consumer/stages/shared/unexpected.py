@@ -1,0 +1,159 @@
+"""Records on which the program itself fails: each is a dead letter of its own, the others go on.
+
+What a record can make a library raise is not known beforehand. Without this, one such record would
+stop its partition for good: every start would read it again and fail again.
+
+* Validating and cleaning go record by record, so the culprit is known.
+* Of texts that are embedded together the failing ones are found by halving.
+* Events are applied in their order, each on top of those before it. So the first one that fails is
+  found as the end of the shortest beginning of the batch that fails.
+
+A failure that is no record's (`of_a_record`) stops the process, as ever, and so does one that comes
+too often: `dead_letters.max_unexpected`.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from consumer.contract.stage import StageError
+from models.embedding.engine.embedder import Embedder
+from models.embedding.errors import EmbeddingError, UnusableTextError
+from models.embedding.runner_types import Vectors
+from schemas.dead_letters import Refusal, RefusalReason
+
+logger = logging.getLogger(__name__)
+
+_OURS = ("consumer", "models", "schemas")
+_ROOT = Path(__file__).parents[3]
+
+
+def of_a_record(error: Exception) -> bool:
+    """Whether an exception may be one record's doing, and not the process's or the machine's."""
+    if isinstance(error, UnusableTextError):
+        return True
+    return not isinstance(error, StageError | EmbeddingError | MemoryError | ImportError)
+
+
+class Faults:
+    """Turns exceptions into refusals, and logs where each kind came from, once.
+
+    Neither the refusal nor the log has the exception's message: it may quote what a user wrote.
+    """
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def refusal(self, error: Exception) -> Refusal:
+        """Give the refusal of the record that an exception is due to.
+
+        Raises
+        ------
+        Exception
+            The exception itself, where it is no record's.
+        """
+        if not of_a_record(error):
+            raise error
+        what = f"{type(error).__name__} {_place(error)}"
+        if what not in self._told:
+            self._told.add(what)
+            stack = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
+            logger.warning("the program fails on a record with %s:\n%s", what, stack.rstrip())
+        return Refusal(
+            reason=RefusalReason.UNEXPECTED,
+            detail=f"the program failed on this record with {what}; it is a defect of segmenter "
+            "or of a library, please report it",
+        )
+
+
+def _place(error: Exception) -> str:
+    """Tell the innermost line of this project that an exception came through."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(_ROOT) and path.relative_to(_ROOT).parts[0] in _OURS:
+            return f"at {path.relative_to(_ROOT)}:{frame.lineno} ({frame.name})"
+    return "outside of the project"
+
+
+def embed_apart(
+    embedder: Embedder, texts: Sequence[str], most: int
+) -> tuple[Vectors, dict[int, Exception]]:
+    """Embed texts; where the embedder fails, find the texts to blame by halving.
+
+    Parameters
+    ----------
+    embedder, texts
+        What embeds what.
+    most
+        How many texts may be to blame.
+
+    Returns
+    -------
+    vectors
+        float32 (texts, dimensions), with NaN for the texts to blame.
+    failed
+        What each of those raised, by its row.
+
+    Raises
+    ------
+    Exception
+        What the embedder raised, where it is no record's, or where more texts than `most` fail.
+    """
+    failed: dict[int, Exception] = {}
+
+    def embed(first: int, end: int) -> list[Vectors]:
+        try:
+            return [embedder.embed(texts[first:end])]
+        except Exception as error:
+            if not of_a_record(error) or (end - first == 1 and len(failed) >= most):
+                raise
+            if end - first == 1:
+                failed[first] = error
+                return [np.full((1, embedder.dimensions), np.nan, np.float32)]
+        middle = (first + end) // 2
+        return embed(first, middle) + embed(middle, end)
+
+    parts = embed(0, len(texts))
+    return (parts[0] if len(parts) == 1 else np.concatenate(parts)), failed
+
+
+def shortest_failing(
+    attempt: Callable[[int], object], count: int, error: Exception
+) -> tuple[int, Exception]:
+    """Find the shortest beginning of a batch on which an attempt fails.
+
+    Parameters
+    ----------
+    attempt
+        Called with a number of records to begin with; raises where it fails on them. Where a
+        beginning fails, every longer one does.
+    count, error
+        A number of records on which it has failed, above 0, and with what.
+
+    Returns
+    -------
+    number, error
+        The last of that many records is to blame, for this error.
+
+    Raises
+    ------
+    Exception
+        What the attempt raised, where it is no record's.
+    """
+    passes, fails = 0, count
+    while fails - passes > 1:
+        middle = (passes + fails) // 2
+        try:
+            attempt(middle)
+        except Exception as shorter:
+            if not of_a_record(shorter):
+                raise
+            fails, error = middle, shorter
+        else:
+            passes = middle
+    return fails, error

@@ -1,0 +1,1 @@
+"""The trainer's stage: from sampled profiles to segment models. Read `stage` first."""

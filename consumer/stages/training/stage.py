@@ -1,0 +1,421 @@
+"""The trainer's stage: from sampled profiles to versions of the segment model."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.contract.clock import Clock, wall_clock
+from consumer.contract.records import Output, Record
+from consumer.contract.stage import Changelog, StageError, Upto
+from consumer.settings import Settings, TrainingSettings
+from consumer.stages.shared.snapshots import read_snapshot
+from consumer.stages.training.drift import DriftMonitor, latest_text, read_reference
+from consumer.stages.training.labels import LabelTraining
+from consumer.stages.training.lifecycle import lifecycle_outputs
+from models.clustering.learner import StreamingClusterer
+from models.clustering.policy import ClusteringPolicy
+from models.drift.latest import LatestTexts
+from models.drift.reference import DriftReference
+from models.profiles.sample import UserSample, rank
+from models.segments.model import SegmentModel
+from schemas.base import decode_array
+from schemas.profiles import SAMPLE_SCHEMA, ProfileSample
+from schemas.segment_model import (
+    SEGMENT_MODEL_KEY,
+    SEGMENT_MODEL_SCHEMA,
+    SegmentModelRecord,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def read_model(value: bytes, place: str) -> SegmentModel:
+    """Read a snapshot of the segment model.
+
+    Parameters
+    ----------
+    value
+        JSON of a `SegmentModelRecord`.
+    place
+        Where it came from, for the error.
+
+    Raises
+    ------
+    StageError
+        If it is none; NewerModelError if a newer version has written it.
+    """
+    return read_snapshot(
+        value,
+        place,
+        lambda given: SegmentModel.from_record(SegmentModelRecord.model_validate_json(given)),
+        what="segment model",
+        schema=SEGMENT_MODEL_SCHEMA,
+    )
+
+
+def clustering_policy(training: TrainingSettings) -> ClusteringPolicy:
+    """Give the policy that the trainer learns by."""
+    return ClusteringPolicy(
+        segments=training.segments_given,
+        max_segments=training.max_segments,
+        seed=training.seed,
+        warm_up_users=training.warmup_users,
+        sample_users=training.sample_users,
+        reseed_every=training.reseed_every,
+        algorithm=training.algorithm,
+        projection=training.projection,
+        projection_dimensions=training.projection_dimensions,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSamples:
+    """Samples by user in the order of arrival; None is a tombstone."""
+
+    samples: tuple[tuple[Record, str, ProfileSample | None], ...]
+    """Where it came from, user, sample."""
+
+
+class TrainerRestoration:
+    """Reads the trainer's state back: the latest models, and the sample of users."""
+
+    def __init__(self, settings: Settings, partition: int) -> None:
+        topics = settings.topics
+        self.labels = LabelTraining(settings)
+        models = [Changelog(topics.models, 0, Upto.END)]
+        if self.labels.enabled:
+            models.append(Changelog(topics.label_models, 0, Upto.END))
+        self.changelogs = (
+            *models,
+            # What lies beyond the committed offset comes again as input.
+            Changelog(topics.samples, partition, Upto.COMMITTED),
+            Changelog(topics.drift_reference, 0, Upto.END),
+        )
+        self.model: SegmentModel | None = None
+        self.reference: DriftReference | None = None
+        self.texts = LatestTexts()
+        self._capacity = settings.training.sample_users
+        # By embedding model: before the topic is compacted, a migrated user's former sample is
+        # still there, ahead of the new one. Only what is left in the end has to be of one model.
+        self._samples: dict[str, UserSample] = {}
+        self._places: dict[str, str] = {}
+        self._models_topic = topics.models
+        self._label_models_topic = topics.label_models
+        self._reference_topic = topics.drift_reference
+
+    def load(self, record: Record) -> None:
+        """Take one record in."""
+        place = _place(record)
+        if record.topic == self._models_topic:
+            if record.value is not None:
+                self.model = read_model(record.value, place)
+            return
+        if record.topic == self._label_models_topic:
+            if record.value is not None:
+                self.labels.load_model(record.value, place)
+            return
+        if record.topic == self._reference_topic:
+            self.reference = read_reference(record, place)
+            return
+        user, sample = _read_sample(record)
+        vector = np.empty(0) if sample is None else _vector(sample, place)
+        if self.labels.enabled:
+            embedding_of, label = (sample.embedding, sample.label) if sample else (None, None)
+            self.labels.load(record, user, embedding_of, vector, label)
+        self.texts.discard(user)
+        for embedding, users in self._samples.items():
+            if sample is None or embedding != sample.embedding:
+                users.discard(user)
+        if sample is None or not (sample.sampled or rank(user) <= self._threshold):
+            return
+        users = self._samples.setdefault(sample.embedding, UserSample(self._capacity))
+        users.put(user, vector, sample.terms, sample.weight)
+        self._places[sample.embedding] = place
+        if (text := latest_text(user, sample, record.offset, place)) is not None:
+            self.texts.put(text)
+
+    @property
+    def _threshold(self) -> float:
+        """Rank up to which a user is in the sample even if the latest record is there for a label.
+
+        It has taken the place of the one that segments were learned from.
+        """
+        return 1.0 if self.model is None else self.model.sample_threshold
+
+    @property
+    def embedding(self) -> str | None:
+        """The embedding model of the segment model, else of the samples; None before either.
+
+        Raises
+        ------
+        StageError
+            If what was read back is of two models.
+        """
+        known = self.model.embedding if self.model else None
+        for embedding, users in self._samples.items():
+            if not len(users):
+                continue
+            if known is not None and embedding != known:
+                raise _mixed(self._places[embedding], embedding, known)
+            known = embedding
+        return known
+
+    @property
+    def sample(self) -> UserSample:
+        """The sampled users; raises as `embedding`."""
+        users = self._samples.get(self.embedding or "")
+        return UserSample(self._capacity) if users is None else users
+
+
+class TrainingStage:
+    """Learns segments from the group's sampled profiles and publishes versions of them.
+
+    Its input has one partition, so whoever of the trainers is assigned it is the one that learns;
+    the others stand by.
+
+    Parameters
+    ----------
+    settings
+        Topics, and how to learn.
+    clock
+        Gives the time of a version; the wall clock when not given.
+    """
+
+    # River's clusterer learns in place; what an aborted batch taught it has to be unlearned.
+    restore_after_abort = True
+    fixed_partitions = True
+
+    def __init__(self, settings: Settings, clock: Clock = wall_clock) -> None:
+        self.inputs = (settings.topics.samples,)
+        self.samples = 0
+        self.lifecycle: Counter[str] = Counter()
+        """Lifecycle events by type, of committed versions only."""
+        self._clock = clock
+        self._settings = settings
+        self._topics = settings.topics
+        self._policy = clustering_policy(settings.training)
+        self._clusterer: StreamingClusterer | None = None
+        self._published: SegmentModel | None = None
+        self._candidate: SegmentModel | None = None
+        self._unsettled = False
+        self._learned = 0
+        self.labels = LabelTraining(settings)
+        self.drift = DriftMonitor(settings)
+
+    # --- partitions -------------------------------------------------------------------------
+
+    def restoration(self, partition: int) -> TrainerRestoration:
+        """Begin to read the trainer's state back."""
+        if partition != 0:
+            raise StageError(
+                f"{self._topics.samples} has a partition {partition}: it must have one only, "
+                "since one trainer learns for the whole group"
+            )
+        return TrainerRestoration(self._settings, partition)
+
+    def assigned(self, partition: int, restoration: TrainerRestoration) -> None:
+        """Become the active trainer."""
+        model, sample = restoration.model, restoration.sample
+        self._published = model
+        self._clusterer = None
+        embedding = restoration.embedding
+        self.labels = restoration.labels
+        self.labels.keep(embedding)
+        if embedding is not None:
+            self._clusterer = StreamingClusterer(self._policy, embedding)
+            if model is not None and self._policy.allows(len(model.ids)):
+                self._clusterer.restore(model, sample)
+            else:
+                # Another number of segments was asked for: learn anew, on the same users. Ids of
+                # segments that go on are kept through the published version.
+                self._clusterer.sample = sample
+        self._unsettled = len(sample) > 0
+        self.drift.assigned(restoration.reference, restoration.texts, sample)
+        logger.info(
+            "active trainer of partition %d: model %s, %d sampled users",
+            partition,
+            model.version if model else "none",
+            len(sample),
+        )
+
+    def revoked(self, partition: int) -> None:  # noqa: ARG002
+        """Stand by."""
+        self._clusterer = None
+        self._published = None
+        self._unsettled = False
+        self.labels = LabelTraining(self._settings)
+        self.drift.revoked()
+
+    @property
+    def published(self) -> SegmentModel | None:
+        """The latest version committed."""
+        return self._published
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was learned has been looked at since."""
+        return not self._unsettled
+
+    @property
+    def sampled_users(self) -> int:
+        """Users in the sample."""
+        return len(self._clusterer.sample) if self._clusterer else 0
+
+    # --- learning ---------------------------------------------------------------------------
+
+    def prepare(self, records: Sequence[Record]) -> PreparedSamples:
+        """Read the samples."""
+        return PreparedSamples(tuple((record, *_read_sample(record)) for record in records))
+
+    def apply(self, prepared: PreparedSamples, partitions: frozenset[int]) -> Sequence[Output]:
+        """Learn from the samples, one by one; publish when segments have moved enough."""
+        outputs: list[Output] = []
+        for record, user, sample in prepared.samples:
+            if record.partition not in partitions:
+                continue
+            if sample is None:
+                if self._clusterer is not None:
+                    self._clusterer.forget(user)
+                self.labels.forget(user)
+                self.drift.forget(user)
+                continue
+            place = _place(record)
+            clusterer = self._for_embedding(sample.embedding, place)
+            vector = _vector(sample, place)
+            gone = self.labels.learn(record, user, sample.embedding, vector, sample.label)
+            if sample.sampled:
+                evicted = clusterer.learn(user, vector, sample.terms, sample.weight)
+                self.drift.observe(user, latest_text(user, sample, record.offset, place))
+                for name in evicted:
+                    self.drift.forget(name)
+                gone += evicted
+                self._learned += 1
+            else:
+                # It has taken the place of the record that had the text; a restore finds none.
+                self.drift.forget(user)
+            # A tombstone keeps the compacted topic, and so the next restore, as small as what is
+            # remembered of it.
+            outputs += [
+                Output(self._topics.samples, name.encode(), None)
+                for name in dict.fromkeys(gone)
+                if name not in clusterer.sample and name not in self.labels
+            ]
+            self._unsettled |= sample.sampled
+        # A retraining comes before the version that tells of it.
+        outputs += self._look_for_drift()
+        return outputs + self._publish() + self.labels.publish()
+
+    def maintain(self, *, idle: bool) -> Sequence[Output] | None:
+        """Look at the whole sample when the stream pauses."""
+        if not idle or self._clusterer is None:
+            return None
+        outputs = self.labels.publish(idle=True)
+        if self._unsettled:
+            self._unsettled = False
+            outputs += self._look_for_drift(now=True)
+            if self._clusterer.settle():
+                outputs += self._publish()
+        if not outputs:
+            self.drift.committed()  # nothing was written that could be aborted
+            return None
+        return outputs
+
+    def committed(self) -> None:
+        """Count the version as published."""
+        if self._candidate is not None:
+            self._published = self._candidate
+            self.lifecycle.update(each.type for each in self._candidate.history.transitions)
+        self.labels.committed()
+        self.samples += self._learned
+        self._candidate, self._learned = None, 0
+        self.drift.committed()
+
+    def aborted(self) -> None:
+        """Forget the version; the loop reads the state back."""
+        self.labels.aborted()
+        self._candidate, self._learned = None, 0
+        self.drift.aborted()
+
+    def _look_for_drift(self, *, now: bool = False) -> list[Output]:
+        clusterer = self._clusterer
+        if clusterer is None:
+            return []
+        return self.drift.look(clusterer.sample, self._published, clusterer.settle, now=now)
+
+    def _publish(self) -> list[Output]:
+        clusterer = self._clusterer
+        if clusterer is None or not clusterer.due(self._published):
+            return []
+        self._candidate = clusterer.snapshot(self._published)
+        value = self._candidate.to_record().model_dump_json().encode()
+        logger.info(
+            "segment model %d after %d samples", self._candidate.version, self._candidate.samples
+        )
+        return [
+            Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0),
+            *lifecycle_outputs(
+                self._candidate,
+                self._topics.lifecycle,
+                self._settings.kafka.group_id,
+                self._clock(),
+            ),
+        ]
+
+    def _for_embedding(self, embedding: str, place: str) -> StreamingClusterer:
+        if self._clusterer is None:
+            self._clusterer = StreamingClusterer(self._policy, embedding)
+        if self._clusterer.embedding != embedding:
+            raise _mixed(place, embedding, self._clusterer.embedding)
+        return self._clusterer
+
+
+def _place(record: Record) -> str:
+    return f"{record.topic}[{record.partition}]@{record.offset}"
+
+
+def read_sample(value: bytes, place: str) -> ProfileSample:
+    """Read a sampled profile; `place` is where it came from, for the error.
+
+    Raises
+    ------
+    StageError
+        If it is none; NewerModelError if a newer version has written it.
+    """
+    return read_snapshot(
+        value,
+        place,
+        ProfileSample.model_validate_json,
+        what="profile sample",
+        schema=SAMPLE_SCHEMA,
+    )
+
+
+def _read_sample(record: Record) -> tuple[str, ProfileSample | None]:
+    try:
+        user = (record.key or b"").decode()
+        if record.value is None:
+            return user, None
+    except UnicodeDecodeError:
+        raise StageError(f"{_place(record)} is no profile sample: its key is not UTF-8") from None
+    return user, read_sample(record.value, _place(record))
+
+
+def _vector(sample: ProfileSample, place: str) -> NDArray[np.float64]:
+    try:
+        return decode_array(sample.vector, "<f4").astype(np.float64)
+    except ValueError as error:
+        raise StageError(f"{place} is no profile sample: its vector: {error}") from None
+
+
+def _mixed(place: str, embedding: str, known: str) -> StageError:
+    return StageError(
+        f"{place} is a profile of the embedding model {embedding[:12]} beside those of "
+        f"{known[:12]}; run one embedding model, bring the group to another one with 'segmenter "
+        "migrate', or give a new kafka.group_id and new topics"
+    )

@@ -1,0 +1,1 @@
+"""State that comes back: restored from changelogs, kept in local checkpoints."""

@@ -1,0 +1,1 @@
+"""For a first look: a real broker on this machine, and the demo."""

@@ -1,0 +1,329 @@
+"""A real Apache Kafka of one or three brokers, from pip alone, for the demo and for tests."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from consumer.tryout.broker.config import Layout, server_properties
+from consumer.tryout.broker.errors import StartError
+from consumer.tryout.broker.folder import agreed_state, locked
+from consumer.tryout.broker.install import installed_kafka
+from consumer.tryout.broker.node import Node
+from consumer.tryout.broker.processes import Guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from confluent_kafka.admin import ClusterMetadata
+
+logger = logging.getLogger(__name__)
+
+SIZES = (1, 3)
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 15.0
+NO_QUORUM_STOP_S = 2.0
+POLL_S = 0.05
+REQUEST_TIMEOUT_S = 5.0
+PROBE_GROUP = "segmenter-broker-probe"
+
+
+class EmbeddedKafka:
+    """Apache Kafka in KRaft mode on this machine, as long as the `with` block lasts.
+
+    Every node is broker and controller. The data stays in its folder and can be opened again. If
+    this process dies in any way, the brokers die too. Ctrl-C does not reach them: shut the clients
+    down, then leave the block.
+
+    `stop`, `kill`, `start`, `pause` and `resume` act on one broker, by its index from 0, which is
+    also its broker id: they are for tests of faults. Not for use by several threads at once.
+
+    Parameters
+    ----------
+    data
+        Folder for the data, made if it is not there. A folder that holds anything else is refused.
+    brokers
+        1, or 3 for topics with three replicas of which two must be in sync.
+    port
+        The first broker's port; the next ones follow it. None: the ports used before with this
+        data if they are free, else free ones.
+    host
+        Address of this machine to listen on.
+    properties
+        Broker settings to add or replace, by Kafka's names.
+    start_timeout
+        Seconds until all brokers must be ready.
+    stop_timeout
+        Seconds from SIGTERM to SIGKILL.
+    cache
+        Folder that keeps Kafka itself; the user's cache if None. Fetching it the first time needs
+        the network and is not part of `start_timeout`.
+
+    Raises
+    ------
+    BrokerError
+        On entering, one of its kinds: the jars cannot be had, the data folder or the port cannot
+        be used, or a broker did not get ready.
+
+    Examples
+    --------
+    >>> with EmbeddedKafka(Path("data")) as kafka:  # doctest: +SKIP
+    ...     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        brokers: int = 1,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        properties: Mapping[str, str] | None = None,
+        start_timeout: float = START_TIMEOUT_S,
+        stop_timeout: float = STOP_TIMEOUT_S,
+        cache: Path | None = None,
+    ) -> None:
+        if brokers not in SIZES:
+            raise ValueError(f"brokers is {brokers}: choose 1, or 3 for replicated topics")
+        if port is not None and not 1 <= port <= 65_536 - brokers:
+            raise ValueError(f"port is {port}: choose one from 1 to {65_536 - brokers}")
+        self.data = data.absolute()
+        self.brokers = brokers
+        self.port = port
+        self.host = host
+        self.properties = dict(properties or {})
+        self.start_timeout = start_timeout
+        self.stop_timeout = stop_timeout
+        self.cache = cache
+        self.cluster_id = ""
+        self._layout = Layout(host, (), ())
+        self._nodes: list[Node] = []
+        self._exit = ExitStack()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """All brokers' addresses, as Kafka clients take them."""
+        return self._layout.bootstrap_servers
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The brokers' ports, by index."""
+        return self._layout.ports
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Start all brokers; when this returns they answer and have joined. See the class."""
+        kafka = installed_kafka(self.cache)
+        begun = time.monotonic()
+        with ExitStack() as stack:
+            lock = stack.enter_context(locked(self.data))
+            state = agreed_state(self.data, self.brokers, self.host, self.port)
+            self.cluster_id = state.cluster_id
+            self._layout = Layout(self.host, state.ports, state.controller_ports)
+            guard = stack.enter_context(Guarded(keep_open=[lock]))
+            self._nodes = [
+                Node(kafka, i, self.data / f"broker-{i}", (self.host, port), guard)
+                for i, port in enumerate(state.ports)
+            ]
+            stack.callback(self._stop, self._nodes)
+            for node in self._nodes:
+                settings = server_properties(self._layout, node.index, self.properties)
+                node.prepare(state.cluster_id, settings)
+            for node in self._nodes:
+                node.start()
+            self._await_ready(self._nodes, begun + self.start_timeout)
+            self._await_coordinator(begun + self.start_timeout)
+            self._exit = stack.pop_all()
+        logger.info(
+            "Apache Kafka, %d broker(s), is ready on %s after %.1f s",
+            self.brokers,
+            self.bootstrap_servers,
+            time.monotonic() - begun,
+        )
+
+    def close(self) -> None:
+        """Stop all brokers and let go of the data folder. Does nothing when already closed."""
+        self._exit.close()
+        self._nodes = []
+
+    def start(self, index: int, *, wait: bool = True) -> None:
+        """Start a broker that was stopped or killed, on its port; wait until it has joined.
+
+        `wait=False` is for starting several, without which they may have no quorum; call
+        `await_ready` then.
+        """
+        node = self._nodes[index]
+        if node.process is not None:
+            raise StartError(f"broker {index} is running: stop or kill it first")
+        node.start()
+        if wait:
+            try:
+                self._await_ready([node], time.monotonic() + self.start_timeout)
+            except StartError:
+                node.kill()
+                raise
+
+    def stop(self, index: int) -> None:
+        """Stop a broker cleanly: it hands its partitions over, then ends."""
+        self._stop([self._nodes[index]])
+
+    def kill(self, index: int) -> None:
+        """End a broker at once (SIGKILL)."""
+        self._nodes[index].kill()
+
+    def pause(self, index: int) -> None:
+        """Freeze a broker (SIGSTOP): it keeps its connections and answers nothing."""
+        self._nodes[index].pause()
+
+    def resume(self, index: int) -> None:
+        """Let a frozen broker go on (SIGCONT)."""
+        self._nodes[index].resume()
+
+    def pid(self, index: int) -> int | None:
+        """Return the process id of a broker; None if it was stopped or killed."""
+        process = self._nodes[index].process
+        return None if process is None else process.pid
+
+    def failure(self) -> str | None:
+        """Return why a broker is not running any more although nobody stopped it, else None."""
+        for node in self._nodes:
+            if node.fell():
+                return f"broker {node.index} has ended by itself. {node.log_end()}"
+        return None
+
+    def await_ready(self) -> None:
+        """Wait until all brokers that were started answer, have joined and coordinate groups."""
+        deadline = time.monotonic() + self.start_timeout
+        self._await_ready(self._running(), deadline)
+        self._await_coordinator(deadline)
+
+    def await_in_sync(self) -> None:
+        """Wait until every partition has a leader and all its replicas are in sync again.
+
+        What a rolling restart waits for after each broker.
+        """
+        admin = self._admin(self.bootstrap_servers)
+
+        def in_sync() -> bool:
+            metadata = _metadata(admin)
+            return metadata is not None and all(
+                partition.leader in partition.isrs
+                and set(partition.isrs) == set(partition.replicas)
+                for topic in metadata.topics.values()
+                for partition in topic.partitions.values()
+            )
+
+        self._until(in_sync, "not all replicas are in sync", time.monotonic() + self.start_timeout)
+
+    def await_fenced(self, index: int) -> None:
+        """Wait until the controllers have given up a broker that does not run.
+
+        Until then it counts as the leader of what it led. One that is killed and back before that
+        takes up where its own log ends, with records that no other broker has: see "What Kafka
+        itself does not hold" in docs/reliability.md.
+        """
+        admin = self._admin(self.bootstrap_servers)
+
+        def fenced() -> bool:
+            metadata = _metadata(admin)
+            return metadata is not None and index not in metadata.brokers
+
+        self._until(
+            fenced, f"broker {index} is not given up", time.monotonic() + self.start_timeout
+        )
+
+    def _running(self) -> list[Node]:
+        return [node for node in self._nodes if node.process is not None and not node.paused]
+
+    def _stop(self, nodes: Sequence[Node]) -> None:
+        """Ask these to stop, all at once, and kill what has not ended in time.
+
+        Without most of the controllers a broker can neither hand over nor sign off: it would wait
+        5 s, or 5 minutes, for an answer that cannot come. Its data is safe then: what is written
+        is with the operating system, and the next start checks the end of every log.
+        """
+        for node in nodes:
+            node.ask_to_stop()
+        deadline = time.monotonic() + self.stop_timeout
+        quorum = True
+        while any(node.alive() for node in nodes):
+            if quorum and 2 * sum(node.alive() for node in self._nodes) <= self.brokers:
+                quorum = False
+                deadline = min(deadline, time.monotonic() + NO_QUORUM_STOP_S)
+            if time.monotonic() > deadline:
+                if quorum:
+                    logger.warning("not stopped in %.0f s: killing the rest", self.stop_timeout)
+                break
+            time.sleep(POLL_S)
+        for node in nodes:
+            node.kill()
+
+    def _await_ready(self, nodes: list[Node], deadline: float) -> None:
+        """Wait until each of these answers and knows all that are running."""
+        expected = {node.index for node in self._running()}
+        for node in nodes:
+            self._until(node.listens, f"broker {node.index} does not listen", deadline)
+            admin = self._admin("{}:{}".format(*node.address))
+
+            def joined(admin: AdminClient = admin) -> bool:
+                metadata = _metadata(admin)
+                return metadata is not None and expected <= metadata.brokers.keys()
+
+            self._until(joined, f"broker {node.index} does not know all brokers", deadline)
+
+    def _await_coordinator(self, deadline: float) -> None:
+        """Wait until groups can be formed.
+
+        The first request for a coordinator makes the topic of the offsets. Clients that ask
+        meanwhile wait seconds before they ask again: with this the first group forms at once.
+        A consumer asks, since the admin client's requests to a coordinator that is not there yet
+        can crash the process (librdkafka issues 4605 and 5040).
+        """
+        consumer = Consumer(
+            {"bootstrap.servers": self.bootstrap_servers, "group.id": PROBE_GROUP, "log_level": 0}
+        )
+
+        def coordinates() -> bool:
+            try:
+                consumer.committed([TopicPartition(PROBE_GROUP, 0)], timeout=REQUEST_TIMEOUT_S)
+            except KafkaException:
+                return False
+            return True
+
+        try:
+            self._until(coordinates, "no broker coordinates groups", deadline)
+        finally:
+            consumer.close()
+
+    def _until(self, condition: Callable[[], bool], lacking: str, deadline: float) -> None:
+        while not condition():
+            if failure := self.failure():
+                raise StartError(failure)
+            if time.monotonic() > deadline:
+                ends = "\n".join(node.log_end() for node in self._running())
+                raise StartError(f"{lacking}, after {self.start_timeout:.0f} s. {ends}")
+            time.sleep(POLL_S)
+
+    @staticmethod
+    def _admin(servers: str) -> AdminClient:
+        # Without a word about the connections that fail until the brokers are up.
+        return AdminClient({"bootstrap.servers": servers, "log_level": 0})
+
+
+def _metadata(admin: AdminClient) -> ClusterMetadata | None:
+    try:
+        return admin.list_topics(timeout=REQUEST_TIMEOUT_S)
+    except KafkaException:  # nobody answers yet
+        return None

@@ -1,0 +1,234 @@
+"""What a report is made of: plain data, filled from topics or from a replay's folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.measures.agreement import Agreement
+from schemas.changes import ChangeReason, ChangeStatus, SegmentChange
+from schemas.lifecycle import LifecycleEvent, TransitionType
+from schemas.segment_model import SegmentModelRecord, SegmentRecord
+
+F32 = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+class ReportError(ValueError):
+    """Contents that contradict themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What went in and how fast; `refused` counts by reason."""
+
+    events: int
+    accepted: int
+    repeated: int
+    refused: Mapping[str, int]
+    users: int
+    seconds: float
+    """From the first event sent to the last one committed."""
+    startup_seconds: float = 0.0
+    """Before them: Kafka, models, processes."""
+    settling_seconds: float = 0.0
+    """After them, until the segments were settled."""
+
+    @property
+    def refused_total(self) -> int:
+        """Number of dead letters."""
+        return sum(self.refused.values())
+
+    @property
+    def events_per_second(self) -> float:
+        """Events by the seconds that they took; 0 where no time was measured."""
+        return self.events / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCounts:
+    """What came out, by kind.
+
+    `flows` counts the moves by the users' own behaviour, by the ids (from, to).
+    """
+
+    entered: int
+    switched_by_behaviour: int
+    switched_by_model: int
+    exited: int
+    flows: Mapping[tuple[int, int], int]
+
+    @property
+    def total(self) -> int:
+        """Number of all changes."""
+        return self.entered + self.switched_by_behaviour + self.switched_by_model + self.exited
+
+
+@dataclass(frozen=True, slots=True)
+class UserText:
+    """What a user wrote, or the title of what he looked at, verbatim but for markup."""
+
+    event_id: str
+    occurred_at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One user: all of the changes in order, and the texts."""
+
+    user_id: str
+    changes: Sequence[SegmentChange]
+    texts: Sequence[UserText]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Agreement with labels that are known; `against` says with which, and of whom."""
+
+    agreement: Agreement
+    against: str
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Everything that the summary, the picture and the page show.
+
+    Parameters
+    ----------
+    source
+        Where the events came from, in a few words.
+    counts, changes
+        Figures of the run.
+    model
+        The latest segments.
+    user_ids
+        Of n users.
+    vectors
+        float32[n, d]. Their profiles, of unit length.
+    segments
+        int64[n]. Ids of their segments, -1 for none.
+    typical_texts
+        A few texts near the centre of each segment, by id.
+    story
+        A user to tell about.
+    earlier
+        Unit vectors from before the users moved, by user id. The picture draws arrows from them.
+    evaluations
+        Where labels are known: agreement with them, of all users or of some.
+    paths
+        What the run wrote, by what it is.
+    lifecycle
+        What became of segments, in the order in which it happened.
+
+    Raises
+    ------
+    ReportError
+        Where the arrays do not fit each other.
+    """
+
+    source: str
+    counts: Counts
+    changes: ChangeCounts
+    model: SegmentModelRecord
+    user_ids: Sequence[str]
+    vectors: F32
+    segments: Ints
+    typical_texts: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    story: Story | None = None
+    earlier: Mapping[str, F32] = field(default_factory=dict)
+    evaluations: Sequence[Evaluation] = ()
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    lifecycle: Sequence[LifecycleEvent] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.user_ids)
+        width = self.model.dimensions
+        if self.vectors.shape != (n, width) or self.segments.shape != (n,):
+            raise ReportError(
+                f"vectors has the shape {self.vectors.shape} and segments {self.segments.shape}: "
+                f"give {n} rows of {width} numbers and {n} ids, one each a user"
+            )
+        for user_id, vector in self.earlier.items():
+            if vector.shape != (width,):
+                raise ReportError(
+                    f"earlier has the shape {vector.shape} for {user_id}: give {width} numbers"
+                )
+
+    def shares(self) -> dict[int, int]:
+        """Users of each segment of the model, by id, the largest first; 0 where there are none."""
+        counts = Counter(self.segments.tolist())
+        users = {segment.id: counts[segment.id] for segment in self.model.segments}
+        return dict(sorted(users.items(), key=lambda item: (-item[1], item[0])))
+
+    def without_segment(self) -> int:
+        """Users that belong to no segment of the model."""
+        return len(self.user_ids) - sum(self.shares().values())
+
+    def label(self, segment: int) -> str:
+        """Label of a segment by its id; its number where the latest model no longer holds it."""
+        labels = {record.id: record.label for record in self.model.segments}
+        return labels.get(segment, f"former segment {segment}")
+
+    def lives(self) -> dict[TransitionType, int]:
+        """Count lifecycle events by type; types that did not come are left out."""
+        counts = Counter(event.type for event in self.lifecycle)
+        return {kind: counts[kind] for kind in TransitionType if counts[kind]}
+
+
+def further_words(record: SegmentRecord, limit: int = 10) -> list[str]:
+    """Give the typical words that the label, made of the first ones, does not say already."""
+    said = set(record.label.split(", "))
+    return [word for word in record.words if word not in said][:limit]
+
+
+def count_changes(changes: Iterable[SegmentChange]) -> ChangeCounts:
+    """Count changes by kind, in one pass."""
+    kinds: Counter[tuple[ChangeStatus, ChangeReason]] = Counter()
+    flows: Counter[tuple[int, int]] = Counter()
+    for change in changes:
+        kinds[change.status, change.reason] += 1
+        if change.reason is ChangeReason.BEHAVIOUR and change.segment and change.previous_segment:
+            flows[change.previous_segment.id, change.segment.id] += 1
+    totals: Counter[ChangeStatus] = Counter()
+    for (status, _), count in kinds.items():
+        totals[status] += count
+    by_behaviour = kinds[ChangeStatus.SWITCHED, ChangeReason.BEHAVIOUR]
+    return ChangeCounts(
+        entered=totals[ChangeStatus.ENTERED],
+        switched_by_behaviour=by_behaviour,
+        switched_by_model=totals[ChangeStatus.SWITCHED] - by_behaviour,
+        exited=totals[ChangeStatus.EXITED],
+        flows=dict(flows),
+    )
+
+
+def top_flows(changes: ChangeCounts, limit: int = 5) -> list[tuple[int, int, int]]:
+    """Give the busiest ways between segments, as (from, to, users), in a fixed order."""
+    ways = sorted(changes.flows.items(), key=lambda item: (-item[1], item[0]))
+    return [(old, new, count) for (old, new), count in ways[:limit]]
+
+
+def tell_life(data: ReportData, event: LifecycleEvent) -> str:
+    """Tell in a few words what became of a segment."""
+
+    def names(segments: Iterable[int]) -> str:
+        return ", ".join(f"{segment} ({data.label(segment)})" for segment in segments)
+
+    if event.type is TransitionType.SPLIT:
+        return f"split into {names(event.children)}"
+    if event.type is TransitionType.MERGED:
+        return f"made of {names(event.parents)}"
+    if event.type is TransitionType.RETIRED:
+        if event.successor is None:
+            return "retired"
+        return f"retired, taken over by {names([event.successor])}"
+    if event.type is not TransitionType.CREATED:
+        return event.type.value
+    return f"created from {names(event.parents)}" if event.parents else "created"

@@ -1,0 +1,144 @@
+"""Child processes of the demo: started with the demo's own settings, watched by their metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumer.settings import CONFIG_VARIABLE, Settings
+
+_STOP_SECONDS = 30
+_SCRAPE_SECONDS = 2
+_QUOTED_LINES = 12
+
+
+class ChildError(Exception):
+    """A child process ended though nobody asked it to."""
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Give the environment that makes a child see exactly these settings, secrets included."""
+    values = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SEGMENTER_") or name == "SEGMENTER_CACHE"
+    }
+    values.pop(CONFIG_VARIABLE, None)
+    # The cores are for the embedding; on small products BLAS threads only wait for each other.
+    values.setdefault("OPENBLAS_NUM_THREADS", "1")
+    dumped = settings.model_dump(mode="json", exclude_none=True)
+    dumped["kafka"]["secrets"] = {
+        name: secret.get_secret_value() for name, secret in settings.kafka.secrets.items()
+    }
+    for section, content in dumped.items():
+        values[f"SEGMENTER_{section.upper()}"] = json.dumps(content)
+    return values
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class Child:
+    """One process, its log and its metrics."""
+
+    name: str
+    arguments: Sequence[str]
+    settings: Settings
+    folder: Path
+    module: str = "consumer.cli.main"
+    """What Python runs; the project's command line, or one that stands in for it."""
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        http = self.settings.http.model_copy(update={"host": "127.0.0.1", "port": self.port})
+        settings = self.settings.model_copy(update={"http": http})
+        with self.log.open("wb") as log:
+            # In a session of its own: Ctrl-C is for the demo, which then stops its children.
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-m", self.module, *self.arguments],
+                env=environment(settings),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> Path:
+        """File of the process's log."""
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise if the process has ended.
+
+        Raises
+        ------
+        ChildError
+            Quoting the end of its log.
+        """
+        if (code := self._process.poll()) is not None:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            tail = "\n  ".join(lines[-_QUOTED_LINES:])
+            raise ChildError(f"the {self.name} ended with exit code {code}:\n  {tail}")
+
+    def ready(self) -> bool:
+        """Tell whether it says that it is ready."""
+        return self._get("/readyz") is not None
+
+    def metrics(self) -> Counter[str]:
+        """Read its metrics, summed over labels; empty when it does not answer."""
+        totals: Counter[str] = Counter()
+        for family in text_string_to_metric_families(self._get("/metrics") or ""):
+            for sample in family.samples:
+                totals[sample.name] += sample.value  # type: ignore[assignment]
+        return totals
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def wait(self, seconds: float) -> int:
+        """Wait for the end; kill it if it takes too long. Give the exit code."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        return self._process.wait()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end, as `wait` does."""
+        self.send(number)
+        return self.wait(_STOP_SECONDS)
+
+    def _get(self, path: str) -> str | None:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=_SCRAPE_SECONDS) as answer:
+                body: bytes = answer.read()
+        except OSError:  # not up yet, or not ready (503)
+            return None
+        return body.decode()

@@ -1,0 +1,177 @@
+"""The summary at the end of a demo, for a terminal or a pipe."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from consumer.report.wording import one_line, percent, plural
+from consumer.tryout.demo.contents import ReportData, further_words, top_flows
+from consumer.tryout.demo.story import tell
+from schemas.segment_model import SegmentRecord
+
+_BAR_CHARS = 12
+_WORDS = 6
+_WIDEST = 100
+
+
+def render_summary(console: Console, data: ReportData) -> None:
+    """Print what a run did: segments, one user's story, agreement, dead letters, files.
+
+    Reads well from 80 columns on. Everything goes to the console as `Text`, so that what users
+    wrote is never read as markup, and without characters that would move the cursor.
+    """
+    width = min(console.width, _WIDEST)
+    console.print()
+    _heading(console, width, f"Segments of {plural(data.counts.users, 'user')}")
+    console.print(_segments(data, _is_unicode(console)), width=width)
+    console.print()
+    _story(console, width, data)
+    _flows(console, width, data)
+    _figures(console, width, data)
+
+
+def _heading(console: Console, width: int, title: str) -> None:
+    rule = Rule(Text(title, style="bold"), align="left", style="dim")
+    console.print(rule, width=width)
+
+
+def _line(console: Console, text: Text | str, width: int, indent: int = 2) -> None:
+    content = text if isinstance(text, Text) else Text(text)
+    console.print(Padding(_encodable(console, content), (0, 0, 0, indent)), width=width)
+
+
+def _segments(data: ReportData, is_unicode: bool) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), expand=True)
+    table.add_column("id", justify="right", style="dim", no_wrap=True)
+    table.add_column("segment", ratio=1)
+    table.add_column("users", justify="right", no_wrap=True)
+    table.add_column("share", no_wrap=True, width=_BAR_CHARS + 5)
+    records = {record.id: record for record in data.model.segments}
+    shares = data.shares()
+    largest = max(shares.values())
+    for segment, users in shares.items():
+        table.add_row(
+            str(segment),
+            _description(data, records[segment], is_unicode),
+            f"{users:,}",
+            _share(users, largest, len(data.user_ids), is_unicode),
+        )
+    if outside := data.without_segment():
+        share = _share(outside, max(largest, outside), len(data.user_ids), is_unicode)
+        table.add_row("-", Text("no segment", style="dim"), f"{outside:,}", share)
+    return table
+
+
+def _description(data: ReportData, record: SegmentRecord, is_unicode: bool) -> Text:
+    """Label, further typical words, and one text."""
+    text = Text(one_line(record.label, 60), style="bold")
+    if words := further_words(record, _WORDS):
+        text.append("\n" + one_line(", ".join(words), 100), style="not bold")
+    if typical := data.typical_texts.get(record.id):
+        text.append(f"\n“{one_line(typical[0], 130)}”", style="not bold dim italic")
+    return text if is_unicode else _ascii(text)
+
+
+def _share(users: int, largest: int, total: int, is_unicode: bool) -> Text:
+    """Draw a bar beside the share; the largest segment fills it."""
+    length = round(_BAR_CHARS * users / largest) if largest else 0
+    bar = ("█" if is_unicode else "#") * max(length, 1 if users else 0)
+    return Text.assemble((bar.ljust(_BAR_CHARS), "cyan"), f"{percent(users, total):>5}")
+
+
+def _story(console: Console, width: int, data: ReportData) -> None:
+    telling = tell(data.story) if data.story else None
+    if telling is None:
+        return
+    _heading(console, width, "One user's story")
+    _line(console, Text(telling.headline, style="bold"), width)
+    _line(console, telling.reason, width)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(style="dim", no_wrap=True, justify="right")
+    table.add_column(ratio=1)
+    for scene in telling.scenes:
+        for number, (when, quote) in enumerate(scene.texts):
+            heading = scene.heading if number == 0 else ""
+            table.add_row(heading, when, _encodable(console, Text(quote, style="italic")))
+    console.print(Padding(table, (0, 0, 0, 2)), width=width)
+    console.print()
+
+
+def _flows(console: Console, width: int, data: ReportData) -> None:
+    flows = top_flows(data.changes)
+    if not flows:
+        return
+    _heading(console, width, "Busiest ways between segments")
+    most = len(f"{flows[0][2]:,}")
+    for old, new, count in flows:
+        way = f"{one_line(data.label(old), 40)} → {one_line(data.label(new), 40)}"
+        _line(console, Text.assemble((f"{count:>{most},}", "cyan"), f"  {way}"), width)
+    console.print()
+
+
+def _figures(console: Console, width: int, data: ReportData) -> None:
+    counts, changes = data.counts, data.changes
+    _heading(console, width, "Figures")
+    rows = [
+        (
+            "events",
+            f"{counts.events:,} = {counts.accepted:,} accepted + {counts.repeated:,} repeated "
+            f"+ {counts.refused_total:,} refused",
+        ),
+        (
+            "speed",
+            f"{counts.events_per_second:,.0f} events/s: {counts.seconds:,.1f} s from the first one "
+            f"sent to the last one committed; apart from that {counts.startup_seconds:,.0f} s to "
+            f"start and {counts.settling_seconds:,.0f} s to settle",
+        ),
+        (
+            "changes",
+            f"{changes.total:,}: {changes.entered:,} entered, {changes.switched_by_behaviour:,} "
+            f"moved by behaviour, {changes.switched_by_model:,} by new segments, "
+            f"{changes.exited:,} left",
+        ),
+    ]
+    if lives := data.lives():
+        told = ", ".join(f"{count:,} {kind}" for kind, count in lives.items())
+        rows.append(("segments", f"{told}, in {plural(data.model.version, 'version')}"))
+    if counts.refused:
+        reasons = sorted(counts.refused.items(), key=lambda item: (-item[1], item[0]))
+        rows.append(("refused", ", ".join(f"{reason} {count:,}" for reason, count in reasons)))
+    for evaluation in data.evaluations:
+        agreement = evaluation.agreement
+        rows.append(
+            (
+                "agreement",
+                f"V-measure {agreement.v_measure:.3f}, adjusted Rand "
+                f"{agreement.adjusted_rand:.3f}, purity {agreement.purity:.3f}: "
+                f"{plural(agreement.users, 'user')} against {evaluation.against}",
+            )
+        )
+    rows += [(name, str(path)) for name, path in data.paths.items()]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(ratio=1, overflow="fold")
+    for name, value in rows:
+        table.add_row(_encodable(console, Text(name)), _encodable(console, Text(value)))
+    console.print(Padding(table, (0, 0, 0, 2)), width=width)
+    console.print()
+
+
+def _is_unicode(console: Console) -> bool:
+    return console.encoding.lower().startswith("utf")
+
+
+def _encodable(console: Console, text: Text) -> Text:
+    return text if _is_unicode(console) else _ascii(text)
+
+
+def _ascii(text: Text) -> Text:
+    """Replace what an old terminal cannot take, character by character, so that styles stay."""
+    plain = text.plain.translate(str.maketrans("“”→…█", '"">.#'))
+    text.plain = plain.encode("ascii", "replace").decode("ascii")
+    return text

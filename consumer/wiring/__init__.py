@@ -1,0 +1,1 @@
+"""The processes, wired from settings."""

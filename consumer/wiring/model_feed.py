@@ -1,0 +1,178 @@
+"""Where a worker gets models from: the topics that the trainer publishes to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+from consumer.contract.records import Record
+from consumer.kafka.broker_log import broker_log
+from consumer.kafka.clients import reader_config
+from consumer.kafka.reader import as_record, end_offset, read_partition
+from consumer.settings import Settings
+from consumer.stages.shared.snapshots import NewerModelError
+from consumer.stages.training.labels import read_label_model
+from consumer.stages.training.stage import read_model
+from models.labels.model import LabelModel
+from models.segments.model import SegmentModel
+
+logger = logging.getLogger(__name__)
+
+# A model comes every few minutes at most; asking at each turn of the loop would be waste.
+_INTERVAL_SECONDS = 0.1
+# From one warning that there is no model to the next.
+_WARNING_SECONDS = 600.0
+
+
+class Versioned(Protocol):
+    """A model of which there are versions."""
+
+    @property
+    def version(self) -> int:
+        """1 for the first, one more for each later one."""
+        ...
+
+
+Model = TypeVar("Model", bound=Versioned)
+
+
+class Feed(Generic[Model]):
+    """Follows a topic of snapshots, in no group: every worker reads all of it.
+
+    The constructor reads to the topic's end, so that a worker that starts does not decide by an old
+    model first.
+
+    A trainer may be upgraded before its workers. A worker that has a model keeps it when one comes
+    in a format that it does not know; one that starts then is refused, since it would decide by
+    another model than the group.
+
+    Parameters
+    ----------
+    settings
+        How to reach the cluster, and how long to wait.
+    topic
+        Of one partition.
+    read
+        Reads a value; told its place, for an error.
+    what
+        What it is a model of, for the log.
+
+    Raises
+    ------
+    StageError
+        If the latest record is no model that this version can read.
+    """
+
+    def __init__(
+        self, settings: Settings, topic: str, read: Callable[[bytes, str], Model], what: str
+    ) -> None:
+        self._topic = topic
+        self._read = read
+        self._what = what
+        self._model: Model | None = None
+        self._published_at: float | None = None
+        self._asked = 0.0
+        following = OFFSET_BEGINNING
+        end = end_offset(settings.kafka, self._topic, 0)
+        if end > 0:
+            newer: NewerModelError | None = None
+            for record in read_partition(
+                settings.kafka,
+                self._topic,
+                0,
+                end,
+                no_progress_seconds=settings.restore.no_progress_seconds,
+            ):
+                try:
+                    self._take(record)
+                    newer = None
+                except NewerModelError as error:
+                    newer = error
+            if newer is not None:
+                raise newer
+            following = end
+        self._consumer = Consumer(reader_config(settings.kafka))
+        self._consumer.assign([TopicPartition(self._topic, 0, following)])
+
+    def latest(self) -> Model | None:
+        """Give the newest model published, without waiting."""
+        now = time.monotonic()
+        if now - self._asked < _INTERVAL_SECONDS:
+            return self._model
+        self._asked = now
+        for message in self._consumer.consume(100, 0):
+            error = message.error()
+            if error is None:
+                record = as_record(message)
+                try:
+                    self._take(record)
+                except NewerModelError as newer:
+                    known = self._model.version if self._model else "none"
+                    logger.warning("keeping version %s of the %s: %s", known, self._what, newer)
+            elif error.code() != KafkaError._PARTITION_EOF:
+                broker_log.error(error.name(), f"reading {self._topic}: {error.str()}")
+        return self._model
+
+    def close(self) -> None:
+        """Stop following."""
+        self._consumer.close()
+
+    @property
+    def version(self) -> int:
+        """Version of the newest model read; 0 before the first."""
+        return self._model.version if self._model else 0
+
+    @property
+    def age_seconds(self) -> float | None:
+        """Time since that was published, as its record says; None where it is not known."""
+        if self._published_at is None:
+            return None
+        return round(max(time.time() - self._published_at, 0.0), 1)
+
+    def _take(self, record: Record) -> None:
+        if record.value is None:
+            return
+        model = self._read(record.value, f"{self._topic}[0]@{record.offset}")
+        if self._model is None or model.version > self._model.version:
+            self._model = model
+            # -1 where a record has no time.
+            self._published_at = record.timestamp / 1000 if record.timestamp > 0 else None
+
+
+class ModelFeed(Feed[SegmentModel]):
+    """Follows `segment-models`."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, settings.topics.models, read_model, "segments")
+        self._warned = float("-inf")
+        self._warn_of_none()
+
+    def latest(self) -> SegmentModel | None:
+        """Give the newest model published, without waiting; warn now and then while there is none.
+
+        A group without a model looks well: it reads, commits, and says nothing of anybody.
+        """
+        model = super().latest()
+        self._warn_of_none()
+        return model
+
+    def _warn_of_none(self) -> None:
+        if self._model is None and time.monotonic() - self._warned >= _WARNING_SECONDS:
+            self._warned = time.monotonic()
+            logger.warning(
+                "no segment model has ever been published to %s: profiles grow, and no user is in "
+                "a segment until a trainer (segmenter trainer) has seen enough users "
+                "(training.warmup_users)",
+                self._topic,
+            )
+
+
+class LabelModelFeed(Feed[LabelModel]):
+    """Follows `label-models`."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, settings.topics.label_models, read_label_model, "labels")

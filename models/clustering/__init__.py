@@ -1,0 +1,1 @@
+"""Learning segments: the clusterers, and what keeps them good."""

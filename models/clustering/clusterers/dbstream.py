@@ -1,0 +1,208 @@
+"""River's DBSTREAM: micro-clusters of one radius, joined where they share vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from river.cluster.dbstream import DBSTREAMMicroCluster
+
+from models.clustering.clusterers.base import (
+    ClustererError,
+    State,
+    WarmStarted,
+    as_features,
+    as_rows,
+    assign,
+)
+from models.clustering.clusterers.mended import SoundDBSTREAM
+from models.distances import Floats, Ints, nearest
+
+_COMPARED = 500
+"""Vectors whose distances from each other are looked at, at most."""
+
+MOST_CHANGE = 0.25
+"""Share by which the fitting radius may differ from the one in use."""
+
+LEAST_WIDTH = 1e-6
+"""Radius where all vectors are the same: any will do."""
+
+
+class DBSTREAM(WarmStarted):
+    """`river.cluster.DBSTREAM`, which finds the number of clusters itself.
+
+    Everything hangs on the radius. Unless it is given, it is `radius_factor` times how far the
+    vectors of the warm-up are from the nearest of their K centres, in the median, or from the
+    nearest of the others, where that is more: a micro-cluster begins at a vector and gathers
+    nothing if no other is within its radius. It is measured again when the clusterer is steered,
+    and where it no longer fits, all begins anew: profiles of few events lie far apart, and those
+    of the same users close together later.
+
+    River has no weights for it. Its labels are positions that mean something only until the next
+    vector is learned, and where nothing is strong yet it answers 0: here it is not ready then.
+
+    Parameters
+    ----------
+    segments, seed, warm_up
+        As for `WarmStarted`.
+    radius
+        Of a micro-cluster; None to find it in the warm-up.
+    radius_factor
+        See above.
+    fading
+        Share of a doubling by which weights fade with a vector: they halve in 1 / `fading` vectors.
+    cleanup
+        Vectors learned between two removals of weak micro-clusters.
+    intersection
+        Share of their weight that two micro-clusters must have in common to be joined.
+    least_weight
+        Weight below which a micro-cluster is noise.
+    micro_clusters
+        The most micro-clusters; None for 200, or 10 K where that is more. Beyond that the
+        weakest is dropped.
+
+    References
+    ----------
+    Hahsler and Bolaños, "Clustering data streams based on shared density between micro-clusters",
+    IEEE TKDE 28, 2016.
+    """
+
+    name = "dbstream"
+    own_number = True
+
+    def __init__(
+        self,
+        segments: int,
+        *,
+        seed: int = 0,
+        warm_up: int = 100,
+        radius: float | None = None,
+        radius_factor: float = 1.1,
+        fading: float = 0.0005,
+        cleanup: int = 200,
+        intersection: float = 0.3,
+        least_weight: float = 5.0,
+        micro_clusters: int | None = None,
+    ) -> None:
+        super().__init__(segments, seed=seed, warm_up=warm_up)
+        if micro_clusters is None:
+            micro_clusters = max(200, 10 * segments)
+        for field, value in (
+            ("radius", radius),
+            ("radius_factor", radius_factor),
+            ("fading", fading),
+            ("intersection", intersection),
+            ("least_weight", least_weight),
+        ):
+            if value is not None and not value > 0:
+                raise ClustererError(f"{field} is {value}: give a number above 0")
+        for field, count in (("cleanup", cleanup), ("micro_clusters", micro_clusters)):
+            if count < 1:
+                raise ClustererError(f"{field} is {count}: give a count, 1 or more")
+        self.radius = radius
+        self.radius_factor = radius_factor
+        self.fading = fading
+        self.cleanup = cleanup
+        self.intersection = intersection
+        self.least_weight = least_weight
+        self.micro_clusters = micro_clusters
+        self._river = self._new(radius or LEAST_WIDTH)
+
+    def _new(self, radius: float) -> SoundDBSTREAM:
+        river = SoundDBSTREAM(
+            clustering_threshold=radius,
+            fading_factor=self.fading,
+            cleanup_interval=self.cleanup,
+            intersection_factor=self.intersection,
+            minimum_weight=self.least_weight,
+        )
+        river.most = self.micro_clusters
+        return river
+
+    def _start(self, vectors: Floats, weights: Floats, centres: Floats) -> None:  # noqa: ARG002
+        self._river = self._new(self._fitting(vectors, centres))
+        for vector in vectors:
+            self._river.learn_one(as_features(vector))
+
+    def _steer(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
+        if outgrown(self._river.clustering_threshold, self._fitting(vectors, centres)):
+            self._start(vectors, weights, centres)
+
+    def _fitting(self, vectors: Floats, centres: Floats) -> float:
+        return self.radius or self.radius_factor * reach(vectors, centres)
+
+    def _learn(self, vector: Floats, weight: float) -> None:  # noqa: ARG002
+        self._river.learn_one(as_features(vector))
+
+    def _centres(self) -> Floats:
+        return as_rows(self._river.centers)
+
+    def _labels(self, vectors: Floats) -> Ints:
+        return assign(vectors, self._centres(), self._river.predict_one)
+
+    def _predict_one(self, vector: Floats) -> int:
+        return int(self._river.predict_one(as_features(vector)))
+
+    def _state(self) -> State:
+        river = self._river
+        micro = river._micro_clusters
+        pairs = [(i, j) for i, row in river.s.items() for j in row]
+        shared = [(river.s[i][j], river.s_t[i][j]) for i, j in pairs]
+        return {
+            "radius": river.clustering_threshold,
+            "learned": river._time_stamp,
+            "keys": np.array(list(micro), dtype=np.int64),
+            "centres": as_rows({key: each.center for key, each in micro.items()}),
+            "weights": np.array([each.weight for each in micro.values()], dtype=np.float64),
+            "updates": np.array([each.last_update for each in micro.values()], dtype=np.int64),
+            "pairs": np.array(pairs, dtype=np.int64).reshape(-1, 2),
+            "shared": np.array([value for value, _ in shared], dtype=np.float64),
+            "shared_at": np.array([at for _, at in shared], dtype=np.int64),
+        }
+
+    def _restore(self, state: State) -> None:
+        river = self._river = self._new(float(state["radius"]))
+        river._time_stamp = int(state["learned"])
+        columns: tuple[Any, ...] = (
+            state["keys"].tolist(),
+            state["centres"],
+            state["updates"].tolist(),
+            state["weights"].tolist(),
+        )
+        river._micro_clusters = {
+            key: DBSTREAMMicroCluster(x=as_features(centre), last_update=update, weight=weight)
+            for key, centre, update, weight in zip(*columns, strict=True)
+        }
+        columns = (state["pairs"].tolist(), state["shared"].tolist(), state["shared_at"].tolist())
+        for (i, j), value, at in zip(*columns, strict=True):
+            river.s.setdefault(i, {})[j] = value
+            river.s_t.setdefault(i, {})[j] = at
+
+    def _size(self) -> int:
+        pairs = sum(len(row) for row in self._river.s.values())
+        return len(self._river._micro_clusters) * (self.dimensions + 3) + 4 * pairs
+
+    def _max_size(self, dimensions: int) -> int:
+        # One more for the moment in which there is one too many.
+        most = self.micro_clusters + 1
+        return most * (dimensions + 3) + 2 * most * (most - 1)
+
+
+def outgrown(radius: float, fitting: float) -> bool:
+    """Tell whether a radius is too far from the one that fits now."""
+    return abs(fitting / radius - 1.0) > MOST_CHANGE
+
+
+def width(vectors: Floats, centres: Floats) -> float:
+    """Median distance of vectors, float64[n, d], from the nearest of their centres."""
+    _, distances = nearest(vectors, centres)
+    return max(float(np.median(distances)), LEAST_WIDTH)
+
+
+def reach(vectors: Floats, centres: Floats) -> float:
+    """Distance within which most vectors have a centre and a neighbour; as `width`."""
+    some = vectors[:: -(-len(vectors) // _COMPARED)]
+    if len(some) < 2:
+        return width(vectors, centres)
+    _, distances = nearest(some, some, exclude=np.arange(len(some)))
+    return max(float(np.median(distances)), width(vectors, centres))

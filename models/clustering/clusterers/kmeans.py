@@ -1,0 +1,85 @@
+"""River's incremental k-means."""
+
+from __future__ import annotations
+
+from river import cluster
+
+from models.clustering.clusterers.base import (
+    ClustererError,
+    State,
+    WarmStarted,
+    as_features,
+    as_rows,
+    assign,
+)
+from models.distances import Floats, Ints
+
+
+class KMeans(WarmStarted):
+    """`river.cluster.KMeans`: the nearest centre moves towards each vector by a fixed share.
+
+    River's own first centres are drawn so far from unit vectors that the first winner takes
+    everything; here they are put. River has no weights for it.
+
+    Parameters
+    ----------
+    segments, seed, warm_up
+        As for `WarmStarted`.
+    step
+        Share of the way by which the nearest centre moves (River's `halflife`).
+
+    References
+    ----------
+    Sculley, "Web-scale k-means clustering", WWW 2010.
+    """
+
+    name = "kmeans"
+    only_centres = True
+
+    def __init__(
+        self, segments: int, *, seed: int = 0, warm_up: int = 100, step: float = 0.02
+    ) -> None:
+        super().__init__(segments, seed=seed, warm_up=warm_up)
+        check_share("step", step)
+        self.step = step
+        self._river = cluster.KMeans(n_clusters=segments, halflife=step, seed=seed)
+
+    def _start(self, vectors: Floats, weights: Floats, centres: Floats) -> None:  # noqa: ARG002
+        self._put(centres)
+
+    def _steer(self, vectors: Floats, weights: Floats, centres: Floats) -> None:  # noqa: ARG002
+        self._put(centres)
+
+    def _put(self, centres: Floats) -> None:
+        self._river.n_clusters = len(centres)
+        self._river.centers = {row: as_features(centre) for row, centre in enumerate(centres)}
+
+    def _learn(self, vector: Floats, weight: float) -> None:  # noqa: ARG002
+        self._river.learn_one(as_features(vector))
+
+    def _centres(self) -> Floats:
+        return as_rows(self._river.centers)
+
+    def _labels(self, vectors: Floats) -> Ints:
+        return assign(vectors, self._centres(), self._river.predict_one)
+
+    def _predict_one(self, vector: Floats) -> int:
+        return int(self._river.predict_one(as_features(vector)))
+
+    def _state(self) -> State:
+        return {"centres": self._centres()}
+
+    def _restore(self, state: State) -> None:
+        self._put(state["centres"])
+
+    def _size(self) -> int:
+        return len(self._river.centers) * self.dimensions
+
+    def _max_size(self, dimensions: int) -> int:
+        return max(self.segments, len(self._river.centers)) * dimensions
+
+
+def check_share(field: str, value: float) -> None:
+    """Refuse what is not a share in (0, 1]."""
+    if not 0 < value <= 1:
+        raise ClustererError(f"{field} is {value}: give a share in (0, 1]")

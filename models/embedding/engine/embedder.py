@@ -1,0 +1,363 @@
+"""Texts to unit vectors: what was seen lately is looked up, the rest is tokenised, cut and run."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from models.embedding.engine.busy_time import BusyTime
+from models.embedding.engine.chunks import (
+    Cut,
+    Frame,
+    LongTexts,
+    combine,
+    cut_text,
+    unit_or_nan,
+    without_broken,
+)
+from models.embedding.engine.runners import Runner, RunnerTotals, Vectors, open_runner
+from models.embedding.engine.text_cache import TextCache, TextHasher
+from models.embedding.errors import DamagedFileError, UnusableTextError
+from models.embedding.manifest import TOKENIZER_FILE, Manifest
+from models.embedding.runtime import Device
+
+
+class Embedder(Protocol):
+    """What turns texts into vectors, for the stages that need no more than that.
+
+    Attributes
+    ----------
+    identity
+        Changes whenever the vectors do; profiles and segment models are stamped with it.
+    dimensions
+        Length of a vector.
+    """
+
+    @property
+    def identity(self) -> str:
+        """The model that the vectors come from."""
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return one unit vector a text, (texts, dimensions); no text may be empty.
+
+        A row of NaN means that there is no vector for this text: the model failed on it, and on it
+        alone.
+        """
+
+
+@dataclass(frozen=True)
+class EmbeddingTotals:
+    """What an embedder has done since it was loaded.
+
+    Parameters
+    ----------
+    texts
+        Texts that it was asked for.
+    tokens
+        Tokens that the model saw, special tokens included, padding not.
+    truncated
+        Texts of which only the beginning counted, being longer than the model's limit, or than
+        `max_chunks` times that. One that is looked up is not counted again.
+    cache_hits
+        Texts that did not go through the model, since it had seen them lately or in the same call.
+    failed
+        Texts for which there is no vector.
+    tokenise_seconds, run_seconds
+        Time in which texts were tokenised and cut, and in which the model ran. Not compared.
+    """
+
+    texts: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    cache_hits: int = 0
+    failed: int = 0
+    tokenise_seconds: float = field(default=0.0, compare=False)
+    run_seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def embedded(self) -> int:
+        """Texts that went through the model."""
+        return self.texts - self.cache_hits
+
+
+class OnnxEmbedder:
+    """Embeds texts with a prepared model; safe to call from several threads.
+
+    Use `OnnxEmbedder.load`. Close it, or use it as a context, to end its threads.
+
+    Parameters
+    ----------
+    manifest, tokenizer, runner
+        The model's description, its tokenizer, and what runs it.
+    long_texts
+        ``truncate`` keeps the beginning of a text that is longer than the model's input. ``chunk``
+        cuts it into inputs and takes the mean, see `models.embedding.engine.chunks`.
+    max_chunks
+        Chunks of a text at most; what is beyond is truncated.
+    cache_texts
+        Vectors kept of the texts used last; 0 keeps none.
+
+    Attributes
+    ----------
+    manifest
+        The model's description.
+    identity
+        SHA-256 that changes whenever the vectors do: the manifest's own, or one over that and how
+        long texts are cut, where that is not by truncating.
+    device
+        Where it runs: ``cpu``, ``cuda`` or ``tensorrt``.
+    fell_back
+        Whether a GPU was asked for and it runs on the CPU.
+    threads
+        Texts or batches embedded at the same time.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        tokenizer: Tokenizer,
+        runner: Runner,
+        *,
+        long_texts: LongTexts = "truncate",
+        max_chunks: int = 16,
+        cache_texts: int = 0,
+    ) -> None:
+        self.manifest = manifest
+        self.device = runner.device
+        self.fell_back = runner.fell_back
+        self.threads = runner.threads
+        self._prefix = manifest.prefix
+        self._max_chunks = max_chunks if long_texts == "chunk" else 1
+        self.identity = _identity(manifest, self._max_chunks)
+        self._frame = Frame.of(tokenizer, manifest.max_tokens, self._prefix)
+        self._tokenizer = tokenizer
+        self._runner = runner
+        self._hash = TextHasher()
+        self._cache = TextCache(cache_texts, manifest.dimensions)
+        self._tokenising, self._running = BusyTime(), BusyTime()
+        self._counts = EmbeddingTotals()
+        self._counting = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        threads: int | None = None,
+        device: Device = "auto",
+        batch_tokens: int = 16_384,
+        sessions: int = 1,
+        allow_cpu_fallback: bool = False,
+        long_texts: LongTexts = "truncate",
+        max_chunks: int = 16,
+        cache_texts: int = 0,
+    ) -> Self:
+        """Open a folder that `prepare_model` made.
+
+        Parameters
+        ----------
+        folder
+            The model's folder.
+        threads
+            Cores to use on the CPU, by default all that this process may use.
+        device
+            ``auto`` takes a GPU for an fp16 or fp32 model where there is one, and says so in the
+            log.
+        batch_tokens
+            On a GPU, the most tokens of a batch. A longer text runs alone.
+        sessions
+            On a GPU, how many batches run side by side.
+        allow_cpu_fallback
+            Whether to go on with the CPU where the GPU that was asked for is not to be had.
+        long_texts, max_chunks, cache_texts
+            As for the class.
+
+        Raises
+        ------
+        MissingFileError, DamagedFileError
+            If the folder is not as its manifest says.
+        UnsupportedModelError
+            If the model's input has no room for a text.
+        DeviceUnavailableError
+            If what was asked for is not to be had, or does not suit the model's precision.
+        """
+        manifest = Manifest.read(folder)
+        tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
+        runner = open_runner(
+            folder,
+            manifest,
+            device=device,
+            threads=threads,
+            batch_tokens=batch_tokens,
+            sessions=sessions,
+            allow_cpu_fallback=allow_cpu_fallback,
+        )
+        return cls(
+            manifest,
+            tokenizer,
+            runner,
+            long_texts=long_texts,
+            max_chunks=max_chunks,
+            cache_texts=cache_texts,
+        )
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+        return self.manifest.dimensions
+
+    @property
+    def totals(self) -> EmbeddingTotals:
+        """Counts since it was loaded."""
+        return replace(
+            self._counts,
+            tokenise_seconds=self._tokenising.seconds,
+            run_seconds=self._running.seconds,
+        )
+
+    @property
+    def runner_totals(self) -> RunnerTotals:
+        """Counts of what runs the model."""
+        return self._runner.totals
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts, in their order; a text that comes several times is embedded once.
+
+        Parameters
+        ----------
+        texts
+            Cleaned texts, none of them empty.
+
+        Returns
+        -------
+        Vectors
+            Unit vectors, float32, (texts, dimensions); NaN in the row of a text that the model
+            failed on.
+
+        Raises
+        ------
+        UnusableTextError
+            If a text is empty or no valid Unicode; says which, and embeds none.
+        """
+        keys = self._keys(texts)
+        by_key = dict(zip(keys, texts, strict=True))
+        distinct = list(by_key)
+        vectors = np.empty((len(distinct), self.dimensions), dtype=np.float32)
+        missing = np.flatnonzero(~self._cache.get(distinct, vectors)).tolist()
+        cuts: list[Cut] = []
+        if missing:
+            cuts = self._tokenise([by_key[distinct[place]] for place in missing])
+            fresh = self._run(cuts)
+            self._cache.put([distinct[place] for place in missing], fresh)
+            vectors[missing] = fresh
+        places = {key: place for place, key in enumerate(distinct)}
+        vectors = vectors[np.array([places[key] for key in keys], dtype=np.intp)]
+        self._count(cuts, vectors)
+        return vectors
+
+    def close(self) -> None:
+        """End the threads; what is being embedded is finished first."""
+        self._runner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _keys(self, texts: Sequence[str]) -> list[bytes]:
+        """Refuse what has no embedding; give a hash of each text."""
+        keys = []
+        for index, text in enumerate(texts):
+            if not text.strip():
+                raise UnusableTextError(
+                    f"text {index} of {len(texts)} is empty; leave such texts out."
+                )
+            try:
+                keys.append(self._hash(text))
+            except UnicodeEncodeError as error:
+                raise UnusableTextError(
+                    f"text {index} of {len(texts)} has a lone surrogate; refuse such texts earlier."
+                ) from error
+        return keys
+
+    def _tokenise(self, texts: Sequence[str]) -> list[Cut]:
+        """Give each text as the model's inputs."""
+        with self._tokenising:
+            # Special tokens are put around each chunk here. In its fast mode the tokenizer leaves
+            # out offsets, and in both it runs on all cores without Python's lock.
+            encodings = self._tokenizer.encode_batch_fast(
+                [self._prefix + text for text in texts] if self._prefix else list(texts),
+                add_special_tokens=False,
+            )
+            return [
+                cut_text(np.array(encoding.ids, dtype=np.int64), self._frame, self._max_chunks)
+                for encoding in encodings
+            ]
+
+    def _run(self, cuts: Sequence[Cut]) -> Vectors:
+        """Give the vector of each text."""
+        with self._running:
+            vectors = self._runner.run([row for cut in cuts for row in cut.rows])
+        # Profiles add unit vectors.
+        vectors = without_broken(vectors) if self.manifest.normalise else unit_or_nan(vectors)
+        return combine(
+            vectors,
+            [weight for cut in cuts for weight in cut.weights],
+            [len(cut.rows) for cut in cuts],
+        )
+
+    def _count(self, cuts: Sequence[Cut], vectors: Vectors) -> None:
+        with self._counting:
+            counts = self._counts
+            self._counts = replace(
+                counts,
+                texts=counts.texts + len(vectors),
+                tokens=counts.tokens + sum(row.size for cut in cuts for row in cut.rows),
+                truncated=counts.truncated + sum(cut.truncated for cut in cuts),
+                cache_hits=counts.cache_hits + len(vectors) - len(cuts),
+                failed=counts.failed + int(np.isnan(vectors[:, 0]).sum()),
+            )
+
+
+def _identity(manifest: Manifest, max_chunks: int) -> str:
+    """Name the vectors: one chunk is what the model alone would do."""
+    if max_chunks == 1:
+        return manifest.identity
+    content = {"model": manifest.identity, "long_texts": "chunk", "max_chunks": max_chunks}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Open a tokenizer, with neither padding nor truncation.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is none.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise DamagedFileError(
+            f"{path} is not a tokenizer ({error}); prepare the model again."
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

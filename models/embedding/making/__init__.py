@@ -1,0 +1,1 @@
+"""Making a model: from a checkpoint to a graph, quantised and checked."""

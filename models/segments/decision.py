@@ -1,0 +1,229 @@
+"""Which segment a user belongs to under a segment model, with hysteresis and a confidence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from models.distances import Floats, Ints, VectorsError, distances_to, nearest
+from models.segments.confidence import confidence
+from models.segments.model import SegmentModel, SegmentModelError
+from schemas.segment_model import NO_SEGMENT
+
+
+@dataclass(frozen=True)
+class AssignmentPolicy:
+    """When a user changes segment. It is what keeps a user between two segments from flapping.
+
+    Parameters
+    ----------
+    margin
+        A user moves only when the new segment is nearer by at least this Euclidean distance.
+    min_events
+        Accepted events that a user needs before a first segment.
+    dwell_events
+        Accepted events that a user stays in a segment before moving on; 0 for none.
+    max_distance
+        Beyond this distance from every centre a user belongs to no segment; None: no limit. To come
+        back in, the user has to be nearer than it by the margin.
+    min_confidence
+        In [0, 1). Confidence (`models.segments.confidence`) without which a user neither enters a
+        segment nor moves to another; 0 for none.
+
+    Raises
+    ------
+    SegmentModelError
+        Where a value is out of bounds.
+    """
+
+    # docs/stability.md has the curve that these are picked from, and why.
+    margin: float = 0.05
+    min_events: int = 1
+    dwell_events: int = 6
+    max_distance: float | None = None
+    min_confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.margin) and self.margin >= 0):
+            raise SegmentModelError(f"margin is {self.margin}: give a distance, 0 or more")
+        if self.min_events < 1:
+            raise SegmentModelError(f"min_events is {self.min_events}: give a count, 1 or more")
+        if self.dwell_events < 0:
+            raise SegmentModelError(f"dwell_events is {self.dwell_events}: give a count, 0 or more")
+        if self.max_distance is not None and not self.max_distance > self.margin:
+            raise SegmentModelError(
+                f"max_distance is {self.max_distance} and margin {self.margin}: give a "
+                "max_distance above the margin, or nobody could enter a segment"
+            )
+        if not 0 <= self.min_confidence < 1:
+            raise SegmentModelError(
+                f"min_confidence is {self.min_confidence}: give a share in [0, 1), 0 for none"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One user's entry of `Decisions`, with None where that has NaN or `NO_SEGMENT`."""
+
+    segment: int | None
+    changed: bool
+    distance: float
+    previous_distance: float | None
+    margin: float | None
+    confidence: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """Where each of n users belongs now, and the figures that say why.
+
+    Attributes
+    ----------
+    segment
+        int64[n]. Id of the segment, `NO_SEGMENT` for none.
+    changed
+        bool[n]. The segment differs from the one before.
+    distance
+        float64[n]. From the profile to the centre of that segment; where there is none, to the
+        nearest centre.
+    previous_distance
+        float64[n]. To the centre of the segment before; NaN where there was none or where the model
+        no longer holds it.
+    margin
+        float64[n]. How much nearer the segment is than the alternative: than the segment before
+        where the model still holds it (so 0 for a user who stays), else than the second nearest.
+        NaN without a segment or an alternative.
+    confidence
+        float64[n]. How sure it is that the user belongs to the segment moved to, in [0, 1]; NaN for
+        those who did not move, of whom it is not asked, and those who left.
+    """
+
+    segment: Ints
+    changed: NDArray[np.bool_]
+    distance: Floats
+    previous_distance: Floats
+    margin: Floats
+    confidence: Floats
+
+    def at(self, row: int) -> Decision:
+        """Give one user's decision in plain Python numbers."""
+        segment = int(self.segment[row])
+        return Decision(
+            segment=None if segment == NO_SEGMENT else segment,
+            changed=bool(self.changed[row]),
+            distance=float(self.distance[row]),
+            previous_distance=_number(self.previous_distance[row]),
+            margin=_number(self.margin[row]),
+            confidence=_number(self.confidence[row]),
+        )
+
+
+def _number(value: np.float64) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def decide(  # noqa: PLR0917 - one array after the other
+    vectors: ArrayLike,
+    current: ArrayLike,
+    events: ArrayLike,
+    rested: ArrayLike,
+    model: SegmentModel,
+    policy: AssignmentPolicy,
+    *,
+    weights: ArrayLike | None = None,
+) -> Decisions:
+    """Decide the segment of n users, with hysteresis.
+
+    In this order, for each user:
+
+    1. A segment so far that the model no longer holds, or that is farther than `max_distance`,
+       cannot keep its user: the nearest one takes the user, whatever the margin.
+    2. A user moves to the nearest segment if that is nearer by the margin, after `min_events`
+       events in all and `dwell_events` in the segment so far.
+    3. A user without a segment enters the nearest one, after `min_events` events.
+    4. Both, 2 and 3, only with a confidence of at least `min_confidence`.
+    5. Nobody is in a segment farther than `max_distance`.
+
+    Deciding again with the outcome as `current` changes nothing.
+
+    Parameters
+    ----------
+    vectors
+        float64[n, d]. Profiles of unit length.
+    current
+        int64[n]. Ids of the segments so far, `NO_SEGMENT` for none.
+    events
+        int64[n]. Accepted events of each user, ever.
+    rested
+        int64[n]. Accepted events of each user since the latest change of segment.
+    model
+        The segments.
+    policy
+        The thresholds.
+    weights
+        float64[n]. How much each profile rests on: its faded sum of event weights. As many as
+        `events` where not given.
+
+    Returns
+    -------
+    Decisions
+        One entry a user.
+
+    Raises
+    ------
+    VectorsError
+        Where the arrays do not fit each other or the model, or are not finite.
+    """
+    vectors = np.ascontiguousarray(vectors, dtype=np.float64)
+    current = np.asarray(current, dtype=np.int64)
+    events = np.asarray(events, dtype=np.int64)
+    rested = np.asarray(rested, dtype=np.int64)
+    weights = np.asarray(events if weights is None else weights, dtype=np.float64)
+    counts = {"current": current, "events": events, "rested": rested, "weights": weights}
+    for name, array in counts.items():
+        if array.shape != vectors.shape[:1]:
+            raise VectorsError(
+                f"{name} has the shape {array.shape} for vectors of the shape {vectors.shape}: "
+                "give one entry a user"
+            )
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise VectorsError("weights holds NaN, an infinity or less than 0: give finite weights")
+    nearest_row, nearest_distance = nearest(vectors, model.centres)
+
+    before = model.rows_of(current)
+    known = before >= 0
+    previous_distance = np.full(len(vectors), np.nan)
+    previous_distance[known] = distances_to(vectors[known], model.centres[before[known]])
+
+    reach = math.inf if policy.max_distance is None else policy.max_distance
+    had_one = current != NO_SEGMENT
+    held = known & (previous_distance <= reach)
+    enough = events >= policy.min_events
+    # Compared as a difference, exactly as it is published: a reader can check the decision.
+    far_enough = previous_distance - nearest_distance >= policy.margin
+    moves = held & enough & (rested >= policy.dwell_events) & far_enough & (nearest_row != before)
+    forced = had_one & ~held & (nearest_distance <= reach)
+    enters = ~had_one & enough & (nearest_distance <= reach - policy.margin)
+
+    # Asked only of those who may go: it takes the distance to every centre.
+    goes = moves | forced | enters
+    sure = np.full(len(vectors), np.nan)
+    sure[goes] = confidence(vectors[goes], nearest_row[goes], weights[goes], model.centres)
+    unsure = ~forced & (sure < policy.min_confidence)
+    moves, enters = moves & ~unsure, enters & ~unsure
+    sure[unsure] = np.nan
+
+    stays = held & ~moves
+    row = np.where(stays, before, np.where(moves | forced | enters, nearest_row, -1))
+    segment = np.where(row >= 0, model.ids[row], NO_SEGMENT)
+    distance = np.where(stays, previous_distance, nearest_distance)
+
+    margin = np.where(row >= 0, previous_distance - distance, np.nan)
+    alone = (row >= 0) & ~known
+    if len(model.ids) > 1 and alone.any():
+        _, second = nearest(vectors[alone], model.centres, exclude=row[alone])
+        margin[alone] = second - distance[alone]
+    return Decisions(segment, segment != current, distance, previous_distance, margin, sure)

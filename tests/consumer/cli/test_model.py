@@ -1,0 +1,149 @@
+"""`segmenter model ...`: what is printed, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from consumer.cli import main as cli
+from consumer.settings import Settings
+from consumer.wiring import app
+from models.embedding.errors import MissingPackageError
+from models.embedding.making import optimum_export
+from models.embedding.making.export import export_model
+from models.embedding.manifest import Manifest
+from tests.models.embedding.tiny_bert import TinyBert
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith("SEGMENTER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SEGMENTER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(app, "configure_logging", lambda _: None)
+
+
+@pytest.fixture
+def model(capsys):
+    """Run a command under `segmenter model`; give exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = cli.main(["model", *map(str, arguments)])
+        except SystemExit as ended:  # argparse ends so
+            code = int(ended.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return TinyBert.write(tmp_path / "tiny-bert").folder
+
+
+def test_export_prints_the_folder_and_the_identity(model, checkpoint, tmp_path):
+    output = tmp_path / "out"
+    code, out, err = model(
+        "export", checkpoint, "--output", output, "--precision", "fp32", "--prefix", "query: "
+    )
+    manifest = Manifest.read(output)
+    assert (code, out, err) == (0, f"{output}\n{manifest.identity}\n", "")
+    assert (manifest.precision, manifest.prefix) == ("fp32", "query: ")
+
+
+def test_export_makes_int8_when_it_is_told_no_precision(model, checkpoint, tmp_path):
+    assert model("export", checkpoint, "--output", tmp_path / "out")[0] == 0
+    assert Manifest.read(tmp_path / "out").precision == "int8"
+
+
+def test_an_output_that_is_there_is_wrong_usage(model, checkpoint, tmp_path):
+    code, out, err = model("export", checkpoint, "--output", checkpoint)
+    assert (code, out) == (2, "")
+    assert "is there already and not empty" in err
+
+
+def test_int8_with_optimum_is_wrong_usage(model, checkpoint, tmp_path):
+    code, _, err = model(
+        *("export", checkpoint, "--output", tmp_path / "out"),
+        *("--exporter", "optimum", "--precision", "int8"),
+    )
+    assert code == 2
+    assert "choose fp32 or fp16" in err
+
+
+def test_an_export_that_cannot_be_made_ends_with_3(model, checkpoint, tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise MissingPackageError("no torch here")
+
+    monkeypatch.setattr(optimum_export, "run_optimum", refuse)
+    code, out, err = model(
+        "export", checkpoint, "--output", tmp_path / "out", "--exporter", "optimum"
+    )
+    assert (code, out, err) == (3, "", "segmenter: no torch here\n")
+
+
+def test_verify_ends_with_0_for_a_whole_model_and_1_for_a_damaged_one(model, checkpoint, tmp_path):
+    output = tmp_path / "out"
+    export_model(str(checkpoint), output, precision="fp32")
+    code, out, err = model("verify", output)
+    assert (code, err) == (0, "")
+    assert [line.split()[1] for line in out.splitlines()] == ["ok"] * 4
+    with (output / "model.onnx").open("ab") as file:
+        file.write(b"\n")
+    code, out, _ = model("verify", output)
+    assert code == 1
+    assert "files      WRONG" in out
+
+
+def test_verify_of_no_folder_is_wrong_usage(model, tmp_path):
+    code, _, err = model("verify", tmp_path / "missing")
+    assert code == 2
+    assert "there is no folder" in err
+
+
+def test_list_shows_what_prepare_has_made(model, checkpoint, tmp_path):
+    assert model("list")[:2] == (
+        0,
+        "no models in the cache; `segmenter model prepare` makes one\n",
+    )
+    assert model("list", "--json")[:2] == (0, "[]\n")
+    code, out, _ = model("prepare", "--embedding.model", checkpoint)
+    folder = out.strip()
+    identity = Manifest.read(tmp_path / folder).identity
+    code, out, _ = model("list")
+    assert code == 0
+    heading, line = out.splitlines()
+    assert heading.split()[:3] == ["identity", "name", "precision"]
+    assert line.split()[:5] == [identity[:12], "tiny-bert", "int8", "32", "16"]
+    assert line.split()[-1] == folder
+    [entry] = json.loads(model("list", "--json")[1])
+    assert (entry["identity"], entry["folder"]) == (identity, folder)
+    assert (entry["pooling"], entry["prefix"], entry["exporter"]) == ("mean", "", "direct")
+
+
+def test_list_shows_what_it_cannot_read(model, tmp_path):
+    (tmp_path / "cache" / "models" / "old").mkdir(parents=True)
+    assert "unreadable" in model("list")[1]
+    [entry] = json.loads(model("list", "--json")[1])
+    assert "manifest.json is missing" in entry["problem"]
+
+
+def test_an_exported_models_own_precision_counts_unless_one_is_set(checkpoint, tmp_path):
+    output = tmp_path / "out"
+    export_model(str(checkpoint), output, precision="fp32")
+    embedder = app.load_embedder(Settings(embedding={"model": str(output), "device": "cpu"}))
+    assert embedder.identity == Manifest.read(output).identity
+    embedder.close()
+
+
+def test_a_precision_that_is_set_must_be_the_exported_models(model, checkpoint, tmp_path):
+    output = tmp_path / "out"
+    export_model(str(checkpoint), output, precision="fp32")
+    named = ("--embedding.model", output, "--embedding.precision")
+    assert model("prepare", *named, "fp32")[:2] == (0, f"{output}\n")
+    code, _, err = model("prepare", *named, "int8")
+    assert code == 3
+    assert "leave the precision out, or export the model again" in err

@@ -1,0 +1,333 @@
+"""Stand-ins for Kafka in the loop: polls by a script, transactions that end as they are told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from confluent_kafka import KafkaError, TopicPartition
+from prometheus_client import CollectorRegistry
+
+from consumer.contract.records import Output, Record
+from consumer.engine.loop import Loop
+from consumer.engine.transactions import Outcome
+from consumer.kafka.reader import TopicIdentity
+from consumer.settings import Settings
+from consumer.state.positions import Position
+from consumer.state.restore import Restored, RestoreProgress
+from consumer.telemetry.health import Health
+from consumer.telemetry.metrics import LoopMetrics
+
+TOPIC = "user-events"
+PARTITIONS = 4
+START = 10
+"""Offset at which every partition goes on."""
+
+
+class Message:
+    """A record, or an error in place of one."""
+
+    def __init__(
+        self, partition: int, offset: int, error: KafkaError | None = None, topic: str = TOPIC
+    ) -> None:
+        self._place, self._error, self._topic = (partition, offset), error, topic
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return self._place[0]
+
+    def offset(self) -> int:
+        return self._place[1]
+
+    def timestamp(self) -> tuple[int, int]:
+        return (0, -1)
+
+    def key(self) -> bytes:
+        return b"u"
+
+    def value(self) -> bytes:
+        return b"{}"
+
+    def headers(self) -> None:
+        return None
+
+    def leader_epoch(self) -> int | None:
+        return None
+
+
+def place_of(place: TopicPartition) -> int | tuple[str, int]:
+    """A partition of the input by its number, one of a topic beside it by both."""
+    return place.partition if place.topic == TOPIC else (place.topic, place.partition)
+
+
+def named(place: TopicPartition) -> str:
+    return f"{place.partition}" if place.topic == TOPIC else f"{place.topic}/{place.partition}"
+
+
+def failing(code: int, reason: str = "it failed") -> Message:
+    return Message(0, -1, KafkaError(code, reason))
+
+
+Step = Callable[[], Sequence[Message]]
+
+
+def name_of(record: Record) -> str:
+    place = f"{record.partition}@{record.offset}"
+    return place if record.topic == TOPIC else f"{record.topic}/{place}"
+
+
+class ScriptedStage:
+    """Writes one output a record, named after it; notes what it is told."""
+
+    inputs: tuple[str, ...] = (TOPIC,)
+
+    def __init__(self) -> None:
+        self.restore_after_abort = False
+        self.fixed_partitions = True
+        self.calls: list[str] = []
+        self.prepare_gate = threading.Event()
+        self.prepare_gate.set()
+        self.revoke_error: Exception | None = None
+        self.own_work: list[list[Output]] = []
+
+    def restoration(self, partition: int) -> Any:
+        raise AssertionError("the stand-in of the restorer makes none")
+
+    def prepare(self, records: Sequence[Record]) -> list[Record]:
+        assert self.prepare_gate.wait(30)
+        return list(records)
+
+    def assigned(self, partition: int, restoration: object) -> None:
+        self.calls.append(f"assigned {partition}")
+
+    def revoked(self, partition: int) -> None:
+        self.calls.append(f"revoked {partition}")
+        if self.revoke_error is not None:
+            raise self.revoke_error
+
+    def apply(self, prepared: list[Record], partitions: frozenset[int]) -> list[Output]:
+        return [
+            Output("changes", name_of(record).encode(), b"{}")
+            for record in prepared
+            if record.partition in partitions
+        ]
+
+    def maintain(self, *, idle: bool) -> Sequence[Output] | None:
+        return self.own_work.pop(0) if self.own_work else None
+
+    def committed(self) -> None:
+        self.calls.append("committed")
+
+    def aborted(self) -> None:
+        self.calls.append("aborted")
+
+
+class ScriptedWatch:
+    """A stand-in for TopicWatch that gives the identities it is told, once."""
+
+    def __init__(self) -> None:
+        self.identities: dict[str, TopicIdentity] = {}
+
+    def tick(self) -> dict[str, TopicIdentity]:
+        given, self.identities = self.identities, {}
+        return given
+
+    def close(self) -> None:
+        pass
+
+
+class World:
+    """Stands in for Kafka: polls follow a script, transactions end as they are told."""
+
+    def __init__(self) -> None:
+        self.stage = ScriptedStage()
+        self.loop: Loop[list[Record]]
+        self.steps: list[Step] = []
+        self.outcomes: list[Outcome] = []
+        self.committed: list[tuple[list[str], dict[int | tuple[str, int], int]]] = []
+        self.attempts = 0
+        self.calls: list[str] = []
+        self.callbacks: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
+        self.held: set[int] = set()
+        self.pauses: list[float] = []
+        self.withins: list[float | None] = []
+        self.written: dict[tuple[str, int], int] = {}
+        self.tasks: dict[int, object] = {}
+        self.config: dict[str, Any] = {}
+        self.watch = ScriptedWatch()
+        self.found: dict[int, Position] = {}
+        """Where partitions go on, when it is not where they were committed."""
+        self.logs: list[tuple[str, int]] = []
+        """Changelogs that tell of the inputs."""
+        self.asked: list[tuple[int, dict[str, int], frozenset[str]]] = []
+
+    def run(self, *steps: Step, **sections: dict[str, Any]) -> None:
+        """Run a loop whose polls are these, and stop it after the last one."""
+        batch = {"max_records": 2, "max_wait_seconds": 60, **sections.pop("batch", {})}
+        kafka = {"revoke_seconds": 0.2, **sections.pop("kafka", {})}
+        self.loop = Loop(
+            self.stage,
+            Settings(batch=batch, kafka=kafka, **sections),
+            group_id="g",
+            transactional_id="t",
+            metrics=LoopMetrics(CollectorRegistry()),
+            health=Health(60),
+            idle_seconds=0,
+        )
+        self.steps = list(steps)
+        self.loop.run()
+
+    # --- steps ------------------------------------------------------------------------------
+
+    def assign(self, *partitions: int) -> None:
+        self.held |= set(partitions)
+        self._call("on_assign", partitions)
+
+    def revoke(self, *partitions: int) -> None:
+        self._call("on_revoke", partitions)
+        self.held -= set(partitions)
+
+    def lose(self, *partitions: int) -> None:
+        self._call("on_lost", partitions)
+        self.held -= set(partitions)
+
+    def prepared(self) -> list[Message]:
+        """Let the batch in preparation become ready; the same turn applies it."""
+        assert self.loop._batches.wait(30)
+        return []
+
+    def _call(self, name: str, partitions: Sequence[int]) -> None:
+        self.callbacks[name](self, [TopicPartition(TOPIC, number) for number in partitions])
+        self.calls.append(f"{name} ended")
+
+    # --- the consumer -----------------------------------------------------------------------
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        metadata = SimpleNamespace(partitions=dict.fromkeys(range(PARTITIONS)), error=None)
+        return SimpleNamespace(topics={topic: metadata})
+
+    def poll(self, timeout: float) -> None:
+        pass
+
+    def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        assert topics == [TOPIC]
+        self.callbacks = callbacks
+
+    def consume(self, room: int, timeout: float) -> Sequence[Message]:
+        if not self.steps:
+            self.loop.stop()
+            return []
+        return self.steps.pop(0)()
+
+    def seek(self, place: TopicPartition) -> None:
+        self.calls.append(f"seek {named(place)}@{place.offset}")
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        self.calls += [f"pause {named(place)}" for place in places]
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        self.calls += [f"resume {named(place)}" for place in places]
+
+    def incremental_assign(self, places: list[TopicPartition]) -> None:
+        self.calls += [f"assign {named(place)}@{place.offset}" for place in places]
+
+    def incremental_unassign(self, places: list[TopicPartition]) -> None:
+        self.calls += [f"unassign {named(place)}" for place in places]
+
+    def get_watermark_offsets(self, place: TopicPartition, cached: bool) -> tuple[int, int]:
+        return (0, -1001)
+
+    # --- the transactions -------------------------------------------------------------------
+
+    def write(
+        self,
+        outputs: Sequence[Output],
+        offsets: Sequence[TopicPartition],
+        consumer: object,
+        within: float | None,
+    ) -> Outcome:
+        assert offsets, "the fence travels with the offsets"
+        self.attempts += 1
+        self.withins.append(within)
+        outcome = self.outcomes.pop(0) if self.outcomes else Outcome.COMMITTED
+        self.calls.append(outcome.value)
+        if outcome is Outcome.COMMITTED:
+            keys = [(output.key or b"").decode() for output in outputs]
+            self.committed.append((keys, {place_of(place): place.offset for place in offsets}))
+        return outcome
+
+    def end_by(self, deadline: float) -> None:
+        self.calls.append("transactions end")
+
+    def serve(self) -> None:
+        pass
+
+    def reopen(self) -> None:
+        self.calls.append("reopen")
+
+    # --- the restorer: whatever was begun is finished when it is asked for ------------------
+
+    @property
+    def progress(self) -> RestoreProgress:
+        return RestoreProgress()
+
+    def start(
+        self,
+        partition: int,
+        unread: Mapping[str, int] | None = None,
+        suspects: frozenset[str] = frozenset(),
+    ) -> None:
+        self.calls.append(f"restore {partition}")
+        self.asked.append((partition, dict(unread or {}), suspects))
+        self.tasks[partition] = object()
+
+    def cancel(self, partition: int) -> None:
+        self.tasks.pop(partition, None)
+
+    def finished(self) -> list[Restored]:
+        positions = {n: o for _, offsets in self.committed for n, o in offsets.items()}
+        done = [
+            Restored(
+                n,
+                object(),  # type: ignore[arg-type]
+                self.found.get(n, Position(positions.get(n, START))),
+                0.0,
+                beside={
+                    name: Position(positions.get((name, n), START))
+                    for name in self.stage.inputs[1:]
+                },
+                logs=self.logs,
+            )
+            for n in self.tasks
+        ]
+        self.tasks.clear()
+        return done
+
+    # --- all three --------------------------------------------------------------------------
+
+    def close(self) -> None:
+        if self.held:  # the consumer comes first, and lets go as the real one does
+            self.revoke(*self.held)
+
+
+def assign(world: World, *partitions: int) -> Step:
+    def step() -> list[Message]:
+        world.assign(*partitions)
+        return []
+
+    return step
+
+
+def records(*places: tuple[int, int]) -> Step:
+    return lambda: [Message(*place) for place in places]
+
+
+def nothing() -> list[Message]:
+    return []

@@ -1,0 +1,136 @@
+"""A topic beside the input: its partitions go with those of the same number, whatever happens."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from consumer.engine import loop as loop_module
+from consumer.engine.transactions import FatalKafkaError, Outcome
+from consumer.kafka.topics import TopicError, check_topics
+from consumer.settings import Settings
+from tests.consumer.engine.scripted_loop import (
+    TOPIC,
+    Message,
+    Step,
+    World,
+    assign,
+    nothing,
+    records,
+)
+
+LABELS = "segment-labels"
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    world.stage.inputs = (TOPIC, LABELS)
+    monkeypatch.setattr(loop_module, "Consumer", lambda _config: world)
+    monkeypatch.setattr(loop_module, "Transactions", lambda *_: world)
+    monkeypatch.setattr(loop_module, "Restorer", lambda *_, **__: world)
+    quick = SimpleNamespace(monotonic=time.monotonic, sleep=world.pauses.append)
+    monkeypatch.setattr(loop_module, "TopicWatch", lambda *_: world.watch)
+    monkeypatch.setattr(loop_module, "time", quick)
+    return world
+
+
+def labels(*places: tuple[int, int]) -> Step:
+    return lambda: [Message(*place, topic=LABELS) for place in places]
+
+
+def both(*steps: Step) -> Step:
+    return lambda: [message for step in steps for message in step()]
+
+
+def test_its_partition_is_taken_and_read_from_its_own_offset(world: World) -> None:
+    world.run(assign(world, 1), nothing)
+    assert world.calls[:5] == [
+        "restore 1",
+        "on_assign ended",
+        "assign 1@10",
+        f"assign {LABELS}/1@10",
+        "resume 1",
+    ]
+    assert f"resume {LABELS}/1" in world.calls
+
+
+def test_records_of_both_are_committed_together(world: World) -> None:
+    world.run(assign(world, 0), both(records((0, 10)), labels((0, 10))), world.prepared)
+    assert world.committed == [
+        (["0@10", f"{LABELS}/0@10"], {0: 11, (LABELS, 0): 11}),
+    ]
+
+
+def test_where_one_rests_its_offset_is_committed_as_it_stands(world: World) -> None:
+    world.run(assign(world, 0), labels((0, 10), (0, 11)), world.prepared)
+    assert world.committed == [
+        ([f"{LABELS}/0@10", f"{LABELS}/0@11"], {0: 10, (LABELS, 0): 12}),
+    ]
+
+
+def test_both_go_when_the_partition_is_revoked(world: World) -> None:
+    def revoke() -> list[Message]:
+        world.revoke(0)
+        return []
+
+    world.run(assign(world, 0, 1), nothing, revoke, nothing)
+    assert world.calls.index("unassign 0") + 1 == world.calls.index(f"unassign {LABELS}/0")
+
+
+def test_after_an_abort_both_are_read_again(world: World) -> None:
+    world.outcomes = [Outcome.ABORTED]
+    step = both(records((0, 10)), labels((0, 10)))
+    world.run(assign(world, 0), step, world.prepared, step, world.prepared)
+    assert world.calls.count("seek 0@10") == 1
+    assert world.calls.count(f"seek {LABELS}/0@10") == 1
+    assert len(world.committed) == 1
+    assert world.committed[0][1] == {0: 11, (LABELS, 0): 11}
+
+
+def test_an_error_names_the_topic_that_it_is_of(world: World) -> None:
+    refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not allowed")
+    with pytest.raises(FatalKafkaError, match=f"cannot read {LABELS}: not allowed"):
+        world.run(assign(world, 0), lambda: [Message(0, -1, refused, LABELS)])
+
+
+def test_a_record_that_comes_twice_counts_once(world: World) -> None:
+    world.run(assign(world, 0), both(labels((0, 10)), labels((0, 10), (0, 11))), world.prepared)
+    assert world.committed[0][0] == [f"{LABELS}/0@10", f"{LABELS}/0@11"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({LABELS: 3}, "topic segment-labels has 3 partitions, user-events has 2"),
+        ({"label-models": 2}, "topic label-models has 2 partitions: it must have one"),
+        ({LABELS: None}, "topic segment-labels is missing"),
+        (
+            {LABELS: None, "label-models": None},
+            "topics segment-labels, label-models are missing at .* run 'segmenter topics create'",
+        ),
+    ],
+)
+def test_topics_of_labels_that_do_not_fit_are_refused(
+    monkeypatch: pytest.MonkeyPatch, counts: dict[str, Any], message: str
+) -> None:
+    found = dict.fromkeys(("user-events", "user-events.dlq", "segment-changes"), 2)
+    found |= dict.fromkeys(("segment-memberships", "user-profiles", LABELS, f"{LABELS}.dlq"), 2)
+    found |= dict.fromkeys(
+        (
+            *("profile-samples", "segment-models", "segment-lifecycle", "drift-reference"),
+            "label-models",
+        ),
+        1,
+    )
+    found = {name: count for name, count in (found | counts).items() if count}
+    monkeypatch.setattr("consumer.kafka.topics.partition_counts", lambda _settings: found)
+    monkeypatch.setattr("consumer.kafka.topics.ask_for_topics", lambda _names, ask: ask())
+    monkeypatch.setattr("consumer.kafka.topics._check_former_count", lambda *_: None)
+    with pytest.raises(TopicError, match=message):
+        check_topics(Settings(labels={"enabled": True}))
+    check_topics(Settings())  # where labels are off, nobody asks

@@ -1,0 +1,67 @@
+"""Tables in a narrow terminal keep the column that says what their rows are."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from consumer.report.tables import FittedTable
+
+HEADINGS = ["what", "clusters", "silhouette", "cohesion", "separation", "Calinski-Harabasz"]
+ROWS = ["segmenter", "MiniBatchKMeans, one pass over all of it", "咖啡豆, 手冲"]
+
+
+def printed(table: FittedTable, width: int) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width).print(table)
+    return out.getvalue().splitlines()
+
+
+@pytest.fixture
+def table() -> FittedTable:
+    made = FittedTable("Measures", *HEADINGS)
+    made.add_row(Text("40 users"))
+    for number, name in enumerate(ROWS):
+        made.add_row(Text(name), *(Text(f"{number}.{column}") for column in range(1, 6)))
+    return made
+
+
+def test_where_there_is_room_it_is_one_table(table: FittedTable) -> None:
+    lines = printed(table, 120)
+    assert all(heading in lines[1] for heading in HEADINGS)
+    assert sum("segmenter" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_each_part_has_the_first_column_and_nothing_is_cut_off(
+    table: FittedTable, width: int
+) -> None:
+    lines = printed(table, width)
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert all(Text(line).cell_len <= width for line in lines)
+    parts = text.split("what ")[1:]
+    for part in parts:
+        assert "40 users" in part
+        assert "segmenter" in part
+        assert "手冲" in part
+    cells = [f"{number}.{column}" for number in range(3) for column in range(1, 6)]
+    assert all(text.count(each) == 1 for each in cells)
+    assert all(heading in text for heading in HEADINGS)
+
+
+def test_the_first_column_is_broken_where_that_keeps_the_table_in_one(table: FittedTable) -> None:
+    lines = printed(table, 100)
+    assert sum("what" in line for line in lines) == 1
+    assert "one pass over all of it" not in "\n".join(lines)
+
+
+def test_a_column_too_wide_for_the_terminal_is_broken_and_not_cut() -> None:
+    table = FittedTable("", "name", "folder", left=["folder"])
+    table.add_row(Text("a"), Text("/long/" * 20))
+    text = "".join(line[26:].strip() for line in printed(table, 60))
+    assert text.replace("folder", "").count("/long/") >= 1
+    assert "…" not in text

@@ -1,0 +1,450 @@
+"""State read back on a real Kafka, with checkpoints and without: the same, and less of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+from prometheus_client import CollectorRegistry
+
+from consumer.contract.records import Record
+from consumer.contract.stage import StageError
+from consumer.kafka.clients import admin_config
+from consumer.kafka.reader import OffsetGoneError, end_offset, read_partition, topic_identity
+from consumer.kafka.topics import create_topics
+from consumer.settings import Settings
+from consumer.stages.segmentation.model_source import FixedModel
+from consumer.stages.segmentation.stage import SegmentationStage
+from consumer.stages.training.stage import TrainingStage
+from consumer.state import checkpoint_file
+from consumer.state import restore as restore_module
+from consumer.state.checkpoint_file import Reason
+from consumer.state.checkpointer import Checkpointer
+from consumer.state.checkpoints import CheckpointStore
+from consumer.state.restore import LostOffsetsError, Restored, Restorer, RestoreTask
+from consumer.telemetry.metrics import RestoreMetrics
+from consumer.tryout.broker import EmbeddedKafka
+from tests.consumer.kafka_runs import (
+    PARTITIONS,
+    committed,
+    model_of,
+    produce,
+    settings_for,
+    stream,
+    until,
+    worker,
+)
+from tests.stubs import HashingEmbedder
+
+pytestmark = pytest.mark.usefixtures("broker")
+
+EMBEDDER = HashingEmbedder()
+FIRST = stream(events=6)
+LATER = [(key, value) for key, value in stream(events=9) if (key, value) not in FIRST]
+
+
+@pytest.fixture
+def settings(broker: EmbeddedKafka) -> Settings:
+    return settings_for(broker.bootstrap_servers)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CheckpointStore:
+    return CheckpointStore(tmp_path / "checkpoints", 12 * 3600)
+
+
+@dataclass
+class Back:
+    """What a restore of all partitions gave."""
+
+    restored: dict[int, Restored]
+    metrics: RestoreMetrics
+    stage: SegmentationStage
+
+    @property
+    def profiles(self) -> dict[str, str]:
+        """Every user's state, as in the changelog."""
+        return {
+            user: each.restoration.table.gather([user])
+            .to_record(0, EMBEDDER.identity)
+            .model_dump_json()
+            for each in self.restored.values()
+            for user in each.restoration.table.users
+        }
+
+    @property
+    def records(self) -> int:
+        return sum(each.records for each in self.restored.values())
+
+    @property
+    def sources(self) -> set[str]:
+        return {each.source for each in self.restored.values()}
+
+    def dropped(self, reason: Reason) -> float:
+        return self.metrics.dropped.labels(reason.value)._value.get()
+
+
+def restore(
+    settings: Settings,
+    store: CheckpointStore | None = None,
+    embedder: HashingEmbedder = EMBEDDER,
+    **options: object,
+) -> Back:
+    """Read all partitions back, as a worker that starts."""
+    stage = SegmentationStage(settings, embedder, FixedModel(model_of(embedder)))
+    metrics = RestoreMetrics(CollectorRegistry())
+    restorer = Restorer(
+        settings.kafka, stage, settings.kafka.group_id, 20, store=store, metrics=metrics, **options
+    )
+    back = Back({}, metrics, stage)
+    try:
+        for partition in range(PARTITIONS):
+            restorer.start(partition)
+
+        def done() -> bool:
+            back.restored.update({each.partition: each for each in restorer.finished()})
+            return len(back.restored) == PARTITIONS
+
+        until(done)
+    finally:
+        restorer.close()
+    return back
+
+
+def save(back: Back, store: CheckpointStore) -> None:
+    """Write checkpoints of what was read back."""
+    checkpointer = Checkpointer(back.stage, store, 60, back.metrics)
+    for restored in back.restored.values():
+        back.stage.assigned(restored.partition, restored.restoration)
+        checkpointer.assigned(restored)
+    checkpointer.save_all()
+    checkpointer.close(20)
+    assert back.metrics.writes.labels("failed")._value.get() == 0
+
+
+def run(settings: Settings, pairs: list[tuple[bytes | None, bytes]]) -> None:
+    """Do what a worker does with events, without its polls and rebalances."""
+    back = restore(settings, accept_lost_offsets=True)
+    for each in back.restored.values():
+        back.stage.assigned(each.partition, each.restoration)
+    numbered = [
+        Record(settings.topics.events, zlib.crc32(key or b"") % PARTITIONS, n, -1, key, value)
+        for n, (key, value) in enumerate(pairs)
+    ]
+    producer = Producer(settings.kafka.client())
+    for start in range(0, len(numbered), 10):
+        batch = back.stage.prepare(numbered[start : start + 10])
+        for output in back.stage.apply(batch, frozenset(range(PARTITIONS))):
+            if output.topic == settings.topics.profiles:
+                producer.produce(output.topic, output.value, output.key, output.partition or 0)
+        back.stage.committed()
+    for partition in range(PARTITIONS):  # so that there is what is said to be read
+        producer.produce(settings.topics.events, b"{}", b"u", partition)
+    assert producer.flush(20) == 0
+    commit(settings, {n: each.offset + 1 for n, each in back.restored.items()})
+
+
+def commit(settings: Settings, offsets: dict[int, int]) -> None:
+    client = Consumer({**settings.kafka.client(), "group.id": settings.kafka.group_id})
+    places = [TopicPartition(settings.topics.events, n, offset) for n, offset in offsets.items()]
+    client.commit(offsets=places, asynchronous=False)
+    client.close()
+
+
+def run_the_loop(settings: Settings, pairs: list[tuple[bytes | None, bytes]]) -> None:
+    before = committed(settings)
+    produce(settings, pairs)
+    with worker(settings):
+        until(lambda: committed(settings) == before + len(pairs))
+
+
+@pytest.fixture
+def saved(settings: Settings, store: CheckpointStore) -> Back:
+    """A group that has worked, and checkpoints of its state."""
+    run(settings, FIRST)
+    back = restore(settings, store)
+    assert back.sources == {"changelog"}
+    assert len(back.profiles) == 12
+    save(back, store)
+    return back
+
+
+def test_a_checkpoint_and_the_rest_are_the_state_record_by_record(settings, store, saved):
+    run(settings, LATER)
+    with_it, without = restore(settings, store), restore(settings)
+    assert with_it.profiles == without.profiles != saved.profiles
+    assert with_it.sources == {"checkpoint"}
+    assert without.sources == {"changelog"}
+    for partition in range(PARTITIONS):
+        one, other = with_it.restored[partition], without.restored[partition]
+        assert (one.offset, one.covered) == (other.offset, other.covered)
+    # Only what was written after the checkpoint is read.
+    topic = settings.topics.profiles
+    for partition, each in with_it.restored.items():
+        end = end_offset(settings.kafka, topic, partition)
+        tail = read_partition(
+            settings.kafka,
+            topic,
+            partition,
+            end,
+            start=saved.restored[partition].covered,
+            no_progress_seconds=20,
+        )
+        assert each.records == len(list(tail))
+    assert 0 < with_it.records < without.records
+    assert sum(each.users for each in with_it.restored.values()) == 12
+
+
+def test_a_checkpoint_of_the_very_end_needs_no_reading(settings, store, saved, caplog):
+    caplog.set_level(logging.INFO)
+    back = restore(settings, store)
+    assert back.profiles == saved.profiles
+    assert (back.records, back.sources) == (0, {"checkpoint"})
+    assert "users from the checkpoint, 0 records from the changelog" in caplog.text
+    assert back.metrics.restored.labels("checkpoint")._value.get() == PARTITIONS
+    assert [
+        s.value for s in back.metrics.seconds.collect()[0].samples if s.name.endswith("_count")
+    ] == [PARTITIONS]
+
+
+def test_workers_that_come_and_go_leave_checkpoints_that_their_changelog_goes_on_from(
+    settings, store
+):
+    for pairs in (FIRST, LATER[:12], LATER[12:]):
+        run_the_loop(settings, pairs)
+        back = restore(settings, store)
+        assert back.profiles == restore(settings).profiles
+        save(back, store)
+    assert back.sources == {"checkpoint"}
+    assert 0 < back.records < len(LATER)
+
+
+def damage(store: CheckpointStore) -> None:
+    for path in checkpoints(store):
+        whole = bytearray(path.read_bytes())
+        whole[len(whole) // 2] ^= 1
+        path.write_bytes(whole)
+
+
+def checkpoints(store: CheckpointStore) -> list[Path]:
+    return sorted(store._folder.glob("*.checkpoint"))
+
+
+@pytest.mark.parametrize("flaw", ["damaged", "future", "too old", "of another state", "unfit"])
+def test_a_checkpoint_that_cannot_be_used_is_dropped_with_one_warning(
+    settings, store, saved, flaw, caplog, monkeypatch
+):
+    reason = Reason.DAMAGED
+    if flaw == "damaged":
+        damage(store)
+    elif flaw == "future":
+        with monkeypatch.context() as newer:
+            newer.setattr(checkpoint_file, "FORMAT_VERSION", 99)
+            save(saved, store)
+        reason = Reason.FUTURE
+    elif flaw == "too old":
+        store = CheckpointStore(store._folder, 3600, lambda: time.time() + 3601)
+        reason = Reason.OUTDATED
+    elif flaw == "of another state":
+        settings = settings.model_copy(
+            update={"profile": settings.profile.model_copy(update={"event_memory": 5})}
+        )
+        reason = Reason.FOREIGN
+    elif flaw == "unfit":
+        monkeypatch.setattr("models.profiles.snapshot.ProfileSnapshot.columns", lambda _self: {})
+        save(saved, store)
+    back = restore(settings, store)
+    assert back.sources == {"changelog"}
+    assert back.profiles == restore(settings).profiles
+    assert back.dropped(reason) == PARTITIONS
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == PARTITIONS
+    assert all(f"({reason})" in warning for warning in warnings)
+    assert checkpoints(store) == []
+
+
+def test_another_embedding_model_finds_no_checkpoint_and_is_refused_as_without(
+    settings, store, saved
+):
+    back = restore(settings, store, HashingEmbedder(32))
+    assert {each.source for each in back.restored.values()} == {"changelog"}
+    for restored in back.restored.values():
+        with pytest.raises(StageError, match="made with the embedding model"):
+            back.stage.assigned(restored.partition, restored.restoration)
+
+
+def test_a_changelog_made_anew_under_its_name_is_another_one(settings, store, saved):
+    admin = AdminClient(admin_config(settings.kafka))
+    topic = settings.topics.profiles
+    before = topic_identity(settings.kafka, topic)
+    admin.delete_topics([topic])[topic].result(20)
+
+    def made() -> bool:
+        return create_topics(settings)[topic]
+
+    until(made)
+    until(lambda: topic in admin.list_topics(timeout=10).topics)
+    assert topic_identity(settings.kafka, topic).topic_id != before.topic_id
+    back = restore(settings, store)
+    assert (back.profiles, back.dropped(Reason.FOREIGN)) == ({}, PARTITIONS)
+
+
+def test_records_deleted_beyond_a_checkpoint_make_it_outdated(settings, store, saved):
+    run(settings, LATER)
+    admin = AdminClient(admin_config(settings.kafka))
+    topic = settings.topics.profiles
+    # Kafka refuses to delete records of a topic that is compacted only.
+    deletes = ConfigEntry(
+        "cleanup.policy", "compact,delete", incremental_operation=AlterConfigOpType.SET
+    )
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[deletes])
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(20)
+    ends = [
+        TopicPartition(topic, n, end_offset(settings.kafka, topic, n)) for n in range(PARTITIONS)
+    ]
+    for future in admin.delete_records(ends).values():
+        future.result(20)
+    back = restore(settings, store)
+    assert (back.profiles, back.dropped(Reason.OUTDATED)) == ({}, PARTITIONS)
+
+
+def test_an_offset_that_goes_while_it_is_read_from_starts_the_restore_over(
+    settings, store, saved, monkeypatch
+):
+    run(settings, LATER)
+    real = read_partition
+
+    def gone(*args: object, start: int = 0, **kwargs: object):
+        if start > 0:
+            raise OffsetGoneError("gone")
+        return real(*args, start=start, **kwargs)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(restore_module, "read_partition", gone)
+        back = restore(settings, store)
+    assert back.profiles == restore(settings).profiles
+    assert (back.sources, back.dropped(Reason.OUTDATED)) == ({"changelog"}, PARTITIONS)
+
+
+def test_an_offset_that_the_partition_does_not_hold_is_told(settings, saved):
+    topic = settings.topics.profiles
+    end = end_offset(settings.kafka, topic, 0)
+    with pytest.raises(OffsetGoneError, match=rf"does not hold offset {end + 5}"):
+        list(
+            read_partition(settings.kafka, topic, 0, end + 9, start=end + 5, no_progress_seconds=20)
+        )
+
+
+def test_a_group_without_an_offset_is_refused_beside_a_state(settings, store, saved):
+    other = settings.model_copy(
+        update={"kafka": settings.kafka.model_copy(update={"group_id": "somebody-else"})}
+    )
+    for used in (None, store):
+        with pytest.raises(
+            LostOffsetsError,
+            match=r"'somebody-else' has no committed offset.*"
+            r"count again.*kafka\.group_id.*restore\.accept_lost_offsets",
+        ):
+            restore(other, used)
+    back = restore(other, store, accept_lost_offsets=True)
+    assert back.profiles == saved.profiles
+    assert {each.offset for each in back.restored.values()} == {0}
+    # Another group's checkpoints are not its own.
+    assert back.sources == {"changelog"}
+
+
+def test_a_group_that_begins_has_neither_offset_nor_state(settings, store):
+    back = restore(settings, store)
+    assert (back.profiles, back.records) == ({}, 0)
+    assert all(each.owner is not None for each in back.restored.values())
+
+
+def test_a_trainer_begins_without_an_offset_beside_models(settings):
+    producer = Producer(settings.kafka.client())
+    model = model_of(EMBEDDER).to_record().model_dump_json()
+    producer.produce(settings.topics.models, model, b"m")
+    assert producer.flush(20) == 0
+    restorer = Restorer(settings.kafka, TrainingStage(settings), "new-trainer", 20)
+    restorer.start(0)
+    found: list[Restored] = []
+    until(lambda: bool(found.extend(restorer.finished()) or found))
+    restorer.close()
+    assert (found[0].records, found[0].owner) == (1, None)
+
+
+def test_progress_is_told_over_all_partitions(settings):
+    stage = SegmentationStage(settings, EMBEDDER, FixedModel())
+    restorer = Restorer(settings.kafka, stage, settings.kafka.group_id, 20)
+    assert restorer.progress.detail() == {
+        "restore_records": 0,
+        "restore_share": 1.0,
+        "restore_eta_seconds": 0.0,
+    }
+    hold, real = threading.Event(), restorer._restore
+
+    def held(task: RestoreTask) -> Restored:
+        if task.partition > 0:
+            task.records, task.share = 30, 0.5
+            assert hold.wait(20)
+        return real(task)
+
+    restorer._restore = held
+    for partition in range(3):
+        restorer.start(partition)
+    until(lambda: len(restorer.finished()) == 1 or len(restorer.tasks) == 2)
+    until(lambda: restorer.tasks[2].share == 0.5)
+    progress = restorer.progress
+    assert (progress.records, progress.share) == (60, pytest.approx(2 / 3))
+    assert progress.eta_seconds is not None
+    assert progress.eta_seconds > 0
+    hold.set()
+    until(lambda: not (restorer.finished(), restorer.tasks)[1])
+    restorer.close()
+
+
+def test_closing_does_not_wait_for_a_volume_that_hangs(settings, store, monkeypatch):
+    begun, gate = threading.Event(), threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        begun.set()
+        gate.wait()
+
+    commit(settings, {0: 0})
+    monkeypatch.setattr(store, "read", hang)
+    stage = SegmentationStage(settings, EMBEDDER, FixedModel())
+    restorer = Restorer(settings.kafka, stage, settings.kafka.group_id, 3600, store=store)
+    restorer.start(0)
+    until(begun.is_set)
+    closing = threading.Thread(target=restorer.close, daemon=True)
+    closing.start()
+    until(lambda: not closing.is_alive())
+    gate.set()
+
+
+def test_closing_does_not_wait_for_brokers_that_are_away(settings):
+    away = settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    stage = SegmentationStage(settings, EMBEDDER, FixedModel())
+    restorer = Restorer(away, stage, away.group_id, 3600)
+    for partition in range(3):
+        restorer.start(partition)
+    waiting = restorer.tasks[2]
+    closing = threading.Thread(target=restorer.close, daemon=True)
+    closing.start()
+    until(lambda: not closing.is_alive())
+    # What had not begun never does.
+    assert waiting.future is not None
+    assert waiting.future.cancelled()

@@ -1,0 +1,264 @@
+"""The lives of segments under audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.stages.training.lifecycle import lifecycle_events, lifecycle_outputs
+from consumer.verify import ViolationKind, verify_folder
+from consumer.verify.lifecycle import SeenLifecycle, check_lifecycle
+from consumer.verify.messages import lifecycle_in
+from consumer.verify.report import Violations
+from models.segments.model import SegmentModel
+from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
+from tests.consumer.verify.histories import START, History, ReplayFiles, UserPath, history_of
+from tests.models.segments.segment_lives import after, first
+
+Kind = ViolationKind
+
+
+@dataclass
+class Life:
+    """Some versions of the segments, and what was told of them."""
+
+    events: list[LifecycleEvent]
+    model: SegmentModel
+
+    def found(self, **how: bool) -> list[tuple[Kind, str]]:
+        violations = Violations()
+        seen = [SeenLifecycle(event, event.id) for event in self.events]
+        check_lifecycle(seen, self.model.to_record(), "the topic", violations, **how)
+        assert {entry.subject for entry in violations.first} <= {"the topic"}
+        return [(entry.kind, entry.detail) for entry in violations.first]
+
+
+def life_of(*versions: SegmentModel) -> Life:
+    return Life([e for model in versions for e in lifecycle_events(model, START)], versions[-1])
+
+
+@pytest.fixture
+def life() -> Life:
+    """Segments 0 and 1; 2 is split off 0, then 1 goes into 0."""
+    one = first(2)
+    two = after(one, [[60, 40, 0], [0, 0, 50]])
+    three = after(two, [[60, 0], [40, 0], [0, 40]])
+    assert [(e.type, e.segment, e.version) for e in life_of(one, two, three).events] == [
+        ("created", 0, 1),
+        ("created", 1, 1),
+        ("created", 2, 2),
+        ("split", 0, 2),
+        ("merged", 0, 3),
+        ("retired", 1, 3),
+    ]
+    return life_of(one, two, three)
+
+
+def test_a_sound_life_passes(life: Life) -> None:
+    assert life.found() == []
+
+
+@given(st.data())
+def test_whatever_becomes_of_segments_passes(data: st.DataObject) -> None:
+    versions = [first(data.draw(st.integers(1, 4)))]
+    for _ in range(3):
+        columns = data.draw(st.integers(1, 4))
+        row = st.lists(st.integers(0, 20), min_size=columns, max_size=columns)
+        table = [data.draw(row) for _ in versions[-1].ids]
+        versions.append(after(versions[-1], table))
+    life = life_of(*versions)
+    assert life.found() == []
+    # Only what was published since is told: an upgrade, or retention.
+    life.events = [event for event in life.events if event.version > 2]
+    assert life.found() == []
+
+
+def test_events_of_a_later_version_than_the_model_are_found(life: Life) -> None:
+    life.model = replace(life.model, version=2, since=(1, 2))
+    assert life.found() == [
+        (
+            Kind.LIFECYCLE,
+            "there are events of version 3, the latest segment model is of version 2",
+        )
+    ]
+
+
+def test_a_segment_that_is_created_twice_is_found(life: Life) -> None:
+    life.events.append(life.events[2].model_copy(update={"version": 3}))
+    assert (Kind.LIFECYCLE, "segment 2 was created twice, by version 2 and by version 3") in (
+        life.found()
+    )
+
+
+def test_a_retired_segment_in_the_model_is_found(life: Life) -> None:
+    life.events[-1] = life.events[-1].model_copy(update={"segment": 2, "successor": 0})
+    details = [detail for _, detail in life.found()]
+    assert "segment 2 was retired by version 3 and is in the segment model of version 3" in details
+
+
+def test_a_segment_that_is_used_after_it_was_retired_is_found(life: Life) -> None:
+    split = life.events[3].model_copy(update={"version": 4, "segment": 0, "children": [0, 1]})
+    life.events.append(split)
+    life.model = replace(life.model, version=4)
+    assert [detail for _, detail in life.found()] == [
+        "segment 1 was retired by version 3, and version 4 has something become of it"
+    ]
+
+
+def test_a_segment_that_vanished_is_found(life: Life) -> None:
+    del life.events[-1]
+    life.model = replace(life.model, history=replace(life.model.history, retired=()))
+    assert [detail for _, detail in life.found()] == [
+        "segment 1 was created by version 1, was not retired, and is not in the segment model of "
+        "version 3"
+    ]
+
+
+def test_a_model_may_be_later_than_the_events(life: Life) -> None:
+    life.events = [event for event in life.events if event.version < 3]
+    assert life.found() == []
+
+
+def test_a_segment_that_nobody_created_is_found(life: Life) -> None:
+    del life.events[2]
+    expected = "segment 2 is there since version 2, and no event says that it was created"
+    assert life.found() == [(Kind.LIFECYCLE, expected)]
+    # It may have been among the first events, which retention has removed.
+    life.events = [event for event in life.events if event.version > 1]
+    assert life.found(beginning_lost=True) == []
+    assert life.found() == [(Kind.LIFECYCLE, expected)]
+
+
+def test_a_doubled_event_is_found_once(life: Life) -> None:
+    life.events.append(life.events[-1])
+    assert life.found() == [
+        (Kind.REPEATED_ID, "the event that version 3 retired segment 1 came twice")
+    ]
+
+
+def test_events_out_of_order_are_found(life: Life) -> None:
+    life.events.append(life.events.pop(2))
+    assert life.found() == [
+        (
+            Kind.LIFECYCLE,
+            "the event that version 2 created segment 2 came after those of version 3",
+        )
+    ]
+
+
+def test_without_a_model_the_events_are_compared_with_each_other(life: Life) -> None:
+    violations = Violations()
+    seen = [SeenLifecycle(event, "forged") for event in life.events[:1]]
+    check_lifecycle(seen, None, "the topic", violations)
+    assert [entry.kind for entry in violations.first] == [Kind.FORGED_ID]
+
+
+# --- on a topic and in a folder -------------------------------------------------------------------
+
+
+@dataclass
+class Found:
+    """A message as the client gives it."""
+
+    content: bytes | None
+    pairs: Sequence[tuple[str, bytes]]
+
+    def topic(self) -> str:
+        return "segment-lifecycle"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 7
+
+    def value(self) -> bytes | None:
+        return self.content
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return [*self.pairs]
+
+
+def read(messages: Sequence[Any]) -> tuple[list[SeenLifecycle], list[tuple[Kind, str]]]:
+    violations = Violations()
+    seen = [*lifecycle_in(messages, "segment-lifecycle", violations)]
+    return seen, [(entry.kind, entry.detail) for entry in violations.first]
+
+
+def test_records_are_read_with_the_ids_that_they_came_under(life: Life) -> None:
+    outputs = lifecycle_outputs(life.model, "segment-lifecycle", "shop", START)
+    seen, violations = read([Found(output.value, output.headers) for output in outputs])
+    assert [entry.event for entry in seen] == [e for e in life.events if e.version == 3]
+    assert [entry.recorded_id for entry in seen] == [entry.event.id for entry in seen]
+    assert violations == []
+
+
+def test_a_record_that_does_not_fit_its_headers_or_cannot_be_read_is_found(life: Life) -> None:
+    output = lifecycle_outputs(life.model, "segment-lifecycle", "shop", START)[0]
+    wrong = [(name, b"9" if name == "ce_subject" else value) for name, value in output.headers]
+    place = "segment-lifecycle[0]@7"
+    for message, kind, sentence in (
+        (Found(output.value, wrong), Kind.ENVELOPE, f"the headers of {place} do not fit its event"),
+        (Found(None, output.headers), Kind.MALFORMED, f"{place} cannot be read: it has no value"),
+        (Found(b"{", output.headers), Kind.MALFORMED, f"{place} cannot be read: "),
+        (Found(output.value, ()), Kind.MALFORMED, f"{place} cannot be read: it has no header"),
+    ):
+        _, ((found, detail),) = read([message])
+        assert found is kind
+        assert detail.startswith(sentence)
+
+
+@pytest.fixture
+def history() -> History:
+    return history_of({"ann": UserPath(segments=(0, 1))})
+
+
+@pytest.fixture
+def audit(history: History, life: Life, tmp_path: Path) -> Callable[..., dict[Kind, int]]:
+    def run(spoil: Callable[[ReplayFiles], object] = lambda _: None) -> dict[Kind, int]:
+        files = ReplayFiles.of(history)
+        files.lifecycle = [structured_lifecycle_event(event, "segmenter") for event in life.events]
+        record = life.model.to_record().model_dump(mode="json")
+        # The other records are of another embedding model.
+        files.model |= {name: record[name] for name in ("version", "next_id", "retired")}
+        files.model["segments"] = [
+            {**files.model["segments"][0], **{name: each[name] for name in ("id", "since")}}
+            for each in record["segments"]
+        ]
+        spoil(files)
+        return verify_folder(files.write(tmp_path)).violations_by_kind
+
+    return run
+
+
+def test_a_folder_with_the_lives_of_its_segments_passes(audit: Callable[..., Any]) -> None:
+    assert audit() == {}
+
+
+def test_what_is_wrong_with_lives_in_a_folder_is_found(audit: Callable[..., Any]) -> None:
+    assert audit(lambda files: files.lifecycle.append(files.lifecycle[0])) == {Kind.REPEATED_ID: 1}
+    assert audit(lambda files: files.lifecycle.append("{")) == {Kind.MALFORMED: 1}
+    assert audit(lambda files: files.lifecycle.append("{}")) == {Kind.MALFORMED: 1}
+    assert audit(lambda files: files.lifecycle[0].update(type="other")) == {Kind.ENVELOPE: 1}
+    assert audit(lambda files: files.lifecycle[0].update(id="other")) == {Kind.FORGED_ID: 1}
+    assert audit(lambda files: files.lifecycle[0]["data"].pop("flows")) == {
+        Kind.MALFORMED: 1,
+        Kind.LIFECYCLE: 1,
+    }
+    assert audit(lambda files: files.model.update(version=2))[Kind.LIFECYCLE] == 1
+
+
+def test_a_folder_of_an_earlier_version_has_no_lives_and_says_so(
+    history: History, tmp_path: Path
+) -> None:
+    folder = ReplayFiles.of(history).write(tmp_path)
+    (folder / "segment-lifecycle.jsonl").unlink()
+    result = verify_folder(folder)
+    assert result.ok
+    assert result.unchecked == ("the lives of segments: there is no segment-lifecycle.jsonl",)

@@ -1,0 +1,140 @@
+"""Which model is loaded, and where, by the settings and by what the machine has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from consumer.settings import EmbeddingSettings, Settings
+from consumer.wiring import app
+from models.embedding import runtime
+from models.embedding.engine.embedder import OnnxEmbedder
+from models.embedding.errors import DeviceUnavailableError
+
+
+class Machine:
+    """A machine with or without a GPU, and a note of what was loaded on it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gpu = False
+        self.cuda_works = True
+        self.loaded: list[tuple[str, str, dict[str, Any]]] = []
+        monkeypatch.setattr(app, "gpu_available", lambda: self.gpu)
+        monkeypatch.setattr(app, "prepare_model", lambda _model, precision: Path(precision))
+        monkeypatch.setattr(OnnxEmbedder, "load", self.load)
+
+    def load(self, folder: Path, *, device: str, **options: Any) -> SimpleNamespace:
+        if device == "cuda" and not self.cuda_works:
+            raise DeviceUnavailableError("libcudnn is missing")
+        self.loaded.append((folder.name, device, options))
+        manifest = SimpleNamespace(precision=folder.name)
+        return SimpleNamespace(identity="a" * 64, dimensions=8, manifest=manifest, device=device)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device", "precision", "loaded"),
+    [
+        (False, "auto", "auto", ("int8", "cpu")),
+        (True, "auto", "auto", ("fp16", "cuda")),
+        (True, "cpu", "auto", ("int8", "cpu")),
+        (True, "auto", "int8", ("int8", "cpu")),
+        (True, "auto", "fp32", ("fp32", "auto")),
+        (False, "cpu", "fp32", ("fp32", "cpu")),
+        (True, "tensorrt", "auto", ("fp16", "tensorrt")),
+        # It is for the runner to refuse what is not there, or to fall back where that is allowed.
+        (False, "cuda", "auto", ("fp16", "cuda")),
+        (False, "cuda", "fp32", ("fp32", "cuda")),
+    ],
+)
+def test_precision_and_device_suit_each_other(
+    machine: Machine, gpu: bool, device: Any, precision: Any, loaded: tuple[str, str]
+) -> None:
+    machine.gpu = gpu
+    app.load_embedder(Settings(embedding={"device": device, "precision": precision}))
+    assert [entry[:2] for entry in machine.loaded] == [loaded]
+
+
+def test_a_gpu_that_cannot_be_used_is_left_alone_with_a_warning_unless_it_was_asked_for(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.gpu, machine.cuda_works = True, False
+    app.load_embedder(Settings())
+    assert machine.loaded[0][:2] == ("int8", "cpu")
+    assert "there is a GPU, but the CPU is used: libcudnn is missing" in caplog.text
+    with pytest.raises(DeviceUnavailableError):
+        app.load_embedder(Settings(embedding={"device": "cuda"}))
+
+
+def test_the_other_settings_reach_the_embedder(machine: Machine) -> None:
+    given = {
+        "threads": 3,
+        "batch_tokens": 4096,
+        "gpu_sessions": 2,
+        "allow_cpu_fallback": True,
+        "long_texts": "chunk",
+        "max_chunks": 5,
+        "cache_texts": 7,
+    }
+    app.load_embedder(Settings(embedding=given))
+    given["sessions"] = given.pop("gpu_sessions")
+    assert machine.loaded[0][2] == given
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_int8_on_a_gpu_is_refused_by_the_settings(device: Any) -> None:
+    with pytest.raises(ValidationError, match=f"precision is int8, .* device is {device}: set"):
+        EmbeddingSettings(precision="int8", device=device)
+
+
+# --- whether there is a GPU -----------------------------------------------------------------------
+
+
+class Driver:
+    """NVIDIA's library, as far as it is asked."""
+
+    def __init__(self, count: int, status: int = 0) -> None:
+        self.count, self.status = count, status
+
+    def cuInit(self, _flags: int) -> int:
+        return self.status
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = self.count
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("providers", "driver", "expected"),
+    [
+        (["CUDAExecutionProvider"], Driver(1), True),
+        (["CUDAExecutionProvider"], Driver(0), False),
+        (["CUDAExecutionProvider"], Driver(1, status=100), False),
+        (["CUDAExecutionProvider"], OSError("libcuda.so.1: no such file"), False),
+        (["CUDAExecutionProvider"], object(), False),
+        (["CPUExecutionProvider"], Driver(1), False),
+    ],
+)
+def test_a_gpu_is_there_when_the_build_is_for_it_and_the_driver_shows_one(
+    monkeypatch: pytest.MonkeyPatch, providers: list[str], driver: object, expected: bool
+) -> None:
+    def library(_name: str) -> object:
+        if isinstance(driver, OSError):
+            raise driver
+        return driver
+
+    monkeypatch.setattr(runtime.ort, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(runtime.ctypes, "CDLL", library)
+    assert runtime.gpu_available() is expected
+
+
+def test_asking_for_a_gpu_does_no_harm_where_there_is_none() -> None:
+    assert runtime.gpu_available() in (True, False)

@@ -1,0 +1,477 @@
+"""One contract for all clusterers, and what each of River's defects was."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from river import cluster
+
+from models.clustering.clusterers import (
+    ALGORITHMS,
+    DBSTREAM,
+    Clusterer,
+    ClustererError,
+    CluStream,
+    DenStream,
+    KMeans,
+    Projected,
+    STREAMKMeans,
+    WarmStarted,
+    from_json,
+    make_clusterer,
+    to_json,
+)
+from models.clustering.clusterers.base import as_features, assign
+from models.clustering.clusterers.mended import SoundDBSTREAM, SoundDenStream, SoundMicroCluster
+from models.clustering.reseed import reseed
+from models.distances import VectorsError
+from models.measures.agreement import agreement
+from tests.models.synthetic import Topics
+
+CASES = [(name, "none") for name in ALGORITHMS] + [
+    ("kmeans", "pca"),
+    ("clustream", "random"),
+    ("dbstream", "pca"),
+    ("denstream", "random"),
+]
+every_case = pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(
+            lambda members=None, name=name, projection=projection: made(name, projection, members),
+            id=name if projection == "none" else f"{name}-{projection}",
+        )
+        for name, projection in CASES
+    ],
+)
+every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=list(ALGORITHMS))
+
+Make = Callable[..., Clusterer]
+
+
+def made(name: str, projection: str, members=None) -> Clusterer:
+    members = stream(40) if members is None else members
+    return make_clusterer(
+        name,
+        4,
+        seed=7,
+        members=lambda: (members, np.ones(len(members))),
+        projection=projection,
+        dimensions=8,
+    )
+
+
+def stream(count: int, dimension: int = 24, seed: int = 0, topics: int = 4) -> np.ndarray:
+    """Profiles of several topics, taking turns."""
+    source = Topics(topics, dimension, seed=seed)
+    return np.stack([source.profile(row % topics) for row in range(count)])
+
+
+def learned(clusterer: Clusterer, vectors: np.ndarray) -> Clusterer:
+    for row, vector in enumerate(vectors):
+        clusterer.learn(vector, 1.0 + row % 3)
+    return clusterer
+
+
+def state(clusterer: Clusterer) -> str:
+    return to_json(clusterer.snapshot())
+
+
+def arrays(entry: object) -> Iterator[np.ndarray]:
+    """Every array in a state."""
+    if isinstance(entry, np.ndarray):
+        yield entry
+    if isinstance(entry, dict):
+        for value in entry.values():
+            yield from arrays(value)
+
+
+# --- the contract ---------------------------------------------------------------------------------
+
+
+@every_case
+def test_it_does_not_collapse_on_unit_vectors_in_384_dimensions(make: Make):
+    vectors = stream(320, 384)
+    clusterer = learned(make(vectors), vectors)
+    truth = (np.arange(320) % 4).tolist()
+    found = agreement(truth, clusterer.labels(vectors).tolist())
+    assert found.purity > 0.99
+    if not clusterer.own_number:
+        assert found.v_measure > 0.99
+        assert len(clusterer.centres) == 4
+    assert clusterer.centres.shape[1] == 384
+
+
+@every_case
+def test_predicting_changes_nothing(make: Make):
+    vectors = stream(260)
+    asked, silent = make(), make()
+    for row, vector in enumerate(vectors):
+        asked.learn(vector)
+        silent.learn(vector)
+        if asked.ready and row % 20 == 0:
+            before = state(asked)
+            asked.labels(vectors)
+            asked.predict_one(vectors[0])
+            _ = asked.centres
+            assert state(asked) == before
+    assert state(asked) == state(silent)
+
+
+@every_case
+def test_it_shares_nothing_with_what_it_was_given_or_gave(make: Make):
+    vectors = stream(220)
+    clusterer, twin = make(), learned(make(), vectors)
+    for row, vector in enumerate(vectors):
+        mine = vector.copy()
+        clusterer.learn(mine, 1.0 + row % 3)
+        mine[:] = np.nan
+    clusterer.centres[:] = np.nan
+    for array in arrays(clusterer.snapshot()):
+        array[:] = 0
+    assert state(clusterer) == state(twin)
+    given_to_start = [vectors[:50].copy(), np.ones(50), vectors[:4].copy()]
+    clusterer.start(*given_to_start)
+    before = state(clusterer)
+    for array in given_to_start:
+        array[:] = 7
+    assert state(clusterer) == before
+
+
+def test_the_same_stream_gives_the_same_bits_whatever_the_hash_seed():
+    program = (
+        "from tests.models.clustering.test_clusterers import *\n"
+        "for name, projection in CASES:\n"
+        "    clusterer = learned(made(name, projection), stream(140))\n"
+        "    print(name, state(clusterer), clusterer.labels(stream(50, seed=1)).tolist())"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+    assert len(printed.pop().splitlines()) == len(CASES)
+
+
+@every_case
+def test_labels_of_many_are_those_of_each_alone_and_rivers_own(make: Make):
+    clusterer = learned(make(), stream(250))
+    # Other users too, some of them twice, and some just between two centres.
+    centres = clusterer.centres
+    between = (centres[0] + centres[-1]) / 2
+    vectors = np.vstack([stream(60), stream(30, seed=5), centres, between[None], stream(5)])
+    together = clusterer.labels(vectors)
+    assert together.dtype == np.int64
+    assert together.tolist() == [int(clusterer.labels(row[None])[0]) for row in vectors]
+    assert together.tolist() == [clusterer.predict_one(row) for row in vectors]
+    assert together.max() < len(centres)
+
+
+@every_case
+@pytest.mark.parametrize("cut", [0, 60, 100, 231])
+def test_restored_from_json_it_goes_on_as_if_it_had_never_stopped(make: Make, cut: int):
+    vectors = stream(330)
+    stopped, restored = learned(make(), vectors[:cut]), make()
+    restored.restore(from_json(state(stopped)))
+    assert state(restored) == state(stopped)
+    for clusterer in (stopped, restored):
+        learned(clusterer, vectors[cut:])
+    assert state(restored) == state(stopped)
+    assert np.array_equal(restored.centres, stopped.centres)
+    assert np.array_equal(restored.labels(vectors), stopped.labels(vectors))
+
+
+SMALL = {
+    "kmeans": {},
+    "streamkmeans": {"chunk": 20},
+    "clustream": {"micro_clusters": 15, "window": 50},
+    "dbstream": {"micro_clusters": 15, "cleanup": 40, "radius": 1.3},
+    "denstream": {"micro_clusters": 15, "epsilon": 0.5, "fading": 0.2},
+}
+
+
+@every_algorithm
+def test_memory_is_bounded_on_a_stream_that_never_repeats(algorithm: type[WarmStarted]):
+    random = np.random.default_rng(0)
+    clusterer = algorithm(4, warm_up=30, **SMALL[algorithm.name])
+    sizes = []
+    for scale in np.linspace(1, 50, 500):
+        clusterer.learn(scale * random.normal(size=6))
+        assert clusterer.size <= clusterer.max_size
+        sizes.append(clusterer.size)
+    assert clusterer.max_size < 5_000
+    assert max(sizes[400:]) <= max(sizes[:400])
+
+
+@every_case
+def test_before_the_warm_up_it_says_what_it_waits_for(make: Make):
+    clusterer = learned(make(), stream(99))
+    assert not clusterer.ready
+    for ask in (lambda: clusterer.centres, lambda: clusterer.labels(stream(1))):
+        with pytest.raises(ClustererError, match="learn 100 vectors"):
+            ask()
+    with pytest.raises(ClustererError, match="learn 100 vectors"):
+        clusterer.predict_one(stream(1)[0])
+    clusterer.learn(stream(1)[0])
+    assert clusterer.ready
+
+
+@every_case
+def test_vectors_that_do_not_fit_are_refused_and_nothing_is_learned(make: Make):
+    clusterer = learned(make(), stream(120))
+    before = state(clusterer)
+    for bad in (np.ones(3), np.full(24, np.nan)):
+        with pytest.raises(VectorsError):
+            clusterer.learn(bad)
+        with pytest.raises(VectorsError):
+            clusterer.labels(bad[None])
+        with pytest.raises(VectorsError):
+            clusterer.predict_one(bad)
+    assert state(clusterer) == before
+
+
+@pytest.mark.parametrize("name", ["kmeans", "streamkmeans", "clustream"])
+@pytest.mark.parametrize("projection", ["none", "random", "pca"])
+def test_better_centres_steer_those_with_a_fixed_number(name: str, projection: str):
+    vectors, moved = stream(200), stream(4, seed=3)
+    clusterer = learned(made(name, projection, vectors), vectors)
+    clusterer.steer(vectors, np.ones(200), moved)
+    if isinstance(clusterer, Projected):
+        projected = clusterer.projection.apply(moved)
+        assert np.array_equal(clusterer._inner.centres, projected)
+    else:
+        assert np.array_equal(clusterer.centres, moved)
+
+
+@pytest.mark.parametrize("algorithm", [DBSTREAM, DenStream])
+def test_those_with_their_own_number_begin_anew_only_when_their_scale_no_longer_fits(algorithm):
+    vectors = stream(200)
+    centres, _ = reseed(vectors, None, 4, np.random.default_rng(0))
+    clusterer, anew = learned(algorithm(4), vectors), algorithm(4)
+    before = state(clusterer)
+    clusterer.steer(vectors, np.ones(200), centres)
+    assert state(clusterer) == before
+    clusterer.steer(vectors / 2, np.ones(200), centres / 2)
+    anew.start(vectors / 2, np.ones(200), centres / 2)
+    assert state(clusterer) == state(anew)
+
+
+@every_case
+def test_steering_begins_what_has_not_begun(make: Make):
+    vectors = stream(60)
+    steered, started = make(), make()
+    steered.steer(vectors, np.ones(60), vectors[:4])
+    started.start(vectors, np.ones(60), vectors[:4])
+    assert steered.ready
+    assert state(steered) == state(started)
+
+
+@every_algorithm
+def test_identical_vectors_are_one_cluster_and_no_error(algorithm: type[WarmStarted]):
+    clusterer = learned(algorithm(3, warm_up=10), np.ones((150, 4)))
+    assert len(set(clusterer.labels(np.ones((5, 4))).tolist())) == 1
+
+
+@every_algorithm
+def test_a_state_of_another_algorithm_is_refused(algorithm: type[WarmStarted]):
+    other = KMeans if algorithm is not KMeans else STREAMKMeans
+    with pytest.raises(ClustererError, match=f"not of {algorithm.name}"):
+        algorithm(4).restore(other(4).snapshot())
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "changes", "said"),
+    [
+        (KMeans, {"segments": 0}, "segments is 0"),
+        (KMeans, {"warm_up": 0}, "warm_up is 0"),
+        (KMeans, {"seed": -1}, "seed is -1"),
+        (KMeans, {"step": 0.0}, "step is 0"),
+        (STREAMKMeans, {"step": 1.5}, "step is 1.5"),
+        (STREAMKMeans, {"chunk": 0}, "chunk is 0"),
+        (CluStream, {"micro_clusters": 3}, "micro_clusters is 3 for 4"),
+        (CluStream, {"gap": 0}, "gap is 0"),
+        (CluStream, {"radius_factor": 0.0}, "radius_factor is 0"),
+        (DBSTREAM, {"radius": 0.0}, "radius is 0"),
+        (DBSTREAM, {"cleanup": 0}, "cleanup is 0"),
+        (DenStream, {"epsilon": -1.0}, "epsilon is -1"),
+        (DenStream, {"stream_speed": 0}, "stream_speed is 0"),
+        (DenStream, {"least_weight": 2.0, "potential": 0.5}, "their product"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(algorithm, changes, said):
+    with pytest.raises(ClustererError, match=said):
+        algorithm(**{"segments": 4, **changes})
+
+
+def test_names_that_nobody_has_are_refused():
+    for changes, said in (({"algorithm": "x"}, "algorithm is 'x'"), ({"projection": "y"}, "'y'")):
+        arguments = {"algorithm": "kmeans", "segments": 4, "members": lambda: None, **changes}
+        with pytest.raises(ClustererError, match=said):
+            make_clusterer(**arguments)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"a": {"array": "", "dtype": "O", "shape": [0]}}', '{"a": {"array": "!"}}']
+)
+def test_what_is_no_state_is_refused(text: str):
+    with pytest.raises(ClustererError, match="no state"):
+        from_json(text)
+
+
+# --- rows of the nearest centre -------------------------------------------------------------------
+
+grids = st.lists(
+    st.tuples(*[st.integers(-2, 2).map(lambda step: step / 10)] * 3), min_size=1, max_size=8
+).map(np.array)
+
+
+@settings(max_examples=60, deadline=None)
+@given(centres=grids, vectors=grids)
+def test_ties_fall_as_they_fall_in_river(centres: np.ndarray, vectors: np.ndarray):
+    kmeans = cluster.KMeans(n_clusters=len(centres))
+    kmeans.centers = {row: as_features(centre) for row, centre in enumerate(centres)}
+    expected = [kmeans.predict_one(as_features(vector)) for vector in vectors]
+    assert assign(vectors, centres, kmeans.predict_one).tolist() == expected
+
+
+# --- River's defects ------------------------------------------------------------------------------
+
+
+def test_rivers_k_means_alone_collapses_where_a_warm_start_does_not():
+    vectors = stream(200, 384)
+    alone = cluster.KMeans(n_clusters=4, seed=0)
+    for vector in vectors:
+        alone.learn_one(as_features(vector))
+    assert {alone.predict_one(as_features(vector)) for vector in vectors} == {
+        alone.predict_one(as_features(vectors[0]))
+    }
+
+
+square = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+
+
+@settings(max_examples=30, deadline=None)
+@given(shift=st.tuples(st.integers(-5, 5), st.integers(-5, 5)))
+def test_denstreams_radius_is_the_mean_distance_wherever_the_vectors_are(shift):
+    points = square + np.array(shift, float)
+    micro = SoundMicroCluster(as_features(points[0]), 0, 0.1)
+    for point in points[1:-1]:
+        micro.insert(as_features(point), 0)
+    expected = np.sqrt(np.square(points - points.mean(axis=0)).sum(axis=1).mean())
+    assert micro.radius_with(as_features(points[-1])) == pytest.approx(expected)
+    micro.insert(as_features(points[-1]), 0)
+    assert micro.calc_radius(0) == pytest.approx(expected)
+
+
+def denstream_of(places: np.ndarray, counts: list[int], epsilon: float) -> SoundDenStream:
+    """Grown micro-clusters: pairs of points about each place, as often as it says."""
+    river = SoundDenStream(decaying_factor=0.01, beta=0.5, mu=3, epsilon=epsilon)
+    for key, (place, count) in enumerate(zip(places, counts, strict=True)):
+        micro = SoundMicroCluster(as_features(place), 0, 0.01)
+        for turn in range(count):
+            micro.insert(as_features(place + (0.5 if turn % 2 else -0.5)), 0)
+        river.p_micro_clusters[key] = micro
+    river.timestamp, river.initialized, river.most = 0, True, 100
+    return river
+
+
+def test_denstream_joins_neighbours_of_neighbours():
+    river = denstream_of(np.array([[0.0], [0.8], [1.6], [9.0]]), [6] * 4, epsilon=1.0)
+    labels = [river.predict_one(as_features(np.array([x]))) for x in (0.0, 0.8, 1.6, 9.0)]
+    assert labels == [0, 0, 0, 1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    micro=st.lists(st.tuples(st.integers(-6, 6), st.integers(1, 8)), min_size=1, max_size=10),
+    epsilon=st.sampled_from([0.25, 0.5, 1.0]),
+)
+def test_denstreams_joining_in_arrays_is_rivers_search(micro, epsilon):
+    places = np.array([[place / 2, 0.0] for place, _ in micro])
+    clusterer = DenStream(2, epsilon=epsilon)
+    river = denstream_of(places, [count for _, count in micro], epsilon)
+    clusterer._river, clusterer._started, clusterer.dimensions = river, True, 2
+    vectors = np.array([[x / 4, 0.1] for x in range(-14, 14)])
+    mine = clusterer.labels(vectors).tolist()
+    centres = clusterer.centres
+    assert mine == [clusterer.predict_one(vector) for vector in vectors]
+    assert np.array_equal(centres, np.array([list(c.values()) for c in river.centers.values()]))
+
+
+def test_denstream_never_gives_the_key_of_a_living_micro_cluster():
+    river = denstream_of(np.array([[0.0], [10.0], [20.0]]), [6] * 3, epsilon=0.8)
+    del river.p_micro_clusters[0]
+    for turn in range(6):
+        river._merge(as_features(np.array([30.0 + 0.1 * turn])))
+    assert sorted(river.p_micro_clusters) == [1, 2, 3]
+
+
+def test_dbstream_joins_along_the_shared_density_both_ways():
+    river = SoundDBSTREAM(clustering_threshold=1.0, minimum_weight=0.5)
+    river.most = 10
+    for place in (0.0, 3.0, 1.5):
+        river.learn_one(as_features(np.array([place])))
+    # The middle one has the highest key, 2: only from it to the others and back is there a way.
+    river.s, river.s_t = {0: {2: 1.0}, 1: {2: 1.0}}, {0: {2: 2}, 1: {2: 2}}
+    for micro in river._micro_clusters.values():
+        micro.weight = 1.0
+    river.clustering_is_up_to_date = False
+    assert [river.predict_one(as_features(np.array([x]))) for x in (0.0, 1.5, 3.0)] == [0, 0, 0]
+    assert len(river.centers) == 1
+
+
+def test_dbstream_keeps_no_density_of_the_dead():
+    river = SoundDBSTREAM(clustering_threshold=1.0, fading_factor=0.5, cleanup_interval=2)
+    river.most = 10
+    river.learn_one(as_features(np.array([0.0])))
+    river.s, river.s_t = {5: {7: 3.0}, 0: {5: 2.0}}, {5: {7: 0}, 0: {5: 0}}
+    river.learn_one(as_features(np.array([0.1])))
+    assert river.s == river.s_t == {}
+
+
+def test_clustream_takes_in_what_is_near_instead_of_merging_for_every_vector(monkeypatch):
+    merges = []
+    merge = cluster.CluStream._maintain_micro_clusters
+    monkeypatch.setattr(
+        cluster.CluStream,
+        "_maintain_micro_clusters",
+        lambda self, x, w: (merges.append(self.micro_cluster_r_factor), merge(self, x, w)),
+    )
+    vectors = stream(200, 100)
+    for factor in (2.0, 2.0 / np.sqrt(100)):
+        learned(CluStream(4, micro_clusters=20, radius_factor=factor), vectors)
+    mended, river = merges.count(20.0), merges.count(2.0)
+    assert mended < 20
+    assert river > 80
+
+
+def test_streamkmeans_leaves_a_centre_without_vectors_where_it_is():
+    clusterer = STREAMKMeans(2, chunk=10)
+    centres = np.array([[1.0, 0.0], [0.0, 1.0]])
+    clusterer.start(centres, np.ones(2), centres)
+    learned(clusterer, np.tile([0.9, 0.1], (50, 1)))
+    assert np.array_equal(clusterer.centres[1], centres[1])
+    assert clusterer.centres[0] == pytest.approx([0.9, 0.1], abs=0.08)
+
+
+def test_denstream_narrows_an_epsilon_at_which_one_chain_swallows_everybody():
+    vectors = stream(320, 384)
+    truth = (np.arange(320) % 4).tolist()
+    measured = learned(DenStream(4, seed=7), vectors)._river.epsilon
+    fixed = learned(DenStream(4, seed=7, epsilon=2.5 * measured), vectors)
+    assert len(set(fixed.labels(vectors).tolist())) == 1
+    narrowed = learned(DenStream(4, seed=7, radius_factor=2.5 * 0.9), vectors)
+    assert agreement(truth, narrowed.labels(vectors).tolist()).purity > 0.99
+    assert narrowed._river.epsilon < 2.5 * measured

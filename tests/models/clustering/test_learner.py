@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.clustering.learner import StreamingClusterer
+from models.clustering.policy import ClusteringError, ClusteringPolicy
+from models.distances import VectorsError, nearest
+from models.measures.agreement import agreement
+from models.profiles.sample import UserSample
+from models.segments.decision import AssignmentPolicy, decide
+from tests.models.segments.test_identity import published
+from tests.models.synthetic import EMBEDDING, Topics
+
+POLICY = ClusteringPolicy(segments=4, warm_up_users=40, reseed_every=200, sample_users=400)
+
+
+class Stream:
+    """Users of one topic each, whose profiles grow with their events."""
+
+    def __init__(self, topics: int = 4, seed: int = 0):
+        self.topics = Topics(topics, seed=seed)
+        self.sums: dict[str, np.ndarray] = {}
+        self.truth: dict[str, int] = {}
+
+    def events(self, topic: int, users: int, count: int):
+        """Give (user, profile, terms) of `count` events by so many users of a topic."""
+        for event, vector in enumerate(self.topics.events(topic, count)):
+            user = f"topic{topic}-user{event % users}"
+            self.truth[user] = topic
+            self.sums[user] = self.sums.get(user, 0) + vector
+            yield user, self.profile(user), {f"word{topic}": 1.0, "the": 2.0}
+
+    def profile(self, user: str) -> np.ndarray:
+        return self.sums[user] / np.linalg.norm(self.sums[user])
+
+    def v_measure(self, centres) -> float:
+        users = list(self.sums)
+        rows, _ = nearest(np.stack([self.profile(user) for user in users]), centres)
+        return agreement([self.truth[user] for user in users], rows.tolist()).v_measure
+
+
+def mixed(stream: Stream, topics=(0, 1, 2, 3), users=25, count=150):
+    """Events of several topics, taking turns."""
+    for turn in zip(*(stream.events(topic, users, count) for topic in topics), strict=True):
+        yield from turn
+
+
+def learned(events, policy=POLICY) -> StreamingClusterer:
+    clusterer = StreamingClusterer(policy, EMBEDDING)
+    for event in events:
+        clusterer.learn(*event)
+    return clusterer
+
+
+def test_it_does_not_collapse_on_unit_vectors_in_384_dimensions():
+    stream = Stream()
+    clusterer = learned(mixed(stream))
+    assert stream.v_measure(clusterer.centres) > 0.99
+    assert (clusterer.snapshot(None).sizes > 10).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_topics_that_come_one_after_the_other_all_get_a_segment_and_none_is_lost(seed):
+    stream = Stream(seed=seed)
+    clusterer = StreamingClusterer(replace(POLICY, seed=seed), EMBEDDING)
+    for topic in range(4):
+        for event in stream.events(topic, users=40, count=400):
+            clusterer.learn(*event)
+    assert stream.v_measure(clusterer.centres) > 0.99
+
+
+def test_rivers_model_does_the_learning_between_two_looks_at_the_sample():
+    stream = Stream()
+    policy = replace(POLICY, reseed_every=10_000)
+    clusterer = learned(mixed(stream), policy)
+    before = clusterer.centres
+    user, vector, terms = next(iter(stream.events(0, 1, 1)))
+    clusterer.learn(user, vector, terms)
+    (row,), _ = nearest(vector[None], before)
+    expected = before.copy()
+    expected[row] += policy.step * (vector - before[row])
+    assert clusterer.centres == pytest.approx(expected, abs=1e-15)
+    assert clusterer.samples == 601
+
+
+def test_the_same_stream_gives_the_same_bits_whatever_the_hash_seed():
+    program = (
+        "from tests.models.clustering.test_learner import *;"
+        "import hashlib;"
+        "model = learned(mixed(Stream(), count=60)).snapshot(None);"
+        "print(hashlib.sha256(model.to_record().model_dump_json().encode()).hexdigest())"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)},
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(printed) == 1
+    assert len(printed.pop().strip()) == 64
+
+
+def test_the_order_of_the_warm_up_does_not_matter():
+    stream = Stream()
+    events = list(mixed(stream, users=12, count=12))[:40]
+    forwards, backwards = learned(events), learned(events[::-1])
+    assert forwards.ready
+    assert np.array_equal(forwards.centres, backwards.centres)
+
+
+def test_it_waits_for_the_warm_up():
+    stream = Stream(topics=5)
+    clusterer = learned(list(mixed(stream))[:39])
+    assert not clusterer.ready
+    assert not clusterer.due(None)
+    with pytest.raises(ClusteringError, match="39 users known"):
+        clusterer.snapshot(None)
+    clusterer.learn(*next(iter(stream.events(4, 1, 1))))
+    assert clusterer.ready
+
+
+def test_a_pause_starts_the_model_with_fewer_users_but_not_with_too_few():
+    events = list(mixed(Stream()))
+    clusterer = learned(events[:7])
+    assert not clusterer.settle()
+    clusterer.learn(*events[7])
+    assert clusterer.settle()
+    assert clusterer.snapshot(None).centres.shape == (4, 384)
+
+
+def test_settling_nothing_is_harmless():
+    assert not StreamingClusterer(POLICY, EMBEDDING).settle()
+
+
+def test_fewer_different_users_than_segments_give_fewer_segments():
+    clusterer = StreamingClusterer(POLICY, EMBEDDING)
+    for i in range(40):
+        clusterer.learn(f"u{i}", np.eye(384)[i % 2], {})
+    assert clusterer.snapshot(None).sizes.tolist() == [20, 20]
+
+
+def test_users_beyond_the_sample_are_reported_and_not_learned_from():
+    policy = replace(POLICY, sample_users=50, warm_up_users=40)
+    clusterer = StreamingClusterer(policy, EMBEDDING)
+    gone = set()
+    for event in mixed(Stream()):
+        before = clusterer.samples
+        evicted = clusterer.learn(*event)
+        assert clusterer.samples == before + (event[0] not in evicted)
+        gone.update(evicted)
+    assert len(clusterer.sample) == 50
+    assert gone.isdisjoint(clusterer.sample.users())
+    assert len(gone) == 50
+    assert clusterer.snapshot(None).sample_threshold < 1
+
+
+def test_a_forgotten_user_no_longer_counts():
+    clusterer = learned(mixed(Stream()))
+    clusterer.forget("topic0-user0")
+    assert clusterer.snapshot(None).sizes.sum() == 99
+
+
+def test_when_all_users_are_forgotten_the_centres_stay():
+    clusterer = learned(mixed(Stream(), count=20, users=12))
+    centres = clusterer.centres
+    for user in clusterer.sample.users():
+        clusterer.forget(user)
+    clusterer.settle()
+    model = clusterer.snapshot(None)
+    assert np.array_equal(clusterer.centres, centres)
+    assert model.sizes.tolist() == [0, 0, 0, 0]
+    assert model.labels[0] == "segment 0"
+    assert clusterer.moved(model) == 0
+
+
+# --- the number of segments is found --------------------------------------------------------------
+
+FOUND = replace(POLICY, segments=None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_number_grows_with_the_topics_that_come_one_after_the_other(seed):
+    stream = Stream(topics=5, seed=seed)
+    clusterer = StreamingClusterer(replace(FOUND, seed=seed), EMBEDDING)
+    numbers = []
+    for topic in range(5):
+        for event in stream.events(topic, users=40, count=400):
+            clusterer.learn(*event)
+        clusterer.settle()
+        numbers.append(len(clusterer.centres))
+    assert numbers == [2, 2, 3, 4, 5]
+    assert stream.v_measure(clusterer.centres) > 0.99
+
+
+def test_a_number_that_is_found_goes_on_after_a_restart():
+    stream = Stream()
+    clusterer = learned(mixed(stream), FOUND)
+    clusterer.settle()
+    model = clusterer.snapshot(None)
+    assert FOUND.allows(len(model.ids))
+    restored = StreamingClusterer(FOUND, EMBEDDING)
+    restored.restore(model, clusterer.sample)
+    clusterer.settle()
+    restored.settle()
+    assert np.array_equal(restored.centres, clusterer.centres)
+
+
+def test_no_more_segments_are_found_than_allowed():
+    policy = replace(FOUND, max_segments=3)
+    clusterer = learned(mixed(Stream()), policy)
+    clusterer.settle()
+    assert len(clusterer.centres) == 3
+    assert [policy.allows(count) for count in (1, 2, 3, 4)] == [False, True, True, False]
+    assert [POLICY.allows(count) for count in (3, 4, 5)] == [False, True, False]
+
+
+def test_a_pause_starts_a_model_of_a_number_to_be_found_with_four_users():
+    clusterer = StreamingClusterer(FOUND, EMBEDDING)
+    for i in range(4):
+        assert not clusterer.settle()
+        clusterer.learn(f"u{i}", np.eye(384)[i % 2], {})
+    assert clusterer.settle()
+    assert clusterer.snapshot(None).sizes.tolist() == [2, 2]
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_says_what_a_worker_needs():
+    stream = Stream()
+    clusterer = learned(mixed(stream))
+    model = clusterer.snapshot(None)
+    assert (model.version, model.embedding, model.next_id) == (1, EMBEDDING, 4)
+    assert (model.samples, model.seed, model.sample_threshold) == (600, 0, 1.0)
+    assert model.since == (1, 1, 1, 1)
+    vectors = clusterer.sample.vectors()
+    rows, distances = nearest(vectors, model.centres)
+    assert model.sizes.tolist() == np.bincount(rows).tolist()
+    for row in range(4):
+        own = distances[rows == row]
+        assert model.radii[row] == pytest.approx(math.sqrt(np.mean(own**2)))
+        (topic,) = {stream.truth[clusterer.sample.users()[i]] for i in np.flatnonzero(rows == row)}
+        assert model.words[row] == (f"word{topic}", "the")
+        assert model.labels[row] == f"word{topic}, the"
+
+
+def test_ids_live_on_and_are_never_given_twice():
+    stream = Stream(topics=8)
+    clusterer = StreamingClusterer(POLICY, EMBEDDING)
+    model, born = None, {}
+    for topic in range(8):
+        for event in stream.events(topic, users=40, count=300):
+            clusterer.learn(*event)
+        model = clusterer.snapshot(model)
+        for segment, since in zip(model.ids.tolist(), model.since, strict=True):
+            assert born.setdefault(segment, since) == since
+        assert model.version == topic + 1
+    assert model.next_id == len(born) > 8
+
+
+def test_unchanged_centres_keep_their_ids():
+    clusterer = learned(mixed(Stream()))
+    first = clusterer.snapshot(None)
+    second = clusterer.snapshot(first)
+    assert second.version == 2
+    assert np.array_equal(first.ids, second.ids)
+    assert first.since == second.since
+
+
+def test_another_embedding_model_makes_all_segments_new():
+    clusterer = learned(mixed(Stream()))
+    other = replace(clusterer.snapshot(None), embedding="f" * 64, centres=np.ones((4, 2)))
+    model = clusterer.snapshot(other)
+    assert (model.version, model.ids.tolist()) == (2, [4, 5, 6, 7])
+    assert model.since == (2, 2, 2, 2)
+    assert clusterer.due(other)
+
+
+# --- when to publish ------------------------------------------------------------------------------
+
+
+def test_the_first_model_is_due_and_then_nothing_until_something_moves():
+    clusterer = learned(mixed(Stream()))
+    assert clusterer.due(None)
+    model = clusterer.snapshot(None)
+    assert clusterer.moved(model) == 0
+    assert not clusterer.due(model)
+
+
+def test_what_river_learned_waits_for_the_next_look_at_the_sample():
+    stream = Stream(topics=5)
+    # The warm-up ends with event 40, so the next look comes with event 740.
+    clusterer = learned(mixed(stream), replace(POLICY, reseed_every=700))
+    model = clusterer.snapshot(None)
+    *waiting, last = stream.events(4, users=40, count=140)
+    for event in waiting:
+        clusterer.learn(*event)
+        assert not clusterer.due(model)
+    assert clusterer.moved(model) > 0
+    clusterer.learn(*last)
+    assert clusterer.due(model)
+    assert not clusterer.due(clusterer.snapshot(model))
+
+
+def test_it_stays_due_until_a_version_is_taken():
+    stream = Stream(topics=5)
+    clusterer = learned(mixed(stream))
+    model = clusterer.snapshot(None)
+    for event in stream.events(4, users=40, count=400):
+        clusterer.learn(*event)
+    assert clusterer.due(model)
+    assert clusterer.due(model)
+
+
+def test_users_are_weighed_by_what_their_profiles_rest_on():
+    clusterer = StreamingClusterer(replace(POLICY, segments=1, warm_up_users=4), EMBEDDING)
+    for i, weight in enumerate([1.0, 1.0, 1.0, 5.0]):
+        clusterer.learn(f"u{i}", np.eye(4)[i], {}, weight)
+    assert clusterer.centres == pytest.approx(np.array([[1, 1, 1, 5]]) / 8)
+
+
+def test_a_new_topic_is_due():
+    stream = Stream(topics=5)
+    clusterer = learned(mixed(stream))
+    model = clusterer.snapshot(None)
+    for event in stream.events(4, users=40, count=400):
+        clusterer.learn(*event)
+    assert clusterer.moved(model) == math.inf
+    assert clusterer.due(model)
+
+
+def test_what_counts_is_the_share_of_users_who_would_be_elsewhere():
+    sample = UserSample(20)
+    for i, place in enumerate([0.0, 1.0, 5.5, 9.0, 10.0]):
+        sample.put(f"u{i}", [place, 0.0], {})
+    now = published([[0, 0], [10, 0]], [0, 1])
+    clusterer = StreamingClusterer(replace(POLICY, sample_users=50), EMBEDDING)
+    clusterer.restore(now, sample)
+    # The border was at 6, it is at 5 now.
+    assert clusterer.moved(published([[2, 0], [10, 0]], [0, 1])) == pytest.approx(0.2)
+    # A centre that has moved half the way to the next one and has kept its users is the same.
+    assert clusterer.moved(published([[5, 0], [10, 0]], [0, 1])) == pytest.approx(0.2)
+    # One that nobody was near to is not, wherever it has gone.
+    assert clusterer.moved(published([[50, 0], [10, 0]], [0, 1])) == math.inf
+
+
+def test_a_much_lower_threshold_is_due():
+    policy = replace(POLICY, sample_users=50)
+    clusterer = learned(mixed(Stream(), users=50), policy)
+    model = clusterer.snapshot(None)
+    assert not clusterer.due(model)
+    assert clusterer.due(replace(model, sample_threshold=1.0))
+
+
+# --- going on after a crash -----------------------------------------------------------------------
+
+
+def test_a_restored_clusterer_goes_on_with_the_same_centres():
+    clusterer = learned(mixed(Stream()))
+    model = clusterer.snapshot(None)
+    sample = UserSample(POLICY.sample_users)
+    for user, vector, terms in zip(
+        clusterer.sample.users(), clusterer.sample.vectors(), clusterer.sample.terms(), strict=True
+    ):
+        sample.put(user, vector, terms)
+    restored = StreamingClusterer(POLICY, EMBEDDING)
+    restored.restore(model, sample)
+    assert restored.ready
+    assert not restored.due(model)
+    again = restored.snapshot(model)
+    assert again.history.transitions == ()
+    first = replace(again, version=1, history=model.history)
+    assert first.to_record() == model.to_record()
+
+
+def test_a_restored_clusterer_learns_on_as_the_first_would():
+    stream = Stream()
+    policy = replace(POLICY, reseed_every=600)
+    clusterer = learned(mixed(stream), policy)
+    model = clusterer.snapshot(None)
+    restored = StreamingClusterer(policy, EMBEDDING)
+    restored.restore(model, clusterer.sample)
+    assert clusterer.samples == restored.samples
+    clusterer.settle()
+    restored.settle()
+    assert np.array_equal(restored.centres, clusterer.centres)
+
+
+def test_a_restored_clusterer_takes_a_new_number_of_segments_over():
+    clusterer = learned(mixed(Stream()))
+    model = clusterer.snapshot(None)
+    for segments in (3, 5):
+        restored = StreamingClusterer(replace(POLICY, segments=segments), EMBEDDING)
+        restored.restore(model, clusterer.sample)
+        restored.settle()
+        assert len(restored.snapshot(model).ids) == segments
+
+
+def test_a_model_of_another_embedding_cannot_be_restored():
+    clusterer = learned(mixed(Stream()))
+    with pytest.raises(ClusteringError, match="begin anew"):
+        StreamingClusterer(POLICY, "f" * 64).restore(clusterer.snapshot(None), clusterer.sample)
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"segments": 0}, "segments is 0"),
+        ({"max_segments": 0}, "max_segments is 0"),
+        ({"warm_up_users": 0}, "warm_up_users is 0"),
+        ({"warm_up_users": 401}, "warm_up_users is 401"),
+        ({"sample_users": 7}, "sample_users is 7"),
+        ({"reseed_every": 0}, "reseed_every is 0"),
+        ({"step": 0.0}, "step is 0"),
+        ({"step": 1.5}, "step is 1.5"),
+        ({"publish_share": math.nan}, "publish_share is nan"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(changes, said):
+    with pytest.raises(ClusteringError, match=said):
+        replace(POLICY, **changes)
+
+
+def test_a_profile_of_another_length_is_refused():
+    clusterer = learned(mixed(Stream()))
+    with pytest.raises(VectorsError, match="2 numbers"):
+        clusterer.learn("new", [1.0, 0.0], {})
+
+
+# --- with the workers -----------------------------------------------------------------------------
+
+
+def test_users_assigned_under_one_version_after_the_other_end_where_they_belong():
+    stream = Stream()
+    clusterer = StreamingClusterer(POLICY, EMBEDDING)
+    policy = AssignmentPolicy()
+    model, current = None, {}
+    for topic in range(4):
+        for event in stream.events(topic, users=40, count=400):
+            clusterer.learn(*event)
+        if clusterer.due(model):
+            model = clusterer.snapshot(model)
+        users = list(stream.sums)
+        outcome = decide(
+            np.stack([stream.profile(user) for user in users]),
+            [current.get(user, -1) for user in users],
+            [10] * len(users),
+            [10] * len(users),
+            model,
+            policy,
+        )
+        current = dict(zip(users, outcome.segment.tolist(), strict=True))
+    found = agreement([stream.truth[user] for user in current], list(current.values()))
+    assert found.v_measure > 0.99

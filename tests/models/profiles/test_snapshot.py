@@ -1,0 +1,139 @@
+"""A profile table as columns and back: nothing is lost, and what does not fit is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.profiles.snapshot import ProfileSnapshot, SnapshotError, table_of
+from models.profiles.table import ProfileRows, ProfileTable
+from schemas.segment_model import NO_SEGMENT
+
+DIMENSIONS, MEMORY = 4, 3
+IDENTITY = "a" * 64
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+terms = st.dictionaries(words, st.floats(allow_nan=False, allow_infinity=False), max_size=5)
+states = st.tuples(terms, st.none() | words, st.integers(0, 2**32 - 1))
+
+
+def put(table: ProfileTable, user: str, state) -> None:
+    """Give a user a state with something in every column."""
+    own_terms, label, seed = state
+    rng = np.random.default_rng(seed)
+    rows = ProfileRows.empty([user], DIMENSIONS, MEMORY)
+    rows.sums[:] = rng.normal(size=(1, DIMENSIONS))
+    rows.weights[:] = rng.random()
+    rows.reference[:] = rng.integers(0, 10**15)
+    rows.recent[:] = rng.integers(0, 2**64, (1, MEMORY), np.uint64)
+    for name in ("events", "repeats", "since", "sequence", "versions"):
+        getattr(rows, name)[:] = rng.integers(0, 2**40)
+    rows.segments[:] = NO_SEGMENT if label is None else rng.integers(0, 9)
+    rows.labels, rows.terms = [label], [own_terms]
+    table.put(rows)
+
+
+def records(table: ProfileTable) -> list[str]:
+    """Every user as in the changelog, in the table's order."""
+    gathered = table.gather(table.users)
+    return [gathered.to_record(i, IDENTITY).model_dump_json() for i in range(len(gathered))]
+
+
+def again(snapshot: ProfileSnapshot) -> ProfileTable:
+    """Make the table anew from copies, as a file gives them."""
+    columns = {name: column.copy() for name, column in snapshot.columns().items()}
+    return table_of(columns, DIMENSIONS, MEMORY)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdé🙂"), st.none() | states), max_size=12))
+def test_a_table_made_anew_is_the_same_and_goes_on_the_same(steps) -> None:
+    table = ProfileTable(DIMENSIONS, MEMORY)
+    for user, state in steps:
+        if state is None:
+            table.remove(user)
+        else:
+            put(table, user, state)
+    other = again(ProfileSnapshot.of(table))
+    assert other.users == table.users
+    assert records(other) == records(table)
+    assert other.segment_counts() == table.segment_counts()
+    for each in (table, other):
+        put(each, "new", ({"w": 1.0}, "l", 1))
+        put(each, "a", ({"v": 2.0}, None, 2))
+        each.remove("b")
+    assert other.users == table.users
+    assert records(other) == records(table)
+
+
+def test_words_keep_their_order() -> None:
+    table = ProfileTable(DIMENSIONS, MEMORY)
+    put(table, "u", ({"b": 1.0, "a": 3.0, "c": 2.0}, None, 0))
+    assert list(again(ProfileSnapshot.of(table)).gather(["u"]).terms[0]) == ["b", "a", "c"]
+
+
+def test_a_snapshot_keeps_to_the_users_of_its_moment() -> None:
+    table = ProfileTable(DIMENSIONS, MEMORY)
+    put(table, "u", ({"a": 1.0}, "one", 0))
+    snapshot = ProfileSnapshot.of(table)
+    for number in range(200):  # which makes the table grow
+        put(table, f"v{number}", ({}, None, number))
+    assert (len(snapshot), again(snapshot).users) == (1, ["u"])
+
+
+def test_what_is_put_after_a_snapshot_sets_right_what_it_blurred() -> None:
+    table = ProfileTable(DIMENSIONS, MEMORY)
+    for user in "abc":
+        put(table, user, ({user: 1.0}, user, ord(user)))
+    snapshot = ProfileSnapshot.of(table)
+    before = snapshot.columns()  # words are taken now, arrays only when they are copied
+    later = [("b", ({"x": 2.0}, None, 8)), ("d", ({"y": 3.0}, "d", 9))]
+    for user, state in later:
+        put(table, user, state)
+    other = table_of({name: column.copy() for name, column in before.items()}, DIMENSIONS, MEMORY)
+    assert records(other) != records(table)
+    changed = table.gather(["b", "d"])
+    for row in range(2):  # the rest of the changelog
+        other.load(changed.to_record(row, IDENTITY))
+    gathered = [each.gather(["a", "b", "c", "d"]) for each in (other, table)]
+    one, two = (
+        [rows.to_record(i, IDENTITY).events for i in range(4)]
+        + [rows.to_record(i, IDENTITY).vector for i in range(4)]
+        + rows.terms
+        + rows.labels
+        for rows in gathered
+    )
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "sentence"),
+    [
+        ("sums", None, "column sums is missing"),
+        ("sums", np.zeros((2, 5), "<f4"), r"sums is float32 \(2, 5\), not float32 \(2, 4\)"),
+        ("weights", np.zeros(2, "<f4"), r"weights is float32 \(2,\), not float64"),
+        ("users_lengths", np.array([1, 2], "<i4"), "users_lengths does not fit"),
+        ("users_lengths", np.array([3, -1], "<i4"), "users_lengths does not fit"),
+        ("users_text", np.array([255, 98], np.uint8), "not UTF-8"),
+        ("users_text", np.array([97, 97], np.uint8), "twice"),
+        ("places", np.array([1, 1], "<i4"), "twice"),
+        ("places", np.array([0, 2], "<i4"), "places has values outside of 0 to 1"),
+        ("label_codes", np.array([0, 1], "<i4"), "label_codes has values outside of -1 to 0"),
+        ("term_counts", np.array([1, 2], "<i4"), "term_codes is int32"),
+        ("term_counts", np.array([1, 0], "<i8"), "term_counts is int64"),
+        ("term_codes", np.array([5], "<i4"), "term_codes has values outside"),
+        ("term_weights", np.zeros(2), "term_weights has 2 entries, not 1"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused_by_name(name, column, sentence) -> None:
+    table = ProfileTable(DIMENSIONS, MEMORY)
+    put(table, "a", ({"w": 1.0}, "label", 0))
+    put(table, "b", ({}, None, 1))
+    columns = ProfileSnapshot.of(table).columns()
+    if column is None:
+        del columns[name]
+    else:
+        columns[name] = column
+    with pytest.raises(SnapshotError, match=sentence):
+        table_of(columns, DIMENSIONS, MEMORY)

@@ -1,0 +1,313 @@
+"""Which segment a user belongs to: hysteresis, waiting, reach and confidence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from models.distances import VectorsError
+from models.segments.confidence import CONCENTRATION, HALF_WEIGHT
+from models.segments.decision import AssignmentPolicy, Decision, decide
+from models.segments.model import SegmentModelError
+from schemas.segment_model import NO_SEGMENT
+from tests.models.segments.test_model import a_model
+
+
+def on_the_line(*places: float):
+    return np.array([[place, 0.0] for place in places])
+
+
+def decided(places, current, *, events=None, rested=None, weights=None, model=None, **policy):
+    n = len(places)
+    return decide(
+        on_the_line(*places),
+        current,
+        [9] * n if events is None else events,
+        [9] * n if rested is None else rested,
+        model or a_model(),
+        AssignmentPolicy(**{"margin": 0.25, **policy}),
+        weights=weights,
+    )
+
+
+# --- the policy -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ({"margin": -0.1}, "margin is -0.1"),
+        ({"margin": math.nan}, "margin is nan"),
+        ({"min_events": 0}, "min_events is 0"),
+        ({"dwell_events": -1}, "dwell_events is -1"),
+        ({"margin": 0.5, "max_distance": 0.5}, "above the margin"),
+        ({"max_distance": math.nan}, "max_distance is nan"),
+        ({"min_confidence": 1.0}, "min_confidence is 1.0"),
+        ({"min_confidence": -0.1}, "min_confidence is -0.1"),
+        ({"min_confidence": math.nan}, "min_confidence is nan"),
+    ],
+)
+def test_a_policy_out_of_bounds_is_refused(policy, said):
+    with pytest.raises(SegmentModelError, match=said):
+        AssignmentPolicy(**policy)
+
+
+# --- decisions ------------------------------------------------------------------------------------
+
+
+def test_a_new_user_enters_the_nearest_segment():
+    outcome = decided([0.75], [NO_SEGMENT])
+    assert outcome.at(0) == Decision(
+        segment=5,
+        changed=True,
+        distance=0.25,
+        previous_distance=None,
+        margin=0.5,
+        confidence=outcome.confidence[0],
+    )
+    assert outcome.confidence[0] > 0.9
+
+
+def test_a_new_user_waits_for_enough_events():
+    outcome = decided([0.75, 0.75], [NO_SEGMENT] * 2, events=[2, 3], min_events=3)
+    assert outcome.segment.tolist() == [NO_SEGMENT, 5]
+
+
+def test_a_user_moves_only_when_the_new_segment_is_nearer_by_the_margin():
+    outcome = decided([0.5, 0.6, 0.625, 0.9], [2] * 4)
+    assert outcome.segment.tolist() == [2, 2, 5, 5]
+    assert outcome.at(2) == Decision(
+        segment=5,
+        changed=True,
+        distance=0.375,
+        previous_distance=0.625,
+        margin=0.25,
+        confidence=outcome.confidence[2],
+    )
+    assert 0.5 < outcome.confidence[2] < outcome.confidence[3] < 1
+
+
+def test_a_user_who_stays_is_measured_against_the_own_segment():
+    assert decided([0.6], [2]).at(0) == Decision(
+        segment=2,
+        changed=False,
+        distance=0.6,
+        previous_distance=0.6,
+        margin=0.0,
+        confidence=None,
+    )
+
+
+def test_a_user_rests_in_a_segment_before_moving_on():
+    outcome = decided([1.0, 1.0], [2, 2], rested=[2, 3], dwell_events=3)
+    assert outcome.segment.tolist() == [2, 5]
+
+
+def test_users_of_a_retired_segment_move_at_once_whatever_the_margin():
+    outcome = decided([0.51], [4], events=[1], rested=[0], min_events=5)
+    assert outcome.at(0) == Decision(
+        segment=5,
+        changed=True,
+        distance=0.49,
+        previous_distance=None,
+        margin=pytest.approx(0.02),
+        confidence=outcome.confidence[0],
+    )
+    assert 0.5 < outcome.confidence[0] < 0.6
+
+
+def test_a_user_far_from_every_segment_leaves():
+    outcome = decided([9.0], [6], max_distance=2.0)
+    assert outcome.at(0) == Decision(
+        segment=None,
+        changed=True,
+        distance=6.0,
+        previous_distance=6.0,
+        margin=None,
+        confidence=None,
+    )
+
+
+def test_a_user_too_far_from_the_own_segment_goes_where_there_is_one_within_reach():
+    assert decided([2.0], [2], max_distance=1.5, rested=[0], margin=1.25).segment.tolist() == [5]
+
+
+def test_coming_back_in_takes_the_margin_too():
+    outcome = decided([4.9, 4.7], [NO_SEGMENT] * 2, max_distance=2.0)
+    assert outcome.segment.tolist() == [NO_SEGMENT, 6]
+    assert decided([4.9], [6], max_distance=2.0).segment.tolist() == [6]
+
+
+def test_a_single_segment_has_no_margin():
+    model = a_model(
+        ids=[3], centres=[[0.0, 0.0]], radii=[1], sizes=[1], labels=("a",), words=((),), since=(1,)
+    )
+    alone = decided([1.0], [NO_SEGMENT], model=model).at(0)
+    assert (alone.margin, alone.confidence) == (None, 1.0)
+
+
+def test_a_user_who_is_not_sure_enough_neither_moves_nor_enters():
+    outcome = decided([0.625, 1.0, 0.5, 1.0], [2, 2, NO_SEGMENT, NO_SEGMENT], min_confidence=0.9)
+    assert outcome.segment.tolist() == [2, 5, NO_SEGMENT, 5]
+    assert outcome.changed.tolist() == [False, True, False, True]
+    assert np.isnan(outcome.confidence).tolist() == [True, False, True, False]
+
+
+def test_users_of_a_retired_segment_move_however_unsure():
+    outcome = decided([0.51], [4], min_confidence=0.99)
+    assert outcome.segment.tolist() == [5]
+    assert outcome.confidence[0] < 0.99
+
+
+def test_the_same_move_is_surer_the_more_the_profile_rests_on():
+    outcome = decided([0.7] * 4, [2] * 4, weights=[0.0, 0.1, 1.0, 30.0])
+    assert outcome.confidence[0] == 1 / 3
+    assert (np.diff(outcome.confidence) > 0).all()
+
+
+def test_without_weights_a_profile_rests_on_its_events():
+    given_none = decided([0.7], [2], events=[4])
+    assert given_none.confidence == decided([0.7], [2], events=[4], weights=[4.0]).confidence
+
+
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+def test_weights_out_of_bounds_are_refused(weight):
+    with pytest.raises(VectorsError, match="weights holds"):
+        decided([0.7], [2], weights=[weight])
+
+
+def test_nobody_gives_no_decisions():
+    outcome = decide(np.empty((0, 2)), [], [], [], a_model(), AssignmentPolicy())
+    assert outcome.segment.shape == outcome.margin.shape == (0,)
+
+
+@pytest.mark.parametrize("short", ["current", "events", "rested", "weights"])
+def test_arrays_of_another_length_are_refused_by_name(short):
+    names = ("current", "events", "rested", "weights")
+    arrays_by_name = {name: [2, 2] for name in names} | {short: [1]}
+    with pytest.raises(VectorsError, match=short):
+        decide(
+            on_the_line(0, 1),
+            model=a_model(),
+            policy=AssignmentPolicy(),
+            **arrays_by_name,
+        )
+
+
+def naive_confidence(distances, chosen, weight, model) -> float:
+    """The formula of `models.segments.confidence`, by its letter; distances by segment id."""
+    length = math.sqrt(sum(float(centre @ centre) for centre in model.centres) / len(model.ids))
+    sharpness = CONCENTRATION / length * weight / (weight + HALF_WEIGHT)
+    likelihood = {
+        segment: math.exp(-sharpness * distance**2 / 2) for segment, distance in distances.items()
+    }
+    return likelihood[chosen] / sum(likelihood.values())
+
+
+def naive_decision(vector, current, events, rested, weight, model, policy) -> Decision:
+    """The rules of `decide`, one user at a time."""
+    every = {
+        int(segment): math.dist(vector, centre)
+        for segment, centre in zip(model.ids, model.centres, strict=True)
+    }
+    closest = min(every, key=every.__getitem__)
+    reach = math.inf if policy.max_distance is None else policy.max_distance
+    previous = every.get(current)
+    sure = naive_confidence(every, closest, weight, model) >= policy.min_confidence
+    new: int | None = None
+    if current == NO_SEGMENT:
+        if events >= policy.min_events and every[closest] <= reach - policy.margin and sure:
+            new = closest
+    elif previous is not None and previous <= reach:
+        new = current
+        if (
+            events >= policy.min_events
+            and rested >= policy.dwell_events
+            and previous - every[closest] >= policy.margin
+            and sure
+        ):
+            new = closest
+    elif every[closest] <= reach:
+        new = closest
+    distance = every[closest if new is None else new]
+    others = [every[segment] for segment in every if segment != new]
+    if new is None:
+        margin = None
+    elif previous is not None:
+        margin = previous - distance
+    else:
+        margin = min(others) - distance if others else None
+    unchanged = (NO_SEGMENT if new is None else new) == current
+    confidence = None
+    if new is not None and not unchanged:
+        confidence = pytest.approx(naive_confidence(every, new, weight, model), abs=1e-12)
+    return Decision(new, not unchanged, distance, previous, margin, confidence)
+
+
+# Eighths on a line: every distance and every difference is exact, so there is no tolerance.
+EIGHTHS = st.integers(-16, 48).map(lambda n: n / 8)
+POLICIES = st.builds(
+    AssignmentPolicy,
+    margin=st.sampled_from([0.0, 0.125, 0.5]),
+    min_events=st.integers(1, 3),
+    dwell_events=st.integers(0, 3),
+    max_distance=st.sampled_from([None, 0.75, 2.0]),
+    min_confidence=st.sampled_from([0.0, 0.6, 0.95]),
+)
+USERS = st.lists(
+    st.tuples(
+        EIGHTHS,
+        st.sampled_from([NO_SEGMENT, 2, 3, 5, 6]),
+        st.integers(0, 4),
+        st.integers(0, 4),
+        st.sampled_from([0.0, 0.03, 1.0, 7.5]),
+    ),
+    max_size=12,
+)
+
+
+@given(USERS, POLICIES)
+def test_decisions_equal_the_naive_reference_for_every_user(users, policy):
+    columns = zip(*users, strict=True) if users else ((),) * 5
+    places, current, events, rested, weights = columns
+    vectors = on_the_line(*places).reshape(-1, 2)
+    outcome = decide(vectors, current, events, rested, a_model(), policy, weights=weights)
+    assert [outcome.at(i) for i in range(len(users))] == [
+        naive_decision(vectors[i], *users[i][1:], a_model(), policy) for i in range(len(users))
+    ]
+
+
+@given(
+    arrays(np.float64, (8, 2), elements=st.floats(-4, 4)),
+    arrays(np.int64, 8, elements=st.sampled_from([NO_SEGMENT, 2, 3, 5, 6])),
+    st.integers(0, 4),
+    POLICIES,
+)
+def test_deciding_again_changes_nothing(vectors, current, events, policy):
+    counts = [events] * 8
+    first = decide(vectors, current, counts, counts, a_model(), policy)
+    again = decide(vectors, first.segment, counts, counts, a_model(), policy)
+    assert not again.changed.any()
+    assert np.array_equal(again.segment, first.segment)
+    assert np.array_equal(again.distance, first.distance)
+
+
+def test_a_decision_does_not_depend_on_who_shares_the_batch():
+    random = np.random.default_rng(1)
+    model = a_model(centres=random.normal(size=(3, 384)))
+    vectors = random.normal(size=(200, 384))
+    current = random.choice([NO_SEGMENT, 2, 3, 5, 6], size=200)
+    counts = np.full(200, 5)
+    weights = random.uniform(0, 9, size=200)
+    policy = AssignmentPolicy(margin=0.01)
+    together = decide(vectors, current, counts, counts, model, policy, weights=weights)
+    for i in range(200):
+        one = slice(i, i + 1)
+        n = counts[one]
+        alone = decide(vectors[one], current[one], n, n, model, policy, weights=weights[one])
+        assert alone.at(0) == together.at(i)
