@@ -261,7 +261,8 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_nothing_about_the_runs_is_collected(tiny_folder: Path, tmp_path: Path) -> None:
     """ONNX Runtime's usage reporting would leave its database in the home folder."""
     script = (
-        "import sys; from pathlib import Path; from models.embedding.engine.embedder import OnnxEmbedder\n"
+        "import sys; from pathlib import Path\n"
+        "from models.embedding.engine.embedder import OnnxEmbedder\n"
         "OnnxEmbedder.load(Path(sys.argv[1])).embed(['great coffee'])"
     )
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
