@@ -125,8 +125,10 @@ def test_an_int8_model_that_loses_too_much_is_refused(
 
 
 def test_processes_may_prepare_the_same_model_at_once(tiny_bert: TinyBert, cache: Path) -> None:
-    script = "import sys; from models.embedding.making.prepare import prepare_model; "
+    script = (
+        "import sys; from models.embedding.making.prepare import prepare_model\n"
         "print(prepare_model(sys.argv[1]))"
+    )
     command = [sys.executable, "-c", script, str(tiny_bert.folder)]
     environment = {**os.environ, "SEGMENTER_CACHE": str(cache)}
     processes = [
