@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from consumer.cli import main
+from consumer.cli.main import main
 from consumer.contract.records import Output
 from consumer.offline.files import read_records, with_labels
 from consumer.offline.replay import Replay, replay_file

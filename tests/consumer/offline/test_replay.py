@@ -29,7 +29,7 @@ SETTINGS = Settings(
     training={"segments": 2, "warmup_users": 20, "sample_users": 60, "reseed_every": 50},
     batch={"max_records": 32},
 )
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = {
     "segment-changes.jsonl",
     "memberships.jsonl",

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 WITHIN_S = 30.0
 # A killed broker may come back when the controller has given up the session of the one before.
 SHORT_SESSION = {"broker.session.timeout.ms": "2000"}
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def create_topic(kafka: EmbeddedKafka) -> str:

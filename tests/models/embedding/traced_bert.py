@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.models.embedding import bert_reference
 from tests.models.embedding.tiny_bert import CONFIG, TinyBert, random_weights
 
-TRACED_GRAPH = Path(__file__).parents[1] / "data" / "traced_bert.onnx"
+TRACED_GRAPH = Path(__file__).parents[2] / "data" / "traced_bert.onnx"
 TRACED_CONFIG = {
     **CONFIG,
     "hidden_size": 16,
