@@ -92,6 +92,9 @@ bench-embed-quality: $(BENCH_VENV)/.installed  ## whether segments get worse in 
 bench-embed-render: $(VENV)/.installed  ## the tables of docs/performance.md, from benchmarks/results
 	$(BIN)/python -m benchmarks.embed --render
 
+docs: $(VENV)/.installed  ## the tables of docs/ that are made from the code
+	$(BIN)/python -m consumer.reference
+
 format: $(VENV)/.installed  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -110,4 +113,4 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 
 .PHONY: help install model demo test test-export test-dashboards lint faults bench-restore \
 	bench-recovery bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
-	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render format lock clean
+	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

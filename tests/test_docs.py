@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticUndefined
 
+from consumer import reference
 from consumer.cli import arguments
 from consumer.cli import main as cli
+from consumer.report.markdown import fill, made_parts
 from consumer.settings import Settings
 from schemas.dead_letters import RefusalReason
 
@@ -143,6 +145,18 @@ def test_the_page_of_events_explains_each_reason_of_a_dead_letter() -> None:
     table = page.partition("\n| reason | refused because |\n")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
     assert sorted(re.findall(r"`(\w+)`", "".join(cells))) == sorted(RefusalReason)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_is_made_from_the_code_is_as_make_docs_writes_it(page: Path) -> None:
+    assert page.read_text() == fill(page.read_text(), reference.TABLES)
+
+
+def test_every_table_that_is_made_is_on_one_page_and_no_marker_is_left_alone() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    assert sorted(made_parts(text)) == sorted(reference.TABLES)
+    for marker in ("<!-- begin ", "<!-- end "):
+        assert text.count(marker) == len(reference.TABLES)
 
 
 def _anchors(page: Path) -> set[str]:
