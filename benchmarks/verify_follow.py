@@ -24,7 +24,7 @@ from consumer.kafka.topics import new_topics
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import Follower, TopicNames
-from schemas.base import encode_array
+from schemas.arrays import encode_array
 from schemas.changes import cloudevents_headers
 from tests.consumer.verify.histories import UserPath, history_of
 

@@ -1,14 +1,11 @@
-"""What every contract shares: strict pydantic models and vectors carried as base64."""
+"""What every contract shares: strict pydantic models."""
 
 from __future__ import annotations
 
-import base64
 import json
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -114,19 +111,3 @@ def first_problem(error: ValidationError) -> str:
     where = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
-
-
-def encode_array(values: NDArray[np.generic], dtype: str) -> str:
-    """Encode an array as base64 of its C-order bytes in `dtype` (say "<f4")."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
-
-
-def decode_array(text: str, dtype: str) -> NDArray[np.generic]:
-    """Decode what `encode_array` wrote.
-
-    Raises
-    ------
-    ValueError
-        If the text is not base64 or its length is not a multiple of the item size.
-    """
-    return np.frombuffer(base64.b64decode(text, validate=True), dtype=dtype)

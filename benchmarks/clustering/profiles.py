@@ -22,7 +22,7 @@ from consumer.settings import Settings
 from models.distances import Floats, Ints
 from models.embedding.engine.embedder import Embedder
 from models.measures.agreement import Agreement, agreement
-from schemas.base import decode_array
+from schemas.arrays import decode_array
 from schemas.profiles import ProfileSample
 
 

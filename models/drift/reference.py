@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.distances import Floats, Ints
 from models.drift.check import Texts
 from models.drift.policy import DriftError
-from schemas.base import decode_array, encode_array
+from schemas.arrays import decode_array, encode_array
 from schemas.drift import DriftReferenceRecord
 
 Halves = NDArray[np.float16]

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from models.distances import Floats, VectorsError
-from schemas.base import decode_array, encode_array
+from schemas.arrays import decode_array, encode_array
 from schemas.label_model import MAX_LABELS, ClassifierName, LabelModelRecord, LabelWeights
 
 # Users whose products with all weights are held at a time: 6 labels of 384 numbers take 18 kB each.

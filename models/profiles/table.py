@@ -24,7 +24,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.base import decode_array, encode_array
+from schemas.arrays import decode_array, encode_array
 from schemas.profiles import ProfileLabels, ProfileRecord
 from schemas.segment_model import NO_SEGMENT
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.distances import Floats, Ints
 from models.segments.history import History
-from schemas.base import decode_array, encode_array
+from schemas.arrays import decode_array, encode_array
 from schemas.segment_model import SegmentModelRecord, SegmentRecord
 
 

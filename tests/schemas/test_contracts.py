@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.base import Base64, decode_array, encode_array
+from schemas.arrays import decode_array, encode_array
+from schemas.base import Base64
 from schemas.changes import (
     ChangeReason,
     ChangeStatus,

@@ -12,7 +12,7 @@ from consumer.contract.records import Output
 from consumer.settings import TopicSettings
 from models.profiles.sample import rank
 from models.profiles.table import ProfileRows, from_microseconds
-from schemas.base import encode_array
+from schemas.arrays import encode_array
 from schemas.profiles import ProfileSample
 
 

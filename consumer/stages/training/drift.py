@@ -25,7 +25,7 @@ from models.drift.latest import LatestText, LatestTexts
 from models.drift.reference import DriftReference
 from models.profiles.sample import UserSample, rank
 from models.segments.model import SegmentModel
-from schemas.base import decode_array
+from schemas.arrays import decode_array
 from schemas.drift import (
     DRIFT_REFERENCE_KEY,
     DRIFT_REFERENCE_SCHEMA,

@@ -24,7 +24,7 @@ from models.drift.latest import LatestTexts
 from models.drift.reference import DriftReference
 from models.profiles.sample import UserSample, rank
 from models.segments.model import SegmentModel
-from schemas.base import decode_array
+from schemas.arrays import decode_array
 from schemas.profiles import SAMPLE_SCHEMA, ProfileSample
 from schemas.segment_model import (
     SEGMENT_MODEL_KEY,

@@ -29,7 +29,7 @@ from models.embedding.engine.embedder import Embedder
 from models.measures.agreement import agreement
 from models.profiles.table import unit_rows
 from models.text import clean, verbatim
-from schemas.base import decode_array
+from schemas.arrays import decode_array
 from schemas.changes import SegmentChange
 from schemas.dead_letters import HEADER_PREFIX
 from schemas.events import EventType

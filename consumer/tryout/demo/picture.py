@@ -18,7 +18,7 @@ from consumer.report.placing import spread, wrapped
 from consumer.report.projection import Plane, principal_plane
 from consumer.report.wording import one_line, percent, plural
 from consumer.tryout.demo.contents import ReportData
-from schemas.base import decode_array
+from schemas.arrays import decode_array
 
 # Crosses fill less of their square.
 _AREAS = {"P": 1.7, "X": 1.7}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.clustering.clusterers.base import ClustererError, State
-from schemas.base import decode_array, encode_array
+from schemas.arrays import decode_array, encode_array
 
 _TYPES = ("<f8", "<i8")
 """What arrays in a state can be of."""

@@ -28,7 +28,7 @@ from consumer.tryout.broker import EmbeddedKafka
 from consumer.wiring.model_feed import ModelFeed
 from models.embedding.engine.embedder import Embedder
 from models.segments.model import SegmentModel
-from schemas.base import decode_array
+from schemas.arrays import decode_array
 from schemas.profiles import ProfileRecord, ProfileSample
 from schemas.segment_model import SEGMENT_MODEL_KEY
 from tests.consumer.kafka_runs import (

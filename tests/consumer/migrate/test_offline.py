@@ -23,7 +23,7 @@ from consumer.migrate.survey import Difference, PartitionPlan, Plan, differences
 from consumer.settings import Settings
 from models.embedding.runner_types import Vectors
 from models.profiles.table import ProfileTable
-from schemas.base import decode_array, encode_array
+from schemas.arrays import decode_array, encode_array
 from schemas.profiles import ProfileRecord
 from tests.consumer.stages.stage_data import Worker, a_model, event, records
 from tests.stubs import FailingEmbedder, HashingEmbedder

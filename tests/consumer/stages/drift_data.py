@@ -11,7 +11,7 @@ import numpy as np
 from consumer.contract.records import Output, Record
 from consumer.settings import Settings
 from consumer.stages.training.stage import TrainingStage
-from schemas.base import encode_array
+from schemas.arrays import encode_array
 from schemas.drift import DriftReferenceRecord
 from schemas.profiles import ProfileSample
 from tests.consumer.stages.stage_data import ALL, NOW, START

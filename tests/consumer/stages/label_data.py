@@ -16,7 +16,7 @@ from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.training.labels import read_label_model
 from consumer.stages.training.stage import TrainingStage
 from models.labels.model import LabelModel
-from schemas.base import encode_array
+from schemas.arrays import encode_array
 from schemas.profiles import ProfileSample
 from tests.consumer.stages.stage_data import (
     ALL,

@@ -16,7 +16,7 @@ from consumer.settings import Settings
 from consumer.stages.training import drift
 from consumer.stages.training.drift import read_reference
 from models.drift import TESTS
-from schemas.base import encode_array
+from schemas.arrays import encode_array
 from schemas.drift import DriftReferenceRecord
 from schemas.profiles import ProfileSample
 from tests.consumer.stages.drift_data import DIMENSIONS, EMBEDDING, Trainer, sample

@@ -20,7 +20,7 @@ from models.profiles.table import ProfileTable
 from models.segments.confidence import confidence
 from models.segments.history import History
 from models.segments.model import SegmentModel
-from schemas.base import decode_array, encode_array
+from schemas.arrays import decode_array, encode_array
 from schemas.changes import ChangeReason, ChangeStatus, SegmentChange
 from schemas.lifecycle import RetiredSegment
 from schemas.profiles import ProfileRecord, ProfileSample

@@ -18,7 +18,7 @@ from consumer.verify.lifecycle import SeenLifecycle, check_lifecycle
 from consumer.verify.report import Violations
 from models.profiles.sample import rank
 from models.segments.model import SegmentModel
-from schemas.base import encode_array
+from schemas.arrays import encode_array
 from schemas.lifecycle import LifecycleEvent, SegmentTransition
 from schemas.profiles import ProfileSample
 from tests.consumer.stages.stage_data import ALL, NOW, a_model

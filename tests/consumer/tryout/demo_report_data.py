@@ -17,7 +17,7 @@ from consumer.tryout.demo.contents import (
     count_changes,
 )
 from models.measures.agreement import Agreement
-from schemas.base import encode_array
+from schemas.arrays import encode_array
 from schemas.changes import (
     ChangeReason,
     ModelRef,

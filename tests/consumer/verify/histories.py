@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from schemas.base import encode_array
+from schemas.arrays import encode_array
 from schemas.changes import (
     ChangeReason,
     ChangeStatus,
