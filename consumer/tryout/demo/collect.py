@@ -141,11 +141,11 @@ def _id_or_none(segment: int | None) -> int:
 
 
 def _refused(settings: Settings) -> dict[str, int]:
-    """Count the dead letters by reason."""
+    """Count the dead letters by reason, the commonest first."""
     counts: Counter[str] = Counter()
     for record in read_topic(settings, settings.topics.dead_letters):
         counts[dict(record.headers)[HEADER_PREFIX + "reason"].decode()] += 1
-    return dict(counts)
+    return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
 
 
 def _latest_model(settings: Settings) -> SegmentModelRecord | None:

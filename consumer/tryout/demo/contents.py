@@ -26,7 +26,7 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What went in and how fast; `refused` counts by reason."""
+    """What went in and how fast; `refused` counts by reason, the commonest first."""
 
     events: int
     accepted: int

@@ -140,8 +140,8 @@ def _figures(console: Console, width: int, data: ReportData) -> None:
         told = ", ".join(f"{count:,} {kind}" for kind, count in lives.items())
         rows.append(("segments", f"{told}, in {plural(data.model.version, 'version')}"))
     if counts.refused:
-        reasons = sorted(counts.refused.items(), key=lambda item: (-item[1], item[0]))
-        rows.append(("refused", ", ".join(f"{reason} {count:,}" for reason, count in reasons)))
+        reasons = [f"{reason} {count:,}" for reason, count in counts.refused.items()]
+        rows.append(("refused", ", ".join(reasons)))
     for evaluation in data.evaluations:
         agreement = evaluation.agreement
         rows.append(
