@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from schemas.base import Identifier
 from schemas.dead_letters import Refusal, RefusalReason
+from schemas.encodings import encoding_of
 from schemas.events import UserEvent, parse_rfc3339
 from schemas.framing import unframe
 from schemas.ids import nan_name
@@ -202,10 +203,10 @@ def decode_object(value: bytes | None) -> dict[str, Any]:
     try:
         return _decode(payload)
     except RefusedError as error:
-        if (encoding := _other_encoding(value)) is not None:
+        if (encoding := encoding_of(value)) is not None:
             raise RefusedError(
                 RefusalReason.INVALID_UTF8,
-                f"the value is in {encoding}; have it written in UTF-8",
+                f"the value is in {encoding[:6].upper()}; have it written in UTF-8",
             ) from None
         if schema_id is None:
             raise
@@ -237,30 +238,6 @@ def _decode(value: bytes) -> dict[str, Any]:
             RefusalReason.INVALID_JSON, f"must be a JSON object, is {_JSON_TYPES[type(data)]}"
         )
     return data
-
-
-def _other_encoding(value: bytes) -> str | None:
-    """Tell by the first bytes that a value is UTF-16 or UTF-32, with a byte order mark or not."""
-    for encoding, mark in _MARKS:
-        if value.startswith(mark):
-            return encoding
-    return None
-
-
-# Those of UTF-32 first, as they begin like those of UTF-16. Without a mark an object gives itself
-# away by its brace.
-_MARKS = (
-    ("UTF-32", codecs.BOM_UTF32_LE),
-    ("UTF-32", codecs.BOM_UTF32_BE),
-    ("UTF-32", b"{\0\0\0"),
-    ("UTF-32", b"\0\0\0{"),
-    ("UTF-16", codecs.BOM_UTF16_LE),
-    ("UTF-16", codecs.BOM_UTF16_BE),
-    ("UTF-16", b"{\0"),
-    ("UTF-16", b'\0{\0"'),
-    ("UTF-16", b"\0{\0}"),
-    ("UTF-16", b"\0{\0\n"),
-)
 
 
 def refused_field(error: ValidationError) -> RefusedError:

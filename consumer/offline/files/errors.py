@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import lzma
+import sys
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 
 class EventFileError(ValueError):
@@ -16,8 +18,14 @@ class FormError(ValueError):
     """What is wrong inside of a file, in words that its name is put before."""
 
 
-DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, UnicodeError)
-"""What the standard library raises for a file that is damaged, cut short, or not to be had."""
+def damage() -> tuple[type[Exception], ...]:
+    """Give what is raised for a file that is damaged, cut short, not to be had or of no use."""
+    found = (
+        *(FormError, OSError, EOFError, UnicodeError),
+        *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+    )
+    zstd: Any = sys.modules.get("backports.zstd")  # of an extra, and loaded for such files only
+    return found if zstd is None else (*found, zstd.ZstdError)
 
 
 def told(error: Exception) -> str:

@@ -12,12 +12,13 @@ from typing import BinaryIO, cast
 from pydantic_core import from_json
 
 from consumer.offline.files import columns
-from consumer.offline.files.errors import DAMAGE, EventFileError, FormError, name_of, told
+from consumer.offline.files.errors import EventFileError, damage, name_of, told
 from consumer.offline.files.forms import IsRecord, form_of
 from consumer.offline.files.lines import Numbered
 from consumer.offline.files.packing import (
     HEAD_BYTES,
-    Rewound,
+    Pieces,
+    as_utf8,
     from_start,
     look,
     open_raw,
@@ -25,7 +26,6 @@ from consumer.offline.files.packing import (
     size_of,
     unpack,
 )
-from consumer.offline.files.text import as_utf8
 
 PARQUET = "Parquet"
 
@@ -69,7 +69,7 @@ class EventFile:
         self.records = 0
         self._is_record = is_record
         self._raw: io.FileIO | None = None
-        self._unpacked: Rewound | None = None
+        self._unpacked: Pieces | None = None
         self._size: int | None = None
         self._total: int | None = None
         # From which record on lines are how far ahead of records: blank lines, rows over several.
@@ -91,7 +91,7 @@ class EventFile:
                         self._gaps.append((self.records, ahead))
                     self.records += 1
                     yield value
-        except (FormError, *DAMAGE) as error:
+        except damage() as error:
             read = (
                 f"; {self.records:,} records were read before that, which are not the whole file"
                 if self.records

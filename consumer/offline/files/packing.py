@@ -1,11 +1,12 @@
 """From a path to the bytes inside: pipes and files, gzip, bz2, xz, zstd and a zip of one file.
 
-How a file is packed is told by its first bytes, never by its name.
+How a file is packed and encoded is told by its first bytes, never by its name.
 """
 
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -14,52 +15,50 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from consumer.offline.files.errors import STANDARD_INPUT, FormError
+from schemas.encodings import encoding_of
 
 HEAD_BYTES = 1 << 20
 """Bytes that are looked at before it is said what a file is: more than the longest first record."""
 
 _MOST_LAYERS = 4  # a gzip in a zip, say; a file that unpacks to itself must not be followed
-# Dumps of long windows (zstd --long=31) ask for as much memory as this; others for 8 MB or less.
-_ZSTD_WINDOW = 1 << 31
-_ZSTD_CHUNK = 1 << 14  # little, since all that comes out of it is held
+_CHUNK = 1 << 16
+# Dumps of long windows (zstd --long=31) ask for 2 GB of memory; others for 8 MB or less.
+_ZSTD_WINDOW_LOG = 31
 
 
-class Rewound(io.RawIOBase):
-    """A stream whose first bytes were read, with these put back.
+class Pieces(io.RawIOBase):
+    """A stream of the pieces of bytes that an iterator gives, none of them empty.
 
     Attributes
     ----------
     taken, given
-        Bytes that were read of the stream, the first ones included, and that were read of this.
+        Bytes that were taken from the iterator, and that were read of this.
     """
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
-        self._head = memoryview(head)
-        self._rest = rest
-        self.taken = len(head)
-        self.given = 0
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = memoryview(b"")
+        self.taken = self.given = 0
 
     def readable(self) -> bool:
         """Tell that it can be read."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer from the head first, then from the rest."""
-        if self._head:
-            count = min(len(buffer), len(self._head))
-            buffer[:count] = self._head[:count]
-            self._head = self._head[count:]
-        else:
-            piece = self._rest.read1(len(buffer))  # type: ignore[attr-defined]
-            count = len(piece)
-            buffer[:count] = piece
-            self.taken += count
+        """Fill a buffer from one piece."""
+        if not self._left:
+            self._left = memoryview(next(self._pieces, b""))
+            self.taken += len(self._left)
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
         self.given += count
         return count
 
@@ -85,14 +84,25 @@ def size_of(raw: io.FileIO) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def look(stream: BinaryIO) -> tuple[bytes, Rewound]:
-    """Give the first `HEAD_BYTES` of a stream, and the stream with them put back."""
+def look(stream: BinaryIO) -> tuple[bytes, Pieces]:
+    """Give the first `HEAD_BYTES` of a stream, and all of it."""
     pieces, wanted = [], HEAD_BYTES
     while wanted > 0 and (piece := stream.read1(wanted)):  # type: ignore[attr-defined]
         pieces.append(piece)
         wanted -= len(piece)
     head = b"".join(pieces)
-    return head, Rewound(head, stream)
+    rest = iter(lambda: stream.read1(_CHUNK), b"")  # type: ignore[attr-defined]
+    return head, Pieces(chain([head], rest))
+
+
+def as_utf8(head: bytes, stream: BinaryIO) -> BinaryIO:
+    """Give a stream in UTF-8, by what its first bytes tell; a byte order mark may be left."""
+    encoding = encoding_of(head)
+    if encoding is None:
+        return stream
+    # UnicodeDecodeError where it is cut in the middle of a character, too.
+    texts = codecs.iterdecode(iter(lambda: stream.read(_CHUNK), b""), encoding)
+    return cast(BinaryIO, io.BufferedReader(Pieces(map(str.encode, texts))))
 
 
 def unpack(raw: io.FileIO, stack: ExitStack) -> tuple[bytes, BinaryIO, list[str]]:
@@ -114,8 +124,8 @@ def unpack(raw: io.FileIO, stack: ExitStack) -> tuple[bytes, BinaryIO, list[str]
     layers: list[str] = []
     stream = cast(BinaryIO, stack.enter_context(io.BufferedReader(raw)))
     while True:
-        head, rewound = look(stream)
-        stream = cast(BinaryIO, io.BufferedReader(rewound))
+        head, whole = look(stream)
+        stream = cast(BinaryIO, io.BufferedReader(whole))
         for magic, (name, opened) in _PACKERS.items():
             # A workbook is a zip too, and is named as what it is.
             if head.startswith(magic):
@@ -158,59 +168,16 @@ def _xz(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
     return cast(BinaryIO, stack.enter_context(lzma.LZMAFile(stream)))
 
 
-def _zstd(stream: BinaryIO, _stack: ExitStack) -> BinaryIO:
+def _zstd(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
     try:
-        import zstandard  # noqa: PLC0415
+        from backports import zstd  # noqa: PLC0415 - compression.zstd as of Python 3.14
     except ImportError:
         raise FormError(
             "it is packed with zstd, which needs the extra files: pip install 'segmenter[files]' "
             "(in a checkout: pip install -e '.[files]')"
         ) from None
-    unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-    return cast(
-        BinaryIO, io.BufferedReader(_Zstd(stream, unpacker.decompressobj, zstandard.ZstdError))
-    )
-
-
-class _Zstd(io.RawIOBase):
-    """The frames of a stream unpacked.
-
-    The package's own reader takes a frame that is cut short for a whole one.
-    """
-
-    def __init__(
-        self, stream: BinaryIO, new_frame: Callable[[], Any], error: type[Exception]
-    ) -> None:
-        self._stream = stream
-        self._new_frame = new_frame
-        self._error = error
-        self._frame = new_frame()
-        self._packed = self._ready = b""
-        self._begun = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._ready:
-            packed = self._packed or self._stream.read(_ZSTD_CHUNK)
-            self._packed = b""
-            if not packed:
-                if self._begun:
-                    raise EOFError
-                return 0
-            try:
-                self._ready = self._frame.decompress(packed)
-            except self._error as error:
-                raise OSError(f"the zstd data is damaged: {error}") from error
-            self._begun = not self._frame.eof
-            if self._frame.eof:
-                self._packed = self._frame.unused_data
-                self._frame = self._new_frame()
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+    return cast(BinaryIO, stack.enter_context(zstd.ZstdFile(stream, options=options)))
 
 
 def _zip(stream: BinaryIO, stack: ExitStack) -> BinaryIO:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from consumer.offline.files.errors import DAMAGE, EventFileError, FormError, name_of, told
+from consumer.offline.files.errors import EventFileError, damage, name_of, told
 from consumer.offline.files.packing import open_raw, size_of
 
 
@@ -30,7 +30,7 @@ def spooled(path: Path) -> Iterator[Path]:
                 with copy.open("wb") as file:
                     shutil.copyfileobj(raw, file)
                 path = copy
-        except (FormError, *DAMAGE) as error:
+        except damage() as error:
             raise EventFileError(
                 f"cannot read the events of {name_of(path)}: {told(error)}"
             ) from error

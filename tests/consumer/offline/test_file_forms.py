@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
+from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,7 +83,7 @@ PACKED = {
     "gzip": gzip.compress,
     "bz2": bz2.compress,
     "xz": lzma.compress,
-    "zstd": zstandard.compress,
+    "zstd": zstd.compress,
     "zip": lambda data: zipped(**{"__MACOSX/._e": b"x", "folder/": b"", "folder/e": data}),
 }
 
@@ -322,9 +322,12 @@ DAMAGED = {
     "bare quote": (b'user_id,text\na,b\nc,"d" e\n', "line 3 is no CSV"),
     "utf-16": (LINES.encode("utf-16")[:-1], "not valid in the encoding"),
     "parquet": (parquet(EVENTS)[:-9], "Parquet is damaged or cut short"),
-    "zstd": (zstandard.compress(LINES.encode())[:-9], "cut short"),
-    "zstd frame": (zstandard.compress(LINES.encode()) + bytes.fromhex("28b52ffd"), "cut short"),
-    "zstd and more": (zstandard.compress(LINES.encode()) + b"tail", "the zstd data is damaged"),
+    "zstd": (zstd.compress(LINES.encode())[:-9], "cut short"),
+    "zstd frame": (zstd.compress(LINES.encode()) + bytes.fromhex("28b52ffd"), "cut short"),
+    "zstd and more": (
+        zstd.compress(LINES.encode()) + b"tail",
+        "Unable to decompress Zstandard data",
+    ),
 }
 
 
@@ -355,11 +358,11 @@ def test_wherever_a_file_is_cut_it_is_not_taken_for_whole(tmp_path, kind):
             list(read(tmp_path, content[:cut]))
 
 
-@pytest.mark.parametrize(("form", "module"), [("zstd", "zstandard"), ("Parquet", "pyarrow")])
+@pytest.mark.parametrize(("form", "module"), [("zstd", "backports"), ("Parquet", "pyarrow")])
 def test_the_extra_is_named_where_it_is_missing(tmp_path, monkeypatch, form, module):
     monkeypatch.setitem(__import__("sys").modules, module, None)
     monkeypatch.setitem(__import__("sys").modules, f"{module}.parquet", None)
-    content = zstandard.compress(LINES.encode()) if form == "zstd" else parquet(EVENTS)
+    content = zstd.compress(LINES.encode()) if form == "zstd" else parquet(EVENTS)
     with pytest.raises(EventFileError, match=rf"{form}.* needs .*pip install 'segmenter\[files\]'"):
         list(read(tmp_path, content))
 
