@@ -28,9 +28,9 @@ from benchmarks.embedding.rounds import ROOT
 from benchmarks.markdown import render, table
 from consumer.settings import Settings
 from consumer.wiring.app import load_embedder
-from models.clustering.clusterers import ALGORITHMS, PROJECTIONS, to_json
+from models.clustering.clusterers.state import to_json
 from models.clustering.learner import StreamingClusterer
-from models.clustering.policy import ClusteringPolicy
+from models.clustering.policy import ALGORITHMS, PROJECTIONS, ClusteringPolicy
 from models.measures.agreement import Agreement
 from models.measures.offline import offline_kmeans
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.clustering.profiles import Profiles
-from models.clustering.clusterers import Clusterer, make_clusterer
+from models.clustering.clusterers.base import Clusterer
+from models.clustering.clusterers.make import make_clusterer
 from models.clustering.learner import StreamingClusterer
 from models.clustering.policy import ClusteringPolicy
 from models.distances import Ints, nearest

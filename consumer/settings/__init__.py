@@ -403,6 +403,10 @@ class AssignmentSettings(Section):
         )
 
 
+# By what each is replaced: docs/clustering.md has the figures.
+_ALGORITHMS_THAT_WENT = {"streamkmeans": "kmeans", "clustream": "kmeans", "denstream": "dbstream"}
+
+
 class TrainingSettings(Section):
     """How the trainer learns the segments."""
 
@@ -412,10 +416,10 @@ class TrainingSettings(Section):
     max_segments: int = Field(
         50, ge=2, le=4096, description="Segments at most where their number is found."
     )
-    algorithm: Literal["kmeans", "streamkmeans", "clustream", "dbstream", "denstream"] = Field(
+    algorithm: Literal["kmeans", "dbstream"] = Field(
         "kmeans",
-        description="Which of River's clusterers learns. dbstream and denstream find the number of "
-        "segments themselves, whatever segments is.",
+        description="Which of River's clusterers learns. dbstream finds the number of segments "
+        "itself, by density, whatever segments is.",
     )
     projection: Literal["none", "random", "pca"] = Field(
         "none", description="Whether the clusterer learns in fewer dimensions."
@@ -436,6 +440,16 @@ class TrainingSettings(Section):
         2.0, gt=0, description="Seconds without a sample after which the trainer settles."
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of everything that is random.")
+
+    @field_validator("algorithm", mode="before")
+    @classmethod
+    def _none_that_went(cls, value: object) -> object:
+        if isinstance(value, str) and (instead := _ALGORITHMS_THAT_WENT.get(value)):
+            raise ValueError(
+                f"is {value!r}, which segmenter no longer has: take {instead}, and segments that "
+                "go on keep their ids"
+            )
+        return value
 
     @field_validator("segments", mode="before")
     @classmethod

@@ -7,10 +7,10 @@ users are known. And it never leaves a topic for a new one; so from time to time
 checked on the sample of users and moved where that helps (`models.clustering.reseed`), and, where
 their number is to be found, merged or made more (`models.clustering.segment_count`).
 
-Any of River's algorithms (`models.clustering.clusterers`) can take the place of k-means, and any of
-them can learn in fewer dimensions. One with k clusters is steered by the looks at the sample as
-k-means is. One that finds its own number places its centres itself; a look then measures whether
-its scale still fits, and leaves those out that serve hardly any sampled user.
+DBSTREAM can take the place of k-means, and either can learn in fewer dimensions
+(`models.clustering.clusterers`). DBSTREAM finds its own number of clusters and places its centres
+itself; a look then measures whether its scale still fits, and leaves those out that serve hardly
+any sampled user.
 """
 
 from __future__ import annotations
@@ -22,14 +22,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models.clustering.clusterers import (
-    Clusterer,
-    ClustererError,
-    State,
-    from_json,
-    make_clusterer,
-    to_json,
-)
+from models.clustering.clusterers.base import Clusterer, ClustererError, State
+from models.clustering.clusterers.make import make_clusterer
+from models.clustering.clusterers.state import from_json, to_json
 from models.clustering.policy import ClusteringError, ClusteringPolicy
 from models.clustering.reseed import reseed, serving
 from models.clustering.segment_count import find_segments

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.clustering.clusterers import ALGORITHMS, PROJECTIONS
+from models import bounds
 from models.clustering.segment_count import LEAST_SEGMENTS
 from models.profiles.sample import DEFAULT_CAPACITY
+
+ALGORITHMS = {"kmeans": False, "dbstream": True}
+"""Every algorithm of `models.clustering.clusterers` by its name in settings, and whether it finds
+the number of clusters itself."""
+
+PROJECTIONS = ("none", "random", "pca")
+"""What they can learn in."""
 
 
 class ClusteringError(ValueError):
@@ -29,7 +36,7 @@ class ClusteringPolicy:
         Seed of every draw.
     step
         Share of the way by which River's k-means moves the nearest centre towards a profile (its
-        `halflife`). The other algorithms have their own defaults.
+        `halflife`).
     warm_up_users
         Users to know before the first centres are picked.
     sample_users
@@ -40,7 +47,7 @@ class ClusteringPolicy:
         Share of the sampled users who must have another nearest segment for a new version to be
         worth publishing: each publication makes all workers look at all their users again.
     algorithm
-        Name of the algorithm, one of `models.clustering.clusterers.ALGORITHMS`.
+        Name of the algorithm, one of `ALGORITHMS`.
     projection
         What to learn in: "none" for the space of the embedding model, "random" or "pca".
     projection_dimensions
@@ -76,17 +83,17 @@ class ClusteringPolicy:
                 raise ClusteringError(
                     f"{name} is {getattr(self, name)!r}: give one of {', '.join(known)}"
                 )
-        for name in (
-            *("segments", "max_segments", "warm_up_users", "sample_users", "reseed_every"),
-            "projection_dimensions",
-        ):
-            if (count := getattr(self, name)) is not None and count < 1:
-                raise ClusteringError(f"{name} is {count}: give a count, 1 or more")
-        for name in ("step", "publish_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ClusteringError(f"{name} is {getattr(self, name)}: give a share in (0, 1]")
-        if self.seed < 0:
-            raise ClusteringError(f"seed is {self.seed}: give 0 or more")
+        bounds.at_least(
+            ClusteringError,
+            segments=self.segments,
+            max_segments=self.max_segments,
+            warm_up_users=self.warm_up_users,
+            sample_users=self.sample_users,
+            reseed_every=self.reseed_every,
+            projection_dimensions=self.projection_dimensions,
+        )
+        bounds.at_least(ClusteringError, 0, seed=self.seed)
+        bounds.shares(ClusteringError, step=self.step, publish_share=self.publish_share)
         if self.sample_users < self.least_users:
             raise ClusteringError(
                 f"sample_users is {self.sample_users} for {self.least_segments} segments: "
@@ -113,7 +120,7 @@ class ClusteringPolicy:
     @property
     def own_number(self) -> bool:
         """Whether the algorithm finds the number of segments itself."""
-        return ALGORITHMS[self.algorithm].own_number
+        return ALGORITHMS[self.algorithm]
 
     @property
     def finds_number(self) -> bool:

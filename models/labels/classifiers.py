@@ -12,9 +12,9 @@ from typing import Any, Protocol, assert_never
 
 import numpy as np
 from river import linear_model, multiclass, optim
-from river.utils import VectorDict
 
 from models.distances import Floats
+from models.river_internals import set_weights
 from schemas.label_model import ClassifierName
 
 Features = dict[int, float]
@@ -145,9 +145,7 @@ class _OneVsRest:
 
     def _set(self, label: int, row: list[float], intercept: float) -> None:
         part = self._model.classifier.clone()
-        # River has no public way to set them.
-        part._weights = VectorDict(dict(enumerate(row)))
-        part.intercept = intercept
+        set_weights(part, dict(enumerate(row)), intercept)
         self._model.classifiers[label] = part
 
 

@@ -1,15 +1,16 @@
-"""What every clusterer has in common: the protocol, the warm start and exact assignment by rows."""
+"""What every clusterer has in common: the warm start, its checks and exact assignment by rows."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from models import bounds
 from models.clustering.reseed import reseed
 from models.distances import ROWS_AT_ONCE, Floats, Ints, VectorsError
 
@@ -25,110 +26,11 @@ class ClustererError(ValueError):
     """A setting out of bounds, a state of another clusterer, or a step asked for too early."""
 
 
-class Clusterer(Protocol):
+class Clusterer(ABC):
     """A streaming clusterer, as the trainer sees it.
 
     Predicting changes nothing. The outcome depends on the settings and on the order of what was
     learned only. What `restore` was given goes on as the clusterer that `snapshot` was taken of.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name of the algorithm in settings and states."""
-
-    @property
-    def own_number(self) -> bool:
-        """Whether the algorithm finds the number of clusters itself."""
-
-    @property
-    def only_centres(self) -> bool:
-        """Whether its centres are all that it holds, so that `start` with them restores it."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether there are clusters."""
-
-    @property
-    def centres(self) -> Floats:
-        """Centres of the (macro) clusters, float64[K, d]: copies.
-
-        Raises
-        ------
-        ClustererError
-            Before there are any.
-        """
-
-    @property
-    def size(self) -> int:
-        """Numbers that a state of it holds, as a count; memory in Python is a multiple of that."""
-
-    @property
-    def max_size(self) -> int:
-        """The most that `size` can become; known with the length of the first vector."""
-
-    def start(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
-        """Begin anew: forget everything, and take these users and their centres for the beginning.
-
-        Parameters
-        ----------
-        vectors
-            float64[n, d], n at least 1.
-        weights
-            float64[n], above 0.
-        centres
-            float64[K, d]. Good centres of these vectors.
-        """
-
-    def steer(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
-        """Go on from better centres, keeping what else was learned; as `start` before that.
-
-        An algorithm that finds its own number of clusters measures by them whether its scale still
-        fits, and begins anew if it does not.
-        """
-
-    def learn(self, vector: ArrayLike, weight: float = 1.0) -> None:
-        """Learn one vector, float64[d].
-
-        River's clusterers know no weights that would do them good (see the modules), so the weight
-        counts in the warm-up only.
-
-        Raises
-        ------
-        VectorsError
-            Where the vector is not finite or not as long as those before.
-        """
-
-    def labels(self, vectors: ArrayLike) -> Ints:
-        """Row in `centres` of each vector's cluster, int64[n], for float64[n, d].
-
-        Equal to `predict_one` of the row, for every row.
-
-        Raises
-        ------
-        ClustererError
-            Before there are clusters.
-        VectorsError
-            Where the shapes do not fit or a number is not finite.
-        """
-
-    def predict_one(self, vector: ArrayLike) -> int:
-        """Ask River about one vector, float64[d]: what `labels` is held against."""
-
-    def snapshot(self) -> State:
-        """Give all that is needed to go on: no pickles, and nothing shared with this clusterer."""
-
-    def restore(self, state: State) -> None:
-        """Become the clusterer that the state was taken of.
-
-        Raises
-        ------
-        ClustererError
-            Where the state is of another algorithm.
-        """
-
-
-class WarmStarted(ABC):
-    """What a clusterer is made of: the warm-up, checks and the frame of a state.
 
     River begins with random centres far away from unit vectors, or with settings of scale that fit
     nothing. Here the first vectors are kept until there are enough; k-means++ and Lloyd's steps
@@ -146,23 +48,20 @@ class WarmStarted(ABC):
     """
 
     name: str
-    own_number: bool = False
+    """Name of the algorithm in settings and states."""
+
     only_centres: bool = False
+    """Whether its centres are all that it holds, so that `start` with them restores it."""
 
     def __init__(self, segments: int, *, seed: int = 0, warm_up: int = 100) -> None:
-        for field, value in (("segments", segments), ("warm_up", warm_up)):
-            if value < 1:
-                raise ClustererError(f"{field} is {value}: give a count, 1 or more")
-        if seed < 0:
-            raise ClustererError(f"seed is {seed}: give 0 or more")
+        bounds.at_least(ClustererError, segments=segments, warm_up=warm_up)
+        bounds.at_least(ClustererError, 0, seed=seed)
         self.segments = segments
         self.seed = seed
         self.warm_up = max(warm_up, 2 * segments)
         self.dimensions = 0
         self._started = False
         self._buffer: list[tuple[Floats, float]] = []
-
-    # --- the protocol -----------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
@@ -171,36 +70,65 @@ class WarmStarted(ABC):
 
     @property
     def centres(self) -> Floats:
-        """Centres of the clusters, float64[K, d]."""
+        """Centres of the (macro) clusters, float64[K, d]: copies.
+
+        Raises
+        ------
+        ClustererError
+            Before there are any.
+        """
         self._require_clusters()
         return self._centres()
 
     @property
     def size(self) -> int:
-        """Numbers that a state of it holds, as a count."""
+        """Numbers that a state of it holds, as a count; memory in Python is a multiple of that."""
         return len(self._buffer) * (self.dimensions + 1) + (self._size() if self._started else 0)
 
     @property
     def max_size(self) -> int:
-        """The most that `size` can become."""
+        """The most that `size` can become; known with the length of the first vector."""
         return max(self.warm_up * (self.dimensions + 1), self._max_size(self.dimensions))
 
     def start(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
-        """Begin anew from these users and their centres."""
+        """Begin anew: forget everything, and take these users and their centres for the beginning.
+
+        Parameters
+        ----------
+        vectors
+            float64[n, d], n at least 1.
+        weights
+            float64[n], above 0.
+        centres
+            float64[K, d]. Good centres of these vectors.
+        """
         self.dimensions = centres.shape[1]
         self._buffer = []
         self._start(np.array(vectors, np.float64), np.array(weights, np.float64), np.array(centres))
         self._started = True
 
     def steer(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
-        """Go on from better centres."""
+        """Go on from better centres, keeping what else was learned; as `start` before that.
+
+        An algorithm that finds its own number of clusters measures by them whether its scale still
+        fits, and begins anew if it does not.
+        """
         if not self._started:
             self.start(vectors, weights, centres)
             return
         self._steer(np.array(vectors, np.float64), np.array(weights, np.float64), np.array(centres))
 
     def learn(self, vector: ArrayLike, weight: float = 1.0) -> None:
-        """Learn one vector."""
+        """Learn one vector, float64[d].
+
+        River's clusterers know no weights that would do them good (see the modules), so the weight
+        counts in the warm-up only.
+
+        Raises
+        ------
+        VectorsError
+            Where the vector is not finite or not as long as those before.
+        """
         row = self._checked(np.array(vector, np.float64)[None])[0]
         if self._started:
             self._learn(row, float(weight))
@@ -215,17 +143,27 @@ class WarmStarted(ABC):
             self.start(vectors, weights, centres)
 
     def labels(self, vectors: ArrayLike) -> Ints:
-        """Row in `centres` of each vector's cluster, int64[n]."""
+        """Row in `centres` of each vector's cluster, int64[n], for float64[n, d].
+
+        Equal to `predict_one` of the row, for every row.
+
+        Raises
+        ------
+        ClustererError
+            Before there are clusters.
+        VectorsError
+            Where the shapes do not fit or a number is not finite.
+        """
         self._require_clusters()
         return self._labels(self._checked(np.ascontiguousarray(vectors, np.float64)))
 
     def predict_one(self, vector: ArrayLike) -> int:
-        """Ask River about one vector."""
+        """Ask River about one vector, float64[d]: what `labels` is held against."""
         self._require_clusters()
         return self._predict_one(self._checked(np.array(vector, np.float64)[None])[0])
 
     def snapshot(self) -> State:
-        """Give all that is needed to go on."""
+        """Give all that is needed to go on: no pickles, and nothing shared with this clusterer."""
         return {
             "algorithm": self.name,
             "dimensions": self.dimensions,
@@ -236,7 +174,13 @@ class WarmStarted(ABC):
         }
 
     def restore(self, state: State) -> None:
-        """Become the clusterer that the state was taken of."""
+        """Become the clusterer that the state was taken of.
+
+        Raises
+        ------
+        ClustererError
+            Where the state is of another algorithm.
+        """
         if state["algorithm"] != self.name:
             raise ClustererError(
                 f"the state is of {state['algorithm']}, not of {self.name}: "
@@ -298,6 +242,24 @@ class WarmStarted(ABC):
         if not np.isfinite(vectors).all():
             raise VectorsError("vectors hold NaN or an infinity: give finite numbers")
         return vectors
+
+
+class RiverClusterer(Clusterer):
+    """One whose estimator is River's own: `_river` learns, has the centres and predicts."""
+
+    _river: Any
+
+    def _learn(self, vector: Floats, weight: float) -> None:  # noqa: ARG002
+        self._river.learn_one(as_features(vector))
+
+    def _centres(self) -> Floats:
+        return as_rows(self._river.centers)
+
+    def _labels(self, vectors: Floats) -> Ints:
+        return assign(vectors, self._centres(), self._river.predict_one)
+
+    def _predict_one(self, vector: Floats) -> int:
+        return int(self._river.predict_one(as_features(vector)))
 
 
 def as_features(vector: Floats) -> Features:

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from river.cluster.dbstream import DBSTREAMMicroCluster
 
+from models import bounds
 from models.clustering.clusterers.base import (
     ClustererError,
+    RiverClusterer,
     State,
-    WarmStarted,
     as_features,
     as_rows,
-    assign,
 )
-from models.clustering.clusterers.mended import SoundDBSTREAM
-from models.distances import Floats, Ints, nearest
+from models.distances import Floats, nearest
+from models.river_internals import SoundDBSTREAM
 
 _COMPARED = 500
 """Vectors whose distances from each other are looked at, at most."""
@@ -28,7 +28,7 @@ LEAST_WIDTH = 1e-6
 """Radius where all vectors are the same: any will do."""
 
 
-class DBSTREAM(WarmStarted):
+class DBSTREAM(RiverClusterer):
     """`river.cluster.DBSTREAM`, which finds the number of clusters itself.
 
     Everything hangs on the radius. Unless it is given, it is `radius_factor` times how far the
@@ -44,7 +44,7 @@ class DBSTREAM(WarmStarted):
     Parameters
     ----------
     segments, seed, warm_up
-        As for `WarmStarted`.
+        As for `Clusterer`.
     radius
         Of a micro-cluster; None to find it in the warm-up.
     radius_factor
@@ -68,7 +68,6 @@ class DBSTREAM(WarmStarted):
     """
 
     name = "dbstream"
-    own_number = True
 
     def __init__(
         self,
@@ -87,18 +86,15 @@ class DBSTREAM(WarmStarted):
         super().__init__(segments, seed=seed, warm_up=warm_up)
         if micro_clusters is None:
             micro_clusters = max(200, 10 * segments)
-        for field, value in (
-            ("radius", radius),
-            ("radius_factor", radius_factor),
-            ("fading", fading),
-            ("intersection", intersection),
-            ("least_weight", least_weight),
-        ):
-            if value is not None and not value > 0:
-                raise ClustererError(f"{field} is {value}: give a number above 0")
-        for field, count in (("cleanup", cleanup), ("micro_clusters", micro_clusters)):
-            if count < 1:
-                raise ClustererError(f"{field} is {count}: give a count, 1 or more")
+        bounds.above_zero(
+            ClustererError,
+            radius=radius,
+            radius_factor=radius_factor,
+            fading=fading,
+            intersection=intersection,
+            least_weight=least_weight,
+        )
+        bounds.at_least(ClustererError, cleanup=cleanup, micro_clusters=micro_clusters)
         self.radius = radius
         self.radius_factor = radius_factor
         self.fading = fading
@@ -125,32 +121,21 @@ class DBSTREAM(WarmStarted):
             self._river.learn_one(as_features(vector))
 
     def _steer(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
-        if outgrown(self._river.clustering_threshold, self._fitting(vectors, centres)):
+        radius = self._river.clustering_threshold
+        if abs(self._fitting(vectors, centres) / radius - 1.0) > MOST_CHANGE:
             self._start(vectors, weights, centres)
 
     def _fitting(self, vectors: Floats, centres: Floats) -> float:
         return self.radius or self.radius_factor * reach(vectors, centres)
 
-    def _learn(self, vector: Floats, weight: float) -> None:  # noqa: ARG002
-        self._river.learn_one(as_features(vector))
-
-    def _centres(self) -> Floats:
-        return as_rows(self._river.centers)
-
-    def _labels(self, vectors: Floats) -> Ints:
-        return assign(vectors, self._centres(), self._river.predict_one)
-
-    def _predict_one(self, vector: Floats) -> int:
-        return int(self._river.predict_one(as_features(vector)))
-
     def _state(self) -> State:
         river = self._river
-        micro = river._micro_clusters
+        micro = river.micro_clusters
         pairs = [(i, j) for i, row in river.s.items() for j in row]
         shared = [(river.s[i][j], river.s_t[i][j]) for i, j in pairs]
         return {
             "radius": river.clustering_threshold,
-            "learned": river._time_stamp,
+            "learned": river.learned,
             "keys": np.array(list(micro), dtype=np.int64),
             "centres": as_rows({key: each.center for key, each in micro.items()}),
             "weights": np.array([each.weight for each in micro.values()], dtype=np.float64),
@@ -162,17 +147,17 @@ class DBSTREAM(WarmStarted):
 
     def _restore(self, state: State) -> None:
         river = self._river = self._new(float(state["radius"]))
-        river._time_stamp = int(state["learned"])
+        river.learned = int(state["learned"])
         columns: tuple[Any, ...] = (
             state["keys"].tolist(),
             state["centres"],
             state["updates"].tolist(),
             state["weights"].tolist(),
         )
-        river._micro_clusters = {
-            key: DBSTREAMMicroCluster(x=as_features(centre), last_update=update, weight=weight)
-            for key, centre, update, weight in zip(*columns, strict=True)
-        }
+        for key, centre, update, weight in zip(*columns, strict=True):
+            river.micro_clusters[key] = DBSTREAMMicroCluster(
+                x=as_features(centre), last_update=update, weight=weight
+            )
         columns = (state["pairs"].tolist(), state["shared"].tolist(), state["shared_at"].tolist())
         for (i, j), value, at in zip(*columns, strict=True):
             river.s.setdefault(i, {})[j] = value
@@ -180,7 +165,7 @@ class DBSTREAM(WarmStarted):
 
     def _size(self) -> int:
         pairs = sum(len(row) for row in self._river.s.values())
-        return len(self._river._micro_clusters) * (self.dimensions + 3) + 4 * pairs
+        return len(self._river.micro_clusters) * (self.dimensions + 3) + 4 * pairs
 
     def _max_size(self, dimensions: int) -> int:
         # One more for the moment in which there is one too many.
@@ -188,21 +173,16 @@ class DBSTREAM(WarmStarted):
         return most * (dimensions + 3) + 2 * most * (most - 1)
 
 
-def outgrown(radius: float, fitting: float) -> bool:
-    """Tell whether a radius is too far from the one that fits now."""
-    return abs(fitting / radius - 1.0) > MOST_CHANGE
-
-
-def width(vectors: Floats, centres: Floats) -> float:
-    """Median distance of vectors, float64[n, d], from the nearest of their centres."""
-    _, distances = nearest(vectors, centres)
-    return max(float(np.median(distances)), LEAST_WIDTH)
-
-
 def reach(vectors: Floats, centres: Floats) -> float:
-    """Distance within which most vectors have a centre and a neighbour; as `width`."""
+    """Distance within which most vectors, float64[n, d], have a centre and a neighbour.
+
+    The larger of two medians: the distance from the nearest of the centres, and that from the
+    nearest of the other vectors.
+    """
+    _, distances = nearest(vectors, centres)
+    width = max(float(np.median(distances)), LEAST_WIDTH)
     some = vectors[:: -(-len(vectors) // _COMPARED)]
     if len(some) < 2:
-        return width(vectors, centres)
+        return width
     _, distances = nearest(some, some, exclude=np.arange(len(some)))
-    return max(float(np.median(distances)), width(vectors, centres))
+    return max(float(np.median(distances)), width)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from river import cluster
 
+from models import bounds
 from models.clustering.clusterers.base import (
     ClustererError,
+    RiverClusterer,
     State,
-    WarmStarted,
     as_features,
-    as_rows,
-    assign,
 )
-from models.distances import Floats, Ints
+from models.distances import Floats
 
 
-class KMeans(WarmStarted):
+class KMeans(RiverClusterer):
     """`river.cluster.KMeans`: the nearest centre moves towards each vector by a fixed share.
 
     River's own first centres are drawn so far from unit vectors that the first winner takes
@@ -24,7 +23,7 @@ class KMeans(WarmStarted):
     Parameters
     ----------
     segments, seed, warm_up
-        As for `WarmStarted`.
+        As for `Clusterer`.
     step
         Share of the way by which the nearest centre moves (River's `halflife`).
 
@@ -40,7 +39,7 @@ class KMeans(WarmStarted):
         self, segments: int, *, seed: int = 0, warm_up: int = 100, step: float = 0.02
     ) -> None:
         super().__init__(segments, seed=seed, warm_up=warm_up)
-        check_share("step", step)
+        bounds.shares(ClustererError, step=step)
         self.step = step
         self._river = cluster.KMeans(n_clusters=segments, halflife=step, seed=seed)
 
@@ -54,18 +53,6 @@ class KMeans(WarmStarted):
         self._river.n_clusters = len(centres)
         self._river.centers = {row: as_features(centre) for row, centre in enumerate(centres)}
 
-    def _learn(self, vector: Floats, weight: float) -> None:  # noqa: ARG002
-        self._river.learn_one(as_features(vector))
-
-    def _centres(self) -> Floats:
-        return as_rows(self._river.centers)
-
-    def _labels(self, vectors: Floats) -> Ints:
-        return assign(vectors, self._centres(), self._river.predict_one)
-
-    def _predict_one(self, vector: Floats) -> int:
-        return int(self._river.predict_one(as_features(vector)))
-
     def _state(self) -> State:
         return {"centres": self._centres()}
 
@@ -77,9 +64,3 @@ class KMeans(WarmStarted):
 
     def _max_size(self, dimensions: int) -> int:
         return max(self.segments, len(self._river.centers)) * dimensions
-
-
-def check_share(field: str, value: float) -> None:
-    """Refuse what is not a share in (0, 1]."""
-    if not 0 < value <= 1:
-        raise ClustererError(f"{field} is {value}: give a share in (0, 1]")

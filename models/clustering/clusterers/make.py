@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from models.clustering.clusterers.base import Clusterer, ClustererError, WarmStarted
-from models.clustering.clusterers.clustream import CluStream
-from models.clustering.clusterers.dbstream import DBSTREAM
-from models.clustering.clusterers.denstream import DenStream
-from models.clustering.clusterers.kmeans import KMeans
+from models.clustering.clusterers.base import Clusterer, ClustererError
 from models.clustering.clusterers.projection import (
     IncrementalPca,
     Members,
     Projected,
     RandomProjection,
 )
-from models.clustering.clusterers.streamkmeans import STREAMKMeans
-
-ALGORITHMS: dict[str, type[WarmStarted]] = {
-    each.name: each for each in (KMeans, STREAMKMeans, CluStream, DBSTREAM, DenStream)
-}
-"""Every algorithm by its name in `training.algorithm`."""
-
-PROJECTIONS = ("none", "random", "pca")
-"""What `training.projection` can be."""
 
 
 def make_clusterer(
@@ -34,22 +21,22 @@ def make_clusterer(
     projection: str = "none",
     dimensions: int = 32,
 ) -> Clusterer:
-    """Make a clusterer.
+    """Make a clusterer; only this loads River.
 
     Parameters
     ----------
     algorithm
-        A name of `ALGORITHMS`.
+        A name of `models.clustering.policy.ALGORITHMS`.
     segments
-        Number of clusters K; see `WarmStarted` for those that find their own.
+        Number of clusters K; see `Clusterer` for those that find their own.
     members
         Whose means the centres are, in a projection.
     seed
         Seed of all draws.
     step
-        The step of k-means; the others have their own defaults.
+        The step of k-means; DBSTREAM has none.
     projection
-        A name of `PROJECTIONS`.
+        A name of `models.clustering.policy.PROJECTIONS`.
     dimensions
         Dimensions of the projection.
 
@@ -58,13 +45,7 @@ def make_clusterer(
     ClustererError
         Where a name is not known or a number is out of bounds.
     """
-    if algorithm not in ALGORITHMS:
-        raise ClustererError(f"algorithm is {algorithm!r}: give one of {', '.join(ALGORITHMS)}")
-    clusterer = (
-        KMeans(segments, seed=seed, step=step)
-        if algorithm == KMeans.name
-        else ALGORITHMS[algorithm](segments, seed=seed)
-    )
+    clusterer = _of_river(algorithm, segments, seed, step)
     match projection:
         case "none":
             return clusterer
@@ -72,4 +53,17 @@ def make_clusterer(
             return Projected(clusterer, RandomProjection(dimensions, seed=seed), members)
         case "pca":
             return Projected(clusterer, IncrementalPca(dimensions), members)
-    raise ClustererError(f"projection is {projection!r}: give one of {', '.join(PROJECTIONS)}")
+    raise ClustererError(f"projection is {projection!r}: give none, random or pca")
+
+
+def _of_river(algorithm: str, segments: int, seed: int, step: float) -> Clusterer:
+    match algorithm:
+        case "kmeans":
+            from models.clustering.clusterers.kmeans import KMeans  # noqa: PLC0415
+
+            return KMeans(segments, seed=seed, step=step)
+        case "dbstream":
+            from models.clustering.clusterers.dbstream import DBSTREAM  # noqa: PLC0415
+
+            return DBSTREAM(segments, seed=seed)
+    raise ClustererError(f"algorithm is {algorithm!r}: give kmeans or dbstream")

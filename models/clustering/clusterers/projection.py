@@ -8,13 +8,15 @@ members in the original space.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models.clustering.clusterers.base import ClustererError, State, WarmStarted
+from models import bounds
+from models.clustering.clusterers.base import Clusterer, ClustererError, State
 from models.distances import Floats, Ints, VectorsError
 
 Members = Callable[[], tuple[Floats, Floats]]
@@ -27,33 +29,48 @@ _ROWS_AT_ONCE = 128
 """Rows projected in one go: 12 MB of products from 384 into 32 dimensions."""
 
 
-class Projection(Protocol):
-    """A linear map into fewer dimensions; the same bits for a row whatever rows share the call."""
+class Projection(ABC):
+    """A linear map into fewer dimensions; the same bits for a row whatever rows share the call.
+
+    Parameters
+    ----------
+    dimensions
+        m; less where there are not so many vectors, or numbers in one.
+    """
+
+    name: ClassVar[str]
+    """Name in settings and states."""
+
+    def __init__(self, dimensions: int) -> None:
+        bounds.at_least(ClustererError, dimensions=dimensions)
+        self.dimensions = dimensions
 
     @property
-    def name(self) -> str:
-        """Name in settings and states."""
-
-    @property
+    @abstractmethod
     def size(self) -> int:
         """Numbers held, as a count."""
 
     @property
+    @abstractmethod
     def max_size(self) -> int:
         """The most that `size` can become."""
 
+    @abstractmethod
     def fit(self, vectors: Floats, weights: Floats) -> None:
         """Choose the map anew, for vectors like these."""
 
-    def learn(self, vector: Floats) -> None:
+    def learn(self, vector: Floats) -> None:  # noqa: B027 - not all of them learn
         """See one more vector. The map stays as it is until `renew`."""
 
-    def renew(self, vectors: Floats, weights: Floats) -> bool:
+    def renew(self, vectors: Floats, weights: Floats) -> bool:  # noqa: ARG002
         """Change the map if it no longer fits these vectors; give whether it was changed."""
+        return False
 
+    @abstractmethod
     def apply(self, vectors: ArrayLike) -> Floats:
         """Project float64[n, d] to float64[n, m]."""
 
+    @abstractmethod
     def lift(self, points: Floats) -> Floats:
         """Give vectors that are projected to these points, float64[n, d] for float64[n, m].
 
@@ -62,12 +79,25 @@ class Projection(Protocol):
 
     def snapshot(self) -> State:
         """Give all that is needed to go on."""
+        return {"projection": self.name, **self._state()}
 
     def restore(self, state: State) -> None:
         """Become the projection that the state was taken of."""
+        if state["projection"] != self.name:
+            raise ClustererError(
+                f"the state is of the projection {state['projection']}, not of {self.name}: "
+                "restore it into a projection of the same kind"
+            )
+        self._restore(state)
+
+    @abstractmethod
+    def _state(self) -> State: ...
+
+    @abstractmethod
+    def _restore(self, state: State) -> None: ...
 
 
-class RandomProjection:
+class RandomProjection(Projection):
     """Random directions, drawn once: distances stay about what they were.
 
     With m dimensions they are off by about 1 / sqrt(2 m), whatever the data (Johnson and
@@ -81,10 +111,10 @@ class RandomProjection:
         Seed of the draw.
     """
 
-    name: ClassVar[str] = "random"
+    name = "random"
 
     def __init__(self, dimensions: int, *, seed: int = 0) -> None:
-        self.dimensions = _checked_dimensions(dimensions)
+        super().__init__(dimensions)
         self.seed = seed
         self._basis = np.empty((0, 0))
 
@@ -106,13 +136,6 @@ class RandomProjection:
             generator = np.random.default_rng(self.seed)
             self._basis = generator.normal(size=(count, long)) / np.sqrt(count)
 
-    def learn(self, vector: Floats) -> None:
-        """Do nothing: the directions do not depend on the data."""
-
-    def renew(self, vectors: Floats, weights: Floats) -> bool:  # noqa: ARG002
-        """Never change."""
-        return False
-
     def apply(self, vectors: ArrayLike) -> Floats:
         """Project float64[n, d] to float64[n, m]."""
         return _products(np.asarray(vectors, np.float64), self._basis)
@@ -122,17 +145,14 @@ class RandomProjection:
         lifted: Floats = points @ np.linalg.pinv(self._basis).T
         return lifted
 
-    def snapshot(self) -> State:
-        """Give all that is needed to go on."""
-        return {"projection": self.name, "basis": self._basis.copy()}
+    def _state(self) -> State:
+        return {"basis": self._basis.copy()}
 
-    def restore(self, state: State) -> None:
-        """Become the projection that the state was taken of."""
-        _check_name(state, self.name)
+    def _restore(self, state: State) -> None:
         self._basis = np.array(state["basis"], np.float64)
 
 
-class IncrementalPca:
+class IncrementalPca(Projection):
     """The directions in which the vectors differ most, learned as they come.
 
     Two bases are held: the one in use, and one that goes on learning. A clusterer cannot follow a
@@ -155,12 +175,11 @@ class IncrementalPca:
     Computer Vision 77, 2008: the mean is learned too.
     """
 
-    name: ClassVar[str] = "pca"
+    name = "pca"
 
     def __init__(self, dimensions: int, *, batch: int = 100) -> None:
-        self.dimensions = _checked_dimensions(dimensions)
-        if batch < 1:
-            raise ClustererError(f"batch is {batch}: give a count, 1 or more")
+        super().__init__(dimensions)
+        bounds.at_least(ClustererError, batch=batch)
         self.batch = batch
         self._basis = np.empty((0, 0))
         self._origin = np.empty(0)
@@ -220,10 +239,8 @@ class IncrementalPca:
         lifted: Floats = self._origin + points @ self._basis
         return lifted
 
-    def snapshot(self) -> State:
-        """Give all that is needed to go on."""
+    def _state(self) -> State:
         return {
-            "projection": self.name,
             "basis": self._basis.copy(),
             "origin": self._origin.copy(),
             "next": self._next.copy(),
@@ -233,9 +250,7 @@ class IncrementalPca:
             "waiting": np.array(self._waiting),
         }
 
-    def restore(self, state: State) -> None:
-        """Become the projection that the state was taken of."""
-        _check_name(state, self.name)
+    def _restore(self, state: State) -> None:
         self._basis = np.array(state["basis"], np.float64)
         self._origin = np.array(state["origin"], np.float64)
         self._next = np.array(state["next"], np.float64)
@@ -263,7 +278,7 @@ class IncrementalPca:
         self._seen = seen
 
 
-class Projected(WarmStarted):
+class Projected(Clusterer):
     """A clusterer that learns in fewer dimensions and has its centres in the original space.
 
     A centre is the weighted mean of a cluster's members in the original space. A cluster that no
@@ -280,10 +295,9 @@ class Projected(WarmStarted):
         centres are means of these. They are the caller's, and in no state.
     """
 
-    def __init__(self, inner: WarmStarted, projection: Projection, members: Members) -> None:
+    def __init__(self, inner: Clusterer, projection: Projection, members: Members) -> None:
         super().__init__(inner.segments, seed=inner.seed, warm_up=inner.warm_up)
         self.name = inner.name
-        self.own_number = inner.own_number
         self.projection = projection
         self._inner = inner
         self._members = members
@@ -334,20 +348,6 @@ class Projected(WarmStarted):
 
     def _max_size(self, dimensions: int) -> int:  # noqa: ARG002 - the inner one's count
         return self.projection.max_size + self._inner.max_size
-
-
-def _checked_dimensions(dimensions: int) -> int:
-    if dimensions < 1:
-        raise ClustererError(f"dimensions is {dimensions}: give a count, 1 or more")
-    return dimensions
-
-
-def _check_name(state: State, name: str) -> None:
-    if state["projection"] != name:
-        raise ClustererError(
-            f"the state is of the projection {state['projection']}, not of {name}: restore it "
-            "into a projection of the same kind"
-        )
 
 
 def _products(vectors: Floats, basis: Floats, origin: Floats | float = 0.0) -> Floats:

@@ -349,14 +349,14 @@ def test_the_number_of_segments_can_be_found(file):
 
 @pytest.mark.parametrize(
     ("algorithm", "projection"),
-    [("streamkmeans", "none"), ("clustream", "random"), ("dbstream", "none"), ("denstream", "pca")],
+    [("kmeans", "random"), ("dbstream", "none"), ("dbstream", "pca")],
 )
 def test_whatever_algorithm_is_set_is_the_one_that_is_evaluated(file, algorithm, projection):
     chosen = {"algorithm": algorithm, "projection": projection, "projection_dimensions": 8}
     training = SETTINGS.training.model_copy(update=chosen)
     figures = evaluate(file, settings=SETTINGS.model_copy(update={"training": training})).figures
     assert figures.settings["training"]["algorithm"] == algorithm
-    assert figures.segments_found == (algorithm in {"dbstream", "denstream"})
+    assert figures.segments_found == (algorithm == "dbstream")
     assert figures.segments
     assert figures.lifecycle["created"] >= len(figures.segments)
 

@@ -64,6 +64,18 @@ def test_an_error_names_the_shorthand_that_was_used(capsys):
     assert "(from --segments)" in said
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "instead"),
+    [("streamkmeans", "kmeans"), ("clustream", "kmeans"), ("denstream", "dbstream")],
+)
+def test_a_clusterer_that_went_is_refused_with_the_one_to_take(error, algorithm, instead):
+    said = error("--training.algorithm", algorithm)
+    assert (
+        f"setting training.algorithm: is '{algorithm}', which segmenter no longer has: take "
+        f"{instead}, and segments that go on keep their ids (from --training.algorithm)"
+    ) in said
+
+
 def test_an_error_names_the_variable(error, monkeypatch):
     monkeypatch.setenv("SEGMENTER_BATCH__MAX_RECORDS", "0")
     assert "(it is '0', from SEGMENTER_BATCH__MAX_RECORDS)" in error()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,14 +20,20 @@ from consumer.stages.training.stage import TrainingStage, read_model
 from consumer.verify.lifecycle import SeenLifecycle, check_lifecycle
 from consumer.verify.report import Violations
 from models.profiles.sample import rank
+from models.segments.decision import AssignmentPolicy, decide
 from models.segments.model import SegmentModel
-from schemas.arrays import encode_array
+from schemas.arrays import decode_array, encode_array
 from schemas.lifecycle import LifecycleEvent, SegmentTransition
 from schemas.profiles import ProfileSample
+from schemas.segment_model import NO_SEGMENT
 from tests.consumer.stages.stage_data import ALL, NOW, a_model
 from tests.stubs import HashingEmbedder
 
 EMBEDDING = HashingEmbedder(8).identity
+# The latest version on segment-models of `Trainer` at 8738a6a, after samples(range(60)), by each of
+# the algorithms that there were then; and which one is to be taken in its place.
+WRITTEN = Path(__file__).parents[2] / "data" / "removed_clusterers.jsonl"
+REMOVED = [json.loads(line) for line in WRITTEN.read_text(encoding="utf-8").splitlines()]
 OTHER = "0" * 64
 
 
@@ -367,9 +376,7 @@ def test_two_trainers_restored_from_the_same_topics_publish_the_same_bytes():
 
 
 @pytest.mark.parametrize("projection", ["none", "random", "pca"])
-@pytest.mark.parametrize(
-    "algorithm", ["kmeans", "streamkmeans", "clustream", "dbstream", "denstream"]
-)
+@pytest.mark.parametrize("algorithm", ["kmeans", "dbstream"])
 def test_a_trainer_restored_after_a_publication_goes_on_as_one_that_never_stopped(
     algorithm, projection
 ):
@@ -391,10 +398,43 @@ def test_a_trainer_with_another_algorithm_takes_over_and_segments_keep_their_ids
     first = Trainer()
     first.learn(samples(range(40)))
     before = first.stage.published
-    second = Trainer(first.history, algorithm="clustream", projection="random")
+    second = Trainer(first.history, algorithm="dbstream", projection="random")
     second.learn(samples(range(60, 90), topics=1, first_axis=5, start=60))
     second.idle()
     assert set(before.ids.tolist()) & set(second.stage.published.ids.tolist())
+
+
+@pytest.mark.parametrize("written", REMOVED, ids=lambda each: each["algorithm"])
+def test_a_version_of_an_algorithm_that_went_is_gone_on_from_with_the_same_segments(written):
+    value = json.dumps(written["value"]).encode()
+    before = read_model(value, "segment-models")
+    assert json.loads(before.learner)["algorithm"] == written["algorithm"]
+    history = [Record("segment-models", 0, 0, -1, b"segments", value), *samples(range(60))]
+    trainer = Trainer(history, algorithm=written["take"])
+    assert trainer.stage.published.to_record() == before.to_record()
+    assert not models_in(trainer.idle() or [])
+    # A topic of its own comes up: a version of today's algorithm follows.
+    published = []
+    for start in range(60, 120, 10):
+        users = range(start, start + 10)
+        published += models_in(trainer.learn(samples(users, topics=1, first_axis=5, start=start)))
+        published += models_in(trainer.idle() or [])
+    assert [model.version for model in published] == [*range(2, len(published) + 2)]
+    for model in published:
+        assert json.loads(model.learner)["algorithm"] == written["take"]
+        assert set(before.ids.tolist()) & set(model.ids.tolist())
+        assert all(i >= before.next_id for i in set(model.ids.tolist()) - set(before.ids.tolist()))
+
+
+@pytest.mark.parametrize("written", REMOVED, ids=lambda each: each["algorithm"])
+def test_a_worker_decides_by_a_version_of_an_algorithm_that_went(written):
+    model = read_model(json.dumps(written["value"]).encode(), "model.json")
+    profiles = [ProfileSample.model_validate_json(record.value) for record in samples(range(60))]
+    vectors = np.stack([decode_array(each.vector, "<f4") for each in profiles])
+    decided = decide(
+        vectors, np.full(60, NO_SEGMENT), np.ones(60), np.ones(60), model, AssignmentPolicy()
+    )
+    assert Counter(decided.segment.tolist()) == {0: 30, 1: 30}
 
 
 @pytest.mark.parametrize("segments", [3, 4])

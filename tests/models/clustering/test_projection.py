@@ -5,13 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.clustering.clusterers import (
-    ClustererError,
-    IncrementalPca,
-    KMeans,
-    Projected,
-    RandomProjection,
-)
+from models.clustering.clusterers.base import ClustererError
+from models.clustering.clusterers.kmeans import KMeans
+from models.clustering.clusterers.projection import IncrementalPca, Projected, RandomProjection
 from models.clustering.clusterers.state import from_json, to_json
 from models.distances import VectorsError
 from tests.models.synthetic import Topics
