@@ -7,6 +7,8 @@ BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/bin
 INPUT ?=
 ARGS ?=
+# Processes that run tests side by side. Most tests wait for Kafka, so more than there are cores.
+JOBS ?= 4
 
 .DEFAULT_GOAL := help
 
@@ -34,7 +36,7 @@ demo: model  ## a broker, two workers, a trainer and a stream; INPUT=FILE for yo
 	$(BIN)/segmenter demo $(if $(INPUT),--input $(INPUT)) $(ARGS)
 
 test: lint model  ## lint, types, layers and every test, on a real Kafka that it starts itself
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 $(EXPORT_VENV)/.installed: requirements-export.lock pyproject.toml
 	$(PYTHON) -m venv $(EXPORT_VENV)

@@ -62,7 +62,6 @@ def three_brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded
         yield kafka
 
 
-@pytest.mark.xdist_group("three brokers")
 @pytest.mark.parametrize("name", ["broker-kill", "broker-stop"])
 def test_a_group_survives_its_brokers(
     three_brokers: EmbeddedKafka, tmp_path: Path, name: str

@@ -369,7 +369,6 @@ def undisturbed(broker: EmbeddedKafka) -> tuple[tuple[object, ...], int]:
     return everything(settings), len(written)
 
 
-@pytest.mark.xdist_group("an undisturbed migration")
 @pytest.mark.parametrize(
     "place",
     [

@@ -223,7 +223,6 @@ def test_three_brokers_lose_nothing_when_one_is_killed(tmp_path: Path) -> None:
         assert read(kafka, topic, 2) == [b"all three", b"two of three"]
 
 
-@pytest.mark.xdist_group("a spare broker")
 def test_a_paused_broker_answers_when_it_is_resumed(spare: EmbeddedKafka) -> None:
     admin = AdminClient({"bootstrap.servers": spare.bootstrap_servers, "log_level": 0})
     spare.pause(0)
@@ -238,7 +237,6 @@ def test_a_running_broker_is_not_started_again(broker: EmbeddedKafka) -> None:
         broker.start(0)
 
 
-@pytest.mark.xdist_group("a spare broker")
 def test_a_paused_broker_can_be_stopped(spare: EmbeddedKafka) -> None:
     spare.pause(0)
     spare.stop(0)
@@ -247,7 +245,6 @@ def test_a_paused_broker_can_be_stopped(spare: EmbeddedKafka) -> None:
     assert spare.failure() is None
 
 
-@pytest.mark.xdist_group("a spare broker")
 def test_a_broker_that_ends_by_itself_is_reported_with_its_log(spare: EmbeddedKafka) -> None:
     pid = spare.pid(0)
     assert pid is not None
