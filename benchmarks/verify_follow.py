@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 from consumer.kafka.topics import new_topics
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
-from consumer.verify import Follower, TopicNames
+from consumer.verify import Follower
 from schemas.arrays import encode_array
 from schemas.changes import cloudevents_headers
 from tests.consumer.verify.histories import UserPath, history_of
@@ -41,9 +41,7 @@ def main() -> None:
         admin = AdminClient(settings.kafka.client())
         for future in admin.create_topics(new_topics(settings)).values():
             future.result(30)
-        follower = Follower(
-            settings.kafka.client(), settings.kafka.group_id, TopicNames.of(settings.topics)
-        )
+        follower = Follower(settings)
         write(settings, options.changes)
         before, memory = time.process_time(), resident()
         with follower:

@@ -163,11 +163,7 @@ def _verify(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _audit(settings: Settings, options: argparse.Namespace) -> int:
-    from consumer.verify import (  # noqa: PLC0415
-        TopicNames,
-        verify_folder,
-        verify_group,
-    )
+    from consumer.verify import verify_folder, verify_group  # noqa: PLC0415
 
     if options.follow:
         return _follow(settings, options)
@@ -176,15 +172,7 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
             raise UsageError(f"--{name.strip('_').replace('_', '-')} goes with --follow only")
     if options.folder is not None and options.against is not None:
         raise UsageError("--against compares topics with a folder: leave the other folder out")
-    if options.folder is not None:
-        result = verify_folder(options.folder)
-    else:
-        topics = settings.topics
-        result = verify_group(
-            settings.kafka.client(),
-            settings.kafka.group_id,
-            TopicNames.of(topics),
-        )
+    result = verify_folder(options.folder) if options.folder else verify_group(settings)
     sys.stdout.write(result.render().rstrip("\n") + "\n")
     if options.against is not None and result.exit_code == 0:
         return _against(settings, options.against)

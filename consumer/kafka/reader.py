@@ -128,6 +128,18 @@ def committed_offsets(
     """
     isolation = "read_committed" if stable else "read_uncommitted"
     client = Consumer({**reader_config(kafka), "group.id": group_id, "isolation.level": isolation})
+    try:
+        what = f"the committed offsets of {topic}"
+        question = committed_by(client, topic, partitions)
+        return ask(question, what, client, seconds=wait_seconds, cancelled=cancelled)
+    finally:
+        client.close()
+
+
+def committed_by(
+    client: Consumer, topic: str, partitions: Iterable[int]
+) -> Callable[[float], list[TopicPartition]]:
+    """Give the question what the client's group has committed, to be asked with seconds."""
     places = [TopicPartition(topic, partition) for partition in partitions]
 
     def committed(seconds: float) -> list[TopicPartition]:
@@ -136,11 +148,7 @@ def committed_offsets(
             raise KafkaException(failed)
         return answers
 
-    try:
-        what = f"the committed offsets of {topic}"
-        return ask(committed, what, client, seconds=wait_seconds, cancelled=cancelled)
-    finally:
-        client.close()
+    return committed
 
 
 def watermarks(kafka: KafkaSettings, topic: str, partition: int) -> tuple[int, int]:

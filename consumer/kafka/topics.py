@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from consumer.kafka.asking import announce, ask, unreachable
+from consumer.kafka.asking import REQUEST_SECONDS, announce, ask, unreachable
 from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config, ask_for_topics
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.reader import committed_offsets
@@ -274,8 +274,8 @@ def raised_partitions(topic: str, former: int, count: int) -> str:
     )
 
 
-def partition_counts(settings: Settings) -> dict[str, int]:
-    """Give the number of partitions of every topic of the cluster.
+def partition_counts(settings: Settings, *, seconds: float = REQUEST_SECONDS) -> dict[str, int]:
+    """Give the number of partitions of every topic of the cluster, asked for that long.
 
     Raises
     ------
@@ -286,7 +286,9 @@ def partition_counts(settings: Settings) -> dict[str, int]:
     admin = AdminClient(admin_config(settings.kafka))
     announce(servers)
     try:
-        metadata = ask(lambda seconds: admin.list_topics(timeout=seconds), "the topics", admin)
+        metadata = ask(
+            lambda timeout: admin.list_topics(timeout=timeout), "the topics", admin, seconds=seconds
+        )
     except KafkaException as error:
         raise TopicError(unreachable(servers, error)) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from consumer.contract import folder as files
 from consumer.contract.records import Output, Record
 from consumer.offline.files import EventFile, read_records, with_labels
 from consumer.offline.files.errors import told
@@ -269,7 +270,7 @@ class FolderSink:
     def __init__(self, folder: Path, settings: Settings) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name in ("summary.json", "model.json", "label-model.json"):
+            for name in (files.SUMMARY, files.MODEL, files.LABEL_MODEL):
                 # An earlier replay's would pass for those of this one, should it end early.
                 (folder / name).unlink(missing_ok=True)
         except OSError as error:
@@ -278,11 +279,11 @@ class FolderSink:
         self._topics = settings.topics
         self._source = settings.kafka.group_id
         self._files = ExitStack()
-        self._changes = self._open("segment-changes.jsonl")
-        self._dead_letters = self._open("dead-letters.jsonl")
-        self._lifecycle = self._open("segment-lifecycle.jsonl")
+        self._changes = self._open(files.CHANGES)
+        self._dead_letters = self._open(files.DEAD_LETTERS)
+        self._lifecycle = self._open(files.LIFECYCLE)
         self._label_dead_letters = (
-            self._open("label-dead-letters.jsonl") if settings.labels.enabled else None
+            self._open(files.LABEL_DEAD_LETTERS) if settings.labels.enabled else None
         )
         self.memberships: dict[str, bytes] = {}
 
@@ -312,11 +313,11 @@ class FolderSink:
 
     def finish(self, replay: Replay, records: int) -> ReplayResult:
         """Write memberships, profiles, model and summary."""
-        with self._open("memberships.jsonl") as file:
+        with self._open(files.MEMBERSHIPS) as file:
             for user in sorted(self.memberships):
                 file.write(self.memberships[user].decode() + "\n")
         users = accepted = repeated = 0
-        with self._open("profiles.jsonl") as file:
+        with self._open(files.PROFILES) as file:
             table = replay.segmentation.tables[0]
             for user in sorted(table.users):
                 record = table.gather([user]).to_record(0, replay.embedder.identity)
@@ -325,12 +326,12 @@ class FolderSink:
                 repeated += record.repeats
         model = replay.segmentation.model
         if model is not None:
-            (self._folder / "model.json").write_text(
+            (self._folder / files.MODEL).write_text(
                 model.to_record().model_dump_json(indent=1) + "\n", encoding="utf-8"
             )
         labels = replay.segmentation.labels.model
         if labels is not None:
-            (self._folder / "label-model.json").write_text(
+            (self._folder / files.LABEL_MODEL).write_text(
                 labels.to_record().model_dump_json(indent=1) + "\n", encoding="utf-8"
             )
         stats = replay.segmentation.stats
@@ -348,7 +349,7 @@ class FolderSink:
             edited=stats.edited,
             left_out=dict(sorted(stats.left_out.items())),
         )
-        (self._folder / "summary.json").write_text(
+        (self._folder / files.SUMMARY).write_text(
             json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         return result

@@ -11,12 +11,11 @@ from consumer.verify.follow import Follower
 from consumer.verify.intake import verify_group
 from consumer.verify.news import FollowReport
 from consumer.verify.report import VerifyError, VerifyResult, Violation, ViolationKind
-from consumer.verify.topics import TopicNames, verify_topics
+from consumer.verify.topics import verify_topics
 
 __all__ = [
     "FollowReport",
     "Follower",
-    "TopicNames",
     "VerifyError",
     "VerifyResult",
     "Violation",

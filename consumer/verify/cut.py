@@ -17,9 +17,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from consumer.kafka.offset_metadata import OffsetMetadata
-from consumer.verify.lookups import GroupOffsets, Lookups, ask_patiently, error_text
+from consumer.settings import Settings
+from consumer.verify.lookups import GroupOffsets, Lookups, answer_to, error_text
 from consumer.verify.report import VerifyError
-from consumer.verify.watch import Place, places
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,41 +78,21 @@ class TopicReader:
 
     Parameters
     ----------
-    config
-        librdkafka properties of the cluster: bootstrap.servers and security.
+    settings
+        Of the cluster.
     group_id
         The group whose committed offsets are asked for. It is not joined and nothing is committed,
         so rights to read it are all that is needed.
     stall_seconds
-        How long to wait for progress. Longer than a transaction may take to time out, since what
-        lies behind an open one is not to be seen until then.
-    request_seconds
-        How long to wait for the answer to one question.
+        How long to wait for progress, and for an answer. Longer than a transaction may take to time
+        out, since what lies behind an open one is not to be seen until then.
     """
 
-    def __init__(
-        self,
-        config: Mapping[str, str],
-        group_id: str,
-        *,
-        stall_seconds: float,
-        request_seconds: float,
-    ) -> None:
+    def __init__(self, settings: Settings, group_id: str, *, stall_seconds: float) -> None:
         self._group_id = group_id
         self._stall_seconds = stall_seconds
-        self._request_seconds = request_seconds
-        self._lookups = Lookups(
-            config,
-            group_id,
-            request_seconds=request_seconds,
-            consumer_properties={
-                # Records that retention removes while they are read must not pass unnoticed.
-                "auto.offset.reset": "error",
-                "enable.partition.eof": True,
-                # A fetch that waits at the end of one topic holds up the first of the next.
-                "fetch.wait.max.ms": 20,
-            },
-        )
+        # A fetch that waits at the end of one topic holds up the first of the next.
+        self._lookups = Lookups(settings, group_id, {"fetch.wait.max.ms": 20})
         self._consumer = self._lookups.consumer
 
     def __enter__(self) -> Self:
@@ -126,16 +106,6 @@ class TopicReader:
     ) -> None:
         self._lookups.close()
 
-    def partitions(self) -> dict[str, list[int]]:
-        """Give the partitions of every topic that is to be seen.
-
-        Raises
-        ------
-        VerifyError
-            If no broker answers.
-        """
-        return self._lookups.partitions()
-
     def committed(self, topic: str, partitions: list[int]) -> GroupOffsets:
         """Give what the group has committed; an offset in an open transaction is waited for.
 
@@ -144,9 +114,10 @@ class TopicReader:
         VerifyError
             If they cannot be had.
         """
-        return ask_patiently(
-            lambda: self._lookups.committed(topic, partitions),
+        return answer_to(
+            lambda seconds: self._lookups.committed(topic, partitions, seconds),
             f"the offsets of group {self._group_id!r}",
+            self._consumer,
             self._stall_seconds,
         )
 
@@ -163,24 +134,13 @@ class TopicReader:
         VerifyError
             If they cannot be had.
         """
-        lows = self._offsets(topics, OffsetSpec.earliest())
-        ends = self._offsets(topics, OffsetSpec.latest(), stable=stable)
+        ask, seconds = self._lookups.all_offsets, self._stall_seconds
+        lows = ask(topics, OffsetSpec.earliest(), seconds)
+        ends = ask(topics, OffsetSpec.latest(), seconds, stable=stable)
         return {
-            topic: {
-                partition: Span(lows[topic, partition], ends[topic, partition])
-                for partition in partitions
-            }
+            topic: {n: Span(lows[topic, n], ends[topic, n]) for n in partitions}
             for topic, partitions in topics.items()
         }
-
-    def _offsets(
-        self, topics: Mapping[str, list[int]], spec: OffsetSpec, *, stable: bool = False
-    ) -> dict[Place, int]:
-        return ask_patiently(
-            lambda: self._lookups.all_offsets(places(topics), spec, stable=stable),
-            "the beginnings and ends of the topics",
-            self._stall_seconds,
-        )
 
     def read(self, topic: str, spans: Spans) -> Iterator[Message]:
         """Give the committed records of a topic within spans, in order for each partition.
@@ -192,23 +152,18 @@ class TopicReader:
         """
         ends = {partition: span.end for partition, span in spans.items() if span.low < span.end}
         if ends:
-            self._learn_leaders(topic)
+            # It would look for the leaders in its own time, once a second: a second for each topic.
+            answer_to(
+                lambda seconds: self._consumer.list_topics(topic, timeout=seconds),
+                f"the leaders of {topic}",
+                self._lookups.admin,
+                self._stall_seconds,
+            )
         self._consumer.assign([TopicPartition(topic, p, spans[p].low) for p in ends])
         try:
             yield from self._read_assigned(topic, ends)
         except KafkaException as error:
             raise VerifyError(f"{topic} cannot be read: {error_text(error)}") from error
-
-    def _learn_leaders(self, topic: str) -> None:
-        """Let the client know a topic before it is assigned.
-
-        It would look for the leaders in its own time, once a second: a second for each topic.
-        """
-        ask_patiently(
-            lambda: self._consumer.list_topics(topic, timeout=self._request_seconds),
-            f"the leaders of {topic}",
-            self._stall_seconds,
-        )
 
     def _read_assigned(self, topic: str, ends: dict[int, int]) -> Iterator[Message]:
         deadline = time.monotonic() + self._stall_seconds

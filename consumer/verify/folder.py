@@ -11,6 +11,15 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from pydantic_core import from_json
 
+from consumer.contract.folder import (
+    CHANGES,
+    DEAD_LETTERS,
+    LIFECYCLE,
+    MEMBERSHIPS,
+    MODEL,
+    PROFILES,
+    SUMMARY,
+)
 from consumer.verify import invariants
 from consumer.verify.decode import (
     MalformedError,
@@ -30,14 +39,6 @@ from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
 from schemas.segment_model import SegmentModelRecord
 
 logger = logging.getLogger(__name__)
-
-CHANGES = "segment-changes.jsonl"
-MEMBERSHIPS = "memberships.jsonl"
-PROFILES = "profiles.jsonl"
-DEAD_LETTERS = "dead-letters.jsonl"
-LIFECYCLE = "segment-lifecycle.jsonl"
-MODEL = "model.json"
-SUMMARY = "summary.json"
 
 _REQUIRED = (CHANGES, MEMBERSHIPS, PROFILES, DEAD_LETTERS, SUMMARY)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -23,32 +23,26 @@ from confluent_kafka import (
 from confluent_kafka.admin import OffsetSpec
 
 from consumer.kafka.broker_log import broker_log
-from consumer.kafka.clients import ask_for_topics
 from consumer.process import ending
+from consumer.settings import Settings
 from consumer.verify.decode import membership_head, profile_head
 from consumer.verify.incremental import IncrementalChecker
 from consumer.verify.later import LaterKinds
-from consumer.verify.lookups import Lookups, ask_patiently, open_consumer
+from consumer.verify.lookups import Lookups, open_consumer, outputs_of, partitions_of, places
 from consumer.verify.messages import change_in, latest_of, refused_by, value_of
 from consumer.verify.news import FollowReport, Line, News
 from consumer.verify.open_transactions import in_inputs, in_outputs
-from consumer.verify.report import VerifyError, Violation
+from consumer.verify.report import Violation
 from consumer.verify.sampler import Sampler
-from consumer.verify.topics import TopicNames
-from consumer.verify.watch import GroupWatch, Place, ReadUp, Sample, places
+from consumer.verify.watch import GroupWatch, Place, ReadUp, Sample
 
 logger = logging.getLogger(__name__)
 
 _TURN_SECONDS = 0.5
 _BATCH = 1000
 
-_READING = {
-    # Records that retention removes before they are read must not pass unnoticed.
-    "auto.offset.reset": "error",
-    "enable.partition.eof": True,
-    # What was fetched and not yet looked at: the only large thing in memory.
-    "queued.max.messages.kbytes": 8192,
-}
+# What was fetched and not yet looked at: the only large thing in memory.
+_READING = {"queued.max.messages.kbytes": 8192}
 
 # The offset is no longer there, or not yet: what retention and a topic made anew lead to.
 _STOP_SECONDS = 5.0
@@ -60,15 +54,9 @@ class Follower:
 
     Parameters
     ----------
-    config
-        librdkafka properties of the cluster: bootstrap.servers and security.
-    group_id
-        The consumer group of the workers. It is neither joined nor changed.
-    topics
-        What the topics are called, None for the defaults.
-    inputs
-        Topics that the group's processes read besides the events. Of these only transactions that
-        stay open are told.
+    settings
+        Of the workers. Their group is neither joined nor changed. Of what its processes read
+        besides the events only transactions that stay open are told.
     from_now
         Whether to begin at the present ends; else at the beginnings. A user's chain is then taken
         up at the first change that is seen, and not checked against anything before it.
@@ -95,11 +83,8 @@ class Follower:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
-        group_id: str,
-        topics: TopicNames | None = None,
+        settings: Settings,
         *,
-        inputs: Iterable[str] = (),
         from_now: bool = False,
         settle_seconds: float = 40.0,
         stall_seconds: float = 60.0,
@@ -108,9 +93,8 @@ class Follower:
         request_seconds: float = 5.0,
         on_turn: Callable[[], None] = lambda: None,
     ) -> None:
-        self._config = config
-        self._group_id = group_id
-        self._topics = topics or TopicNames()
+        self._settings = settings
+        self._topics = topics = settings.topics
         self._from_now = from_now
         self._stall_seconds = stall_seconds
         self._sample_seconds = sample_seconds
@@ -123,11 +107,12 @@ class Follower:
             self._news, settle_seconds=settle_seconds, input_topic=self._topics.events
         )
         self._open = in_outputs(
-            self._topics.outputs,
+            outputs_of(topics),
             settle_seconds if hang_seconds is None else hang_seconds,
             self._news,
         )
-        self._inputs = tuple(dict.fromkeys((self._topics.events, *inputs)))
+        others = (topics.raw_events, topics.labels if settings.labels.enabled else None)
+        self._inputs = (topics.events, *(name for name in others if name is not None))
         self._blocked = in_inputs(self._inputs, stall_seconds, self._news.tell)
         # Everything below the lock is written by the thread and read by whoever asks.
         self._lock = threading.Lock()
@@ -140,11 +125,14 @@ class Follower:
     # --- life -------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        lookups = Lookups(self._config, self._group_id, request_seconds=self._request_seconds)
+        group_id = self._settings.kafka.group_id
+        lookups = Lookups(self._settings, group_id)
         reader: Consumer | None = None
         try:
-            partitions = self._partitions(lookups)
-            self._outputs = {name: partitions[name] for name in self._topics.outputs}
+            names = (*self._inputs, *outputs_of(self._topics))
+            there = partitions_of(self._settings, names, seconds=self._request_seconds)
+            partitions = {name: there[name] for name in names}
+            self._outputs = {name: partitions[name] for name in outputs_of(self._topics)}
             lows, starts = self._starts(lookups, partitions)
             now = self._began = self._reported_at = self._clock()
             self._read_up = ReadUp(starts, now)
@@ -157,7 +145,7 @@ class Follower:
                 now=now,
             )
             # In a name of its own: its offsets are nobody's.
-            reader = open_consumer(self._config, f"{self._group_id}-follower", _READING)
+            reader = open_consumer(self._settings, f"{group_id}-follower", _READING)
             reader.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
         except BaseException:
             lookups.close()
@@ -170,6 +158,7 @@ class Follower:
             self._topics.events,
             partitions,
             every_seconds=self._sample_seconds,
+            request_seconds=self._request_seconds,
             clock=self._clock,
         )
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
@@ -190,35 +179,15 @@ class Follower:
         if not self._thread.is_alive():
             self._consumer.close()
 
-    def _partitions(self, lookups: Lookups) -> dict[str, list[int]]:
-        names = (*self._inputs, *self._topics.outputs)
-        partitions = ask_for_topics(names, lookups.partitions)
-        for name in names:
-            if name not in partitions:
-                raise VerifyError(
-                    f"there is no topic {name!r} (or no right to see it): run 'segmenter topics "
-                    "create', or check kafka.bootstrap_servers and the names of the topics"
-                )
-        return {name: partitions[name] for name in names}
-
     def _starts(
         self, lookups: Lookups, partitions: Mapping[str, list[int]]
     ) -> tuple[dict[Place, int], dict[Place, int]]:
         """Give the first offsets of all topics, and where to begin to read the outputs."""
-
-        def ask(
-            topics: Mapping[str, list[int]], spec: OffsetSpec, **more: bool
-        ) -> dict[Place, int]:
-            return ask_patiently(
-                lambda: lookups.all_offsets(places(topics), spec, **more),
-                "the beginnings and ends of the topics",
-                self._stall_seconds,
-            )
-
+        ask, seconds = lookups.all_offsets, self._stall_seconds
         changes = {self._topics.changes: self._outputs[self._topics.changes]}
         others = {name: n for name, n in self._outputs.items() if name not in changes}
         events = {self._topics.events: partitions[self._topics.events]}
-        lows = ask({**events, **self._outputs}, OffsetSpec.earliest())
+        lows = ask({**events, **self._outputs}, OffsetSpec.earliest(), seconds)
         if not self._from_now:
             self._lost = {n for n in changes[self._topics.changes] if lows[self._topics.changes, n]}
             self._checker.beginning_lost = bool(self._lost)
@@ -227,8 +196,8 @@ class Follower:
         self._checker.beginning_lost = True
         # Of a transaction whose change is read, the membership and the profile are read too: it is
         # open now, or begins later, so that nothing of it lies before the last stable offset.
-        starts = ask(others, OffsetSpec.latest(), stable=True)
-        return lows, starts | ask(changes, OffsetSpec.latest())
+        starts = ask(others, OffsetSpec.latest(), seconds, stable=True)
+        return lows, starts | ask(changes, OffsetSpec.latest(), seconds)
 
     # --- what others ask --------------------------------------------------------------------
 

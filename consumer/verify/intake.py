@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consumer.kafka.asking import REQUEST_SECONDS
+from consumer.settings import Settings, TopicSettings
 from consumer.verify.cut import Span, Spans, TopicReader
-from consumer.verify.lookups import GroupOffsets
+from consumer.verify.lookups import GroupOffsets, partitions_of
 from consumer.verify.messages import refused_in
-from consumer.verify.report import MAX_KEPT, VerifyError, VerifyResult, ViolationKind, Violations
-from consumer.verify.topics import TopicNames, verify_topics
+from consumer.verify.report import MAX_KEPT, VerifyResult, ViolationKind, Violations
+from consumer.verify.topics import verify_topics
 from schemas.origins import origin_of
 
 
-def verify_group(
-    config: Mapping[str, Any],
-    group_id: str,
-    topics: TopicNames,
-    *,
-    stall_seconds: float = 60.0,
-    request_seconds: float = 30.0,
-) -> VerifyResult:
+def verify_group(settings: Settings, *, stall_seconds: float = 60.0) -> VerifyResult:
     """Audit a group's topics, and its intake where it has one; arguments as of `verify_topics`.
 
     Raises
@@ -32,20 +26,19 @@ def verify_group(
     VerifyError
         If the topics are not there or cannot be read.
     """
-    result = verify_topics(
-        config,
-        group_id,
-        topics,
-        stall_seconds=stall_seconds,
-        request_seconds=request_seconds,
-    )
+    result = verify_topics(settings, stall_seconds=stall_seconds)
+    topics = settings.topics
     if topics.raw_events is None:
         return result
-    group = f"{group_id}-intake"
-    with TopicReader(
-        config, group, stall_seconds=stall_seconds, request_seconds=request_seconds
-    ) as reader:
-        found = audit_intake(reader, group, topics.raw_events, topics)
+    partitions = partitions_of(
+        settings,
+        [topics.raw_events],
+        seconds=REQUEST_SECONDS,
+        otherwise="check topics.raw_events",
+    )
+    group = f"{settings.kafka.group_id}-intake"
+    with TopicReader(settings, group, stall_seconds=stall_seconds) as reader:
+        found = audit_intake(reader, group, topics.raw_events, topics, partitions)
     by_kind = {**result.violations_by_kind, **found.violations.by_kind}
     return replace(
         result,
@@ -66,7 +59,11 @@ class IntakeFindings:
 
 
 def audit_intake(
-    reader: TopicReader, group_id: str, raw: str, topics: TopicNames
+    reader: TopicReader,
+    group_id: str,
+    raw: str,
+    topics: TopicSettings,
+    partitions: Mapping[str, list[int]],
 ) -> IntakeFindings:
     """Hold what came of a foreign input against it, up to where the group has committed.
 
@@ -82,18 +79,15 @@ def audit_intake(
         Its name.
     raw, topics
         The foreign input and the topics that it goes to.
+    partitions
+        Of these topics.
 
     Raises
     ------
     VerifyError
-        If a topic is not there or cannot be read.
+        If a topic cannot be read.
     """
     found = IntakeFindings()
-    partitions = reader.partitions()
-    if raw not in partitions:
-        raise VerifyError(
-            f"there is no topic {raw!r} (or no right to see it): check topics.raw_events"
-        )
     group = reader.committed(raw, partitions[raw])
     found.notes += [
         sentence

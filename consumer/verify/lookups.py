@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -19,9 +17,12 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from consumer.kafka.asking import announce, ask, passes, unreachable
-from consumer.kafka.broker_log import librdkafka_logger
+from consumer.kafka.asking import Client, ask
+from consumer.kafka.clients import admin_config, ask_for_topics, reader_config
 from consumer.kafka.offset_metadata import OffsetMetadata
+from consumer.kafka.reader import committed_by
+from consumer.kafka.topics import TopicError, partition_counts
+from consumer.settings import Settings, TopicSettings
 from consumer.verify.report import VerifyError
 from consumer.verify.watch import Place
 
@@ -36,7 +37,46 @@ class GroupOffsets(NamedTuple):
     metadata: dict[int, OffsetMetadata]
 
 
-logger = logging.getLogger(__name__)
+def outputs_of(topics: TopicSettings) -> tuple[str, ...]:
+    """Name what the workers write and an audit compares."""
+    return (topics.changes, topics.memberships, topics.profiles, topics.dead_letters)
+
+
+_MAKE_THEM = (
+    "run 'segmenter topics create', or check kafka.bootstrap_servers and the names of the topics"
+)
+
+
+def partitions_of(
+    settings: Settings, names: Iterable[str], *, seconds: float, otherwise: str = _MAKE_THEM
+) -> dict[str, list[int]]:
+    """Give the partitions of every topic that is to be seen; `names` must be among them.
+
+    Parameters
+    ----------
+    settings
+        Of the cluster.
+    names
+        Topics that must be there.
+    seconds
+        How long to ask.
+    otherwise
+        What to do where one is not.
+
+    Raises
+    ------
+    VerifyError
+        If one is not, or no broker answers for `seconds`.
+    """
+    names = tuple(names)
+    try:
+        counts = ask_for_topics(names, lambda: partition_counts(settings, seconds=seconds))
+    except TopicError as error:
+        raise VerifyError(str(error)) from error
+    for name in names:
+        if not counts.get(name):
+            raise VerifyError(f"there is no topic {name!r} (or no right to see it): {otherwise}")
+    return {name: [*range(count)] for name, count in counts.items()}
 
 
 class Lookups:
@@ -44,12 +84,10 @@ class Lookups:
 
     Parameters
     ----------
-    config
-        librdkafka properties of the cluster: bootstrap.servers and security.
+    settings
+        Of the cluster.
     group_id
         The group whose committed offsets are asked for.
-    request_seconds
-        How long to wait for the answer to one question.
     consumer_properties
         librdkafka properties of `consumer`, which the caller may read with.
 
@@ -61,64 +99,29 @@ class Lookups:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        settings: Settings,
         group_id: str,
-        *,
-        request_seconds: float,
         consumer_properties: Mapping[str, Any] | None = None,
     ) -> None:
-        self._servers = config.get("bootstrap.servers", "")
-        self._request_seconds = request_seconds
         # Read committed also makes the coordinator hold back offsets of open transactions.
-        self.consumer = open_consumer(config, group_id, consumer_properties or {})
+        self.consumer = open_consumer(settings, group_id, consumer_properties or {})
         # Kept as long as there may be a question: an admin client that is collected while one is
         # under way never answers.
-        clients: dict[str, Any] = {**config, "logger": librdkafka_logger}
-        self._admin = AdminClient(clients)
+        self.admin = AdminClient(admin_config(settings.kafka))
 
     def close(self) -> None:
         """Close the consumer."""
         self.consumer.close()
 
-    def partitions(self) -> dict[str, list[int]]:
-        """Give the partitions of every topic that is to be seen.
-
-        Raises
-        ------
-        VerifyError
-            If no broker answers.
-        """
-        announce(self._servers)
-        try:
-            metadata = ask(
-                lambda seconds: self._admin.list_topics(timeout=seconds),
-                "the topics",
-                self._admin,
-                seconds=self._request_seconds,
-            )
-        except KafkaException as error:
-            raise VerifyError(unreachable(self._servers, error)) from error
-        return {
-            name: sorted(topic.partitions)
-            for name, topic in metadata.topics.items()
-            if topic.error is None
-        }
-
-    def committed(self, topic: str, partitions: Iterable[int]) -> GroupOffsets:
+    def committed(self, topic: str, partitions: Iterable[int], seconds: float) -> GroupOffsets:
         """Give the group's committed offsets, and what is committed beside them.
-
-        Asked by a consumer that never joins: the admin client's question can crash the process
-        while the coordinator is not up (librdkafka issue 4605).
 
         Raises
         ------
         KafkaException
             If there is no answer in time, or an open transaction holds an offset.
         """
-        places = [TopicPartition(topic, partition) for partition in partitions]
-        answers = self.consumer.committed(places, timeout=self._request_seconds)
-        if failed := next((place.error for place in answers if place.error), None):
-            raise KafkaException(failed)
+        answers = committed_by(self.consumer, topic, partitions)(seconds)
         return GroupOffsets(
             {
                 place.partition: None if place.offset == OFFSET_INVALID else place.offset
@@ -128,7 +131,7 @@ class Lookups:
         )
 
     def offsets(
-        self, places: Iterable[Place], spec: OffsetSpec, *, stable: bool = False
+        self, places: Iterable[Place], spec: OffsetSpec, seconds: float, *, stable: bool = False
     ) -> tuple[dict[Place, int], KafkaException | None]:
         """Give offsets of partitions, all in one question to each broker.
 
@@ -138,6 +141,8 @@ class Lookups:
             The partitions.
         spec
             Which offset, such as the latest.
+        seconds
+            How long to wait for the answer.
         stable
             Whether the latest is the last stable offset; else open transactions are included.
 
@@ -152,12 +157,12 @@ class Lookups:
         failed: KafkaException | None = None
         if not wanted:
             return found, failed
-        futures = self._admin.list_offsets(
-            wanted, isolation_level=isolation, request_timeout=self._request_seconds
+        futures = self.admin.list_offsets(
+            wanted, isolation_level=isolation, request_timeout=seconds
         )
         for place, future in futures.items():
             try:
-                answer = future.result(self._request_seconds + 5)
+                answer = future.result(seconds + 5)
             except KafkaException as error:
                 failed = error
             except FutureTimeoutError:
@@ -165,35 +170,49 @@ class Lookups:
             else:
                 found[place.topic, place.partition] = int(answer.offset)
         if failed is not None:
-            self._refresh_leaders()
+            self._refresh_leaders(seconds)
         return found, failed
 
-    def _refresh_leaders(self) -> None:
+    def _refresh_leaders(self, seconds: float) -> None:
         """Learn the partitions' leaders anew.
 
         The admin client keeps those that it knows, epochs included, and does not ask again when a
         broker refuses an old epoch: after a restart of the broker it would fail for 15 minutes.
         """
         with suppress(KafkaException):  # the next question fails likewise, and is told
-            self._admin.list_topics(timeout=self._request_seconds)
+            self.admin.list_topics(timeout=seconds)
 
     def all_offsets(
-        self, places: Iterable[Place], spec: OffsetSpec, *, stable: bool = False
+        self,
+        topics: Mapping[str, Iterable[int]],
+        spec: OffsetSpec,
+        seconds: float,
+        *,
+        stable: bool = False,
     ) -> dict[Place, int]:
-        """Give what `offsets` gives where every partition answers.
+        """Give the offsets of all partitions of some topics, asked for again for `seconds`.
 
         Raises
         ------
-        KafkaException
-            If one does not.
+        VerifyError
+            If one cannot be had.
         """
-        found, failed = self.offsets(places, spec, stable=stable)
-        if failed is not None:
-            raise failed
-        return found
+
+        def question(seconds: float) -> dict[Place, int]:
+            found, failed = self.offsets(places(topics), spec, seconds, stable=stable)
+            if failed is not None:
+                raise failed
+            return found
+
+        return answer_to(question, "the beginnings and ends of the topics", self.admin, seconds)
 
 
-def ask_patiently(ask: Callable[[], T], what: str, seconds: float) -> T:
+def places(partitions: Mapping[str, Iterable[int]]) -> list[Place]:
+    """Give the partitions of some topics, one after the other."""
+    return [(topic, number) for topic, numbers in partitions.items() for number in numbers]
+
+
+def answer_to(question: Callable[[float], T], what: str, client: Client, seconds: float) -> T:
     """Ask until the cluster answers: leaders move, transactions take a while to end.
 
     Raises
@@ -201,20 +220,13 @@ def ask_patiently(ask: Callable[[], T], what: str, seconds: float) -> T:
     VerifyError
         If it refuses, or does not answer within `seconds`.
     """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if not passes(error.args[0]) or time.monotonic() > deadline:
-                raise VerifyError(f"{what} cannot be read: {error_text(error)}") from error
-            logger.info("asking for %s again: %s", what, error_text(error))
-            time.sleep(0.1)
+    try:
+        return ask(question, what, client, seconds=seconds)
+    except KafkaException as error:
+        raise VerifyError(f"{what} cannot be read: {error_text(error)}") from error
 
 
-def open_consumer(
-    config: Mapping[str, Any], group_id: str, properties: Mapping[str, Any]
-) -> Consumer:
+def open_consumer(settings: Settings, group_id: str, properties: Mapping[str, Any]) -> Consumer:
     """Make a consumer that commits nothing and sees committed records only.
 
     Raises
@@ -225,12 +237,12 @@ def open_consumer(
     try:
         return Consumer(
             {
-                **config,
-                "logger": librdkafka_logger,
+                **reader_config(settings.kafka),
                 "group.id": group_id,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "isolation.level": "read_committed",
+                # librdkafka's own: much is read at once, and a larger record comes all the same.
+                "fetch.message.max.bytes": 1_048_576,
+                # Records that retention removes before they are read must not pass unnoticed.
+                "auto.offset.reset": "error",
                 **properties,
             }
         )

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from consumer.contract.folder import CHANGES, MEMBERSHIPS
 from consumer.kafka.reader import read_topic
 from consumer.settings import Settings
 from schemas.changes import SegmentChange
@@ -59,17 +60,14 @@ def compare_with_replay(settings: Settings, folder: Path) -> tuple[int, list[str
         Number of differences, and sentences on the first of them.
     """
     changes = (
-        SegmentChange.model_validate(json.loads(line)["data"])
-        for line in _lines(folder / "segment-changes.jsonl")
+        SegmentChange.model_validate(json.loads(line)["data"]) for line in _lines(folder / CHANGES)
     )
     published = (
         SegmentChange.model_validate_json(record.value or b"")
         for record in read_topic(settings, settings.topics.changes)
     )
     found = [f"changes: {text}" for text in differences(changes, published)]
-    members = (
-        SegmentChange.model_validate_json(line) for line in _lines(folder / "memberships.jsonl")
-    )
+    members = (SegmentChange.model_validate_json(line) for line in _lines(folder / MEMBERSHIPS))
     latest: dict[bytes | None, SegmentChange] = {}
     for record in read_topic(settings, settings.topics.memberships):
         if record.value is None:

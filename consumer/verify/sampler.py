@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import OffsetSpec
 
-from consumer.verify.lookups import GroupOffsets, Lookups, error_text
-from consumer.verify.watch import Sample, places
+from consumer.verify.lookups import GroupOffsets, Lookups, error_text, places
+from consumer.verify.watch import Sample
 
 _STOP_SECONDS = 5.0
 
@@ -27,6 +27,8 @@ class Sampler:
         The partitions of all topics whose ends are asked for.
     every_seconds
         From one sample to the next.
+    request_seconds
+        How long to wait for the answer to one question.
     clock
         Seconds of a clock that never goes back.
     """
@@ -38,12 +40,14 @@ class Sampler:
         partitions: Mapping[str, list[int]],
         *,
         every_seconds: float,
+        request_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self._lookups = lookups
         self._events = events
         self._partitions = partitions
         self._every_seconds = every_seconds
+        self._request_seconds = request_seconds
         self._clock = clock
         self._latest: Sample | None = None
         self._error: Exception | None = None
@@ -74,18 +78,18 @@ class Sampler:
             self._error = error
 
     def _sample(self) -> Sample:
-        asked_at = self._clock()
+        asked_at, wait = self._clock(), self._request_seconds
         trouble: KafkaException | None = None
         group = GroupOffsets({}, {})
         try:
-            group = self._lookups.committed(self._events, self._partitions[self._events])
+            group = self._lookups.committed(self._events, self._partitions[self._events], wait)
         except KafkaException as error:
             trouble = error
         all_places = places(self._partitions)
         # Stable offsets first: what is written in between makes an end too large, never too small.
-        stable, failed = self._lookups.offsets(all_places, OffsetSpec.latest(), stable=True)
+        stable, failed = self._lookups.offsets(all_places, OffsetSpec.latest(), wait, stable=True)
         trouble = failed or trouble
-        ends, failed = self._lookups.offsets(all_places, OffsetSpec.latest())
+        ends, failed = self._lookups.offsets(all_places, OffsetSpec.latest(), wait)
         trouble = failed or trouble
         text = error_text(trouble) if trouble else None
         return Sample(asked_at, group.offsets, ends, stable, text, group.metadata)

@@ -21,7 +21,6 @@ from consumer.telemetry.metrics import FollowCollector
 from consumer.verify.follow import Follower
 from consumer.verify.news import FollowReport, Line
 from consumer.verify.report import Violation, escape
-from consumer.verify.topics import TopicNames
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +73,7 @@ def run_follow(
     stopped = threading.Event()
     write = _write_json if as_json else _write_text
     follower = Follower(
-        settings.kafka.client(),
-        settings.kafka.group_id,
-        TopicNames.of(settings.topics),
-        inputs=_other_inputs(settings),
+        settings,
         from_now=from_now,
         settle_seconds=settle_seconds,
         stall_seconds=stall_seconds,
@@ -101,14 +97,6 @@ def run_follow(
         last = follower.report()
         write(last)
     return last.exit_code
-
-
-def _other_inputs(settings: Settings) -> Iterator[str]:
-    """Name what is read besides the events: by `segmenter intake`, and of labels."""
-    if settings.topics.raw_events is not None:
-        yield settings.topics.raw_events
-    if settings.labels.enabled:
-        yield settings.topics.labels
 
 
 @contextmanager

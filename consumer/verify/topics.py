@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 from confluent_kafka import Message
 from pydantic import ValidationError
 
-from consumer.settings import TopicSettings
+from consumer.kafka.asking import REQUEST_SECONDS
+from consumer.settings import Settings, TopicSettings
 from consumer.verify import invariants
 from consumer.verify.cut import Cut, Span, TopicReader
 from consumer.verify.decode import describe, read_change, read_profile
@@ -18,8 +19,9 @@ from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.facts import LatestChange, ProfileFacts
 from consumer.verify.invariants import Chains, ProfileSums
 from consumer.verify.lifecycle import check_lifecycle
+from consumer.verify.lookups import outputs_of, partitions_of
 from consumer.verify.messages import changes_in, latest_in, lifecycle_in, refused_in
-from consumer.verify.report import Counts, VerifyError, VerifyResult, ViolationKind, Violations
+from consumer.verify.report import Counts, VerifyResult, ViolationKind, Violations
 from consumer.verify.split import SplitUsers
 from schemas.base import claimed_schema
 from schemas.segment_model import (
@@ -33,40 +35,12 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class TopicNames:
-    """Names of the topics of one deployment."""
-
-    events: str = "user-events"
-    dead_letters: str = "user-events.dlq"
-    changes: str = "segment-changes"
-    memberships: str = "segment-memberships"
-    profiles: str = "user-profiles"
-    models: str = "segment-models"
-    lifecycle: str = "segment-lifecycle"
-    labels: str = "segment-labels"
-    raw_events: str | None = None
-    """What `segmenter intake` reads, where there is one."""
-
-    @classmethod
-    def of(cls, settings: TopicSettings) -> Self:
-        """Take the names from the settings."""
-        return cls(**{name: getattr(settings, name) for name in cls.__slots__})
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """What the workers write and an audit compares."""
-        return (self.changes, self.memberships, self.profiles, self.dead_letters)
-
-
 def verify_topics(
-    config: Mapping[str, str],
-    group_id: str,
-    topics: TopicNames = TopicNames(),
+    settings: Settings,
     *,
     attempts: int = 3,
     stall_seconds: float = 60.0,
-    request_seconds: float = 30.0,
+    request_seconds: float = REQUEST_SECONDS,
 ) -> VerifyResult:
     """Audit a group's topics as of one moment.
 
@@ -76,35 +50,32 @@ def verify_topics(
 
     Parameters
     ----------
-    config
-        librdkafka properties of the cluster: bootstrap.servers and security.
-    group_id
-        The consumer group of the workers. It is neither joined nor changed.
-    topics
-        What the topics are called.
+    settings
+        Of the workers. Their group is neither joined nor changed.
     attempts
         How often to read while the group moves.
     stall_seconds
         How long to wait for progress; longer than the workers' transaction timeout, since records
         behind an open transaction cannot be read.
     request_seconds
-        How long to wait for the answer to one question, such as where a topic ends.
+        How long to ask which topics there are.
 
     Raises
     ------
     VerifyError
         If the topics are not there or cannot be read.
     """
-    with TopicReader(
-        config, group_id, stall_seconds=stall_seconds, request_seconds=request_seconds
-    ) as reader:
+    topics = settings.topics
+    outputs = outputs_of(topics)
+    with TopicReader(settings, settings.kafka.group_id, stall_seconds=stall_seconds) as reader:
         attempt = 0
         while True:
             attempt += 1
-            cut = _take_cut(reader, topics)
-            audit = _TopicAudit(reader, group_id, topics, cut)
+            partitions = partitions_of(settings, (topics.events, *outputs), seconds=request_seconds)
+            cut = _take_cut(reader, topics, partitions)
+            audit = _TopicAudit(reader, settings, cut)
             audit.run()
-            moved = cut.moved(_take_cut(reader, topics), topics.outputs)
+            moved = cut.moved(_take_cut(reader, topics, partitions), outputs)
             if moved is None:
                 return audit.result()
             logger.info("attempt %d of %d: the group is moving: %s", attempt, attempts, moved)
@@ -112,35 +83,30 @@ def verify_topics(
                 return audit.result_of_moving_group(moved, attempt)
 
 
-def _take_cut(reader: TopicReader, topics: TopicNames) -> Cut:
-    partitions = reader.partitions()
-    for name in (topics.events, *topics.outputs):
-        if name not in partitions:
-            raise VerifyError(
-                f"there is no topic {name!r} (or no right to see it): run 'segmenter topics "
-                "create', or check kafka.bootstrap_servers and the names of the topics"
-            )
+def _take_cut(
+    reader: TopicReader, topics: TopicSettings, partitions: Mapping[str, list[int]]
+) -> Cut:
+    def spans(*names: str) -> dict[str, dict[int, Span]]:
+        return reader.spans({name: partitions[name] for name in names if name in partitions})
+
     group = reader.committed(topics.events, partitions[topics.events])
-    outputs = reader.spans({name: partitions[name] for name in topics.outputs})
-    if topics.lifecycle in partitions:
-        outputs |= reader.spans({topics.lifecycle: partitions[topics.lifecycle]})
+    found = spans(*outputs_of(topics), topics.lifecycle)
     # The models last: whatever model a change was decided by, or made a segment, it is then part of
     # the cut. New events and new models may come in while the audit runs; they change no output by
     # themselves.
-    rest = [name for name in (topics.events, topics.models) if name in partitions]
-    spans = {**outputs, **reader.spans({name: partitions[name] for name in rest})}
+    found |= spans(topics.events, topics.models)
     labels = partitions.get(topics.labels)
     beside = reader.committed(topics.labels, labels).metadata if labels else {}
-    return Cut(group.offsets, spans, group.metadata, beside)
+    return Cut(group.offsets, found, group.metadata, beside)
 
 
 class _TopicAudit:
     """One pass over the topics up to a cut."""
 
-    def __init__(self, reader: TopicReader, group_id: str, topics: TopicNames, cut: Cut) -> None:
+    def __init__(self, reader: TopicReader, settings: Settings, cut: Cut) -> None:
         self._reader = reader
-        self._group_id = group_id
-        self._topics = topics
+        self._group_id = settings.kafka.group_id
+        self._topics = settings.topics
         self._cut = cut
         # Of the changes alone, and of what lies between topics and needs one moment of all.
         self._in_changes = Violations()
@@ -218,7 +184,7 @@ class _TopicAudit:
 
     def _result(self, violations: Violations, inconclusive: str | None) -> VerifyResult:
         return VerifyResult(
-            source=f"group {self._group_id}, topics {', '.join(self._topics.outputs)}",
+            source=f"group {self._group_id}, topics {', '.join(outputs_of(self._topics))}",
             counts=self._counts,
             violations=tuple(violations.first),
             violations_by_kind=dict(violations.by_kind),

@@ -6,7 +6,7 @@ one clock that never goes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from consumer.kafka.offset_metadata import OffsetMetadata
@@ -326,8 +326,3 @@ class GroupWatch:
     def stalled(self) -> list[int]:
         """Partitions that stand still."""
         return [number for number, partition in self._partitions.items() if partition.stalled]
-
-
-def places(partitions: Mapping[str, Iterable[int]]) -> list[Place]:
-    """Give the partitions of some topics, one after the other."""
-    return [(topic, number) for topic, numbers in partitions.items() for number in numbers]

@@ -26,7 +26,7 @@ from consumer.stages.segmentation.model_source import FixedModel, ModelSource
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import LoopMetrics
-from consumer.verify import TopicNames, VerifyResult, verify_topics
+from consumer.verify import VerifyResult, verify_topics
 from consumer.verify.oracle import differences
 from models.embedding.engine.embedder import Embedder
 from models.segments.model import SegmentModel
@@ -188,12 +188,7 @@ def worker(
 
 def audit(settings: Settings) -> VerifyResult:
     """Run the product's own verify on the topics."""
-    names = settings.topics
-    return verify_topics(
-        settings.kafka.client(),
-        settings.kafka.group_id,
-        TopicNames.of(names),
-    )
+    return verify_topics(settings)
 
 
 def changes_of(settings: Settings) -> list[SegmentChange]:

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.reader import committed_offsets
 from consumer.kafka.topics import create_topics
-from consumer.verify import TopicNames, VerifyResult, verify_topics
+from consumer.verify import VerifyResult, verify_topics
 from tests.faults.rig import PARTITIONS, Rig, expect
 
 
@@ -92,8 +92,4 @@ def _committed(rig: Rig) -> list[TopicPartition]:
 def _told(rig: Rig) -> VerifyResult:
     rig.load.hold()
     rig.recover(measure=False)
-    return verify_topics(
-        rig.settings.kafka.client(),
-        rig.settings.kafka.group_id,
-        TopicNames.of(rig.settings.topics),
-    )
+    return verify_topics(rig.settings)

@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
-from consumer.verify import Follower, TopicNames
+from consumer.verify import Follower
 from tests.faults.load import HALF_LIFE_DAYS, Load, fixed_model
 from tests.faults.oracle import Verdict, judge
 from tests.faults.processes import Fault, Member, Spec, Supervisor, write_model
@@ -116,12 +116,7 @@ class Rig:
         self._follower = self._exit.enter_context(self._followed()) if options.followed else None
 
     def _followed(self) -> Follower:
-        return Follower(
-            self.settings.kafka.client(),
-            self.settings.kafka.group_id,
-            TopicNames.of(self.settings.topics),
-            settle_seconds=30,
-        )
+        return Follower(self.settings, settle_seconds=30)
 
     def _make_settings(self) -> Settings:
         unique = uuid.uuid4().hex[:8]

@@ -34,7 +34,7 @@ from consumer.tryout.demo.processes import Child
 from consumer.tryout.demo.report import write_report
 from consumer.tryout.demo.stream import Feeder, FileStream, MadeUpStream, Stream
 from consumer.tryout.demo.summary import render_summary
-from consumer.verify import TopicNames, verify_topics
+from consumer.verify import verify_topics
 from consumer.wiring.app import load_embedder, load_model
 from models.segments.model import SegmentModel
 
@@ -275,12 +275,7 @@ class _Run:
 
     def tell(self) -> int:
         """Check the outcome, write the report and print the summary."""
-        topics = self._settings.topics
-        result = verify_topics(
-            self._settings.kafka.client(),
-            self._settings.kafka.group_id,
-            TopicNames.of(topics),
-        )
+        result = verify_topics(self._settings)
         facts = RunFacts(
             seconds=self._figures.seconds,
             startup_seconds=self.startup_seconds,

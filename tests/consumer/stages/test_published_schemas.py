@@ -277,7 +277,7 @@ def test_an_audit_that_goes_on_tells_of_each_new_kind_once(folder: Path) -> None
     lines = [grown(line, ["reason"]) for line in lines_of(folder / "segment-changes.jsonl")]
     for line in lines:
         line.update(id=f"made-otherwise-{line['id']}", added_later="anything")
-    follower = Follower({}, "shop")
+    follower = Follower(Settings())
     follower._read_up = ReadUp({("segment-changes", 0): 0}, now=0.0)
     for line in lines:
         follower._take(cast("Any", Message(line)), 0.0)

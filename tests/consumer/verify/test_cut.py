@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from consumer.settings import Settings
 from consumer.verify.cut import Span, TopicReader
 from consumer.verify.report import VerifyError
 
@@ -50,7 +51,7 @@ def client() -> Client:
 
 @pytest.fixture
 def reader(client: Client) -> Iterator[TopicReader]:
-    with TopicReader({}, "g", stall_seconds=0.0, request_seconds=1.0) as reader:
+    with TopicReader(Settings(), "g", stall_seconds=0.0) as reader:
         reader._lookups.close()
         reader._lookups.consumer = reader._consumer = client
         yield reader

@@ -15,7 +15,6 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from consumer.process import ending
-from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import Follower, ViolationKind
 from consumer.verify import service as service_module
@@ -52,8 +51,7 @@ def history() -> History:
 
 def follower(deployment: Deployment, **options: Any) -> Follower:
     quick = {"settle_seconds": 0.5, "sample_seconds": 0.1, "hang_seconds": 30.0, **options}
-    config = {"bootstrap.servers": deployment.servers}
-    return Follower(config, deployment.group, deployment.topics, **quick)
+    return Follower(deployment.settings(), **quick)
 
 
 def found(follower: Follower) -> dict[Kind, int]:
@@ -73,10 +71,7 @@ def publish_last_change(deployment: Deployment, history: History, user: str) -> 
 def test_a_group_at_work_is_audited_in_silence(broker: Broker) -> None:
     settings = settings_for(broker.bootstrap_servers)
     pairs = [*stream(), (b"bad", b"{"), (None, b"{}")]
-    topics = topic_names(settings)
-    with Follower(
-        settings.kafka.client(), settings.kafka.group_id, topics, sample_seconds=0.1
-    ) as audit:
+    with Follower(settings, sample_seconds=0.1) as audit:
         produce(settings, pairs[: len(pairs) // 2])
         with worker(settings):
             until(lambda: committed(settings) == len(pairs) // 2)
@@ -92,10 +87,6 @@ def test_a_group_at_work_is_audited_in_silence(broker: Broker) -> None:
     assert (report.users, report.dead_letters, report.lag, report.behind) == (12, 2, 0, 0)
     assert report.profiles > 12
     assert report.read_up
-
-
-def topic_names(settings: Settings) -> Any:
-    return service_module.TopicNames.of(settings.topics)
 
 
 def test_a_history_with_aborts_and_markers_leaves_no_lag_and_no_stall(
@@ -293,17 +284,11 @@ def test_it_waits_for_a_broker_that_is_away_and_goes_on(tmp_path: Path, history:
 # --- the process ----------------------------------------------------------------------------------
 
 
-def settings_of(deployment: Deployment, **sections: Any) -> Settings:
-    names = {name: getattr(deployment.topics, name) for name in deployment.topics.__slots__}
-    kafka = {"bootstrap_servers": deployment.servers, "group_id": deployment.group}
-    return Settings(kafka=kafka, topics=names, **sections)
-
-
 def test_it_ends_by_itself_with_a_report_and_0(
     deployment: Deployment, history: History, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deployment.publish(history)
-    assert run_follow(settings_of(deployment), for_seconds=3, every_seconds=1) == 0
+    assert run_follow(deployment.settings(), for_seconds=3, every_seconds=1) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 2
     assert f"changes {len(history.changes)} (" in lines[-1]
@@ -315,7 +300,7 @@ def test_a_violation_is_a_line_of_its_own_and_makes_the_exit_code_1(
 ) -> None:
     del history.changes[0]
     deployment.publish(history)
-    settings = settings_of(deployment)
+    settings = deployment.settings()
     assert run_follow(settings, for_seconds=3, every_seconds=60, as_json=True) == 1
     violation, report = map(json.loads, capsys.readouterr().out.splitlines())
     assert (violation["type"], violation["kind"]) == ("violation", "sequence")
@@ -350,7 +335,7 @@ def test_a_signal_ends_it_and_metrics_are_served_until_then(
         thread = threading.Thread(target=look_then_stop)
         stack.callback(thread.join)
         thread.start()
-        settings = settings_of(deployment, http={"host": "127.0.0.1", "port": 0})
+        settings = deployment.settings(http={"host": "127.0.0.1", "port": 0})
         assert run_follow(settings, for_seconds=60) == 0
     assert json.loads(seen["health"]) == {"live": True}
     assert 'segmenter_verify_violations_total{kind="hanging_transaction"} 0.0' in seen["metrics"]

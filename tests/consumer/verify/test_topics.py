@@ -6,15 +6,17 @@ import json
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pytest
 from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from consumer.verify import TopicNames, VerifyError, VerifyResult, ViolationKind, verify_topics
+from consumer.settings import Settings, TopicSettings
+from consumer.verify import VerifyError, VerifyResult, ViolationKind, verify_topics
 from consumer.verify import topics as topics_module
+from consumer.verify.lookups import outputs_of
 from schemas.base import Contract
 from schemas.changes import SegmentChange, cloudevents_headers
 from schemas.dead_letters import DeadLetter, dead_letter_headers
@@ -50,7 +52,7 @@ class Deployment:
 
     def __post_init__(self) -> None:
         name = self.group
-        self.topics = TopicNames(
+        self.topics = TopicSettings(
             events=f"{name}.events",
             dead_letters=f"{name}.dlq",
             changes=f"{name}.changes",
@@ -71,7 +73,7 @@ class Deployment:
             )
             for topic in (
                 self.topics.events,
-                *self.topics.outputs,
+                *outputs_of(self.topics),
                 self.topics.models,
                 self.topics.lifecycle,
             )
@@ -184,8 +186,11 @@ class Deployment:
             future.result(30)
 
     def verify(self, **options: Any) -> VerifyResult:
-        config = {"bootstrap.servers": self.servers}
-        return verify_topics(config, self.group, self.topics, **options)
+        return verify_topics(self.settings(), **options)
+
+    def settings(self, **sections: Any) -> Settings:
+        kafka = {"bootstrap_servers": self.servers, "group_id": self.group}
+        return Settings(kafka=kafka, topics=self.topics, **sections)
 
 
 @dataclass
@@ -655,7 +660,7 @@ def test_offsets_in_an_open_transaction_end_in_an_error(
 
 
 def test_a_missing_topic_is_named(deployment: Deployment) -> None:
-    deployment.topics = replace(deployment.topics, dead_letters="no-such-topic")
+    deployment.topics = deployment.topics.model_copy(update={"dead_letters": "no-such-topic"})
     with pytest.raises(VerifyError, match="no topic 'no-such-topic'"):
         deployment.verify()
 
@@ -673,10 +678,10 @@ def test_a_topic_made_anew_under_the_group_leaves_the_balance_open(
 
 def test_a_cluster_that_does_not_answer_is_named() -> None:
     with pytest.raises(VerifyError, match=r"cannot reach Kafka at 127\.0\.0\.1:1: "):
-        verify_topics({"bootstrap.servers": "127.0.0.1:1"}, "segmenter", request_seconds=0.5)
+        verify_topics(Settings(kafka={"bootstrap_servers": "127.0.0.1:1"}), request_seconds=0.5)
 
 
 def test_a_property_that_the_client_does_not_know_is_named() -> None:
-    config = {"bootstrap.servers": "127.0.0.1:1", "no.such.property": "x"}
+    kafka = {"bootstrap_servers": "127.0.0.1:1", "properties": {"no.such.property": "x"}}
     with pytest.raises(VerifyError, match=r"no\.such\.property"):
-        verify_topics(config, "segmenter")
+        verify_topics(Settings(kafka=kafka))

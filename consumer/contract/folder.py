@@ -1,0 +1,20 @@
+"""Files of a replay's folder: `segmenter replay` writes them, `segmenter verify` reads them."""
+
+from __future__ import annotations
+
+CHANGES = "segment-changes.jsonl"
+"""Each change as a structured CloudEvent, in the order of the input."""
+MEMBERSHIPS = "memberships.jsonl"
+"""Each user's last change."""
+PROFILES = "profiles.jsonl"
+DEAD_LETTERS = "dead-letters.jsonl"
+LIFECYCLE = "segment-lifecycle.jsonl"
+"""What became of segments, as structured CloudEvents."""
+LABEL_DEAD_LETTERS = "label-dead-letters.jsonl"
+"""There only where labels were read."""
+MODEL = "model.json"
+"""The last segment model; missing where there was none."""
+LABEL_MODEL = "label-model.json"
+"""The last label model; missing where there was none."""
+SUMMARY = "summary.json"
+"""The counts, written last: a folder without it is of a replay that has not ended."""
