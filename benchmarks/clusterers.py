@@ -48,6 +48,7 @@ def measure(arguments: argparse.Namespace, profiles: Profiles) -> Figures:
         for seed in range(arguments.seeds):
             policy = ClusteringPolicy(
                 segments=arguments.segments,
+                warmup_users=100,
                 seed=seed,
                 algorithm=algorithm,
                 projection=projection,

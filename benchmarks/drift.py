@@ -32,7 +32,7 @@ from consumer.settings import Settings
 from consumer.stages.training.stage import TrainingStage
 from consumer.wiring.app import load_embedder
 from models.distances import Floats
-from models.drift import TESTS, DriftCheck, DriftPolicy, Texts
+from models.drift.check import TESTS, DriftCheck, Texts
 from models.drift.features import RandomFeatures, median_distance, mmd_squared
 from models.segments.model import SegmentModel
 
@@ -169,8 +169,7 @@ def costs(posts: Posts, settings: Settings) -> dict[str, Any]:
         _model(version, centres.astype(np.float64) + 1e-6 * version) for version in (1, 2)
     )
     reference, today = Texts(ranks[:users], vectors[:users]), Texts(ranks[users:], vectors[users:])
-    policy = DriftPolicy(settings.drift.significance, settings.drift.segment_users)
-    set_ms, check = _timed(lambda: DriftCheck(reference, policy))
+    set_ms, check = _timed(lambda: DriftCheck(reference, settings.drift, seed=0))
     check.look(today, first)
     both_ms, _ = _timed(lambda: check.look(today, second))
     look_ms, _ = _timed(lambda: check.look(today, second))

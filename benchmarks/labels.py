@@ -45,7 +45,7 @@ from models.labels.confusion import confusion_of
 from models.labels.decision import decide_labels
 from models.labels.learner import LabelLearner
 from models.labels.offline import linear_svm, majority, random_forest
-from models.labels.policy import LabelDecisionPolicy, LabelPolicy
+from models.labels.policy import LabelPolicy
 from models.profiles.sample import rank
 from models.profiles.table import ProfileRows, hash_event_id, to_microseconds
 
@@ -99,7 +99,7 @@ def read_stream(path: Path, stored: Path, load: Callable[[], Any]) -> Stream:
     _, truth = truth_of(lines)
     settings = Settings()
     intake, now = settings.events.intake(), datetime.now(UTC)
-    weights, policy = settings.events.weights, settings.profile.policy()
+    weights, policy = settings.events.weights, settings.profile
     numbers: dict[str, int] = {}
     events = []
     for line in accepted.tolist():
@@ -155,7 +155,7 @@ class Product:
     """The trainer's learner."""
 
     def __init__(self, names: list[str], **policy: Any) -> None:
-        self.learner = LabelLearner(LabelPolicy(**policy), "0" * 64)
+        self.learner = LabelLearner(LabelPolicy(**policy), "0" * 64, seed=0)
         self._names = names
 
     def predict(self, vector: Floats) -> int | None:
@@ -276,11 +276,11 @@ def offline(stream: Stream) -> Figures:
     }
 
 
-def flapping(stream: Stream, policies: Iterable[LabelDecisionPolicy]) -> list[Figures]:
+def flapping(stream: Stream, policies: Iterable[LabelPolicy]) -> list[Figures]:
     """Count published labels along the stream, with versions as the trainer would publish them."""
     policies = list(policies)
     users = int(stream.users.max()) + 1
-    learner = LabelLearner(LabelPolicy(), "0" * 64)
+    learner = LabelLearner(LabelPolicy(), "0" * 64, seed=0)
     latest = np.zeros((users, stream.vectors.shape[1]))
     events = np.zeros(users, np.int64)
     states: list[tuple[list[str | None], Ints, Ints]] = [
@@ -449,7 +449,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
         rows.append({"name": name, **run(stream, make())})
         say(f"{name}: {rows[-1]}")
     policies = [
-        LabelDecisionPolicy(margin=margin, dwell_events=dwell)
+        LabelPolicy(margin=margin, dwell_events=dwell)
         for margin, dwell in ((0.0, 0), (0.2, 0), (0.0, 3), (0.2, 3), (0.2, 6), (0.4, 6))
     ]
     settings = Settings().labels

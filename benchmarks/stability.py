@@ -36,7 +36,7 @@ from benchmarks.flapping.texts import (
 from benchmarks.markdown import render
 from consumer.settings import Settings
 from consumer.wiring.app import load_embedder
-from models.segments.decision import AssignmentPolicy
+from models.segments.policy import AssignmentPolicy
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "stability.md", DOCS / "stability.png"
@@ -86,7 +86,7 @@ def scenarios(posts: Posts, users: int) -> dict[str, tuple[str, Scenario, Texts]
 
 def named(policy: AssignmentPolicy) -> dict[str, Any]:
     """Give a policy's thresholds as they stand among the figures."""
-    return {name: value for name, value in asdict(policy).items() if name != "max_distance"}
+    return {name: value for name, value in policy.model_dump().items() if name != "max_distance"}
 
 
 def sweep(follow: Callable[[AssignmentPolicy], Any], tried: Iterable[AssignmentPolicy]) -> Any:
@@ -117,7 +117,7 @@ def reliability(sure: Floats, right: NDArray[np.bool_]) -> list[dict[str, Any]]:
 
 def measure(posts: Posts, users: int) -> dict[str, Any]:
     """Sweep everything; gives all figures."""
-    default = Settings().assignment.policy()
+    default = Settings().assignment
     figures: dict[str, Any] = {
         "default": named(default),
         "noise": as_dict(measure_noise(posts)),

@@ -44,6 +44,12 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Section(BaseModel):
+    """A group of settings; an unknown name is an error, not a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
 class Published(Contract):
     """A record for subscribers, to which later versions may add fields.
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from benchmarks.markdown import table
-from models.drift import TESTS
+from models.drift.check import TESTS
 
 Figures = Mapping[str, Any]
 

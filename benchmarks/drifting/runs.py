@@ -13,7 +13,7 @@ from consumer.settings import Settings
 from consumer.stages.segmentation.changelog import profile_sample
 from consumer.stages.training.stage import TrainingStage
 from models.distances import Floats, nearest
-from models.drift import DriftReport
+from models.drift.check import DriftReport
 from models.profiles.sample import rank
 from models.profiles.table import ProfileRows
 
@@ -67,7 +67,7 @@ def looks(
     """Run a stream through profiles and trainer, batch by batch, and give every look."""
     dimensions = stream.vectors.shape[1]
     rows = ProfileRows.empty(stream.names, dimensions, 1)
-    policy = settings.profile.policy()
+    policy = settings.profile
     ranks = np.array([rank(name) for name in stream.names])
     stage.assigned(0, stage.restoration(0))
     offset, seen = 0, None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,12 @@ from benchmarks.flapping.texts import Texts, users_by_topic
 from models.clustering.learner import StreamingClusterer
 from models.clustering.policy import ClusteringPolicy
 from models.distances import Floats, Ints, nearest
-from models.profiles.table import ProfilePolicy, ProfileRows
+from models.profiles.policy import ProfilePolicy
+from models.profiles.table import ProfileRows
 from models.segments.confidence import confidence
-from models.segments.decision import AssignmentPolicy, decide
+from models.segments.decision import decide
 from models.segments.model import SegmentModel
+from models.segments.policy import AssignmentPolicy
 from schemas.segment_model import NO_SEGMENT
 
 _DAY = 86_400_000_000
@@ -88,7 +89,7 @@ def simulate(scenario: Scenario, texts: Texts) -> Course:
     first = random.integers(texts.topics, size=n)
     second = (first + random.integers(1, texts.topics, size=n)) % texts.topics
     changes_at = random.integers(least, scenario.before[1] + 1, size=n)
-    policy = ProfilePolicy(half_life=timedelta(days=scenario.half_life_days), event_memory=1)
+    policy = ProfilePolicy(half_life_days=scenario.half_life_days, event_memory=1)
     rows: ProfileRows | None = None
     every = np.arange(n)
     times = np.zeros(n, np.int64)
@@ -119,7 +120,7 @@ def simulate(scenario: Scenario, texts: Texts) -> Course:
 
 
 def _learn(vectors: Floats, weights: Floats, segments: int) -> SegmentModel:
-    clusterer = StreamingClusterer(ClusteringPolicy(segments=segments), "0" * 64)
+    clusterer = StreamingClusterer(ClusteringPolicy(segments=segments, warmup_users=100), "0" * 64)
     for user, (vector, weight) in enumerate(zip(vectors, weights.tolist(), strict=True)):
         clusterer.learn(f"u{user}", vector, {}, weight)
     clusterer.settle()

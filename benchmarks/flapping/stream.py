@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from benchmarks.flapping.texts import Posts, users_by_topic
 from consumer.settings import Settings
-from consumer.stages.training.stage import clustering_policy
 from models.clustering.learner import StreamingClusterer
 from models.clustering.reseed import reseed
 from models.distances import Floats, Ints, nearest
@@ -23,8 +22,9 @@ from models.measures.agreement import agreement
 from models.profiles.sample import rank
 from models.profiles.table import ProfileRows
 from models.segments.confidence import confidence
-from models.segments.decision import AssignmentPolicy, decide
+from models.segments.decision import decide
 from models.segments.model import SegmentModel
+from models.segments.policy import AssignmentPolicy
 from schemas.segment_model import NO_SEGMENT
 
 
@@ -81,7 +81,7 @@ class Course:
 def run(posts: Posts, settings: Settings) -> Course:
     """Run the profiles and the trainer over the posts, batch by batch as in a replay."""
     rows = ProfileRows.empty(posts.names, posts.vectors.shape[1], settings.profile.event_memory)
-    clusterer = StreamingClusterer(clustering_policy(settings.training), "0" * 64)
+    clusterer = StreamingClusterer(settings.training, "0" * 64)
     ranks = np.array([rank(name) for name in posts.names])
     model: SegmentModel | None = None
     steps: list[Step] = []
@@ -99,7 +99,7 @@ def run(posts: Posts, settings: Settings) -> Course:
         for turn in _turns(posts.users, batch):
             users = posts.users[turn]
             embeddings, gains = posts.vectors[turn], posts.gains[turn]
-            rows.add(users, embeddings, gains, posts.times[turn], settings.profile.policy())
+            rows.add(users, embeddings, gains, posts.times[turn], settings.profile)
             rows.remember(users, turn.astype(np.uint64) + np.uint64(1))
             if model is not None:
                 steps.append(_step(rows, users, model, by_model=False))

@@ -12,7 +12,6 @@ from consumer.offline.refusals import Refusals, RefusedCount, sentences
 from consumer.offline.replay import Replay, SegmentSize
 from consumer.report.wording import one_line, plural
 from consumer.settings import Settings
-from consumer.stages.training.stage import clustering_policy
 from models.embedding.engine.embedder import Embedder, OnnxEmbedder
 from models.text.language import UNDETERMINED
 
@@ -97,7 +96,7 @@ def no_segments(settings: Settings, known: int) -> str:
     known
         Users from whom the trainer could learn.
     """
-    needed = clustering_policy(settings.training).least_users
+    needed = settings.training.least_users
     asked = f"training.segments = {settings.training.segments}"
     if known < needed:
         return (

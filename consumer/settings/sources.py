@@ -18,9 +18,9 @@ from typing import Any, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
-from consumer.settings import CONFIG_VARIABLE, Settings, SettingsNameError, is_secret
+from consumer.settings import CONFIG_VARIABLE, PREFIX, Settings, SettingsNameError
+from consumer.settings.kafka import is_secret
 
-PREFIX = "SEGMENTER_"
 # Variables that are no settings, yet ours.
 _OTHERS = {CONFIG_VARIABLE, "SEGMENTER_CACHE"}
 _LONGEST_VALUE = 60

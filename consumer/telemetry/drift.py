@@ -13,7 +13,8 @@ from prometheus_client.registry import Collector
 
 from consumer.stages.training.drift import DriftMonitor
 from consumer.telemetry.metrics import counter
-from models.drift import DETECTOR, TESTS, Outcome
+from models.drift.check import TESTS, Outcome
+from models.drift.detector import DETECTOR
 
 
 class DriftCollector(Collector):

@@ -95,7 +95,7 @@ class StreamingClusterer:
         if self._clusterer is None or not self.ready:
             raise ClusteringError(
                 f"no centres yet, {len(self.sample)} users known: learn from "
-                f"{self.policy.warm_up_users} users, or settle with {self.policy.least_users}"
+                f"{self.policy.warmup_users} users, or settle with {self.policy.least_users}"
             )
         return self._clusterer.centres if self._found is None else self._found.copy()
 
@@ -128,7 +128,7 @@ class StreamingClusterer:
         self.samples += 1
         self._since_reseed += 1
         if self._clusterer is None:
-            if len(self.sample) >= max(self.policy.warm_up_users, self.policy.least_users):
+            if len(self.sample) >= max(self.policy.warmup_users, self.policy.least_users):
                 self._reseed()
             return evicted
         self._clusterer.learn(vector, weight)
@@ -364,10 +364,10 @@ class StreamingClusterer:
         """Find good centres on the sample, and give how many steps it took."""
         # Seeded by what was learned so far: a restored clusterer needs no generator's state.
         generator = np.random.default_rng((self.policy.seed, self.samples))
-        if self.policy.segments is None:
+        if self.policy.segments_given is None:
             most = self.policy.max_segments
             return find_segments(vectors, centres, most, generator, weights=weights)
-        return reseed(vectors, centres, self.policy.segments, generator, weights=weights)
+        return reseed(vectors, centres, self.policy.segments_given, generator, weights=weights)
 
     def _new_clusterer(self) -> Clusterer:
         policy = self.policy

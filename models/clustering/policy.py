@@ -1,109 +1,121 @@
-"""How the trainer learns segments: what of its clusterer can be set, and within which bounds."""
+"""How the trainer learns segments: the section `training` of the settings.
+
+Settings are read by every command, so nothing that computes is loaded here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import ClassVar, Literal, Self, get_args
 
-from models import bounds
-from models.clustering.segment_count import LEAST_SEGMENTS
-from models.profiles.sample import DEFAULT_CAPACITY
+from pydantic import Field, field_validator, model_validator
+
+from schemas.base import Section
+
+Projection = Literal["none", "random", "pca"]
 
 ALGORITHMS = {"kmeans": False, "dbstream": True}
 """Every algorithm of `models.clustering.clusterers` by its name in settings, and whether it finds
 the number of clusters itself."""
 
-PROJECTIONS = ("none", "random", "pca")
+# By what each is replaced: docs/clustering.md has the figures.
+_ALGORITHMS_THAT_WENT = {"streamkmeans": "kmeans", "clustream": "kmeans", "denstream": "dbstream"}
+
+PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
 """What they can learn in."""
+
+LEAST_SEGMENTS = 2
+"""Fewer say nothing of anybody. Where users form no groups, their cloud is cut in two."""
 
 
 class ClusteringError(ValueError):
-    """A setting out of bounds, or a step asked of a clusterer that is not ready for it."""
+    """A step asked of a clusterer that is not ready for it, or a state that does not fit."""
 
 
-@dataclass(frozen=True)
-class ClusteringPolicy:
-    """How to learn segments.
+class ClusteringPolicy(Section):
+    """How the trainer learns the segments."""
 
-    Parameters
-    ----------
-    segments
-        Number of segments k; None to find it on the sample of users, at every look
-        (`models.clustering.segment_count`). An algorithm that finds its own number measures by so
-        many centres how wide a cluster is.
-    max_segments
-        The most that are found, by whatever algorithm. Of no matter where the number is given.
-    seed
-        Seed of every draw.
-    step
-        Share of the way by which River's k-means moves the nearest centre towards a profile (its
-        `halflife`).
-    warm_up_users
-        Users to know before the first centres are picked.
-    sample_users
-        Users in the sample.
-    reseed_every
-        Profiles learned between two looks at the sample.
-    publish_share
-        Share of the sampled users who must have another nearest segment for a new version to be
-        worth publishing: each publication makes all workers look at all their users again.
-    algorithm
-        Name of the algorithm, one of `ALGORITHMS`.
-    projection
-        What to learn in: "none" for the space of the embedding model, "random" or "pca".
-    projection_dimensions
-        Dimensions of the projection.
+    # River's k-means moves the nearest centre by this share of the way towards a profile (its
+    # `halflife`). On the Stack Exchange stream 0.1 ended at V = 0.90 where 0.02 ended at 0.99. 0.05
+    # was as good, but moved up to twice as many users between versions.
+    step: ClassVar[float] = 0.02
+    # Share of the sampled users who must have another nearest segment for a new version: each makes
+    # all workers look at all their users again. 0.2 % to 5 % ended the same: a look either moves
+    # hardly anybody, or a segment is born.
+    publish_share: ClassVar[float] = 0.01
 
-    Raises
-    ------
-    ClusteringError
-        Where a value is out of bounds.
-    """
-
-    segments: int | None = 8
-    max_segments: int = 50
-    seed: int = 0
-    # On the Stack Exchange stream 0.1 ended at V = 0.90 where 0.02 ended at 0.99. 0.05 was as good,
-    # but moved up to twice as many users between versions.
-    step: float = 0.02
-    # 60 to 200 ended the same. Few enough for a stream of some hundred users, and enough that most
-    # first segments outlive the first looks.
-    warm_up_users: int = 100
-    sample_users: int = DEFAULT_CAPACITY
+    segments: int | Literal["auto"] = Field(
+        6, description="Number of segments, 1 to 4096; auto finds it."
+    )
+    max_segments: int = Field(
+        50, ge=2, le=4096, description="Segments at most where their number is found."
+    )
+    algorithm: Literal["kmeans", "dbstream"] = Field(
+        "kmeans",
+        description="Which of River's clusterers learns. dbstream finds the number of segments "
+        "itself, by density, whatever segments is.",
+    )
+    projection: Projection = Field(
+        "none", description="Whether the clusterer learns in fewer dimensions."
+    )
+    projection_dimensions: int = Field(
+        32, ge=1, le=4096, description="How many, where training.projection is not none."
+    )
+    # A segment with 1 % of all users still has 30 of them, and one look at all of them costs some
+    # milliseconds. At 384 numbers each they take 9 MB.
+    sample_users: int = Field(
+        3000, ge=10, le=1_000_000, description="Users, picked by hash, that the trainer holds."
+    )
+    # 60 to 200 ended the same on the Stack Exchange stream.
+    warmup_users: int = Field(
+        200, ge=1, le=1_000_000, description="Sampled users before the first segments are made."
+    )
     # 500 made twice the versions and was no better; 2,000 ended at V = 0.91 in one run of six.
-    reseed_every: int = 1_000
-    # 0.2 % to 5 % ended the same: a look either moves hardly anybody, or a segment is born.
-    publish_share: float = 0.01
-    algorithm: str = "kmeans"
-    projection: str = "none"
-    projection_dimensions: int = 32
+    reseed_every: int = Field(
+        1000, ge=1, description="Samples between two searches for better centres."
+    )
+    idle_seconds: float = Field(
+        2.0, gt=0, description="Seconds without a sample after which the trainer settles."
+    )
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of everything that is random.")
 
-    def __post_init__(self) -> None:
-        for name, known in (("algorithm", tuple(ALGORITHMS)), ("projection", PROJECTIONS)):
-            if getattr(self, name) not in known:
-                raise ClusteringError(
-                    f"{name} is {getattr(self, name)!r}: give one of {', '.join(known)}"
-                )
-        bounds.at_least(
-            ClusteringError,
-            segments=self.segments,
-            max_segments=self.max_segments,
-            warm_up_users=self.warm_up_users,
-            sample_users=self.sample_users,
-            reseed_every=self.reseed_every,
-            projection_dimensions=self.projection_dimensions,
-        )
-        bounds.at_least(ClusteringError, 0, seed=self.seed)
-        bounds.shares(ClusteringError, step=self.step, publish_share=self.publish_share)
+    @field_validator("algorithm", mode="before")
+    @classmethod
+    def _none_that_went(cls, value: object) -> object:
+        if isinstance(value, str) and (instead := _ALGORITHMS_THAT_WENT.get(value)):
+            raise ValueError(
+                f"is {value!r}, which segmenter no longer has: take {instead}, and segments that "
+                "go on keep their ids"
+            )
+        return value
+
+    @field_validator("segments", mode="before")
+    @classmethod
+    def _count_or_auto(cls, value: object) -> int | str:
+        # One sentence instead of one for each type that the field may have.
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)
+        if value == "auto" or (type(value) is int and 1 <= value <= 4096):
+            return value
+        raise ValueError(f"is {value!r}: give a number of segments from 1 to 4096, or auto")
+
+    @model_validator(mode="after")
+    def _enough_users(self) -> Self:
         if self.sample_users < self.least_users:
-            raise ClusteringError(
+            raise ValueError(
                 f"sample_users is {self.sample_users} for {self.least_segments} segments: "
                 f"keep {self.least_users} users or more"
             )
-        if self.warm_up_users > self.sample_users:
-            raise ClusteringError(
-                f"warm_up_users is {self.warm_up_users} for sample_users {self.sample_users}: "
-                "the warm-up ends with as many users as the sample can hold, or fewer"
+        if self.warmup_users > self.sample_users:
+            raise ValueError(
+                f"warmup_users is {self.warmup_users}, more than the {self.sample_users} "
+                "sample_users that can be held"
             )
+        return self
+
+    @property
+    def segments_given(self) -> int | None:
+        """The number of segments, None where it is to be found."""
+        return None if self.segments == "auto" else self.segments
 
     @property
     def least_users(self) -> int:
@@ -113,9 +125,7 @@ class ClusteringPolicy:
     @property
     def least_segments(self) -> int:
         """Segments at least: the number that was given, or the least that is ever found."""
-        if self.segments is None:
-            return min(LEAST_SEGMENTS, self.max_segments)
-        return self.segments
+        return self.segments_given or LEAST_SEGMENTS
 
     @property
     def own_number(self) -> bool:
@@ -125,14 +135,12 @@ class ClusteringPolicy:
     @property
     def finds_number(self) -> bool:
         """Whether the number of segments is found, by the algorithm or by the looks."""
-        return self.own_number or self.segments is None
+        return self.own_number or self.segments_given is None
 
     @property
     def most_segments(self) -> int:
         """Segments at most: the number that was given, or the most that may be found."""
-        if self.own_number or self.segments is None:
-            return self.max_segments
-        return self.segments
+        return self.max_segments if self.finds_number else self.least_segments
 
     def allows(self, segments: int) -> bool:
         """Whether a model of so many segments is one that this policy could have learned."""

@@ -23,11 +23,9 @@ from itertools import combinations
 
 import numpy as np
 
+from models.clustering.policy import LEAST_SEGMENTS
 from models.clustering.reseed import TRIAL_STEPS, lloyd, reseed, spread
 from models.distances import Floats, distances_to, nearest
-
-LEAST_SEGMENTS = 2
-"""Fewer say nothing of anybody. Where users form no groups, their cloud is cut in two."""
 
 SPLIT_DEPTH = 0.5
 """A new segment needs valleys this deep on all sides. The six sites of the Stack Exchange stream

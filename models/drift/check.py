@@ -234,15 +234,18 @@ class DriftCheck:
         Its texts, of four users at least.
     policy
         How to compare.
+    seed
+        Seed of every draw.
     """
 
-    def __init__(self, reference: Texts, policy: DriftPolicy) -> None:
+    def __init__(self, reference: Texts, policy: DriftPolicy, seed: int) -> None:
         self.reference = reference
         self.policy = policy
+        self._seed = seed
         vectors = reference.vectors
-        self._draw = RandomFeatures.draw(vectors.shape[1], median_distance(vectors), policy.seed)
+        self._draw = RandomFeatures.draw(vectors.shape[1], median_distance(vectors), seed)
         self._features = self._draw(vectors)
-        self._share = ComponentShare(vectors, policy.seed)
+        self._share = ComponentShare(vectors, seed)
         self._model: SegmentModel | None = None
         self._rows: Ints = np.empty(0, np.int64)
         self._distances: Floats = np.empty(0)
@@ -292,9 +295,7 @@ class DriftCheck:
         for row in range(len(model.ids)):
             own = self._rows == row
             if own.sum() >= self.policy.segment_users:
-                self._segments[row] = SegmentCheck(
-                    vectors[own], self._features[own], self.policy.seed
-                )
+                self._segments[row] = SegmentCheck(vectors[own], self._features[own], self._seed)
 
     def _compare(
         self, current: Texts, features: Floats, segments: Floats, pairs: Ints, chance: float
@@ -309,7 +310,7 @@ class DriftCheck:
             ]
         )
         cuts = [features.shape[1], pooled.shape[1] - segments.shape[1]]
-        drawn = exchanges(n, m, pairs, DRAWS, np.random.default_rng((self.policy.seed, 1)))
+        drawn = exchanges(n, m, pairs, DRAWS, np.random.default_rng((self._seed, 1)))
         # The first row is the truth: all of the reference on one side.
         drawn = np.concatenate([(np.arange(n + m) < n)[None], drawn])
         first, second = (np.split(side, cuts, axis=1) for side in means_by(pooled, drawn))

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from models.distances import Floats, Ints
 from models.drift.check import Texts
-from models.drift.policy import DriftError
 from schemas.arrays import decode_array, encode_array
 from schemas.drift import DriftReferenceRecord
 
 Halves = NDArray[np.float16]
+
+
+class DriftError(ValueError):
+    """Arrays that make up no reference."""
 
 
 @dataclass(frozen=True, eq=False)

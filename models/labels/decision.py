@@ -9,7 +9,7 @@ import numpy as np
 
 from models.distances import Floats, Ints
 from models.labels.model import LabelModel
-from models.labels.policy import LabelDecisionPolicy
+from models.labels.policy import LabelPolicy
 
 NO_LABEL = -1
 """What stands for "no label" in an array of rows of the model."""
@@ -40,7 +40,7 @@ def decide_labels(  # noqa: PLR0917 - one array after the other
     events: Ints,
     rested: Ints,
     model: LabelModel,
-    policy: LabelDecisionPolicy,
+    policy: LabelPolicy,
 ) -> LabelDecisions:
     """Decide the labels of n users.
 

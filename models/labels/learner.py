@@ -23,7 +23,7 @@ from models.labels.classifiers import Classifier, make_classifier
 from models.labels.confusion import ConfusionMatrix, Scores
 from models.labels.memory import LabelMemory
 from models.labels.model import LabelModel
-from models.labels.policy import LabelPolicy, LabelPolicyError
+from models.labels.policy import LabelPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +41,14 @@ class LabelLearner:
         How.
     embedding
         SHA-256 of the embedding model of the profiles.
+    seed
+        Seed of the rehearsal's draws.
     """
 
-    def __init__(self, policy: LabelPolicy, embedding: str) -> None:
+    def __init__(self, policy: LabelPolicy, embedding: str, seed: int) -> None:
         self.policy = policy
         self.embedding = embedding
+        self.seed = seed
         self.memory = LabelMemory(policy.remembered_users)
         self.confusion = ConfusionMatrix()
         """Progressive: each profile's label was predicted before it was learned."""
@@ -115,7 +118,7 @@ class LabelLearner:
         evicted = self.memory.put(user, vector, number)
         if self.policy.rehearsals:
             # Seeded by what was learned so far: a restored learner needs no generator's state.
-            random = Random(self.policy.seed * 2**64 + sum(self._examples))  # noqa: S311
+            random = Random(self.seed * 2**64 + sum(self._examples))  # noqa: S311
             for _ in range(self.policy.rehearsals):
                 other = self.memory.draw(random)
                 self._classifier.learn(dict(enumerate(other.vector.tolist())), other.label)
@@ -156,7 +159,7 @@ class LabelLearner:
             Offset of the feed behind the last profile learned.
         """
         if self._classifier is None:
-            raise LabelPolicyError("no label is known yet: ask `due` first")
+            raise ValueError("no label is known yet: ask `due` first")
         weights, intercepts = self._classifier.parameters()
         self.confusion.grow(len(self._names))
         model = LabelModel(
@@ -170,7 +173,7 @@ class LabelLearner:
             left_out=self.left_out,
             confusion=tuple(tuple(row) for row in self.confusion.counts.tolist()),
             learned_up_to=learned_up_to,
-            seed=self.policy.seed,
+            seed=self.seed,
         )
         self._begin_after(model)
         return model

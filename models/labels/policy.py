@@ -1,91 +1,57 @@
-"""How labels are learned and published: the policies, without what carries them out.
+"""How labels are learned and published: the section `labels` of the settings.
 
-Settings are read by every command; River need not be loaded for that.
+Settings are read by every command, so nothing that computes is loaded here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import ClassVar
 
+from pydantic import Field
+
+from schemas.base import Section
+from schemas.keys import KeyForm
 from schemas.label_model import MAX_LABELS, ClassifierName
 
 
-class LabelPolicyError(ValueError):
-    """A policy that contradicts itself."""
+class LabelPolicy(Section):
+    """Segments that people have named: learned from users whose label is known."""
 
+    # Share of the examples since the last version for which the learner predicts another label than
+    # when they came: from so many on a version is published.
+    publish_share: ClassVar[float] = 0.01
 
-@dataclass(frozen=True, slots=True)
-class LabelPolicy:
-    """How labels are learned.
-
-    Parameters
-    ----------
-    classifier
-        Which of River's linear classifiers.
-    max_labels
-        Labels at most; examples of any further one are left out.
-    remembered_users
-        Labelled users remembered of each label.
-    rehearsals
-        Remembered users learned again with each example; 0 for none.
-    publish_every
-        Examples between two versions, at least.
-    publish_share
-        Share of the examples since the last version for which it predicts another label than what
-        has been learned since: from so many on a new one is published.
-    seed
-        Seed of the rehearsal's draws.
-    """
-
-    classifier: ClassifierName = "logistic"
-    max_labels: int = 50
-    remembered_users: int = 300
-    rehearsals: int = 1
-    publish_every: int = 500
-    publish_share: float = 0.01
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.max_labels <= MAX_LABELS:
-            raise LabelPolicyError(f"max_labels is {self.max_labels}: give 2 to {MAX_LABELS}")
-        for name, least in (("remembered_users", 1), ("rehearsals", 0), ("publish_every", 1)):
-            if getattr(self, name) < least:
-                raise LabelPolicyError(f"{name} is {getattr(self, name)}: give {least} or more")
-
-
-@dataclass(frozen=True, slots=True)
-class LabelDecisionPolicy:
-    """When a user's published label changes. It is what keeps it from flapping.
-
-    Parameters
-    ----------
-    min_events
-        Accepted events that a user needs before a first label.
-    min_probability
-        In [0, 1]. A label that is less likely is not published.
-    margin
-        In [0, 1). How much likelier than the present label another one must be.
-    dwell_events
-        Accepted events that a label stays before behaviour changes it; 0 for none.
-
-    Raises
-    ------
-    LabelPolicyError
-        Where a value is out of bounds.
-    """
-
-    min_events: int = 1
-    min_probability: float = 0.5
-    margin: float = 0.2
-    dwell_events: int = 3
-
-    def __post_init__(self) -> None:
-        for name, least in (("min_events", 1), ("dwell_events", 0)):
-            if getattr(self, name) < least:
-                raise LabelPolicyError(f"{name} is {getattr(self, name)}: give {least} or more")
-        if not 0 <= self.min_probability <= 1:
-            raise LabelPolicyError(
-                f"min_probability is {self.min_probability}: give a share in [0, 1]"
-            )
-        if not 0 <= self.margin < 1:
-            raise LabelPolicyError(f"margin is {self.margin}: give a share in [0, 1)")
+    # Off, since it asks for topics, and rights on them, that a group without labels has no use for;
+    # and an upgrade changes nothing for those who do not ask for it.
+    enabled: bool = Field(
+        False, description="Read labels, learn from them, and publish the label of each user."
+    )
+    key: KeyForm = Field("raw", description="Form of the keys of labels, as events.key.")
+    classifier: ClassifierName = Field(
+        "logistic", description="Which of River's linear classifiers learns."
+    )
+    max_labels: int = Field(
+        50, ge=2, le=MAX_LABELS, description="Labels learned at most; further ones are left out."
+    )
+    remembered_users: int = Field(
+        300, ge=1, le=100_000, description="Labelled users of each label that the trainer holds."
+    )
+    rehearsals: int = Field(
+        1,
+        ge=0,
+        le=100,
+        description="Remembered users, of each label alike, learned again with each profile.",
+    )
+    publish_every: int = Field(
+        500, ge=1, description="Labelled profiles between two versions of the label model at least."
+    )
+    min_events: int = Field(1, ge=1, description="Events before a user gets a first label.")
+    min_probability: float = Field(
+        0.5, ge=0, le=1, description="A label that is less likely is not published."
+    )
+    margin: float = Field(
+        0.2, ge=0, lt=1, description="How much likelier than the present label another must be."
+    )
+    dwell_events: int = Field(
+        3, ge=0, description="Events after a change of label before behaviour changes it again."
+    )

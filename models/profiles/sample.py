@@ -17,10 +17,6 @@ from numpy.typing import ArrayLike
 
 from models.distances import Floats, VectorsError
 
-DEFAULT_CAPACITY = 3_000
-"""Users in the sample. A segment with 1 % of all users still has 30 of them, and one look at all of
-them costs some milliseconds. At 384 numbers each they take 9 MB."""
-
 
 def rank(user_id: str) -> float:
     """Place of a user in the order of sampling, in (0, 1], evenly spread over users.
@@ -58,7 +54,7 @@ class UserSample:
         Users to keep.
     """
 
-    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
+    def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}: keep 1 user or more")
         self.capacity = capacity

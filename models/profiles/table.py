@@ -24,6 +24,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.profiles.policy import ProfilePolicy
 from schemas.arrays import decode_array, encode_array
 from schemas.profiles import ProfileLabels, ProfileRecord
 from schemas.segment_model import NO_SEGMENT
@@ -39,25 +40,6 @@ _MICROSECOND = timedelta(microseconds=1)
 
 class ProfileMismatchError(ValueError):
     """Recorded state that this worker cannot go on with: another embedding model, another size."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProfilePolicy:
-    """How profiles fade and what they remember.
-
-    Attributes
-    ----------
-    half_life
-        After this time an event counts half.
-    event_memory
-        Number of a user's latest event ids that are remembered, to count each once.
-    terms
-        Number of typical words kept for a user.
-    """
-
-    half_life: timedelta = timedelta(days=180)
-    event_memory: int = 64
-    terms: int = 16
 
 
 def to_microseconds(time: datetime) -> int:

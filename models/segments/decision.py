@@ -10,58 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.distances import Floats, Ints, VectorsError, distances_to, nearest
 from models.segments.confidence import confidence
-from models.segments.model import SegmentModel, SegmentModelError
+from models.segments.model import SegmentModel
+from models.segments.policy import AssignmentPolicy
 from schemas.segment_model import NO_SEGMENT
-
-
-@dataclass(frozen=True)
-class AssignmentPolicy:
-    """When a user changes segment. It is what keeps a user between two segments from flapping.
-
-    Parameters
-    ----------
-    margin
-        A user moves only when the new segment is nearer by at least this Euclidean distance.
-    min_events
-        Accepted events that a user needs before a first segment.
-    dwell_events
-        Accepted events that a user stays in a segment before moving on; 0 for none.
-    max_distance
-        Beyond this distance from every centre a user belongs to no segment; None: no limit. To come
-        back in, the user has to be nearer than it by the margin.
-    min_confidence
-        In [0, 1). Confidence (`models.segments.confidence`) without which a user neither enters a
-        segment nor moves to another; 0 for none.
-
-    Raises
-    ------
-    SegmentModelError
-        Where a value is out of bounds.
-    """
-
-    # docs/stability.md has the curve that these are picked from, and why.
-    margin: float = 0.05
-    min_events: int = 1
-    dwell_events: int = 6
-    max_distance: float | None = None
-    min_confidence: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.margin) and self.margin >= 0):
-            raise SegmentModelError(f"margin is {self.margin}: give a distance, 0 or more")
-        if self.min_events < 1:
-            raise SegmentModelError(f"min_events is {self.min_events}: give a count, 1 or more")
-        if self.dwell_events < 0:
-            raise SegmentModelError(f"dwell_events is {self.dwell_events}: give a count, 0 or more")
-        if self.max_distance is not None and not self.max_distance > self.margin:
-            raise SegmentModelError(
-                f"max_distance is {self.max_distance} and margin {self.margin}: give a "
-                "max_distance above the margin, or nobody could enter a segment"
-            )
-        if not 0 <= self.min_confidence < 1:
-            raise SegmentModelError(
-                f"min_confidence is {self.min_confidence}: give a share in [0, 1), 0 for none"
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from schemas.segment_model import SegmentModelRecord, SegmentRecord
 
 
 class SegmentModelError(ValueError):
-    """A segment model or an assignment policy that contradicts itself."""
+    """A segment model that contradicts itself."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from benchmarks.drifting import detectors, report, streams
 from benchmarks.flapping.texts import Posts
 from benchmarks.markdown import render
 from consumer.settings import Settings
-from models.drift import TESTS
+from models.drift.check import TESTS
 from tests.models.drift.test_statistics import texts
 
 TOPICS = 4

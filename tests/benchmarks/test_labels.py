@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import labels
-from models.labels.policy import LabelDecisionPolicy, LabelPolicy
+from models.labels.policy import LabelPolicy
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_each_candidate_is_run_and_measured(stream):
 def test_hysteresis_is_weighed_along_the_stream(stream, monkeypatch):
     monkeypatch.setattr(labels, "_BATCH", 40)
     monkeypatch.setattr(labels, "LabelPolicy", partial(LabelPolicy, publish_every=20))
-    policies = [LabelDecisionPolicy(margin=0, dwell_events=0), LabelDecisionPolicy()]
+    policies = [LabelPolicy(margin=0, dwell_events=0), LabelPolicy()]
     quick, steady = labels.flapping(stream, policies)
     assert quick["versions"] == steady["versions"] > 0
     assert steady["changes_a_user"] <= quick["changes_a_user"]

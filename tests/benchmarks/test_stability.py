@@ -17,7 +17,7 @@ from benchmarks.markdown import render
 from consumer.offline.files import read_records
 from consumer.offline.replay import Replay
 from consumer.settings import Settings
-from models.segments.decision import AssignmentPolicy
+from models.segments.policy import AssignmentPolicy
 from schemas.changes import SegmentChange
 from tests.consumer.stages.stage_data import NOW, TOPICS, event
 from tests.stubs import HashingEmbedder
@@ -148,7 +148,7 @@ def test_the_stream_is_followed_as_a_replay_follows_it(data, posts, policy):
     seen = [SegmentChange.model_validate_json(output.value) for output in changes]
     counts = Counter((change.status.value, change.reason.value) for change in seen)
     course = stream.run(posts, settings)
-    outcome = stream.follow(course, settings.assignment.policy())
+    outcome = stream.follow(course, settings.assignment)
     n = len(posts.names)
     assert round(outcome.own_moves * n) == counts["switched", "behaviour"] > 0
     assert round(outcome.model_moves * n) == counts["switched", "model_update"]
@@ -176,7 +176,7 @@ def test_every_figure_is_told_and_drawn(posts, tmp_path, monkeypatch):
     monkeypatch.setattr(stability, "HALF_LIVES", (180,))
     monkeypatch.setattr(stability, "MANY", (2,))
     monkeypatch.setattr(stability, "Settings", lambda: SETTINGS)
-    default = SETTINGS.assignment.policy()
+    default = SETTINGS.assignment
     monkeypatch.setattr(report, "SHOWN", ((0, 0, 1, 0),))
     monkeypatch.setattr(stability, "policies", lambda: [stability.FREE, default])
     monkeypatch.setattr(
@@ -207,7 +207,7 @@ def test_the_page_says_what_the_results_say():
     text = stability.PAGE.read_text(encoding="utf-8")
     for name, part in report.PARTS.items():
         assert render(text, name, part(figures)) == text
-    assert figures["default"] == stability.named(Settings().assignment.policy())
+    assert figures["default"] == stability.named(Settings().assignment)
 
 
 def test_figures_are_written_with_a_row_a_line():

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.base import Section
+
 EMBEDDING = "e" * 64
+
+Policy = TypeVar("Policy", bound=Section)
+
+
+def changed(policy: Policy, **changes: Any) -> Policy:
+    """The policy with other values, which are checked."""
+    return type(policy)(**policy.model_dump() | changes)
 
 
 class Topics:

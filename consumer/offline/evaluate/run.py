@@ -36,7 +36,6 @@ from consumer.offline.files import EventFile, event_file, read_records
 from consumer.offline.replay import Progress, Replay
 from consumer.settings import Settings
 from consumer.stages.segmentation.preparation import PreparedBatch
-from consumer.stages.training.stage import clustering_policy
 from models.distances import Floats, Ints
 from models.embedding.engine.embedder import Embedder
 from models.measures.agreement import Confusion
@@ -140,8 +139,8 @@ def evaluate_file(
     observer = Observer(settings.topics, label)
     labels = None
     if label is not None:
-        policy = settings.labels.learning(settings.training.seed)
-        labels = LabelWatch(policy, embedder.identity, LEAST_EVENTS)
+        seed = settings.training.seed
+        labels = LabelWatch(settings.labels, embedder.identity, LEAST_EVENTS, seed)
 
     def watch(batch: PreparedBatch) -> None:
         observer.watch(batch)
@@ -178,7 +177,7 @@ def evaluate_file(
             users=len(users.ids),
         ),
         model_version=None if used is None else used.version,
-        segments_found=model is None and clustering_policy(settings.training).finds_number,
+        segments_found=model is None and settings.training.finds_number,
         segments=_segments(users, used),
         lifecycle=dict(sorted(replay.training.lifecycle.items())) if replay.training else {},
         prequential=None
@@ -196,10 +195,8 @@ def evaluate_file(
         stream=tuple(observer.points),
         supervised=None
         if labels is None
-        else labels.result(
-            users.ids, users.vectors, users.events, users.labels, settings.training.seed, say
-        ),
-        least_users=clustering_policy(settings.training).least_users,
+        else labels.result(users.ids, users.vectors, users.events, users.labels, say),
+        least_users=settings.training.least_users,
         refused_for=tuple(replay.refusals.counts()),
     )
     centres = np.empty((0, embedder.dimensions)) if used is None else used.centres

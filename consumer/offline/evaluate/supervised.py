@@ -110,11 +110,14 @@ class LabelWatch:
         Identity of the embedding model.
     least_events
         Groups of users to tell apart.
+    seed
+        Seed of the learners' draws, and of the peers.
     """
 
     policy: LabelPolicy
     embedding: str
     least_events: Sequence[int]
+    seed: int
     learner: LabelLearner = field(init=False)
     versions: int = 0
     """How many versions of the label model would have been published."""
@@ -123,8 +126,8 @@ class LabelWatch:
     _unseen: dict[int, ConfusionMatrix] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.learner = LabelLearner(self.policy, self.embedding)
-        self._held_out = LabelLearner(self.policy, self.embedding)
+        self.learner = LabelLearner(self.policy, self.embedding, self.seed)
+        self._held_out = LabelLearner(self.policy, self.embedding, self.seed)
         self._seen = {least: ConfusionMatrix() for least in self.least_events}
         self._unseen = {least: ConfusionMatrix() for least in self.least_events}
 
@@ -144,13 +147,12 @@ class LabelWatch:
             self.learner.snapshot(None, offset)
             self.versions += 1
 
-    def result(  # noqa: PLR0917 - one column of the users after the other
+    def result(
         self,
         users: Sequence[str],
         vectors: Floats,
         events: Ints,
         labels: Sequence[str | None],
-        seed: int,
         say: Callable[[str], None],
     ) -> Supervised | None:
         """Measure; None where no label was learned.
@@ -159,8 +161,6 @@ class LabelWatch:
         ----------
         users, vectors, events, labels
             The users at the end: ids, unit vectors float64[n, d], events int64[n], labels.
-        seed
-            Seed of the peers.
         say
             Told what is being computed.
         """
@@ -193,7 +193,7 @@ class LabelWatch:
                               len(names)),
                 ),
             ]  # fmt: skip
-            rows += _peers(vectors[members], given[members], len(names), seed, say)
+            rows += _peers(vectors[members], given[members], len(names), self.seed, say)
             groups.append(LabelGroup(least, len(members), tuple(rows)))
         shown = self.least_events[0]
         matrix = self._seen[shown]

@@ -81,7 +81,7 @@ class Labelling:
         self._dead_letters = settings.topics.label_dead_letters
         self._max_bytes = settings.dead_letters.max_value_bytes
         self._intake: LabelIntake = settings.labels_intake()
-        self._policy = settings.labels.decision()
+        self._policy = settings.labels
         self._source = source
         self._embedding = embedding
         self._passed_over = 0

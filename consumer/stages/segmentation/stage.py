@@ -153,8 +153,8 @@ class SegmentationStage:
             settings.dead_letters.max_unexpected,
         )
         self._weights = settings.events.weights
-        self._policy = settings.profile.policy()
-        self._assignment = settings.assignment.policy()
+        self._policy = settings.profile
+        self._assignment = settings.assignment
         self._dead_letters = settings.dead_letters
         self._limit = DeadLetterLimit(settings.dead_letters)
         self._refusals = RefusalLog(enabled=log_refusals)

@@ -20,7 +20,7 @@ from consumer.contract.stage import StageError
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_snapshot
 from models.distances import nearest
-from models.drift import DriftCheck, DriftPolicy, DriftReport, Texts, churn
+from models.drift.check import DriftCheck, DriftReport, Texts, churn
 from models.drift.latest import LatestText, LatestTexts
 from models.drift.reference import DriftReference
 from models.profiles.sample import UserSample, rank
@@ -107,9 +107,7 @@ class DriftMonitor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.drift
         self._topic = settings.topics.drift_reference
-        self._policy = DriftPolicy(
-            settings.drift.significance, settings.drift.segment_users, settings.training.seed
-        )
+        self._seed = settings.training.seed
         self.report: DriftReport | None = None
         """What the latest look has found; None while there is nothing to compare."""
         self.churn: float | None = None
@@ -142,7 +140,7 @@ class DriftMonitor:
 
     def revoked(self) -> None:
         """Stand by, with nothing to show."""
-        self.assigned(None, LatestTexts(), UserSample())
+        self.assigned(None, LatestTexts(), UserSample(1))
         self.report, self.churn, self.age = None, None, None
 
     def observe(self, user: str, text: LatestText | None) -> None:
@@ -273,7 +271,7 @@ class DriftMonitor:
         ):
             self._show(None, self._churn(reference, sample, model), _age(reference, texts))
             return reference
-        self._check = self._check or DriftCheck(reference.texts, self._policy)
+        self._check = self._check or DriftCheck(reference.texts, self._settings, self._seed)
         ranks = np.array([rank(text.user) for text in texts])
         vectors = np.stack([text.vector for text in texts]).astype(np.float64)
         report = self._check.look(Texts(ranks, vectors), model)

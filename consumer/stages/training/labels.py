@@ -57,7 +57,8 @@ class LabelTraining:
         self.enabled = settings.labels.enabled
         self.published: LabelModel | None = None
         self._topic = settings.topics.label_models
-        self._policy = settings.labels.learning(settings.training.seed)
+        self._policy = settings.labels
+        self._seed = settings.training.seed
         self._learners: dict[str, LabelLearner] = {}
         self._candidate: LabelModel | None = None
         # Offset of the feed behind the last record taken in.
@@ -77,7 +78,7 @@ class LabelTraining:
     def load_model(self, value: bytes, place: str) -> None:
         """Take a version from the topic in; the latest counts."""
         self.published = read_label_model(value, place)
-        learner = LabelLearner(self._policy, self.published.embedding)
+        learner = LabelLearner(self._policy, self.published.embedding, self._seed)
         self._learners = {learner.embedding: learner} if learner.restore(self.published) else {}
 
     def load(
@@ -164,5 +165,5 @@ class LabelTraining:
     def _for(self, embedding: str) -> LabelLearner:
         learner = self._learners.get(embedding)
         if learner is None:
-            learner = self._learners[embedding] = LabelLearner(self._policy, embedding)
+            learner = self._learners[embedding] = LabelLearner(self._policy, embedding, self._seed)
         return learner

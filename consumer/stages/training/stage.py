@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from consumer.contract.clock import Clock, wall_clock
 from consumer.contract.records import Output, Record
 from consumer.contract.stage import Changelog, StageError, Upto
-from consumer.settings import Settings, TrainingSettings
+from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_snapshot
 from consumer.stages.training.drift import DriftMonitor, latest_text, read_reference
 from consumer.stages.training.labels import LabelTraining
 from consumer.stages.training.lifecycle import lifecycle_outputs
 from models.clustering.learner import StreamingClusterer
-from models.clustering.policy import ClusteringPolicy
 from models.drift.latest import LatestTexts
 from models.drift.reference import DriftReference
 from models.profiles.sample import UserSample, rank
@@ -56,21 +55,6 @@ def read_model(value: bytes, place: str) -> SegmentModel:
         lambda given: SegmentModel.from_record(SegmentModelRecord.model_validate_json(given)),
         what="segment model",
         schema=SEGMENT_MODEL_SCHEMA,
-    )
-
-
-def clustering_policy(training: TrainingSettings) -> ClusteringPolicy:
-    """Give the policy that the trainer learns by."""
-    return ClusteringPolicy(
-        segments=training.segments_given,
-        max_segments=training.max_segments,
-        seed=training.seed,
-        warm_up_users=training.warmup_users,
-        sample_users=training.sample_users,
-        reseed_every=training.reseed_every,
-        algorithm=training.algorithm,
-        projection=training.projection,
-        projection_dimensions=training.projection_dimensions,
     )
 
 
@@ -199,7 +183,7 @@ class TrainingStage:
         self._clock = clock
         self._settings = settings
         self._topics = settings.topics
-        self._policy = clustering_policy(settings.training)
+        self._policy = settings.training
         self._clusterer: StreamingClusterer | None = None
         self._published: SegmentModel | None = None
         self._candidate: SegmentModel | None = None

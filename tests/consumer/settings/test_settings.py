@@ -11,11 +11,11 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from consumer.kafka.clients import admin_config, consumer_config, producer_config, reader_config
 from consumer.settings import (
     KafkaSettings,
-    Section,
     Settings,
     SettingsFileError,
     SettingsNameError,
 )
+from schemas.base import Section
 from schemas.events import EventType
 from schemas.mapping import PRESETS
 from schemas.times import read_time
@@ -127,6 +127,30 @@ def test_what_a_cluster_puts_into_the_environment_is_left_alone(monkeypatch):
         ("training", "segments", True),
         ("training", "max_segments", 1),
         ("training", "seed", -1),
+        ("assignment", "margin", float("nan")),
+        ("assignment", "min_events", 0),
+        ("assignment", "dwell_events", -1),
+        ("assignment", "max_distance", float("nan")),
+        ("assignment", "min_confidence", 1),
+        ("assignment", "min_confidence", -0.1),
+        ("assignment", "min_confidence", float("nan")),
+        ("training", "algorithm", "odac"),
+        ("training", "projection", "umap"),
+        ("training", "projection_dimensions", 0),
+        ("training", "sample_users", 7),
+        ("training", "warmup_users", 0),
+        ("training", "reseed_every", 0),
+        ("labels", "max_labels", 1),
+        ("labels", "remembered_users", 0),
+        ("labels", "rehearsals", -1),
+        ("labels", "publish_every", 0),
+        ("labels", "min_events", 0),
+        ("labels", "min_probability", 1.5),
+        ("labels", "margin", 1),
+        ("labels", "dwell_events", -1),
+        ("drift", "significance", 0),
+        ("drift", "significance", 0.5),
+        ("drift", "segment_users", 3),
         ("batch", "max_records", 0),
         ("batch", "max_wait_seconds", 0),
         ("dead_letters", "max_share", 0),

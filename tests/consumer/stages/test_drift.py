@@ -15,7 +15,7 @@ from consumer.contract.stage import StageError
 from consumer.settings import Settings
 from consumer.stages.training import drift
 from consumer.stages.training.drift import read_reference
-from models.drift import TESTS
+from models.drift.check import TESTS
 from schemas.arrays import encode_array
 from schemas.drift import DriftReferenceRecord
 from schemas.profiles import ProfileSample

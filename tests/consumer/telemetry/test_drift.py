@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from consumer.telemetry.drift import DriftCollector
-from models.drift import TESTS
+from models.drift.check import TESTS
 from tests.consumer.stages.drift_data import Trainer
 
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from models.clustering import segment_count
+from models.clustering.policy import LEAST_SEGMENTS
 from models.clustering.reseed import lloyd
 from models.clustering.segment_count import (
-    LEAST_SEGMENTS,
     LEAST_USERS,
     MERGE_DEPTH,
     MOST_KNOWN,

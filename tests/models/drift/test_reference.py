@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.drift import DriftError
 from models.drift.latest import LatestText, LatestTexts
-from models.drift.reference import DriftReference
+from models.drift.reference import DriftError, DriftReference
 from schemas.drift import DriftReferenceRecord
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from schemas.segment_model import NO_SEGMENT
 
 DIMENSIONS = 8
 HOUR = 3_600_000_000
-POLICY = ProfilePolicy(half_life=timedelta(days=10), event_memory=4, terms=5)
+POLICY = ProfilePolicy(half_life_days=10, event_memory=4, terms=5)
 HALF_LIFE_US = 10 * 24 * HOUR
 IDENTITY = "a" * 64
 

@@ -1,0 +1,30 @@
+"""The section `dead_letters`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from schemas.base import Section
+
+
+class DeadLetterSettings(Section):
+    """What becomes of records that cannot be used."""
+
+    max_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="The worker stops when more than this share of the latest records is refused; "
+        "1 never stops it.",
+    )
+    window: int = Field(1000, ge=1, description="How many of the latest records that looks at.")
+    min_records: int = Field(200, ge=1, description="Records before the share is looked at.")
+    max_unexpected: int = Field(
+        20,
+        ge=0,
+        description="The worker stops when more than so many of the latest records made the "
+        "program itself fail: the machine or the program is to blame, not the records.",
+    )
+    max_value_bytes: int = Field(
+        8_388_608, ge=1024, description="Longest value kept; of a longer one only the beginning."
+    )

@@ -1,0 +1,67 @@
+"""The section `embedding`."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.base import Section
+
+
+class EmbeddingSettings(Section):
+    """The embedding model and where it runs."""
+
+    model: str = Field(
+        "default",
+        min_length=1,
+        description="'default' (all-MiniLM-L6-v2), a local folder, a hub id, or an exported model.",
+    )
+    precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
+        "auto",
+        description="Arithmetic; auto is an exported model's own, else int8 on the CPU and fp16 on "
+        "a GPU.",
+    )
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto", description="Where the model runs; auto takes a GPU that can be used."
+    )
+    allow_cpu_fallback: bool = Field(
+        False,
+        description="Go on with the CPU where the GPU that device asks for cannot be used, in "
+        "place of refusing to start.",
+    )
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="Cores that embed on the CPU; all of them when not set."
+    )
+    batch_tokens: int = Field(
+        16_384, ge=1, le=1_048_576, description="Tokens in a batch on a GPU at most."
+    )
+    gpu_sessions: int = Field(1, ge=1, le=16, description="Batches that run side by side on a GPU.")
+    long_texts: Literal["truncate", "chunk"] = Field(
+        "truncate",
+        description="What becomes of a text beyond the model's longest input: truncate keeps its "
+        "beginning, chunk cuts it up and takes the mean. Other vectors: another embedding model.",
+    )
+    max_chunks: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Chunks of a text at most, the rest is truncated. It is part of the embedding "
+        "model's identity where long_texts is chunk.",
+    )
+    cache_texts: int = Field(
+        10_000,
+        ge=0,
+        le=10_000_000,
+        description="Vectors kept of the texts seen last, 1.5 kB each with 384 dimensions; a text "
+        "that comes again is not embedded again. 0 keeps none.",
+    )
+
+    @model_validator(mode="after")
+    def _int8_on_the_cpu(self) -> Self:
+        if self.precision == "int8" and self.device in ("cuda", "tensorrt"):
+            raise ValueError(
+                f"precision is int8, which is for CPUs, and device is {self.device}: "
+                "set precision to fp16 or auto, or device to cpu"
+            )
+        return self
