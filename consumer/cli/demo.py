@@ -1,53 +1,53 @@
-"""The command `segmenter demo`, as the command line sees it."""
+"""`segmenter demo`."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from consumer.cli import arguments
+import click
 
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable
-
-    from consumer.settings import Settings
+from consumer.cli.command import Command
+from consumer.cli.values import EVENT_FILE, FILE, NEW_FOLDER
+from consumer.settings import Settings
 
 
-def add_demo_command(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command; `command` is how the command line makes one with its settings."""
-    demo = command(
-        commands,
-        "demo",
-        _demo,
-        "run everything on this machine and show what comes out",
-        shorthands=["segments"],
-    )
-    demo.add_argument(
-        "--input", type=arguments.event_file, help="events, as for replay; else made up"
-    )
-    demo.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for results")
-    demo.add_argument(
-        "--model", type=arguments.file, help="keep this segment model, run no trainer"
-    )
-    demo.add_argument("--workers", type=int, default=2, help="worker processes")
-    demo.add_argument("--users", type=int, default=400, help="users of the stream that is made up")
+@click.command(cls=Command)
+@click.option("--input", "input_file", type=EVENT_FILE, help="Events, as for replay; else made up.")
+@click.option(
+    "--output",
+    type=NEW_FOLDER,
+    default=Path("demo-output"),
+    help="Folder for results.",
+)
+@click.option("--model", type=FILE, help="Keep this segment model, run no trainer.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=2,
+    help="Worker processes.",
+)
+@click.option("--users", default=400, help="Users of the stream that is made up.")
+@click.pass_obj
+def demo(
+    given: Collection[str],
+    settings: Settings,
+    input_file: Path | None,
+    output: Path,
+    model: Path | None,
+    workers: int,
+    users: int,
+) -> int:
+    """Run everything on this machine and show what comes out."""
+    from consumer.tryout.demo.run import run_demo
 
-
-def _demo(settings: Settings, options: argparse.Namespace) -> int:
-    from consumer.tryout.demo.run import run_demo  # noqa: PLC0415
-
-    given = {options.__dict__.get(name) for name in _BROKERS}
     return run_demo(
         settings,
-        input_file=options.input,
-        output=options.output,
-        model=options.model,
-        workers=options.workers,
-        users=options.users,
-        own_broker=given == {None},
+        input_file=input_file,
+        output=output,
+        model=model,
+        workers=workers,
+        users=users,
+        # A Kafka that was named by flag is to be used; the demo starts none of its own.
+        own_broker="kafka.bootstrap_servers" not in given,
     )
-
-
-# Either flag: the demo starts no broker of its own.
-_BROKERS = ("kafka.bootstrap_servers", "shorthand:kafka.bootstrap_servers")

@@ -14,6 +14,6 @@ def main() -> int:
     """Run the command line."""
     ending.exit_at_signals(0 if _RUNS_FOR_EVER & {*sys.argv[1:2]} else _INTERRUPTED)
     # Imported late: what it imports takes a second or more.
-    from consumer.cli import main as cli  # noqa: PLC0415
+    from consumer.cli import main as cli
 
     return cli.main()

@@ -1,61 +1,40 @@
-"""The command `segmenter produce`, as the command line sees it."""
+"""`segmenter produce`."""
 
 from __future__ import annotations
 
-import sys
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-from consumer.cli import arguments
-from consumer.contract.errors import UsageError
+import click
 
-# Imported late otherwise: --help and usage errors should not wait for Kafka.
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable
-
-    from consumer.settings import Settings
-
-_FAILED, _INTERRUPTED = 3, 130
+from consumer.cli.command import EXIT_FAILED, EXIT_INTERRUPTED, Command
+from consumer.cli.values import EVENT_FILE, EVENT_FILE_HELP, above_0
+from consumer.settings import Settings
 
 
-def add_produce_command(commands: Any, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command; `command` is how the command line makes one with its settings."""
-    produce = command(commands, "produce", _produce, "send the events of a file to the input topic")
-    produce.add_argument("file", type=arguments.event_file, help=arguments.EVENT_FILE)
-    produce.add_argument(
-        "--rate", type=arguments.rate, metavar="N", help="events a second; else as fast as it goes"
-    )
+@click.command(cls=Command)
+@click.argument("file", type=EVENT_FILE, help=EVENT_FILE_HELP)
+@click.option("--rate", type=above_0, metavar="N", help="Events a second; else as fast as it goes.")
+def produce(settings: Settings, file: Path, rate: float | None) -> int:
+    """Send the events of a file to the input topic."""
+    from rich.console import Console
 
-
-def _produce(settings: Settings, options: argparse.Namespace) -> int:
-    from rich.console import Console  # noqa: PLC0415
-
-    from consumer.offline.files import event_file, read_records  # noqa: PLC0415
-    from consumer.offline.produce import (  # noqa: PLC0415
-        NoUsersError,
-        check_input,
-        producer,
-        send,
-        why_no_user,
-        with_users,
-    )
-    from consumer.report.progress import counting  # noqa: PLC0415
+    from consumer.offline import produce as sending
+    from consumer.offline.files import event_file, read_records
+    from consumer.report.progress import counting
 
     topic, events = settings.topics.events, settings.events
-    file = event_file(options.file, events.intake())
-    records = with_users(read_records(file, topic, events.intake()), events.preset)
-    try:
-        if options.file.is_file():  # a file that is none of ours is told before brokers are asked
-            records = chain([next(records)], records)
-        check_input(settings)
-        with counting(Console(stderr=True), "sending", "events", file.expected) as progress:
-            sent = send(records, producer(settings), topic, rate=options.rate, progress=progress)
-    except NoUsersError as error:
-        hint = error.first and why_no_user(error.first.value, events.intake())
-        more = f"\nHint: {hint} (docs/events.md)." if hint else ""
-        raise UsageError(f"{options.file}: {error}{more}") from error
-    sys.stdout.write("".join(f"{sentence}\n" for sentence in sent.sentences(topic)))
+    found = event_file(file, events.intake())
+    records = read_records(found, topic, events.intake())
+    records = sending.with_users(records, events, found.name)
+    if file.is_file():  # a file that is none of ours is told before brokers are asked
+        records = chain([next(records)], records)
+    sending.check_input(settings)
+    producer = sending.producer(settings)
+    with counting(Console(stderr=True), "sending", "events", found.expected) as progress:
+        sent = sending.send(records, producer, topic, rate=rate, progress=progress)
+    for sentence in sent.sentences(topic):
+        click.echo(sentence)
     if sent.stopped:
-        return _INTERRUPTED
-    return _FAILED if sent.too_large or sent.under_way else 0
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if sent.too_large or sent.under_way else 0

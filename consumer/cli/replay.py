@@ -1,4 +1,4 @@
-"""The command `segmenter replay`."""
+"""`segmenter replay`."""
 
 from __future__ import annotations
 
@@ -6,64 +6,69 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
+import click
 
-from consumer.contract.errors import UsageError
-from consumer.offline import outcome
-from consumer.offline.files import event_file
-from consumer.offline.replay import Replay, ReplayResult, replay_into
-from consumer.report.progress import counting
+from consumer.cli.command import Command
+from consumer.cli.values import EVENT_FILE, EVENT_FILE_HELP, FILE, NEW_FOLDER, time
+from consumer.contract.errors import ExpectedError, UsageError
 from consumer.settings import Settings
-from consumer.stages.shared.dead_letters import DeadLetterLimitError
-from consumer.wiring import app
 
 
-def run_replay(
+@click.command(cls=Command)
+@click.argument("file", type=EVENT_FILE, help=EVENT_FILE_HELP)
+@click.option("--output", type=NEW_FOLDER, required=True, help="Folder for results.")
+@click.option("--model", type=FILE, help="Keep this segment model, learn nothing.")
+@click.option(
+    "--user-labels",
+    type=EVENT_FILE,
+    help="Labels of users, each taking effect at its time; labels.enabled is set.",
+)
+@click.option("--label-model", type=FILE, help="Keep this label model beside --model.")
+@click.option(
+    "--now", type=time, help="What event times in the future are told by; else the clock."
+)
+def replay(
     settings: Settings,
     file: Path,
     output: Path,
-    *,
-    model_file: Path | None,
-    label_model_file: Path | None,
+    model: Path | None,
     user_labels: Path | None,
+    label_model: Path | None,
     now: datetime | None,
-) -> int:
-    """Replay a file and say what came out; give the exit code.
+) -> None:
+    """Run a file through the same stages, with no broker."""
+    from rich.console import Console
 
-    Raises
-    ------
-    UsageError
-        If a label model is given without a segment model.
-    """
-    if label_model_file and not model_file:
+    from consumer.offline import outcome
+    from consumer.offline.files import event_file
+    from consumer.offline.replay import Replay, replay_into
+    from consumer.report.progress import counting
+    from consumer.stages.shared.dead_letters import DeadLetterLimitError
+    from consumer.wiring import app
+
+    if label_model and not model:
         raise UsageError("--label-model goes with --model: else the trainer learns labels along")
-    model = app.load_model(model_file) if model_file else None
-    label_model = app.load_label_model(label_model_file) if label_model_file else None
+    kept = app.load_model(model) if model else None
+    kept_labels = app.load_label_model(label_model) if label_model else None
     if user_labels or label_model:
         labels = settings.labels.model_copy(update={"enabled": True})
         settings = settings.model_copy(update={"labels": labels})
     events = event_file(file, settings.events.intake())
     embedder = app.load_embedder(settings)
-    replay = Replay(settings, embedder, model, now or datetime.now(UTC), label_model)
+    run = Replay(settings, embedder, kept, now or datetime.now(UTC), kept_labels)
     try:
         with counting(Console(stderr=True), "replaying", "records", events.expected) as progress:
-            result = replay_into(output, replay, events, progress=progress, labels=user_labels)
+            result = replay_into(output, run, events, progress=progress, labels=user_labels)
     except DeadLetterLimitError:
-        outcome.write(sys.stdout, outcome.refused(replay.refusals, events, settings))
+        outcome.write(sys.stdout, outcome.refused(run.refusals, events, settings))
         raise
-    _tell(result, output)
-    outcome.write(sys.stdout, outcome.told(replay, events, settings, embedder))
-    if result.accepted == 0:
-        sys.stderr.write(f"segmenter: {outcome.nothing_accepted(events.name, result.records)}\n")
-        return outcome.NOTHING_ACCEPTED
-    return 0
-
-
-def _tell(result: ReplayResult, output: Path) -> None:
-    lines = [
+    click.echo(
         f"{result.records:,} records: {result.accepted:,} accepted, {result.repeated:,} repeated, "
-        f"{result.refused:,} refused",
-        f"{result.users:,} users in {result.segments} segments, {result.changes:,} changes",
-        *outcome.segment_sizes(result.sizes),
-    ]
-    sys.stdout.write("".join(f"{line}\n" for line in [*lines, f"written to {output}"]))
+        f"{result.refused:,} refused\n"
+        f"{result.users:,} users in {result.segments} segments, {result.changes:,} changes"
+    )
+    for line in (*outcome.segment_sizes(result.sizes), f"written to {output}"):
+        click.echo(line)
+    outcome.write(sys.stdout, outcome.told(run, events, settings, embedder))
+    if result.accepted == 0:
+        raise ExpectedError(outcome.nothing_accepted(events.name, result.records))

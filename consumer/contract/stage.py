@@ -23,12 +23,13 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
 
+from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Output, Record
 
 Prepared = TypeVar("Prepared")
 
 
-class StageError(Exception):
+class StageError(ExpectedError):
     """A stage cannot go on; the process ends with this sentence and a non-zero exit code."""
 
 

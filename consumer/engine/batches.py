@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Record
 from consumer.settings import BatchSettings
 from models.daemon_pool import DaemonPool
@@ -25,7 +26,7 @@ _CLOSE_SECONDS = 2.0
 _AHEAD = 2
 
 
-class PreparationHungError(Exception):
+class PreparationHungError(ExpectedError):
     """A batch is not prepared in time, and the thread that prepares it cannot be interrupted."""
 
 

@@ -12,10 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from consumer.contract.errors import ExpectedError
+
 _BEAT_SECONDS = 0.2
 
 
-class SuspendedError(Exception):
+class SuspendedError(ExpectedError):
     """The process stood still for longer than the group waits for a member."""
 
 

@@ -40,6 +40,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Output
 from consumer.engine.crash_points import reached
 from models.daemon_pool import DaemonPool
@@ -76,7 +77,7 @@ _LET_GO_SECONDS = 0.1
 _CALL_SECONDS = 5.0
 
 
-class FatalKafkaError(Exception):
+class FatalKafkaError(ExpectedError):
     """The producer or consumer cannot go on; the process must end and be started again."""
 
 

@@ -17,6 +17,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Headers, Record
 from consumer.kafka.asking import REQUEST_SECONDS, ask, passes
 from consumer.kafka.broker_log import broker_log
@@ -24,7 +25,7 @@ from consumer.kafka.clients import admin_config, reader_config
 from consumer.settings import KafkaSettings, Settings
 
 
-class ReadStalledError(Exception):
+class ReadStalledError(ExpectedError):
     """No record came for too long, though the end was not reached."""
 
 

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from consumer.contract.errors import ExpectedError, UsageError
 from consumer.kafka.asking import REQUEST_SECONDS, announce, ask, unreachable
 from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config, ask_for_topics
 from consumer.kafka.offset_metadata import OffsetMetadata
@@ -32,12 +33,14 @@ _COMPACTED = {
 _LARGE = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
 
 
-class TopicError(Exception):
+class TopicError(ExpectedError):
     """A topic is missing, or not as the project needs it."""
 
 
 class TopicsDifferError(TopicError):
     """Topics are there with other numbers of partitions than those to be made; nothing was made."""
+
+    exit_code = UsageError.exit_code
 
 
 def new_topics(settings: Settings, partitions: int | None = None) -> list[NewTopic]:

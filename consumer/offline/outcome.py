@@ -15,9 +15,6 @@ from consumer.settings import Settings
 from models.embedding.engine.embedder import Embedder, OnnxEmbedder
 from models.text.language import UNDETERMINED
 
-NOTHING_ACCEPTED = 3
-"""Exit code where no record of the input was of use."""
-
 _WIDTH = 80
 _LABEL_CHARS = 60
 _LEAST_TEXTS = 20

@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from consumer.contract.errors import ExpectedError, UsageError
 from consumer.contract.records import Record
 from consumer.kafka.clients import ask_for_topics, sender_config
 from consumer.kafka.topics import TopicError, partition_counts
 from consumer.offline.files import EventFileError
 from consumer.offline.refusals import hint_for
 from consumer.report.wording import plural
-from consumer.settings import Settings
+from consumer.settings import EventSettings, Settings
 from schemas.intake import Intake, RefusedError
 
 # Between two looks at the clock while a rate holds the next event back.
@@ -33,22 +34,12 @@ _WITHOUT_USER = 100
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class SendError(Exception):
+class SendError(ExpectedError):
     """The broker did not take a record, or the brokers went away."""
 
 
-class NoUsersError(ValueError):
-    """The events at the beginning of a file have no user: it is of another format.
-
-    Attributes
-    ----------
-    first
-        The first of them; None where there are no events.
-    """
-
-    def __init__(self, words: str, first: Record | None = None) -> None:
-        super().__init__(words)
-        self.first = first
+class NoUsersError(UsageError):
+    """The events at the beginning of a file have no user: it is of another format."""
 
 
 class Sender(Protocol):
@@ -121,7 +112,7 @@ def check_input(settings: Settings) -> None:
         )
 
 
-def with_users(records: Iterable[Record], preset: str) -> Iterator[Record]:
+def with_users(records: Iterable[Record], events: EventSettings, name: str) -> Iterator[Record]:
     """Give the records, unless those at the beginning are without a key all of them.
 
     Records are held back only until the first with a key, so that a slow pipe is read as it comes.
@@ -130,8 +121,10 @@ def with_users(records: Iterable[Record], preset: str) -> Iterator[Record]:
     ----------
     records
         Of a file, keyed by user.
-    preset
-        Value of events.preset, to be told.
+    events
+        How they were read.
+    name
+        What the file is called in sentences.
 
     Raises
     ------
@@ -148,16 +141,16 @@ def with_users(records: Iterable[Record], preset: str) -> Iterator[Record]:
         if len(held) == _WITHOUT_USER:
             break
     if not held:
-        raise NoUsersError("there are no events to send")
+        raise NoUsersError(f"{name}: there are no events to send")
+    hint = _why_no_user(held[0].value, events.intake())
     raise NoUsersError(
-        f"none of the first {plural(len(held), 'event')} has a user id that can be read, with "
-        f"events.preset = {preset}: set events.preset or events.mapping to the file's format; "
-        "nothing was sent",
-        held[0],
+        f"{name}: none of the first {plural(len(held), 'event')} has a user id that can be read, "
+        f"with events.preset = {events.preset}: set events.preset or events.mapping to the file's "
+        "format; nothing was sent" + (f"\nHint: {hint} (docs/events.md)." if hint else "")
     )
 
 
-def why_no_user(value: bytes | None, intake: Intake) -> str | None:
+def _why_no_user(value: bytes | None, intake: Intake) -> str | None:
     """Say what may help where a record's user cannot be read; None where nothing is known."""
     try:
         intake.user_finder()(value)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from consumer.contract import folder as files
+from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Output, Record
 from consumer.offline.files import EventFile, read_records, with_labels
 from consumer.offline.files.errors import told
@@ -48,7 +49,7 @@ Watch = Callable[[PreparedBatch], None]
 _AHEAD = 2
 
 
-class ReplayOutputError(ValueError):
+class ReplayOutputError(ExpectedError):
     """An output folder that cannot be written to."""
 
 

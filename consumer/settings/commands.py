@@ -1,4 +1,4 @@
-"""Which settings each command uses, and the flags made of them.
+"""Which settings each command uses.
 
 A new command gets a line in `USES`: its `--help` shows those settings and no others. All others are
 still read from file and environment, and their flags are accepted with a warning, so that one
@@ -7,19 +7,9 @@ script or one pod template can give the same flags to every process.
 
 from __future__ import annotations
 
-import argparse
-import re
-from collections.abc import Iterable
-from typing import Any
-
-from pydantic_settings import CliSettingsSource
-
 from consumer.settings import Settings, TopicSettings
 from schemas.mapping import EventMapping
 
-# Says nothing to whoever asks for help.
-_NO_DEFAULT = re.compile(r" \(default( factory)?: (None|[^()]*<lambda>|dict|list|)\)")
-_NAMES = re.compile(r"(?<=dict\[\{)[A-Z_,]+")
 _EVERYTHING = tuple(Settings.model_fields)
 _CONNECTION = ("kafka.bootstrap_servers", "kafka.properties", "kafka.secrets")
 _MADE_WITH = {"partitions", "replication_factor", "retention_hours"}
@@ -88,38 +78,4 @@ def uses(command: str, setting: str) -> bool:
     return any(
         f"{setting}.".startswith(f"{used}.") or used.startswith(f"{setting}.")
         for used in USES.get(command, _EVERYTHING)
-    )
-
-
-def unused(command: str, settings: Iterable[str]) -> list[str]:
-    """Give those of some settings that a command does not use."""
-    return [name for name in settings if not uses(command, name)]
-
-
-def add_flags(parser: argparse.ArgumentParser, command: str) -> CliSettingsSource[Settings]:
-    """Add a flag for every setting to a parser; the help shows those that the command uses."""
-
-    def add_argument(where: Any, *names: str, **options: Any) -> Any:
-        if not uses(command, options["dest"]):
-            options["help"] = argparse.SUPPRESS
-        if "help" in options:
-            options["help"] = _NO_DEFAULT.sub("", options["help"])
-        if "metavar" in options:  # the names of an enumeration, where its values are to be given
-            options["metavar"] = _NAMES.sub(lambda names: names[0].lower(), options["metavar"])
-        return where.add_argument(*names, **options)
-
-    def add_group(where: Any, **options: Any) -> Any:
-        section = options["title"].partition(" ")[0].replace("-", "_")
-        if not uses(command, section):
-            options["description"] = argparse.SUPPRESS
-        return where.add_argument_group(**options)
-
-    return CliSettingsSource(
-        Settings,
-        root_parser=parser,
-        cli_kebab_case=True,
-        cli_avoid_json=True,
-        cli_hide_none_type=True,
-        add_argument_method=add_argument,
-        add_argument_group_method=add_group,
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
 from consumer.settings import CONFIG_VARIABLE, PREFIX, Settings, SettingsNameError
@@ -34,17 +35,17 @@ _SERVICE_ADDRESS = re.compile(r"^(tcp|udp|sctp)://")
 
 def setting_names() -> list[str]:
     """Give the dotted name of every setting that is no section itself."""
-    return [name for name, _ in _fields(Settings)]
+    return [name for name, _ in fields(Settings)]
 
 
-def _fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Give the dotted name and the type of every setting."""
+def fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Give the dotted name and the field of every setting."""
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _fields(inner, f"{path}{name}.")
+            yield from fields(inner, f"{path}{name}.")
         else:
-            yield f"{path}{name}", inner
+            yield f"{path}{name}", field
 
 
 def variable(setting: str) -> str:
@@ -66,12 +67,6 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     moved = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]]
     close = get_close_matches(name, moved or known, n=1, cutoff=0.3 if moved else 0.7)
     return close[0] if close else None
-
-
-def nearest_flag(name: str, known: Iterable[str]) -> str | None:
-    """Give the known flag that was probably meant, None where none is near."""
-    meant = nearest(name.removeprefix("--"), (each.removeprefix("--") for each in known))
-    return None if meant is None else f"--{meant}"
 
 
 # --- names in the environment ---------------------------------------------------------------------
@@ -240,7 +235,8 @@ def _no_json(name: str) -> str | None:
     """Say what is wrong with a variable that has to be JSON and is none."""
     setting = name.upper().removeprefix(PREFIX).lower().replace("__", ".")
     # A section is JSON, and so is what holds several values; the rest is text or a number.
-    if get_origin(dict(_fields(Settings)).get(setting, dict[str, str])) not in (dict, list):
+    field = dict(fields(Settings)).get(setting)
+    if field is not None and get_origin(field.annotation) not in (dict, list):
         return None
     try:
         json.loads(os.environ.get(name, "null"))

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
+from consumer.contract.errors import UsageError
+
 # What is kept and shown. A broken topic breaks millions of chains in the same way: the count tells
 # how much is broken, the first ones tell what.
 MAX_KEPT = 1000
@@ -14,7 +16,7 @@ MAX_KEPT = 1000
 _SHOWN_CHARS = 120
 
 
-class VerifyError(Exception):
+class VerifyError(UsageError):
     """The audit cannot be made at all; the sentence says why and what to do."""
 
 

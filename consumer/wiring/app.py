@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from consumer.engine.loop import Loop
 from consumer.kafka.topic_limits import fit_topics, message_limits, retention_ms, written_topics
 from consumer.kafka.topics import check_intake_topics, check_topics
 from consumer.process import ending
-from consumer.settings import EmbeddingSettings, KafkaSettings, LogSettings, Settings
+from consumer.settings import EmbeddingSettings, KafkaSettings, Settings
 from consumer.stages.intake import IntakeStage, intake_group
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.stage import SegmentationStage
@@ -47,32 +44,6 @@ from models.labels.model import LabelModel
 from models.segments.model import SegmentModel
 
 logger = logging.getLogger(__name__)
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-def configure_logging(settings: LogSettings) -> None:
-    """Send the log to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        _JsonFormatter()
-        if settings.format == "json"
-        else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    )
-    logging.basicConfig(level=settings.level, handlers=[handler], force=True)
 
 
 def load_embedder(settings: Settings) -> OnnxEmbedder:

@@ -9,8 +9,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from consumer.contract.errors import ExpectedError
 
-class EventFileError(ValueError):
+
+class EventFileError(ExpectedError):
     """A file that cannot be read as events, or not to its end."""
 
 

@@ -15,12 +15,11 @@ too often: `dead_letters.max_unexpected`.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from consumer.contract.errors import place, stack
 from consumer.contract.stage import StageError
 from models.embedding.engine.embedder import Embedder
 from models.embedding.errors import EmbeddingError, UnusableTextError
@@ -28,9 +27,6 @@ from models.embedding.runner_types import Vectors
 from schemas.dead_letters import Refusal, RefusalReason
 
 logger = logging.getLogger(__name__)
-
-_OURS = ("consumer", "models", "schemas")
-_ROOT = Path(__file__).parents[3]
 
 
 def of_a_record(error: Exception) -> bool:
@@ -59,25 +55,15 @@ class Faults:
         """
         if not of_a_record(error):
             raise error
-        what = f"{type(error).__name__} {_place(error)}"
+        what = f"{type(error).__name__} {place(error)}"
         if what not in self._told:
             self._told.add(what)
-            stack = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-            logger.warning("the program fails on a record with %s:\n%s", what, stack.rstrip())
+            logger.warning("the program fails on a record with %s:\n%s", what, stack(error))
         return Refusal(
             reason=RefusalReason.UNEXPECTED,
             detail=f"the program failed on this record with {what}; it is a defect of segmenter "
             "or of a library, please report it",
         )
-
-
-def _place(error: Exception) -> str:
-    """Tell the innermost line of this project that an exception came through."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if path.is_relative_to(_ROOT) and path.relative_to(_ROOT).parts[0] in _OURS:
-            return f"at {path.relative_to(_ROOT)}:{frame.lineno} ({frame.name})"
-    return "outside of the project"
 
 
 def embed_apart(

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from consumer.tryout.broker.cluster import EmbeddedKafka
-from consumer.tryout.broker.errors import BrokerError, DataFolderError, PortError
+from consumer.tryout.broker.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 HEALTH_CHECK_S = 0.5
-_EXIT_USAGE, _EXIT_FAILED = 2, 3
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -26,17 +25,16 @@ def run_broker(
     brokers: int = 1,
     port: int | None = None,
     properties: Mapping[str, str] | None = None,
-) -> int:
+) -> None:
     """Run Kafka on a data folder until SIGINT or SIGTERM; call it from the main thread.
 
     When it is ready, one line with the bootstrap servers goes to standard output, for scripts to
-    read; why it failed goes to standard error. Parameters as of `EmbeddedKafka`.
+    read. Parameters as of `EmbeddedKafka`.
 
-    Returns
-    -------
-    int
-        Exit code: 0 after a signal, 2 if folder or port cannot be had, 3 if the brokers could not
-        be started or one ended by itself.
+    Raises
+    ------
+    BrokerError
+        If the brokers cannot be started, or one ended by itself.
     """
     before = {number: signal.signal(number, _interrupt) for number in STOP_SIGNALS}
     try:
@@ -47,10 +45,7 @@ def run_broker(
                 time.sleep(HEALTH_CHECK_S)
             raise BrokerError(failure)
     except KeyboardInterrupt:
-        return 0
-    except BrokerError as error:
-        sys.stderr.write(f"segmenter broker: {error}\n")
-        return _EXIT_USAGE if isinstance(error, DataFolderError | PortError) else _EXIT_FAILED
+        return
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,7 +1,11 @@
 """Why a broker could not be had. Each message says what to do."""
 
+from __future__ import annotations
 
-class BrokerError(Exception):
+from consumer.contract.errors import ExpectedError, UsageError
+
+
+class BrokerError(ExpectedError):
     """The embedded Kafka cannot be started or has failed."""
 
 
@@ -12,9 +16,13 @@ class JarsError(BrokerError):
 class DataFolderError(BrokerError):
     """The data folder is in use, is not ours, or holds another kind of cluster."""
 
+    exit_code = UsageError.exit_code
+
 
 class PortError(BrokerError):
     """A port that was asked for cannot be bound."""
+
+    exit_code = UsageError.exit_code
 
 
 class StartError(BrokerError):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from consumer.contract.errors import ExpectedError
 from consumer.kafka.reader import read_topic
 from consumer.offline.outcome import no_segments
 from consumer.settings import Settings
@@ -45,7 +46,7 @@ _TYPICAL_TEXTS = 3
 _LEAST_CHARS = 30
 
 
-class NothingToReportError(Exception):
+class NothingToReportError(ExpectedError):
     """The run ended without a profile, or without a segment model."""
 
 

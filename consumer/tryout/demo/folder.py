@@ -6,13 +6,15 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+from consumer.contract.errors import ExpectedError
+
 EARLIER = "earlier"
 _MARKER = ".segmenter-demo"
 # The topics of a run, some 100 MB: the report is what is kept.
 _TOPICS = "kafka"
 
 
-class OutputFolderError(Exception):
+class OutputFolderError(ExpectedError):
     """The folder for results holds something else."""
 
 

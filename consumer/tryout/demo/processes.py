@@ -16,6 +16,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from consumer.contract.errors import ExpectedError
 from consumer.settings import CONFIG_VARIABLE, Settings
 
 _STOP_SECONDS = 30
@@ -23,7 +24,7 @@ _SCRAPE_SECONDS = 2
 _QUOTED_LINES = 12
 
 
-class ChildError(Exception):
+class ChildError(ExpectedError):
     """A child process ended though nobody asked it to."""
 
 

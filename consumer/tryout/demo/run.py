@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from rich.console import Console
 from rich.live import Live
 
+from consumer.contract.errors import ExpectedError
 from consumer.kafka.clients import ask_for_topics, reader_config
 from consumer.kafka.topics import create_topics, partition_counts
 from consumer.offline import outcome
@@ -52,7 +53,7 @@ _STALL_SECONDS = 120
 _STOP_SECONDS = 7.0
 
 
-class DemoError(Exception):
+class DemoError(ExpectedError):
     """The demo cannot go on."""
 
 

@@ -26,7 +26,6 @@ from consumer.kafka.topics import (
 )
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
-from consumer.wiring import app
 from tests.consumer.kafka_runs import PARTITIONS, committed, produce, settings_for, until, worker
 from tests.consumer.kafka_runs import stream as events_of
 
@@ -270,7 +269,7 @@ def test_a_refusal_makes_nothing_and_a_second_try_with_the_right_number_works(
     command = ["topics", "create", "--bootstrap-servers", broker.bootstrap_servers]
     for field, name in names.items():
         command += [f"--topics.{field.replace('_', '-')}", name]
-    monkeypatch.setattr(app, "configure_logging", lambda _: None)
+    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     admin.create_topics([NewTopic(names["events"], 2)])[names["events"]].result(30)
 

@@ -15,8 +15,8 @@ from consumer.contract.records import Record
 from consumer.kafka.reader import read_topic
 from consumer.offline.files import EventFileError
 from consumer.offline.produce import NoUsersError, SendError, Sent, send, with_users
+from consumer.settings import EventSettings
 from consumer.tryout.broker import EmbeddedKafka
-from consumer.wiring import app
 from schemas.partitioner import partition_of
 from tests.consumer.kafka_runs import PARTITIONS, settings_for
 
@@ -204,7 +204,7 @@ def test_records_are_held_back_only_until_one_has_a_user() -> None:
         yield record(1)
         pytest.fail("read ahead")
 
-    found = with_users(source(), "none")
+    found = with_users(source(), EventSettings(), "a.jsonl")
     assert [next(found).offset, next(found).offset] == [0, 1]
 
 
@@ -212,12 +212,12 @@ def test_records_are_held_back_only_until_one_has_a_user() -> None:
 def test_a_file_without_any_user_is_refused_before_anything_is_sent(count: int, told: str) -> None:
     records = (record(n, None) for n in range(count))
     with pytest.raises(NoUsersError, match=f"{told} has .*events.preset = none: set events.preset"):
-        next(with_users(records, "none"))
+        next(with_users(records, EventSettings(), "a.jsonl"))
 
 
 def test_an_empty_file_is_refused() -> None:
     with pytest.raises(NoUsersError, match="no events"):
-        next(with_users([], "none"))
+        next(with_users([], EventSettings(), "a.jsonl"))
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_an_empty_file_is_refused() -> None:
 def test_a_file_that_cannot_be_sent_is_told_before_any_broker_is_asked(
     content: str, told: str, tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "configure_logging", lambda _: None)
+    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
     monkeypatch.setattr("consumer.offline.produce.check_input", lambda _: pytest.fail("asked"))
     file = tmp_path / "events"
     file.write_text(content)
@@ -245,7 +245,7 @@ def test_a_file_that_cannot_be_sent_is_told_before_any_broker_is_asked(
 def test_a_file_comes_into_the_partitions_of_its_users_as_it_is(
     broker: EmbeddedKafka, tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "configure_logging", lambda _: None)
+    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
     settings = settings_for(broker.bootstrap_servers)
     topic = settings.topics.events
     rows = [{"who": f"u{n % 7}", "n": n} for n in range(40)]
@@ -268,7 +268,7 @@ def test_a_file_comes_into_the_partitions_of_its_users_as_it_is(
 def test_a_missing_topic_is_told_and_not_made(
     broker: EmbeddedKafka, tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "configure_logging", lambda _: None)
+    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
     file = tmp_path / "events.jsonl"
     file.write_text('{"user_id": "u"}')
     where = ["--bootstrap-servers", broker.bootstrap_servers, "--topics.events", "not-made"]

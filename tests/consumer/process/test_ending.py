@@ -138,13 +138,12 @@ def test_a_signal_while_the_command_loads_ends_it_without_a_stack(
 
 def test_an_interrupted_command_leaves_at_once_before_the_thread_of_signals_has_run() -> None:
     body = """
-import argparse
-from consumer.cli import main as cli
+from consumer.cli.command import exit_code
 
-def run(settings, options):
+def run():
     raise KeyboardInterrupt  # as the main thread has it, without the other one
 ending.watch(10)
-code = cli._run(None, argparse.Namespace(run=run))
+code = exit_code(run)
 threading.Thread(target=threading.Event().wait).start()  # would hold an end in order up for ever
 ending.leave_if_begun(code)
 """

@@ -13,7 +13,6 @@ from consumer.cli import main as cli
 from consumer.settings import Settings
 from consumer.settings.format import FORMATS, to_env, to_toml
 from consumer.settings.sources import environment_hints, setting_names, variable
-from consumer.wiring import app
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +20,7 @@ def _own_environment(monkeypatch):
     for name in [name for name in os.environ if name.startswith("SEGMENTER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SEGMENTER_CONFIG", "")
-    monkeypatch.setattr(app, "configure_logging", lambda _: None)
+    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
 
 
 @pytest.fixture

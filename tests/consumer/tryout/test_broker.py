@@ -23,13 +23,13 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from consumer.cli import main as cli
 from consumer.tryout.broker import (
     DataFolderError,
     EmbeddedKafka,
     JarsError,
     PortError,
     StartError,
-    run_broker,
 )
 from consumer.tryout.broker.config import to_java
 from consumer.tryout.broker.folder import locked
@@ -330,9 +330,10 @@ def test_the_command_fails_with_one_message_when_the_port_is_taken(
     tmp_path: Path, closed_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert run_broker(tmp_path, port=closed_port) == 2
+    assert cli.main(["broker", "--data", str(tmp_path), "--port", str(closed_port)]) == 2
     out, err = capsys.readouterr()
-    assert (out, f"port {closed_port} on 127.0.0.1 is in use" in err) == ("", True)
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"port {closed_port} on 127.0.0.1 is in use" in err
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 

@@ -1,0 +1,16 @@
+"""`segmenter trainer`."""
+
+from __future__ import annotations
+
+import click
+
+from consumer.cli.command import Command
+from consumer.settings import Settings
+
+
+@click.command(cls=Command)
+def trainer(settings: Settings) -> None:
+    """Run a trainer; a second one stands by."""
+    from consumer.wiring.app import run_trainer
+
+    run_trainer(settings)

@@ -1,0 +1,39 @@
+"""Types of what is given on the command line beside the settings."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from schemas.events import parse_rfc3339
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+# `-` is the standard input. What bash makes of <(command) is a pipe, which is a file here.
+EVENT_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+
+EVENT_FILE_HELP = (
+    "Events: JSON lines, a JSON array, CSV or TSV with a header, or Parquet; plain, gzip, bz2, xz, "
+    "zstd or a zip of one file; - is the standard input."
+)
+
+
+def above_0(text: str) -> float:
+    """Take a number above 0; NaN and infinity are none."""
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise click.BadParameter(f"{text} is no number above 0.")
+
+
+def time(text: str) -> datetime:
+    """Take a time as RFC 3339 has it."""
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text} {error}") from None
