@@ -24,6 +24,7 @@ from consumer.settings.sources import setting_names
 from consumer.wiring import app
 from tests.consumer.stages.stage_data import EMBEDDER, TOPICS, a_model, event
 
+
 def loaded(group=cli.segmenter) -> dict[str, click.Command]:
     """All commands that are no groups, by the words that call them."""
     found = {}

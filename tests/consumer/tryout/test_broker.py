@@ -179,7 +179,7 @@ def test_a_group_may_have_a_session_timeout_of_one_second(broker: EmbeddedKafka)
     )
     consumer.subscribe([topic])
     try:
-        eventually(lambda: consumer.poll(0.1) is None and consumer.engine.partitions() != [])
+        eventually(lambda: consumer.poll(0.1) is None and consumer.assignment() != [])
     finally:
         consumer.close()
 
