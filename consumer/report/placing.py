@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,13 +29,13 @@ def wrapped(text: str, columns: int) -> str:
 def spread(
     axes: Axes,
     texts: Sequence[Text],
-    points: NDArray[np.float64],
+    places: NDArray[np.float64],
     *,
     short: Sequence[str],
-    size: float,
+    points: float,
     colour: str,
 ) -> None:
-    """Move texts beside their points, so that none lies on another, on a point, or outside.
+    """Move texts beside their places, so that none lies on another, on a mark, or outside.
 
     Parameters
     ----------
@@ -42,22 +43,23 @@ def spread(
         Whose limits are set, and in which the texts are.
     texts
         In order of their importance, centred; their positions are changed.
-    points
+    places
         float64[K, 2], what each names, in coordinates of the data.
     short
         What to write in place of a text for which there is no room; where there is none for that
         either, nothing is written.
-    size
-        How far a point's mark reaches from it, in pixels.
+    points
+        How far the mark of a place reaches from it, in points of the printer.
     colour
-        Of the line from a point to a text that is some way from it.
+        Of the line from a place to a text that is some way from it.
     """
     figure = axes.get_figure(root=True)
     if figure is None:
         raise ValueError("the axes are in no figure")
     figure.draw_without_rendering()
     within = axes.get_window_extent()
-    pixels = axes.transData.transform(points)
+    size = points * figure.dpi / 72
+    pixels = axes.transData.transform(places)
     taken = [Bbox([pixel - size, pixel + size]) for pixel in pixels]
     to_data = axes.transData.inverted().transform
     for text, pixel, shorter in zip(texts, pixels, short, strict=True):
@@ -83,13 +85,10 @@ def _place(
     """Find the nearest free place of a text, and whether it is some way from its point."""
     extent = text.get_window_extent()
     half = np.array([extent.width, extent.height]) / 2 + _GAP
-    for ring in range(_RINGS):
-        for direction in _DIRECTIONS:
-            way = np.array(direction, dtype=np.float64)
-            middle = pixel + way * (half + size + ring * half[1])
-            box = Bbox([middle - half, middle + half])
-            inside = within.containsx(box.x0) and within.containsx(box.x1)
-            inside = inside and within.containsy(box.y0) and within.containsy(box.y1)
-            if inside and not any(box.overlaps(other) for other in taken):
-                return box, ring >= _FAR_RINGS
+    for ring, direction in product(range(_RINGS), _DIRECTIONS):
+        middle = pixel + np.array(direction) * (half + size + ring * half[1])
+        box = Bbox([middle - half, middle + half])
+        is_inside = within.contains(*box.min) and within.contains(*box.max)
+        if is_inside and not box.count_overlaps(taken):
+            return box, ring >= _FAR_RINGS
     return None

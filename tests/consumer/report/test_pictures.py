@@ -18,9 +18,10 @@ from matplotlib.transforms import Bbox
 
 from consumer.report import fonts
 from consumer.report.fonts import Lettering
+from consumer.report.pictures import DARK
 from consumer.report.placing import spread, wrapped
 from consumer.report.projection import principal_plane
-from consumer.tryout.demo.picture import DARK, draw_map, map_figure
+from consumer.tryout.demo.report import draw_map, user_map
 from tests.consumer.tryout.demo_report_data import PNG, report_data, segment_model
 
 
@@ -117,10 +118,10 @@ def test_a_font_that_was_installed_since_matplotlib_made_its_list_is_found(han_f
 def test_words_that_are_left_out_are_told_below_the_picture(monkeypatch):
     monkeypatch.setattr("consumer.report.fonts.CANDIDATES", ())
     data = report_data(labels={1: "咖啡, beans", 2: "running"}, story=None)
-    told = [text.get_text() for text in map_figure(data).texts]
+    told = [text.get_text() for text in user_map(data).draw().texts]
     assert any("left out: install one, such as Noto Sans CJK" in text for text in told)
     without = report_data(labels={1: "coffee, beans", 2: "running"}, story=None)
-    assert not any("left out" in text.get_text() for text in map_figure(without).texts)
+    assert not any("left out" in text.get_text() for text in user_map(without).draw().texts)
 
 
 WORDS = [
@@ -143,7 +144,7 @@ MANY = {
     ids=["twenty segments", "six segments", "a long name"],
 )
 def test_no_name_lies_over_another_and_the_legend_has_all_of_them_whole(labels):
-    figure = map_figure(report_data(labels=labels, users=300, d=24, story=None))
+    figure = user_map(report_data(labels=labels, users=300, d=24, story=None)).draw()
     figure.draw_without_rendering()
     (axes,) = figure.axes
     names = [text for text in axes.texts if text.get_visible() and text.get_text()]
@@ -169,7 +170,7 @@ def test_texts_are_spread_without_overlaps_and_inside_of_the_axes(points):
     texts = [
         axes.text(x, y, f"name {n}", ha="center", va="center") for n, (x, y) in enumerate(points)
     ]
-    spread(axes, texts, points, short=[str(n) for n in range(len(points))], size=6, colour="grey")
+    spread(axes, texts, points, short=[str(n) for n in range(len(points))], points=4, colour="grey")
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in texts if text.get_visible()]
     assert boxes
