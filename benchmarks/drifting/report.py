@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from benchmarks.markdown import table
+from consumer.report import pictures
 from models.drift.check import TESTS
 
 Figures = Mapping[str, Any]
 
-COLOURS = dict(zip(TESTS, ("#1f5fa8", "#c2571a", "#7fa8d4", "#8a8a8a", "#3c8a4a"), strict=True))
-LIGHT = "#e4e4e4"
+COLOURS = dict(zip(TESTS, pictures.COLOURS, strict=False))
 
 
 def stationary(figures: Figures) -> str:
@@ -127,26 +126,25 @@ PARTS: Mapping[str, Callable[[Figures], str]] = {
 
 def draw(figures: Figures, path: Path) -> None:
     """Draw the statistics over the real stream into a PNG."""
-    figure = Figure(figsize=(11, 7.4), dpi=120, layout="constrained")
+    figure = pictures.blank(11, 7.4)
     upper, lower = figure.subplots(2, 1, sharex=True)
     stream = figures["stream"]
-    upper.set_title("one reference, kept", loc="left", fontsize=10)
-    lower.set_title("each alarm makes a new reference", loc="left", fontsize=10)
+    x, y = "events of the stream, in the order in which they were written", "statistic / threshold"
+    pictures.dress(upper, "one reference, kept", y=y, grid=True)
+    pictures.dress(lower, "each alarm makes a new reference", x=x, y=y, grid=True)
     for axes, name in ((upper, "kept"), (lower, "retrained")):
+        axes.xaxis.grid(visible=False)
         _draw_looks(axes, stream["looks"][name], joined=name == "kept")
         _mark_topics(axes, stream["topics"])
         axes.axhline(1.0, color="black", linewidth=1, zorder=2)
         axes.set_yscale("log")
         axes.set_ylim(0.1, 100)
-        axes.set_ylabel("statistic / threshold")
-        axes.grid(visible=True, axis="y", color=LIGHT, zorder=0)
     handles, labels = upper.get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside upper right", ncols=5)
-    lower.set_xlabel("events of the stream, in the order in which they were written")
     figure.draw_without_rendering()
     for axes in (upper, lower):
         _apart([text for text in axes.texts if isinstance(text, Annotation)])
-    figure.savefig(path, metadata={"Software": None})
+    path.write_bytes(pictures.png(figure))
 
 
 def _apart(names: list[Annotation]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from benchmarks.embedding.lineup import CALLS, WORKER
 from benchmarks.embedding.report import Figures
+from consumer.report.pictures import COLOURS, GREY, blank, dress, png
 from consumer.report.placing import spread
 
 LEAST_LOSS = 1e-7
@@ -34,13 +34,19 @@ def points(figures: Figures) -> list[Figures]:
 
 def draw(drawn: list[Figures], path: Path) -> None:
     """Draw points into a PNG; the product's in one colour, its peers' in another."""
-    figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
+    figure = blank(9, 5)
     axes = figure.subplots()
+    dress(
+        axes,
+        x="1 - mean cosine to fp32 (smaller is more faithful)",
+        y="thousand tokens/s",
+        grid=True,
+    )
     axes.set_xscale("log")
     axes.margins(x=0.3, y=0.12)
     names: list[Text] = []
     places: list[tuple[float, float]] = []
-    for peer, colour, name in ((False, "#1f5fa8", "segmenter"), (True, "#8a8a8a", "peers")):
+    for peer, colour, name in ((False, COLOURS[0], "segmenter"), (True, GREY, "peers")):
         group = [point for point in drawn if point["peer"] is peer]
         if not group:
             continue
@@ -54,9 +60,6 @@ def draw(drawn: list[Figures], path: Path) -> None:
             )
             places.append(place)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("1 - mean cosine to fp32 (smaller is more faithful)")
-    axes.set_ylabel("thousand tokens/s")
-    axes.grid(visible=True, which="major", color="#e4e4e4", zorder=0)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, ncols=2)
-    spread(axes, names, np.array(places), short=[""] * len(names), size=5, colour="#8a8a8a")
-    figure.savefig(path, metadata={"Software": None})
+    spread(axes, names, np.array(places), short=[""] * len(names), points=5, colour=GREY)
+    path.write_bytes(png(figure))

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from benchmarks.markdown import table
+from consumer.report.pictures import COLOURS, GREY, blank, dress, png
 
 Figures = Mapping[str, Any]
 Thresholds = tuple[float, int, int, float]
@@ -39,7 +39,7 @@ SHOWN: tuple[Thresholds, ...] = (
 COLUMNS = ("stream", "steady", "real", "made_up", "torn")
 """Order of what confidence is compared in."""
 
-BLUE, GREY, LIGHT = "#1f5fa8", "#8a8a8a", "#e4e4e4"
+BLUE, PALE_BLUE, RED = COLOURS[0], COLOURS[4], COLOURS[5]
 
 
 def thresholds(row: Figures) -> Thresholds:
@@ -201,21 +201,24 @@ PARTS: dict[str, Callable[[Figures], str]] = {
 
 def draw(figures: Figures, path: Path) -> None:
     """Draw flapping against lag, and confidence against what is right, into a PNG."""
-    figure = Figure(figsize=(11, 4.8), dpi=120, layout="constrained")
+    figure = blank(11, 4.8)
     left, right = figure.subplots(1, 2)
     _draw_flapping(left, figures)
     _draw_confidence(right, figures)
-    figure.savefig(path, metadata={"Software": None})
+    for axes in (left, right):
+        # Outside: inside there is no place that no curve comes to.
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    path.write_bytes(png(figure))
 
 
 def _draw_flapping(axes: Axes, figures: Figures) -> None:
     rows = [row for row in figures["scenarios"]["real"]["rows"] if row["min_events"] == 1]
     plain = [row for row in rows if not row["min_confidence"]]
-    for dwell, colour in ((0, "#b8cfe8"), (3, "#7fa8d4"), (6, BLUE), (8, "#0f3257")):
+    for dwell, colour in ((0, "#b8cfe8"), (3, PALE_BLUE), (6, BLUE), (8, "#0f3257")):
         line = [row for row in plain if row["dwell_events"] == dwell]
-        _line(axes, line, colour, f"margins, dwell {dwell}")
+        _line(axes, line, colour, f"margins, dwell {dwell}", x="lag", y="changes")
     sure = [row for row in rows if row["min_confidence"] and row["dwell_events"] == 6]
-    _line(axes, sure, "#c2571a", "confidences, dwell 6")
+    _line(axes, sure, RED, "confidences, dwell 6", x="lag", y="changes")
     default = by_policy(rows)[thresholds(figures["default"])]
     axes.scatter(
         default["lag"],
@@ -229,15 +232,18 @@ def _draw_flapping(axes: Axes, figures: Figures) -> None:
     axes.plot([0, 7, 7], [1.4, 1.4, 0], color=GREY, linestyle=":", label="goal")
     axes.set_xlim(5, 10)
     axes.set_ylim(1, 2.6)
-    axes.set_xlabel("events after the change until the user is in the right segment")
-    axes.set_ylabel("changes of segment a user (the truth is 1)")
-    _finish(axes)
+    dress(
+        axes,
+        x="events after the change until the user is in the right segment",
+        y="changes of segment a user (the truth is 1)",
+        grid=True,
+    )
 
 
-def _line(axes: Axes, rows: Sequence[Figures], colour: str, label: str) -> None:
+def _line(axes: Axes, rows: Sequence[Figures], colour: str, label: str, *, x: str, y: str) -> None:
     axes.plot(
-        [row["lag"] for row in rows],
-        [row["changes"] for row in rows],
+        [row[x] for row in rows],
+        [row[y] for row in rows],
         marker="o",
         markersize=4,
         color=colour,
@@ -248,24 +254,8 @@ def _line(axes: Axes, rows: Sequence[Figures], colour: str, label: str) -> None:
 
 def _draw_confidence(axes: Axes, figures: Figures) -> None:
     axes.plot([0.3, 1], [0.3, 1], color=GREY, linestyle=":", label="as often right as sure")
-    colours = {"stream": BLUE, "steady": "#7fa8d4", "real": "#c2571a"}
+    colours = {"stream": BLUE, "steady": PALE_BLUE, "real": RED}
     for name, colour in colours.items():
         column = figures["reliability"][name]
-        axes.plot(
-            [each["confidence"] for each in column["bins"]],
-            [each["right"] for each in column["bins"]],
-            marker="o",
-            markersize=4,
-            color=colour,
-            label=column["label"],
-            zorder=3,
-        )
-    axes.set_xlabel("confidence")
-    axes.set_ylabel("share that is right")
-    _finish(axes)
-
-
-def _finish(axes: Axes) -> None:
-    axes.grid(visible=True, color=LIGHT, zorder=0)
-    # Outside: inside there is no place that no curve comes to.
-    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        _line(axes, column["bins"], colour, column["label"], x="confidence", y="right")
+    dress(axes, x="confidence", y="share that is right", grid=True)

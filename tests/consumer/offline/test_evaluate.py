@@ -505,9 +505,9 @@ def test_legends_lie_outside_of_the_curves_and_hold_names_whole(evaluation):
         (legend,) = figure.legends
         box = legend.get_window_extent()
         assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
-    names = [text.get_text().replace("\n", " ") for text in drawn[0].legends[0].get_texts()]
+    names = [" ".join(text.get_text().split()) for text in drawn[0].legends[0].get_texts()]
     largest_first = sorted(segments, key=lambda each: (-each.users, each.id))
-    assert names == [f"{each.id}  {label}  ({each.users})" for each in largest_first]
+    assert names == [f"{each.id} {label} ({each.users})" for each in largest_first]
 
 
 def test_names_beside_a_table_are_whole(evaluation):
