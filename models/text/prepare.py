@@ -1,8 +1,8 @@
 """The one call of the pipeline: a raw text in, all that later stages need of it out."""
 
-import re
 from dataclasses import dataclass
 
+from models.text.characters import LETTER
 from models.text.clean import clean
 from models.text.language import detect_language
 from models.text.tokens import tokenize
@@ -30,10 +30,7 @@ class CleanText:
     @property
     def has_words(self) -> bool:
         """Whether there is a letter of any script: digits, punctuation and emoji say nothing."""
-        return _LETTER.search(self.text) is not None
-
-
-_LETTER = re.compile(r"[^\W\d_]")
+        return LETTER.search(self.text) is not None
 
 
 def prepare_text(raw: str, hint: str | None = None) -> CleanText:

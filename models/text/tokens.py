@@ -4,9 +4,10 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 
-from models.text.characters import mark_class
-from models.text.language import HAN, HIRAGANA, KATAKANA, UNDETERMINED
-from models.text.traditional import TO_SIMPLIFIED
+import regex
+
+from models.text.language import UNDETERMINED
+from models.text.traditional import to_simplified
 
 MAX_CHARS = 2_000
 """Characters of a text whose words count: no single text should decide a segment's words."""
@@ -45,10 +46,18 @@ _APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u00b4`"), "'")
 # Hosts with a path, files in folders, and URLs of schemes that `clean` leaves alone.
 _PATH = re.compile(r"(?<![!-~])[!-~]*?(?:://|\.[a-z]{2,}[/\\])[!-~]*")
 
-# The same as `_word_pattern`, for most texts, in half the time.
+# Runs of Chinese characters, runs of katakana, and words. Words may hold marks (without these the
+# vowel signs of Hindi or Thai would end one), apostrophes and underscores, and begin with what says
+# that it is none: ``@`` before a person, a backslash before a command of TeX.
+_LETTERS = r"[\w--[\p{Han}\p{Hiragana}\p{Katakana}ー]]"
+_WORD = regex.compile(
+    rf"\p{{Han}}++|[\p{{Katakana}}ー]++|[@\\]?[{_LETTERS}--\p{{M}}]{_LETTERS}*+(?:'{_LETTERS}++)*+",
+    regex.V1,
+)
+# The same for most texts, in half the time.
 _ASCII_WORD = re.compile(r"[@\\]?\w+(?:'?\w+)*", re.ASCII)
 
-_HAN_START = re.compile(f"[{HAN}]")
+_HAN = regex.compile(r"\p{Han}")
 
 
 def tokenize(text: str, language: str, max_chars: int = MAX_CHARS) -> list[str]:
@@ -82,14 +91,14 @@ def tokenize(text: str, language: str, max_chars: int = MAX_CHARS) -> list[str]:
         text = _PATH.sub(" ", text)
     stop = _stop_words(language)
     words: list[str] = []
-    for word in (_ASCII_WORD if text.isascii() else _word_pattern()).findall(text):
+    for word in (_ASCII_WORD if text.isascii() else _WORD).findall(text):
         plain = _plain_form(word, language) if "'" in word else word
         if plain in stop:
             continue
         if plain[0] < "\u2e80":
             if len(plain) > 1 and not _is_debris(plain):
                 words.append(plain)
-        elif language != "ja" and _HAN_START.match(plain):
+        elif language != "ja" and _HAN.match(plain):
             words.extend(_chinese_words(plain))
         elif len(plain) <= MAX_WORD_LETTERS:
             words.append(plain)
@@ -101,18 +110,6 @@ def _up_to_a_word_end(text: str, max_chars: int) -> str:
     near = max(0, max_chars - MAX_WORD_LETTERS)
     space = max(text.rfind(" ", near, max_chars + 1), text.rfind("\n", near, max_chars + 1))
     return text[: max_chars if space < 0 else space]
-
-
-@functools.cache
-def _word_pattern() -> re.Pattern[str]:
-    r"""Match runs of Chinese characters, runs of katakana, and words.
-
-    A word may hold marks, apostrophes and underscores, and begin with what says that it is none:
-    ``@`` before a person, a backslash before a command of TeX.
-    """
-    letters = rf"[^\W{HAN}{HIRAGANA}{KATAKANA}]+"
-    marks = f"[{mark_class()}]+"
-    return re.compile(rf"[{HAN}]+|[{KATAKANA}]+|[@\\]?{letters}(?:{marks}|'?{letters})*")
 
 
 def _plain_form(word: str, language: str) -> str:
@@ -138,7 +135,7 @@ def _is_debris(word: str) -> bool:
 def _chinese_words(run: str) -> Iterator[str]:
     stop = _stop_words("zh")
     start = 0
-    for folded in _chinese_cutter()(run.translate(TO_SIMPLIFIED)):
+    for folded in _chinese_cutter()(run.translate(to_simplified())):
         end = start + len(folded)
         if folded not in stop:
             yield run[start:end]
