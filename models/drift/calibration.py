@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammainccinv, ndtri
 
 from models.distances import Floats, Ints
 from models.drift.statistics import Bools
@@ -148,6 +147,8 @@ class NullDistribution:
 
         A tail that is thinner than the normal one, skewed to the left, is taken as normal.
         """
+        from scipy.special import gammainccinv, ndtri  # noqa: PLC0415 - only who looks for drift
+
         if self.skewness < _SYMMETRIC:
             return self.mean - self.deviation * float(ndtri(chance))
         shape = 4.0 / self.skewness**2

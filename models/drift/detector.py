@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from river.drift import ADWIN
-
 from models.distances import Floats
 
 DETECTOR = "adwin"
@@ -32,6 +30,8 @@ NewDetector = Callable[[], Any]
 
 def adwin() -> Any:
     """Make the detector that is used."""
+    from river.drift import ADWIN  # noqa: PLC0415 - only who looks for drift loads River
+
     return ADWIN(delta=DELTA)
 
 

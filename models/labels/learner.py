@@ -15,15 +15,18 @@ from __future__ import annotations
 
 import logging
 from random import Random
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.distances import Floats
-from models.labels.classifiers import Classifier, make_classifier
 from models.labels.confusion import ConfusionMatrix, Scores
 from models.labels.memory import LabelMemory
 from models.labels.model import LabelModel
 from models.labels.policy import LabelPolicy
+
+if TYPE_CHECKING:
+    from models.labels.classifiers import Classifier
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +191,7 @@ class LabelLearner:
             return False
         if len(model.names) > self.policy.max_labels:
             return False
-        self._classifier = make_classifier(self.policy.classifier, model.dimension)
+        self._classifier = self._new_classifier(model.dimension)
         self._classifier.restore(model.weights, model.intercepts)
         self._names = list(model.names)
         self._numbers = {name: number for number, name in enumerate(model.names)}
@@ -200,6 +203,11 @@ class LabelLearner:
 
     def _begin_after(self, model: LabelModel) -> None:
         self._published, self._since, self._differing = model, 0, 0
+
+    def _new_classifier(self, dimensions: int) -> Classifier:
+        from models.labels.classifiers import make_classifier  # noqa: PLC0415 - loads River
+
+        return make_classifier(self.policy.classifier, dimensions)
 
     def _number(self, label: str, dimensions: int) -> int | None:
         """Give the number of a label, a new one if there is room."""
@@ -213,7 +221,7 @@ class LabelLearner:
                 )
             return None
         if self._classifier is None:
-            self._classifier = make_classifier(self.policy.classifier, dimensions)
+            self._classifier = self._new_classifier(dimensions)
         self._classifier.add_label()
         self._numbers[label] = len(self._names)
         self._names.append(label)

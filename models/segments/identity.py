@@ -14,10 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
-from models.distances import Floats, Ints, nearest, separations
+from models.distances import Floats, Ints, distances_to, nearest, separations
 from models.segments.model import SegmentModel
 
 GATE = 0.5
@@ -98,7 +96,7 @@ def match(
     stayed = 0
     if previous is not None and previous.embedding == embedding:
         table = contingency(vectors, previous.centres, centres)
-        distance = cdist(previous.centres, centres)
+        distance = np.stack([distances_to(centres, own) for own in previous.centres])
         old, new = pairs(table, distance, gate * _reach(previous))
         ids[new] = previous.ids[old]
         stayed = int(table[old, new].sum())
@@ -154,6 +152,8 @@ def pairs(table: Ints, distance: Floats, limit: Floats) -> tuple[Ints, Ints]:
     tuple
         Rows of old segments and of new clusters, int64[m] each, ascending in the old.
     """
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - a worker pairs nothing
+
     allowed = continues(table, distance <= limit[:, None])
     # A pair that is not allowed costs as much as no pair at all, however far it is: else one
     # cluster that jumped away would push its neighbours into wrong pairs.

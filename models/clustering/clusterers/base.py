@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models import bounds
 from models.clustering.reseed import reseed
 from models.distances import ROWS_AT_ONCE, Floats, Ints, VectorsError
 
@@ -24,6 +24,21 @@ the rounding of a sum, would depend on PYTHONHASHSEED."""
 
 class ClustererError(ValueError):
     """A setting out of bounds, a state of another clusterer, or a step asked for too early."""
+
+
+def check_counts(least: int = 1, **counts: int) -> None:
+    """Refuse counts, given by name, that are below the least."""
+    for name, count in counts.items():
+        if count < least:
+            raise ClustererError(f"{name} is {count}: give a count, {least} or more")
+
+
+def check_above_zero(most: float = math.inf, **values: float | None) -> None:
+    """Refuse numbers, given by name, that are not above 0 or are above the most; not None."""
+    for name, value in values.items():
+        if value is not None and not (0 < value <= most and value < math.inf):
+            bound = "above 0" if most == math.inf else f"above 0, {most:g} at most"
+            raise ClustererError(f"{name} is {value}: give a number {bound}")
 
 
 class Clusterer(ABC):
@@ -54,8 +69,8 @@ class Clusterer(ABC):
     """Whether its centres are all that it holds, so that `start` with them restores it."""
 
     def __init__(self, segments: int, *, seed: int = 0, warm_up: int = 100) -> None:
-        bounds.at_least(ClustererError, segments=segments, warm_up=warm_up)
-        bounds.at_least(ClustererError, 0, seed=seed)
+        check_counts(segments=segments, warm_up=warm_up)
+        check_counts(0, seed=seed)
         self.segments = segments
         self.seed = seed
         self.warm_up = max(warm_up, 2 * segments)

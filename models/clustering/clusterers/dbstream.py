@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from river.cluster.dbstream import DBSTREAMMicroCluster
 
-from models import bounds
 from models.clustering.clusterers.base import (
-    ClustererError,
     RiverClusterer,
     State,
     as_features,
     as_rows,
+    check_above_zero,
+    check_counts,
 )
 from models.distances import Floats, nearest
 from models.river_internals import SoundDBSTREAM
@@ -86,15 +86,14 @@ class DBSTREAM(RiverClusterer):
         super().__init__(segments, seed=seed, warm_up=warm_up)
         if micro_clusters is None:
             micro_clusters = max(200, 10 * segments)
-        bounds.above_zero(
-            ClustererError,
+        check_above_zero(
             radius=radius,
             radius_factor=radius_factor,
             fading=fading,
             intersection=intersection,
             least_weight=least_weight,
         )
-        bounds.at_least(ClustererError, cleanup=cleanup, micro_clusters=micro_clusters)
+        check_counts(cleanup=cleanup, micro_clusters=micro_clusters)
         self.radius = radius
         self.radius_factor = radius_factor
         self.fading = fading

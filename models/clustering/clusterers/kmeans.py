@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from river import cluster
 
-from models import bounds
 from models.clustering.clusterers.base import (
-    ClustererError,
     RiverClusterer,
     State,
     as_features,
+    check_above_zero,
 )
 from models.distances import Floats
 
@@ -39,7 +38,7 @@ class KMeans(RiverClusterer):
         self, segments: int, *, seed: int = 0, warm_up: int = 100, step: float = 0.02
     ) -> None:
         super().__init__(segments, seed=seed, warm_up=warm_up)
-        bounds.shares(ClustererError, step=step)
+        check_above_zero(1.0, step=step)
         self.step = step
         self._river = cluster.KMeans(n_clusters=segments, halflife=step, seed=seed)
 

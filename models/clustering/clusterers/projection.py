@@ -15,8 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models import bounds
-from models.clustering.clusterers.base import Clusterer, ClustererError, State
+from models.clustering.clusterers.base import Clusterer, ClustererError, State, check_counts
 from models.distances import Floats, Ints, VectorsError
 
 Members = Callable[[], tuple[Floats, Floats]]
@@ -42,7 +41,7 @@ class Projection(ABC):
     """Name in settings and states."""
 
     def __init__(self, dimensions: int) -> None:
-        bounds.at_least(ClustererError, dimensions=dimensions)
+        check_counts(dimensions=dimensions)
         self.dimensions = dimensions
 
     @property
@@ -179,7 +178,7 @@ class IncrementalPca(Projection):
 
     def __init__(self, dimensions: int, *, batch: int = 100) -> None:
         super().__init__(dimensions)
-        bounds.at_least(ClustererError, batch=batch)
+        check_counts(batch=batch)
         self.batch = batch
         self._basis = np.empty((0, 0))
         self._origin = np.empty(0)
