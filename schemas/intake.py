@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -70,11 +70,11 @@ class Intake:
         In which form the key holds the user id.
     """
 
-    mapping: EventMapping = field(default_factory=EventMapping)
-    max_text_chars: int = 100_000
-    earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
-    max_future_skew: timedelta = timedelta(hours=1)
-    key: KeyForm = "raw"
+    mapping: EventMapping
+    max_text_chars: int
+    earliest: datetime
+    max_future_skew: timedelta
+    key: KeyForm
 
     def read(self, value: bytes | None, key: bytes | None, now: datetime) -> UserEvent:
         """Read one record.

@@ -75,8 +75,8 @@ class LabelIntake:
         In which form the key holds the user id.
     """
 
-    max_future_skew: timedelta = timedelta(hours=1)
-    key: KeyForm = "raw"
+    max_future_skew: timedelta
+    key: KeyForm
 
     def read(self, value: bytes | None, key: bytes | None, now: datetime) -> LabelGiven:
         """Read one record.

@@ -35,7 +35,6 @@ def alone(policy: ClusteringPolicy, profiles: Profiles) -> Clusterer:
         policy.algorithm,
         policy.segments,
         seed=policy.seed,
-        step=policy.step,
         projection=policy.projection,
         dimensions=policy.projection_dimensions,
         members=lambda: members,

@@ -3,8 +3,8 @@
 Read, the first wins: flags, environment (`SEGMENTER_KAFKA__GROUP_ID=...`), a TOML file (`--config`
 or SEGMENTER_CONFIG), the defaults. Durations are seconds unless the name says otherwise.
 
-The sections that say how something is computed (`profile`, `assignment`, `training`, `labels`,
-`drift`) are the policies of `models`, which take them as they are.
+The sections that say how something is computed (`embedding`, `profile`, `assignment`,
+`training`, `labels`, `drift`) are the policies of `models`, which take them as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from pydantic_settings import (
 
 from consumer.settings.batch import BatchSettings
 from consumer.settings.dead_letters import DeadLetterSettings
-from consumer.settings.embedding import EmbeddingSettings
 from consumer.settings.events import EventSettings
 from consumer.settings.http import HttpSettings
 from consumer.settings.kafka import KafkaSettings, is_secret
@@ -34,6 +33,7 @@ from consumer.settings.restore import RestoreSettings
 from consumer.settings.topics import TopicSettings
 from models.clustering.policy import ClusteringPolicy
 from models.drift.policy import DriftPolicy
+from models.embedding.policy import EmbeddingPolicy
 from models.labels.policy import LabelPolicy
 from models.profiles.policy import ProfilePolicy
 from models.segments.policy import AssignmentPolicy
@@ -44,7 +44,6 @@ __all__ = [
     "PREFIX",
     "BatchSettings",
     "DeadLetterSettings",
-    "EmbeddingSettings",
     "EventSettings",
     "HttpSettings",
     "KafkaSettings",
@@ -97,7 +96,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     topics: TopicSettings = Field(default_factory=TopicSettings)
     events: EventSettings = Field(default_factory=EventSettings)
-    embedding: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
+    embedding: EmbeddingPolicy = Field(default_factory=EmbeddingPolicy)
     profile: ProfilePolicy = Field(default_factory=ProfilePolicy)
     assignment: AssignmentPolicy = Field(default_factory=AssignmentPolicy)
     training: ClusteringPolicy = Field(default_factory=ClusteringPolicy)

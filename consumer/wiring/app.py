@@ -18,7 +18,7 @@ from consumer.engine.loop import Loop
 from consumer.kafka.topic_limits import fit_topics, message_limits, retention_ms, written_topics
 from consumer.kafka.topics import check_intake_topics, check_topics
 from consumer.process import ending
-from consumer.settings import EmbeddingSettings, KafkaSettings, Settings
+from consumer.settings import KafkaSettings, Settings
 from consumer.stages.intake import IntakeStage, intake_group
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.stage import SegmentationStage
@@ -39,7 +39,8 @@ from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.errors import DeviceUnavailableError
 from models.embedding.making.prepare import prepare_model
 from models.embedding.manifest import Precision, is_exported
-from models.embedding.runtime import Device, gpu_available
+from models.embedding.policy import Device, EmbeddingPolicy
+from models.embedding.runtime import gpu_available
 from models.labels.model import LabelModel
 from models.segments.model import SegmentModel
 
@@ -76,7 +77,7 @@ def leave_cores_to_embedding() -> None:
     threadpool_limits(1, "blas")
 
 
-def model_precision(embedding: EmbeddingSettings) -> Precision | None:
+def model_precision(embedding: EmbeddingPolicy) -> Precision | None:
     """Give the precision of the model to make or load; None for an exported model's own.
 
     `auto` is int8 unless a GPU is asked for.
@@ -88,9 +89,7 @@ def model_precision(embedding: EmbeddingSettings) -> Precision | None:
     return "fp16" if embedding.device in ("cuda", "tensorrt") else "int8"
 
 
-def _load(
-    embedding: EmbeddingSettings, precision: Precision | None, device: Device
-) -> OnnxEmbedder:
+def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Device) -> OnnxEmbedder:
     folder = prepare_model(embedding.model, precision=precision)
     embedder = OnnxEmbedder.load(
         folder,

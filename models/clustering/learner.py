@@ -377,7 +377,6 @@ class StreamingClusterer:
             policy.algorithm,
             segments,
             seed=policy.seed,
-            step=policy.step,
             projection=policy.projection,
             dimensions=policy.projection_dimensions,
             members=lambda: (self.sample.vectors(), self.sample.weights()),

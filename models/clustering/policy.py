@@ -34,10 +34,6 @@ class ClusteringError(ValueError):
 class ClusteringPolicy(Section):
     """How the trainer learns the segments."""
 
-    # River's k-means moves the nearest centre by this share of the way towards a profile (its
-    # `halflife`). On the Stack Exchange stream 0.1 ended at V = 0.90 where 0.02 ended at 0.99. 0.05
-    # was as good, but moved up to twice as many users between versions.
-    step: ClassVar[float] = 0.02
     # Share of the sampled users who must have another nearest segment for a new version: each makes
     # all workers look at all their users again. 0.2 % to 5 % ended the same: a look either moves
     # hardly anybody, or a segment is born.

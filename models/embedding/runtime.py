@@ -26,9 +26,6 @@ import onnxruntime as ort
 
 logger = logging.getLogger(__name__)
 
-Device = Literal["auto", "cpu", "cuda", "tensorrt"]
-"""What may be asked for. ``auto``: CUDA where there is a GPU and the precision is for it."""
-
 UsedDevice = Literal["cpu", "cuda", "tensorrt"]
 
 # What it would print to stderr (no GPU here, a missing CUDA library) comes as an error of this

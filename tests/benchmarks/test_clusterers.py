@@ -45,7 +45,11 @@ def test_the_trainers_input_is_made_from_events_and_kept_vectors(events, tmp_pat
 @pytest.mark.parametrize(("algorithm", "projection"), [("kmeans", "none"), ("dbstream", "pca")])
 def test_a_run_foresees_each_profile_and_ends_with_segments(profiles, algorithm, projection):
     policy = ClusteringPolicy(
-        segments=3, algorithm=algorithm, projection=projection, projection_dimensions=4
+        segments=3,
+        algorithm=algorithm,
+        projection=projection,
+        projection_dimensions=4,
+        warmup_users=100,
     )
     runs = [
         run_alone(alone(policy, profiles), profiles),

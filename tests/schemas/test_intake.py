@@ -14,6 +14,7 @@ from schemas.dead_letters import RefusalReason
 from schemas.events import EventType
 from schemas.intake import Intake, RefusedError
 from schemas.mapping import PRESETS, EventMapping
+from tests.schemas.intakes import an_intake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GOOD: dict[str, Any] = {
@@ -32,12 +33,12 @@ def encode(**changes: Any) -> bytes:
 
 def refusal(value: bytes | None, key: bytes | None = b"u1", intake: Intake | None = None):
     with pytest.raises(RefusedError) as caught:
-        (intake or Intake()).read(value, key, NOW)
+        (intake or an_intake()).read(value, key, NOW)
     return caught.value.refusal
 
 
 def test_a_good_event_is_read_and_unknown_fields_are_ignored() -> None:
-    event = Intake().read(encode(colour="red", language="en", rating=4), b"u1", NOW)
+    event = an_intake().read(encode(colour="red", language="en", rating=4), b"u1", NOW)
     assert event.type is EventType.REVIEW
     assert event.rating == 4
     assert event.occurred_at == datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -87,14 +88,14 @@ def test_a_bad_record_is_refused_with_reason_and_field(value, reason, field) -> 
 
 
 def test_a_time_within_the_skew_is_accepted() -> None:
-    Intake().read(encode(occurred_at="2026-01-01T00:59:59Z"), b"u1", NOW)
+    an_intake().read(encode(occurred_at="2026-01-01T00:59:59Z"), b"u1", NOW)
 
 
 @pytest.mark.parametrize(
     "time", ["2025-06-01t12:00:00z", "2025-06-01 14:00:00+02:00", "2025-06-01T12:00:00.123456789Z"]
 )
 def test_every_form_of_rfc_3339_is_read(time: str) -> None:
-    event = Intake().read(encode(occurred_at=time), b"u1", NOW)
+    event = an_intake().read(encode(occurred_at=time), b"u1", NOW)
     assert event.occurred_at.replace(microsecond=0) == datetime(2025, 6, 1, 12, tzinfo=UTC)
 
 
@@ -112,7 +113,7 @@ def test_a_key_that_is_not_the_user_is_refused(key: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(value: bytes) -> None:
     with pytest.raises(RefusedError):
-        Intake().read(value, b"u1", NOW)
+        an_intake().read(value, b"u1", NOW)
 
 
 @pytest.mark.parametrize(
@@ -158,14 +159,14 @@ def test_no_refusal_quotes_a_text(value: bytes) -> None:
 def test_a_field_that_nothing_rests_on_is_read_or_left_out_and_costs_no_event(
     field: str, value: object, read: object
 ) -> None:
-    event, left_out = Intake().sift(encode(**{field: value}), b"u1", NOW)
+    event, left_out = an_intake().sift(encode(**{field: value}), b"u1", NOW)
     assert getattr(event, field) == read
     assert left_out == ((field,) if read is None else ())
     assert event.text == "SECRET words"
 
 
 def test_a_good_event_has_nothing_left_out() -> None:
-    assert Intake().sift(encode(rating=5, item_id="i", language="en"), b"u1", NOW)[1] == ()
+    assert an_intake().sift(encode(rating=5, item_id="i", language="en"), b"u1", NOW)[1] == ()
 
 
 def test_a_used_field_is_what_a_record_with_several_faults_is_refused_for() -> None:
@@ -178,8 +179,8 @@ def test_what_is_no_number_costs_an_event_only_in_a_field_that_is_used(word: str
     def record(field: str) -> bytes:
         return encode(**{field: ...})[:-1] + f', "{field}": {word}}}'.encode()
 
-    assert Intake().read(record("price"), b"u1", NOW).event_id == "e1"
-    assert Intake().read(record("price")[:-1] + b', "deep": [{"x": NaN}]}', b"u1", NOW)
+    assert an_intake().read(record("price"), b"u1", NOW).event_id == "e1"
+    assert an_intake().read(record("price")[:-1] + b', "deep": [{"x": NaN}]}', b"u1", NOW)
     for field in ("event_id", "user_id", "type", "text", "item_title", "occurred_at"):
         found = refusal(record(field))
         assert (found.reason, found.field) == (RefusalReason.INVALID_FIELD, field)
@@ -189,10 +190,10 @@ def test_what_is_no_number_costs_an_event_only_in_a_field_that_is_used(word: str
 
 def test_a_byte_order_mark_before_a_value_is_no_part_of_it() -> None:
     marked = b"\xef\xbb\xbf" + encode()
-    assert Intake().read(marked, b"u1", NOW) == Intake().read(encode(), b"u1", NOW)
-    assert Intake().key_of(marked) == b"u1"
+    assert an_intake().read(marked, b"u1", NOW) == an_intake().read(encode(), b"u1", NOW)
+    assert an_intake().key_of(marked) == b"u1"
     framed = b"\0\0\0\0\x07" + marked
-    assert Intake().read(framed, b"u1", NOW).event_id == "e1"
+    assert an_intake().read(framed, b"u1", NOW).event_id == "e1"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
@@ -225,9 +226,9 @@ def test_the_refusal_of_a_time_names_the_setting_that_reads_it(time: object, set
 
 
 def test_the_key_of_a_line_is_its_user() -> None:
-    assert Intake().user_id(encode()) == "u1"
-    assert Intake().user_id(b"{") is None
-    assert Intake().user_id(encode(user_id=3)) is None
+    assert an_intake().user_id(encode()) == "u1"
+    assert an_intake().user_id(b"{") is None
+    assert an_intake().user_id(encode(user_id=3)) is None
 
 
 def test_amazon_reviews_are_read_as_they_are() -> None:
@@ -242,7 +243,7 @@ def test_amazon_reviews_are_read_as_they_are() -> None:
         "timestamp": 1602133857705,
         "verified_purchase": True,
     }
-    intake = Intake(mapping=PRESETS["amazon-reviews"])
+    intake = an_intake(mapping=PRESETS["amazon-reviews"])
     event = intake.read(json.dumps(review).encode(), b"u1", NOW)
     again = intake.read(json.dumps(review).encode(), b"u1", NOW)
     assert (event.text, event.item_id, event.rating) == ("Good\n\nIt works", "B1", 5.0)
@@ -261,7 +262,7 @@ def test_yelp_reviews_are_read_as_they_are() -> None:
         "date": "2018-07-07 22:09:11",
         "text": "Fine",
     }
-    event = Intake(mapping=PRESETS["yelp-reviews"]).read(json.dumps(review).encode(), b"u1", NOW)
+    event = an_intake(mapping=PRESETS["yelp-reviews"]).read(json.dumps(review).encode(), b"u1", NOW)
     assert (event.event_id, event.item_id, event.type) == ("r1", "b1", EventType.REVIEW)
     assert event.occurred_at == datetime(2018, 7, 7, 22, 9, 11, tzinfo=UTC)
 
@@ -277,14 +278,14 @@ def test_dotted_paths_reach_into_objects_and_numbers_become_ids() -> None:
         "a.b": "dotted",
         "occurred_at": GOOD["occurred_at"],
     }
-    event = Intake(mapping=mapping).read(json.dumps(source).encode(), b"42", NOW)
+    event = an_intake(mapping=mapping).read(json.dumps(source).encode(), b"42", NOW)
     assert (event.user_id, event.text, event.event_id) == ("42", "hi", "dotted")
 
 
 def test_a_mapped_time_that_cannot_be_read_is_refused() -> None:
     mapping = EventMapping(time_format="epoch-seconds")
     for time in ("soon", 1e300, True):
-        found = refusal(encode(occurred_at=time), intake=Intake(mapping=mapping))
+        found = refusal(encode(occurred_at=time), intake=an_intake(mapping=mapping))
         assert (found.reason, found.field) == (RefusalReason.INVALID_FIELD, "occurred_at")
 
 
@@ -302,7 +303,7 @@ def test_a_mapping_that_cannot_work_is_refused(arguments: dict[str, Any], messag
 
 
 def test_the_limits_are_settings() -> None:
-    intake = Intake(max_text_chars=3, max_future_skew=timedelta(days=4000))
+    intake = an_intake(max_text_chars=3, max_future_skew=timedelta(days=4000))
     assert refusal(encode(), intake=intake).reason is RefusalReason.TEXT_TOO_LONG
     event = intake.read(encode(text="abc", occurred_at="2030-01-01T00:00:00Z"), b"u1", NOW)
     assert event.occurred_at.year == 2030

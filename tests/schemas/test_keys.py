@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.framing import unframe
-from schemas.intake import OTHER_FORMS, Intake, RefusedError
+from schemas.intake import OTHER_FORMS, RefusedError
 from schemas.keys import KeyForm, decode_key, encode_key
-from schemas.user_labels import LabelGiven, LabelIntake
+from schemas.user_labels import LabelGiven
+from tests.schemas.intakes import a_label_intake, an_intake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FRAME = b"\x00" + (42).to_bytes(4, "big")
@@ -33,7 +34,7 @@ def event(user: str = "u1") -> bytes:
 
 def refusal(value: bytes, key: bytes, form: KeyForm = "raw") -> Refusal:
     with pytest.raises(RefusedError) as caught:
-        Intake(key=form).read(value, key, NOW)
+        an_intake(key=form).read(value, key, NOW)
     return caught.value.refusal
 
 
@@ -53,7 +54,7 @@ def refusal(value: bytes, key: bytes, form: KeyForm = "raw") -> Refusal:
     ],
 )
 def test_a_json_key_is_the_user_id_as_a_string_or_number(user: str, key: bytes) -> None:
-    assert Intake(key="json").read(event(user), key, NOW).user_id == user
+    assert an_intake(key="json").read(event(user), key, NOW).user_id == user
 
 
 @pytest.mark.parametrize(
@@ -89,36 +90,36 @@ def test_a_key_of_the_other_form_is_refused_with_the_setting_that_reads_it(
 
 def test_a_record_without_a_key_is_refused_with_what_gives_it_one() -> None:
     with pytest.raises(RefusedError, match="segmenter intake"):
-        Intake().read(event(), None, NOW)
+        an_intake().read(event(), None, NOW)
     with pytest.raises(RefusedError, match=r"no key; it must be the user_id$"):
-        LabelIntake().read(None, None, NOW)
+        a_label_intake().read(None, None, NOW)
 
 
 def test_a_file_s_events_get_the_keys_that_the_settings_say() -> None:
-    assert Intake().key_of(event()) == b"u1"
-    assert Intake(key="json").key_of(event()) == b'"u1"'
-    assert Intake(key="json").key_of(b"{}") is None
+    assert an_intake().key_of(event()) == b"u1"
+    assert an_intake(key="json").key_of(event()) == b'"u1"'
+    assert an_intake(key="json").key_of(b"{}") is None
 
 
 def test_labels_have_a_form_of_keys_too() -> None:
     label = json.dumps(
         {"user_id": "u1", "label": "beer", "labelled_at": "2025-01-01T00:00:00Z"}
     ).encode()
-    assert LabelIntake(key="json").read(label, b'"u1"', NOW) == LabelGiven("u1", "beer")
-    assert LabelIntake(key="json").read(None, b'"u1"', NOW) == LabelGiven("u1", None)
-    assert LabelIntake().read(FRAME + label, b"u1", NOW) == LabelGiven("u1", "beer")
+    assert a_label_intake(key="json").read(label, b'"u1"', NOW) == LabelGiven("u1", "beer")
+    assert a_label_intake(key="json").read(None, b'"u1"', NOW) == LabelGiven("u1", None)
+    assert a_label_intake().read(FRAME + label, b"u1", NOW) == LabelGiven("u1", "beer")
     with pytest.raises(RefusedError, match=r"set labels\.key = json"):
-        LabelIntake().read(label, b'"u1"', NOW)
+        a_label_intake().read(label, b'"u1"', NOW)
     with pytest.raises(RefusedError, match="user_id as JSON"):
-        LabelIntake(key="json").read(None, b"u1", NOW)
+        a_label_intake(key="json").read(None, b"u1", NOW)
 
 
 def test_json_in_a_schema_registry_s_framing_is_read() -> None:
     assert unframe(FRAME + b"{}") == (b"{}", 42)
     assert unframe(b"{}") == (b"{}", None)
     assert unframe(b"\x00\x01") == (b"\x00\x01", None)
-    assert Intake().read(FRAME + event(), b"u1", NOW).user_id == "u1"
-    assert Intake().key_of(FRAME + event()) == b"u1"
+    assert an_intake().read(FRAME + event(), b"u1", NOW).user_id == "u1"
+    assert an_intake().key_of(FRAME + event()) == b"u1"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent
-from schemas.intake import Intake, RefusedError
+from schemas.intake import RefusedError
 from schemas.keys import decode_key
 from schemas.mapping import PRESETS, EventMapping
+from tests.schemas.intakes import an_intake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE: dict[str, Any] = {
@@ -32,7 +33,7 @@ PATHS = {"user_id": ["uid"], "text": ["body"]}
 def read(mapping: EventMapping, **changes: Any) -> UserEvent:
     source = {k: v for k, v in {**SOURCE, **changes}.items() if v is not ...}
     value = json.dumps(source).encode()
-    intake = Intake(mapping=mapping)
+    intake = an_intake(mapping=mapping)
     return intake.read(value, intake.key_of(value) or b"?", NOW)
 
 
@@ -178,7 +179,7 @@ def test_any_object_is_read_or_refused_whatever_the_mapping(
     source: dict[str, Any], mapping: EventMapping
 ) -> None:
     value = json.dumps({"type": "review", **source}).encode()
-    intake = Intake(mapping=mapping)
+    intake = an_intake(mapping=mapping)
     try:
         event, left_out = intake.sift(value, intake.key_of(value) or b"", NOW)
     except RefusedError:
@@ -252,12 +253,12 @@ def test_a_record_is_read_by_the_first_form_that_fits_it() -> None:
 
 
 def test_the_user_alone_is_found_in_any_form_whatever_else_is_wrong() -> None:
-    find = Intake(mapping=PRESETS["auto"]).user_finder()
+    find = an_intake(mapping=PRESETS["auto"]).user_finder()
     review = {"reviewerID": "u1", "asin": "B", "unixReviewTime": "never"}
     assert find(json.dumps(review).encode()) == "u1"
     with pytest.raises(RefusedError, match="no form that is known"):
         find(b'{"reviewer": "u1"}')
-    mapped = Intake(
+    mapped = an_intake(
         mapping=EventMapping(fields={"user_id": ["n"], "event_id": ["m"]})
     ).user_finder()
     assert mapped(b'{"n": 104.0, "m": 7.5}') == "104"

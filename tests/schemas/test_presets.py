@@ -9,9 +9,10 @@ from typing import Any, get_args
 import pytest
 
 from schemas.dead_letters import RefusalReason
-from schemas.intake import Intake, RefusedError
+from schemas.intake import RefusedError
 from schemas.mapping import PRESETS, MappingPreset
 from schemas.presets import FORMS
+from tests.schemas.intakes import an_intake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 JULY = datetime(2018, 7, 7, 22, 9, 11, tzinfo=UTC)
@@ -245,12 +246,12 @@ def test_a_preset_reads_records_of_its_form_and_auto_reads_them_the_same(
     preset: MappingPreset, record: dict[str, Any], user: str, text: str, time: datetime
 ) -> None:
     value = json.dumps(record).encode()
-    intake = Intake(mapping=PRESETS[preset])
+    intake = an_intake(mapping=PRESETS[preset])
     event, left_out = intake.sift(value, intake.key_of(value), NOW)
     assert (event.user_id, event.text, event.occurred_at) == (user, text, time)
     assert event.event_id
     assert left_out == ()
-    auto = Intake(mapping=PRESETS["auto"])
+    auto = an_intake(mapping=PRESETS["auto"])
     assert auto.read(value, auto.key_of(value), NOW) == event
 
 
@@ -302,21 +303,21 @@ def test_an_event_id_made_of_a_record_is_the_same_each_time_and_another_for_anot
 @pytest.mark.parametrize("field", ["text", "review", "body", "title"])
 def test_auto_refuses_a_record_of_no_form_and_names_the_nearest(field: str) -> None:
     with pytest.raises(RefusedError) as caught:
-        Intake(mapping=PRESETS["auto"]).read(json.dumps({field: "SECRET"}).encode(), b"u", NOW)
+        an_intake(mapping=PRESETS["auto"]).read(json.dumps({field: "SECRET"}).encode(), b"u", NOW)
     refusal = caught.value.refusal
     assert refusal.reason is RefusalReason.MISSING_FIELD
     assert "no form that is known" in refusal.detail
     assert "SECRET" not in refusal.detail
     value = json.dumps({k: v for k, v in GOODREADS.items() if k != "date_added"}).encode()
     with pytest.raises(RefusedError, match=r"nearest to goodreads-reviews.*'date_added'"):
-        Intake(mapping=PRESETS["auto"]).read(value, b"ann", NOW)
+        an_intake(mapping=PRESETS["auto"]).read(value, b"ann", NOW)
 
 
 @pytest.mark.parametrize("record", [COMMENT, SUBMISSION])
 def test_an_account_that_was_deleted_is_nobody(record: dict[str, Any]) -> None:
     value = json.dumps({**record, "author": "[deleted]"}).encode()
     with pytest.raises(RefusedError, match="of no user: 'author' is '\\[deleted\\]'") as caught:
-        Intake(mapping=PRESETS["reddit"]).read(value, b"[deleted]", NOW)
+        an_intake(mapping=PRESETS["reddit"]).read(value, b"[deleted]", NOW)
     refusal = caught.value.refusal
     assert (refusal.reason, refusal.field) == (RefusalReason.MISSING_FIELD, "author")
 

@@ -14,7 +14,8 @@ from schemas.dead_letters import RefusalReason
 from schemas.intake import RefusedError
 from schemas.label_model import LabelModelRecord
 from schemas.profiles import ProfileRecord, ProfileSample
-from schemas.user_labels import LabelGiven, LabelIntake
+from schemas.user_labels import LabelGiven
+from tests.schemas.intakes import a_label_intake
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ def record(**changes: Any) -> bytes:
 
 
 def read(value: bytes | None, key: bytes | None = b"u-1") -> LabelGiven:
-    return LabelIntake().read(value, key, NOW)
+    return a_label_intake().read(value, key, NOW)
 
 
 def test_a_label_is_read() -> None:
@@ -87,7 +88,7 @@ def test_a_user_of_a_label_is_a_string(user: object) -> None:
 
 
 def test_the_skew_that_is_allowed_can_be_set() -> None:
-    wide = LabelIntake(timedelta(days=365))
+    wide = a_label_intake(timedelta(days=365))
     assert wide.read(record(labelled_at="2027-01-01T00:00:00Z"), b"u-1", NOW).label == "beer"
 
 

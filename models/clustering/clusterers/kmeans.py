@@ -24,7 +24,9 @@ class KMeans(RiverClusterer):
     segments, seed, warm_up
         As for `Clusterer`.
     step
-        Share of the way by which the nearest centre moves (River's `halflife`).
+        Share of the way by which the nearest centre moves (River's `halflife`). On the Stack
+        Exchange stream 0.1 ended at V = 0.90 where 0.02 ended at 0.99. 0.05 was as good, but moved
+        up to twice as many users between versions.
 
     References
     ----------

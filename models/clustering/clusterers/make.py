@@ -16,10 +16,9 @@ def make_clusterer(
     segments: int,
     *,
     members: Members,
-    seed: int = 0,
-    step: float = 0.02,
-    projection: str = "none",
-    dimensions: int = 32,
+    seed: int,
+    projection: str,
+    dimensions: int,
 ) -> Clusterer:
     """Make a clusterer; only this loads River.
 
@@ -33,8 +32,6 @@ def make_clusterer(
         Whose means the centres are, in a projection.
     seed
         Seed of all draws.
-    step
-        The step of k-means; DBSTREAM has none.
     projection
         A name of `models.clustering.policy.PROJECTIONS`.
     dimensions
@@ -45,7 +42,7 @@ def make_clusterer(
     ClustererError
         Where a name is not known or a number is out of bounds.
     """
-    clusterer = _of_river(algorithm, segments, seed, step)
+    clusterer = _of_river(algorithm, segments, seed)
     match projection:
         case "none":
             return clusterer
@@ -56,12 +53,12 @@ def make_clusterer(
     raise ClustererError(f"projection is {projection!r}: give none, random or pca")
 
 
-def _of_river(algorithm: str, segments: int, seed: int, step: float) -> Clusterer:
+def _of_river(algorithm: str, segments: int, seed: int) -> Clusterer:
     match algorithm:
         case "kmeans":
             from models.clustering.clusterers.kmeans import KMeans  # noqa: PLC0415
 
-            return KMeans(segments, seed=seed, step=step)
+            return KMeans(segments, seed=seed)
         case "dbstream":
             from models.clustering.clusterers.dbstream import DBSTREAM  # noqa: PLC0415
 

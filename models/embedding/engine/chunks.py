@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ from tokenizers import Tokenizer
 from models.embedding.engine.runners import TokenIds, Vectors
 from models.embedding.errors import UnsupportedModelError
 
-LongTexts = Literal["truncate", "chunk"]
 """What becomes of a text beyond the model's longest input."""
 
 

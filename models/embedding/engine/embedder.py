@@ -16,7 +16,6 @@ from models.embedding.engine.busy_time import BusyTime
 from models.embedding.engine.chunks import (
     Cut,
     Frame,
-    LongTexts,
     combine,
     cut_text,
     unit_or_nan,
@@ -26,7 +25,7 @@ from models.embedding.engine.runners import Runner, RunnerTotals, Vectors, open_
 from models.embedding.engine.text_cache import TextCache, TextHasher
 from models.embedding.errors import DamagedFileError, UnusableTextError
 from models.embedding.manifest import TOKENIZER_FILE, Manifest
-from models.embedding.runtime import Device
+from models.embedding.policy import BATCH_TOKENS, MAX_CHUNKS, Device, LongTexts
 
 
 class Embedder(Protocol):
@@ -130,7 +129,7 @@ class OnnxEmbedder:
         runner: Runner,
         *,
         long_texts: LongTexts = "truncate",
-        max_chunks: int = 16,
+        max_chunks: int = MAX_CHUNKS,
         cache_texts: int = 0,
     ) -> None:
         self.manifest = manifest
@@ -156,11 +155,11 @@ class OnnxEmbedder:
         *,
         threads: int | None = None,
         device: Device = "auto",
-        batch_tokens: int = 16_384,
+        batch_tokens: int = BATCH_TOKENS,
         sessions: int = 1,
         allow_cpu_fallback: bool = False,
         long_texts: LongTexts = "truncate",
-        max_chunks: int = 16,
+        max_chunks: int = MAX_CHUNKS,
         cache_texts: int = 0,
     ) -> Self:
         """Open a folder that `prepare_model` made.

@@ -27,7 +27,7 @@ import numpy as np
 from models.embedding.engine.runners import open_runner
 from models.embedding.errors import DeviceFailedError
 from models.embedding.manifest import Manifest
-from models.embedding.runtime import Device
+from models.embedding.policy import Device
 
 DEBUG_VARIABLE = "ORT_ENABLE_ATTENTION_KERNEL_DEBUG_INFO"
 

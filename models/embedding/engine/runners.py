@@ -25,9 +25,9 @@ from models.embedding.errors import DeviceUnavailableError
 from models.embedding.gpu.runner import GpuRunner
 from models.embedding.gpu.session import BoundSession, cuda_options, tensorrt_options
 from models.embedding.manifest import MODEL_FILE, OUTPUT, PACKED_FILE, Manifest
+from models.embedding.policy import BATCH_TOKENS, Device
 from models.embedding.runner_types import CLOSE_SECONDS, RunnerTotals, TokenIds, Vectors
 from models.embedding.runtime import (
-    Device,
     UsedDevice,
     available_cores,
     int8_is_exact,
@@ -87,7 +87,7 @@ def open_runner(
     *,
     device: Device = "auto",
     threads: int | None = None,
-    batch_tokens: int = 16_384,
+    batch_tokens: int = BATCH_TOKENS,
     sessions: int = 1,
     allow_cpu_fallback: bool = False,
     gpu_memory_limit: int | None = None,

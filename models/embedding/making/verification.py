@@ -14,7 +14,7 @@ from models.embedding.making.bert_int8 import INPUT
 from models.embedding.making.exporters import fused_operators
 from models.embedding.making.sample_texts import PROBES
 from models.embedding.manifest import INPUTS, MANIFEST_FILE, MODEL_FILE, OUTPUT, Manifest, Precision
-from models.embedding.runtime import Device
+from models.embedding.policy import Device
 
 _NEIGHBOURS: dict[Precision, float] = {"fp32": 1e-5, "fp16": 3.2e-2, "int8": 0.0}
 """How far a text's vector may be from the one it has alone: its neighbours must not matter.

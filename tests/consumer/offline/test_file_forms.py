@@ -26,8 +26,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.offline.files import EventFile, EventFileError, json_values, read_records, spooled
-from schemas.intake import Intake
 from schemas.mapping import EventMapping
+from tests.schemas.intakes import an_intake
 
 EVENTS = [
     {"event_id": "1", "user_id": "ä", "text": 'It said "no",\nand\tno; ☃ 🙂'},
@@ -207,10 +207,10 @@ def test_one_object_is_a_record_if_it_has_a_user_and_else_what_records_lie_in(tm
     assert list(read(tmp_path, json.dumps(event))) == [json.dumps(event).encode()]
     path = tmp_path / "mapped"
     path.write_text(json.dumps({"who": "a", "pictures": [{"url": "x"}]}, indent=1))
-    intake = Intake(EventMapping(fields={"user_id": ["who"]}))
+    intake = an_intake(EventMapping(fields={"user_id": ["who"]}))
     (record,) = read_records(path, "topic", intake)
     assert record.key == b"a"
-    (record,) = read_records(path, "topic", Intake())
+    (record,) = read_records(path, "topic", an_intake())
     assert json.loads(record.value or b"") == {"url": "x"}
 
 

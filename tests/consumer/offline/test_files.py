@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from consumer.offline.files import EventFileError, read_lines, read_records
-from schemas.intake import Intake
 from schemas.mapping import PRESETS, EventMapping
+from tests.schemas.intakes import an_intake
 
 LINES = b'{"user_id": "a"}\r\n\n{"user_id": "b"}\n{"user_id": 7}\n{\n[]\n{"user_id": ""}'
 
@@ -39,7 +39,7 @@ def test_lines_come_without_their_ends_and_blank_ones_are_left_out(path):
 
 
 def test_a_record_has_its_user_as_key_and_its_line_as_offset(path):
-    found = list(read_records(path, "topic", Intake()))
+    found = list(read_records(path, "topic", an_intake()))
     assert [record.key for record in found] == [b"a", b"b", None, None, None, None]
     assert [record.offset for record in found] == [*range(6)]
     assert [record.value for record in found] == list(read_lines(path))
@@ -49,14 +49,14 @@ def test_a_record_has_its_user_as_key_and_its_line_as_offset(path):
 def test_the_key_is_found_through_the_mapping(tmp_path):
     path = tmp_path / "events"
     path.write_bytes(b'{"author": {"id": 7}}\n{"author": null}\n')
-    intake = Intake(EventMapping(fields={"user_id": ["author.id"]}))
+    intake = an_intake(EventMapping(fields={"user_id": ["author.id"]}))
     assert [record.key for record in read_records(path, "topic", intake)] == [b"7", None]
 
 
 def test_a_line_whose_time_cannot_be_read_has_no_key(tmp_path):
     path = tmp_path / "events"
     path.write_bytes(b'{"user_id": "a", "timestamp": "soon"}\n')
-    intake = Intake(PRESETS["amazon-reviews"])
+    intake = an_intake(PRESETS["amazon-reviews"])
     assert [record.key for record in read_records(path, "topic", intake)] == [None]
 
 

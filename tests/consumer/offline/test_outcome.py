@@ -25,6 +25,7 @@ from schemas.intake import Intake, RefusedError
 from schemas.mapping import PRESETS
 from tests.consumer.stages.stage_data import EMBEDDER, NOW, TOPICS, event
 from tests.consumer.stages.stage_data import records as as_records
+from tests.schemas.intakes import an_intake
 
 AT = "2026-06-01T00:00:00Z"
 
@@ -165,21 +166,21 @@ def refusal_of(value: dict | bytes, intake: Intake) -> tuple[Refusal, bytes]:
 def test_a_hint_never_quotes_what_people_wrote():
     private = {"user_id": "u", "body": "my secret", "my secret is a name of a field too": 1}
     private["x" * 200] = 2
-    refusal, value = refusal_of(private, Intake())
-    hint = hint_for(refusal, value, Intake())
+    refusal, value = refusal_of(private, an_intake())
+    hint = hint_for(refusal, value, an_intake())
     assert "my secret" not in (hint or "").replace("my secret is a name of a field too", "")
     assert "xxx" not in hint
 
 
 def test_a_record_of_nobody_gets_no_hint_for_its_format_is_the_right_one():
-    intake = Intake(mapping=PRESETS["auto"])
+    intake = an_intake(mapping=PRESETS["auto"])
     comment = {"id": "c", "author": "[deleted]", "body": "Fine", "created_utc": 1531001351}
     refusal, value = refusal_of({**comment, "subreddit": "s", "link_id": "t3_a"}, intake)
     assert "of no user: 'author' is '[deleted]'" in refusal.detail
     assert hint_for(refusal, value, intake) is None
     # Read in another format, it tells which it is of all the same.
-    refusal, value = refusal_of({**comment, "subreddit": "s", "link_id": "t3_a"}, Intake())
-    assert "--events.preset reddit" in (hint_for(refusal, value, Intake()) or "")
+    refusal, value = refusal_of({**comment, "subreddit": "s", "link_id": "t3_a"}, an_intake())
+    assert "--events.preset reddit" in (hint_for(refusal, value, an_intake()) or "")
 
 
 @pytest.mark.parametrize(
@@ -191,14 +192,14 @@ def test_a_record_of_nobody_gets_no_hint_for_its_format_is_the_right_one():
     ],
 )
 def test_a_bound_that_refuses_is_named_with_its_setting(fields, setting):
-    refusal, value = refusal_of(event("u", 1, **{"text": TOPICS[0], **fields}), Intake())
-    assert setting in (hint_for(refusal, value, Intake()) or "")
+    refusal, value = refusal_of(event("u", 1, **{"text": TOPICS[0], **fields}), an_intake())
+    assert setting in (hint_for(refusal, value, an_intake()) or "")
 
 
 def test_no_other_format_is_named_where_the_record_was_read_and_has_no_words() -> None:
     value = json.dumps(event("u1", 1, "***")).encode()
     refusal = Refusal(reason=RefusalReason.NO_TEXT, field="text", detail="none")
-    hint = hint_for(refusal, value, Intake())
+    hint = hint_for(refusal, value, an_intake())
     assert hint is not None
     assert "preset" not in hint
     assert "events.mapping.fields.text" in hint
@@ -217,7 +218,7 @@ def test_a_row_with_another_number_of_cells_is_told_as_one(run):
      (b"true", "true or false")],
 )  # fmt: skip
 def test_what_is_no_object_is_called_by_json_and_not_by_python(value, called):
-    refusal, _ = refusal_of(value, Intake())
+    refusal, _ = refusal_of(value, an_intake())
     assert refusal.detail == f"must be a JSON object, is {called}"
 
 
@@ -226,7 +227,7 @@ def test_what_is_no_object_is_called_by_json_and_not_by_python(value, called):
     [(None, "null"), (True, "true"), ({"a": None}, '{"a": null}'), ("x", "'x'")],
 )
 def test_what_is_wrong_is_quoted_as_it_stands_in_json(given, quoted):
-    refusal, _ = refusal_of(event("u", 1, occurred_at=given), Intake())
+    refusal, _ = refusal_of(event("u", 1, occurred_at=given), an_intake())
     assert f"(is {quoted})" in refusal.detail
 
 

@@ -30,7 +30,8 @@ from consumer.tryout.demo.phrases import INTERESTS, Language, interests, shared
 from models.text.clean import clean
 from schemas.dead_letters import RefusalReason
 from schemas.events import EventType, UserEvent
-from schemas.intake import Intake, RefusedError
+from schemas.intake import RefusedError
+from tests.schemas.intakes import an_intake
 
 SMALL = StreamSettings(users=60, chinese=0.1, bad=0.05, repeated=0.05)
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -39,7 +40,7 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 def refusal_of(record) -> RefusalReason | None:
     """Why a record is refused, by the intake or for want of words; None for a good one."""
     try:
-        event = Intake().read(record.value, record.key, NOW)
+        event = an_intake().read(record.value, record.key, NOW)
     except RefusedError as error:
         return error.refusal.reason
     words = clean(event.text or "") or clean(event.item_title or "")

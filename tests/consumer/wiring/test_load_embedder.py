@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from consumer.settings import EmbeddingSettings, Settings
+from consumer.settings import Settings
 from consumer.wiring import app
 from models.embedding import runtime
 from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.errors import DeviceUnavailableError
+from models.embedding.policy import EmbeddingPolicy
 
 
 class Machine:
@@ -92,7 +93,7 @@ def test_the_other_settings_reach_the_embedder(machine: Machine) -> None:
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_int8_on_a_gpu_is_refused_by_the_settings(device: Any) -> None:
     with pytest.raises(ValidationError, match=f"precision is int8, .* device is {device}: set"):
-        EmbeddingSettings(precision="int8", device=device)
+        EmbeddingPolicy(precision="int8", device=device)
 
 
 # --- whether there is a GPU -----------------------------------------------------------------------

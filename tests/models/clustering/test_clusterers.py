@@ -303,9 +303,9 @@ def test_settings_out_of_bounds_are_refused(algorithm, changes, said):
 
 def test_names_that_nobody_has_are_refused():
     for changes, said in (({"algorithm": "x"}, "algorithm is 'x'"), ({"projection": "y"}, "'y'")):
-        arguments = {"algorithm": "kmeans", "segments": 4, "members": lambda: None, **changes}
+        names = {"algorithm": "kmeans", "projection": "none", **changes}
         with pytest.raises(ClustererError, match=said):
-            make_clusterer(**arguments)
+            make_clusterer(segments=4, members=lambda: None, seed=0, dimensions=8, **names)
 
 
 @pytest.mark.parametrize(

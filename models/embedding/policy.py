@@ -1,4 +1,7 @@
-"""The section `embedding`."""
+"""How texts are embedded, and where: the section `embedding` of the settings.
+
+Settings are read by every command, so nothing that computes is loaded here.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,16 @@ from pydantic import Field, model_validator
 
 from schemas.base import Section
 
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+"""What may be asked for. ``auto``: CUDA where there is a GPU and the precision is for it."""
 
-class EmbeddingSettings(Section):
+LongTexts = Literal["truncate", "chunk"]
+
+BATCH_TOKENS = 16_384
+MAX_CHUNKS = 16
+
+
+class EmbeddingPolicy(Section):
     """The embedding model and where it runs."""
 
     model: str = Field(
@@ -22,7 +33,7 @@ class EmbeddingSettings(Section):
         description="Arithmetic; auto is an exported model's own, else int8 on the CPU and fp16 on "
         "a GPU.",
     )
-    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+    device: Device = Field(
         "auto", description="Where the model runs; auto takes a GPU that can be used."
     )
     allow_cpu_fallback: bool = Field(
@@ -34,16 +45,16 @@ class EmbeddingSettings(Section):
         None, ge=1, le=1024, description="Cores that embed on the CPU; all of them when not set."
     )
     batch_tokens: int = Field(
-        16_384, ge=1, le=1_048_576, description="Tokens in a batch on a GPU at most."
+        BATCH_TOKENS, ge=1, le=1_048_576, description="Tokens in a batch on a GPU at most."
     )
     gpu_sessions: int = Field(1, ge=1, le=16, description="Batches that run side by side on a GPU.")
-    long_texts: Literal["truncate", "chunk"] = Field(
+    long_texts: LongTexts = Field(
         "truncate",
         description="What becomes of a text beyond the model's longest input: truncate keeps its "
         "beginning, chunk cuts it up and takes the mean. Other vectors: another embedding model.",
     )
     max_chunks: int = Field(
-        16,
+        MAX_CHUNKS,
         ge=1,
         le=1024,
         description="Chunks of a text at most, the rest is truncated. It is part of the embedding "
