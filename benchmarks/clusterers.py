@@ -27,7 +27,7 @@ from benchmarks.embed import DATA, RESULTS, say
 from benchmarks.embedding.rounds import ROOT
 from benchmarks.markdown import render, table
 from consumer.settings import Settings
-from consumer.wiring.app import load_embedder
+from consumer.wiring.embedder import load_embedder
 from models.clustering.clusterers.state import to_json
 from models.clustering.learner import StreamingClusterer
 from models.clustering.policy import ALGORITHMS, PROJECTIONS, ClusteringPolicy

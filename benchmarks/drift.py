@@ -30,7 +30,7 @@ from benchmarks.markdown import render
 from benchmarks.stability import one_row_a_line
 from consumer.settings import Settings
 from consumer.stages.training.stage import TrainingStage
-from consumer.wiring.app import load_embedder
+from consumer.wiring.embedder import load_embedder
 from models.distances import Floats
 from models.drift.check import TESTS, DriftCheck, Texts
 from models.drift.features import RandomFeatures, median_distance, mmd_squared

@@ -24,7 +24,7 @@ from consumer.offline.evaluate.plots import pictures
 from consumer.offline.evaluate.run import evaluate_file
 from consumer.report.progress import counting
 from consumer.settings import Settings
-from consumer.wiring.app import load_embedder
+from consumer.wiring.embedder import load_embedder
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "evaluation.md"

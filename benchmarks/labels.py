@@ -39,7 +39,7 @@ from consumer.offline.evaluate.run import evaluate_file
 from consumer.offline.evaluate.supervised import HELD_OUT
 from consumer.offline.files import read_lines
 from consumer.settings import Settings
-from consumer.wiring.app import load_embedder
+from consumer.wiring.embedder import load_embedder
 from models.distances import Floats, Ints
 from models.labels.confusion import confusion_of
 from models.labels.decision import decide_labels

@@ -35,7 +35,7 @@ from benchmarks.flapping.texts import (
 )
 from benchmarks.markdown import render
 from consumer.settings import Settings
-from consumer.wiring.app import load_embedder
+from consumer.wiring.embedder import load_embedder
 from models.segments.policy import AssignmentPolicy
 
 DOCS = Path(__file__).parents[1] / "docs"

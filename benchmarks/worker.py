@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import consumer.wiring.app
+import consumer.wiring.embedder
 from benchmarks.changelog import DIMENSIONS
 from consumer.cli import main as cli
 from tests.stubs import HashingEmbedder
 
 if __name__ == "__main__":
     embedder: Any = HashingEmbedder(DIMENSIONS)
-    consumer.wiring.app.load_embedder = lambda _settings: embedder  # type: ignore[assignment]
+    consumer.wiring.embedder.load_embedder = lambda _settings: embedder  # type: ignore[assignment]
     sys.exit(cli.main())

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from consumer.report.markdown import fill
+from consumer.telemetry.reference import metrics_reference
 
 PAGES = Path(__file__).parents[1] / "docs"
 # By the name between a page's markers; `consumer.report.markdown` says how they look.
-TABLES: dict[str, Callable[[], str]] = {}
+TABLES: dict[str, Callable[[], str]] = {"metrics": metrics_reference}
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ class Worker:
     def __init__(self, *, folder: str, threads: int, events: str) -> None:
         from consumer.offline.files import read_records  # noqa: PLC0415
         from consumer.settings import Settings  # noqa: PLC0415
-        from consumer.wiring.app import leave_cores_to_embedding  # noqa: PLC0415
+        from consumer.wiring.embedder import leave_cores_to_embedding  # noqa: PLC0415
 
         leave_cores_to_embedding()
         self._settings = Settings()

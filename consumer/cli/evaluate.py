@@ -52,7 +52,8 @@ def evaluate(
     from consumer.offline.files import event_file, spooled
     from consumer.offline.files.errors import name_of
     from consumer.report.progress import counting
-    from consumer.wiring import app
+    from consumer.stages.shared.snapshots import load_model
+    from consumer.wiring.embedder import load_embedder
 
     aside = Console(stderr=True)
     with spooled(file) as kept:
@@ -61,8 +62,8 @@ def evaluate(
             check_label(events, label)  # before the model is loaded
         if output is not None:
             _make(output)
-        fixed = app.load_model(model) if model else None
-        embedder = app.load_embedder(settings)
+        fixed = load_model(model) if model else None
+        embedder = load_embedder(settings)
 
         def tell(replay: Replay) -> None:
             # Not among the figures: they may be read by a program.

@@ -12,7 +12,7 @@ from consumer.settings import Settings
 @click.command(cls=Command)
 def intake(settings: Settings) -> None:
     """Re-key an input whose keys or partitions cannot be trusted."""
-    from consumer.wiring.app import run_intake
+    from consumer.wiring.intake import run_intake
 
     if settings.topics.raw_events is None:
         raise UsageError(

@@ -20,7 +20,7 @@ from consumer.settings import Settings
 def migrate(settings: Settings, dry_run: bool, accept_missing_history: bool) -> None:
     """Bring a stopped group to another embedding model."""
     from consumer.migrate import migrate as run
-    from consumer.wiring.app import load_embedder
+    from consumer.wiring.embedder import load_embedder
 
     run(
         settings,

@@ -27,7 +27,7 @@ def model() -> None:
 @model.command(cls=Command)
 def prepare(settings: Settings) -> None:
     """Make the embedding model ready in the cache."""
-    from consumer.wiring.app import model_precision
+    from consumer.wiring.embedder import model_precision
     from models.embedding.making.prepare import prepare_model
 
     embedding = settings.embedding

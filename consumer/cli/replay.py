@@ -44,17 +44,18 @@ def replay(
     from consumer.offline.replay import Replay, replay_into
     from consumer.report.progress import counting
     from consumer.stages.shared.dead_letters import DeadLetterLimitError
-    from consumer.wiring import app
+    from consumer.stages.shared.snapshots import load_label_model, load_model
+    from consumer.wiring.embedder import load_embedder
 
     if label_model and not model:
         raise UsageError("--label-model goes with --model: else the trainer learns labels along")
-    kept = app.load_model(model) if model else None
-    kept_labels = app.load_label_model(label_model) if label_model else None
+    kept = load_model(model) if model else None
+    kept_labels = load_label_model(label_model) if label_model else None
     if user_labels or label_model:
         labels = settings.labels.model_copy(update={"enabled": True})
         settings = settings.model_copy(update={"labels": labels})
     events = event_file(file, settings.events.intake())
-    embedder = app.load_embedder(settings)
+    embedder = load_embedder(settings)
     run = Replay(settings, embedder, kept, now or datetime.now(UTC), kept_labels)
     try:
         with counting(Console(stderr=True), "replaying", "records", events.expected) as progress:

@@ -11,6 +11,6 @@ from consumer.settings import Settings
 @click.command(cls=Command)
 def trainer(settings: Settings) -> None:
     """Run a trainer; a second one stands by."""
-    from consumer.wiring.app import run_trainer
+    from consumer.wiring.trainer import run_trainer
 
     run_trainer(settings)

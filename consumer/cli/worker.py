@@ -15,6 +15,6 @@ from consumer.settings import Settings
 @click.option("--model", type=FILE, help="Keep this segment model, heed no trainer.")
 def worker(settings: Settings, model: Path | None) -> None:
     """Run a worker of the consumer group."""
-    from consumer.wiring.app import run_worker
+    from consumer.wiring.worker import run_worker
 
     run_worker(settings, model)

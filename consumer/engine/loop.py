@@ -557,7 +557,8 @@ class Loop(Generic[Prepared]):
             self._stage.assigned(restored.partition, restored.restoration)
             positions = {self._topic: restored.position, **restored.beside}
             self._assignment.restored(restored.partition, positions)
-            self._metrics.losses.show(restored.partition, positions)
+            losses = {topic: position.metadata.lost for topic, position in positions.items()}
+            self._metrics.losses.show(restored.partition, losses)
             self._logs.update(dict.fromkeys(restored.logs, restored.partition))
             if self._checkpointer is not None:
                 self._checkpointer.assigned(restored)

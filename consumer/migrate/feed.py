@@ -8,7 +8,8 @@ from consumer.contract.stage import StageError
 from consumer.kafka.reader import committed_offset, read_topic
 from consumer.migrate.errors import MigrationError
 from consumer.settings import Settings
-from consumer.stages.training.stage import read_model, read_sample
+from consumer.stages.shared.snapshots import read_model
+from consumer.stages.training.stage import read_sample
 from models.segments.model import SegmentModel
 
 

@@ -29,8 +29,8 @@ from consumer.stages.segmentation.labelling import FixedLabelModel
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.preparation import PreparedBatch
 from consumer.stages.segmentation.stage import SegmentationStage
-from consumer.stages.training.labels import read_label_model
-from consumer.stages.training.stage import TrainingStage, read_model
+from consumer.stages.shared.snapshots import read_label_model, read_model
+from consumer.stages.training.stage import TrainingStage
 from models.daemon_pool import DaemonPool
 from models.embedding.engine.embedder import Embedder
 from models.labels.model import LabelModel

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from consumer.contract.clock import Clock, wall_clock
+from consumer.contract.figures import Figures
 from consumer.contract.records import Output, Record
 from consumer.contract.stage import Changelog
 from consumer.settings import KafkaSettings, Settings
@@ -59,6 +60,11 @@ class IntakeStats:
         """Add another's totals."""
         self.rekeyed.update(other.rekeyed)
         self.refused.update(other.refused)
+
+    def figures(self) -> Figures:
+        """Give them for the metrics."""
+        yield "intake_records", {fate: self.rekeyed[fate] for fate in get_args(KeyFate)}
+        yield "intake_dead_letters", {reason: self.refused[reason] for reason in RefusalReason}
 
 
 @dataclass(frozen=True, slots=True)

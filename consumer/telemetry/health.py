@@ -13,7 +13,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -103,6 +104,20 @@ def _why(host: str, port: int, error: Exception) -> str:
             return f"http.port is {port}, on which this process has no right to listen"
         case _:
             return f"http.host is {host!r}, on which this machine cannot listen: {error}"
+
+
+@contextmanager
+def serving(settings: HttpSettings, health: Health, registry: CollectorRegistry) -> Iterator[None]:
+    """Serve health and metrics meanwhile, where a port is set; raises as `HealthServer` does."""
+    if settings.port is None:
+        yield
+        return
+    server = HealthServer(settings, health, registry)
+    logger.info("health and metrics on port %d", server.port)
+    try:
+        yield
+    finally:
+        server.close()
 
 
 class HealthServer:

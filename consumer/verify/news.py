@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from consumer.contract.figures import Figures
 from consumer.verify.report import Violation, ViolationKind, Violations, escape
 
 _KEPT_LINES = 100
@@ -139,3 +140,16 @@ class FollowReport:
     def as_json(self) -> dict[str, Any]:
         """Give it for a machine."""
         return asdict(self)
+
+    def figures(self) -> Figures:
+        """Give it for the metrics."""
+        yield "verify_changes", self.changes
+        yield "verify_violations", {kind: self.violations.get(kind, 0) for kind in ViolationKind}
+        yield "verify_users", self.users
+        yield "verify_unsettled_users", self.unsettled
+        yield "verify_stalled_partitions", len(self.stalled)
+        yield "verify_hanging_partitions", len(self.hanging)
+        yield "verify_blocked_partitions", len(self.blocked)
+        yield "verify_lag_records", self.lag
+        yield "verify_lost_records", self.lost
+        yield "verify_behind_records", self.behind

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-
 from consumer.process import ending
 from consumer.settings import Settings
-from consumer.telemetry.health import Health, HealthServer
-from consumer.telemetry.metrics import FollowCollector
+from consumer.telemetry.health import Health, serving
+from consumer.telemetry.metrics import new_registry
 from consumer.verify.follow import Follower
 from consumer.verify.news import FollowReport, Line
 from consumer.verify.report import Violation, escape
-
-logger = logging.getLogger(__name__)
 
 # On top of the transaction timeout: the broker looks for timed out transactions every 10 s, and the
 # markers have to be written after that.
@@ -79,7 +72,8 @@ def run_follow(
         stall_seconds=stall_seconds,
         on_turn=health.tick,
     )
-    with follower, ending.stopping_by(stopped.set), _server(settings, health, follower):
+    registry = new_registry(lambda: follower.glance().figures())
+    with follower, ending.stopping_by(stopped.set), serving(settings.http, health, registry):
         ends = None if for_seconds is None else time.monotonic() + for_seconds
         due = time.monotonic() + every_seconds
         while not stopped.is_set() and (ends is None or time.monotonic() < ends):
@@ -97,23 +91,6 @@ def run_follow(
         last = follower.report()
         write(last)
     return last.exit_code
-
-
-@contextmanager
-def _server(settings: Settings, health: Health, follower: Follower) -> Iterator[None]:
-    if settings.http.port is None:
-        yield
-        return
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    registry.register(FollowCollector(follower.glance))
-    server = HealthServer(settings.http, health, registry)
-    logger.info("health and metrics on port %d", server.port)
-    try:
-        yield
-    finally:
-        server.close()
 
 
 def _write_text(line: Line | FollowReport) -> None:

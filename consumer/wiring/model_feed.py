@@ -14,9 +14,7 @@ from consumer.kafka.broker_log import broker_log
 from consumer.kafka.clients import reader_config
 from consumer.kafka.reader import as_record, end_offset, read_partition
 from consumer.settings import Settings
-from consumer.stages.shared.snapshots import NewerModelError
-from consumer.stages.training.labels import read_label_model
-from consumer.stages.training.stage import read_model
+from consumer.stages.shared.snapshots import NewerModelError, read_label_model, read_model
 from models.labels.model import LabelModel
 from models.segments.model import SegmentModel
 

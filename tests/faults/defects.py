@@ -54,9 +54,9 @@ def state_merged_before_the_commit() -> None:
             return super()._commit(*arguments, **named)
 
     loop.Loop = Eager  # type: ignore[misc]
-    import consumer.wiring.app  # noqa: PLC0415
+    import consumer.wiring.shell  # noqa: PLC0415
 
-    consumer.wiring.app.Loop = Eager  # type: ignore[misc]
+    consumer.wiring.shell.Loop = Eager  # type: ignore[misc]
 
 
 def cached_group_metadata() -> None:

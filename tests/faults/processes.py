@@ -25,7 +25,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 import consumer.cli.main
-import consumer.wiring.app
+import consumer.wiring.embedder
 from consumer.engine import crash_points
 from consumer.engine.crash_points import CrashPoint
 from consumer.engine.transactions import Transactions
@@ -116,7 +116,7 @@ def run(spec: Spec) -> None:
     embedder: Any = HashingEmbedder(spec.dimensions)
     if spec.slow is not None:
         embedder = _SlowEmbedder(spec.dimensions, *spec.slow)
-    consumer.wiring.app.load_embedder = lambda _settings: embedder
+    consumer.wiring.embedder.load_embedder = lambda _settings: embedder
     if spec.defect is not None:
         defects.put_in(spec.defect)
     if spec.newer:

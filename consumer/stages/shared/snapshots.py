@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from consumer.contract.stage import StageError
+from models.labels.model import LabelModel
+from models.segments.model import SegmentModel
 from schemas.base import claimed_schema, first_problem
+from schemas.label_model import LABEL_MODEL_SCHEMA, LabelModelRecord
+from schemas.segment_model import SEGMENT_MODEL_SCHEMA, SegmentModelRecord
 
 Model = TypeVar("Model")
 
@@ -51,3 +56,43 @@ def read_snapshot(
         raise StageError(f"{place} is no {what}: {first_problem(error)}") from None
     except ValueError as error:
         raise StageError(f"{place} is no {what}: {error}") from None
+
+
+def read_model(value: bytes, place: str) -> SegmentModel:
+    """Read a snapshot of the segment model, a `SegmentModelRecord`; raises as `read_snapshot`."""
+    return read_snapshot(
+        value,
+        place,
+        lambda given: SegmentModel.from_record(SegmentModelRecord.model_validate_json(given)),
+        what="segment model",
+        schema=SEGMENT_MODEL_SCHEMA,
+    )
+
+
+def read_label_model(value: bytes, place: str) -> LabelModel:
+    """Read a snapshot of the label model, a `LabelModelRecord`; raises as `read_snapshot`."""
+    return read_snapshot(
+        value,
+        place,
+        lambda given: LabelModel.from_record(LabelModelRecord.model_validate_json(given)),
+        what="label model",
+        schema=LABEL_MODEL_SCHEMA,
+    )
+
+
+def load_model(path: Path) -> SegmentModel:
+    """Read a segment model from a file such as a replay's model.json.
+
+    Raises
+    ------
+    StageError
+        If the file holds none.
+    OSError
+        If it cannot be read.
+    """
+    return read_model(path.read_bytes(), str(path))
+
+
+def load_label_model(path: Path) -> LabelModel:
+    """Read a label model from a file such as a replay's label-model.json; raises likewise."""
+    return read_label_model(path.read_bytes(), str(path))

@@ -9,36 +9,12 @@ from numpy.typing import NDArray
 
 from consumer.contract.records import Output, Record
 from consumer.settings import Settings
-from consumer.stages.shared.snapshots import read_snapshot
+from consumer.stages.shared.snapshots import read_label_model
 from models.labels.learner import LabelLearner
 from models.labels.model import LabelModel
-from schemas.label_model import LABEL_MODEL_KEY, LABEL_MODEL_SCHEMA, LabelModelRecord
+from schemas.label_model import LABEL_MODEL_KEY
 
 logger = logging.getLogger(__name__)
-
-
-def read_label_model(value: bytes, place: str) -> LabelModel:
-    """Read a snapshot of the label model.
-
-    Parameters
-    ----------
-    value
-        JSON of a `LabelModelRecord`.
-    place
-        Where it came from, for the error.
-
-    Raises
-    ------
-    StageError
-        If it is none; NewerModelError if a newer version has written it.
-    """
-    return read_snapshot(
-        value,
-        place,
-        lambda given: LabelModel.from_record(LabelModelRecord.model_validate_json(given)),
-        what="label model",
-        schema=LABEL_MODEL_SCHEMA,
-    )
 
 
 class LabelTraining:

@@ -14,7 +14,7 @@ from consumer.contract.clock import Clock, wall_clock
 from consumer.contract.records import Output, Record
 from consumer.contract.stage import Changelog, StageError, Upto
 from consumer.settings import Settings
-from consumer.stages.shared.snapshots import read_snapshot
+from consumer.stages.shared.snapshots import read_model, read_snapshot
 from consumer.stages.training.drift import DriftMonitor, latest_text, read_reference
 from consumer.stages.training.labels import LabelTraining
 from consumer.stages.training.lifecycle import lifecycle_outputs
@@ -27,35 +27,9 @@ from schemas.arrays import decode_array
 from schemas.profiles import SAMPLE_SCHEMA, ProfileSample
 from schemas.segment_model import (
     SEGMENT_MODEL_KEY,
-    SEGMENT_MODEL_SCHEMA,
-    SegmentModelRecord,
 )
 
 logger = logging.getLogger(__name__)
-
-
-def read_model(value: bytes, place: str) -> SegmentModel:
-    """Read a snapshot of the segment model.
-
-    Parameters
-    ----------
-    value
-        JSON of a `SegmentModelRecord`.
-    place
-        Where it came from, for the error.
-
-    Raises
-    ------
-    StageError
-        If it is none; NewerModelError if a newer version has written it.
-    """
-    return read_snapshot(
-        value,
-        place,
-        lambda given: SegmentModel.from_record(SegmentModelRecord.model_validate_json(given)),
-        what="segment model",
-        schema=SEGMENT_MODEL_SCHEMA,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from consumer.offline.files.errors import name_of
 from consumer.process import ending
 from consumer.report.wording import plural
 from consumer.settings import Settings
+from consumer.stages.shared.snapshots import load_model
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.tryout.demo.collect import NothingToReportError, RunFacts, collect
 from consumer.tryout.demo.figures import Figures
@@ -36,7 +37,7 @@ from consumer.tryout.demo.report import write_report
 from consumer.tryout.demo.stream import Feeder, FileStream, MadeUpStream, Stream
 from consumer.tryout.demo.summary import render_summary
 from consumer.verify import verify_topics
-from consumer.wiring.app import load_embedder, load_model
+from consumer.wiring.embedder import load_embedder
 from models.segments.model import SegmentModel
 
 logger = logging.getLogger(__name__)

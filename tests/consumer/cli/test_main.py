@@ -21,7 +21,7 @@ from consumer.offline.replay import replay_file
 from consumer.settings import Settings
 from consumer.settings.commands import USES, uses
 from consumer.settings.sources import setting_names
-from consumer.wiring import app
+from consumer.wiring import embedder, worker
 from tests.consumer.stages.stage_data import EMBEDDER, TOPICS, a_model, event
 
 
@@ -329,7 +329,7 @@ def test_settings_of_other_sections_may_be_in_file_and_environment(
 
 
 def test_replay_then_verify(segmenter, monkeypatch, events, tmp_path):
-    monkeypatch.setattr(app, "load_embedder", lambda _: EMBEDDER)
+    monkeypatch.setattr(embedder, "load_embedder", lambda _: EMBEDDER)
     folder = tmp_path / "out"
     small = ("--segments", 2, "--training.warmup-users", 10, "--now", "2026-06-01T00:00:00Z")
     code, out, _ = segmenter("replay", events, "--output", folder, *small)
@@ -355,7 +355,7 @@ def test_replay_then_verify(segmenter, monkeypatch, events, tmp_path):
 
 
 def test_replay_keeps_a_model_that_is_given(segmenter, monkeypatch, events, tmp_path):
-    monkeypatch.setattr(app, "load_embedder", lambda _: EMBEDDER)
+    monkeypatch.setattr(embedder, "load_embedder", lambda _: EMBEDDER)
     model = tmp_path / "model.json"
     model.write_text(a_model(9).to_record().model_dump_json())
     code, _, _ = segmenter("replay", events, "--output", tmp_path / "out", "--model", model)
@@ -366,7 +366,7 @@ def test_replay_keeps_a_model_that_is_given(segmenter, monkeypatch, events, tmp_
 def test_evaluate_prints_tables_or_json_and_leaves_a_folder(
     segmenter, monkeypatch, events, tmp_path
 ):
-    monkeypatch.setattr(app, "load_embedder", lambda _: EMBEDDER)
+    monkeypatch.setattr(embedder, "load_embedder", lambda _: EMBEDDER)
     small = ("--segments", "auto", "--training.warmup-users", 10, "--now", "2026-06-01T00:00:00Z")
     labelled = ("evaluate", events, "--label", "user_id", *small)
     code, out, _ = segmenter(*labelled)
@@ -390,7 +390,7 @@ def test_evaluate_prints_tables_or_json_and_leaves_a_folder(
 def test_an_evaluation_that_cannot_be_made_is_told_before_the_model_is_loaded(
     segmenter, monkeypatch, events, arguments, said
 ):
-    monkeypatch.setattr(app, "load_embedder", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(embedder, "load_embedder", lambda _: pytest.fail("loaded"))
     given = [argument.format(file=events) for argument in arguments]
     code, out, err = segmenter("evaluate", events, *given)
     assert (code, out) == (2, "")
@@ -398,7 +398,7 @@ def test_an_evaluation_that_cannot_be_made_is_told_before_the_model_is_loaded(
 
 
 def test_a_model_file_that_is_none_ends_with_3_and_its_name(segmenter, monkeypatch, events):
-    monkeypatch.setattr(app, "load_embedder", lambda _: EMBEDDER)
+    monkeypatch.setattr(embedder, "load_embedder", lambda _: EMBEDDER)
     code, out, err = segmenter("replay", events, "--output", events.parent / "o", "--model", events)
     assert (code, out) == (3, "")
     assert f"segmenter: {events} is no segment model: " in err
@@ -417,7 +417,7 @@ def test_how_a_process_ended_is_told_by_its_exit_code(
     def end(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(app, "run_worker", end)
+    monkeypatch.setattr(worker, "run_worker", end)
     assert segmenter("worker") == (expected, "", said)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.cli import main as cli
 from consumer.settings import Settings
-from consumer.wiring import app
+from consumer.wiring.embedder import load_embedder
 from models.embedding.errors import MissingPackageError
 from models.embedding.making import optimum_export
 from models.embedding.making.export import export_model
@@ -130,7 +130,7 @@ def test_list_shows_what_it_cannot_read(model, tmp_path):
 def test_an_exported_models_own_precision_counts_unless_one_is_set(checkpoint, tmp_path):
     output = tmp_path / "out"
     export_model(str(checkpoint), output, precision="fp32")
-    embedder = app.load_embedder(Settings(embedding={"model": str(output), "device": "cpu"}))
+    embedder = load_embedder(Settings(embedding={"model": str(output), "device": "cpu"}))
     assert embedder.identity == Manifest.read(output).identity
     embedder.close()
 

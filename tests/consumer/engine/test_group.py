@@ -23,7 +23,7 @@ from consumer.stages.training.stage import TrainingStage
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.tryout.demo.generate import StreamSettings, generate_records
 from consumer.tryout.demo.processes import Child
-from consumer.wiring.app import load_embedder
+from consumer.wiring.embedder import load_embedder
 from consumer.wiring.model_feed import ModelFeed
 from schemas.changes import ChangeReason, ChangeStatus
 from schemas.segment_model import SEGMENT_MODEL_KEY, SegmentModelRecord

@@ -15,7 +15,7 @@ from consumer.contract.records import Output
 from consumer.offline.files import read_records, with_labels
 from consumer.offline.replay import Replay, replay_file
 from consumer.settings import Settings
-from consumer.stages.training.labels import read_label_model
+from consumer.stages.shared.snapshots import read_label_model
 from consumer.verify import ViolationKind, verify_folder
 from schemas.changes import ChangeReason, SegmentChange
 from tests.consumer.stages.label_data import (
@@ -145,7 +145,7 @@ def test_labels_may_be_a_table(tmp_path: Path) -> None:
 
 
 def test_the_command_replays_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.wiring.app.load_embedder", lambda _settings: EMBEDDER)
+    monkeypatch.setattr("consumer.wiring.embedder.load_embedder", lambda _settings: EMBEDDER)
     events, labels = files(tmp_path)
     out = tmp_path / "out"
     given = ["replay", str(events), "--output", str(out), "--user-labels", str(labels)]

@@ -17,7 +17,7 @@ from consumer.offline import outcome
 from consumer.offline.refusals import Refusals, hint_for
 from consumer.report.progress import counting, line
 from consumer.settings import Settings
-from consumer.wiring import app
+from consumer.wiring import embedder
 from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.languages import card_languages, known_languages
 from schemas.dead_letters import Refusal, RefusalReason
@@ -32,7 +32,7 @@ AT = "2026-06-01T00:00:00Z"
 
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch):
-    monkeypatch.setattr(app, "load_embedder", lambda _: EMBEDDER)
+    monkeypatch.setattr(embedder, "load_embedder", lambda _: EMBEDDER)
     monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
 
 

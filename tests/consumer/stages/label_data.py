@@ -13,7 +13,7 @@ from consumer.settings import Settings
 from consumer.stages.segmentation.labelling import FixedLabelModel
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.stage import SegmentationStage
-from consumer.stages.training.labels import read_label_model
+from consumer.stages.shared.snapshots import read_label_model
 from consumer.stages.training.stage import TrainingStage
 from models.labels.model import LabelModel
 from schemas.arrays import encode_array

@@ -13,7 +13,6 @@ from consumer.contract.records import Output, Record
 from consumer.settings import Settings
 from consumer.stages.intake import IntakeStage
 from consumer.stages.shared.dead_letters import DeadLetterLimitError, dead_letter_output
-from consumer.telemetry.intake import IntakeCollector
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.origins import Origin, origin_headers, origin_of
 from schemas.partitioner import partition_of
@@ -148,14 +147,9 @@ def test_only_what_is_committed_is_counted_and_other_partitions_are_left_alone()
     stage.apply(batch, ALL)
     stage.committed()
     assert stage.stats.rekeyed == {"missing": 1, "kept": 1, "changed": 1}
-    families = {family.name: family for family in IntakeCollector(stage).collect()}
-    samples = {
-        sample.labels["key"]: sample.value
-        for sample in families["segmenter_intake_records"].samples
-    }
-    assert samples == {"kept": 1, "changed": 1, "missing": 1}
-    refused = families["segmenter_intake_dead_letters"].samples
-    assert sum(sample.value for sample in refused) == 1
+    told = dict(stage.stats.figures())
+    assert told["intake_records"] == {"kept": 1, "changed": 1, "missing": 1}
+    assert sum(told["intake_dead_letters"].values()) == 1
 
 
 def test_too_large_a_share_of_refused_records_stops_it_and_names_its_input() -> None:

@@ -20,7 +20,7 @@ from consumer.stages.intake import IntakeStage, intake_group
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.tryout.demo.processes import environment
 from consumer.verify import VerifyResult, ViolationKind, verify_group
-from consumer.wiring.app import transactional_id
+from consumer.wiring.shell import transactional_id
 from schemas.origins import origin_of
 from schemas.partitioner import partition_of
 from tests.consumer.kafka_runs import (

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from consumer.contract.records import Record
 from consumer.contract.stage import StageError
 from consumer.settings import Settings
-from consumer.stages.shared.snapshots import NewerModelError
-from consumer.stages.training.labels import read_label_model
+from consumer.stages.shared.snapshots import NewerModelError, read_label_model
+from consumer.stages.training.figures import figures
 from consumer.stages.training.stage import TrainingStage
-from consumer.telemetry.labels import label_training_metrics
 from models.profiles.sample import rank
 from tests.consumer.stages.label_data import (
     NAMES,
@@ -150,20 +147,13 @@ def test_a_snapshot_that_cannot_be_read_says_so() -> None:
 # --- metrics ------------------------------------------------------------------------------------
 
 
-class _Registered:
-    def __init__(self, found: Any) -> None:
-        self.collect = lambda: list(found())
-
-
 def test_the_trainer_tells_how_good_the_labels_are() -> None:
     trainer = Trainer()
     trainer.learn([sample(n, n) for n in range(30)])
-    registry = CollectorRegistry()
-    registry.register(_Registered(lambda: label_training_metrics(trainer.stage.labels)))
-    text = generate_latest(registry).decode()
-    assert 'segmenter_label_examples_total{label="brewers"} 15.0' in text
-    assert 'segmenter_label_confusion_users{actual="physicists",predicted="physicists"}' in text
+    told = dict(figures(trainer.stage))
+    assert told["label_examples"]["brewers"] == 15
+    assert told["label_confusion_users"]["physicists", "physicists"] > 0
     for name in ("accuracy", "macro_recall", "macro_precision", "macro_f1"):
-        assert f"\nsegmenter_label_{name}_ratio 0.9" in text or f"{name}_ratio 1.0" in text
-    assert "segmenter_label_model_version 1.0" in text
-    assert list(label_training_metrics(TrainingStage(Settings()).labels)) == []
+        assert 0.9 <= told[f"label_{name}_ratio"] <= 1
+    assert told["label_model_version"] == 1
+    assert not any(name.startswith("label_") for name in dict(figures(TrainingStage(Settings()))))

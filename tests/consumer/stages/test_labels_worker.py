@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
-
-from prometheus_client import CollectorRegistry, generate_latest
 
 from consumer.contract.records import Record
 from consumer.kafka.topics import new_topics
 from consumer.settings import Settings
+from consumer.stages.segmentation.figures import figures
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.training.stage import TrainingStage
-from consumer.telemetry.labels import label_metrics
 from schemas.changes import ChangeReason, ChangeStatus
 from tests.consumer.stages.label_data import (
     NAMES,
@@ -257,18 +254,11 @@ def test_segments_are_as_they_are_without_labels() -> None:
 # --- metrics ------------------------------------------------------------------------------------
 
 
-class _Registered:
-    def __init__(self, found: Any) -> None:
-        self.collect = lambda: list(found())
-
-
 def test_a_worker_counts_users_by_label() -> None:
     worker = Worker(a_label_model())
     worker.run([*records([event("u", 0)]), label_record("u", "brewers"), label_record("v", "", 1)])
-    registry = CollectorRegistry()
-    registry.register(_Registered(lambda: label_metrics(worker.stage)))
-    text = generate_latest(registry).decode()
-    assert 'segmenter_label_users{label="brewers"} 1.0' in text
-    assert "segmenter_users_given_label 1.0" in text
-    assert 'segmenter_label_dead_letters_total{reason="invalid_field"} 1.0' in text
-    assert "segmenter_label_records_total 1.0" in text
+    told = dict(figures(worker.stage))
+    assert told["label_users"] == {"brewers": 1}
+    assert told["users_given_label"] == 1
+    assert told["label_dead_letters"] == {"invalid_field": 1}
+    assert told["label_records"] == 1

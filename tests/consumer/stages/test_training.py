@@ -16,7 +16,8 @@ import pytest
 from consumer.contract.records import Output, Record
 from consumer.contract.stage import StageError, Upto
 from consumer.settings import Settings
-from consumer.stages.training.stage import TrainingStage, read_model
+from consumer.stages.shared.snapshots import read_model
+from consumer.stages.training.stage import TrainingStage
 from consumer.verify.lifecycle import SeenLifecycle, check_lifecycle
 from consumer.verify.report import Violations
 from models.profiles.sample import rank

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from consumer.telemetry.drift import DriftCollector
+from consumer.stages.training.figures import of_drift
+from consumer.telemetry.metrics import FigureCollector
 from models.drift.check import TESTS
 from tests.consumer.stages.drift_data import Trainer
 
 
 def scraped(trainer: Trainer) -> dict[str, dict[tuple[str, ...], float]]:
     registry = CollectorRegistry()
-    registry.register(DriftCollector(trainer.drift))
+    registry.register(FigureCollector(lambda: of_drift(trainer.drift)))
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for metric in registry.collect():
         for each in metric.samples:

@@ -6,8 +6,9 @@ import http.client
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from types import SimpleNamespace
 
@@ -17,17 +18,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.contract.errors import UsageError
+from consumer.contract.figures import Figures
 from consumer.contract.records import Record
 from consumer.settings import HttpSettings
+from consumer.stages.segmentation.figures import figures
+from consumer.stages.training.figures import figures as training_figures
 from consumer.stages.training.stage import TrainingStage
 from consumer.telemetry.health import Health, HealthServer
-from consumer.telemetry.metrics import (
-    EmbeddingCollector,
-    LoopMetrics,
-    SegmentationCollector,
-    TrainingCollector,
-    tell_role,
-)
+from consumer.telemetry.metrics import FigureCollector, LoopMetrics, tell_role
+from consumer.wiring.embedder import figures as embedder_figures
 from models.embedding.engine.embedder import EmbeddingTotals
 from models.embedding.runner_types import RunnerTotals
 from tests.consumer.stages.stage_data import TOPICS, Worker, a_model, event, records
@@ -59,6 +58,11 @@ class Asked:
             return answer.status, answer.headers["Content-Type"], answer.read()
         finally:
             connection.close()
+
+    def shows(self, figures: Callable[[], Figures]) -> FigureCollector:
+        collector = FigureCollector(figures)
+        self.registry.register(collector)
+        return collector
 
     def metrics(self) -> dict[tuple[str, ...], float]:
         """By name and label values, in the order of the labels' names."""
@@ -175,7 +179,7 @@ def test_the_default_clock_does_not_go_back():
 
 def test_metrics_of_a_worker_count_committed_work_only(asked):
     worker = Worker(a_model(), dead_letters={"max_share": 1})
-    asked.registry.register(SegmentationCollector(worker.stage))
+    asked.shows(lambda: figures(worker.stage))
     later = event("u", 2)["occurred_at"]
     edited = event("u", 1, occurred_at=later, rating="?")
     batch = records([event("u", 1), edited, event("v", 1, TOPICS[1], type="comment")])
@@ -197,7 +201,7 @@ def test_metrics_of_a_worker_count_committed_work_only(asked):
 
 def test_counters_of_a_worker_are_there_before_the_first_event(asked):
     """Prometheus sees a counter rise from 0 to 1, but not from nothing to 1."""
-    asked.registry.register(SegmentationCollector(Worker().stage))
+    asked.shows(lambda: figures(Worker().stage))
     found = asked.metrics()
     for name, *labels in (
         ("segmenter_events_total", "purchase"),
@@ -220,15 +224,14 @@ def test_figures_of_workers_add_up_to_those_of_one_that_has_all_partitions(asked
         Worker(a_model(), range(3)),
         (Worker(a_model(), p) for p in ([0], [1, 2])),
     )
-    figures = []
+    found = []
     for worker, share in ((alone, batches), (first, batches[:1]), (second, batches[1:])):
         for batch in share:
             worker.run(batch)
-        collector = SegmentationCollector(worker.stage)
-        asked.registry.register(collector)
-        figures.append(asked.metrics())
+        collector = asked.shows(partial(figures, worker.stage))
+        found.append(asked.metrics())
         asked.registry.unregister(collector)
-    whole, *parts = figures
+    whole, *parts = found
     for name in ("events", "event_languages", "dead_letters", "segment_changes"):
         keys = [key for key in whole if key[0] == f"segmenter_{name}_total"]
         assert all(whole[key] == sum(part.get(key, 0) for part in parts) for key in keys)
@@ -239,7 +242,7 @@ def test_figures_of_workers_add_up_to_those_of_one_that_has_all_partitions(asked
 
 def test_a_segment_without_users_is_told_and_a_former_one_only_while_it_has_some(asked):
     worker = Worker(a_model())
-    asked.registry.register(SegmentationCollector(worker.stage))
+    asked.shows(lambda: figures(worker.stage))
     worker.run(records([event("u", 1)]))
     found = asked.metrics()
     assert (found["segmenter_users", "0"], found["segmenter_users", "1"]) == (1, 0)
@@ -256,7 +259,7 @@ def test_a_segment_without_users_is_told_and_a_former_one_only_while_it_has_some
 
 def test_users_of_a_partition_that_is_given_up_are_no_longer_counted(asked):
     worker = Worker(a_model(), [0, 1])
-    asked.registry.register(SegmentationCollector(worker.stage))
+    asked.shows(lambda: figures(worker.stage))
     worker.run(records([event("u", 1)], 0))
     worker.run(records([event("v", 1), event("w", 1)], 1))
     assert asked.metrics()["segmenter_users", "0"] == 3
@@ -287,7 +290,7 @@ class CountingEmbedder:
 
 
 def test_metrics_of_an_embedder_tell_what_it_is_and_what_it_has_done(asked):
-    asked.registry.register(EmbeddingCollector(CountingEmbedder()))
+    asked.shows(lambda: embedder_figures(CountingEmbedder()))
     found = asked.metrics()
     assert found["segmenter_embedded_texts_total",] == 7
     assert found["segmenter_embedded_tokens_total",] == 70
@@ -306,20 +309,20 @@ def test_metrics_of_an_embedder_tell_what_it_is_and_what_it_has_done(asked):
 def test_a_fallback_to_another_device_is_told(asked):
     embedder = CountingEmbedder()
     embedder.device, embedder.fell_back = "cpu", True
-    asked.registry.register(EmbeddingCollector(embedder))
+    asked.shows(lambda: embedder_figures(embedder))
     assert asked.metrics()["segmenter_embedding_fallback",] == 1
 
 
 def test_users_without_a_segment_are_counted_as_such(asked):
     worker = Worker()
-    asked.registry.register(SegmentationCollector(worker.stage))
+    asked.shows(lambda: figures(worker.stage))
     worker.run(records([event("u", 1)]))
     found = asked.metrics()
     assert (found["segmenter_users", "none"], found["segmenter_model_version",]) == (1, 0)
 
 
 def test_metrics_of_a_trainer_are_there_before_the_first_model(asked):
-    asked.registry.register(TrainingCollector(TrainingStage(Worker().settings)))
+    asked.shows(lambda: training_figures(TrainingStage(Worker().settings)))
     found = asked.metrics()
     assert found["segmenter_samples_total",] == found["segmenter_sampled_users",] == 0
     for kind in ("created", "split", "merged", "retired"):

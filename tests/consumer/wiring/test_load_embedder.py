@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from consumer.settings import Settings
-from consumer.wiring import app
+from consumer.wiring import embedder
 from models.embedding import runtime
 from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.errors import DeviceUnavailableError
@@ -24,8 +24,8 @@ class Machine:
         self.gpu = False
         self.cuda_works = True
         self.loaded: list[tuple[str, str, dict[str, Any]]] = []
-        monkeypatch.setattr(app, "gpu_available", lambda: self.gpu)
-        monkeypatch.setattr(app, "prepare_model", lambda _model, precision: Path(precision))
+        monkeypatch.setattr(embedder, "gpu_available", lambda: self.gpu)
+        monkeypatch.setattr(embedder, "prepare_model", lambda _model, precision: Path(precision))
         monkeypatch.setattr(OnnxEmbedder, "load", self.load)
 
     def load(self, folder: Path, *, device: str, **options: Any) -> SimpleNamespace:
@@ -60,7 +60,7 @@ def test_precision_and_device_suit_each_other(
     machine: Machine, gpu: bool, device: Any, precision: Any, loaded: tuple[str, str]
 ) -> None:
     machine.gpu = gpu
-    app.load_embedder(Settings(embedding={"device": device, "precision": precision}))
+    embedder.load_embedder(Settings(embedding={"device": device, "precision": precision}))
     assert [entry[:2] for entry in machine.loaded] == [loaded]
 
 
@@ -68,11 +68,11 @@ def test_a_gpu_that_cannot_be_used_is_left_alone_with_a_warning_unless_it_was_as
     machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine.gpu, machine.cuda_works = True, False
-    app.load_embedder(Settings())
+    embedder.load_embedder(Settings())
     assert machine.loaded[0][:2] == ("int8", "cpu")
     assert "there is a GPU, but the CPU is used: libcudnn is missing" in caplog.text
     with pytest.raises(DeviceUnavailableError):
-        app.load_embedder(Settings(embedding={"device": "cuda"}))
+        embedder.load_embedder(Settings(embedding={"device": "cuda"}))
 
 
 def test_the_other_settings_reach_the_embedder(machine: Machine) -> None:
@@ -85,7 +85,7 @@ def test_the_other_settings_reach_the_embedder(machine: Machine) -> None:
         "max_chunks": 5,
         "cache_texts": 7,
     }
-    app.load_embedder(Settings(embedding=given))
+    embedder.load_embedder(Settings(embedding=given))
     given["sessions"] = given.pop("gpu_sessions")
     assert machine.loaded[0][2] == given
 

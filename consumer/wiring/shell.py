@@ -1,0 +1,70 @@
+"""What every process of the group is around its stage: health, metrics, the loop, its end."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from consumer.contract.figures import Figures
+from consumer.contract.stage import Stage
+from consumer.engine.loop import Loop
+from consumer.process import ending
+from consumer.settings import KafkaSettings, Settings
+from consumer.telemetry.health import Health, serving
+from consumer.telemetry.metrics import LoopMetrics, new_registry, tell_role
+from consumer.telemetry.table import Role
+
+# Until the loop turns nothing is begun that would have to be finished.
+ends_at_once = ending.stopping_by(partial(ending.leave, 0))
+
+
+def run(
+    settings: Settings,
+    stage: Stage[Any, Any],
+    figures: Callable[[], Figures],
+    *,
+    role: Role,
+    group_id: str,
+    facts: Callable[[], dict[str, Any]] = dict,
+) -> None:
+    """Run a stage until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    stage
+        What is done with records.
+    figures
+        What the stage tells of itself in metrics.
+    role, group_id
+        What the process is, and the consumer group that it joins.
+    facts
+        What /readyz shows beside what the loop knows.
+    """
+    registry = new_registry(figures)
+    tell_role(registry, role)
+    health = Health(settings.http.live_seconds, facts=facts)
+    with serving(settings.http, health, registry):
+        loop: Loop[Any] = Loop(
+            stage,
+            settings,
+            group_id=group_id,
+            transactional_id=transactional_id(settings.kafka, role),
+            metrics=LoopMetrics(registry),
+            health=health,
+            idle_seconds=settings.training.idle_seconds,
+        )
+        with ending.stopping_by(loop.stop):
+            loop.run()
+
+
+def transactional_id(kafka: KafkaSettings, role: str) -> str:
+    """Name the transactions of this process: stable with an instance id, else its own.
+
+    A process without a lasting name cannot fence its predecessor; what that one left open ends by
+    kafka.transaction_timeout_seconds.
+    """
+    return f"{kafka.group_id}-{role}-{kafka.instance_id or uuid.uuid4()}"

@@ -1,0 +1,67 @@
+"""The worker, wired from settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from consumer.contract.figures import Figures
+from consumer.kafka.topic_limits import fit_topics, message_limits, written_topics
+from consumer.kafka.topics import check_topics
+from consumer.settings import Settings
+from consumer.stages.segmentation.figures import figures as stage_figures
+from consumer.stages.segmentation.model_source import FixedModel
+from consumer.stages.segmentation.stage import SegmentationStage
+from consumer.stages.shared.snapshots import load_model
+from consumer.wiring import embedder as embedding
+from consumer.wiring.model_feed import LabelModelFeed, ModelFeed
+from consumer.wiring.shell import ends_at_once, run
+from models.embedding.engine.embedder import OnnxEmbedder
+
+
+@ends_at_once
+def run_worker(settings: Settings, model: Path | None = None) -> None:
+    """Run a worker until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    settings
+        All settings.
+    model
+        A segment model to keep, in place of the trainer's.
+    """
+    partitions = check_topics(settings)
+    settings = fit_topics(settings, message_limits(settings, written_topics(settings)))
+    embedder = embedding.load_embedder(settings)
+    source = FixedModel(load_model(model)) if model else ModelFeed(settings)
+    labels = LabelModelFeed(settings) if settings.labels.enabled else None
+    stage = SegmentationStage(
+        settings,
+        embedder,
+        source,
+        label_models=labels,
+        input_partitions=partitions[settings.topics.events],
+    )
+
+    def figures() -> Figures:
+        yield from stage_figures(stage, source.age_seconds)
+        if isinstance(embedder, OnnxEmbedder):  # a test's stand-in counts nothing
+            yield from embedding.figures(embedder)
+
+    try:
+        run(
+            settings,
+            stage,
+            figures,
+            role="worker",
+            group_id=settings.kafka.group_id,
+            facts=lambda: {
+                # A worker that stands by has not taken over what it has read.
+                "model_version": source.version,
+                "model_age_seconds": source.age_seconds,
+            },
+        )
+    finally:
+        if isinstance(source, ModelFeed):
+            source.close()
+        if labels is not None:
+            labels.close()

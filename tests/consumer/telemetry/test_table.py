@@ -1,0 +1,141 @@
+"""The table of metrics is what the processes export: their registries, as they are wired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from consumer.engine.transactions import Outcome
+from consumer.settings import Settings
+from consumer.telemetry.metrics import FigureCollector, LoopMetrics, new_registry
+from consumer.telemetry.table import BY_ROLES, METRICS, PREFIX, Role, metrics_of
+from consumer.verify.news import FollowReport
+from consumer.wiring import embedder, intake, shell, trainer, worker
+from tests.consumer.stages.stage_data import EMBEDDER, a_model
+from tests.consumer.telemetry.test_health import CountingEmbedder
+
+Exported = dict[str, tuple[str, tuple[str, ...]]]
+"""Type and labels by name."""
+
+
+class _Embedder(CountingEmbedder):
+    """Stands in for the ONNX model, whose class the worker asks for."""
+
+    identity = EMBEDDER.identity
+
+
+class Started:
+    """A process whose loop ends at once, and the registry that it would have served."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.registry = CollectorRegistry()
+        monkeypatch.setattr(shell, "serving", self.serving)
+        monkeypatch.setattr(shell, "Loop", self.loop)
+        for module in (worker, trainer):
+            monkeypatch.setattr(module, "check_topics", lambda given: {given.topics.events: 4})
+            monkeypatch.setattr(module, "message_limits", lambda *_: {})
+        monkeypatch.setattr(intake, "check_intake_topics", lambda given: (given.topics.events, 4))
+        monkeypatch.setattr(intake, "message_limits", lambda *_: {})
+        monkeypatch.setattr(intake, "retention_ms", lambda *_: None)
+        feed = SimpleNamespace(latest=lambda: None, close=lambda: None)
+        monkeypatch.setattr(worker, "LabelModelFeed", lambda _: feed)
+        monkeypatch.setattr(embedder, "load_embedder", lambda _: _Embedder())
+        monkeypatch.setattr(worker, "OnnxEmbedder", _Embedder)
+
+    @contextmanager
+    def serving(self, _settings: Any, _health: Any, registry: CollectorRegistry) -> Iterator[None]:
+        self.registry = registry
+        yield
+
+    def loop(self, *_: Any, metrics: LoopMetrics, **__: Any) -> Any:
+        return SimpleNamespace(run=lambda: None, stop=lambda: None)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    return Started(monkeypatch)
+
+
+@pytest.fixture
+def run_a_worker(tmp_path: Path) -> Callable[[Settings], None]:
+    model = tmp_path / "model.json"
+    model.write_text(a_model().to_record().model_dump_json(), encoding="utf-8")
+    return lambda settings: worker.run_worker(settings, model)
+
+
+def exported(registry: CollectorRegistry) -> Exported:
+    """What a registry has of ours; a label is known of a family with a series."""
+    families = [each for each in registry.collect() if each.name.startswith(PREFIX)]
+    return {
+        family.name.removeprefix(PREFIX): (
+            family.type,
+            tuple(label for label in family.samples[0].labels if label != "le")
+            if family.samples
+            else (),
+        )
+        for family in families
+    }
+
+
+def assert_as_the_table_has_it(found: Exported, role: Role) -> None:
+    table = {metric.name: metric for metric in metrics_of(role)}
+    assert found.keys() == table.keys()
+    for name, (kind, labels) in found.items():
+        assert kind == table[name].type, name
+        assert labels in ((), tuple(table[name].labels)), name
+
+
+def test_a_worker_exports_what_the_table_has(started, run_a_worker):
+    run_a_worker(Settings(http={"port": 0}, labels={"enabled": True}))
+    assert_as_the_table_has_it(exported(started.registry), "worker")
+
+
+def test_a_trainer_exports_what_the_table_has(started):
+    trainer.run_trainer(Settings(http={"port": 0}, labels={"enabled": True}))
+    assert_as_the_table_has_it(exported(started.registry), "trainer")
+
+
+def test_intake_exports_what_the_table_has(started):
+    intake.run_intake(Settings(http={"port": 0}, topics={"raw_events": "raw"}))
+    assert_as_the_table_has_it(exported(started.registry), "intake")
+
+
+def test_the_audit_exports_what_the_table_has():
+    report = FollowReport(0, 0, 0, 0, 0, 0, 0, 0, {}, 0, 0, read_up=True)
+    assert_as_the_table_has_it(exported(new_registry(report.figures)), "verify")
+
+
+def test_what_depends_on_labels_is_not_exported_without_them(started, run_a_worker):
+    run_a_worker(Settings(http={"port": 0}))
+    left = METRICS.keys() & {metric.name for metric in metrics_of("worker")}
+    left -= exported(started.registry).keys()
+    assert left
+    assert all("labels.enabled" in METRICS[name].more for name in left)
+
+
+def test_a_figure_that_the_table_lacks_is_an_error():
+    collector = FigureCollector(lambda: [("figures_unheard_of", 1)])
+    with pytest.raises(KeyError, match="figures_unheard_of"):
+        collector.collect()
+
+
+def test_a_metric_is_in_the_table_once_and_said_in_a_sentence():
+    every = [metric for group in BY_ROLES.values() for metric in group]
+    assert len(every) == len(METRICS)
+    for metric in every:
+        assert metric.meaning.endswith("."), metric.name
+        assert not metric.more or metric.more.endswith("."), metric.name
+
+
+def test_outcomes_of_transactions_are_counted_from_the_start():
+    registry = CollectorRegistry()
+    LoopMetrics(registry)
+    for outcome in Outcome:
+        labels = {"outcome": outcome.value}
+        assert registry.get_sample_value("segmenter_transactions_total", labels) == 0
