@@ -19,7 +19,8 @@ def metrics_reference() -> str:
     """Write a table for each set of roles that has metrics of its own."""
     parts = []
     for roles, metrics in BY_ROLES.items():
-        told = ", ".join(_PROCESSES[role] for role in roles)
+        *first, last = (_PROCESSES[role] for role in roles)
+        told = f"{', '.join(first)} and {last}" if first else last
         parts.append(f"{told[0].upper()}{told[1:]}:\n\n{_table(metrics)}")
     return "\n".join(parts)
 
