@@ -29,22 +29,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from consumer.contract.records import Output, Record
 from consumer.contract.stage import Stage
 from consumer.engine.batches import Batch, Batches
 from consumer.engine.crash_points import reached
-from consumer.engine.orphans import OrphanWatch
+from consumer.engine.orphans import OrphanWatch, rebalance
 from consumer.engine.partitions import Assignment, Place
 from consumer.engine.pulse import Pulse
 from consumer.engine.transactions import EndingError, FatalKafkaError, Outcome, Transactions
-from consumer.kafka.asking import ask, passes
+from consumer.kafka.asking import passes
 from consumer.kafka.broker_log import broker_log
 from consumer.kafka.clients import consumer_config, producer_config
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.connection import Connection
+from consumer.kafka.messages import as_record
 from consumer.kafka.offset_metadata import INPUTS_HEADER, write_inputs
-from consumer.kafka.reader import as_record
 from consumer.kafka.topic_watch import TopicWatch
 from consumer.kafka.topics import TopicError, raised_partitions
 from consumer.process import ending
@@ -159,31 +160,27 @@ class Loop(Generic[Prepared]):
             "error_cb": self._on_error,
         }
         self._consumer = Consumer(self._consumer_config)
-        self._partition_count = _partition_count(self._consumer, self._topic)
+        cluster = Cluster(kafka)
+        self._partition_count = cluster.partitions(self._topic)
         metrics.input_partitions.set(self._partition_count)
         self._assignment = self._new_assignment()
         self._began = time.monotonic()
         store = CheckpointStore.of(settings.restore)
-        self._restorer = Restorer(
-            kafka,
-            stage,
-            group_id,
-            settings.restore.no_progress_seconds,
-            store=store,
-            metrics=metrics.restore,
-            accept_lost_offsets=settings.restore.accept_lost_offsets,
+        self._restorer = Restorer.of(
+            settings, stage, group_id, cluster=cluster, store=store, metrics=metrics.restore
         )
         self._checkpointer = Checkpointer.of(stage, store, settings.restore, metrics.restore)
         self._pulse = Pulse(kafka.session_timeout_seconds)
-        self._topic_watch = TopicWatch(kafka, stage.inputs, _TOPIC_SECONDS)
+        self._topic_watch = TopicWatch(cluster, stage.inputs, _TOPIC_SECONDS)
         self._orphans: OrphanWatch | None = None
         if kafka.group_protocol == "classic" and kafka.instance_id is not None:
             self._orphans = OrphanWatch(
-                kafka,
+                cluster,
                 group_id,
                 self._topic,
                 self._partition_count,
-                kafka.session_timeout_seconds,
+                every_seconds=kafka.session_timeout_seconds,
+                share_out=lambda: rebalance(kafka, group_id, self._topic),
             )
 
     def stop(self) -> None:
@@ -704,13 +701,3 @@ def _place_of(message: Message) -> Place:
 def _is_fatal(error: KafkaError) -> bool:
     # A consumer's fatal error comes in place of a message, and without the flag.
     return error.fatal() or error.code() == KafkaError._FATAL
-
-
-def _partition_count(consumer: Consumer, topic: str) -> int:
-    def count(seconds: float) -> int:
-        found = consumer.list_topics(topic, timeout=seconds).topics[topic]
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return len(found.partitions)
-
-    return ask(count, f"the partitions of {topic}", consumer)

@@ -15,18 +15,17 @@ without a name: that makes a rebalance. An owner that is merely slow keeps its p
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Collection
-from concurrent.futures import Future
+from collections.abc import Callable, Collection
 from contextlib import closing
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
+from consumer.kafka.asking import AT_ONCE, ask
+from consumer.kafka.background import Background
 from consumer.kafka.clients import consumer_config
-from consumer.kafka.reader import committed_offsets, read_partition, watermarks
+from consumer.kafka.cluster import Cluster
 from consumer.settings import KafkaSettings
-from models.daemon_pool import DaemonPool
 
 logger = logging.getLogger(__name__)
 
@@ -41,43 +40,42 @@ class OrphanWatch:
 
     Parameters
     ----------
-    kafka
-        How to reach the cluster.
+    cluster
+        Is asked.
     group_id, topic, partition_count
         The group and its input.
     every_seconds
         Between two looks. A session, so that a member that died is out of the group before its
         partitions count as nobody's.
+    share_out
+        Has the group share its partitions out again.
     """
 
     def __init__(
         self,
-        kafka: KafkaSettings,
+        cluster: Cluster,
         group_id: str,
         topic: str,
         partition_count: int,
+        *,
         every_seconds: float,
+        share_out: Callable[[], None],
     ) -> None:
-        self._kafka = kafka
+        self._cluster = cluster
         self._group_id = group_id
         self._topic = topic
         self._count = partition_count
-        self._every = every_seconds
-        self._next = time.monotonic() + every_seconds
+        self._share_out = share_out
         self._before: dict[int, int] = {}
         self._still: Counter[int] = Counter()
-        self._thread = DaemonPool(1, "orphans")
-        self._look: Future[None] | None = None
+        self._looking: Background[None] = Background(
+            "orphans", "looking for partitions without an owner", every_seconds
+        )
 
     def tick(self, own: Collection[int]) -> None:
         """Begin with a look if it is time for one; `own` are this member's partitions."""
-        if time.monotonic() < self._next or (self._look is not None and not self._look.done()):
-            return
-        if self._look is not None and (error := self._look.exception()) is not None:
-            logger.info("looking for partitions without an owner: %s", error)
-        self._next = time.monotonic() + self._every
         mine = frozenset(own)
-        self._look = self._thread.submit(lambda: self.look(mine))
+        self._looking.tick(lambda: self.look(mine))
 
     def look(self, own: frozenset[int]) -> None:
         """Look once, and make the group rebalance where partitions are nobody's.
@@ -87,8 +85,8 @@ class OrphanWatch:
         KafkaException
             If the cluster does not answer.
         """
-        places = committed_offsets(
-            self._kafka, self._group_id, self._topic, range(self._count), stable=False
+        places = self._cluster.committed(
+            self._group_id, self._topic, range(self._count), stable=False
         )
         for place in places:
             number = place.partition
@@ -108,20 +106,19 @@ class OrphanWatch:
                 self._topic,
             )
             self._still.clear()
-            self._make_rebalance()
+            self._share_out()
 
     def close(self) -> None:
         """End the thread."""
-        self._thread.close()
+        self._looking.close()
 
     def _waits(self, place: TopicPartition) -> bool:
         """Tell whether there is a record to read; markers of transactions take offsets too."""
-        first, end = watermarks(self._kafka, self._topic, place.partition)
+        first, end = self._cluster.watermarks(self._topic, place.partition)
         start = max(place.offset, first)
         if place.offset == OFFSET_INVALID or place.offset > end:  # the topic may be made anew
             start = first
-        records = read_partition(
-            self._kafka,
+        records = self._cluster.read(
             self._topic,
             place.partition,
             end,
@@ -131,18 +128,29 @@ class OrphanWatch:
         with closing(records):
             return next(records, None) is not None
 
-    def _make_rebalance(self) -> None:
-        """Join without a name, and leave again: a rebalance each."""
-        nameless = self._kafka.model_copy(update={"instance_id": None})
-        joined: list[bool] = []
-        client = Consumer(consumer_config(nameless, self._group_id))
-        try:
-            # What it is given it never reads: it is given back at once.
-            client.subscribe([self._topic], on_assign=lambda *_: joined.append(True))
-            deadline = time.monotonic() + _JOIN_SECONDS
-            while not joined and time.monotonic() < deadline:
-                client.consume(1, 0.1)
-        finally:
-            client.close()
-        if not joined:
-            raise KafkaException("the group did not let another member in")
+
+def rebalance(kafka: KafkaSettings, group_id: str, topic: str) -> None:
+    """Join a group without a name, and leave it again: a rebalance each.
+
+    Raises
+    ------
+    KafkaException
+        If the group does not let another member in.
+    """
+    nameless = kafka.model_copy(update={"instance_id": None})
+    joined: list[bool] = []
+    client = Consumer(consumer_config(nameless, group_id))
+    try:
+        # What it is given it never reads: it is given back at once.
+        client.subscribe([topic], on_assign=lambda *_: joined.append(True))
+        ask(
+            lambda _: client.consume(1, 0.1),
+            "a place in the group for a moment",
+            seconds=_JOIN_SECONDS,
+            enough=lambda _: bool(joined),
+            pace=AT_ONCE,
+        )
+    finally:
+        client.close()
+    if not joined:
+        raise KafkaException("the group did not let another member in")

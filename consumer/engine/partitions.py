@@ -10,15 +10,17 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from consumer.contract.clock import Timer
 from consumer.contract.records import Record
+from consumer.kafka.asking import Pace, ask
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.state.positions import Position
 
-_SEEK_ATTEMPTS = 50
-_SEEK_PAUSE_SECONDS = 0.1
-
+# Just assigned, the fetcher may not be up yet.
+_SEEK_SECONDS = 5.0
+_SEEK_PACE = Pace(pause=0.1, longest_pause=0.1)
 
 Place = tuple[str, int]
 """A partition of a topic."""
@@ -73,12 +75,20 @@ class Assignment:
     beside
         Topics of as many partitions of which partition n is read by whoever has partition n of the
         input. The group does not share them out; where they stand is committed like the rest.
+    timer
+        What time it is.
     """
 
     def __init__(
-        self, consumer: Consumer, topic: str, partition_count: int, beside: Sequence[str] = ()
+        self,
+        consumer: Consumer,
+        topic: str,
+        partition_count: int,
+        beside: Sequence[str] = (),
+        timer: Timer = time,
     ) -> None:
         self._consumer = consumer
+        self._timer = timer
         self._topics = (topic, *beside)
         self._partition_count = partition_count
         self._partitions: dict[int, Partition] = {}
@@ -128,7 +138,7 @@ class Assignment:
     def _track(self, position: Position) -> Track:
         start = position.offset
         metadata = position.metadata.model_copy(update={"partitions": self._partition_count})
-        return Track(start, start, start, metadata, position.leader_epoch, time.monotonic())
+        return Track(start, start, start, metadata, position.leader_epoch, self._timer.monotonic())
 
     def unrestored(self, number: int) -> None:
         """Stop with a partition until it is restored again."""
@@ -145,7 +155,7 @@ class Assignment:
                 partition.epoch = self._next_epoch()
             for topic, track in partition.tracks.items():
                 track.fetched = track.collected = track.position
-                track.asked = time.monotonic()
+                track.asked = self._timer.monotonic()
                 self._seek(_place(topic, number, track.position, track))
 
     def collect(self, record: Record, leader_epoch: int | None = None) -> int | None:
@@ -170,7 +180,7 @@ class Assignment:
 
     def silent(self, seconds: float) -> list[Place]:
         """Give the places of which the client has told nothing for so long since it was asked."""
-        now = time.monotonic()
+        now = self._timer.monotonic()
         return [
             (topic, number)
             for number, partition in self._partitions.items()
@@ -183,7 +193,7 @@ class Assignment:
         topic, number = place
         if (track := self._track_of(topic, number)) is not None:
             self._seek(TopicPartition(topic, number, track.fetched))
-            track.asked = time.monotonic()
+            track.asked = self._timer.monotonic()
 
     def reach(self, topic: str, number: int, offset: int) -> int:
         """Give the offset up to which all is done once what lies below this one is.
@@ -267,7 +277,7 @@ class Assignment:
         self._consumer.resume(self._places(self.active))
         for partition in self._partitions.values():
             for track in partition.tracks.values():
-                track.asked = None if track.asked is None else time.monotonic()
+                track.asked = None if track.asked is None else self._timer.monotonic()
 
     def _places(self, numbers: Sequence[int]) -> list[TopicPartition]:
         return [TopicPartition(topic, number) for number in numbers for topic in self._topics]
@@ -281,16 +291,14 @@ class Assignment:
         return None if partition is None else partition.tracks.get(topic)
 
     def _seek(self, place: TopicPartition) -> None:
-        for attempt in range(_SEEK_ATTEMPTS):
-            try:
-                self._consumer.seek(place)
-            except KafkaException as error:
-                # Just assigned, the fetcher may not be up yet.
-                if error.args[0].code() != KafkaError._STATE or attempt == _SEEK_ATTEMPTS - 1:
-                    raise
-                time.sleep(_SEEK_PAUSE_SECONDS)
-            else:
-                return
+        ask(
+            lambda _: self._consumer.seek(place),
+            f"a seek in {place.topic}[{place.partition}]",
+            seconds=_SEEK_SECONDS,
+            passing=lambda error: error.code() == KafkaError._STATE,
+            pace=_SEEK_PACE,
+            timer=self._timer,
+        )
 
 
 def _place(topic: str, number: int, offset: int, track: Track) -> TopicPartition:

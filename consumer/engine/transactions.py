@@ -40,9 +40,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from consumer.contract.clock import Timer
 from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Output
 from consumer.engine.crash_points import reached
+from consumer.kafka.asking import Pace, ask
 from models.daemon_pool import DaemonPool
 
 logger = logging.getLogger(__name__)
@@ -69,12 +71,10 @@ _HINTS = {
 # What a record's delivery ends with where the transaction has failed by another one's.
 _FOLLOWING = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._STATE}
 
-# How far beyond its own timeout a call may go before it counts as hung.
-_HANG_SECONDS = 1.0
 # A thread that waits for its next call lets the producer go at once, one that hangs never does.
 _LET_GO_SECONDS = 0.1
-# A call that takes longer goes on with the next one; in between it can be given up.
-_CALL_SECONDS = 5.0
+# A call that takes longer than 5 s goes on with the next one; in between it can be given up.
+_PACE = Pace(patience=5.0, longest_patience=5.0, pause=0.05, longest_pause=1.0)
 
 
 class FatalKafkaError(ExpectedError):
@@ -117,6 +117,12 @@ class Transactions:
         settled what the predecessor left open.
     waiting
         Called before each call that may take long: the process waits, it does not hang.
+    make
+        Makes a producer.
+    hang_seconds
+        How far beyond its own timeout a call may go before it counts as hung.
+    timer
+        What time it is.
     """
 
     def __init__(
@@ -125,9 +131,16 @@ class Transactions:
         budget_seconds: float,
         start_seconds: float,
         waiting: Callable[[], None] = lambda: None,
+        *,
+        make: Callable[[dict[str, Any]], Producer] = Producer,
+        hang_seconds: float = 1.0,
+        timer: Timer = time,
     ) -> None:
         self._config = dict(config)
         self._waiting = waiting
+        self._make = make
+        self._hang_seconds = hang_seconds
+        self._timer = timer
         self._budget = budget_seconds
         self._start_budget = start_seconds
         self._failed: tuple[str, KafkaError] | None = None
@@ -177,7 +190,7 @@ class Transactions:
             self._producer = None
 
     def _start(self) -> None:
-        producer = Producer(self._config)
+        producer = self._make(self._config)
 
         def start(seconds: float) -> None:
             if self._ends < float("inf"):
@@ -298,12 +311,12 @@ class Transactions:
         """
         future = self._calls.submit(call)
         try:
-            future.result(seconds + _HANG_SECONDS)
+            future.result(seconds + self._hang_seconds)
         except TimeoutError:
             if future.done():
                 raise
             raise _HungError(
-                f"offsets are not sent after {seconds + _HANG_SECONDS:.0f} s"
+                f"offsets are not sent after {seconds + self._hang_seconds:.0f} s"
             ) from None
         finally:
             # An error that it holds refers to this frame: the producer would outlive its use.
@@ -394,24 +407,25 @@ class Transactions:
         return Outcome.UNKNOWN
 
     def _repeat(self, name: str, call: Callable[[float], None], budget: float) -> None:
-        """Repeat a call while its error is retriable, within the budget (seconds)."""
-        deadline = time.monotonic() + budget
-        pause = 0.05
-        while True:
+        """Repeat a call while its error is retriable, within the budget (seconds).
+
+        What librdkafka says of the error decides, and nothing else: what passes elsewhere may have
+        failed the transaction.
+        """
+
+        def attempt(seconds: float) -> None:
             self._waiting()
-            left = min(deadline, self._ends) - time.monotonic()
-            try:
-                call(min(max(left, 0.1), _CALL_SECONDS))
-            except KafkaException as error:
-                over = time.monotonic() + pause > min(deadline, self._ends)
-                if not error.args[0].retriable() or over:
-                    raise
-                # Why it does not go on is told by `consumer.kafka.broker_log`.
-                logger.debug("%s again: %s", name, error.args[0].str())
-                time.sleep(pause)
-                pause = min(2 * pause, 1.0)
-                continue
-            return
+            call(seconds)
+
+        ask(
+            attempt,
+            name,
+            seconds=budget,
+            ends=lambda: self._ends,
+            passing=KafkaError.retriable,
+            pace=_PACE,
+            timer=self._timer,
+        )
 
     def _raise_if_fatal(self, error: KafkaError | str) -> None:
         if isinstance(error, KafkaError) and error.fatal():

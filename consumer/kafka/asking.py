@@ -1,15 +1,18 @@
-"""Questions to the cluster, asked again while what stands in the way passes by itself."""
+"""Asking again: while what stands in the way passes by itself, or until the answer will do."""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
+from consumer.contract.clock import Timer
 from consumer.kafka.broker_log import broker_log
 
 logger = logging.getLogger(__name__)
@@ -18,12 +21,6 @@ Answer = TypeVar("Answer")
 
 REQUEST_SECONDS = 30.0
 """How long to ask where nobody says otherwise."""
-
-# One question waits this long at first, so that what stands in the way is told soon, then longer:
-# a broker that is far away or busy has its time. In between the wait can be cancelled.
-_FIRST_SECONDS = 1.0
-_LONGEST_SECONDS = 8.0
-_PAUSE_SECONDS = 0.2
 
 # What passes by itself when a broker, a leader or a coordinator comes, goes or moves. A topic that
 # was made a moment ago is not known to every broker: what is missing for good, check_topics tells.
@@ -63,6 +60,24 @@ class Client(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast something is asked again; seconds, each doubled from one time to the next.
+
+    One question waits a little at first, so that what stands in the way is told soon, then longer:
+    a broker that is far away or busy has its time. In between asking can be cancelled.
+    """
+
+    patience: float = 1.0
+    longest_patience: float = 8.0
+    pause: float = 0.2
+    longest_pause: float = 0.2
+
+
+AT_ONCE = Pace(pause=0, longest_pause=0)
+"""For what waits by itself, such as a poll."""
+
+
 class AskCancelledError(Exception):
     """Nobody wants the answer any more."""
 
@@ -75,12 +90,17 @@ def passes(error: KafkaError) -> bool:
 def ask(
     question: Callable[[float], Answer],
     what: str,
-    client: Client,
+    client: Client | None = None,
     *,
     seconds: float = REQUEST_SECONDS,
+    ends: Callable[[], float] = lambda: math.inf,
+    passing: Callable[[KafkaError], bool] = passes,
+    enough: Callable[[Answer], bool] = lambda _: True,
     cancelled: Callable[[], bool] = lambda: False,
+    pace: Pace = Pace(),
+    timer: Timer = time,
 ) -> Answer:
-    """Ask until there is an answer.
+    """Ask until there is an answer that will do.
 
     Parameters
     ----------
@@ -89,11 +109,21 @@ def ask(
     what
         What is asked for, for the log.
     client
-        Who asks.
+        Who asks the cluster, to be polled for what it has to say.
     seconds
         How long to ask again.
+    ends
+        A time of the timer that may come nearer meanwhile; nothing is waited for beyond it.
+    passing
+        Which errors are asked again after.
+    enough
+        Whether an answer will do. The last one is given whether it does or not.
     cancelled
         Looked at between two questions.
+    pace
+        How fast.
+    timer
+        What time it is.
 
     Raises
     ------
@@ -102,25 +132,33 @@ def ask(
     AskCancelledError
         If it was cancelled.
     """
-    deadline = time.monotonic() + seconds
-    patience = _FIRST_SECONDS
+    deadline = timer.monotonic() + seconds
+    patience, pause = pace.patience, pace.pause
+
+    def left() -> float:
+        return min(deadline, ends()) - timer.monotonic()
+
     while True:
         if cancelled():
             raise AskCancelledError(f"{what}: not wanted any more")
-        left = deadline - time.monotonic()
         try:
-            answer = question(max(min(patience, left), 0.1))
+            answer = question(max(min(patience, left()), 0.1))
         except KafkaException as error:
-            client.poll(0)  # its log says why
-            if not passes(error.args[0]) or time.monotonic() >= deadline:
+            if not passing(error.args[0]) or left() <= pause:
                 raise
+            # Why it does not go on is told by `consumer.kafka.broker_log`.
             logger.debug("%s again: %s", what, error.args[0].str())
-            patience = min(2 * patience, _LONGEST_SECONDS)
-            time.sleep(_PAUSE_SECONDS)
-            continue
-        client.poll(0)
-        broker_log.answered()
-        return answer
+        else:
+            if client is not None:
+                broker_log.answered()
+            if enough(answer) or left() <= pause:
+                return answer
+        finally:
+            if client is not None:
+                client.poll(0)  # its log says why
+        timer.sleep(pause)
+        patience = min(2 * patience, pace.longest_patience)
+        pause = min(2 * pause, pace.longest_pause)
 
 
 @cache

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from consumer.kafka.broker_log import librdkafka_logger
 from consumer.settings import KafkaSettings
 
 # Room for a dead letter with a text of several MB and for a segment model with many centres.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-
-Topics = TypeVar("Topics", bound=Collection[str])
-
-_SPREADING_SECONDS = 3.0
-_BETWEEN_SECONDS = 0.2
 
 
 def consumer_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
@@ -99,30 +92,3 @@ def sender_config(kafka: KafkaSettings) -> dict[str, Any]:
 def admin_config(kafka: KafkaSettings) -> dict[str, Any]:
     """Configure an admin client."""
     return {**kafka.client(), "logger": librdkafka_logger}
-
-
-def ask_for_topics(names: Iterable[str], ask: Callable[[], Topics]) -> Topics:
-    """Ask a broker for its topics, and again for a few seconds while some of these are missing.
-
-    A topic that was made a moment ago is known to the controller, and to the other brokers only
-    when they have heard of it.
-
-    Parameters
-    ----------
-    names
-        Topics that should be there.
-    ask
-        Gives the topics that there are.
-
-    Returns
-    -------
-    collection
-        The last answer, whether all names are in it or not.
-    """
-    wanted = set(names)
-    deadline = time.monotonic() + _SPREADING_SECONDS
-    while True:
-        topics = ask()
-        if wanted.issubset(topics) or time.monotonic() > deadline:
-            return topics
-        time.sleep(_BETWEEN_SECONDS)

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource
+from confluent_kafka.admin import ResourceType
 
-from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config
+from consumer.kafka.clients import MAX_MESSAGE_BYTES
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.topics import TopicError, new_topics
 from consumer.settings import Settings
 from schemas.dead_letters import BESIDE_VALUE_BYTES
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS = 30
+_TOPIC = ResourceType.TOPIC
 _PROPERTY = "max.message.bytes"
 _BATCH_SIZE = "batch.size"
 # librdkafka's default.
@@ -40,45 +39,26 @@ def written_topics(settings: Settings) -> list[str]:
     return [topic.topic for topic in new_topics(settings) if topic.topic not in read]
 
 
-def message_limits(settings: Settings, names: Iterable[str]) -> dict[str, int]:
+def message_limits(
+    settings: Settings, names: Iterable[str], cluster: Cluster | None = None
+) -> dict[str, int]:
     """Ask for the longest batch that each topic takes, in bytes.
 
     A topic that this client may not ask about, or of which its brokers do not tell, is left out:
     what it takes is seen when it refuses.
     """
-    found = {name: _value(config, _PROPERTY) for name, config in _configs(settings, names).items()}
+    cluster = cluster or Cluster(settings.kafka)
+    found = {name: cluster.properties(_TOPIC, name).get(_PROPERTY) for name in dict.fromkeys(names)}
     return {name: int(value) for name, value in found.items() if value}
 
 
-def retention_ms(settings: Settings, name: str) -> int | None:
+def retention_ms(settings: Settings, name: str, cluster: Cluster | None = None) -> int | None:
     """Give how long a topic keeps records, None where that is for ever or cannot be seen."""
-    config = _configs(settings, [name]).get(name)
-    if config is None or "delete" not in _value(config, "cleanup.policy"):
+    config = (cluster or Cluster(settings.kafka)).properties(_TOPIC, name)
+    if "delete" not in config.get("cleanup.policy", ""):
         return None
-    kept = int(_value(config, "retention.ms") or -1)
+    kept = int(config.get("retention.ms", -1))
     return kept if kept >= 0 else None
-
-
-def _value(config: Mapping[str, ConfigEntry], name: str) -> str:
-    """Give one setting of a topic, empty where brokers do not tell it."""
-    entry = config.get(name)
-    return str(entry.value or "") if entry is not None else ""
-
-
-def _configs(settings: Settings, names: Iterable[str]) -> dict[str, dict[str, ConfigEntry]]:
-    """Give the settings of topics; one that this client may not ask about is left out."""
-    admin = AdminClient(admin_config(settings.kafka))
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in dict.fromkeys(names)]
-    asked: Mapping[ConfigResource, Future[dict[str, ConfigEntry]]] = admin.describe_configs(
-        resources, request_timeout=_TIMEOUT_SECONDS
-    )
-    configs = {}
-    for resource, future in asked.items():
-        try:
-            configs[str(resource.name)] = future.result()
-        except KafkaException as error:
-            logger.info("cannot see what topic %s takes: %s", resource.name, error.args[0].str())
-    return configs
 
 
 def fit_topics(settings: Settings, limits: Mapping[str, int]) -> Settings:

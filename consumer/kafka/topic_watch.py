@@ -7,64 +7,43 @@ seconds which topics the names stand for (KIP-516).
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 
-from confluent_kafka.admin import AdminClient
-
-from consumer.kafka.clients import admin_config
-from consumer.kafka.reader import TopicIdentity, topic_identity
-from consumer.settings import KafkaSettings
-from models.daemon_pool import DaemonPool
-
-logger = logging.getLogger(__name__)
+from consumer.kafka.background import Background
+from consumer.kafka.cluster import Cluster, TopicIdentity
 
 Identities = Mapping[str, TopicIdentity]
 
 
 class TopicWatch:
-    """Asks for the identities of topics, in a thread of its own.
+    """Asks for the identities of topics.
 
     Parameters
     ----------
-    kafka
-        How to reach the cluster.
+    cluster
+        Is asked.
     topics
         Their names.
     every_seconds
-        Between two questions.
+        Between two questions: until a topic that was made anew is noticed, it is read from the
+        wrong place.
     """
 
-    def __init__(self, kafka: KafkaSettings, topics: Sequence[str], every_seconds: float) -> None:
-        self._kafka = kafka
+    def __init__(self, cluster: Cluster, topics: Sequence[str], every_seconds: float = 5.0) -> None:
+        self._cluster = cluster
         self._topics = topics
-        self._every = every_seconds
-        self._next = time.monotonic() + every_seconds
-        self._admin: AdminClient | None = None
-        self._thread = DaemonPool(1, "topic-watch")
-        self._question: Future[Identities] | None = None
+        # While a topic is gone, or the brokers are, there is nothing to compare.
+        self._asking: Background[Identities] = Background(
+            "topic-watch", "asking which topics are read", every_seconds
+        )
 
     def tick(self) -> Identities:
         """Give an answer that has come since the last call, else nothing; ask again in time."""
-        answer: Identities = {}
-        if self._question is not None and self._question.done():
-            if (error := self._question.exception()) is None:
-                answer = self._question.result()
-            else:
-                # While a topic is gone, or the brokers are, there is nothing to compare.
-                logger.info("asking which topics are read: %s", error)
-            self._question = None
-        if self._question is None and time.monotonic() >= self._next:
-            self._next = time.monotonic() + self._every
-            self._question = self._thread.submit(self._ask)
-        return answer
+        return self._asking.tick(self._ask) or {}
 
     def close(self) -> None:
         """End the thread."""
-        self._thread.close()
+        self._asking.close()
 
     def _ask(self) -> Identities:
-        self._admin = self._admin or AdminClient(admin_config(self._kafka))
-        return {name: topic_identity(self._kafka, name, self._admin) for name in self._topics}
+        return {name: self._cluster.identity(name) for name in self._topics}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException
@@ -10,10 +10,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from consumer.contract.errors import ExpectedError, UsageError
-from consumer.kafka.asking import REQUEST_SECONDS, announce, ask, unreachable
-from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config, ask_for_topics
+from consumer.kafka.asking import REQUEST_SECONDS, announce, unreachable
+from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import OffsetMetadata
-from consumer.kafka.reader import committed_offsets
 from consumer.report.wording import plural
 from consumer.settings import Settings
 
@@ -185,7 +185,7 @@ def create_topics(settings: Settings) -> dict[str, bool]:
     return created
 
 
-def check_topics(settings: Settings) -> dict[str, int]:
+def check_topics(settings: Settings, cluster: Cluster | None = None) -> dict[str, int]:
     """Check that the topics are there and fit each other; give each topic's partitions.
 
     Raises
@@ -195,7 +195,8 @@ def check_topics(settings: Settings) -> dict[str, int]:
     """
     topics = settings.topics
     names = [topic.topic for topic in new_topics(settings)]
-    partitions = ask_for_topics(names, lambda: partition_counts(settings))
+    cluster = cluster or Cluster(settings.kafka)
+    partitions = partition_counts(settings, names, cluster)
     if missing := [name for name in names if name not in partitions]:
         raise TopicError(
             f"{_are_missing(missing)} at {settings.kafka.bootstrap_servers}: "
@@ -204,7 +205,7 @@ def check_topics(settings: Settings) -> dict[str, int]:
     for name in _single(settings):
         if partitions[name] != 1:
             raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")
-    _check_former_count(settings, partitions[topics.events])
+    _check_former_count(settings, partitions[topics.events], cluster)
     if partitions[topics.profiles] != partitions[topics.events]:
         raise TopicError(
             f"topic {topics.profiles} has {partitions[topics.profiles]} partitions, "
@@ -241,7 +242,8 @@ def check_intake_topics(settings: Settings) -> tuple[str, int]:
             f"{topics.events}"
         )
     own = (topics.events, topics.dead_letters)
-    partitions = ask_for_topics((source, *own), lambda: partition_counts(settings))
+    cluster = Cluster(settings.kafka)
+    partitions = partition_counts(settings, (source, *own), cluster)
     if missing := [name for name in own if name not in partitions]:
         raise TopicError(
             f"{_are_missing(missing)} at {settings.kafka.bootstrap_servers}: "
@@ -253,15 +255,15 @@ def check_intake_topics(settings: Settings) -> tuple[str, int]:
             f"topic {source} (topics.raw_events) is missing at {settings.kafka.bootstrap_servers}: "
             "its producers have to make it; 'segmenter topics create' does not"
         )
-    _check_former_count(settings, partitions[topics.events])
+    _check_former_count(settings, partitions[topics.events], cluster)
     return source, partitions[topics.events]
 
 
-def _check_former_count(settings: Settings, count: int) -> None:
+def _check_former_count(settings: Settings, count: int, cluster: Cluster) -> None:
     """Refuse a count that differs from the one under which the group has committed offsets."""
     topic, group = settings.topics.events, settings.kafka.group_id
     # A predecessor that crashed may have left a transaction open, which this start will end.
-    for place in committed_offsets(settings.kafka, group, topic, range(count), stable=False):
+    for place in cluster.committed(group, topic, range(count), stable=False):
         former = OffsetMetadata.read(place.metadata).partitions
         if former not in (None, count):
             raise TopicError(raised_partitions(topic, former or 0, count))
@@ -277,8 +279,14 @@ def raised_partitions(topic: str, former: int, count: int) -> str:
     )
 
 
-def partition_counts(settings: Settings, *, seconds: float = REQUEST_SECONDS) -> dict[str, int]:
-    """Give the number of partitions of every topic of the cluster, asked for that long.
+def partition_counts(
+    settings: Settings,
+    expected: Iterable[str] = (),
+    cluster: Cluster | None = None,
+    *,
+    seconds: float = REQUEST_SECONDS,
+) -> dict[str, int]:
+    """Give the number of partitions of every topic of the cluster; see `Cluster.topics`.
 
     Raises
     ------
@@ -286,12 +294,8 @@ def partition_counts(settings: Settings, *, seconds: float = REQUEST_SECONDS) ->
         If the cluster does not answer.
     """
     servers = settings.kafka.bootstrap_servers
-    admin = AdminClient(admin_config(settings.kafka))
     announce(servers)
     try:
-        metadata = ask(
-            lambda timeout: admin.list_topics(timeout=timeout), "the topics", admin, seconds=seconds
-        )
+        return (cluster or Cluster(settings.kafka)).topics(expected, seconds)
     except KafkaException as error:
         raise TopicError(unreachable(servers, error)) from error
-    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}

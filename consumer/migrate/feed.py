@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from confluent_kafka import OFFSET_INVALID, TopicPartition
+
 from consumer.contract.stage import StageError
-from consumer.kafka.reader import committed_offset, read_topic
+from consumer.kafka.cluster import Cluster, read_topic
 from consumer.migrate.errors import MigrationError
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_model
@@ -81,10 +83,15 @@ def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
 
 def trainer_offset(settings: Settings) -> int | None:
     """Give where the trainers go on in the samples, None where they never committed."""
-    return committed_offset(
-        settings.kafka,
+    place = Cluster(settings.kafka).committed(
         trainer_group(settings),
         settings.topics.samples,
-        0,
+        [0],
         wait_seconds=settings.restore.no_progress_seconds,
-    )
+    )[0]
+    return offset_of(place)
+
+
+def offset_of(place: TopicPartition) -> int | None:
+    """Give where a group goes on, None where it has never committed."""
+    return int(place.offset) if place.offset > OFFSET_INVALID else None

@@ -11,16 +11,16 @@ are the migration's.
 from __future__ import annotations
 
 import logging
-import time
 from types import TracebackType
 from typing import Self
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from consumer.kafka.asking import AT_ONCE, ask
 from consumer.kafka.broker_log import broker_log
 from consumer.kafka.clients import consumer_config
 from consumer.migrate.errors import MigrationError
-from consumer.migrate.group import session_seconds
+from consumer.migrate.group import Members
 from consumer.process import ending
 from consumer.settings import KafkaSettings
 
@@ -92,12 +92,15 @@ class SoleMember:
             on_revoke=self._on_revoke,
             on_lost=self._on_revoke,
         )
-        seconds = session_seconds(self._kafka, self.group_id) + _JOIN_SECONDS
-        deadline = time.monotonic() + seconds
-        while self._owned != self._all:
-            self._poll(0.1)
-            if self._lost or time.monotonic() > deadline:
-                raise self._joined_by_another()
+        ask(
+            lambda _: self._poll(0.1),
+            f"all partitions of {self._topic}",
+            seconds=Members(self._kafka).session_seconds(self.group_id) + _JOIN_SECONDS,
+            enough=lambda _: self._lost or self._owned == self._all,
+            pace=AT_ONCE,
+        )
+        if self._lost or self._owned != self._all:
+            raise self._joined_by_another()
         logger.info("the only member of group %s", self.group_id)
 
     def _poll(self, seconds: float) -> None:

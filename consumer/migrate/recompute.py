@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from consumer.contract.records import Record
-from consumer.kafka.reader import read_partition, read_topic
+from consumer.kafka.cluster import Cluster, read_topic
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.preparation import PreparedBatch, RefusedRecord
@@ -70,10 +70,7 @@ def input_of(
     """Give the records of some users below an offset, in order, but those that were refused."""
     wanted, form = set(users), settings.events.key
     left_out = refused.get(partition, set())
-    if target <= 0:
-        return
-    for record in read_partition(
-        settings.kafka,
+    for record in Cluster(settings.kafka).read(
         settings.topics.events,
         partition,
         target,

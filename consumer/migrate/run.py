@@ -44,13 +44,13 @@ from typing import TypeVar
 from confluent_kafka import TopicPartition
 
 from consumer.contract.records import Output
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import OffsetMetadata
-from consumer.kafka.reader import committed_offsets, end_offset
 from consumer.kafka.topics import check_topics
 from consumer.migrate.changelog import Former, PartitionState
 from consumer.migrate.errors import MigrationError
 from consumer.migrate.feed import read_feed, trainer_group
-from consumer.migrate.group import members_of, wait_until_stopped
+from consumer.migrate.group import Members
 from consumer.migrate.member import SoleMember
 from consumer.migrate.recompute import Step, recompute
 from consumer.migrate.report import missing_history
@@ -112,10 +112,17 @@ class Migration:
         The new model.
     accept_missing_history
         Go on where the input does not give all the events that a profile has counted.
+    members
+        Looks at the groups.
     """
 
     def __init__(
-        self, settings: Settings, embedder: Embedder, *, accept_missing_history: bool = False
+        self,
+        settings: Settings,
+        embedder: Embedder,
+        *,
+        accept_missing_history: bool = False,
+        members: Members | None = None,
     ) -> None:
         self._settings = settings
         self._topics = settings.topics
@@ -123,6 +130,7 @@ class Migration:
         self._labels = settings.labels.enabled
         self._embedder = embedder
         self._accept = accept_missing_history
+        self._members = members or Members(settings.kafka)
         self._survey = Survey(settings, embedder)
         self._marks: Mapping[str, int | None] = {}
         self._without_history = 0
@@ -146,11 +154,11 @@ class Migration:
 
     def members(self) -> dict[str, int]:
         """Count the members of the workers' and of the trainers' group."""
-        return {group: members_of(self._settings.kafka, group) for group in self._groups}
+        return {group: self._members.count(group) for group in self._groups}
 
     def wait_until_stopped(self, say: Callable[[str], object]) -> None:
         """Wait until no worker or trainer is a member; raise MigrationError where one runs on."""
-        wait_until_stopped(self._settings.kafka, self._groups, say)
+        self._members.wait_until_stopped(self._groups, say)
 
     def count(self, plan: Plan, step: Step) -> None:
         """Count all events again, and measure how fast they are embedded.
@@ -329,9 +337,9 @@ class Migration:
         writer.write(outputs, self._end_of_samples(), trainers)
 
     def _end_of_samples(self) -> TopicPartition:
-        kafka, topic = self._settings.kafka, self._topics.samples
-        known = committed_offsets(kafka, trainer_group(self._settings), topic, [0])[0]
-        return TopicPartition(topic, 0, end_offset(kafka, topic, 0), known.metadata or "")
+        cluster, topic = Cluster(self._settings.kafka), self._topics.samples
+        known = cluster.committed(trainer_group(self._settings), topic, [0])[0]
+        return TopicPartition(topic, 0, cluster.end(topic, 0), known.metadata or "")
 
     def _nobody_left(self, model: SegmentModel) -> MigrationError:
         return MigrationError(

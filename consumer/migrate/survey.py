@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import OFFSET_INVALID, TopicPartition
+from confluent_kafka import TopicPartition
 
 from consumer.contract.records import Record
-from consumer.kafka.reader import committed_offsets, end_offset, read_partition, start_offset
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.topics import partition_counts
 from consumer.migrate.changelog import Former, PartitionState
 from consumer.migrate.errors import MigrationError
-from consumer.migrate.feed import TrainerFeed, read_feed, trainer_offset
+from consumer.migrate.feed import TrainerFeed, offset_of, read_feed, trainer_offset
 from consumer.migrate.recompute import (
     NoVectors,
     Refused,
@@ -145,17 +145,18 @@ class Survey:
     def __init__(self, settings: Settings, embedder: Embedder) -> None:
         self._settings = settings
         self._embedder = embedder
+        self._cluster = Cluster(settings.kafka)
 
     def marks(self) -> Mapping[str, int | None]:
         """Give the offsets that must not move between the survey and the migration."""
-        kafka, topics = self._settings.kafka, self._settings.topics
+        topics = self._settings.topics
         count = partition_counts(self._settings)[topics.events]
         found: dict[str, int | None] = {"trainer": trainer_offset(self._settings)}
         for number in range(count):
-            found[f"committed {number}"] = self._committed(number)
-            found[f"profiles {number}"] = end_offset(kafka, topics.profiles, number)
+            found[f"committed {number}"] = offset_of(self._place(number))
+            found[f"profiles {number}"] = self._cluster.end(topics.profiles, number)
         for topic in (topics.samples, topics.models):
-            found[topic] = end_offset(kafka, topic, 0)
+            found[topic] = self._cluster.end(topic, 0)
         return found
 
     def look(self) -> Plan:
@@ -168,7 +169,7 @@ class Survey:
         ReadStalledError
             If a topic cannot be read to its end.
         """
-        kafka, topics = self._settings.kafka, self._settings.topics
+        topics = self._settings.topics
         parts = []
         for number in range(partition_counts(self._settings)[topics.events]):
             # The offset first, then the state, as on a worker's restore.
@@ -176,9 +177,8 @@ class Survey:
             state = self.state(number)
             part = PartitionPlan(
                 number,
-                _offset(place),
-                start_offset(kafka, topics.events, number),
-                end_offset(kafka, topics.events, number),
+                offset_of(place),
+                *self._cluster.watermarks(topics.events, number),
                 migrated=len(state.table),
                 metadata=place.metadata,
             )
@@ -240,16 +240,13 @@ class Survey:
         topic, settings = self._settings.topics.profiles, self._settings
         table = ProfileTable(self._embedder.dimensions, settings.profile.event_memory)
         state = PartitionState(self._embedder.identity, table)
-        end = end_offset(settings.kafka, topic, number)
-        if end > 0:
-            for record in read_partition(
-                settings.kafka,
-                topic,
-                number,
-                end,
-                no_progress_seconds=settings.restore.no_progress_seconds,
-            ):
-                state.load(record)
+        for record in self._cluster.read(
+            topic,
+            number,
+            self._cluster.end(topic, number),
+            no_progress_seconds=settings.restore.no_progress_seconds,
+        ):
+            state.load(record)
         return state
 
     def input_of(
@@ -258,22 +255,13 @@ class Survey:
         """Give the records that the former profiles of a partition's users rest on."""
         return input_of(self._settings, part.number, part.target, users, refused)
 
-    def _committed(self, number: int) -> int | None:
-        return _offset(self._place(number))
-
     def _place(self, number: int) -> TopicPartition:
-        kafka = self._settings.kafka
-        return committed_offsets(
-            kafka,
-            kafka.group_id,
+        return self._cluster.committed(
+            self._settings.kafka.group_id,
             self._settings.topics.events,
             [number],
             wait_seconds=self._settings.restore.no_progress_seconds,
         )[0]
-
-
-def _offset(place: TopicPartition) -> int | None:
-    return int(place.offset) if place.offset > OFFSET_INVALID else None
 
 
 def differences(

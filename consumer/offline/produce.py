@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from consumer.contract.errors import ExpectedError, UsageError
 from consumer.contract.records import Record
-from consumer.kafka.clients import ask_for_topics, sender_config
+from consumer.kafka.clients import sender_config
 from consumer.kafka.topics import TopicError, partition_counts
 from consumer.offline.files import EventFileError
 from consumer.offline.refusals import hint_for
@@ -105,7 +105,7 @@ def check_input(settings: Settings) -> None:
         If it is not, or no broker answers.
     """
     topic = settings.topics.events
-    if topic not in ask_for_topics([topic], lambda: partition_counts(settings)):
+    if topic not in partition_counts(settings, [topic]):
         raise TopicError(
             f"topic {topic} is missing at {settings.kafka.bootstrap_servers}: run 'segmenter "
             "topics create', or name the input with topics.events"

@@ -26,27 +26,25 @@ refusal (`kafka.fail_on_data_loss`).
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_INVALID, TopicPartition
 
+from consumer.contract.clock import Clock, Timer, wall_clock
 from consumer.contract.stage import StageError
-from consumer.kafka.asking import AskCancelledError
-from consumer.kafka.clients import reader_config
+from consumer.kafka.asking import Pace, ask
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import LossReason, OffsetMetadata
-from consumer.kafka.reader import committed_offsets, topic_identity, watermarks
-from consumer.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
 # A broker that was away may for a moment tell of a former topic, or of an end long past. What would
 # send a group back is therefore asked again until it has been the same for so long.
-_CERTAIN_SECONDS = 5.0
-_AGAIN_SECONDS = 0.5
-_TRUNCATION_SECONDS = 15.0
+CERTAIN_SECONDS = 5.0
+_PACE = Pace(pause=0.5, longest_pause=0.5)
 
 
 class LostRecordsError(StageError):
@@ -137,27 +135,38 @@ class Positions:
 
     Parameters
     ----------
-    kafka
-        How to reach the cluster, and what is chosen.
+    cluster
+        Is asked.
     group_id
         The group.
     wait_seconds
         How long an offset in an open transaction is waited for.
-    clock
-        The time of a loss.
+    fail_on_data_loss
+        Whether a loss is refused.
+    certain_seconds
+        How long what would send a group back has to be the same.
+    clock, timer
+        The time of a loss, and what passes until it is certain.
     """
 
     def __init__(
         self,
-        kafka: KafkaSettings,
+        cluster: Cluster,
         group_id: str,
         wait_seconds: float,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        fail_on_data_loss: bool = False,
+        certain_seconds: float = CERTAIN_SECONDS,
+        clock: Clock = wall_clock,
+        timer: Timer = time,
     ) -> None:
-        self._kafka = kafka
+        self._cluster = cluster
         self._group_id = group_id
         self._wait_seconds = wait_seconds
+        self._refuses = fail_on_data_loss
+        self._certain_seconds = certain_seconds
         self._clock = clock
+        self._timer = timer
         # As of the last time: what the brokers forget when the topic is deleted.
         self._known: dict[tuple[str, int], OffsetMetadata] = {}
         # Topics made anew, of which one partition has made sure: name and id.
@@ -175,8 +184,7 @@ class Positions:
         AskCancelledError
             If it was cancelled.
         """
-        place = committed_offsets(
-            self._kafka,
+        place = self._cluster.committed(
             self._group_id,
             topic,
             [partition],
@@ -241,7 +249,7 @@ class Positions:
                 f"{before}, to {offset} (it ends at {log.end} now), as by the election of a leader "
                 "that lacked records: others may have taken the place of those that were read"
             )
-        if self._kafka.fail_on_data_loss:
+        if self._refuses:
             raise LostRecordsError(
                 f"{what}; kafka.fail_on_data_loss = true refuses to go on: make up for what is "
                 "lost, then start with kafka.fail_on_data_loss = false, which goes on at offset "
@@ -261,55 +269,55 @@ class Positions:
 
         Without an offset only another topic would do so.
         """
-        log, reason = self._log(place), None
-        since = time.monotonic()
-        while True:
-            offset = log.low if place.offset <= OFFSET_INVALID else place.offset
-            before, reason = reason, log.gone(offset, known)
-            if reason in (None, LossReason.RETENTION):
-                return log, reason
-            made_anew = place.topic, log.topic_id
-            if reason is LossReason.RECREATED and made_anew in self._sure:
-                return log, reason
-            if reason != before:
-                since = time.monotonic()
-            elif time.monotonic() - since >= _CERTAIN_SECONDS:
-                if reason is LossReason.RECREATED:
-                    self._sure.add(made_anew)
-                return log, reason
-            if cancelled():
-                raise AskCancelledError(f"{place.topic}[{place.partition}]: not wanted any more")
-            time.sleep(_AGAIN_SECONDS)
+        before, since = None, self._timer.monotonic()
+
+        def look(_seconds: float) -> tuple[Log, LossReason | None]:
             log = self._log(place)
+            offset = log.low if place.offset <= OFFSET_INVALID else place.offset
+            return log, log.gone(offset, known)
+
+        def certain(seen: tuple[Log, LossReason | None]) -> bool:
+            nonlocal before, since
+            log, reason = seen
+            made_anew = place.topic, log.topic_id
+            if reason in (None, LossReason.RETENTION):
+                return True
+            if reason is LossReason.RECREATED and made_anew in self._sure:
+                return True
+            now = self._timer.monotonic()
+            if reason != before:
+                before, since = reason, now
+            if now - since < self._certain_seconds:
+                return False
+            if reason is LossReason.RECREATED:
+                self._sure.add(made_anew)
+            return True
+
+        return ask(
+            look,
+            f"whether {place.topic}[{place.partition}] is the same",
+            seconds=math.inf,
+            passing=lambda _: False,  # each question in it has been asked again
+            enough=certain,
+            cancelled=cancelled,
+            pace=_PACE,
+            timer=self._timer,
+        )
 
     def _log(self, place: TopicPartition) -> Log:
-        identity = topic_identity(self._kafka, place.topic)
-        low, end = watermarks(self._kafka, place.topic, place.partition)
+        identity = self._cluster.identity(place.topic)
+        low, end = self._cluster.watermarks(place.topic, place.partition)
         return Log(low, end, identity.topic_id, identity.cluster_id)
 
     def _end_of_epoch(self, place: TopicPartition, log: Log) -> int:
-        """Give where the records of an offset's leader epoch end; the log's end without an epoch.
-
-        The client finds that out when it is given the epoch with the offset, and goes there.
-        """
+        """Give where the records of an offset's leader epoch end, without one the log's end."""
         if place.leader_epoch is None:
             return log.end
-        config = {**reader_config(self._kafka), "isolation.level": "read_uncommitted"}
-        client = Consumer(config)
         start = TopicPartition(
             place.topic, place.partition, min(place.offset, log.end), "", place.leader_epoch
         )
-        deadline = time.monotonic() + _TRUNCATION_SECONDS
-        try:
-            client.assign([start])
-            while time.monotonic() < deadline:
-                for message in client.consume(1, 0.1):
-                    error = message.error()
-                    if error is None or error.code() == KafkaError._PARTITION_EOF:
-                        return int(message.offset() or 0)
-        finally:
-            client.close()
-        return log.end
+        end = self._cluster.end_of_epoch(start)
+        return log.end if end is None else end
 
 
 def _seen(known: OffsetMetadata, log: Log) -> OffsetMetadata:

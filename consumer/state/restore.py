@@ -22,21 +22,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from consumer.contract.stage import Changelog, Restoration, Resumable, Stage, StageError, Upto
 from consumer.kafka.asking import AskCancelledError
+from consumer.kafka.cluster import Cluster, OffsetGoneError
 from consumer.kafka.offset_metadata import OffsetMetadata, read_inputs
-from consumer.kafka.reader import (
-    OffsetGoneError,
-    read_partition,
-    topic_identity,
-    watermarks,
-)
-from consumer.settings import KafkaSettings
+from consumer.settings import Settings
 from consumer.state.checkpoint_file import Checkpoint, Owner, Reason, Unusable
 from consumer.state.checkpoints import CheckpointStore
-from consumer.state.positions import Hints, Position, Positions
+from consumer.state.positions import CERTAIN_SECONDS, Hints, Position, Positions
 from consumer.telemetry.metrics import RestoreMetrics
 from models.daemon_pool import DaemonPool
 
@@ -129,12 +124,16 @@ class Restorer:
 
     Parameters
     ----------
-    kafka
-        How to reach the cluster.
+    cluster
+        Where it comes from.
+    positions
+        Where the group goes on.
     stage
         Says which changelogs make up a partition's state.
     group_id
-        Whose committed offsets count.
+        Whose state it is.
+    auto_offset_reset
+        Where a group without an offset begins.
     no_progress_seconds
         How long to wait for the next record of a changelog.
     store
@@ -148,28 +147,64 @@ class Restorer:
 
     def __init__(
         self,
-        kafka: KafkaSettings,
+        cluster: Cluster,
+        positions: Positions,
         stage: Stage[Any, Any],
         group_id: str,
-        no_progress_seconds: float,
         *,
+        auto_offset_reset: str,
+        no_progress_seconds: float,
         store: CheckpointStore | None = None,
         metrics: RestoreMetrics | None = None,
         accept_lost_offsets: bool = False,
     ) -> None:
-        self._kafka = kafka
+        self._cluster = cluster
+        self._positions = positions
         self._stage = stage
         self._group_id = group_id
+        self._begin = auto_offset_reset
         self._no_progress = no_progress_seconds
         self._store = store
         self._metrics = metrics
         self._accept_lost_offsets = accept_lost_offsets
-        self._positions = Positions(kafka, group_id, no_progress_seconds)
         self._pool = DaemonPool(2, "restore")
         self.tasks: dict[int, RestoreTask] = {}
         # Of the tasks since there were none: what progress is told by.
         self._began = 0.0
         self._done: list[Restored] = []
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        stage: Stage[Any, Any],
+        group_id: str,
+        *,
+        cluster: Cluster | None = None,
+        store: CheckpointStore | None = None,
+        metrics: RestoreMetrics | None = None,
+        certain_seconds: float = CERTAIN_SECONDS,
+    ) -> Self:
+        """Give one as the settings say."""
+        cluster, waits = cluster or Cluster(settings.kafka), settings.restore.no_progress_seconds
+        positions = Positions(
+            cluster,
+            group_id,
+            waits,
+            fail_on_data_loss=settings.kafka.fail_on_data_loss,
+            certain_seconds=certain_seconds,
+        )
+        return cls(
+            cluster,
+            positions,
+            stage,
+            group_id,
+            auto_offset_reset=settings.kafka.auto_offset_reset,
+            no_progress_seconds=waits,
+            store=store,
+            metrics=metrics,
+            accept_lost_offsets=settings.restore.accept_lost_offsets,
+        )
 
     def start(
         self,
@@ -249,10 +284,10 @@ class Restorer:
         restoration = self._stage.restoration(partition)
         logs = [log for log in restoration.changelogs if log.needs_offset]
         # First the offsets, then the state's end: the state read is never older than an offset.
-        position = self._find(task, topic, self._kafka.auto_offset_reset)
+        position = self._find(task, topic, self._begin)
         former: dict[str, OffsetMetadata] = {}
         if position.begins and (former := self._inputs_of(task, logs)):
-            position = self._find(task, topic, self._kafka.auto_offset_reset, former)
+            position = self._find(task, topic, self._begin, former)
         restored = Restored(
             partition,
             restoration,
@@ -283,7 +318,7 @@ class Restorer:
         self, task: RestoreTask, restored: Restored, log: Changelog, *, lost: bool
     ) -> None:
         """Read a changelog, from a checkpoint on where there is one that fits."""
-        first, end = watermarks(self._kafka, log.topic, log.partition)
+        first, end = self._cluster.watermarks(log.topic, log.partition)
         target = end if log.upto is Upto.END else min(restored.offset, end)
         refuse = lost and log.needs_offset and not self._accept_lost_offsets
         restored.owner = self._owner(restored.restoration, log)
@@ -302,7 +337,7 @@ class Restorer:
         """Say whose state it is, None where no checkpoints are kept."""
         if self._store is None or not isinstance(restoration, Resumable):
             return None
-        identity = topic_identity(self._kafka, log.topic)
+        identity = self._cluster.identity(log.topic)
         return Owner(
             cluster_id=identity.cluster_id,
             group_id=self._group_id,
@@ -359,8 +394,7 @@ class Restorer:
         *,
         refuse: bool,
     ) -> None:
-        for record in read_partition(
-            self._kafka,
+        for record in self._cluster.read(
             log.topic,
             log.partition,
             target,
@@ -411,11 +445,10 @@ class Restorer:
         """Read in changelogs which inputs the state rests on, where the brokers have forgotten."""
         found: dict[str, OffsetMetadata] = {}
         for log in logs:
-            for record in read_partition(
-                self._kafka,
+            for record in self._cluster.read(
                 log.topic,
                 log.partition,
-                watermarks(self._kafka, log.topic, log.partition)[1],
+                self._cluster.end(log.topic, log.partition),
                 no_progress_seconds=self._no_progress,
                 cancelled=task.cancelled.is_set,
             ):
@@ -424,7 +457,7 @@ class Restorer:
 
     def _lost_offsets(self, log: Changelog) -> LostOffsetsError:
         topic = self._stage.inputs[0]
-        again = "count again" if self._kafka.auto_offset_reset == "earliest" else "be skipped"
+        again = "count again" if self._begin == "earliest" else "be skipped"
         return LostOffsetsError(
             f"{log.topic}[{log.partition}] holds state, but the group {self._group_id!r} has no "
             f"committed offset for {topic}[{log.partition}], so events would {again}: the offsets "

@@ -18,9 +18,9 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer.kafka.asking import Client, ask
-from consumer.kafka.clients import admin_config, ask_for_topics, reader_config
+from consumer.kafka.clients import admin_config, reader_config
+from consumer.kafka.cluster import committed_by
 from consumer.kafka.offset_metadata import OffsetMetadata
-from consumer.kafka.reader import committed_by
 from consumer.kafka.topics import TopicError, partition_counts
 from consumer.settings import Settings, TopicSettings
 from consumer.verify.report import VerifyError
@@ -70,7 +70,7 @@ def partitions_of(
     """
     names = tuple(names)
     try:
-        counts = ask_for_topics(names, lambda: partition_counts(settings, seconds=seconds))
+        counts = partition_counts(settings, names, seconds=seconds)
     except TopicError as error:
         raise VerifyError(str(error)) from error
     for name in names:

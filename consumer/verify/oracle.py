@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.contract.folder import CHANGES, MEMBERSHIPS
-from consumer.kafka.reader import read_topic
+from consumer.kafka.cluster import read_topic
 from consumer.settings import Settings
 from schemas.changes import SegmentChange
 

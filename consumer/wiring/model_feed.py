@@ -12,7 +12,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 from consumer.contract.records import Record
 from consumer.kafka.broker_log import broker_log
 from consumer.kafka.clients import reader_config
-from consumer.kafka.reader import as_record, end_offset, read_partition
+from consumer.kafka.cluster import Cluster
+from consumer.kafka.messages import as_record
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import NewerModelError, read_label_model, read_model
 from models.labels.model import LabelModel
@@ -75,11 +76,11 @@ class Feed(Generic[Model]):
         self._published_at: float | None = None
         self._asked = 0.0
         following = OFFSET_BEGINNING
-        end = end_offset(settings.kafka, self._topic, 0)
+        cluster = Cluster(settings.kafka)
+        end = cluster.end(self._topic, 0)
         if end > 0:
             newer: NewerModelError | None = None
-            for record in read_partition(
-                settings.kafka,
+            for record in cluster.read(
                 self._topic,
                 0,
                 end,

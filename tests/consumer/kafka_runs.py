@@ -17,7 +17,7 @@ from consumer.contract.records import Output, Record
 from consumer.contract.stage import Stage
 from consumer.engine.loop import Loop
 from consumer.kafka.clients import reader_config
-from consumer.kafka.reader import read_topic
+from consumer.kafka.cluster import read_topic
 from consumer.kafka.topics import create_topics
 from consumer.offline.replay import Replay
 from consumer.settings import Settings

@@ -15,9 +15,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from consumer.contract.records import Output
 from consumer.engine import loop
 from consumer.engine.transactions import Outcome, Transactions
+from consumer.kafka.cluster import Cluster
 from consumer.stages.training import stage as training
 from consumer.stages.training.stage import TrainingStage
-from consumer.state import checkpoint_file, restore
+from consumer.state import checkpoint_file
 from consumer.wiring import model_feed
 from models.clustering.learner import StreamingClusterer
 from models.segments.model import SegmentModel
@@ -79,7 +80,9 @@ def cached_group_metadata() -> None:
 
 def restore_to_the_last_stable_offset() -> None:
     """Read state back only as far as no open transaction stands in the way."""
-    restore.watermarks = stable_watermarks
+    Cluster.watermarks = lambda self, topic, number: stable_watermarks(  # type: ignore[method-assign]
+        self._kafka, topic, number
+    )
 
 
 def answers_taken_for_aborts() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import OffsetMetadata
-from consumer.kafka.reader import committed_offsets
 from consumer.kafka.topics import create_topics
 from consumer.verify import VerifyResult, verify_topics
 from tests.faults.rig import PARTITIONS, Rig, expect
@@ -86,7 +86,7 @@ def _times(place: TopicPartition) -> int:
 def _committed(rig: Rig) -> list[TopicPartition]:
     kafka = rig.settings.kafka
     topic = rig.settings.topics.events
-    return committed_offsets(kafka, kafka.group_id, topic, range(PARTITIONS))
+    return Cluster(kafka).committed(kafka.group_id, topic, range(PARTITIONS))
 
 
 def _told(rig: Rig) -> VerifyResult:

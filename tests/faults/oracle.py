@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, TopicPartition
 
 from consumer.kafka.clients import reader_config
-from consumer.kafka.reader import end_offset, read_topic
+from consumer.kafka.cluster import Cluster, read_topic
 from consumer.offline.replay import Replay
 from consumer.settings import KafkaSettings, Settings
 from consumer.verify import ViolationKind, verify_group
@@ -180,7 +180,7 @@ def _judge_hanging(settings: Settings, verdict: Verdict) -> None:
     ):
         numbers = 1 if topic == settings.topics.samples else settings.topics.partitions
         for number in range(numbers):
-            end = end_offset(settings.kafka, topic, number)
+            end = Cluster(settings.kafka).end(topic, number)
             _, stable = stable_watermarks(settings.kafka, topic, number)
             if stable < end:
                 verdict.hanging += 1

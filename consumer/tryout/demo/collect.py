@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.contract.errors import ExpectedError
-from consumer.kafka.reader import read_topic
+from consumer.kafka.cluster import read_topic
 from consumer.offline.outcome import no_segments
 from consumer.settings import Settings
 from consumer.stages.segmentation.preparation import words_of

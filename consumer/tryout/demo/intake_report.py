@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 
 from consumer.contract.records import Record
-from consumer.kafka.reader import read_topic
+from consumer.kafka.cluster import read_topic
 from consumer.offline import outcome
 from consumer.offline.refusals import Refusals
 from consumer.settings import Settings

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from consumer.contract.errors import ExpectedError
-from consumer.kafka.clients import ask_for_topics, reader_config
+from consumer.kafka.clients import reader_config
 from consumer.kafka.topics import create_topics, partition_counts
 from consumer.offline import outcome
 from consumer.offline.files import spooled
@@ -139,7 +139,7 @@ class _Run:
             {**reader_config(settings.kafka), "group.id": settings.kafka.group_id}
         )
         events = settings.topics.events
-        self._partitions = ask_for_topics([events], lambda: partition_counts(settings))[events]
+        self._partitions = partition_counts(settings, [events])[events]
         self._figures = Figures()
         self.startup_seconds = 0.0
         """From the command to the first event; not part of the speed."""

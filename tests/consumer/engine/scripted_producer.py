@@ -1,4 +1,4 @@
-"""Stand-ins for the transactional producer, the group's member and the clock."""
+"""Stand-ins for the transactional producer and the group's member."""
 
 from __future__ import annotations
 
@@ -10,21 +10,6 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 Answer = BaseException | Callable[[], None] | None
-
-
-@dataclass
-class Clock:
-    """Stands still but for sleeps and for calls that take time."""
-
-    now: float = 100.0
-    slept: float = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        self.slept += seconds
 
 
 @dataclass
@@ -118,10 +103,9 @@ class Client:
 class ScriptedProducer:
     """A stand-in for confluent_kafka.Producer that answers by the client's script."""
 
-    client: Client
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        assert all(former() is None for former in self.client.producers), "two at the same time"
+    def __init__(self, config: dict[str, Any], client: Client) -> None:
+        assert all(former() is None for former in client.producers), "two at the same time"
+        self.client = client
         self.client.calls.append("new producer")
         self.client.producers.append(weakref.ref(self))
         self.config = config

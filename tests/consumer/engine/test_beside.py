@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 
 from consumer.engine import loop as loop_module
 from consumer.engine.transactions import FatalKafkaError, Outcome
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.topics import TopicError, check_topics
 from consumer.settings import Settings
 from tests.consumer.engine.scripted_loop import (
@@ -32,6 +34,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world.stage.inputs = (TOPIC, LABELS)
     monkeypatch.setattr(loop_module, "Consumer", lambda _config: world)
     monkeypatch.setattr(loop_module, "Transactions", lambda *_: world)
+    monkeypatch.setattr(loop_module, "Cluster", lambda _: world)
     monkeypatch.setattr(loop_module, "Restorer", lambda *_, **__: world)
     quick = SimpleNamespace(monotonic=time.monotonic, sleep=world.pauses.append)
     monkeypatch.setattr(loop_module, "TopicWatch", lambda *_: world.watch)
@@ -115,9 +118,7 @@ def test_a_record_that_comes_twice_counts_once(world: World) -> None:
         ),
     ],
 )
-def test_topics_of_labels_that_do_not_fit_are_refused(
-    monkeypatch: pytest.MonkeyPatch, counts: dict[str, Any], message: str
-) -> None:
+def test_topics_of_labels_that_do_not_fit_are_refused(counts: dict[str, Any], message: str) -> None:
     found = dict.fromkeys(("user-events", "user-events.dlq", "segment-changes"), 2)
     found |= dict.fromkeys(("segment-memberships", "user-profiles", LABELS, f"{LABELS}.dlq"), 2)
     found |= dict.fromkeys(
@@ -128,9 +129,15 @@ def test_topics_of_labels_that_do_not_fit_are_refused(
         1,
     )
     found = {name: count for name, count in (found | counts).items() if count}
-    monkeypatch.setattr("consumer.kafka.topics.partition_counts", lambda _settings: found)
-    monkeypatch.setattr("consumer.kafka.topics.ask_for_topics", lambda _names, ask: ask())
-    monkeypatch.setattr("consumer.kafka.topics._check_former_count", lambda *_: None)
+
+    class Brokers(Cluster):
+        def topics(self, expected: Iterable[str] = (), seconds: float = 0) -> dict[str, int]:
+            return found
+
+        def committed(self, *_: Any, **__: Any) -> list[TopicPartition]:
+            return []
+
+    cluster = Brokers(Settings().kafka)
     with pytest.raises(TopicError, match=message):
-        check_topics(Settings(labels={"enabled": True}))
-    check_topics(Settings())  # where labels are off, nobody asks
+        check_topics(Settings(labels={"enabled": True}), cluster)
+    check_topics(Settings(), cluster)  # where labels are off, nobody asks

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from consumer.contract.records import Output, Record
 from consumer.engine.transactions import Outcome, Transactions
-from consumer.kafka.reader import read_topic
+from consumer.kafka.cluster import read_topic
 from consumer.offline.replay import Replay
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel

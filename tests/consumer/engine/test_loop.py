@@ -17,8 +17,8 @@ from consumer.engine import loop as loop_module
 from consumer.engine.batches import PreparationHungError
 from consumer.engine.pulse import SuspendedError
 from consumer.engine.transactions import FatalKafkaError, Outcome
+from consumer.kafka.cluster import TopicIdentity
 from consumer.kafka.offset_metadata import LossReason, OffsetMetadata, read_inputs
-from consumer.kafka.reader import TopicIdentity
 from consumer.kafka.topics import TopicError
 from consumer.state.positions import Position
 from tests.consumer.engine.scripted_loop import (
@@ -44,6 +44,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.setattr(loop_module, "Consumer", consumer)
     monkeypatch.setattr(loop_module, "Transactions", lambda *_: world)
+    monkeypatch.setattr(loop_module, "Cluster", lambda _: world)
     monkeypatch.setattr(loop_module, "Restorer", lambda *_, **__: world)
     quick = SimpleNamespace(monotonic=time.monotonic, sleep=world.pauses.append)
     monkeypatch.setattr(loop_module, "TopicWatch", lambda *_: world.watch)

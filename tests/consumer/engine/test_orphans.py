@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, Producer, TopicPartition
 
 from consumer.engine.orphans import OrphanWatch
-from consumer.settings import KafkaSettings
+from consumer.kafka.cluster import Cluster
 from consumer.tryout.broker import EmbeddedKafka
 from tests.consumer.kafka_runs import settings_for
 
@@ -16,44 +17,44 @@ TOPIC = "user-events"
 NOBODYS = 2
 
 
-class Script:
+def watch_of(
+    cluster: Cluster, topic: str, partitions: int, rebalance: Callable[[], None]
+) -> OrphanWatch:
+    return OrphanWatch(cluster, "g", topic, partitions, every_seconds=1000, share_out=rebalance)
+
+
+class Script(Cluster):
     """Committed offsets and ends, look by look."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.committed: dict[int, int] = {0: 5, 1: 5, NOBODYS: 5}
+    def __init__(self) -> None:
+        self.offsets: dict[int, int] = {0: 5, 1: 5, NOBODYS: 5}
         self.ends: dict[int, int] = {0: 9, 1: 9, NOBODYS: 9}
         self.rebalances = 0
-        monkeypatch.setattr("consumer.engine.orphans.committed_offsets", self._offsets)
-        monkeypatch.setattr("consumer.engine.orphans.watermarks", self._marks)
-        monkeypatch.setattr("consumer.engine.orphans.read_partition", self._records)
-        monkeypatch.setattr(OrphanWatch, "_make_rebalance", self._rebalance)
-        self.watch = OrphanWatch(KafkaSettings(), "g", TOPIC, len(self.committed), 1000)
+        self.watch = watch_of(self, TOPIC, len(self.offsets), self._rebalance)
 
-    def _offsets(self, *_: object, stable: bool) -> list[TopicPartition]:
-        return [TopicPartition(TOPIC, n, offset) for n, offset in self.committed.items()]
+    def committed(self, *_: Any, **_how: Any) -> list[TopicPartition]:
+        return [TopicPartition(TOPIC, n, offset) for n, offset in self.offsets.items()]
 
-    def _marks(self, _kafka: object, _topic: str, number: int) -> tuple[int, int]:
+    def watermarks(self, _topic: str, number: int) -> tuple[int, int]:
         return 0, self.ends[number]
 
-    def _records(
-        self, _kafka: object, _topic: str, _number: int, target: int, *, start: int, **_: object
-    ) -> Generator[object, None, None]:
+    def read(self, _topic: str, _number: int, target: int, *, start: int = 0, **_: Any) -> Any:
         yield from range(start, target)
 
-    def _rebalance(self, *_: object) -> None:
+    def _rebalance(self) -> None:
         self.rebalances += 1
 
     def look(self, times: int, own: Sequence[int] = (0,), moving: Sequence[int] = (1,)) -> None:
         for _ in range(times):
             self.watch.look(frozenset(own))
             for number in moving:
-                self.committed[number] += 1
+                self.offsets[number] += 1
                 self.ends[number] += 1
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    return Script(monkeypatch)
+def script() -> Script:
+    return Script()
 
 
 def test_a_partition_that_stands_still_with_records_waiting_makes_the_group_rebalance(
@@ -66,7 +67,7 @@ def test_a_partition_that_stands_still_with_records_waiting_makes_the_group_reba
 
 
 def test_a_partition_that_has_never_been_committed_is_found_too(script: Script) -> None:
-    script.committed[NOBODYS] = OFFSET_INVALID
+    script.offsets[NOBODYS] = OFFSET_INVALID
     script.look(4)
     assert script.rebalances == 1
 
@@ -97,7 +98,7 @@ def test_the_marker_of_a_transaction_is_no_record_that_waits(broker: EmbeddedKaf
     producer.begin_transaction()
     producer.produce(topic, b"{}", b"u", partition=0)
     producer.commit_transaction(20)
-    watch = OrphanWatch(settings.kafka, settings.kafka.group_id, topic, 1, 1000)
+    watch = watch_of(Cluster(settings.kafka), topic, 1, lambda: None)
     assert watch._waits(TopicPartition(topic, 0, OFFSET_INVALID))
     assert watch._waits(TopicPartition(topic, 0, 0))
     assert not watch._waits(TopicPartition(topic, 0, 1))

@@ -8,10 +8,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer.contract.records import Record
-from consumer.engine import partitions as assignment_module
 from consumer.engine.partitions import Assignment
 from consumer.kafka.offset_metadata import LossReason, OffsetMetadata
 from consumer.state.positions import Position
+from tests.consumer.scripted_clock import Clock
 
 TOPIC = "user-events"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,9 +52,14 @@ def consumer() -> ScriptedConsumer:
 
 
 @pytest.fixture
-def assignment(consumer: ScriptedConsumer) -> Assignment:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def assignment(consumer: ScriptedConsumer, clock: Clock) -> Assignment:
     """Partitions 0 at offset 10 and 1 at offset 20; 2 is not restored."""
-    made = Assignment(consumer, TOPIC, 12)  # type: ignore[arg-type]
+    made = Assignment(consumer, TOPIC, 12, timer=clock)  # type: ignore[arg-type]
     for number in range(3):
         made.add(number)
     made.restored(0, {TOPIC: Position(10)})
@@ -311,85 +316,70 @@ def test_partitions_of_a_topic_with_another_id_are_told(assignment: Assignment) 
 # --- seeking ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    slept: list[float] = []
-    monkeypatch.setattr(assignment_module.time, "sleep", slept.append)
-    return slept
-
-
 def test_a_seek_waits_until_the_fetcher_is_up(
-    assignment: Assignment, consumer: ScriptedConsumer, pauses: list[float]
+    assignment: Assignment, consumer: ScriptedConsumer, clock: Clock
 ) -> None:
     assignment.remove([1])
     consumer.calls.clear()
     consumer.seek_errors = [KafkaError._STATE] * 3
     assignment.rewind()
     assert consumer.calls == [("seek", 0, 10)] * 4
-    assert len(pauses) == 3
+    assert len(clock.pauses) == 3
 
 
 def test_a_seek_that_never_succeeds_raises(
-    assignment: Assignment, consumer: ScriptedConsumer, pauses: list[float]
+    assignment: Assignment, consumer: ScriptedConsumer, clock: Clock
 ) -> None:
     consumer.seek_errors = [KafkaError._STATE] * 1000
     with pytest.raises(KafkaException):
         assignment.rewind()
-    assert len(pauses) == assignment_module._SEEK_ATTEMPTS - 1
+    assert clock.slept == pytest.approx(5, abs=0.2)
 
 
 def test_another_error_of_a_seek_raises_at_once(
-    assignment: Assignment, consumer: ScriptedConsumer, pauses: list[float]
+    assignment: Assignment, consumer: ScriptedConsumer, clock: Clock
 ) -> None:
     consumer.seek_errors = [KafkaError._UNKNOWN_PARTITION]
     with pytest.raises(KafkaException):
         assignment.rewind()
     assert consumer.calls == [("seek", 0, 10)]
-    assert pauses == []
+    assert clock.pauses == []
 
 
 # --- partitions of which nothing is heard -------------------------------------------------------
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, to be set."""
-    now = [100.0]
-    monkeypatch.setattr(assignment_module.time, "monotonic", lambda: now[0])
-    return now
-
-
 def test_a_partition_is_silent_until_a_record_or_the_end_comes(
-    clock: list[float], consumer: ScriptedConsumer
+    clock: Clock, consumer: ScriptedConsumer
 ) -> None:
-    made = Assignment(consumer, TOPIC, 12)  # type: ignore[arg-type]
+    made = Assignment(consumer, TOPIC, 12, timer=clock)  # type: ignore[arg-type]
     for number in range(3):
         made.add(number)
         made.restored(number, {TOPIC: Position(10)})
     made.collect(record(0, 10))
     made.passed(TOPIC, 1, 10)
-    clock[0] += 14
+    clock.now += 14
     assert made.silent(15) == []
-    clock[0] += 1
+    clock.now += 1
     assert made.silent(15) == [(TOPIC, 2)]
     # It is a beginning again wherever the client is sent to, and once fetching was paused.
     made.rewind()
-    clock[0] += 10
+    clock.now += 10
     assert made.silent(15) == []
     made.resume()
-    clock[0] += 14
+    clock.now += 14
     assert made.silent(15) == []
-    clock[0] += 1
+    clock.now += 1
     assert made.silent(15) == [(TOPIC, 0), (TOPIC, 1), (TOPIC, 2)]
 
 
 def test_a_silent_partition_is_sought_anew_without_the_leaders_epoch(
-    clock: list[float], consumer: ScriptedConsumer
+    clock: Clock, consumer: ScriptedConsumer
 ) -> None:
-    made = Assignment(consumer, TOPIC, 12)  # type: ignore[arg-type]
+    made = Assignment(consumer, TOPIC, 12, timer=clock)  # type: ignore[arg-type]
     made.add(0)
     made.restored(0, {TOPIC: Position(10, leader_epoch=7)})
-    clock[0] += 20
+    clock.now += 20
     made.ask_again((TOPIC, 0))
     assert consumer.calls[-1] == ("seek", 0, 10)
     assert consumer.epochs == [7, None]

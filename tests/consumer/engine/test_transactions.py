@@ -12,7 +12,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from consumer.contract.records import Output
 from consumer.engine import crash_points
 from consumer.engine.transactions import EndingError, FatalKafkaError, Outcome, Transactions
-from tests.consumer.engine.scripted_producer import Client, Clock, ScriptedProducer
+from tests.consumer.engine.scripted_producer import Client, ScriptedProducer
+from tests.consumer.scripted_clock import Clock
 
 BUDGET = 0.2
 OFFSETS = [TopicPartition("user-events", 0, 7)]
@@ -44,23 +45,35 @@ def permanent() -> KafkaException:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("consumer.engine.transactions.time", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Client:
-    client = Client()
-    scripted = type("Scripted", (ScriptedProducer,), {"client": client})
-    monkeypatch.setattr("consumer.engine.transactions.Producer", scripted)
-    return client
+def client() -> Client:
+    return Client()
+
+
+def begun(
+    client: Client,
+    clock: Clock,
+    scripted: type[ScriptedProducer] = ScriptedProducer,
+    **options: Any,
+) -> Transactions:
+    """Start a scripted producer."""
+    return Transactions(
+        {"transactional.id": "t"},
+        BUDGET,
+        start_seconds=1.0,
+        make=lambda config: scripted(config, client),  # type: ignore[arg-type, return-value]
+        timer=clock,
+        **options,
+    )
 
 
 @pytest.fixture
-def transactions(client: Client) -> Transactions:
-    made = Transactions({"transactional.id": "t"}, BUDGET, start_seconds=1.0)
+def transactions(client: Client, clock: Clock) -> Transactions:
+    made = begun(client, clock)
     client.calls.clear()
     return made
 
@@ -150,7 +163,7 @@ def test_the_crash_points_are_passed_in_the_order_of_the_calls(
 def test_a_producer_that_cannot_be_started_raises(client: Client, why: KafkaException) -> None:
     client.answers["init"] = [why]
     with pytest.raises(FatalKafkaError, match=f"could be started: {why.args[0].str()}"):
-        Transactions({}, BUDGET, 1.0)
+        begun(client, Clock())
     assert client.count("init") == 1
 
 
@@ -189,7 +202,7 @@ def test_a_retriable_error_is_tried_again_within_the_budget(
 
 def test_the_start_is_tried_again_within_its_own_budget(client: Client, clock: Clock) -> None:
     client.answers["init"] = [retriable() for _ in range(4)]
-    Transactions({}, BUDGET, start_seconds=1.0)
+    begun(client, clock)
     assert client.count("init") == 5
     assert clock.slept > BUDGET
 
@@ -199,7 +212,7 @@ def test_a_start_that_stays_retriable_raises_when_its_budget_is_over(
 ) -> None:
     client.always["init"] = retriable
     with pytest.raises(FatalKafkaError, match="could be started: not yet"):
-        Transactions({}, BUDGET, start_seconds=1.0)
+        begun(client, clock)
     assert BUDGET < clock.slept <= 1.0
 
 
@@ -459,18 +472,15 @@ def test_closing_twice_does_no_harm(closed: Transactions, client: Client) -> Non
 class Patient(ScriptedProducer):
     """One that may still be there, in its hung call, when the next one starts."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.client.producers.clear()
-        super().__init__(config)
+    def __init__(self, config: dict[str, Any], client: Client) -> None:
+        client.producers.clear()
+        super().__init__(config, client)
 
 
 def test_a_producer_whose_call_does_not_come_back_is_replaced_and_nothing_is_committed(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client, clock: Clock
 ) -> None:
-    monkeypatch.setattr("consumer.engine.transactions._HANG_SECONDS", 0.0)
-    scripted = type("Hanging", (Patient,), {"client": client})
-    monkeypatch.setattr("consumer.engine.transactions.Producer", scripted)
-    transactions = Transactions({"transactional.id": "t"}, BUDGET, start_seconds=1.0)
+    transactions = begun(client, clock, Patient, hang_seconds=0.0)
     let_go = threading.Event()
 
     def hang() -> None:

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from consumer.contract.records import Output
 from consumer.engine.transactions import Outcome, Transactions
-from consumer.kafka.reader import end_offset, read_partition
+from consumer.kafka.cluster import Cluster
 from consumer.settings import KafkaSettings
 from consumer.tryout.broker import EmbeddedKafka
 
@@ -47,7 +47,7 @@ class LostAnswer(Iterable[Output]):
 
     def _until_end(self, offset: int) -> None:
         deadline = time.monotonic() + 30
-        while end_offset(self._settings, self._topic, 0) < offset:
+        while Cluster(self._settings).end(self._topic, 0) < offset:
             assert time.monotonic() < deadline, f"offset {offset} of {self._topic} is not reached"
             time.sleep(0.05)
 
@@ -96,6 +96,5 @@ def test_what_a_broker_took_without_an_answer_does_not_swallow_the_records_after
     finally:
         transactions.close()
         member.close()
-    end = end_offset(settings, topic, 0)
-    records = read_partition(settings, topic, 0, end, no_progress_seconds=30)
+    records = Cluster(settings).read_all(topic, 30)
     assert [record.value for record in records] == [b"second, again"]

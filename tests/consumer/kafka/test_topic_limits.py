@@ -19,12 +19,11 @@ from confluent_kafka.admin import (
 )
 
 from consumer.contract.records import Record
-from consumer.kafka import topic_limits
 from consumer.kafka.clients import producer_config
-from consumer.kafka.reader import read_topic
-from consumer.kafka.topic_limits import fit_topics, message_limits, written_topics
+from consumer.kafka.cluster import Cluster, read_topic
+from consumer.kafka.topic_limits import fit_topics, message_limits, retention_ms, written_topics
 from consumer.kafka.topics import TopicError
-from consumer.settings import Settings
+from consumer.settings import KafkaSettings, Settings
 from consumer.stages.shared.dead_letters import dead_letter_output
 from consumer.tryout.broker import EmbeddedKafka
 from schemas.dead_letters import BESIDE_VALUE_BYTES, Refusal, RefusalReason
@@ -117,14 +116,9 @@ def test_a_dead_letter_larger_than_its_topic_takes_does_not_stop_the_worker(
         assert int(headers["dlq_truncated_from"]) == len(json.dumps(original))
 
 
-def test_of_brokers_that_do_not_tell_what_a_topic_takes_nothing_is_known(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_of_brokers_that_do_not_tell_what_a_topic_takes_nothing_is_known() -> None:
     class Admin:
         """Answers as brokers of other makers do: without some of the settings."""
-
-        def __init__(self, config: object) -> None:
-            pass
 
         def describe_configs(self, resources: Any, **_: object) -> Any:
             answers = {}
@@ -135,9 +129,13 @@ def test_of_brokers_that_do_not_tell_what_a_topic_takes_nothing_is_known(
                 )
             return answers
 
-    monkeypatch.setattr(topic_limits, "AdminClient", Admin)
-    assert message_limits(Settings(), ["a", "b"]) == {}
-    assert topic_limits.retention_ms(Settings(), "b") is None
+        def poll(self, _timeout: float) -> None:
+            pass
+
+    cluster = Cluster(KafkaSettings())
+    cluster.admin = Admin()  # type: ignore[assignment]
+    assert message_limits(Settings(), ["a", "b"], cluster) == {}
+    assert retention_ms(Settings(), "b", cluster) is None
 
 
 def test_a_topic_that_is_not_there_or_not_to_be_seen_is_left_out(broker: EmbeddedKafka) -> None:

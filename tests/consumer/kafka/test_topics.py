@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from confluent_kafka.cimpl import NewTopic
 
 from consumer.cli import main as cli
-from consumer.kafka import topics as topics_module
 from consumer.kafka.clients import reader_config
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.topics import (
     TopicError,
     TopicsDifferError,
@@ -39,20 +40,21 @@ class Place:
     metadata: str | None
 
 
-def check_former(
-    monkeypatch: pytest.MonkeyPatch, metadata: list[str | None], count: int
-) -> dict[str, Any]:
+def check_former(metadata: list[str | None], count: int) -> dict[str, Any]:
     """Check a count against offsets with these metadata; tell what was asked for."""
     asked: dict[str, Any] = {}
 
-    def committed_offsets(
-        kafka: object, group: str, topic: str, numbers: range, **how: bool
-    ) -> Any:
-        asked.update(group=group, topic=topic, numbers=list(numbers), **how)
-        return [Place(each) for each in metadata]
+    class Offsets(Cluster):
+        def topics(self, expected: Iterable[str] = (), seconds: float = 0) -> dict[str, int]:
+            made = {topic.topic: topic.num_partitions for topic in new_topics(Settings(), count)}
+            assert set(expected) == made.keys()
+            return made
 
-    monkeypatch.setattr(topics_module, "committed_offsets", committed_offsets)
-    topics_module._check_former_count(Settings(), count)
+        def committed(self, group: str, topic: str, numbers: Any, **how: Any) -> Any:
+            asked.update(group=group, topic=topic, numbers=list(numbers), **how)
+            return [Place(each) for each in metadata]
+
+    check_topics(Settings(), Offsets(Settings().kafka))
     return asked
 
 
@@ -65,10 +67,8 @@ def check_former(
         ["partitions=", "partitions=x", "partition=9"],
     ],
 )
-def test_offsets_that_say_the_same_or_nothing_pass(
-    monkeypatch: pytest.MonkeyPatch, metadata: list[str | None]
-) -> None:
-    asked = check_former(monkeypatch, metadata, 3)
+def test_offsets_that_say_the_same_or_nothing_pass(metadata: list[str | None]) -> None:
+    asked = check_former(metadata, 3)
     assert asked["topic"] == "user-events"
     assert asked["group"] == "segmenter"
     assert asked["numbers"] == [0, 1, 2]
@@ -77,13 +77,11 @@ def test_offsets_that_say_the_same_or_nothing_pass(
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_one_offset_of_another_count_is_refused(
-    monkeypatch: pytest.MonkeyPatch, place: int
-) -> None:
+def test_one_offset_of_another_count_is_refused(place: int) -> None:
     metadata: list[str | None] = [None] * 3
     metadata[place] = "partitions=2"
     with pytest.raises(TopicError) as raised:
-        check_former(monkeypatch, metadata, 3)
+        check_former(metadata, 3)
     assert str(raised.value) == raised_partitions("user-events", 2, 3)
 
 

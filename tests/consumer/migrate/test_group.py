@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupType, KafkaError, KafkaException
+from confluent_kafka import Consumer, ConsumerGroupType
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -16,11 +15,13 @@ from confluent_kafka.admin import (
 )
 
 from consumer.kafka.clients import admin_config, consumer_config
-from consumer.migrate import MigrationError, group
-from consumer.migrate.group import members_of, session_seconds, wait_until_stopped
+from consumer.kafka.cluster import Cluster
+from consumer.migrate import MigrationError
+from consumer.migrate.group import Members
 from consumer.settings import KafkaSettings
 from consumer.tryout.broker import EmbeddedKafka
 from tests.consumer.kafka_runs import settings_for, until
+from tests.consumer.scripted_clock import Clock
 
 
 def test_under_kip_848_it_waits_by_the_session_that_the_brokers_have_for_the_group(
@@ -41,10 +42,11 @@ def test_under_kip_848_it_waits_by_the_session_that_the_brokers_have_for_the_gro
     until(lambda: worker.poll(0.1) is not None or bool(worker.assignment()))
     worker.close()
     said: list[str] = []
-    assert members_of(kafka, kafka.group_id) == 1
-    assert session_seconds(kafka, kafka.group_id) == 3
-    wait_until_stopped(kafka, [kafka.group_id], said.append)
-    assert members_of(kafka, kafka.group_id) == 0
+    members = Members(kafka)
+    assert members.count(kafka.group_id) == 1
+    assert members.session_seconds(kafka.group_id) == 3
+    members.wait_until_stopped([kafka.group_id], said.append)
+    assert members.count(kafka.group_id) == 0
     assert len(said) == 1
     assert f"group {kafka.group_id} has 1 member; waiting up to 8 s" in said[0]
 
@@ -62,30 +64,18 @@ def set_session(kafka: KafkaSettings, seconds: int) -> None:
     admin.incremental_alter_configs([resource])[resource].result()
 
 
-class Group:
+@dataclass
+class Group(Cluster):
     """What a cluster says of a group, and does not say of its session."""
 
-    def __init__(self, kind: ConsumerGroupType, members: int = 1) -> None:
-        self.type = kind
-        self.members = [object()] * members
+    type: ConsumerGroupType
+    members: tuple[object, ...] = (object(),)
 
-    def describe_configs(self, resources: list[ConfigResource], **_: Any) -> Any:
-        answer: Future[Any] = Future()
-        answer.set_exception(KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)))
-        return {resources[0]: answer}
+    def group(self, _group_id: str) -> Any:
+        return self
 
-    def poll(self, _: float) -> None:
-        pass
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def be(kind: ConsumerGroupType) -> None:
-        there = Group(kind)
-        monkeypatch.setattr(group, "describe", lambda *_: there)
-        monkeypatch.setattr(group, "AdminClient", lambda *_: there)
-
-    return be
+    def properties(self, *_: Any) -> dict[str, str]:
+        return {}
 
 
 @pytest.mark.parametrize(
@@ -98,21 +88,17 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_the_groups_own_protocol_decides_whose_session_counts_and_60_s_where_none_is_told(
-    cluster: Any, kind: ConsumerGroupType, protocol: str, seconds: float
+    kind: ConsumerGroupType, protocol: str, seconds: float
 ) -> None:
-    cluster(kind)
     kafka = KafkaSettings.model_validate(
         {"group_protocol": protocol, "session_timeout_seconds": 20}
     )
-    assert session_seconds(kafka, "g") == seconds
+    assert Members(kafka, Group(kind)).session_seconds("g") == seconds
 
 
-def test_a_group_at_work_is_refused_when_a_session_is_over(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cluster(ConsumerGroupType.CONSUMER)
-    monkeypatch.setattr("consumer.migrate.group.time.sleep", lambda _: None)
-    ticks = itertools.count(0.0, 13.0)
+def test_a_group_at_work_is_refused_when_a_session_is_over() -> None:
+    clock = Clock()
+    members = Members(KafkaSettings(), Group(ConsumerGroupType.CONSUMER), timer=clock)
     with pytest.raises(MigrationError, match="'g' still has 1 member after 65 s"):
-        wait_until_stopped(KafkaSettings(), ["g"], lambda _: None, clock=lambda: next(ticks))
-    assert next(ticks) >= 65
+        members.wait_until_stopped(["g"], lambda _: None)
+    assert clock.slept == pytest.approx(65, abs=0.5)

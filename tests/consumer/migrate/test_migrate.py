@@ -13,9 +13,9 @@ from confluent_kafka.admin import AdminClient
 from consumer.contract.records import Record
 from consumer.contract.stage import StageError
 from consumer.kafka.clients import admin_config
-from consumer.kafka.reader import committed_offset, end_offset, read_topic
+from consumer.kafka.cluster import Cluster, read_topic
 from consumer.migrate import MigrationError, migrate
-from consumer.migrate.group import members_of
+from consumer.migrate.group import Members
 from consumer.migrate.member import SoleMember
 from consumer.migrate.survey import Survey
 from consumer.migrate.writer import Writer
@@ -170,9 +170,9 @@ def everything(settings: Settings) -> tuple[object, ...]:
 def ends(settings: Settings) -> dict[tuple[str, int], int]:
     names = settings.topics
     many = (names.events, names.dead_letters, names.changes, names.memberships, names.profiles)
-    found = {(t, p): end_offset(settings.kafka, t, p) for t in many for p in range(PARTITIONS)}
+    found = {(t, p): Cluster(settings.kafka).end(t, p) for t in many for p in range(PARTITIONS)}
     for topic in (names.samples, names.models):
-        found[topic, 0] = end_offset(settings.kafka, topic, 0)
+        found[topic, 0] = Cluster(settings.kafka).end(topic, 0)
     return found
 
 
@@ -181,7 +181,7 @@ def offsets(settings: Settings) -> dict[tuple[str, int], int | None]:
     places = [(group, topics.events, n) for n in range(PARTITIONS)]
     places.append((f"{group}-trainer", topics.samples, 0))
     return {
-        (topic, n): committed_offset(settings.kafka, g, topic, n, wait_seconds=20)
+        (topic, n): Cluster(settings.kafka).committed(g, topic, [n])[0].offset
         for g, topic, n in places
     }
 
@@ -474,7 +474,7 @@ def test_a_worker_that_comes_in_the_middle_ends_the_migration(
     (newcomer,) = started
     newcomer.loop.stop()
     newcomer.thread.join(60)
-    until(lambda: not members_of(settings.kafka, settings.kafka.group_id))
+    until(lambda: not Members(settings.kafka).count(settings.kafka.group_id))
     bring_over(settings)
     assert audit(settings).exit_code == 0, audit(settings).render()
 
@@ -523,7 +523,7 @@ def test_missing_history_is_refused_with_numbers_and_can_be_accepted(settings: S
     run_old(settings, past())
     before, count = profiles_in(settings), len(changes_of(settings))
     for partition in range(PARTITIONS):
-        if end := end_offset(settings.kafka, settings.topics.events, partition):
+        if end := Cluster(settings.kafka).end(settings.topics.events, partition):
             delete_first_records(settings, partition, end // 2)
     written = ends(settings)
     with pytest.raises(
@@ -576,7 +576,7 @@ def test_without_any_event_left_segments_cannot_be_placed_and_nothing_is_written
 ) -> None:
     run_old(settings, past(events=2))
     for partition in range(PARTITIONS):
-        if end := end_offset(settings.kafka, settings.topics.events, partition):
+        if end := Cluster(settings.kafka).end(settings.topics.events, partition):
             delete_first_records(settings, partition, end)
     written = ends(settings)
     with pytest.raises(MigrationError, match="no event is left by which the segments of model 1"):

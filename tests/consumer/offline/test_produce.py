@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from consumer.cli import main as cli
 from consumer.contract.records import Record
-from consumer.kafka.reader import read_topic
+from consumer.kafka.cluster import read_topic
 from consumer.offline.files import EventFileError
 from consumer.offline.produce import NoUsersError, SendError, Sent, send, with_users
 from consumer.settings import EventSettings

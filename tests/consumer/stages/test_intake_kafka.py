@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from consumer.cli import main as cli
-from consumer.kafka.reader import committed_offsets, read_topic
+from consumer.kafka.cluster import Cluster, read_topic
 from consumer.kafka.topic_limits import retention_ms
 from consumer.kafka.topics import TopicError, check_intake_topics
 from consumer.settings import Settings
@@ -74,7 +74,7 @@ def produce_foreign(settings: Settings, rounds: int = 3) -> int:
 def read_up(settings: Settings) -> int:
     """Count what intake's group has committed, markers of no transaction being in its input."""
     topic, group = str(settings.topics.raw_events), intake_group(settings.kafka)
-    places = committed_offsets(settings.kafka, group, topic, range(SOURCE_PARTITIONS))
+    places = Cluster(settings.kafka).committed(group, topic, range(SOURCE_PARTITIONS))
     return sum(max(place.offset, 0) for place in places)
 
 

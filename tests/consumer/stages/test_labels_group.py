@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumer.contract.records import Output, Record
 from consumer.kafka.clients import reader_config
-from consumer.kafka.reader import read_topic
+from consumer.kafka.cluster import read_topic
 from consumer.offline.replay import Replay
 from consumer.settings import Settings
 from consumer.stages.segmentation.labelling import FixedLabelModel

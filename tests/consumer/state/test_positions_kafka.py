@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient
 
 from consumer.engine import loop as loop_module
 from consumer.kafka.clients import admin_config
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import OffsetMetadata
-from consumer.kafka.reader import committed_offsets, end_offset
 from consumer.kafka.topics import create_topics, partition_counts
 from consumer.settings import Settings
 from consumer.state import positions as positions_module
@@ -49,7 +49,7 @@ def with_kafka(settings: Settings, **kafka: object) -> Settings:
 
 def places(settings: Settings) -> list[TopicPartition]:
     kafka, topic = settings.kafka, settings.topics.events
-    return committed_offsets(kafka, kafka.group_id, topic, range(PARTITIONS))
+    return Cluster(kafka).committed(kafka.group_id, topic, range(PARTITIONS))
 
 
 def lost(settings: Settings, reason: str) -> int:
@@ -76,7 +76,7 @@ def remove_up_to(settings: Settings, behind: int) -> int:
     topic, admin = settings.topics.events, AdminClient(admin_config(settings.kafka))
     removed, cut = 0, []
     for place in places(settings):
-        end = end_offset(settings.kafka, topic, place.partition)
+        end = Cluster(settings.kafka).end(topic, place.partition)
         low = min(place.offset + behind, end)
         removed += low - place.offset
         cut.append(TopicPartition(topic, place.partition, low))
@@ -185,7 +185,7 @@ def test_behind_transactions_of_producers_nothing_waits_once_all_is_read(
 
     def read_up() -> bool:
         # The markers come a little after the answer to the end of a transaction.
-        ends = [end_offset(settings.kafka, topic, number) for number in range(PARTITIONS)]
+        ends = [Cluster(settings.kafka).end(topic, number) for number in range(PARTITIONS)]
         return [place.offset for place in places(settings)] == ends
 
     with worker(settings) as (running, stage):

@@ -6,8 +6,10 @@ import logging
 import threading
 import time
 import zlib
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -23,14 +25,13 @@ from prometheus_client import CollectorRegistry
 from consumer.contract.records import Record
 from consumer.contract.stage import StageError
 from consumer.kafka.clients import admin_config
-from consumer.kafka.reader import OffsetGoneError, end_offset, read_partition, topic_identity
+from consumer.kafka.cluster import Cluster, OffsetGoneError
 from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.training.stage import TrainingStage
 from consumer.state import checkpoint_file
-from consumer.state import restore as restore_module
 from consumer.state.checkpoint_file import Reason
 from consumer.state.checkpointer import Checkpointer
 from consumer.state.checkpoints import CheckpointStore
@@ -101,13 +102,13 @@ def restore(
     settings: Settings,
     store: CheckpointStore | None = None,
     embedder: HashingEmbedder = EMBEDDER,
-    **options: object,
+    cluster: Cluster | None = None,
 ) -> Back:
     """Read all partitions back, as a worker that starts."""
     stage = SegmentationStage(settings, embedder, FixedModel(model_of(embedder)))
     metrics = RestoreMetrics(CollectorRegistry())
-    restorer = Restorer(
-        settings.kafka, stage, settings.kafka.group_id, 20, store=store, metrics=metrics, **options
+    restorer = Restorer.of(
+        settings, stage, settings.kafka.group_id, cluster=cluster, store=store, metrics=metrics
     )
     back = Back({}, metrics, stage)
     try:
@@ -124,6 +125,11 @@ def restore(
     return back
 
 
+def accepting(settings: Settings) -> Settings:
+    accepts = settings.restore.model_copy(update={"accept_lost_offsets": True})
+    return settings.model_copy(update={"restore": accepts})
+
+
 def save(back: Back, store: CheckpointStore) -> None:
     """Write checkpoints of what was read back."""
     checkpointer = Checkpointer(back.stage, store, 60, back.metrics)
@@ -137,7 +143,7 @@ def save(back: Back, store: CheckpointStore) -> None:
 
 def run(settings: Settings, pairs: list[tuple[bytes | None, bytes]]) -> None:
     """Do what a worker does with events, without its polls and rebalances."""
-    back = restore(settings, accept_lost_offsets=True)
+    back = restore(accepting(settings))
     for each in back.restored.values():
         back.stage.assigned(each.partition, each.restoration)
     numbered = [
@@ -194,9 +200,8 @@ def test_a_checkpoint_and_the_rest_are_the_state_record_by_record(settings, stor
     # Only what was written after the checkpoint is read.
     topic = settings.topics.profiles
     for partition, each in with_it.restored.items():
-        end = end_offset(settings.kafka, topic, partition)
-        tail = read_partition(
-            settings.kafka,
+        end = Cluster(settings.kafka).end(topic, partition)
+        tail = Cluster(settings.kafka).read(
             topic,
             partition,
             end,
@@ -289,7 +294,7 @@ def test_another_embedding_model_finds_no_checkpoint_and_is_refused_as_without(
 def test_a_changelog_made_anew_under_its_name_is_another_one(settings, store, saved):
     admin = AdminClient(admin_config(settings.kafka))
     topic = settings.topics.profiles
-    before = topic_identity(settings.kafka, topic)
+    before = Cluster(settings.kafka).identity(topic)
     admin.delete_topics([topic])[topic].result(20)
 
     def made() -> bool:
@@ -297,7 +302,7 @@ def test_a_changelog_made_anew_under_its_name_is_another_one(settings, store, sa
 
     until(made)
     until(lambda: topic in admin.list_topics(timeout=10).topics)
-    assert topic_identity(settings.kafka, topic).topic_id != before.topic_id
+    assert Cluster(settings.kafka).identity(topic).topic_id != before.topic_id
     back = restore(settings, store)
     assert (back.profiles, back.dropped(Reason.FOREIGN)) == ({}, PARTITIONS)
 
@@ -314,7 +319,7 @@ def test_records_deleted_beyond_a_checkpoint_make_it_outdated(settings, store, s
     for future in admin.incremental_alter_configs([resource]).values():
         future.result(20)
     ends = [
-        TopicPartition(topic, n, end_offset(settings.kafka, topic, n)) for n in range(PARTITIONS)
+        TopicPartition(topic, n, Cluster(settings.kafka).end(topic, n)) for n in range(PARTITIONS)
     ]
     for future in admin.delete_records(ends).values():
         future.result(20)
@@ -322,31 +327,24 @@ def test_records_deleted_beyond_a_checkpoint_make_it_outdated(settings, store, s
     assert (back.profiles, back.dropped(Reason.OUTDATED)) == ({}, PARTITIONS)
 
 
-def test_an_offset_that_goes_while_it_is_read_from_starts_the_restore_over(
-    settings, store, saved, monkeypatch
-):
+def test_an_offset_that_goes_while_it_is_read_from_starts_the_restore_over(settings, store, saved):
+    class Losing(Cluster):
+        def read(self, *args: Any, start: int = 0, **kwargs: Any) -> Generator[Record, None, None]:
+            if start > 0:
+                raise OffsetGoneError("gone")
+            return super().read(*args, start=start, **kwargs)
+
     run(settings, LATER)
-    real = read_partition
-
-    def gone(*args: object, start: int = 0, **kwargs: object):
-        if start > 0:
-            raise OffsetGoneError("gone")
-        return real(*args, start=start, **kwargs)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(restore_module, "read_partition", gone)
-        back = restore(settings, store)
+    back = restore(settings, store, cluster=Losing(settings.kafka))
     assert back.profiles == restore(settings).profiles
     assert (back.sources, back.dropped(Reason.OUTDATED)) == ({"changelog"}, PARTITIONS)
 
 
 def test_an_offset_that_the_partition_does_not_hold_is_told(settings, saved):
     topic = settings.topics.profiles
-    end = end_offset(settings.kafka, topic, 0)
+    end = Cluster(settings.kafka).end(topic, 0)
     with pytest.raises(OffsetGoneError, match=rf"does not hold offset {end + 5}"):
-        list(
-            read_partition(settings.kafka, topic, 0, end + 9, start=end + 5, no_progress_seconds=20)
-        )
+        list(Cluster(settings.kafka).read(topic, 0, end + 9, start=end + 5, no_progress_seconds=20))
 
 
 def test_a_group_without_an_offset_is_refused_beside_a_state(settings, store, saved):
@@ -360,7 +358,7 @@ def test_a_group_without_an_offset_is_refused_beside_a_state(settings, store, sa
             r"count again.*kafka\.group_id.*restore\.accept_lost_offsets",
         ):
             restore(other, used)
-    back = restore(other, store, accept_lost_offsets=True)
+    back = restore(accepting(other), store)
     assert back.profiles == saved.profiles
     assert {each.offset for each in back.restored.values()} == {0}
     # Another group's checkpoints are not its own.
@@ -378,7 +376,7 @@ def test_a_trainer_begins_without_an_offset_beside_models(settings):
     model = model_of(EMBEDDER).to_record().model_dump_json()
     producer.produce(settings.topics.models, model, b"m")
     assert producer.flush(20) == 0
-    restorer = Restorer(settings.kafka, TrainingStage(settings), "new-trainer", 20)
+    restorer = Restorer.of(settings, TrainingStage(settings), "new-trainer")
     restorer.start(0)
     found: list[Restored] = []
     until(lambda: bool(found.extend(restorer.finished()) or found))
@@ -388,7 +386,7 @@ def test_a_trainer_begins_without_an_offset_beside_models(settings):
 
 def test_progress_is_told_over_all_partitions(settings):
     stage = SegmentationStage(settings, EMBEDDER, FixedModel())
-    restorer = Restorer(settings.kafka, stage, settings.kafka.group_id, 20)
+    restorer = Restorer.of(settings, stage, settings.kafka.group_id)
     assert restorer.progress.detail() == {
         "restore_records": 0,
         "restore_share": 1.0,
@@ -416,17 +414,18 @@ def test_progress_is_told_over_all_partitions(settings):
     restorer.close()
 
 
-def test_closing_does_not_wait_for_a_volume_that_hangs(settings, store, monkeypatch):
+def test_closing_does_not_wait_for_a_volume_that_hangs(settings, store):
     begun, gate = threading.Event(), threading.Event()
 
-    def hang(*_: object, **__: object) -> None:
-        begun.set()
-        gate.wait()
+    class Hanging(CheckpointStore):
+        def read(self, *_: object, **__: object) -> Any:
+            begun.set()
+            gate.wait()
 
     commit(settings, {0: 0})
-    monkeypatch.setattr(store, "read", hang)
+    store = Hanging(store._folder, 3600)
     stage = SegmentationStage(settings, EMBEDDER, FixedModel())
-    restorer = Restorer(settings.kafka, stage, settings.kafka.group_id, 3600, store=store)
+    restorer = Restorer.of(settings, stage, settings.kafka.group_id, store=store)
     restorer.start(0)
     until(begun.is_set)
     closing = threading.Thread(target=restorer.close, daemon=True)
@@ -437,8 +436,9 @@ def test_closing_does_not_wait_for_a_volume_that_hangs(settings, store, monkeypa
 
 def test_closing_does_not_wait_for_brokers_that_are_away(settings):
     away = settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    settings = settings.model_copy(update={"kafka": away})
     stage = SegmentationStage(settings, EMBEDDER, FixedModel())
-    restorer = Restorer(away, stage, away.group_id, 3600)
+    restorer = Restorer.of(settings, stage, away.group_id)
     for partition in range(3):
         restorer.start(partition)
     waiting = restorer.tasks[2]

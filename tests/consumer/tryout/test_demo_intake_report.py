@@ -110,7 +110,7 @@ def test_the_client_that_asks_for_the_groups_offsets_is_closed(stream, tmp_path,
     closed = []
     asker = SimpleNamespace(close=lambda: closed.append(True))
     monkeypatch.setattr(run, "Consumer", lambda _: asker)
-    monkeypatch.setattr(run, "ask_for_topics", lambda topics, _: dict.fromkeys(topics, 1))
+    monkeypatch.setattr(run, "partition_counts", lambda _, topics: dict.fromkeys(topics, 1))
     demo = run._Run(
         SETTINGS, stream, output=tmp_path, model=None, workers=1, console=Console(quiet=True)
     )

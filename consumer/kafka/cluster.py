@@ -1,0 +1,381 @@
+"""Questions to a cluster, by clients that are in no group: what there is, and what it holds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigEntry,
+    ConfigResource,
+    ConsumerGroupDescription,
+    ResourceType,
+)
+
+from consumer.contract.clock import Timer
+from consumer.contract.errors import ExpectedError
+from consumer.contract.records import Record
+from consumer.kafka.asking import AT_ONCE, REQUEST_SECONDS, ask, passes
+from consumer.kafka.broker_log import broker_log
+from consumer.kafka.clients import admin_config, reader_config
+from consumer.kafka.messages import as_record
+from consumer.settings import KafkaSettings, Settings
+
+logger = logging.getLogger(__name__)
+
+# A topic that was made a moment ago is known to the controller, and to the other brokers only when
+# they have heard of it.
+SPREADING_SECONDS = 3.0
+_TRUNCATION_SECONDS = 15.0
+
+
+class ReadStalledError(ExpectedError):
+    """No record came for too long, though the end was not reached."""
+
+
+class OffsetGoneError(Exception):
+    """The partition does not hold the offset from which it was to be read."""
+
+
+Progress = Callable[[int, float], None]
+"""Told the number of records read and the share done, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicIdentity:
+    """What tells a topic from another of the same name: elsewhere, or made anew."""
+
+    cluster_id: str | None
+    topic_id: str | None
+    """KIP-516; None where the brokers know none."""
+    partitions: int
+
+
+class Cluster:
+    """Asks, and asks again while what stands in the way passes; changes nothing.
+
+    Every question raises KafkaException where there is no answer in time. Offsets are asked for by
+    consumers that never join a group: a member's own `committed` waits for its polls to pause, the
+    admin client's question for a group's offsets can crash the process while the coordinator is not
+    up (librdkafka issue 4605), and its first one for those of a log now and then takes 3 s.
+
+    Parameters
+    ----------
+    kafka
+        How to reach it.
+    timer
+        What passes meanwhile.
+    """
+
+    def __init__(self, kafka: KafkaSettings, timer: Timer = time) -> None:
+        self._kafka = kafka
+        self._timer = timer
+
+    @cached_property
+    def admin(self) -> AdminClient:
+        """The client that asks, made when it is needed first."""
+        # Kept: one that is collected while a question is under way never answers.
+        return AdminClient(admin_config(self._kafka))
+
+    @contextmanager
+    def _reader(self, **properties: str | int) -> Iterator[Consumer]:
+        names = {name.replace("_", "."): value for name, value in properties.items()}
+        client = Consumer({**reader_config(self._kafka), **names})
+        try:
+            yield client
+        finally:
+            client.close()
+
+    # --- topics -----------------------------------------------------------------------------
+
+    def topics(
+        self, expected: Iterable[str] = (), seconds: float = REQUEST_SECONDS
+    ) -> dict[str, int]:
+        """Give the number of partitions of every topic, within so many seconds.
+
+        Asked again for a few more while some of the `expected` are missing.
+        """
+
+        def topics(seconds: float) -> dict[str, int]:
+            found = self.admin.list_topics(timeout=seconds).topics
+            return {name: len(topic.partitions) for name, topic in found.items()}
+
+        return ask(
+            lambda _: ask(topics, "the topics", self.admin, seconds=seconds),
+            "topics that may be new",
+            seconds=SPREADING_SECONDS,
+            enough=set(expected).issubset,
+            timer=self._timer,
+        )
+
+    def partitions(self, topic: str) -> int:
+        """Give the number of partitions of a topic."""
+
+        def count(seconds: float) -> int:
+            found = self.admin.list_topics(topic, timeout=seconds).topics[topic]
+            if found.error is not None:
+                raise KafkaException(found.error)
+            return len(found.partitions)
+
+        return ask(count, f"the partitions of {topic}", self.admin)
+
+    def identity(self, topic: str) -> TopicIdentity:
+        """Give which topic that name stands for at present."""
+
+        def identity(seconds: float) -> TopicIdentity:
+            asked = self.admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
+            described = asked[topic].result()
+            cluster = self.admin.list_topics(topic, timeout=seconds).cluster_id
+            known = described.topic_id
+            return TopicIdentity(
+                cluster, None if known is None else str(known), len(described.partitions)
+            )
+
+        return ask(identity, f"the identity of {topic}", self.admin)
+
+    def properties(self, kind: ResourceType, name: str) -> dict[str, str]:
+        """Give what a topic or group is set to, as far as the brokers tell it to this client."""
+        resource = ConfigResource(kind, name)
+
+        def properties(seconds: float) -> dict[str, ConfigEntry]:
+            asked = self.admin.describe_configs([resource], request_timeout=seconds)
+            entries: dict[str, ConfigEntry] = asked[resource].result()
+            return entries
+
+        try:
+            entries = ask(
+                properties,
+                f"the settings of {name}",
+                self.admin,
+                passing=lambda error: (
+                    passes(error) and error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART
+                ),
+            )
+        except KafkaException as error:
+            logger.info(
+                "cannot see what the %s %s is set to: %s",
+                kind.name.lower(),
+                name,
+                error.args[0].str(),
+            )
+            return {}
+        return {key: str(entry.value) for key, entry in entries.items() if entry.value is not None}
+
+    # --- groups -----------------------------------------------------------------------------
+
+    def group(self, group_id: str) -> ConsumerGroupDescription:
+        """Give a group's type and members."""
+
+        def describe(seconds: float) -> ConsumerGroupDescription:
+            asked = self.admin.describe_consumer_groups([group_id], request_timeout=seconds)
+            description: ConsumerGroupDescription = asked[group_id].result()
+            return description
+
+        return ask(describe, f"the members of group {group_id!r}", self.admin)
+
+    def committed(
+        self,
+        group_id: str,
+        topic: str,
+        partitions: Iterable[int],
+        *,
+        wait_seconds: float = REQUEST_SECONDS,
+        stable: bool = True,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> list[TopicPartition]:
+        """Give what a group has committed for partitions, with the metadata.
+
+        An offset that hangs in a crashed member's open transaction is waited for (KIP-447's stable
+        offsets, which a read_committed consumer asks for). Without `stable` it is not, and the one
+        committed before it is given.
+
+        Raises
+        ------
+        AskCancelledError
+            If it was cancelled.
+        """
+        isolation = "read_committed" if stable else "read_uncommitted"
+        with self._reader(group_id=group_id, isolation_level=isolation) as client:
+            return ask(
+                committed_by(client, topic, partitions),
+                f"the committed offsets of {topic}",
+                client,
+                seconds=wait_seconds,
+                cancelled=cancelled,
+            )
+
+    # --- logs -------------------------------------------------------------------------------
+
+    def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
+        """Give the first offset that a partition still holds, and its end.
+
+        Open transactions are within the end. The last stable offset would hide what a crashed
+        writer's transaction holds back, and with it committed records behind it.
+        """
+        place = TopicPartition(topic, partition)
+        with self._reader(isolation_level="read_uncommitted") as client:
+            low, high = ask(
+                lambda seconds: client.get_watermark_offsets(place, timeout=seconds),
+                f"the offsets of {topic}[{partition}]",
+                client,
+            )
+        return int(low), int(high)
+
+    def end(self, topic: str, partition: int) -> int:
+        """Give the end of a partition, as `watermarks` does."""
+        return self.watermarks(topic, partition)[1]
+
+    def end_of_epoch(self, place: TopicPartition) -> int | None:
+        """Give where the records of an offset's leader epoch end; None where that is not told.
+
+        The client finds that out when it is given the epoch with the offset, and goes there.
+        """
+        with self._reader(isolation_level="read_uncommitted") as client:
+            client.assign([place])
+            for message in ask(
+                lambda _: client.consume(1, 0.1),
+                f"the end of an epoch of {place.topic}[{place.partition}]",
+                seconds=_TRUNCATION_SECONDS,
+                enough=lambda told: any(_tells_place(each.error()) for each in told),
+                pace=AT_ONCE,
+            ):
+                if _tells_place(message.error()):
+                    return int(message.offset() or 0)
+        return None
+
+    def read(
+        self,
+        topic: str,
+        partition: int,
+        target: int,
+        *,
+        start: int = 0,
+        no_progress_seconds: float,
+        cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress = lambda _count, _share: None,
+    ) -> Generator[Record, None, None]:
+        """Give the committed records of a partition below a target offset.
+
+        Parameters
+        ----------
+        topic, partition
+            What to read.
+        target
+            An offset; where it lies behind an open transaction, reading waits until that is
+            settled.
+        start
+            The offset to begin with; 0 is the partition's beginning, wherever that is.
+        no_progress_seconds
+            How long to wait for the next record.
+        cancelled
+            Asked every now and then; the iterator ends early when it is.
+        progress
+            Told how far it is between start and target, at most a few times a second.
+
+        Raises
+        ------
+        OffsetGoneError
+            If the partition does not hold a `start` above 0, nor end there.
+        ReadStalledError
+            If nothing came for `no_progress_seconds`.
+        """
+        if start >= target:
+            progress(0, 1.0)
+            return
+        # The fetch that finds the end waits this long; half a second a partition by default.
+        reset = "error" if start > 0 else "earliest"
+        with self._reader(fetch_wait_max_ms=20, auto_offset_reset=reset) as consumer:
+            # Not OFFSET_BEGINNING, which is looked up first and half a second later where the
+            # leader is not known yet. Where the log begins later, auto.offset.reset finds its
+            # beginning.
+            consumer.assign([TopicPartition(topic, partition, start)])
+            low: int | None = start or None
+            count, offset = 0, start
+            reported = last = self._timer.monotonic()
+            while not cancelled():
+                now = self._timer.monotonic()
+                if now - last > no_progress_seconds:
+                    raise ReadStalledError(
+                        f"no record of {topic}[{partition}] for {no_progress_seconds:g} s, though "
+                        f"offset {target} was not reached: is a broker down, or a transaction open?"
+                    )
+                for message in consumer.consume(1000, 0.05):
+                    offset = message.offset() or 0
+                    error = message.error()
+                    if error is not None and passes(error):
+                        broker_log.error(error.name(), error.str())
+                        continue  # no_progress_seconds ends it
+                    if error is not None:
+                        _raise_unless_end(
+                            error, f"{topic}[{partition}] does not hold offset {start}"
+                        )
+                        # The end of what is stable: of use only if it is our end too.
+                    if offset >= target:
+                        progress(count, 1.0)
+                        return
+                    if error is not None:
+                        continue
+                    low = offset if low is None else low
+                    count += 1
+                    yield as_record(message)
+                    # After the yield: what the reader of a record does with it is not the broker's.
+                    last = self._timer.monotonic()
+                    if offset + 1 >= target:
+                        progress(count, 1.0)
+                        return
+                if low is not None and now - reported > 0.5:
+                    reported = now
+                    progress(count, min(1.0, (offset - low) / max(target - low, 1)))
+
+    def read_all(self, topic: str, no_progress_seconds: float) -> Iterator[Record]:
+        """Give all committed records of a topic, partition after partition; raises as `read`."""
+        for partition in range(self.partitions(topic)):
+            yield from self.read(
+                topic,
+                partition,
+                self.end(topic, partition),
+                no_progress_seconds=no_progress_seconds,
+            )
+
+
+def committed_by(
+    client: Consumer, topic: str, partitions: Iterable[int]
+) -> Callable[[float], list[TopicPartition]]:
+    """Give the question what the client's group has committed, to be asked with seconds."""
+    places = [TopicPartition(topic, partition) for partition in partitions]
+
+    def committed(seconds: float) -> list[TopicPartition]:
+        answers: list[TopicPartition] = client.committed(places, timeout=seconds)
+        if failed := next((place.error for place in answers if place.error), None):
+            raise KafkaException(failed)
+        return answers
+
+    return committed
+
+
+def _tells_place(error: KafkaError | None) -> bool:
+    return error is None or error.code() == KafkaError._PARTITION_EOF
+
+
+def _raise_unless_end(error: KafkaError, gone: str) -> None:
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        raise OffsetGoneError(gone)
+    if error.code() != KafkaError._PARTITION_EOF:
+        raise KafkaException(error)
+
+
+def read_topic(settings: Settings, topic: str) -> Iterator[Record]:
+    """Give all committed records of a topic, as `Cluster.read_all` does."""
+    return Cluster(settings.kafka).read_all(topic, settings.restore.no_progress_seconds)

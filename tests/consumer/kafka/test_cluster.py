@@ -1,0 +1,45 @@
+"""Questions to a cluster whose brokers answer by a script."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from consumer.kafka.cluster import Cluster
+from consumer.settings import KafkaSettings
+from tests.consumer.scripted_clock import Clock
+
+
+def cluster(*told: set[str]) -> tuple[Cluster, list[set[str]]]:
+    """Give one whose brokers know these topics, one answer after the other, the last for good."""
+    answers = list(told)
+
+    class Admin:
+        def list_topics(self, timeout: float) -> Any:
+            names = answers.pop(0) if len(answers) > 1 else answers[0]
+            topics = {name: SimpleNamespace(partitions={0: None, 1: None}) for name in names}
+            return SimpleNamespace(topics=topics)
+
+        def poll(self, _timeout: float) -> None:
+            pass
+
+    made = Cluster(KafkaSettings(), Clock())
+    made.admin = Admin()  # type: ignore[assignment]
+    return made, answers
+
+
+def test_topics_that_spread_among_the_brokers_are_waited_for() -> None:
+    asked, left = cluster(set(), {"events"}, {"events", "changes"}, {"never asked for"})
+    assert asked.topics(["events", "changes"]) == {"events": 2, "changes": 2}
+    assert left == [{"never asked for"}]
+
+
+def test_topics_that_are_there_are_asked_for_once() -> None:
+    asked, left = cluster({"events"}, set())
+    assert asked.topics(["events"]) == {"events": 2}
+    assert left == [set()]
+
+
+def test_a_topic_that_does_not_come_is_missing_in_the_answer() -> None:
+    asked, _ = cluster({"events"})
+    assert asked.topics(["events", "evnets"]) == {"events": 2}
