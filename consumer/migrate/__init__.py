@@ -2,5 +2,6 @@
 
 from consumer.migrate.command import migrate
 from consumer.migrate.errors import MigrationError
+from consumer.migrate.run import Migration
 
-__all__ = ["MigrationError", "migrate"]
+__all__ = ["Migration", "MigrationError", "migrate"]

@@ -10,30 +10,17 @@ from rich.console import Console
 from consumer.migrate.report import render_plan, render_result
 from consumer.migrate.run import Migration
 from consumer.report.progress import counting
-from consumer.settings import Settings
-from models.embedding.engine.embedder import Embedder
 
 
-def migrate(
-    settings: Settings,
-    embedder: Embedder,
-    *,
-    dry_run: bool,
-    accept_missing_history: bool,
-    say: Callable[[str], object],
-) -> None:
+def migrate(migration: Migration, *, dry_run: bool, say: Callable[[str], object]) -> None:
     """Migrate a group's state to an embedding model, or say what that would do.
 
     Parameters
     ----------
-    settings
-        Of the workers, with the new embedding model.
-    embedder
-        The new model.
+    migration
+        What is to be done.
     dry_run
         Write nothing and join no group.
-    accept_missing_history
-        Go on where the input does not give all the events that profiles have counted.
     say
         Gets lines for the user.
 
@@ -44,11 +31,10 @@ def migrate(
     TopicError, StageError, ReadStalledError, FatalKafkaError
         If the topics do not allow it.
     """
-    migration = Migration(settings, embedder, accept_missing_history=accept_missing_history)
     plan = migration.look()
     if not plan.needed:
         say(
-            f"nothing to migrate: all of group {settings.kafka.group_id} is of embedding model "
+            f"nothing to migrate: all of group {migration.group_id} is of embedding model "
             f"{plan.embedding[:12]}\n"
         )
         return

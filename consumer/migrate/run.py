@@ -136,6 +136,11 @@ class Migration:
         self._without_history = 0
         self._without_vector = 0
 
+    @property
+    def group_id(self) -> str:
+        """The workers' group."""
+        return self._settings.kafka.group_id
+
     # --- nothing is written -----------------------------------------------------------------
 
     def look(self) -> Plan:

@@ -45,7 +45,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(loop_module, "Consumer", consumer)
     monkeypatch.setattr(loop_module, "Transactions", lambda *_: world)
     monkeypatch.setattr(loop_module, "Cluster", lambda _: world)
-    monkeypatch.setattr(loop_module, "Restorer", lambda *_, **__: world)
+    monkeypatch.setattr(loop_module.Restorer, "of", lambda *_, **__: world)
     quick = SimpleNamespace(monotonic=time.monotonic, sleep=world.pauses.append)
     monkeypatch.setattr(loop_module, "TopicWatch", lambda *_: world.watch)
     monkeypatch.setattr(loop_module, "time", quick)

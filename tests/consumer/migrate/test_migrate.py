@@ -17,6 +17,7 @@ from consumer.kafka.cluster import Cluster, read_topic
 from consumer.migrate import MigrationError, migrate
 from consumer.migrate.group import Members
 from consumer.migrate.member import SoleMember
+from consumer.migrate.run import Migration
 from consumer.migrate.survey import Survey
 from consumer.migrate.writer import Writer
 from consumer.offline.replay import Replay
@@ -123,11 +124,17 @@ def run_old(settings: Settings, pairs: list[Pair]) -> None:
 
 
 def bring_over(
-    settings: Settings, *, dry_run: bool = False, accept: bool = False, to: Embedder = NEW
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    accept: bool = False,
+    to: Embedder = NEW,
+    members: Members | None = None,
 ) -> str:
     """Run the command; give what it said."""
     said: list[str] = []
-    migrate(settings, to, dry_run=dry_run, accept_missing_history=accept, say=said.append)
+    migration = Migration(settings, to, accept_missing_history=accept, members=members)
+    migrate(migration, dry_run=dry_run, say=said.append)
     return "".join(said)
 
 
@@ -424,23 +431,20 @@ def test_a_transaction_whose_answer_is_lost_is_written_again(
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def test_a_group_with_members_is_refused(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("consumer.migrate.group.session_seconds", lambda *_: 0.0)
-    monkeypatch.setattr("consumer.migrate.group._MARGIN_SECONDS", 0.0)
+def test_a_group_with_members_is_refused(settings: Settings) -> None:
+    members = Members(settings.kafka, session_seconds=0, margin_seconds=0)
     run_old(settings, past(events=2))
     before = ends(settings)
     group = settings.kafka.group_id
     with working(settings, OLD) as (running, _):
         until(lambda: running.health.ready)
         with pytest.raises(MigrationError, match=f"group '{group}' still has 1 member"):
-            bring_over(settings)
+            bring_over(settings, members=members)
         assert "has 1 member" in bring_over(settings, dry_run=True)
     with training(settings) as (running, _):
         until(lambda: running.health.ready)
         with pytest.raises(MigrationError, match=f"group '{group}-trainer' still has 1 member"):
-            bring_over(settings)
+            bring_over(settings, members=members)
     assert ends(settings) == before
 
 

@@ -271,15 +271,13 @@ def test_the_result_names_dropped_segments_and_users_without_history() -> None:
     )
 
 
-def test_nothing_is_counted_where_there_is_nothing_to_migrate(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    done = plan(partitions=[PartitionPlan(0, 40, 0, 50, migrated=4)])
-    monkeypatch.setattr(migrate_command.Migration, "look", lambda _: done)
+def test_nothing_is_counted_where_there_is_nothing_to_migrate() -> None:
+    class Done(Migration):
+        def look(self) -> Plan:
+            return plan(partitions=[PartitionPlan(0, 40, 0, 50, migrated=4)])
+
     said: list[str] = []
-    migrate_command.migrate(
-        Settings(), HashingEmbedder(), dry_run=False, accept_missing_history=False, say=said.append
-    )
+    migrate(Done(Settings(), HashingEmbedder()), dry_run=False, say=said.append)
     assert said == [
         "nothing to migrate: all of group segmenter is of embedding model bbbbbbbbbbbb\n"
     ]

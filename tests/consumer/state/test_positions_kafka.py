@@ -14,7 +14,6 @@ from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topics import create_topics, partition_counts
 from consumer.settings import Settings
-from consumer.state import positions as positions_module
 from consumer.state.positions import LostRecordsError
 from consumer.tryout.broker import EmbeddedKafka
 from tests.consumer.kafka_runs import (
@@ -37,8 +36,6 @@ OTHERS = [event(f"v{n}", n, "beer hops malt yeast brew") for n in range(60)]
 
 @pytest.fixture
 def settings(broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr(positions_module, "_CERTAIN_SECONDS", 0.5)
-    monkeypatch.setattr(positions_module, "_AGAIN_SECONDS", 0.1)
     monkeypatch.setattr(loop_module, "_TOPIC_SECONDS", 0.2)
     return settings_for(broker.bootstrap_servers)
 
