@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from consumer.contract.records import Record
-from consumer.migrate import MigrationError
-from consumer.migrate import command as migrate_command
+from consumer.migrate import Migration, MigrationError, migrate
 from consumer.migrate.changelog import PartitionState, read_profile
 from consumer.migrate.feed import TrainerFeed
 from consumer.migrate.recompute import NoVectors, recompute
