@@ -19,13 +19,11 @@ from consumer.settings import Settings
 )
 def migrate(settings: Settings, dry_run: bool, accept_missing_history: bool) -> None:
     """Bring a stopped group to another embedding model."""
+    from consumer.migrate import Migration
     from consumer.migrate import migrate as run
     from consumer.wiring.embedder import load_embedder
 
-    run(
-        settings,
-        load_embedder(settings),
-        dry_run=dry_run,
-        accept_missing_history=accept_missing_history,
-        say=sys.stdout.write,
+    migration = Migration(
+        settings, load_embedder(settings), accept_missing_history=accept_missing_history
     )
+    run(migration, dry_run=dry_run, say=sys.stdout.write)
