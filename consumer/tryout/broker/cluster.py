@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from itertools import count
+from pathlib import Path
+from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
-from consumer.tryout.broker.config import Layout, server_properties
+from consumer.tryout.broker.config import server_properties
 from consumer.tryout.broker.errors import StartError
-from consumer.tryout.broker.folder import agreed_state, locked
+from consumer.tryout.broker.folder import agreed_cluster, locked
 from consumer.tryout.broker.install import installed_kafka
-from consumer.tryout.broker.node import Node
+from consumer.tryout.broker.node import Kafka, Node
 from consumer.tryout.broker.processes import Guarded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from confluent_kafka.admin import ClusterMetadata
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +58,9 @@ class EmbeddedKafka:
         Seconds until all brokers must be ready.
     stop_timeout
         Seconds from SIGTERM to SIGKILL.
-    cache
-        Folder that keeps Kafka itself; the user's cache if None. Fetching it the first time needs
-        the network and is not part of `start_timeout`.
+    kafka
+        The software; that in the user's cache if None. Fetching it the first time needs the network
+        and is not part of `start_timeout`.
 
     Raises
     ------
@@ -87,7 +84,7 @@ class EmbeddedKafka:
         properties: Mapping[str, str] | None = None,
         start_timeout: float = START_TIMEOUT_S,
         stop_timeout: float = STOP_TIMEOUT_S,
-        cache: Path | None = None,
+        kafka: Kafka | None = None,
     ) -> None:
         if brokers not in SIZES:
             raise ValueError(f"brokers is {brokers}: choose 1, or 3 for replicated topics")
@@ -100,21 +97,17 @@ class EmbeddedKafka:
         self.properties = dict(properties or {})
         self.start_timeout = start_timeout
         self.stop_timeout = stop_timeout
-        self.cache = cache
+        self.kafka = kafka
         self.cluster_id = ""
-        self._layout = Layout(host, (), ())
+        self.ports: tuple[int, ...] = ()
+        """The brokers' ports, by index."""
         self._nodes: list[Node] = []
         self._exit = ExitStack()
 
     @property
     def bootstrap_servers(self) -> str:
         """All brokers' addresses, as Kafka clients take them."""
-        return self._layout.bootstrap_servers
-
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """The brokers' ports, by index."""
-        return self._layout.ports
+        return ",".join(f"{self.host}:{port}" for port in self.ports)
 
     def __enter__(self) -> Self:
         self.open()
@@ -125,23 +118,21 @@ class EmbeddedKafka:
 
     def open(self) -> None:
         """Start all brokers; when this returns they answer and have joined. See the class."""
-        kafka = installed_kafka(self.cache)
+        kafka = self.kafka or installed_kafka()
         begun = time.monotonic()
         with ExitStack() as stack:
             lock = stack.enter_context(locked(self.data))
-            state = agreed_state(self.data, self.brokers, self.host, self.port)
-            self.cluster_id = state.cluster_id
-            self._layout = Layout(self.host, state.ports, state.controller_ports)
+            cluster = agreed_cluster(self.data, self.brokers, self.host, self.port)
+            self.cluster_id, self.ports = cluster.cluster_id, cluster.ports
             guard = stack.enter_context(Guarded(keep_open=[lock]))
             self._nodes = [
                 Node(kafka, i, self.data / f"broker-{i}", (self.host, port), guard)
-                for i, port in enumerate(state.ports)
+                for i, port in enumerate(cluster.ports)
             ]
             stack.callback(self._stop, self._nodes)
             for node in self._nodes:
-                settings = server_properties(self._layout, node.index, self.properties)
-                node.prepare(state.cluster_id, settings)
-            for node in self._nodes:
+                settings = server_properties(self.host, cluster, node.index, self.properties)
+                node.prepare(cluster.cluster_id, settings)
                 node.start()
             self._await_ready(self._nodes, begun + self.start_timeout)
             self._await_coordinator(begun + self.start_timeout)
@@ -289,23 +280,23 @@ class EmbeddedKafka:
         The first request for a coordinator makes the topic of the offsets. Clients that ask
         meanwhile wait seconds before they ask again: with this the first group forms at once.
         A consumer asks, since the admin client's requests to a coordinator that is not there yet
-        can crash the process (librdkafka issues 4605 and 5040).
+        can crash the process (librdkafka issues 4605 and 5040); a new one each time, since each
+        asks only once a second.
         """
-        consumer = Consumer(
-            {"bootstrap.servers": self.bootstrap_servers, "group.id": PROBE_GROUP, "log_level": 0}
-        )
+        config = {"bootstrap.servers": self.bootstrap_servers, "group.id": PROBE_GROUP}
+        patience = count(1)
 
         def coordinates() -> bool:
-            try:
-                consumer.committed([TopicPartition(PROBE_GROUP, 0)], timeout=REQUEST_TIMEOUT_S)
-            except KafkaException:
-                return False
-            return True
+            # Longer each time: a busy machine may take its time to answer.
+            timeout = min(0.1 * next(patience), REQUEST_TIMEOUT_S)
+            with closing(Consumer({**config, "log_level": 0})) as consumer:
+                try:
+                    consumer.committed([TopicPartition(PROBE_GROUP, 0)], timeout=timeout)
+                except KafkaException:
+                    return False
+                return True
 
-        try:
-            self._until(coordinates, "no broker coordinates groups", deadline)
-        finally:
-            consumer.close()
+        self._until(coordinates, "no broker coordinates groups", deadline)
 
     def _until(self, condition: Callable[[], bool], lacking: str, deadline: float) -> None:
         while not condition():

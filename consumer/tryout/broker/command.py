@@ -5,15 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from consumer.tryout.broker.cluster import EmbeddedKafka
 from consumer.tryout.broker.errors import BrokerError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-    from types import FrameType
 
 HEALTH_CHECK_S = 0.5
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -6,13 +6,10 @@ import errno
 import json
 import secrets
 import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from consumer.tryout.broker.errors import PortError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 # Below the range from which Linux (32768) and macOS (49152) take the ports of outgoing connections:
 # a client must not sit on the port of a broker that is down and has to come back.
@@ -20,6 +17,7 @@ PORT_RANGE = range(20_000, 32_000)
 MESSAGE_MAX_BYTES = 16 * 1024 * 1024
 
 # Quiet on what is said once at every start (all settings, three times), else Kafka's own level.
+# Each start begins a file of its own, so that what it holds is of that start.
 LOG4J_PROPERTIES = """\
 status = error
 appender.file.type = RollingFile
@@ -28,10 +26,12 @@ appender.file.fileName = kafka.log
 appender.file.filePattern = kafka.log.%i
 appender.file.layout.type = PatternLayout
 appender.file.layout.pattern = %d{ISO8601} %-5p %c{1} %m%n
-appender.file.policies.type = SizeBasedTriggeringPolicy
-appender.file.policies.size = 10MB
+appender.file.policies.type = Policies
+appender.file.policies.start.type = OnStartupTriggeringPolicy
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 10MB
 appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = 3
+appender.file.strategy.max = 9
 logger.config.name = org.apache.kafka.common.config
 logger.config.level = warn
 rootLogger.level = info
@@ -40,31 +40,28 @@ rootLogger.appenderRef.file.ref = file
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where a cluster's nodes listen. A node's index is also Kafka's broker id."""
+class Cluster:
+    """What `cluster.json` remembers: Kafka's cluster id, and each node's two ports by index."""
 
-    host: str
+    cluster_id: str
     ports: tuple[int, ...]
     controller_ports: tuple[int, ...]
 
-    @property
-    def bootstrap_servers(self) -> str:
-        """Every broker's address, as Kafka clients take it."""
-        return ",".join(f"{self.host}:{port}" for port in self.ports)
-
 
 def server_properties(
-    layout: Layout, index: int, overrides: Mapping[str, str]
+    host: str, cluster: Cluster, index: int, overrides: Mapping[str, str]
 ) -> Mapping[str, str]:
     """Return the configuration of one node, broker and controller in one process.
+
+    Its index is also Kafka's broker id.
 
     The controllers' quorum is the static one: its addresses stand here and not in the data, so
     that data can be opened again on other ports.
     """
-    nodes = len(layout.ports)
-    voters = (f"{i}@{layout.host}:{port}" for i, port in enumerate(layout.controller_ports))
-    clients = f"PLAINTEXT://{layout.host}:{layout.ports[index]}"
-    controllers = f"CONTROLLER://{layout.host}:{layout.controller_ports[index]}"
+    nodes = len(cluster.ports)
+    voters = (f"{i}@{host}:{port}" for i, port in enumerate(cluster.controller_ports))
+    clients = f"PLAINTEXT://{host}:{cluster.ports[index]}"
+    controllers = f"CONTROLLER://{host}:{cluster.controller_ports[index]}"
     replicas, in_sync = str(min(3, nodes)), str(max(1, min(3, nodes) - 1))
     return {
         "process.roles": "broker,controller",

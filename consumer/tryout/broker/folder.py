@@ -6,34 +6,21 @@ import base64
 import fcntl
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from consumer.tryout.broker.config import free_ports, taken
+from consumer.tryout.broker.config import Cluster, free_ports, taken
 from consumer.tryout.broker.errors import DataFolderError, PortError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 # How long the watchdog of a process that was killed may take to end its brokers.
 LOCK_TIMEOUT_S = 3.0
 POLL_S = 0.05
 
 
-@dataclass(frozen=True)
-class State:
-    """What `cluster.json` remembers: Kafka's cluster id, and each node's two ports by index."""
-
-    cluster_id: str
-    ports: tuple[int, ...]
-    controller_ports: tuple[int, ...]
-
-
-STATE = TypeAdapter(State)
+STATE = TypeAdapter(Cluster)
 
 
 @contextmanager
@@ -72,7 +59,7 @@ def locked(data: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def agreed_state(data: Path, brokers: int, host: str, port: int | None) -> State:
+def agreed_cluster(data: Path, brokers: int, host: str, port: int | None) -> Cluster:
     """Read what the folder remembers, agree on ports with it, and write it down again.
 
     Ports are those asked for, else the ones used before if they are free, else free ones.
@@ -90,14 +77,15 @@ def agreed_state(data: Path, brokers: int, host: str, port: int | None) -> State
     controller_ports = known.controller_ports if known else ()
     if not controller_ports or {*controller_ports} & {*ports} or taken(host, controller_ports):
         controller_ports = free_ports(host, brokers, avoid=ports)
-    state = State(known.cluster_id if known else _new_cluster_id(), ports, controller_ports)
+    random = base64.urlsafe_b64encode(uuid.uuid4().bytes)[:22].decode()  # as Kafka writes ids
+    cluster = Cluster(known.cluster_id if known else random, ports, controller_ports)
     scratch = data / "cluster.new"
-    scratch.write_bytes(STATE.dump_json(state, indent=2))
+    scratch.write_bytes(STATE.dump_json(cluster, indent=2))
     scratch.replace(file)
-    return state
+    return cluster
 
 
-def _known(file: Path, brokers: int) -> State | None:
+def _known(file: Path, brokers: int) -> Cluster | None:
     if not file.exists():
         return None
     try:
@@ -114,7 +102,7 @@ def _known(file: Path, brokers: int) -> State | None:
     return known
 
 
-def _ports(known: State | None, brokers: int, host: str, port: int | None) -> tuple[int, ...]:
+def _ports(known: Cluster | None, brokers: int, host: str, port: int | None) -> tuple[int, ...]:
     if port is not None:
         wanted = tuple(range(port, port + brokers))
         if busy := taken(host, wanted):
@@ -126,10 +114,3 @@ def _ports(known: State | None, brokers: int, host: str, port: int | None) -> tu
     if known and not taken(host, known.ports):
         return known.ports
     return free_ports(host, brokers)
-
-
-def _new_cluster_id() -> str:
-    """Return a random id as Kafka writes it; without a dash in front, as that is an option."""
-    while (name := base64.urlsafe_b64encode(uuid.uuid4().bytes)[:22].decode()).startswith("-"):
-        pass
-    return name

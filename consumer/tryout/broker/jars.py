@@ -15,6 +15,7 @@ import logging
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consumer.tryout.broker.errors import JarsError
+from models.embedding.cache import cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from jgo.maven import MavenContext
 
 logger = logging.getLogger(__name__)
@@ -70,8 +70,6 @@ LOCK_DIGEST = hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()[:8]
 
 def kafka_folder(cache: Path | None = None) -> Path:
     """Return the folder that holds this version of Kafka, whether or not it is there yet."""
-    from models.embedding.cache import cache_folder  # noqa: PLC0415 - it loads ONNX Runtime
-
     return (cache or cache_folder()) / f"kafka-{KAFKA_VERSION}-{LOCK_DIGEST}"
 
 
@@ -93,33 +91,33 @@ def kafka_jars(cache: Path | None = None) -> tuple[Path, ...]:
         If a jar cannot be fetched, or what is served is not what is pinned.
     """
     folder = kafka_folder(cache) / "jars"
-    if _unsound(folder):
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with exclusive(folder.parent / "lock"):
-                if _unsound(folder):  # another process may have fetched them meanwhile
-                    _fetch(folder)
-        except OSError as error:
-            raise JarsError(
-                f"Kafka's jars cannot be kept in {folder} ({error}): "
-                "free the space, or name another folder in SEGMENTER_CACHE"
-            ) from error
+    try:
+        once(folder.parent, lambda: _is_sound(folder), lambda: _fetch(folder))
+    except OSError as error:
+        raise JarsError(
+            f"Kafka's jars cannot be kept in {folder} ({error}): "
+            "free the space, or name another folder in SEGMENTER_CACHE"
+        ) from error
     return tuple(folder / jar.name for jar in PINNED)
 
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock on a file against all other processes, waiting for it as long as it takes.
+def once(folder: Path, is_made: Callable[[], bool], make: Callable[[], None]) -> None:
+    """Make something in a folder, unless it is there; of several processes one makes it.
 
-    The kernel lets go of it when the process dies, so a crash leaves no stale lock.
+    The others wait for it as long as it takes. The kernel lets go of the lock when a process dies,
+    so a crash leaves no stale one.
     """
-    with path.open("ab") as file:
+    if is_made():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             logger.info("waiting for another process that is setting up Apache Kafka")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        if not is_made():
+            make()
 
 
 @contextmanager
@@ -131,9 +129,9 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-def _unsound(folder: Path) -> list[str]:
-    """Return the names of the jars that are missing or are not the pinned ones."""
-    return [jar.name for jar in PINNED if _sha256(folder / jar.name) != jar.sha256]
+def _is_sound(folder: Path) -> bool:
+    """Say whether all jars are there and are the pinned ones."""
+    return all(_sha256(folder / jar.name) == jar.sha256 for jar in PINNED)
 
 
 def _sha256(path: Path) -> str | None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from typing import Self
 
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 
@@ -45,8 +43,8 @@ class Guarded:
     def start(
         self, command: Sequence[str], *, folder: Path, console: Path, environment: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
-        """Start a command in a folder, its output appended to a file."""
-        with console.open("ab") as output:
+        """Start a command in a folder, its output in a file."""
+        with console.open("wb") as output:
             return subprocess.Popen(  # noqa: S603 - a command that this package makes
                 command,
                 cwd=folder,
