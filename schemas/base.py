@@ -109,11 +109,3 @@ def claimed_schema(value: bytes | None) -> int:
     except (ValueError, TypeError, KeyError, RecursionError):
         return 0
     return claimed if isinstance(claimed, int) else 0
-
-
-def first_problem(error: ValidationError) -> str:
-    """Say what is wrong first in a record, and in which field; quotes nothing of it."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message

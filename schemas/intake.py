@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from pydantic_core import from_json
 from schemas.base import Identifier
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.encodings import encoding_of
+from schemas.errors import problems, quoted
 from schemas.events import UserEvent, parse_rfc3339
 from schemas.framing import unframe
 from schemas.ids import nan_name
@@ -25,7 +25,6 @@ from schemas.times import format_hint
 
 # Never quoted, not even in part: they are what people wrote.
 _PRIVATE_FIELDS = {"text", "item_title"}
-_QUOTED_CHARS = 80
 _JSON_TYPES = {
     list: "an array",
     str: "a string",
@@ -242,18 +241,16 @@ def _decode(value: bytes) -> dict[str, Any]:
 
 def refused_field(error: ValidationError) -> RefusedError:
     """Give the refusal for the first field that is not as the contract says."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else None
-    if first["type"] == "missing":
+    first = problems(error)[0]
+    name = first.place[0] if first.place else None
+    if first.kind == "missing":
         return RefusedError(RefusalReason.MISSING_FIELD, f"field {name} is missing", name)
-    given = first["input"]
-    if (no_number := nan_name(given)) is not None:
+    if (no_number := nan_name(first.given)) is not None:
         detail = f"{name}: is {no_number}; give it a value, or leave it out where it may be absent"
         return RefusedError(RefusalReason.INVALID_FIELD, detail, name)
-    quoted = "" if name in _PRIVATE_FIELDS else f" (is {_quote(given)})"
-    hint = format_hint(given) if name == "occurred_at" else ""
-    message = first["msg"].removeprefix("Value error, ")
-    return RefusedError(RefusalReason.INVALID_FIELD, f"{name}: {message}{quoted}{hint}", name)
+    shown = "" if name in _PRIVATE_FIELDS else f" (is {quoted(first.given)})"
+    hint = format_hint(first.given) if name == "occurred_at" else ""
+    return RefusedError(RefusalReason.INVALID_FIELD, f"{name}: {first.message}{shown}{hint}", name)
 
 
 def _unmapped(error: MappingError) -> RefusedError:
@@ -289,8 +286,8 @@ def check_key(
         raise RefusedError(RefusalReason.KEY_MISMATCH, other_form(other, setting), "key")
     raise RefusedError(
         RefusalReason.KEY_MISMATCH,
-        f"the key {_quote(key.decode('utf-8', 'replace'))} is not the user_id "
-        f"{_quote(user_id)}; {why}",
+        f"the key {quoted(key.decode('utf-8', 'replace'))} is not the user_id "
+        f"{quoted(user_id)}; {why}",
         "key",
     )
 
@@ -307,10 +304,3 @@ OTHER_FORMS = frozenset(
     for setting in ("events.key", "labels.key")
 )
 """All that `other_form` can say."""
-
-
-def _quote(value: object) -> str:
-    # As it stands in JSON: null and not None, and a time that a mapping has read as text.
-    is_text = isinstance(value, str)
-    text = repr(value) if is_text else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _QUOTED_CHARS else text[: _QUOTED_CHARS - 1] + "…"

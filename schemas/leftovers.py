@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from schemas.errors import problems
 from schemas.ids import number_as_id
 
 _TAG = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,4}")
@@ -39,8 +40,7 @@ def without_unusable(
         The event with these fields read or left out, None where they were not at fault, and the
         names of those left out.
     """
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    faulty = {str(each["loc"][0]) for each in found if each["loc"]}
+    faulty = {each.place[0] for each in problems(error) if each.place}
     optional = [name for name in _READERS if name in faulty]
     if not optional:
         return None, ()

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from schemas.errors import quoted
 from schemas.events import EventType, UserEvent
 from schemas.ids import nan_name, number_as_id
 from schemas.presets import FORMS
@@ -295,7 +296,7 @@ class EventMapping(BaseModel):
             return read_time(value, self._formats, self._patterns)
         except ValueError as error:
             hint = "" if self.name or "iso8601" in self._formats else format_hint(value)
-            detail = f"occurred_at {error} (is {_short(value)}){hint}"
+            detail = f"occurred_at {error} (is {quoted(value)}){hint}"
             raise MappingError("occurred_at", detail) from None
 
 
@@ -366,8 +367,3 @@ def _without_value(path: str, where: str) -> MappingError:
         "be absent",
         missing=True,
     )
-
-
-def _short(value: object) -> str:
-    text = nan_name(value) or repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"

@@ -17,7 +17,7 @@ from consumer.cli.flags import SettingFlag, nested, setting_flags, taken
 from consumer.contract.errors import ExpectedError, UsageError, place, stack
 from consumer.process import ending
 from consumer.process.logs import configure_logging
-from consumer.settings import CONFIG_VARIABLE, Settings, SettingsFileError, SettingsNameError
+from consumer.settings import CONFIG_VARIABLE, Settings, SettingsFileError
 from consumer.settings.commands import uses
 from consumer.settings.sources import environment_hints, explain
 
@@ -81,7 +81,7 @@ class Command(click.Command):
         hints = environment_hints(os.environ)
         try:
             settings = Settings(**nested({name: value for name, (_, value) in used.items()}))
-        except (ValidationError, SettingsError, SettingsFileError, SettingsNameError) as error:
+        except (ValidationError, SettingsError, SettingsFileError) as error:
             flags = {name: flag for name, (flag, _) in used.items()}
             for sentence in (explain(error, flags), *hints):
                 click.echo(f"segmenter: {sentence}", err=True)

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from consumer.contract.records import Record
 from consumer.migrate.errors import MigrationError
 from models.profiles.table import ProfileTable
-from schemas.base import first_problem
+from schemas.errors import first_problem
 from schemas.profiles import PROFILE_SCHEMA, ProfileRecord
 
 _STANDING = (

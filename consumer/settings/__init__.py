@@ -10,7 +10,6 @@ The sections that say how something is computed (`embedding`, `profile`, `assign
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +17,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -51,7 +51,6 @@ __all__ = [
     "RestoreSettings",
     "Settings",
     "SettingsFileError",
-    "SettingsNameError",
     "TopicSettings",
 ]
 
@@ -64,21 +63,25 @@ class SettingsFileError(ValueError):
     """The settings file is not there, or is no TOML."""
 
 
-class SettingsNameError(ValueError):
-    """A variable of the environment names a section that there is none of.
+class _Environment(EnvSettingsSource):
+    """Passes on misspelt sections too, which are then refused as unknown names are.
 
-    Attributes
-    ----------
-    variable
-        Its name.
+    Only names with the double underscore are ours: a cluster's service links (SEGMENTER_PORT) are
+    not.
     """
 
-    def __init__(self, variable: str, sections: Iterable[str]) -> None:
-        super().__init__(
-            f"the environment's {variable} names no section of settings; "
-            f"the sections are {', '.join(sections)}"
-        )
-        self.variable = variable
+    def __call__(self) -> dict[str, Any]:
+        found = super().__call__()
+        for name, value in self.env_vars.items():
+            prefix, _, rest = name.upper().partition("_")
+            section, delimiter, _ = rest.lower().partition("__")
+            if (
+                f"{prefix}_" == PREFIX
+                and delimiter
+                and section not in self.settings_cls.model_fields
+            ):
+                found[rest.lower().strip("_").replace("__", ".")] = value
+        return found
 
 
 class Settings(BaseSettings):
@@ -127,13 +130,12 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources; the file is the one that SEGMENTER_CONFIG names."""
-        _check_environment(settings_cls)
-        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        sources = [init_settings, _Environment(settings_cls)]
         if path := os.environ.get(CONFIG_VARIABLE):
             if not Path(path).is_file():
                 raise SettingsFileError(f"the settings file {path} does not exist")
@@ -146,20 +148,6 @@ class Settings(BaseSettings):
     def masked(self) -> dict[str, Any]:
         """Give the effective settings as JSON-ready values, secrets masked."""
         return _masked("", self.model_dump(mode="json"))
-
-
-def _check_environment(settings_cls: type[BaseSettings]) -> None:
-    """Refuse a misspelt section; within a section, pydantic refuses unknown names itself.
-
-    Only names with the double underscore are ours: a cluster's service links (SEGMENTER_PORT) are
-    not.
-    """
-    for name in sorted(os.environ):
-        prefix, _, rest = name.upper().partition("_")
-        section, delimiter, _ = rest.partition("__")
-        known = settings_cls.model_fields
-        if prefix == "SEGMENTER" and delimiter and section.lower() not in known:
-            raise SettingsNameError(name, known)
 
 
 def _masked(path: str, values: dict[str, Any]) -> dict[str, Any]:

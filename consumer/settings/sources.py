@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_origin
@@ -19,8 +20,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
-from consumer.settings import CONFIG_VARIABLE, PREFIX, Settings, SettingsNameError
+from consumer.settings import CONFIG_VARIABLE, PREFIX, Settings
 from consumer.settings.kafka import is_secret
+from schemas.errors import Problem, problems
 
 # Variables that are no settings, yet ours.
 _OTHERS = {CONFIG_VARIABLE, "SEGMENTER_CACHE"}
@@ -128,80 +130,48 @@ def given_settings(flags: Mapping[str, str], environment: Mapping[str, str]) -> 
         By dotted name, the source that wins: `--kafka.group-id`, `SEGMENTER_KAFKA__GROUP_ID` or
         `segmenter.toml, line 3`.
     """
-    found = dict(_of_file(environment.get(CONFIG_VARIABLE)))
+    found = _of_file(environment.get(CONFIG_VARIABLE))
     # The more particular variable wins over a section given as JSON.
     for name in sorted(environment, key=lambda each: each.count("__")):
-        if not name.upper().startswith(PREFIX) or name.upper() in _OTHERS:
-            continue
-        path = name.upper().removeprefix(PREFIX).lower().replace("__", ".")
-        for setting in _leaves(_json(environment[name]), path):
-            found[setting] = name
+        if setting := _setting(name):
+            value: Any = environment[name]
+            with suppress(ValueError):
+                value = json.loads(value)
+            found |= dict.fromkeys(_leaves(value, setting), name)
     return found | dict(flags)
 
 
-def _json(text: str) -> Any:
-    if not text.lstrip().startswith("{"):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def _setting(name: str) -> str | None:
+    """Give the dotted name of a variable's setting, whether there is one or not."""
+    upper = name.upper()
+    if upper in _OTHERS or not upper.startswith(PREFIX):
+        return None
+    return upper.removeprefix(PREFIX).strip("_").lower().replace("__", ".")
 
 
-def _leaves(value: Any, path: str) -> Iterator[str]:
+def _leaves(value: Any, path: str = "") -> Iterator[str]:
     """Give the dotted names of what is in nested dicts; of an empty one, its own."""
     if not isinstance(value, dict) or not value:
         yield path
         return
     for name, inner in value.items():
-        yield from _leaves(inner, f"{path}.{name}")
+        yield from _leaves(inner, f"{path}.{name}".removeprefix("."))
 
 
-_HEADER = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?$")
-_KEY = re.compile(
-    r"""^\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*="""
-)
-
-
-def _of_file(path: str | None) -> Iterator[tuple[str, str]]:
+def _of_file(path: str | None) -> dict[str, str]:
     """Give the settings of the file with their lines; none where it cannot be read."""
-    if not path:
-        return
+    found: dict[str, str] = {}
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        names = list(_leaves(tomllib.loads(text), ""))
+        rows = Path(path).read_text(encoding="utf-8").splitlines() if path else []
     except (OSError, ValueError):
-        return
-    lines = _lines(text)
-    for dotted in names:
-        name = dotted.removeprefix(".")
-        # What is in an inline table is where that begins.
-        at = name
-        while at not in lines and "." in at:
-            at = at.rpartition(".")[0]
-        where = f"{path}, line {lines[at]}" if at in lines else path
-        yield name, where
-
-
-def _lines(text: str) -> dict[str, int]:
-    """Find the line of each key and table of a TOML text that is known to be valid."""
-    lines: dict[str, int] = {}
-    table = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := _HEADER.match(line):
-            table = _dotted(header[1])
-            lines.setdefault(table, number)
-        elif key := _KEY.match(line):
-            lines.setdefault(f"{table}.{_dotted(key[1])}".removeprefix("."), number)
-    return lines
-
-
-def _dotted(key: str) -> str:
-    """Take the quotes off a key of TOML."""
-    try:
-        return next(_leaves(tomllib.loads(f"{key} = 0"), "")).removeprefix(".")
-    except tomllib.TOMLDecodeError:  # a line of a text that only looks like a key
-        return key
+        return found
+    begin, names = 1, []
+    for end in range(1, len(rows) + 1):
+        with suppress(tomllib.TOMLDecodeError):  # amid a value of several lines
+            names = list(_leaves(tomllib.loads("\n".join(rows[:end]))))
+            found = dict.fromkeys(names, f"{path}, line {begin}") | found
+            begin = end + 1
+    return {name: found[name] for name in names}  # a table that was empty at first is none
 
 
 # --- what is wrong --------------------------------------------------------------------------------
@@ -219,62 +189,52 @@ def explain(error: Exception, flags: Mapping[str, str]) -> str:
     """
     if isinstance(error, ValidationError):
         given = given_settings(flags, os.environ)
-        return "; ".join(_sentence(problem, given) for problem in _problems(error))
-    if isinstance(error, SettingsNameError):
-        name = error.variable.upper().removeprefix(PREFIX).strip("_").lower().replace("__", ".")
-        meant = nearest(name, setting_names())
-        return f"{error}" + (f"; did you mean {variable(meant)}?" if meant else "")
+        # Where a setting may be of several types, each has a problem of its own.
+        by_name = {_name(problem): problem for problem in reversed(problems(error))}
+        return "; ".join(_sentence(*each, given) for each in reversed(by_name.items()))
     if isinstance(error, SettingsError):  # pydantic names the section, and no more
-        for name in given_settings({}, os.environ).values():
-            if problem := _no_json(name):
-                return problem
+        return next(filter(None, map(_no_json, sorted(os.environ))), str(error))
     return str(error)
 
 
 def _no_json(name: str) -> str | None:
     """Say what is wrong with a variable that has to be JSON and is none."""
-    setting = name.upper().removeprefix(PREFIX).lower().replace("__", ".")
+    setting = _setting(name)
+    kinds = {each: field.annotation for each, field in fields(Settings)}
     # A section is JSON, and so is what holds several values; the rest is text or a number.
-    field = dict(fields(Settings)).get(setting)
-    if field is not None and get_origin(field.annotation) not in (dict, list):
+    if setting is None or get_origin(kinds.get(setting, dict[str, str])) not in (dict, list):
         return None
     try:
-        json.loads(os.environ.get(name, "null"))
+        json.loads(os.environ[name])
     except ValueError as error:
         return f'the environment\'s {name} must be JSON, such as \'{{"a": "b"}}\': {error}'
     return None
 
 
-# Where a setting may be of several types, pydantic tells each of them at the end of the place.
+def _name(problem: Problem) -> str:
+    """Give the dotted name of what is wrong, without the type that pydantic tells at its end."""
+    parts = problem.place
+    ends = (number for number, part in enumerate(parts) if number and _TYPE.match(part))
+    return ".".join(parts[: next(ends, None)])
+
+
 _TYPE = re.compile(r"^(str$|literal\[|list\[)")
 
 
-def _problems(error: ValidationError) -> Iterator[tuple[str, str, str, Any]]:
-    told = set()
-    for problem in error.errors(include_url=False, include_context=False):
-        parts = [str(part) for part in problem["loc"]]
-        types = [number for number, part in enumerate(parts) if number and _TYPE.match(part)]
-        name = ".".join(parts[: types[0]] if types else parts)
-        if types and name in told:
-            continue
-        told.add(name)
-        message = problem["msg"].removeprefix("Value error, ")
-        yield name, problem["type"], message, problem.get("input")
-
-
-def _sentence(problem: tuple[str, str, str, Any], given: Mapping[str, str]) -> str:
-    name, kind, message, value = problem
-    if kind == "extra_forbidden":
-        known = [*setting_names(), *Settings.model_fields]
-        meant = nearest(name, known)
-        message = "there is no such setting" + (f"; did you mean {meant}?" if meant else "")
-        shown = ""
-    else:
-        shown = _shown(name, value, message)
-        if kind in {"literal_error", "enum"}:
-            near = get_close_matches(str(value), re.findall(r"'([^']*)'", message), n=1)
-            message += f"; did you mean {near[0]!r}?" if near else ""
+def _sentence(name: str, problem: Problem, given: Mapping[str, str]) -> str:
+    message, shown = problem.message, ""
     sources = _sources(name, message, given)
+    if problem.kind == "extra_forbidden":
+        meant = nearest(name, [*setting_names(), *Settings.model_fields])
+        if meant and sources and sources[0] in os.environ:
+            meant = variable(meant)
+        message = "there is no such setting" + (f"; did you mean {meant}?" if meant else "")
+        sources = sources[:1]
+    else:
+        shown = _shown(name, problem.given, message)
+        if problem.kind in {"literal_error", "enum"}:
+            near = get_close_matches(str(problem.given), re.findall(r"'([^']*)'", message), n=1)
+            message += f"; did you mean {near[0]!r}?" if near else ""
     aside = ", ".join(part for part in (shown, *(f"from {each}" for each in sources)) if part)
     sentence = f"setting {name}: {message}" if name else message
     return sentence + (f" ({aside})" if aside else "")
@@ -282,7 +242,7 @@ def _sentence(problem: tuple[str, str, str, Any], given: Mapping[str, str]) -> s
 
 def _shown(name: str, value: Any, message: str) -> str:
     """Show a value that is short and no secret, where the message does not show it itself."""
-    if not isinstance(value, str | int | float | bool) or not name or is_secret(name):
+    if not isinstance(value, str | int | float) or not name or is_secret(name):
         return ""
     text = repr(value)
     told = text in message or f"is {value}:" in message
@@ -291,33 +251,16 @@ def _shown(name: str, value: Any, message: str) -> str:
 
 def _sources(name: str, message: str, given: Mapping[str, str]) -> list[str]:
     """Find where what is wrong was given: the setting itself, else those that are spoken of."""
-    if name in given:
-        return [given[name]]
     path = name
-    while "." in path:  # an entry of a list or dict that was given as a whole
-        path = path.rpartition(".")[0]
+    while path:  # an entry of a list or dict may have been given as a whole
         if path in given:
             return [given[path]]
+        path = path.rpartition(".")[0]
     inside = {
-        each: source for each, source in given.items() if not name or each.startswith(f"{name}.")
+        each.rpartition(".")[2]: source
+        for each, source in given.items()
+        if not name or each.startswith(f"{name}.")
     }
-    last = {each: each.rpartition(".")[2] for each in inside}
-    quoted = [source for each, source in inside.items() if repr(last[each]) in message]
-    spoken = quoted or [source for each, source in inside.items() if last[each] in message]
-    return _ranges(dict.fromkeys(spoken if spoken or not name else inside.values()))
-
-
-def _ranges(sources: Iterable[str]) -> list[str]:
-    """Tell several lines of a file as one place."""
-    lines: dict[str, list[int]] = {}
-    for source in sources:
-        where, _, line = source.rpartition(", line ")
-        if where:
-            lines.setdefault(where, []).append(int(line))
-        else:
-            lines.setdefault(source, [])
-    return [
-        where
-        + (f", line {at[0]}" if len(at) == 1 else f", lines {min(at)} to {max(at)}" if at else "")
-        for where, at in lines.items()
-    ]
+    quoted = [source for last, source in inside.items() if repr(last) in message]
+    spoken = quoted or [source for last, source in inside.items() if last in message]
+    return list(dict.fromkeys(spoken if spoken or not name else inside.values()))

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from consumer.contract.stage import Columns, Snapshot, StateKind
-from schemas.base import first_problem
+from schemas.errors import first_problem
 
 MAGIC = b"SEGMCKPT"
 FORMAT_VERSION = 1

@@ -1,4 +1,4 @@
-"""From bytes to what the checks take, and from a contract's complaint to one sentence."""
+"""From bytes to what the checks take."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 from consumer.verify.facts import Footprint
 from schemas.base import Identifier
 from schemas.changes import SegmentChange
+from schemas.errors import first_problem
 from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord
 
@@ -18,15 +19,6 @@ _SCHEMA = {"ce_dataschema", "dataschema"}
 
 class MalformedError(ValueError):
     """A value that cannot be read as its contract; the sentence quotes nothing of it."""
-
-
-def describe(error: ValidationError) -> str:
-    """Say what is wrong first, and where; never quotes the input, which may hold a user's text."""
-    errors = error.errors(include_url=False, include_context=False, include_input=False)
-    place = ".".join(map(str, errors[0]["loc"]))
-    message = errors[0]["msg"].removeprefix("Value error, ")
-    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
-    return f"{place}: {message}{more}" if place else f"{message}{more}"
 
 
 def read_change(value: bytes) -> SegmentChange:
@@ -40,7 +32,7 @@ def read_change(value: bytes) -> SegmentChange:
     try:
         return SegmentChange.model_validate_json(value)
     except ValidationError as error:
-        raise MalformedError(describe(error)) from None
+        raise MalformedError(first_problem(error)) from None
 
 
 def read_profile(value: bytes) -> ProfileRecord:
@@ -54,7 +46,7 @@ def read_profile(value: bytes) -> ProfileRecord:
     try:
         return ProfileRecord.model_validate_json(value)
     except ValidationError as error:
-        raise MalformedError(describe(error)) from None
+        raise MalformedError(first_problem(error)) from None
 
 
 def read_lifecycle_event(value: bytes) -> LifecycleEvent:
@@ -68,7 +60,7 @@ def read_lifecycle_event(value: bytes) -> LifecycleEvent:
     try:
         return LifecycleEvent.model_validate_json(value)
     except ValidationError as error:
-        raise MalformedError(describe(error)) from None
+        raise MalformedError(first_problem(error)) from None
 
 
 def envelope_faults(expected: Mapping[str, object], found: Mapping[str, object]) -> list[str]:
@@ -115,7 +107,7 @@ def membership_head(value: bytes) -> tuple[str, Footprint]:
     try:
         head = _MembershipHead.model_validate_json(value)
     except ValidationError as error:
-        raise MalformedError(describe(error)) from None
+        raise MalformedError(first_problem(error)) from None
     place = head.segment
     segment, label = (place.id, place.label) if place else (None, None)
     return head.user_id, Footprint.of(head.sequence, segment, label, value)
@@ -135,5 +127,5 @@ def profile_head(value: bytes) -> tuple[str, Footprint]:
     try:
         head = _ProfileHead.model_validate_json(value)
     except ValidationError as error:
-        raise MalformedError(describe(error)) from None
+        raise MalformedError(first_problem(error)) from None
     return head.user_id, Footprint.of(head.sequence, head.segment, head.segment_label)

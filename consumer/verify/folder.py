@@ -23,7 +23,6 @@ from consumer.contract.folder import (
 from consumer.verify import invariants
 from consumer.verify.decode import (
     MalformedError,
-    describe,
     envelope_faults,
     read_change,
     read_profile,
@@ -35,6 +34,7 @@ from consumer.verify.lifecycle import SeenLifecycle, check_lifecycle
 from consumer.verify.report import Counts, VerifyError, VerifyResult, ViolationKind, Violations
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.dead_letters import DeadLetter
+from schemas.errors import first_problem
 from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
 from schemas.segment_model import SegmentModelRecord
 
@@ -187,7 +187,7 @@ class _FolderAudit:
             try:
                 letter = DeadLetter.model_validate_json(line)
             except ValidationError as error:
-                raise MalformedError(describe(error)) from None
+                raise MalformedError(first_problem(error)) from None
             return letter.topic, letter.partition, letter.offset
 
         return (source for _, source in self._lines(DEAD_LETTERS, parse))
@@ -222,7 +222,7 @@ class _FolderAudit:
             return SegmentModelRecord.model_validate_json(path.read_bytes())
         except ValidationError as error:
             self._violations.add(
-                ViolationKind.MALFORMED, MODEL, f"cannot be read: {describe(error)}"
+                ViolationKind.MALFORMED, MODEL, f"cannot be read: {first_problem(error)}"
             )
             self._unchecked.append(f"that segments exist: {MODEL} cannot be read")
             return None
@@ -234,7 +234,7 @@ class _FolderAudit:
             summary = Summary.model_validate_json((self._folder / SUMMARY).read_bytes())
         except ValidationError as error:
             self._violations.add(
-                ViolationKind.MALFORMED, SUMMARY, f"cannot be read: {describe(error)}"
+                ViolationKind.MALFORMED, SUMMARY, f"cannot be read: {first_problem(error)}"
             )
             self._unchecked.append(
                 f"that input = accepted + repeated + refused: {SUMMARY} cannot be read"
@@ -276,7 +276,7 @@ def _read_event(line: bytes) -> tuple[SeenChange, list[str]]:
     try:
         change = SegmentChange.model_validate(event.get("data"))
     except ValidationError as error:
-        raise MalformedError(f"data: {describe(error)}") from None
+        raise MalformedError(f"data: {first_problem(error)}") from None
     expected = structured_cloudevent(change, source)
     # The id has a check of its own: it tells more than that it differs.
     del expected["id"]
@@ -289,7 +289,7 @@ def _read_lifecycle(line: bytes) -> tuple[SeenLifecycle, list[str]]:
     try:
         told = LifecycleEvent.model_validate(event.get("data"))
     except ValidationError as error:
-        raise MalformedError(f"data: {describe(error)}") from None
+        raise MalformedError(f"data: {first_problem(error)}") from None
     expected = structured_lifecycle_event(told, source)
     del expected["id"]
     return SeenLifecycle(told, recorded_id), envelope_faults(expected, event)

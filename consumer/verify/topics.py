@@ -14,7 +14,7 @@ from consumer.kafka.asking import REQUEST_SECONDS
 from consumer.settings import Settings, TopicSettings
 from consumer.verify import invariants
 from consumer.verify.cut import Cut, Span, TopicReader
-from consumer.verify.decode import describe, read_change, read_profile
+from consumer.verify.decode import read_change, read_profile
 from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.facts import LatestChange, ProfileFacts
 from consumer.verify.invariants import Chains, ProfileSums
@@ -24,6 +24,7 @@ from consumer.verify.messages import changes_in, latest_in, lifecycle_in, refuse
 from consumer.verify.report import Counts, VerifyResult, ViolationKind, Violations
 from consumer.verify.split import SplitUsers
 from schemas.base import claimed_schema
+from schemas.errors import first_problem
 from schemas.segment_model import (
     SEGMENT_MODEL_KEY,
     SEGMENT_MODEL_SCHEMA,
@@ -246,7 +247,7 @@ class _TopicAudit:
             self._between.add(
                 ViolationKind.MALFORMED,
                 topic,
-                f"the latest model cannot be read: {describe(error)}",
+                f"the latest model cannot be read: {first_problem(error)}",
             )
             self._unchecked.append("that segments exist: the latest segment model cannot be read")
             return None

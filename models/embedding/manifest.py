@@ -12,6 +12,7 @@ from models.embedding.errors import DamagedFileError, MissingFileError
 from models.embedding.languages import known_languages
 from models.embedding.model_files import verify_files
 from models.embedding.text_settings import Pooling
+from schemas.errors import first_problem
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -196,10 +197,7 @@ def _expect_format(content: dict[str, Any], path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     """Say in one line what is wrong, and where."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    problem = error.errors(include_url=False, include_context=False)[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    return first_problem(error) if isinstance(error, ValidationError) else str(error)
 
 
 def is_exported(source: str) -> bool:

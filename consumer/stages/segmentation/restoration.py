@@ -9,7 +9,8 @@ from consumer.contract.stage import Changelog, Columns, StageError, StateKind, U
 from models.embedding.engine.embedder import Embedder
 from models.profiles.snapshot import table_of
 from models.profiles.table import ProfileTable
-from schemas.base import claimed_schema, first_problem
+from schemas.base import claimed_schema
+from schemas.errors import first_problem
 from schemas.profiles import PROFILE_SCHEMA, ProfileRecord
 
 

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from consumer.contract.stage import StageError
 from models.labels.model import LabelModel
 from models.segments.model import SegmentModel
-from schemas.base import claimed_schema, first_problem
+from schemas.base import claimed_schema
+from schemas.errors import first_problem
 from schemas.label_model import LABEL_MODEL_SCHEMA, LabelModelRecord
 from schemas.segment_model import SEGMENT_MODEL_SCHEMA, SegmentModelRecord
 

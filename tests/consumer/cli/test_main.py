@@ -261,7 +261,7 @@ def test_a_misspelt_section_in_the_environment_is_wrong_usage(segmenter, monkeyp
     monkeypatch.setenv("SEGMENTER_KAFAK__GROUP_ID", "x")
     code, _, err = segmenter("config")
     assert code == 2
-    assert "SEGMENTER_KAFAK__GROUP_ID names no section" in err
+    assert "did you mean SEGMENTER_KAFKA__GROUP_ID? (from SEGMENTER_KAFAK__GROUP_ID)" in err
 
 
 # --- settings -------------------------------------------------------------------------------------

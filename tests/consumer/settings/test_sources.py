@@ -92,11 +92,18 @@ def test_an_error_in_a_section_given_as_json_names_its_variable(error, monkeypat
         ('# a comment\n\n[ batch ]  # here\nmax_wait_seconds = 1\n"max_records" = 0', 5),
         ("batch.max_records = 0", 1),
         ("\nbatch = {max_records = 0}", 2),
+        ('log.level = """\\\nINFO\\\n"""\nbatch.max_records = 0', 4),
     ],
 )
 def test_an_error_names_file_and_line(error, file, text, line):
     path = file(text)
     assert f"(it is 0, from {path}, line {line})" in error("--config", path)
+
+
+def test_a_value_of_several_lines_is_told_with_its_first(error, file):
+    path = file("[batch]\nmax_wait_seconds = 1\n\nmax_records = [\n1,\n2\n]\nreassign_users = 1")
+    assert "setting batch.max_records: " in (said := error("--config", path))
+    assert f"(from {path}, line 4)" in said
 
 
 def test_an_error_names_the_source_that_won(error, file, monkeypatch):
@@ -165,10 +172,10 @@ def test_an_unknown_name_in_the_file_is_told_with_line_and_the_right_one(error, 
     assert f"(from {path}, line " in said
 
 
-def test_a_table_that_is_none_is_told_once_with_its_lines(error, file):
+def test_a_table_that_is_none_is_told_once_with_its_first_line(error, file):
     path = file("[events.mapping.feilds]\nuser_id = ['a']\ntext = ['b']\noccurred_at = ['c']")
     said = error("--config", path)
-    assert f"did you mean events.mapping.fields? (from {path}, lines 2 to 4)" in said
+    assert f"did you mean events.mapping.fields? (from {path}, line 2)" in said
 
 
 def test_a_name_that_an_error_quotes_is_told_with_its_own_line(error, file):
@@ -193,7 +200,7 @@ def test_a_choice_that_is_none_is_told_once_with_the_nearest(error, file, text, 
 def test_an_unknown_name_in_the_environment_is_told_with_the_right_one(error, monkeypatch):
     monkeypatch.setenv("SEGMENTER_KAFKA__GRUOP_ID", "x")
     said = error()
-    assert "did you mean kafka.group_id? (from SEGMENTER_KAFKA__GRUOP_ID)" in said
+    assert "did you mean SEGMENTER_KAFKA__GROUP_ID? (from SEGMENTER_KAFKA__GRUOP_ID)" in said
 
 
 @pytest.mark.parametrize("name", ["SEGMENTER_KAFAK__GROUP_ID", "SEGMENTER__KAFKA__GROUP_ID"])
