@@ -11,33 +11,24 @@ looks at it). See docs/clustering.md.
 from __future__ import annotations
 
 import argparse
-import json
-import tempfile
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks import machine
 from benchmarks.clustering.profiles import Profiles, read_profiles
 from benchmarks.clustering.runs import Run, alone, held, run_alone, run_trainer
-from benchmarks.embed import DATA, RESULTS, say
-from benchmarks.embedding.rounds import ROOT
-from benchmarks.markdown import render, table
-from consumer.settings import Settings
-from consumer.wiring.embedder import load_embedder
+from benchmarks.markdown import Cell, columns
+from benchmarks.shared import DOCS, Figures, parser, run, say, write_page
 from models.clustering.clusterers.state import to_json
 from models.clustering.learner import StreamingClusterer
 from models.clustering.policy import ALGORITHMS, PROJECTIONS, ClusteringPolicy
 from models.measures.agreement import Agreement
 from models.measures.offline import offline_kmeans
 
-PAGE = ROOT / "docs" / "clustering.md"
-OUTPUT = RESULTS / "clusterers.json"
-
-Figures = dict[str, Any]
+PAGE = DOCS / "clustering.md"
 
 
 def measure(arguments: argparse.Namespace, profiles: Profiles) -> Figures:
@@ -101,26 +92,26 @@ def offline(arguments: argparse.Namespace, profiles: Profiles) -> Figures:
 def summary(profiles: Profiles, runs: Sequence[Run]) -> Figures:
     """Means over the seeds."""
     final, prequential = [], []
-    for run in runs:
-        final.append(profiles.agreement(profiles.final.tolist(), run.segments))
+    for each in runs:
+        final.append(profiles.agreement(profiles.final.tolist(), each.segments))
         known = [
             row
-            for row, segment in enumerate(run.foreseen)
+            for row, segment in enumerate(each.foreseen)
             if segment is not None and profiles.users[row] in profiles.labels
         ]
         foreseen = [
-            segment for segment in (run.foreseen[row] for row in known) if segment is not None
+            segment for segment in (each.foreseen[row] for row in known) if segment is not None
         ]
         prequential.append(profiles.agreement(known, foreseen) if known else Agreement(0, 0, 0, 0))
-    each = [1e6 * run.seconds / len(profiles.users) for run in runs]
+    times = [1e6 * each.seconds / len(profiles.users) for each in runs]
     return {
         "v": _mean([found.v_measure for found in final]),
         "v_least": round(min(found.v_measure for found in final), 4),
         "ari": _mean([found.adjusted_rand for found in final]),
         "prequential_v": _mean([found.v_measure for found in prequential]),
         "prequential_ari": _mean([found.adjusted_rand for found in prequential]),
-        "microseconds": round(float(np.median(each)), 1),
-        "segments": [run.number for run in runs],
+        "microseconds": round(float(np.median(times)), 1),
+        "segments": [each.number for each in runs],
     }
 
 
@@ -143,25 +134,20 @@ def tables(figures: Figures) -> str:
         f"ARI = {goal['ari']:.2f}.",
     ]
     for name, title in (("trainer", "In the trainer"), ("alone", "Alone")):
-        head = ["algorithm", "projection", "V", "least V", "ARI", "V, prequential"]
-        head += ["ARI, prequential", "µs a profile", "segments", "memory", "state"]
-        rows = []
-        for row in figures["rows"]:
-            own = row[name]
-            found = sorted(set(own["segments"]))
-            number = str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
-            cells = [
-                row["algorithm"],
-                row["projection"],
-                *(f"{own[key]:.2f}" for key in ("v", "v_least", "ari")),
-                *(f"{own[key]:.2f}" for key in ("prequential_v", "prequential_ari")),
-                f"{own['microseconds']:,.0f}",
-                number,
-                _size(row["bytes"]),
-                _size(row["state_bytes"]),
-            ]
-            rows.append(cells)
-        lines += ["", f"**{title}**", "", table(head, rows, texts=2)]
+        cells: dict[str, Cell] = {
+            "algorithm": "{algorithm}",
+            "projection": "{projection}",
+            "V": f"{{{name}[v]:.2f}}",
+            "least V": f"{{{name}[v_least]:.2f}}",
+            "ARI": f"{{{name}[ari]:.2f}}",
+            "V, prequential": f"{{{name}[prequential_v]:.2f}}",
+            "ARI, prequential": f"{{{name}[prequential_ari]:.2f}}",
+            "µs a profile": f"{{{name}[microseconds]:,.0f}}",
+            "segments": lambda row, name=name: _numbers(row[name]["segments"]),
+            "memory": lambda row: _size(row["bytes"]),
+            "state": lambda row: _size(row["state_bytes"]),
+        }
+        lines += ["", f"**{title}**", "", columns(figures["rows"], cells, texts=2)]
     return "\n".join(lines)
 
 
@@ -169,43 +155,34 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
 
 
-def rendered(text: str, output: Path) -> str:
-    """Give the page's text with the tables of the results; the rest stays."""
-    if not output.exists():
-        return text
-    return render(text, "clusterers", tables(json.loads(output.read_text(encoding="utf-8"))))
+def _numbers(found: Sequence[int]) -> str:
+    least, most = min(found), max(found)
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
-    add("--vectors", type=Path, help="keeps the texts' vectors for the next run (.npz)")
+    made = parser(__doc__ or "", "clusterers.json", events=True, page=True)
+    add = made.add_argument
     add("--algorithms", nargs="+", default=list(ALGORITHMS), choices=ALGORITHMS, help="only these")
     add("--projections", nargs="+", default=PROJECTIONS, choices=PROJECTIONS, help="only these")
     add("--dimensions", type=int, default=32, help="dimensions of a projection")
     add("--segments", type=int, default=6, help="segments wanted")
     add("--least-events", type=int, default=10, help="users with fewer have no final figures")
     add("--seeds", type=int, default=3, help="runs of each")
-    add("--output", type=Path, default=OUTPUT, help="where figures go")
-    add("--render", action="store_true", help="only write the results into docs/clustering.md")
-    return parser.parse_args(given)
+    return made.parse_args(given)
 
 
 def main() -> None:
-    arguments = parse()
-    if not arguments.render:
-        with tempfile.TemporaryDirectory(prefix="bench-clusterers-") as name:
-            stored = arguments.vectors or Path(name) / "vectors.npz"
-            profiles = read_profiles(
-                arguments.data, stored, lambda: load_embedder(Settings()), arguments.least_events
-            )
-        figures = measure(arguments, profiles)
-        arguments.output.parent.mkdir(exist_ok=True)
-        arguments.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    options = parse()
+
+    def measured(_work: Path) -> Figures:
+        return measure(options, read_profiles(options.data, options.vectors, options.least_events))
+
+    figures = run(options, measured)
+    if options.render:
+        write_page(PAGE, {"clusterers": tables(figures)})
+    else:
         print(tables(figures))
-        return
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), OUTPUT), encoding="utf-8")
 
 
 if __name__ == "__main__":

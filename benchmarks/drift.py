@@ -10,8 +10,6 @@ through the trainer's own stage with its default settings.
 from __future__ import annotations
 
 import argparse
-import json
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,20 +21,16 @@ import numpy as np
 from benchmarks.drifting import detectors, report, runs, streams
 from benchmarks.drifting.runs import EMBEDDING, Look
 from benchmarks.drifting.streams import Change, Stream
-from benchmarks.embed import DATA, RESULTS, say
 from benchmarks.flapping.texts import Posts, read_posts
 from benchmarks.machine import embedding_facts
-from benchmarks.markdown import render
-from benchmarks.stability import one_row_a_line
+from benchmarks.shared import DOCS, Figures, parser, run, say, write_page
 from consumer.settings import Settings
 from consumer.stages.training.stage import TrainingStage
-from consumer.wiring.embedder import load_embedder
 from models.distances import Floats
 from models.drift.check import TESTS, DriftCheck, Texts
 from models.drift.features import RandomFeatures, median_distance, mmd_squared
 from models.segments.model import SegmentModel
 
-DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "drift.md", DOCS / "drift.png"
 
 KINDS: dict[str, Callable[[int, int], Change]] = {
@@ -47,7 +41,7 @@ KINDS: dict[str, Callable[[int, int], Change]] = {
 }
 """Changes by name; each is made with every topic as the one that changes."""
 
-TENTHS = {name: change for name, change in KINDS.items() if "tenth" in name}
+TENTHS = [name for name in KINDS if "tenth" in name]
 
 FEWER = 500
 """Users, to see what is lost with half of them."""
@@ -66,31 +60,11 @@ def follow(
     stage = TrainingStage(settings)
     found = []
     for look in runs.looks(stream, settings, stage):
-        if look.report is None:
-            continue
         found.append(look)
         late = stream.shift is not None and look.event > stream.shift
         if until_found and late and look.report.alarms:
             break
     return found, stage
-
-
-def highest(looks: Sequence[Look]) -> dict[str, float]:
-    """Give the highest ratio of statistic to threshold by test."""
-    return {
-        name: round(
-            max((_ratio(look, name) for look in looks if look.report), default=0.0),
-            3,
-        )
-        for name in TESTS
-    }
-
-
-def _ratio(look: Look, name: str) -> float:
-    if look.report is None:
-        return 0.0
-    outcome = look.report.tests[name]
-    return outcome.statistic / outcome.threshold
 
 
 def stationary(
@@ -102,10 +76,10 @@ def stationary(
     for seed in range(count):
         found, stage = follow(made(seed), settings)
         looks += len(found)
-        alarms += any(look.report.alarms for look in found if look.report)
-        segments += any(look.report.drifted_segments for look in found if look.report)
-        detections += any(any(look.report.detections.values()) for look in found if look.report)
-        tops.append(highest(found))
+        alarms += any(look.report.alarms for look in found)
+        segments += any(look.report.drifted_segments for look in found)
+        detections += any(look.detected for look in found)
+        tops += [{name: look.ratio(name) for name in TESTS} for look in found]
         if found:
             last.append(runs.distances(stage))
     return {
@@ -114,7 +88,9 @@ def stationary(
         "alarms": alarms,
         "segment_alarms": segments,
         "detections": detections,
-        "highest": {name: max(top[name] for top in tops) for name in TESTS},
+        "highest": {
+            name: round(max((top[name] for top in tops), default=0.0), 3) for name in TESTS
+        },
     }, last
 
 
@@ -131,9 +107,9 @@ def shifted(
             found, stage = follow(stream, settings, until_found=True)
             before = [look for look in found if look.event <= (stream.shift or 0)]
             looks += len(before)
-            early += any(look.report.alarms for look in before if look.report)
-            end = found[-1] if found else None
-            if end is None or end.report is None or end in before or not end.report.alarms:
+            early += any(look.report.alarms for look in before)
+            end = found[-1] if len(found) > len(before) else None
+            if end is None or not end.report.alarms:
                 missed += 1
             else:
                 delays.append(end.event - (stream.shift or 0))
@@ -240,21 +216,16 @@ def pictured(posts: Posts) -> dict[str, Any]:
     for name, retrain in (("kept", False), ("retrained", True)):
         settings = Settings(drift={**PICTURED, "retrain": retrain})
         stage = TrainingStage(settings)
-        seen, rows = None, []
-        for look in runs.looks(stream, settings, stage, batch=128):
-            if look.report is None or look.report is seen:
-                continue
-            seen = look.report
-            rows.append(
-                [
-                    look.event,
-                    *(round(_ratio(look, test), 3) for test in TESTS),
-                    look.retrainings,
-                    round(look.churn or 0.0, 3),
-                    int(any(look.report.detections.values())),
-                ]
-            )
-        figures["looks"][name] = rows
+        figures["looks"][name] = [
+            [
+                look.event,
+                *(round(look.ratio(test), 3) for test in TESTS),
+                look.retrainings,
+                round(look.churn or 0.0, 3),
+                int(look.detected),
+            ]
+            for look in runs.looks(stream, settings, stage, batch=128)
+        ]
     return figures
 
 
@@ -280,30 +251,23 @@ def measure(posts: Posts, count: int, repeats: int, events: int, settings: Setti
         say(f"nothing changes: {name}")
         figures["stationary"][name], last = stationary(make, count, settings)
         distances.setdefault("nothing changes", []).extend(last)
-    for name, change in KINDS.items():
-        say(name)
-        figures["shifts"][name], distances[name] = shifted(
-            lambda topic, repeat, change=change: streams.made_up(
-                posts, change(topics, topic), events, events // 2, 100 + topics * repeat + topic
-            ),
-            topics,
-            repeats,
-            settings,
+
+    def changed(name: str) -> Callable[[int, int], Stream]:
+        return lambda topic, repeat: streams.made_up(
+            posts, KINDS[name](topics, topic), events, events // 2, 100 + topics * repeat + topic
         )
+
+    for name in KINDS:
+        say(name)
+        found = shifted(changed(name), topics, repeats, settings)
+        figures["shifts"][name], distances[name] = found
     say(f"with {FEWER} users")
     fewer = settings.model_copy(
         update={"drift": settings.drift.model_copy(update={"users": FEWER})}
     )
     figures["fewer"] = {"users": FEWER, "shifts": {}}
-    for name, change in TENTHS.items():
-        figures["fewer"]["shifts"][name], _ = shifted(
-            lambda topic, repeat, change=change: streams.made_up(
-                posts, change(topics, topic), events, events // 2, 100 + topics * repeat + topic
-            ),
-            topics,
-            1,
-            fewer,
-        )
+    for name in TENTHS:
+        figures["fewer"]["shifts"][name], _ = shifted(changed(name), topics, 1, fewer)
     say("detectors")
     distances = {kind: looks[:DETECTED] for kind, looks in distances.items()}
     figures["streams"] = {kind: len(looks) for kind, looks in distances.items()}
@@ -315,42 +279,25 @@ def measure(posts: Posts, count: int, repeats: int, events: int, settings: Setti
     return figures
 
 
-def render_page(figures: dict[str, Any], page: Path = PAGE) -> None:
-    """Write the page's tables anew."""
-    text = page.read_text(encoding="utf-8")
-    for name, part in report.PARTS.items():
-        text = render(text, name, part(figures))
-    page.write_text(text, encoding="utf-8")
-
-
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
-    add("--vectors", type=Path, help="keeps vectors for the next run; none are kept without")
-    add("--runs", type=int, default=20, help="stationary streams of each kind")
-    add("--repeats", type=int, default=2, help="shifted streams by kind and topic")
-    add("--events", type=int, default=30_000, help="events of a made-up stream")
-    add("--output", type=Path, default=RESULTS / "drift.json", help="where figures go")
-    add("--picture", type=Path, default=PICTURE, help="where the curves go")
-    add("--render", action="store_true", help="only draw and write what the results say")
-    return parser.parse_args(given)
+    made = parser(__doc__ or "", "drift.json", events=True, picture=PICTURE, page=True)
+    made.add_argument("--runs", type=int, default=20, help="stationary streams of each kind")
+    made.add_argument("--repeats", type=int, default=2, help="shifted streams by kind and topic")
+    made.add_argument("--events", type=int, default=30_000, help="events of a made-up stream")
+    return made.parse_args(given)
 
 
 def main() -> None:
-    arguments = parse()
-    if not arguments.render:
-        with tempfile.TemporaryDirectory(prefix="bench-drift-") as name:
-            stored = arguments.vectors or Path(name) / "vectors.npz"
-            posts = read_posts(arguments.data, stored, lambda: load_embedder(Settings()))
-        figures = measure(
-            posts, arguments.runs, arguments.repeats, arguments.events, Settings()
-        ) | {"machine": embedding_facts()}
-        arguments.output.parent.mkdir(exist_ok=True)
-        arguments.output.write_text(one_row_a_line(figures), encoding="utf-8")
-    figures = json.loads(arguments.output.read_text(encoding="utf-8"))
-    report.draw(figures, arguments.picture)
-    render_page(figures)
+    options = parse()
+
+    def measured(_work: Path) -> Figures:
+        posts = read_posts(options.data, options.vectors)
+        figures = measure(posts, options.runs, options.repeats, options.events, Settings())
+        return figures | {"machine": embedding_facts()}
+
+    figures = run(options, measured)
+    report.draw(figures, options.picture)
+    write_page(PAGE, {name: part(figures) for name, part in report.PARTS.items()})
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ One run, the same texts for all, a process a contender, by turns. See docs/perfo
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,68 +22,72 @@ from benchmarks.embedding.flops import EncoderShape
 from benchmarks.embedding.lineup import CALLS, OPENVINO, REFERENCE, WORKER, Files, lineup
 from benchmarks.embedding.no_amx import forbid_amx
 from benchmarks.embedding.recipes import write_variants
-from benchmarks.embedding.rounds import ROOT, Child, Contender, environment, measure, started
+from benchmarks.embedding.rounds import Child, Contender, environment, measure, started
 from benchmarks.embedding.sample import TEXTS_FILE, Sample, read_sample
 from benchmarks.embedding.tokens import load_tokenizer, tokenise
-from benchmarks.markdown import render
+from benchmarks.shared import (
+    DATA,
+    DOCS,
+    RESULTS,
+    ROOT,
+    Figures,
+    parser,
+    read,
+    run,
+    say,
+    write_page,
+)
 from models.embedding.cache import cache_folder
 from models.embedding.making.prepare import prepare_model
 from models.embedding.making.weights import DEFAULT_SOURCE, resolve_source
 from models.embedding.manifest import Manifest
 
-RESULTS = Path(__file__).parent / "results"
-PAGE = ROOT / "docs" / "performance.md"
-PICTURE = ROOT / "docs" / "embedding-curve.png"
-DATA = ROOT.parent / "shared" / "data" / "stackexchange.jsonl.gz"
+PAGE = DOCS / "performance.md"
+PICTURE = DOCS / "embedding-curve.png"
 
 FALLBACK_REFERENCE = "ours-fp32"
 
 
 def main() -> None:
-    arguments = parse()
-    if arguments.render:
+    options = parse()
+    if options.render:
         render_page()
         return
-    if arguments.without_amx:
+    if options.without_amx:
         forbid_amx()
-    with tempfile.TemporaryDirectory(prefix="bench-embed-") as name:
-        figures = run(arguments, Path(name))
-    output = arguments.output or RESULTS / result_name(arguments)
-    output.parent.mkdir(exist_ok=True)
-    if arguments.curve:
-        figures["points"] = curve.points(figures)
-        curve.draw(figures["points"], arguments.picture)
-    output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    options.output = options.output or RESULTS / result_name(options)
+    figures = run(options, lambda work: measured(options, work))
+    if options.curve:
+        curve.draw(figures["points"], options.picture)
     print(f"\n{report.engine_text(figures)}")
     for contender, reason in figures["failed"].items():
         print(f"did not run: {contender}: {reason}")
     sys.exit(1 if figures["failed"] else 0)
 
 
-def say(what: str) -> None:
-    """Tell how far it is, at once: a run takes long."""
-    print(what, flush=True)
-
-
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
+    made = parser(__doc__ or "", "", picture=PICTURE, page=True)
+    made.set_defaults(output=None)  # by the kind of run
+    add = made.add_argument
     add("--data", type=Path, default=DATA, help="events, as JSON lines")
     add("--count", type=int, default=1000, help="texts")
     add("--texts", choices=("posts", "short"), default="posts", help="of any length, or short ones")
     add("--rounds", type=int, default=5, help="passes of each contender over the texts")
-    add("--threads", type=int, default=2, help="threads, and cores, of each contender")
     add("--contenders", nargs="*", default=[], metavar="NAME", help="only these; all when none")
     add("--variant", nargs="*", default=[], metavar="NAME=FOLDER", type=variant,
         help="further prepared models of this product")  # fmt: skip
     add("--curve", action="store_true", help="draw speed against fidelity")
     add("--without-amx", action="store_true", help="as on a CPU without AMX")
+    add_peer_options(made)
+    return made.parse_args(given)
+
+
+def add_peer_options(made: argparse.ArgumentParser) -> None:
+    """Add what is needed to run the peers."""
+    add = made.add_argument
+    add("--threads", type=int, default=2, help="threads, and cores, of each contender")
     add("--peer-python", default=sys.executable, help="interpreter with the peers' packages")
     add("--exported", type=Path, help="folder of an earlier export for the peers")
-    add("--output", type=Path, help="where the figures go")
-    add("--picture", type=Path, default=PICTURE, help="where the curve goes")
-    add("--render", action="store_true", help="only write the results into docs/performance.md")
-    return parser.parse_args(given)
 
 
 def variant(given: str) -> tuple[str, Path]:
@@ -106,7 +108,7 @@ def result_name(arguments: argparse.Namespace) -> str:
     return f"{kind}.json" if arguments.texts == "posts" else f"{kind}-{arguments.texts}.json"
 
 
-def run(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
+def measured(arguments: argparse.Namespace, work: Path) -> Figures:
     """Measure, and give all figures."""
     say("reading the texts and making the models")
     sample = read_sample(arguments.data, arguments.count, arguments.texts)
@@ -119,13 +121,13 @@ def run(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     lengths, cut = token_counts(files, sample)
     with started(contenders, work / TEXTS_FILE, arguments.threads, say) as (children, failed):
         vectors = all_vectors(children, work)  # untimed: also the warm-up
-        measured = measure(children, arguments.rounds, say)
+        passes = measure(children, arguments.rounds, say)
         ready = {name: child.ready for name, child in children.items()}
     reference = REFERENCE if REFERENCE in vectors else FALLBACK_REFERENCE
     exact = vectors.get(reference)
     cosines = {} if exact is None else {n: report.fidelity(v, exact) for n, v in vectors.items()}
     shape = EncoderShape.read(files.exported / "config.json")
-    return {
+    figures = {
         "machine": machine.embedding_facts(),
         "versions": {k: v for each in ready.values() for k, v in each["versions"].items()},
         "data": {
@@ -143,7 +145,7 @@ def run(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
         "flops_per_pass": shape.total(lengths),
         **report.summarise(
             contenders,
-            measured,
+            passes,
             cosines,
             {name: each["setting"] for name, each in ready.items()},
             texts=len(sample.texts),
@@ -153,6 +155,7 @@ def run(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
         "tried": {name: each["tried"] for name, each in ready.items() if each["tried"]},
         "failed": failed,
     }
+    return figures | {"points": curve.points(figures)} if arguments.curve else figures
 
 
 def prepare(arguments: argparse.Namespace, work: Path) -> Files:
@@ -206,22 +209,14 @@ def all_vectors(children: dict[str, Child], work: Path) -> dict[str, Any]:
     return found
 
 
-def render_page() -> None:
+def render_page(results: Path = RESULTS, page: Path = PAGE, picture: Path = PICTURE) -> None:
     """Write the tables of docs/performance.md, and the curve, anew from the results there are."""
-    if (drawn := RESULTS / "embed-curve.json").exists():
-        curve.draw(json.loads(drawn.read_text(encoding="utf-8"))["points"], PICTURE)
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(rendered(text, RESULTS), encoding="utf-8")
-
-
-def rendered(text: str, results: Path) -> str:
-    """Give the page's text with the tables of the results in a folder; the rest stays."""
-    for name, part in report.PARTS.items():
-        path = results / f"{name}.json"
-        if path.exists():
-            figures = json.loads(path.read_text(encoding="utf-8"))
-            text = render(text, name, part(figures))
-    return text
+    found = {
+        name: read(path) for name in report.PARTS if (path := results / f"{name}.json").exists()
+    }
+    if "embed-curve" in found:
+        curve.draw(found["embed-curve"]["points"], picture)
+    write_page(page, {name: report.PARTS[name](figures) for name, figures in found.items()})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import shutil
 import subprocess
 import sys
@@ -31,6 +30,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from benchmarks import machine
+from benchmarks.embedding.flops import EncoderShape
+from benchmarks.shared import parser, write
 from models.embedding.batching import PaddedLayout
 from models.embedding.cache import cache_folder
 from models.embedding.engine.kernel_probe import attention_kernels
@@ -47,8 +48,8 @@ from models.embedding.making.weights import resolve_source
 from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest, Precision, Provenance
 from models.embedding.model_files import file_digest
 from models.embedding.runtime import nodes_by_provider, open_session
+from tests.models.embedding import tiny_bert
 
-RESULTS = Path(__file__).parent / "results" / "embed_gpu.json"
 NO_GPU = 2
 
 # Dense fp16 with fp32 sums, from NVIDIA's data sheets (H100: SXM), 10^12 operations a second.
@@ -105,35 +106,15 @@ BERT_BASE = architecture(hidden=768, layers=12, heads=12, intermediate=3072, lim
 
 def random_weights(config: BertConfig) -> Tensors:
     """Weights as BERT's are before training: normal, of spread 0.02."""
-    hidden, intermediate = config.hidden, config.intermediate
-    random = np.random.default_rng(0)
-    tensors: Tensors = {}
-
-    def draw(name: str, *shape: int) -> None:
-        tensors[name] = random.standard_normal(shape, np.float32) * np.float32(0.02)
-
-    def dense(name: str, inputs: int, outputs: int) -> None:
-        draw(f"{name}.weight", outputs, inputs)
-        draw(f"{name}.bias", outputs)
-
-    def norm(name: str) -> None:
-        tensors[f"{name}.LayerNorm.weight"] = np.ones(hidden, np.float32)
-        tensors[f"{name}.LayerNorm.bias"] = np.zeros(hidden, np.float32)
-
-    draw("embeddings.word_embeddings.weight", config.vocabulary, hidden)
-    draw("embeddings.position_embeddings.weight", config.positions, hidden)
-    draw("embeddings.token_type_embeddings.weight", config.token_types, hidden)
-    norm("embeddings")
-    for layer in range(config.layers):
-        name = f"encoder.layer.{layer}"
-        for part in ("query", "key", "value"):
-            dense(f"{name}.attention.self.{part}", hidden, hidden)
-        dense(f"{name}.attention.output.dense", hidden, hidden)
-        norm(f"{name}.attention.output")
-        dense(f"{name}.intermediate.dense", hidden, intermediate)
-        dense(f"{name}.output.dense", intermediate, hidden)
-        norm(f"{name}.output")
-    return tensors
+    sizes = {
+        "hidden_size": config.hidden,
+        "intermediate_size": config.intermediate,
+        "vocab_size": config.vocabulary,
+        "max_position_embeddings": config.positions,
+        "type_vocab_size": config.token_types,
+        "num_hidden_layers": config.layers,
+    }
+    return tiny_bert.random_weights(0, sizes, spread=0.02)
 
 
 def default_model() -> tuple[BertConfig, Tensors, str]:
@@ -212,12 +193,10 @@ def made_up_texts(kind: str, count: int, config: BertConfig) -> list[NDArray[np.
     return [random.integers(1000, config.vocabulary, length) for length in lengths]
 
 
-def operations(config: BertConfig, rows: Sequence[NDArray[np.int64]]) -> float:
+def operations(config: BertConfig, rows: Sequence[NDArray[np.int64]]) -> int:
     """Floating-point operations of the matrix products over texts, padding not counted."""
-    lengths = np.array([row.size for row in rows], dtype=np.float64)
-    hidden, inner = config.hidden, config.intermediate
-    a_token = 8 * hidden**2 + 4 * hidden * inner
-    return float(config.layers * (a_token * lengths + 4 * hidden * lengths**2).sum())
+    shape = EncoderShape(config.layers, config.hidden, config.intermediate)
+    return shape.total([row.size for row in rows])
 
 
 def time_runs(
@@ -342,15 +321,15 @@ def print_measurement(found: Measurement) -> None:
 
 
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made = parser(__doc__ or "", "embed_gpu.json")
+    add = made.add_argument
     budgets = [8192, 16_384, 32_768, 65_536]
-    parser.add_argument("--batch-tokens", type=int, nargs="+", default=budgets, help="budgets")
-    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 3], help="on one GPU")
-    parser.add_argument("--texts", type=int, default=20_000, help="texts of a run")
-    parser.add_argument("--seconds", type=float, default=3.0, help="least time of a measurement")
-    parser.add_argument("--tensorrt", action="store_true", help="TensorRT too; minutes an engine")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where the figures go")
-    return parser.parse_args(given)
+    add("--batch-tokens", type=int, nargs="+", default=budgets, help="budgets")
+    add("--sessions", type=int, nargs="+", default=[1, 2, 3], help="on one GPU")
+    add("--texts", type=int, default=20_000, help="texts of a run")
+    add("--seconds", type=float, default=3.0, help="least time of a measurement")
+    add("--tensorrt", action="store_true", help="TensorRT too; minutes an engine")
+    return made.parse_args(given)
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -378,8 +357,7 @@ def main(given: Sequence[str] | None = None) -> int:
             except EmbeddingError as error:
                 print(f"{model} stopped: {error}", file=sys.stderr)
                 results[model] = {"error": str(error)}
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write(arguments.output, results)
     failed = [model for model in models if not results[model].get("faithful")]
     if failed:
         print(f"cosine to fp32 below {LEAST_COSINE}, or stopped: {', '.join(failed)}")

@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import machine
-from benchmarks.embed import DATA, RESULTS, prepare, say
+from benchmarks.embed import add_peer_options, prepare
 from benchmarks.embedding.lineup import Files, lineup
 from benchmarks.embedding.rounds import Child, Contender
 from benchmarks.embedding.sample import TEXTS_FILE
+from benchmarks.shared import DATA, Figures, parser, run, say
 from benchmarks.worker_stage import Collector, Lookup, new_stage, records_of, run_stage, truth_of
 from consumer.offline.files import read_lines
 from models.embedding.model_files import file_digest
@@ -121,7 +121,7 @@ def embed(contender: Contender, texts: Path, cache: Path, threads: int) -> Vecto
     return vectors
 
 
-def measure(arguments: argparse.Namespace, files: Files) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, files: Files) -> Figures:
     """Embed, cluster and compare; gives all figures."""
     users = read_users(arguments.data, arguments.least_events, arguments.users)
     collector = Collector(1)
@@ -161,28 +161,26 @@ def measure(arguments: argparse.Namespace, files: Files) -> dict[str, Any]:
 
 
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
+    made = parser(__doc__ or "", "embed-quality.json")
+    add = made.add_argument
     add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
     add("--least-events", type=int, default=10, help="users with fewer are left out")
     add("--users", type=int, help="only so many users, for a try")
     add("--segments", type=int, default=6, help="clusters")
     add("--seeds", type=int, default=10, help="runs of k-means")
-    add("--threads", type=int, default=2, help="threads to embed with")
     add("--cache", type=Path, help="keeps vectors for the next run; none are kept without")
-    add("--peer-python", default=sys.executable, help="interpreter with the peers' packages")
-    add("--exported", type=Path, help="folder of an earlier export for the peers")
-    add("--output", type=Path, default=RESULTS / "embed-quality.json", help="where figures go")
-    return parser.parse_args(given)
+    add_peer_options(made)
+    return made.parse_args(given)
 
 
 def main() -> None:
-    arguments = parse()
-    with tempfile.TemporaryDirectory(prefix="bench-quality-") as name:
-        arguments.cache = arguments.cache or Path(name) / "vectors"
-        figures = measure(arguments, prepare(arguments, Path(name)))
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    options = parse()
+
+    def measured(work: Path) -> Figures:
+        options.cache = options.cache or work / "vectors"
+        return measure(options, prepare(options, work))
+
+    figures = run(options, measured)
     print(f"at most {figures['apart']:.4f} apart; the goal is {MOST_APART:g}")
     sys.exit(0 if figures["apart"] <= MOST_APART else 1)
 

@@ -14,11 +14,11 @@ import argparse
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from benchmarks.markdown import render, table
+from benchmarks.markdown import Cell, columns, render
+from benchmarks.shared import DOCS, RESULTS, Figures, read, write
 from consumer.offline.evaluate.contents import MINI_BATCH, OFFLINE, PRODUCT
 from consumer.offline.evaluate.plots import pictures
 from consumer.offline.evaluate.run import evaluate_file
@@ -26,16 +26,13 @@ from consumer.report.progress import counting
 from consumer.settings import Settings
 from consumer.wiring.embedder import load_embedder
 
-RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parents[1] / "docs" / "evaluation.md"
+PAGE = DOCS / "evaluation.md"
 RUNS = {"6": "6 given", "auto": "found"}
 DATA = ("stackexchange", "cofacts")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _TEXTS = 100_000
 # The labels of Cofacts are Chinese: most machines have no font to draw them with.
 _SHOWN = {"stackexchange": ("stream", "confusion", "users", "flapping"), "cofacts": ()}
-
-Figures = dict[str, Any]
 
 
 def main() -> None:
@@ -68,8 +65,7 @@ def measure(name: str, path: Path) -> None:
             )
         figures = json.loads(evaluation.figures.to_json())
         del figures["stream"]  # the picture has it
-        target = RESULTS / f"evaluation-{name}-{run}.json"
-        target.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        write(RESULTS / f"evaluation-{name}-{run}.json", figures)
         if run == "auto":
             for file, content in pictures(evaluation):
                 if file.removesuffix(".png") in _SHOWN[name]:
@@ -80,7 +76,7 @@ def rendered(text: str, results: Path) -> str:
     """Give the page's text with the tables of the results in a folder; the rest stays."""
     for name in DATA:
         found = {
-            run: json.loads(path.read_text(encoding="utf-8"))
+            run: read(path)
             for run in RUNS
             if (path := results / f"evaluation-{name}-{run}.json").exists()
         }
@@ -112,75 +108,77 @@ def _row(group: Figures, name: str) -> Figures:
 
 
 def _agreement(runs: dict[str, Figures]) -> str:
-    head = ["", "clusters", "V-measure", "ARI", "purity"]
+    cells: dict[str, Cell] = {
+        "": "{name}, {who}",
+        "clusters": "{asked}",
+        "V-measure": "{agreement[v_measure]:.3f}",
+        "ARI": "{agreement[adjusted_rand]:.3f}",
+        "purity": "{agreement[purity]:.3f}",
+    }
     parts = []
     for run, figures in runs.items():
-        rows = []
-        own = figures["prequential"]
-        rows.append(
-            [
-                f"**{PRODUCT}**, prequential, {own['agreement']['users']:,} events",
-                f"{len(figures['segments'])}",
-                *_scores(own["agreement"]),
-            ]
-        )
+        own = figures["prequential"]["agreement"]
+        name = {"name": f"**{PRODUCT}**, prequential", "who": f"{own['users']:,} events"}
+        rows = [{**name, "asked": len(figures["segments"]), "agreement": own}]
         for least in (10, 1):
             group = _group(figures, least)
             who = f"{group['labelled']:,} users" + (f" with ≥ {least} events" if least > 1 else "")
             for row in group["rows"]:
-                name = f"**{PRODUCT}**, final" if row["name"] == PRODUCT else row["name"]
-                rows.append([f"{name}, {who}", f"{row['asked']}", *_scores(row["agreement"])])
+                title = f"**{PRODUCT}**, final" if row["name"] == PRODUCT else row["name"]
+                rows.append({**row, "name": title, "who": who})
         parts.append(
             f"Segments {RUNS[run]}: {len(figures['segments'])}. The final V-measure of users with "
             f"≥ 10 events is {ratio_to_offline(figures):.2f} times that of offline KMeans with as "
-            f"many clusters.\n\n{table(head, rows, texts=1)}"
+            f"many clusters.\n\n{columns(rows, cells, texts=1)}"
         )
     return "\n\n".join(parts)
 
 
-def _scores(agreement: Figures) -> list[str]:
-    return [f"{agreement[name]:.3f}" for name in ("v_measure", "adjusted_rand", "purity")]
-
-
 def _without_labels(runs: dict[str, Figures]) -> str:
-    names = ("silhouette", "simplified_silhouette", "cohesion", "separation", "davies_bouldin")
-    head = ["Users with ≥ 10 events", "clusters", "silhouette", "simplified", "cohesion"]
-    head += ["separation", "Davies-Bouldin"]
-    rows = []
-    for run, figures in runs.items():
-        for name in (PRODUCT, OFFLINE, MINI_BATCH):
-            row = _row(_group(figures, 10), name)
-            title = f"**{name}**" if name == PRODUCT else name
-            cells = [
-                "" if row["internal"][part] is None else f"{row['internal'][part]:.3f}"
-                for part in names
-            ]
-            rows.append([f"{title}, segments {RUNS[run]}", f"{row['asked']}", *cells])
-    return table(head, rows, texts=1)
+    def internal(part: str) -> Cell:
+        return lambda row: "" if (found := row["internal"][part]) is None else f"{found:.3f}"
+
+    cells: dict[str, Cell] = {
+        "Users with ≥ 10 events": "{title}, segments {run}",
+        "clusters": "{asked}",
+        "silhouette": internal("silhouette"),
+        "simplified": internal("simplified_silhouette"),
+        "cohesion": internal("cohesion"),
+        "separation": internal("separation"),
+        "Davies-Bouldin": internal("davies_bouldin"),
+    }
+    rows = [
+        {
+            **_row(_group(figures, 10), name),
+            "title": f"**{name}**" if name == PRODUCT else name,
+            "run": RUNS[run],
+        }
+        for run, figures in runs.items()
+        for name in (PRODUCT, OFFLINE, MINI_BATCH)
+    ]
+    return columns(rows, cells, texts=1)
 
 
 def _changes(runs: dict[str, Figures]) -> str:
-    head = ["Changes", "users", "a user", "switches a user", "by behaviour", "by a new model"]
+    cells: dict[str, Cell] = {
+        "Changes": "segments {run}, {who}",
+        "users": "{users:,}",
+        "a user": "{changes_a_user:.2f}",
+        "switches a user": "{switches_a_user:.2f}",
+        "by behaviour": "{behaviour:,}",
+        "by a new model": "{model:,}",
+    }
     rows = []
     for run, figures in runs.items():
         for each in figures["flapping"]:
-            if each["least_events"] == 5:
+            if (least := each["least_events"]) == 5:
                 continue
-            count = each["by_reason"]
-            behaviour = count.get("switched, behaviour", 0)
-            switched = sum(n for name, n in count.items() if name.startswith("switched"))
-            who = "all" if each["least_events"] == 1 else f"≥ {each['least_events']} events"
-            rows.append(
-                [
-                    f"segments {RUNS[run]}, {who}",
-                    f"{each['users']:,}",
-                    f"{each['changes_a_user']:.2f}",
-                    f"{each['switches_a_user']:.2f}",
-                    f"{behaviour:,}",
-                    f"{switched - behaviour:,}",
-                ]
-            )
-    return table(head, rows, texts=1)
+            behaviour = each["by_reason"].get("switched, behaviour", 0)
+            switched = sum(n for k, n in each["by_reason"].items() if k.startswith("switched"))
+            who = "all" if least == 1 else f"≥ {least} events"
+            own = {"behaviour": behaviour, "model": switched - behaviour}
+            rows.append({**each, **own, "run": RUNS[run], "who": who})
+    return columns(rows, cells, texts=1)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +24,14 @@ import numpy as np
 from river import forest, imblearn, linear_model, multiclass, optim, tree
 
 from benchmarks import machine
-from benchmarks.embed import DATA, RESULTS, say
-from benchmarks.embedding.rounds import ROOT
-from benchmarks.markdown import render, table
-from benchmarks.worker_stage import (
-    Collector,
-    Lookup,
-    event_vectors,
-    new_stage,
-    records_of,
-    truth_of,
-)
+from benchmarks.markdown import Cell, columns
+from benchmarks.shared import DOCS, Figures, parser, run, say, write_page
+from benchmarks.worker_stage import default_embedder, event_vectors, lookup_of, records_of, truth_of
 from consumer.offline.evaluate.plots import pictures
 from consumer.offline.evaluate.run import evaluate_file
 from consumer.offline.evaluate.supervised import HELD_OUT
 from consumer.offline.files import read_lines
 from consumer.settings import Settings
-from consumer.wiring.embedder import load_embedder
 from models.distances import Floats, Ints
 from models.labels.confusion import confusion_of
 from models.labels.decision import decide_labels
@@ -49,13 +41,10 @@ from models.labels.policy import LabelPolicy
 from models.profiles.sample import rank
 from models.profiles.table import ProfileRows, hash_event_id, to_microseconds
 
-PAGE = ROOT / "docs" / "labels.md"
-PICTURE = ROOT / "docs" / "labels-stackexchange.png"
-OUTPUT = RESULTS / "labels.json"
+PAGE = DOCS / "labels.md"
+PICTURE = DOCS / "labels-stackexchange.png"
 LEAST_EVENTS = 5
 _BATCH = 512
-
-Figures = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +81,7 @@ class Stream:
         return np.array(list(last.values()), np.int64)
 
 
-def read_stream(path: Path, stored: Path, load: Callable[[], Any]) -> Stream:
+def read_stream(path: Path, stored: Path, load: Callable[[], Any] = default_embedder) -> Stream:
     """Make the profiles of a file's accepted events; parameters as for `event_vectors`."""
     lines = list(read_lines(path))
     accepted, embeddings = event_vectors(path, stored, load)
@@ -199,21 +188,19 @@ def candidates(names: list[str]) -> dict[str, Callable[[], Any]]:
         "logistic": lambda: Alone(logistic()),
         "softmax": lambda: Alone(softmax()),
     }
-    for name, make in (("logistic", logistic), ("softmax", softmax)):
-        found |= {
-            f"{name}, RandomUnderSampler": lambda make=make: Alone(
-                imblearn.RandomUnderSampler(make(), desired_dist=even, seed=0)
-            ),
-            f"{name}, RandomOverSampler": lambda make=make: Alone(
-                imblearn.RandomOverSampler(make(), desired_dist=even, seed=0)
-            ),
-            f"{name}, RandomSampler": lambda make=make: Alone(
-                imblearn.RandomSampler(make(), desired_dist=even, seed=0)
-            ),
-            f"{name}, HardSampling": lambda make=make: Alone(
-                imblearn.HardSamplingClassifier(make(), size=100, p=0.2, seed=0)
-            ),
-        }
+    samplers: dict[str, Callable[[Any], Any]] = {
+        sampler.__name__: partial(sampler, desired_dist=even, seed=0)
+        for sampler in (
+            imblearn.RandomUnderSampler,
+            imblearn.RandomOverSampler,
+            imblearn.RandomSampler,
+        )
+    }
+    samplers["HardSampling"] = partial(imblearn.HardSamplingClassifier, size=100, p=0.2, seed=0)
+    for (name, make), (sampling, sampler) in product(
+        {"logistic": logistic, "softmax": softmax}.items(), samplers.items()
+    ):
+        found[f"{name}, {sampling}"] = lambda make=make, sampler=sampler: Alone(sampler(make()))
     for classifier, rehearsals in (("svm", 1), ("softmax", 1), ("logistic", 1), ("logistic", 3)):
         title = {"svm": "linear SVM"}.get(classifier, classifier)
         found[f"{title}, {rehearsals} rehearsed"] = lambda c=classifier, r=rehearsals: Product(
@@ -222,7 +209,7 @@ def candidates(names: list[str]) -> dict[str, Callable[[], Any]]:
     return found
 
 
-def run(stream: Stream, candidate: Any) -> Figures:
+def followed(stream: Stream, candidate: Any) -> Figures:
     """Predict, then learn, all along the stream; then predict everybody."""
     spent = {"predict": 0.0, "learn": 0.0}
     predicted = np.full(len(stream.users), -1, np.int64)
@@ -334,18 +321,12 @@ def flapping(stream: Stream, policies: Iterable[LabelPolicy]) -> list[Figures]:
     return [{**each, "versions": versions} for each in rows]
 
 
-def evaluated(path: Path, stored: Path, load: Callable[[], Any]) -> tuple[Figures, bytes]:
+def evaluated(
+    path: Path, stored: Path, load: Callable[[], Any] = default_embedder
+) -> tuple[Figures, bytes]:
     """Run `segmenter evaluate`; give what it says of labels, and its picture."""
-    lines = list(read_lines(path))
-    records = records_of(lines)
     accepted, vectors = event_vectors(path, stored, load)
-    # Which text an event has only the stage knows: it cleans before it embeds.
-    collector = Collector(1)
-    stage, rows = new_stage(collector), list[int]()
-    for row, line in enumerate(accepted.tolist()):
-        stage.prepare([records[line]])
-        rows += [row] * (len(collector.texts) - len(rows))
-    lookup = Lookup(collector.texts, vectors[rows])
+    lookup = lookup_of(records_of(read_lines(path)), accepted.tolist(), vectors)
     evaluation = evaluate_file(path, Settings(), lookup, label="label", say=say)
     figures = json.loads(evaluation.figures.to_json())["supervised"]
     return figures, dict(pictures(evaluation))["labels.png"]
@@ -364,89 +345,78 @@ def _f1(stream: Stream, predicted: Ints, rows: np.ndarray) -> float:
 
 def tables(figures: Figures) -> str:
     """Write the figures in Markdown."""
-    head = [
-        "", "progressive", "progressive, unseen", "final", "final, unseen",
-        "the same, all users", "learn, µs of CPU",
-        "predict, µs of CPU", "kB",
-    ]  # fmt: skip
-    rows = []
-    for row in figures["rows"]:
+
+    def name(row: Figures) -> str:
         default = row["name"] == figures["default"]
-        name = f"**{row['name']}** (default)" if default else row["name"]
-        scores = ("progressive", "progressive_unseen", "final", "final_unseen", "final_unseen_all")
-        rows.append(
-            [
-                name,
-                *(f"{row[each]:.3f}" for each in scores),
-                f"{row['learn_microseconds']:,.0f}",
-                f"{row['predict_microseconds']:,.0f}",
-                f"{row['bytes'] / 1000:,.0f}",
-            ]
-        )
-    for name, score in figures["offline"].items():
-        rows.append([f"offline: {name}", "", "", "", f"{score:.3f}", *[""] * 4])
-    changes = [
-        [
-            f"{each['margin']:g}",
-            f"{each['dwell_events']}",
-            f"{each['changes_a_user']:.2f}",
-            f"{each['right']:.3f}",
-            f"{each['without']:.3f}",
-        ]
-        for each in figures["flapping"]
-    ]
-    names = ("accuracy", "macro_recall", "macro_precision", "macro_f1")
-    judged = [
-        [
-            f"{row['name']}, users with ≥ {group['least_events']} events",
-            f"{row['count']:,}",
-            *("" if row[name] is None else f"{row[name]:.3f}" for name in names),
-        ]
-        for group in figures["evaluated"]["groups"]
-        if group["least_events"] == figures["least_events"]
-        for row in group["rows"]
-    ]
-    judged_head = ["", "profiles", "accuracy", "recall", "precision", "F1"]
-    heads = ["margin", "dwell", "labels published a user", "right at the end", "none at the end"]
+        return f"**{row['name']}** (default)" if default else str(row["name"])
+
+    compared: dict[str, Cell] = {
+        "": name,
+        "progressive": "{progressive:.3f}",
+        "progressive, unseen": "{progressive_unseen:.3f}",
+        "final": "{final:.3f}",
+        "final, unseen": "{final_unseen:.3f}",
+        "the same, all users": "{final_unseen_all:.3f}",
+        "learn, µs of CPU": "{learn_microseconds:,.0f}",
+        "predict, µs of CPU": "{predict_microseconds:,.0f}",
+        "kB": lambda row: f"{row['bytes'] / 1000:,.0f}",
+    }
+    offline = "".join(
+        f"\n| offline: {name} |  |  |  | {score:.3f} |  |  |  |  |"
+        for name, score in figures["offline"].items()
+    )
+    changes: dict[str, Cell] = {
+        "margin": "{margin:g}",
+        "dwell": "{dwell_events}",
+        "labels published a user": "{changes_a_user:.2f}",
+        "right at the end": "{right:.3f}",
+        "none at the end": "{without:.3f}",
+    }
+    least = figures["least_events"]
+
+    def score(key: str) -> Cell:
+        return lambda row: "" if row[key] is None else f"{row[key]:.3f}"
+
+    judged: dict[str, Cell] = {
+        "": f"{{name}}, users with ≥ {least} events",
+        "profiles": "{count:,}",
+        "accuracy": score("accuracy"),
+        "recall": score("macro_recall"),
+        "precision": score("macro_precision"),
+        "F1": score("macro_f1"),
+    }
+    groups = figures["evaluated"]["groups"]
+    rows = [row for group in groups if group["least_events"] == least for row in group["rows"]]
     return (
         f"{figures['profiles']:,} profiles of {figures['users']:,} users, "
-        f"{figures['labels']} labels; macro F1 of users with ≥ {figures['least_events']} "
-        f"events.\n\n"
-        f"{table(head, rows, texts=1)}\n\n"
+        f"{figures['labels']} labels; macro F1 of users with ≥ {least} events.\n\n"
+        f"{columns(figures['rows'], compared, texts=1)}{offline}\n\n"
         f"Changes of the published label, {figures['flapping'][0]['versions']} versions of the "
-        f"label model:\n\n{table(heads, changes)}\n\n"
+        f"label model:\n\n{columns(figures['flapping'], changes)}\n\n"
         f"What `segmenter evaluate` says of the same file, with {figures['default']}, once a batch "
-        f"of 512 events:\n\n{table(judged_head, judged, texts=1)}"
+        f"of 512 events:\n\n{columns(rows, judged, texts=1)}"
     )
 
 
 def main() -> None:
     """Measure, or only render."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA / "stackexchange.jsonl.gz")
-    parser.add_argument("--vectors", type=Path, help="the texts' vectors; made where not there")
-    parser.add_argument("--only", nargs="*", help="these candidates")
-    parser.add_argument("--render", action="store_true", help="only write the page's tables anew")
-    arguments = parser.parse_args()
-    if not arguments.render:
-        figures = measure(arguments)
-        OUTPUT.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    figures = json.loads(OUTPUT.read_text(encoding="utf-8"))
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), "labels", tables(figures)), "utf-8")
+    made = parser(__doc__ or "", "labels.json", events=True, picture=PICTURE, page=True)
+    made.add_argument("--only", nargs="*", help="these candidates")
+    options = made.parse_args()
+    figures = run(options, lambda _: measure(options))
+    write_page(PAGE, {"labels": tables(figures)})
 
 
-def measure(arguments: argparse.Namespace) -> Figures:
+def measure(options: argparse.Namespace) -> Figures:
     """Run everything; gives all figures."""
-    with tempfile.TemporaryDirectory() as folder:
-        stored = arguments.vectors or Path(folder) / "vectors.npz"
-        stream = read_stream(arguments.data, stored, lambda: load_embedder(Settings()))
-        judged, picture = evaluated(arguments.data, stored, lambda: load_embedder(Settings()))
-        PICTURE.write_bytes(picture)
+    stream = read_stream(options.data, options.vectors)
+    judged, picture = evaluated(options.data, options.vectors)
+    options.picture.write_bytes(picture)
     rows = []
     for name, make in candidates(stream.names).items():
-        if arguments.only and name not in arguments.only:
+        if options.only and name not in options.only:
             continue
-        rows.append({"name": name, **run(stream, make())})
+        rows.append({"name": name, **followed(stream, make())})
         say(f"{name}: {rows[-1]}")
     policies = [
         LabelPolicy(margin=margin, dwell_events=dwell)
@@ -455,7 +425,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
     settings = Settings().labels
     return {
         "machine": machine.embedding_facts(),
-        "file": arguments.data.name,
+        "file": options.data.name,
         "profiles": len(stream.users),
         "users": len(stream.held_out),
         "held_out": int(stream.held_out.sum()),

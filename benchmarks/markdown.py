@@ -3,7 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+Cell = str | Callable[[Any], str]
+
+
+def columns(rows: Iterable[Any], cells: Mapping[str, Cell], *, texts: int = 0) -> str:
+    """Write a table of figures, one row each.
+
+    Parameters
+    ----------
+    rows
+        Figures by name.
+    cells
+        By the head of a column, how its cells are written: a format such as ``{changes:.2f}``, or
+        what is called with the row.
+    texts
+        So many first columns stand to the left.
+    """
+    written = [
+        [cell.format_map(row) if isinstance(cell, str) else cell(row) for cell in cells.values()]
+        for row in rows
+    ]
+    return table(list(cells), written, texts=texts)
+
+
+def named(rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give rows that are kept by name with their `name` in them."""
+    return [{"name": name, **row} for name, row in rows.items()]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 0) -> str:

@@ -14,8 +14,6 @@ Exit codes: 0 done; 1 a worker or the broker did not do what it should; 2 wrong 
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 import signal
 import socket
@@ -26,15 +24,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.changelog import DIMENSIONS, commit_offsets, fill, fixed_model
+from benchmarks.shared import Figures, add_fields, parser, say, write
 from benchmarks.steady_load import SteadyLoad
 from consumer.kafka.topics import create_topics
 from consumer.report.progress import counting
@@ -43,7 +41,6 @@ from consumer.tryout.broker import BrokerError, EmbeddedKafka
 from consumer.tryout.demo.processes import Child, ChildError
 from tests.stubs import HashingEmbedder
 
-RESULTS = Path(__file__).parent / "results" / "recovery.json"
 ARMS = ("checkpoint", "changelog")
 _GIVE_UP_SECONDS = 600
 _PORT_SECONDS, _READY_SECONDS, _COMMIT_SECONDS, _LEISURE_SECONDS = 0.01, 0.02, 0.03, 0.2
@@ -62,13 +59,13 @@ class RecoveryError(Exception):
 class Options:
     """What is measured."""
 
-    users: int = 100_000
-    partitions: int = 4
-    rounds: int = 3
-    rate: float = 50.0
-    """Events a second, over all partitions."""
-    load_seconds: float = 10.0
-    """From the checkpoints to the kill."""
+    users: int = field(default=100_000, metadata={"help": "users with a profile"})
+    partitions: int = field(default=4, metadata={"help": "partitions of the worker"})
+    rounds: int = field(default=3, metadata={"help": "kills of each kind"})
+    rate: float = field(default=50.0, metadata={"help": "events a second, over all partitions"})
+    load_seconds: float = field(
+        default=10.0, metadata={"help": "load between the checkpoints and the kill"}
+    )
 
 
 @dataclass(frozen=True)
@@ -107,10 +104,6 @@ class Workplace:
         except KafkaException:  # the group's coordinator is busy; asked again
             return {}
         return {place.partition: place.offset for place in answers if place.error is None}
-
-
-def say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
 
 
 def wait(worker: Child, condition: Callable[[], bool], what: str, every: float) -> float:
@@ -221,7 +214,7 @@ def settings_for(servers: str, partitions: int) -> Settings:
     """Give settings with topics and a group that nobody else has."""
     unique = uuid.uuid4().hex[:8]
     names = ("events", "dead_letters", "changes", "memberships", "profiles", "samples", "models")
-    topics: dict[str, Any] = {name: f"{name.replace('_', '-')}-{unique}" for name in names}
+    topics: Figures = {name: f"{name.replace('_', '-')}-{unique}" for name in names}
     return Settings(
         kafka={
             "bootstrap_servers": servers,
@@ -289,9 +282,9 @@ def spread(recoveries: Sequence[Recovery], name: str) -> dict[str, float]:
     }
 
 
-def figures(options: Options, recoveries: dict[str, list[Recovery]]) -> dict[str, Any]:
+def figures(options: Options, recoveries: dict[str, list[Recovery]]) -> Figures:
     """Give all that goes into the file of results."""
-    arms: dict[str, dict[str, Any]] = {
+    arms: dict[str, Figures] = {
         arm: {
             **{name: spread(rounds, name) for name in (*_TIMES, *_COUNTS)},
             "rounds": [asdict(each) for each in rounds],
@@ -309,7 +302,7 @@ def figures(options: Options, recoveries: dict[str, list[Recovery]]) -> dict[str
     }
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: Figures) -> str:
     """Render the figures for people."""
     options = result["options"]
     titles = {
@@ -339,34 +332,16 @@ def table(result: dict[str, Any]) -> str:
 
 
 def parse(given: Sequence[str] | None = None) -> tuple[Options, Path]:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    standard = Options()
-    parser.add_argument("--users", type=int, default=standard.users, help="users with a profile")
-    parser.add_argument(
-        "--partitions", type=int, default=standard.partitions, help="partitions of the worker"
-    )
-    parser.add_argument("--rounds", type=int, default=standard.rounds, help="kills of each kind")
-    parser.add_argument(
-        "--rate", type=float, default=standard.rate, help="events a second, over all partitions"
-    )
-    parser.add_argument(
-        "--load-seconds",
-        type=float,
-        default=standard.load_seconds,
-        help="load between the checkpoints and the kill",
-    )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where the figures go")
-    arguments = vars(parser.parse_args(given))
+    made = parser(__doc__ or "", "recovery.json")
+    add_fields(made, Options)
+    arguments = vars(made.parse_args(given))
     output: Path = arguments.pop("output")
     for name, value in arguments.items():
         if not 0 < value < float("inf"):
-            parser.error(f"--{name.replace('_', '-')} is {value}: must be above 0")
+            made.error(f"--{name.replace('_', '-')} is {value}: must be above 0")
     least = arguments["partitions"] * _USERS_A_PARTITION
     if arguments["users"] < least:
-        parser.error(
+        made.error(
             f"--users is {arguments['users']}: {arguments['partitions']} partitions need {least}"
         )
     return Options(**arguments), output
@@ -389,8 +364,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return 130
     result = figures(options, recoveries)
     print(table(result))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write(output, result)
     return 0
 
 

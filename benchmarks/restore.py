@@ -9,19 +9,18 @@ checkpoints, writes a tail behind them, and then restores by turns without and w
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from benchmarks.changelog import DIMENSIONS, commit_offsets, fill
+from benchmarks.shared import Figures, add_fields, parser, run
 from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
@@ -33,8 +32,6 @@ from consumer.state.restore import Restored, Restorer
 from consumer.telemetry.metrics import RestoreMetrics
 from consumer.tryout.broker import EmbeddedKafka
 from models.embedding.runner_types import Vectors
-
-RESULTS = Path(__file__).parent / "results" / "restore.json"
 
 
 class NoEmbedder:
@@ -48,24 +45,13 @@ class NoEmbedder:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What one run measured; seconds are medians over the rounds."""
+class Options:
+    """What is measured."""
 
-    users: int
-    partitions: int
-    tail_records: int
-    rounds: int
-    changelog_seconds: float
-    checkpoint_seconds: float
-    ratio: float
-    changelog_rounds: list[float]
-    checkpoint_rounds: list[float]
-    snapshot_milliseconds: float
-    write_seconds: float
-    checkpoint_bytes: int
-    record_bytes: int
-    cores: int | None
-    python: str
+    users: int = field(default=100_000, metadata={"help": "users in the changelog"})
+    partitions: int = field(default=1, metadata={"help": "partitions they are spread over"})
+    tail: int = field(default=1_000, metadata={"help": "records behind the checkpoints"})
+    rounds: int = field(default=5, metadata={"help": "restores of each kind"})
 
 
 def restore(
@@ -119,7 +105,10 @@ def check(found: list[Restored], expected: list[Restored]) -> None:
 
 
 def measure(settings: Settings, arguments: argparse.Namespace, folder: Path) -> Figures:
-    """Measure on a cluster that is there; the topics are made, and must be new."""
+    """Measure on a cluster that is there; the topics are made, and must be new.
+
+    Seconds are medians over the rounds.
+    """
     store = CheckpointStore(folder / "checkpoints", 12 * 3600)
     create_topics(settings)
     commit_offsets(settings)
@@ -146,53 +135,53 @@ def measure(settings: Settings, arguments: argparse.Namespace, folder: Path) -> 
         del expected, found
     files = sum(path.stat().st_size for path in (folder / "checkpoints").iterdir())
     slow, fast = statistics.median(without), statistics.median(with_it)
-    return Figures(
-        users=arguments.users,
-        partitions=arguments.partitions,
-        tail_records=arguments.tail,
-        rounds=arguments.rounds,
-        changelog_seconds=round(slow, 3),
-        checkpoint_seconds=round(fast, 3),
-        ratio=round(slow / fast, 1),
-        changelog_rounds=[round(each, 3) for each in without],
-        checkpoint_rounds=[round(each, 3) for each in with_it],
-        snapshot_milliseconds=round(1000 * snapshot_seconds, 1),
-        write_seconds=round(write_seconds, 2),
-        checkpoint_bytes=files,
-        record_bytes=size,
-        cores=os.cpu_count(),
-        python=platform.python_version(),
-    )
+    return {
+        "users": arguments.users,
+        "partitions": arguments.partitions,
+        "tail_records": arguments.tail,
+        "rounds": arguments.rounds,
+        "changelog_seconds": round(slow, 3),
+        "checkpoint_seconds": round(fast, 3),
+        "ratio": round(slow / fast, 1),
+        "changelog_rounds": [round(each, 3) for each in without],
+        "checkpoint_rounds": [round(each, 3) for each in with_it],
+        "snapshot_milliseconds": round(1000 * snapshot_seconds, 1),
+        "write_seconds": round(write_seconds, 2),
+        "checkpoint_bytes": files,
+        "record_bytes": size,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
 
 
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--users", type=int, default=100_000, help="users in the changelog")
-    parser.add_argument("--partitions", type=int, default=1, help="partitions they are spread over")
-    parser.add_argument("--tail", type=int, default=1_000, help="records behind the checkpoints")
-    parser.add_argument("--rounds", type=int, default=5, help="restores of each kind")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where the figures go")
-    return parser.parse_args(given)
+    made = parser(__doc__ or "", "restore.json")
+    add_fields(made, Options)
+    return made.parse_args(given)
 
 
-def main() -> None:
-    arguments = parse()
-    with tempfile.TemporaryDirectory() as name, EmbeddedKafka(Path(name) / "kafka") as kafka:
+def measure_all(arguments: argparse.Namespace, folder: Path) -> Figures:
+    """Measure on a cluster of its own."""
+    with EmbeddedKafka(folder / "kafka") as kafka:
         settings = Settings(
             kafka={"bootstrap_servers": kafka.bootstrap_servers, "group_id": "benchmark"},
             topics={"partitions": arguments.partitions},
         )
-        figures = measure(settings, arguments, Path(name))
+        return measure(settings, arguments, folder)
+
+
+def main() -> None:
+    arguments = parse()
+    figures = run(arguments, lambda folder: measure_all(arguments, folder))
+    megabytes = figures["checkpoint_bytes"] / 1e6
     print(
-        f"{figures.users:,} users, {figures.partitions} partition(s), "
-        f"{figures.tail_records:,} records behind the checkpoint, median of {figures.rounds}:\n"
-        f"  changelog   {figures.changelog_seconds:7.2f} s\n"
-        f"  checkpoint  {figures.checkpoint_seconds:7.2f} s   {figures.ratio:g} times as fast\n"
-        f"  taking one holds the loop for {figures.snapshot_milliseconds:g} ms; writing "
-        f"{figures.checkpoint_bytes / 1e6:.0f} MB took {figures.write_seconds:g} s beside it"
+        "{users:,} users, {partitions} partition(s), {tail_records:,} records behind the "
+        "checkpoint, median of {rounds}:\n"
+        "  changelog   {changelog_seconds:7.2f} s\n"
+        "  checkpoint  {checkpoint_seconds:7.2f} s   {ratio:g} times as fast\n"
+        "  taking one holds the loop for {snapshot_milliseconds:g} ms; writing {megabytes:.0f} MB "
+        "took {write_seconds:g} s beside it".format(megabytes=megabytes, **figures)
     )
-    arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(json.dumps(asdict(figures), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

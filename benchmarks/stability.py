@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.embed import DATA, RESULTS, say
 from benchmarks.flapping import report, simulation, stream
 from benchmarks.flapping.simulation import Scenario
 from benchmarks.flapping.texts import (
@@ -29,16 +25,13 @@ from benchmarks.flapping.texts import (
     Posts,
     RealTexts,
     Texts,
-    as_dict,
     measure_noise,
     read_posts,
 )
-from benchmarks.markdown import render
+from benchmarks.shared import DOCS, Figures, parser, run, say, write_page
 from consumer.settings import Settings
-from consumer.wiring.embedder import load_embedder
 from models.segments.policy import AssignmentPolicy
 
-DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PICTURE = DOCS / "stability.md", DOCS / "stability.png"
 
 FREE = AssignmentPolicy(margin=0, dwell_events=0)
@@ -84,7 +77,7 @@ def scenarios(posts: Posts, users: int) -> dict[str, tuple[str, Scenario, Texts]
     }
 
 
-def named(policy: AssignmentPolicy) -> dict[str, Any]:
+def named(policy: AssignmentPolicy) -> Figures:
     """Give a policy's thresholds as they stand among the figures."""
     return {name: value for name, value in policy.model_dump().items() if name != "max_distance"}
 
@@ -97,7 +90,7 @@ def sweep(follow: Callable[[AssignmentPolicy], Any], tried: Iterable[AssignmentP
     ]
 
 
-def reliability(sure: Floats, right: NDArray[np.bool_]) -> list[dict[str, Any]]:
+def reliability(sure: Floats, right: NDArray[np.bool_]) -> list[Figures]:
     """Compare confidence with the share that is right, bin by bin."""
     bins = []
     for low, high in itertools.pairwise(EDGES):
@@ -115,12 +108,12 @@ def reliability(sure: Floats, right: NDArray[np.bool_]) -> list[dict[str, Any]]:
     return bins
 
 
-def measure(posts: Posts, users: int) -> dict[str, Any]:
+def measure(posts: Posts, users: int) -> Figures:
     """Sweep everything; gives all figures."""
     default = Settings().assignment
-    figures: dict[str, Any] = {
+    figures: Figures = {
         "default": named(default),
-        "noise": as_dict(measure_noise(posts)),
+        "noise": asdict(measure_noise(posts)),
         "least_sure": LEAST_SURE,
         "scenarios": {},
         "reliability": {},
@@ -156,58 +149,19 @@ def measure(posts: Posts, users: int) -> dict[str, Any]:
     return figures
 
 
-def one_row_a_line(figures: dict[str, Any]) -> str:
-    """Write figures as JSON with what holds only numbers, such as a policy's row, on one line."""
-    return _written(figures, 0) + "\n"
-
-
-def _written(value: Any, depth: int) -> str:
-    parts = list(value.values()) if isinstance(value, dict) else value
-    if not isinstance(value, dict | list) or not any(
-        isinstance(part, dict | list) for part in parts
-    ):
-        return json.dumps(value)
-    inside = [_written(part, depth + 1) for part in parts]
-    opened, closed = "[]"
-    if isinstance(value, dict):
-        opened, closed = "{}"
-        inside = [f"{json.dumps(key)}: {part}" for key, part in zip(value, inside, strict=True)]
-    gap = "\n" + " " * depth
-    return opened + ",".join(gap + " " + part for part in inside) + gap + closed
-
-
-def render_page(figures: dict[str, Any], page: Path = PAGE) -> None:
-    """Write the page's tables anew."""
-    text = page.read_text(encoding="utf-8")
-    for name, part in report.PARTS.items():
-        text = render(text, name, part(figures))
-    page.write_text(text, encoding="utf-8")
-
-
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
-    add("--vectors", type=Path, help="keeps vectors for the next run; none are kept without")
-    add("--users", type=int, default=1200, help="simulated users")
-    add("--output", type=Path, default=RESULTS / "stability.json", help="where figures go")
-    add("--picture", type=Path, default=PICTURE, help="where the curves go")
-    add("--render", action="store_true", help="only draw and write what the results say")
-    return parser.parse_args(given)
+    made = parser(__doc__ or "", "stability.json", events=True, picture=PICTURE, page=True)
+    made.add_argument("--users", type=int, default=1200, help="simulated users")
+    return made.parse_args(given)
 
 
 def main() -> None:
-    arguments = parse()
-    if not arguments.render:
-        with tempfile.TemporaryDirectory(prefix="bench-stability-") as name:
-            stored = arguments.vectors or Path(name) / "vectors.npz"
-            posts = read_posts(arguments.data, stored, lambda: load_embedder(Settings()))
-        figures = measure(posts, arguments.users)
-        arguments.output.parent.mkdir(exist_ok=True)
-        arguments.output.write_text(one_row_a_line(figures), encoding="utf-8")
-    figures = json.loads(arguments.output.read_text(encoding="utf-8"))
-    report.draw(figures, arguments.picture)
-    render_page(figures)
+    options = parse()
+    figures = run(
+        options, lambda _: measure(read_posts(options.data, options.vectors), options.users)
+    )
+    report.draw(figures, options.picture)
+    write_page(PAGE, {name: part(figures) for name, part in report.PARTS.items()})
 
 
 if __name__ == "__main__":

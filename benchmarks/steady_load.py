@@ -8,7 +8,6 @@ import threading
 import time
 from datetime import UTC, datetime
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -58,12 +57,7 @@ class SteadyLoad:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._stopping.set()
         self._thread.join()
         left = self._producer.flush(_FLUSH_SECONDS)

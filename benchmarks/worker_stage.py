@@ -23,6 +23,7 @@ from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.preparation import Preparation
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.shared.unexpected import Faults
+from consumer.wiring.embedder import load_embedder
 from models.embedding.engine.embedder import Embedder
 from models.embedding.runner_types import Vectors
 
@@ -56,6 +57,19 @@ class Lookup(Collector):
         """Look the vectors up."""
         found: Vectors = self._vectors[[self.texts[text] for text in texts]]
         return found
+
+
+def lookup_of(records: Sequence[Record], accepted: Sequence[int], vectors: Vectors) -> Lookup:
+    """Give an embedder that knows the texts of records, of whose accepted ones these are vectors.
+
+    Which text an event has only the stage knows: it cleans before it embeds.
+    """
+    collector = Collector(1)
+    stage, rows = new_stage(collector), list[int]()
+    for row, place in enumerate(accepted):
+        stage.prepare([records[place]])
+        rows += [row] * (len(collector.texts) - len(rows))
+    return Lookup(collector.texts, vectors[rows])
 
 
 def new_stage(embedder: Any) -> SegmentationStage:
@@ -96,8 +110,13 @@ def truth_of(lines: Iterable[bytes]) -> tuple[Counter[str], dict[str, str]]:
     return events, {user: own.most_common(1)[0][0] for user, own in labels.items()}
 
 
+def default_embedder() -> Embedder:
+    """Load the model of the default settings, making it where it is not there yet."""
+    return load_embedder(Settings())
+
+
 def event_vectors(
-    path: Path, stored: Path, load: Callable[[], Embedder]
+    path: Path, stored: Path, load: Callable[[], Embedder] = default_embedder
 ) -> tuple[NDArray[np.int64], Vectors]:
     """Give the lines of a file's accepted events, from 0, and the vectors of their texts.
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.worker_stage import (
-    Collector,
-    Lookup,
+    default_embedder,
     event_vectors,
+    lookup_of,
     new_stage,
     records_of,
     run_stage,
@@ -56,7 +56,10 @@ class Profiles:
 
 
 def read_profiles(
-    path: Path, stored: Path, load: Callable[[], Embedder], least_events: int
+    path: Path,
+    stored: Path,
+    least_events: int,
+    load: Callable[[], Embedder] = default_embedder,
 ) -> Profiles:
     """Run the events through the worker's stage, and keep what it sends to the trainer.
 
@@ -72,15 +75,10 @@ def read_profiles(
     lines = list(read_lines(path))
     records = records_of(lines)
     accepted, vectors = event_vectors(path, stored, load)
-    # Which text an event has only the stage knows: it cleans before it embeds.
-    collector = Collector(1)
-    stage, rows = new_stage(collector), list[int]()
-    for row, line in enumerate(accepted.tolist()):
-        stage.prepare([records[line]])
-        rows += [row] * (len(collector.texts) - len(rows))
+    lookup = lookup_of(records, accepted.tolist(), vectors)
     users, profiles, weights = [], [], []
     samples = Settings().topics.samples
-    for output in run_stage(new_stage(Lookup(collector.texts, vectors[rows])), records):
+    for output in run_stage(new_stage(lookup), records):
         if output.topic == samples and output.value is not None:
             sample = ProfileSample.model_validate_json(output.value)
             users.append(sample.user_id)

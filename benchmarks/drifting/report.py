@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
-from benchmarks.markdown import table
+from benchmarks.markdown import Cell, columns, named
 from consumer.report import pictures
 from models.drift.check import TESTS
 
@@ -20,82 +20,53 @@ COLOURS = dict(zip(TESTS, pictures.COLOURS, strict=False))
 
 def stationary(figures: Figures) -> str:
     """Table of false alarms."""
-    head = ["nothing changes", "runs", "looks", "runs with an alarm", "with one of a segment"]
-    rows = [
-        [
-            name,
-            str(row["runs"]),
-            str(row["looks"]),
-            str(row["alarms"]),
-            str(row["segment_alarms"]),
-            f"{max(row['highest'].values()):.2f}",
-            str(row["detections"]),
-        ]
-        for name, row in figures["stationary"].items()
-    ]
-    return table(
-        [*head, "highest statistic / threshold", "runs in which ADWIN fires"], rows, texts=1
-    )
+    cells: dict[str, Cell] = {
+        "nothing changes": "{name}",
+        "runs": "{runs}",
+        "looks": "{looks}",
+        "runs with an alarm": "{alarms}",
+        "with one of a segment": "{segment_alarms}",
+        "highest statistic / threshold": lambda row: f"{max(row['highest'].values()):.2f}",
+        "runs in which ADWIN fires": "{detections}",
+    }
+    return columns(named(figures["stationary"]), cells, texts=1)
 
 
 def shifts(figures: Figures) -> str:
     """Table of delays."""
-    return _delays(figures["shifts"])
+
+    def delay(key: str) -> Cell:
+        return lambda row: "" if row[key] is None else f"{row[key]:,.0f}"
+
+    cells: dict[str, Cell] = {
+        "change": "{name}",
+        "runs": "{runs}",
+        "found": "{found}",
+        "false alarms before": "{false_before}",
+        "events until, median": delay("delay_median"),
+        "least": delay("delay_least"),
+        "most": delay("delay_most"),
+        "with a segment named": "{with_segments}",
+    }
+    return columns(named(figures["shifts"]), cells, texts=1)
 
 
 def fewer(figures: Figures) -> str:
     """Table of delays with fewer users."""
-    return _delays(figures["fewer"]["shifts"])
-
-
-def _delays(shifts: Figures) -> str:
-    head = [
-        "change",
-        "runs",
-        "found",
-        "false alarms before",
-        "events until, median",
-        "least",
-        "most",
-    ]
-    rows = [
-        [
-            name,
-            str(row["runs"]),
-            str(row["found"]),
-            str(row["false_before"]),
-            *(
-                "" if row[key] is None else f"{row[key]:,.0f}"
-                for key in ("delay_median", "delay_least", "delay_most")
-            ),
-            str(row["with_segments"]),
-        ]
-        for name, row in shifts.items()
-    ]
-    return table([*head, "with a segment named"], rows, texts=1)
+    return shifts(figures["fewer"])
 
 
 def tests(figures: Figures) -> str:
     """Table of which tests are over their threshold when a change is found."""
-    rows = [
-        [name, *(f"{row['found_by'][test]} of {row['found']}" for test in TESTS)]
-        for name, row in figures["shifts"].items()
-    ]
-    return table(["change", *(f"`{test}`" for test in TESTS)], rows, texts=1)
+    by_test = {f"`{test}`": f"{{found_by[{test}]}} of {{found}}" for test in TESTS}
+    return columns(named(figures["shifts"]), {"change": "{name}", **by_test}, texts=1)
 
 
 def detectors(figures: Figures) -> str:
     """Table of River's detectors."""
-    kinds = figures["streams"]
-    rows = [
-        [
-            row["detector"],
-            *(f"{row['found'][kind]} of {count}" for kind, count in kinds.items()),
-            f"{row['us']:,.1f}",
-        ]
-        for row in figures["detectors"]
-    ]
-    return table(["detector", *kinds, "µs a value"], rows, texts=1)
+    by_kind = {kind: f"{{found[{kind}]}} of {n}" for kind, n in figures["streams"].items()}
+    cells = {"detector": "{detector}", **by_kind, "µs a value": "{us:,.1f}"}
+    return columns(figures["detectors"], cells, texts=1)
 
 
 def costs(figures: Figures) -> str:

@@ -23,30 +23,34 @@ EMBEDDING = "0" * 64
 
 @dataclass(frozen=True)
 class Look:
-    """What a look has found.
+    """What a look that compared something has found.
 
     Attributes
     ----------
     event
         Number of events read until then.
     report
-        Statistics and thresholds; None while a reference is collected or users are too few.
+        Statistics and thresholds.
     churn
         Share of the reference's users in another segment.
     retrainings
         Alarms so far that made the trainer look for better segments.
-    version
-        Of the segment model.
-    segments
-        Ids.
     """
 
     event: int
-    report: DriftReport | None
+    report: DriftReport
     churn: float | None
     retrainings: int
-    version: int
-    segments: tuple[int, ...]
+
+    def ratio(self, test: str) -> float:
+        """Give a test's statistic as a share of its threshold."""
+        outcome = self.report.tests[test]
+        return outcome.statistic / outcome.threshold
+
+    @property
+    def detected(self) -> bool:
+        """Whether a detector found a change."""
+        return any(self.report.detections.values())
 
 
 def distances(stage: TrainingStage) -> tuple[Floats, Floats]:
@@ -64,13 +68,14 @@ def distances(stage: TrainingStage) -> tuple[Floats, Floats]:
 def looks(
     stream: Stream, settings: Settings, stage: TrainingStage, batch: int = BATCH
 ) -> Iterator[Look]:
-    """Run a stream through profiles and trainer, batch by batch, and give every look."""
+    """Run a stream through profiles and trainer, and give every look that compares something."""
     dimensions = stream.vectors.shape[1]
     rows = ProfileRows.empty(stream.names, dimensions, 1)
     policy = settings.profile
     ranks = np.array([rank(name) for name in stream.names])
     stage.assigned(0, stage.restoration(0))
-    offset, seen = 0, None
+    offset = 0
+    seen: DriftReport | None = None
     for start in range(0, len(stream.users), batch):
         events = np.arange(start, min(start + batch, len(stream.users)))
         latest: dict[int, int] = {}
@@ -91,15 +96,7 @@ def looks(
                 offset += 1
         stage.apply(stage.prepare(records), frozenset({0}))
         stage.committed()
-        found = stage.drift.report
-        if found is not seen or found is None:
-            seen = found
-            model = stage.published
-            yield Look(
-                int(events[-1]) + 1,
-                found,
-                stage.drift.churn,
-                stage.drift.retrainings,
-                model.version if model else 0,
-                tuple(model.ids.tolist()) if model else (),
-            )
+        if stage.drift.report is not seen:
+            seen = stage.drift.report
+            if seen is not None:
+                yield Look(start + len(events), seen, stage.drift.churn, stage.drift.retrainings)

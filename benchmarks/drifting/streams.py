@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -64,13 +64,10 @@ class Change:
         float64[topics]. Shares of the topics.
     moves
         float64[topics, topics]. Chance that a user of a topic goes over to another.
-    label
-        In words.
     """
 
     before: Floats
     moves: Floats
-    label: str
 
     @property
     def after(self) -> Floats:
@@ -80,7 +77,7 @@ class Change:
 
 def none(topics: int) -> Change:
     """Nothing changes; all topics are equally popular."""
-    return Change(np.full(topics, 1.0 / topics), np.eye(topics), "nothing")
+    return Change(np.full(topics, 1.0 / topics), np.eye(topics))
 
 
 def new_topic(topics: int, new: int, share: float = 0.1) -> Change:
@@ -89,7 +86,7 @@ def new_topic(topics: int, new: int, share: float = 0.1) -> Change:
     before[new] = 0.0
     moves = np.eye(topics) * (1.0 - share)
     moves[:, new] += share
-    return Change(before, moves, "a new topic")
+    return Change(before, moves)
 
 
 def swapped(topics: int, old: int, new: int, share: float = 0.1) -> Change:
@@ -98,7 +95,7 @@ def swapped(topics: int, old: int, new: int, share: float = 0.1) -> Change:
     before[old], before[new] = share, 0.0
     moves = np.eye(topics)
     moves[old] = np.eye(topics)[new]
-    return Change(before, moves, "a topic swapped for another")
+    return Change(before, moves)
 
 
 def moved(topics: int, source: int, target: int, share: float = 0.1) -> Change:
@@ -107,7 +104,7 @@ def moved(topics: int, source: int, target: int, share: float = 0.1) -> Change:
     moves = np.eye(topics)
     moves[source] = (1.0 - share * topics) * np.eye(topics)[source]
     moves[source, target] += share * topics
-    return Change(before, moves, "users move from a topic to another")
+    return Change(before, moves)
 
 
 def made_up(posts: Posts, change: Change, events: int, shift: int | None, seed: int) -> Stream:
@@ -162,13 +159,3 @@ def made_up(posts: Posts, change: Change, events: int, shift: int | None, seed: 
     times = (np.linspace(0, 365, len(order)) * _DAY).astype(np.int64)
     names = [f"{seed}-{number}" for number in range(users)]
     return Stream(author, posts.vectors[drawn], times, names, shift)
-
-
-def shortened(stream: Stream, events: int) -> Stream:
-    """Give the beginning of a stream."""
-    return replace(
-        stream,
-        users=stream.users[:events],
-        vectors=stream.vectors[:events],
-        times=stream.times[:events],
-    )

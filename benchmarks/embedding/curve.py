@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.text import Text
 
 from benchmarks.embedding.lineup import CALLS, WORKER
-from benchmarks.embedding.report import Figures
+from benchmarks.shared import Figures
 from consumer.report.pictures import COLOURS, GREY, blank, dress, png
 from consumer.report.placing import spread
 

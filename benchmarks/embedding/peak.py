@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.embedding.peers import onnxruntime
+from benchmarks.embedding.peers import cpu_session
 
 SIDES = (1024, 2048)
 """Rows and columns of the matrices; caches make the best size differ by type and machine."""
@@ -84,13 +84,7 @@ class OrtPeak(Peak):
         )
         opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-        ort = onnxruntime()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.log_severity_level = 4
-        return ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        return cpu_session(model.SerializeToString(), self.threads)
 
 
 class TorchPeak(Peak):

@@ -37,6 +37,21 @@ def onnxruntime() -> Any:
     return ort
 
 
+def session_options(threads: int) -> Any:
+    """Give options of a quiet session with so many threads a run."""
+    options = onnxruntime().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    return options
+
+
+def cpu_session(graph: str | bytes, threads: int) -> Any:
+    """Open a graph, by its path or its content, on the CPU."""
+    return onnxruntime().InferenceSession(
+        graph, session_options(threads), providers=["CPUExecutionProvider"]
+    )
+
+
 def feeds(names: Sequence[str], batch: Batch) -> dict[str, Any]:
     """Give a graph the inputs that it has; it may have no token types."""
     values = {
@@ -78,14 +93,8 @@ class OrtAlone:
     def use(self, setting: Setting) -> None:
         key = (setting["graph"], setting["side_by_side"])
         if self._opened is None or self._opened[0] != key:
-            ort = onnxruntime()
-            options = ort.SessionOptions()
-            options.intra_op_num_threads = self._threads // setting["side_by_side"]
-            options.log_severity_level = 4
-            session = ort.InferenceSession(
-                self._graphs[setting["graph"]], options, providers=["CPUExecutionProvider"]
-            )
-            self._opened = key, session
+            threads = self._threads // setting["side_by_side"]
+            self._opened = key, cpu_session(self._graphs[setting["graph"]], threads)
             self._pool = ThreadPoolExecutor(setting["side_by_side"])
         self._size = setting["batch"]
 
@@ -107,11 +116,7 @@ class FixedBatches:
     """Batches of a fixed size as the texts come, each padded to its longest: fastembed's way."""
 
     def __init__(self, *, tokenizer: str, limit: int, graph: str, batch: int, threads: int) -> None:
-        ort = onnxruntime()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = cpu_session(graph, threads)
         self._names = [each.name for each in self._session.get_inputs()]
         self._tokenizer = load_tokenizer(Path(tokenizer), limit)
         self.settings: Sequence[Setting] = ({"batch": batch},)
@@ -138,12 +143,10 @@ class SentenceTransformers:
         torch.set_num_threads(threads)
         arguments: dict[str, Any] = {}
         if backend == "onnx":
-            options = onnxruntime().SessionOptions()
-            options.intra_op_num_threads = threads
             arguments = {
                 "file_name": "onnx/model.onnx",
                 "provider": "CPUExecutionProvider",
-                "session_options": options,
+                "session_options": session_options(threads),
             }
         self._model = SentenceTransformer(
             folder, device="cpu", backend=backend, model_kwargs=arguments, local_files_only=True

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.embedding.lineup import CALLS, ENGINE, OPENVINO, WORKER
 from benchmarks.embedding.rounds import Contender, Measured, Pass
-
-Figures = dict[str, Any]
+from benchmarks.markdown import Cell, columns, named
+from benchmarks.shared import Figures
 
 
 def fidelity(vectors: NDArray[np.float32], reference: NDArray[np.float32]) -> dict[str, float]:
@@ -108,29 +108,31 @@ def _add_ratios(rows: list[Figures]) -> None:
                     row[key] = round(own / rate[other], 3)
 
 
-_HEAD = (
-    "| | texts/s | tokens/s | times the best fp32 peer | times OpenVINO bf16 | share of peak "
-    "| cosine to fp32: mean | 1st percentile | least |\n"
-    "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
-)
-
-
 def table(figures: Figures) -> str:
     """Write the contenders' table in Markdown."""
-    lines = []
-    for row in figures["contenders"]:
-        cosine = row["cosine"] or {}
-        cells = [
-            f"**{row['label']}**" if not row["peer"] else row["label"],
-            f"{row['texts_per_second']:,.0f}",
-            f"{row['tokens_per_second']:,.0f}",
-            _ratio(row["to_best_fp32_peer"]),
-            _ratio(row["to_openvino_bf16"]),
-            _percent(row.get("share_of_peak")),
-            *(f"{cosine[name]:.4f}" if cosine else "" for name in ("mean", "p1", "min")),
-        ]
-        lines.append("| " + " | ".join(cells) + " |\n")
-    return _HEAD + "".join(lines)
+
+    def ratio(key: str) -> Cell:
+        return lambda row: "" if row[key] is None else f"{row[key]:.2f}"
+
+    def cosine(key: str) -> Cell:
+        return lambda row: f"{row['cosine'][key]:.4f}" if row["cosine"] else ""
+
+    def share(row: Figures) -> str:
+        found = row.get("share_of_peak")
+        return "" if found is None else f"{100 * found:.0f} %"
+
+    cells: dict[str, Cell] = {
+        "": lambda row: str(row["label"]) if row["peer"] else f"**{row['label']}**",
+        "texts/s": "{texts_per_second:,.0f}",
+        "tokens/s": "{tokens_per_second:,.0f}",
+        "times the best fp32 peer": ratio("to_best_fp32_peer"),
+        "times OpenVINO bf16": ratio("to_openvino_bf16"),
+        "share of peak": share,
+        "cosine to fp32: mean": cosine("mean"),
+        "1st percentile": cosine("p1"),
+        "least": cosine("min"),
+    }
+    return columns(figures["contenders"], cells, texts=1)
 
 
 def description(figures: Figures) -> str:
@@ -162,28 +164,24 @@ def description(figures: Figures) -> str:
 
 def curve_text(figures: Figures) -> str:
     """Show the picture of speed against fidelity, and its points as a table."""
-    lines = [
-        f"| {point['label']} | {point['tokens_per_second']:,.0f} | {point['loss']:.5f} |\n"
-        for point in figures["points"]
-    ]
-    return (
-        "![Tokens per second by loss of fidelity](embedding-curve.png)\n\n"
-        "| | tokens/s | 1 - mean cosine |\n|---|--:|--:|\n" + "".join(lines)
-    )
+    cells = {"": "{label}", "tokens/s": "{tokens_per_second:,.0f}", "1 - mean cosine": "{loss:.5f}"}
+    shown = columns(figures["points"], cells, texts=1)
+    return f"![Tokens per second by loss of fidelity](embedding-curve.png)\n\n{shown}"
 
 
 def quality_text(figures: Figures) -> str:
     """Write the V-measures of the precisions in Markdown."""
-    lines = [
-        f"| {kind} | {each['label']} | {each['v_measure']:.4f} "
-        f"| {each['least']:.4f} to {each['most']:.4f} |\n"
-        for kind, each in figures["precisions"].items()
-    ]
+    cells = {
+        "": "{name}",
+        "by": "{label}",
+        "V-measure, mean": "{v_measure:.4f}",
+        "over the seeds": "{least:.4f} to {most:.4f}",
+    }
     return (
         f"{figures['users']:,} users with {figures['events']:,} events, k-means with "
         f"{figures['segments']} clusters, {figures['seeds']} seeds. The means are at most "
         f"{figures['apart']:.4f} apart; the goal is {figures['goal']:g}.\n\n"
-        "| | by | V-measure, mean | over the seeds |\n|---|---|--:|--:|\n" + "".join(lines)
+        f"{columns(named(figures['precisions']), cells, texts=2)}"
     )
 
 
@@ -200,11 +198,3 @@ PARTS = {
     "embed-quality": quality_text,
 }
 """What is rendered, by the name of the results' file and of the document's marks."""
-
-
-def _ratio(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.2f}"
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.0f} %"

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from benchmarks.markdown import table
+from benchmarks.markdown import Cell, columns, table
 from consumer.report.pictures import COLOURS, GREY, blank, dress, png
 
 Figures = Mapping[str, Any]
@@ -58,27 +58,35 @@ def by_policy(rows: Sequence[Figures]) -> dict[Thresholds, Figures]:
     return {thresholds(row): row for row in rows}
 
 
-def _policy(each: Thresholds, figures: Figures) -> list[str]:
-    """A policy's cells, in bold where it is the default."""
-    margin, dwell, least, sure = each
-    cells = [f"{margin:g}", f"{dwell}", f"{least}", f"{sure:g}"]
-    return [f"**{cell}**" for cell in cells] if each == thresholds(figures["default"]) else cells
+def _by_policy(
+    figures: Figures, rows: Mapping[Thresholds, Figures], cells: Mapping[str, Cell]
+) -> str:
+    """Write a table of the policies that are shown, the default in bold."""
+    default = thresholds(figures["default"])
+
+    def policy(place: int) -> Cell:
+        def cell(row: Figures) -> str:
+            text = f"{row['policy'][place]:g}"
+            return f"**{text}**" if row["policy"] == default else text
+
+        return cell
+
+    heads = ("margin", "dwell", "min. events", "min. confidence")
+    shown_rows = [{"policy": each, **rows[each]} for each in shown(figures)]
+    return columns(shown_rows, {name: policy(i) for i, name in enumerate(heads)} | cells)
 
 
 def policies_text(figures: Figures) -> str:
     """Changes and lag by policy, in every scenario."""
-    scenarios = figures["scenarios"].values()
-    found = [by_policy(scenario["rows"]) for scenario in scenarios]
-    head = ["margin", "dwell", "min. events", "min. confidence"]
-    head += [scenario["label"] for scenario in scenarios]
-    rows = [
-        [
-            *_policy(each, figures),
-            *(f"{rows[each]['changes']:.2f} at {rows[each]['lag']:.1f}" for rows in found),
-        ]
-        for each in shown(figures)
-    ]
-    return table(head, rows)
+    found = {name: by_policy(scenario["rows"]) for name, scenario in figures["scenarios"].items()}
+    rows = {
+        policy: {name: rows[policy] for name, rows in found.items()} for policy in shown(figures)
+    }
+    cells: dict[str, Cell] = {
+        scenario["label"]: f"{{{name}[changes]:.2f}} at {{{name}[lag]:.1f}}"
+        for name, scenario in figures["scenarios"].items()
+    }
+    return _by_policy(figures, rows, cells)
 
 
 def front(rows: Sequence[Figures]) -> list[Figures]:
@@ -94,47 +102,26 @@ def front_text(figures: Figures) -> str:
     """The best policies of those that let everybody in at once, with real texts."""
     rows = figures["scenarios"]["real"]["rows"]
     plain = [row for row in rows if row["min_events"] == 1 and not row["min_confidence"]]
-    head = ["margin", "dwell", "changes", "lag", "wrong in the end"]
-    return table(
-        head,
-        [
-            [
-                f"{row['margin']:g}",
-                f"{row['dwell_events']}",
-                f"{row['changes']:.2f}",
-                f"{row['lag']:.2f}",
-                f"{100 * row['wrong']:.1f} %",
-            ]
-            for row in front(plain)
-        ],
-    )
+    cells: dict[str, Cell] = {
+        "margin": "{margin:g}",
+        "dwell": "{dwell_events}",
+        "changes": "{changes:.2f}",
+        "lag": "{lag:.2f}",
+        "wrong in the end": lambda row: f"{100 * row['wrong']:.1f} %",
+    }
+    return columns(front(plain), cells)
 
 
 def stream_text(figures: Figures) -> str:
     """What the policies make of the stream."""
-    found = by_policy(figures["stream"]["rows"])
-    head = ["margin", "dwell", "min. events", "min. confidence"]
-    head += [
-        "own moves",
-        "of them flapping",
-        "moves by models",
-        "V-measure",
-        "in a segment",
-    ]
-    rows = []
-    for each in shown(figures):
-        row = found[each]
-        rows.append(
-            [
-                *_policy(each, figures),
-                f"{row['own_moves']:.3f}",
-                f"{row['flapping']:.3f}",
-                f"{row['model_moves']:.2f}",
-                f"{row['v_measure']:.3f}",
-                f"{100 * row['covered']:.1f} %",
-            ]
-        )
-    return table(head, rows)
+    cells: dict[str, Cell] = {
+        "own moves": "{own_moves:.3f}",
+        "of them flapping": "{flapping:.3f}",
+        "moves by models": "{model_moves:.2f}",
+        "V-measure": "{v_measure:.3f}",
+        "in a segment": lambda row: f"{100 * row['covered']:.1f} %",
+    }
+    return _by_policy(figures, by_policy(figures["stream"]["rows"]), cells)
 
 
 def sure_text(figures: Figures) -> str:
@@ -152,40 +139,29 @@ def sure_text(figures: Figures) -> str:
 def half_lives_text(figures: Figures) -> str:
     """Changes and lag by half-life."""
     gap = figures["scenarios"]["real"]["users"]["gap_days"]
-    head = ["half-life, days", "in events", "always the nearest", "the default"]
-    return table(
-        head,
-        [
-            [
-                f"{each['days']}",
-                f"{each['days'] / gap:.3g}",
-                *(
-                    f"{each[name]['changes']:.2f} at {each[name]['lag']:.1f}"
-                    for name in ("free", "default")
-                ),
-            ]
-            for each in figures["half_lives"]
-        ],
-    )
+    cells: dict[str, Cell] = {
+        "half-life, days": "{days}",
+        "in events": lambda row: f"{row['days'] / gap:.3g}",
+        "always the nearest": "{free[changes]:.2f} at {free[lag]:.1f}",
+        "the default": "{default[changes]:.2f} at {default[lag]:.1f}",
+    }
+    return columns(figures["half_lives"], cells)
 
 
 def confidence_text(figures: Figures) -> str:
     """Confidence and how often it is right."""
-    columns = [figures["reliability"][name] for name in COLUMNS if name in figures["reliability"]]
-    found = [{each["from"]: each for each in column["bins"]} for column in columns]
-    edges = sorted({(each["from"], each["to"]) for column in columns for each in column["bins"]})
-    rows = []
-    for low, high in edges:
-        cells = []
-        for bins in found:
-            each = bins.get(low)
-            cells.append(
-                f"{each['confidence']:.3f}: {each['right']:.3f} ({each['decisions']:,})"
-                if each
-                else ""
-            )
-        rows.append([f"{low:g} to {high:g}", *cells])
-    return table(["confidence", *(column["label"] for column in columns)], rows)
+    kinds = [figures["reliability"][name] for name in COLUMNS if name in figures["reliability"]]
+    found = {kind["label"]: {each["from"]: each for each in kind["bins"]} for kind in kinds}
+    edges = sorted({(each["from"], each["to"]) for kind in kinds for each in kind["bins"]})
+    cell = "{confidence:.3f}: {right:.3f} ({decisions:,})"
+    rows = [
+        [
+            f"{low:g} to {high:g}",
+            *(cell.format_map(bins[low]) if low in bins else "" for bins in found.values()),
+        ]
+        for low, high in edges
+    ]
+    return table(["confidence", *found], rows)
 
 
 PARTS: dict[str, Callable[[Figures], str]] = {
@@ -220,15 +196,8 @@ def _draw_flapping(axes: Axes, figures: Figures) -> None:
     sure = [row for row in rows if row["min_confidence"] and row["dwell_events"] == 6]
     _line(axes, sure, RED, "confidences, dwell 6", x="lag", y="changes")
     default = by_policy(rows)[thresholds(figures["default"])]
-    axes.scatter(
-        default["lag"],
-        default["changes"],
-        marker="*",
-        s=260,
-        color="black",
-        zorder=4,
-        label="default",
-    )
+    star = {"marker": "*", "s": 260, "color": "black", "zorder": 4}
+    axes.scatter(default["lag"], default["changes"], **star, label="default")
     axes.plot([0, 7, 7], [1.4, 1.4, 0], color=GREY, linestyle=":", label="goal")
     axes.set_xlim(5, 10)
     axes.set_ylim(1, 2.6)
@@ -241,15 +210,8 @@ def _draw_flapping(axes: Axes, figures: Figures) -> None:
 
 
 def _line(axes: Axes, rows: Sequence[Figures], colour: str, label: str, *, x: str, y: str) -> None:
-    axes.plot(
-        [row[x] for row in rows],
-        [row[y] for row in rows],
-        marker="o",
-        markersize=4,
-        color=colour,
-        label=label,
-        zorder=3,
-    )
+    places = [[row[name] for row in rows] for name in (x, y)]
+    axes.plot(*places, marker="o", markersize=4, color=colour, label=label, zorder=3)
 
 
 def _draw_confidence(axes: Axes, figures: Figures) -> None:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from benchmarks.worker_stage import event_vectors
+from benchmarks.worker_stage import default_embedder, event_vectors
 from consumer.offline.files import read_lines
 from consumer.settings import Settings
 from models.distances import Floats, Ints, nearest
@@ -50,7 +50,7 @@ class Posts:
     names: list[str]
 
 
-def read_posts(path: Path, stored: Path, load: Callable[[], Embedder]) -> Posts:
+def read_posts(path: Path, stored: Path, load: Callable[[], Embedder] = default_embedder) -> Posts:
     """Read a file of labelled events, and their vectors from another; as for `event_vectors`."""
     rows, vectors = event_vectors(path, stored, load)
     lines = list(read_lines(path))
@@ -165,8 +165,3 @@ class MadeUpTexts:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         found: Vectors = vectors.astype(np.float32)
         return found
-
-
-def as_dict(noise: Noise) -> dict[str, Any]:
-    """Give the noise as it stands among the figures."""
-    return {"dots": noise.dots, "along": noise.along, "dimensions": noise.dimensions}

@@ -10,6 +10,8 @@ import pytest
 from benchmarks import clusterers
 from benchmarks.clustering.profiles import Profiles, read_profiles
 from benchmarks.clustering.runs import Run, alone, run_alone, run_trainer
+from benchmarks.markdown import render
+from benchmarks.shared import RESULTS, read
 from models.clustering.learner import StreamingClusterer
 from models.clustering.policy import ClusteringPolicy
 from tests.models.synthetic import Topics
@@ -33,13 +35,13 @@ def test_the_trainers_input_is_made_from_events_and_kept_vectors(events, tmp_pat
     labels = [int(json.loads(line)["label"][-1]) for line in events.read_bytes().splitlines()]
     vectors = np.eye(3, dtype=np.float16)[labels]
     np.savez(stored, row=np.arange(len(labels)), vectors=vectors)
-    profiles = read_profiles(events, stored, pytest.fail, 5)
+    profiles = read_profiles(events, stored, 5, pytest.fail)
     assert len(profiles.final) == 12
     assert {profiles.users[row] for row in profiles.final} == set(profiles.labels)
     for row in profiles.final:
         label = profiles.labels[profiles.users[row]]
         assert profiles.vectors[row].argmax() == int(label[-1])
-    assert len(read_profiles(events, stored, pytest.fail, 6).final) == 0
+    assert len(read_profiles(events, stored, 6, pytest.fail).final) == 0
 
 
 @pytest.mark.parametrize(("algorithm", "projection"), [("kmeans", "none"), ("dbstream", "pca")])
@@ -103,5 +105,6 @@ def test_a_rows_figures_are_on_the_page():
 
 def test_the_page_in_the_repository_says_what_the_results_say():
     text = clusterers.PAGE.read_text(encoding="utf-8")
-    assert clusterers.rendered(text, clusterers.OUTPUT) == text
+    figures = read(RESULTS / "clusterers.json")
+    assert render(text, "clusterers", clusterers.tables(figures)) == text
     assert "<!-- clusterers: begin -->" in text

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from benchmarks.embedding.flops import EncoderShape
 from benchmarks.embedding.lineup import ENGINE, OPENVINO, WORKER, Files, lineup
 from benchmarks.embedding.peak import OrtPeak
 from benchmarks.embedding.rounds import Child, Contender, ContenderError, Measured, Pass
+from benchmarks.shared import RESULTS
 from tests.models.embedding.tiny_bert import MAX_TOKENS, PLAIN
 
 TEXTS = ["great coffee .", "the phone broke again !", "a", " ".join(PLAIN * 3), "late late late"]
@@ -302,21 +304,28 @@ def test_the_table_has_a_line_for_each_that_ran(figures):
     assert "failed" not in written
 
 
+def rendered(tmp_path, text: str, results: Path) -> str:
+    page = tmp_path / "page.md"
+    page.write_text(text, encoding="utf-8")
+    embed.render_page(results, page, tmp_path / "curve.png")
+    return page.read_text(encoding="utf-8")
+
+
 def test_the_page_is_rendered_from_results_and_keeps_its_own_words(figures, tmp_path):
     page = "before\n<!-- embed: begin -->\nold\n<!-- embed: end -->\nafter\n"
-    assert embed.rendered(page, tmp_path) == page
+    assert rendered(tmp_path, page, tmp_path) == page
     (tmp_path / "embed.json").write_text(json.dumps(figures))
-    new = embed.rendered(page, tmp_path)
+    new = rendered(tmp_path, page, tmp_path)
     assert new.startswith("before\n<!-- embed: begin -->\n100 texts of 60 tokens")
     assert new.endswith("|\n<!-- embed: end -->\nafter\n")
-    assert embed.rendered(new, tmp_path) == new
+    assert rendered(tmp_path, new, tmp_path) == new
     with pytest.raises(ValueError, match="no marks"):
-        embed.rendered("a page", tmp_path)
+        rendered(tmp_path, "a page", tmp_path)
 
 
-def test_the_page_in_the_repository_says_what_the_results_say():
+def test_the_page_in_the_repository_says_what_the_results_say(tmp_path):
     text = embed.PAGE.read_text(encoding="utf-8")
-    assert embed.rendered(text, embed.RESULTS) == text
+    assert rendered(tmp_path, text, RESULTS) == text
     assert all(f"<!-- {name}: begin -->" in text for name in report.PARTS)
 
 

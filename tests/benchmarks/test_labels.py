@@ -50,7 +50,7 @@ def test_profiles_are_made_from_events_and_kept_vectors(events, tmp_path):
 def test_each_candidate_is_run_and_measured(stream):
     wanted = ("logistic", "logistic, RandomUnderSampler", "logistic, 1 rehearsed")
     made = labels.candidates(stream.names)
-    found = {name: labels.run(stream, made[name]()) for name in wanted}
+    found = {name: labels.followed(stream, made[name]()) for name in wanted}
     assert found["logistic, 1 rehearsed"]["final_unseen"] > 0.9
     for each in found.values():
         assert each["bytes"] > 500

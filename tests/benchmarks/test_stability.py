@@ -14,6 +14,7 @@ from benchmarks.flapping import report, simulation, stream
 from benchmarks.flapping.simulation import Scenario
 from benchmarks.flapping.texts import MadeUpTexts, Noise, RealTexts, measure_noise, read_posts
 from benchmarks.markdown import render
+from benchmarks.shared import RESULTS, read, write, write_page
 from consumer.offline.files import read_records
 from consumer.offline.replay import Replay
 from consumer.settings import Settings
@@ -193,7 +194,8 @@ def test_every_figure_is_told_and_drawn(posts, tmp_path, monkeypatch):
         "\n".join(f"<!-- {name}: begin -->\n<!-- {name}: end -->" for name in report.PARTS),
         encoding="utf-8",
     )
-    stability.render_page(json.loads(json.dumps(figures)), page)
+    figures = json.loads(json.dumps(figures))
+    write_page(page, {name: part(figures) for name, part in report.PARTS.items()})
     text = page.read_text(encoding="utf-8")
     assert f"**{default.margin:g}**" in text
     assert "about steady" in text
@@ -203,17 +205,19 @@ def test_every_figure_is_told_and_drawn(posts, tmp_path, monkeypatch):
 
 
 def test_the_page_says_what_the_results_say():
-    figures = json.loads((stability.RESULTS / "stability.json").read_text(encoding="utf-8"))
+    figures = json.loads((RESULTS / "stability.json").read_text(encoding="utf-8"))
     text = stability.PAGE.read_text(encoding="utf-8")
     for name, part in report.PARTS.items():
         assert render(text, name, part(figures)) == text
     assert figures["default"] == stability.named(Settings().assignment)
 
 
-def test_figures_are_written_with_a_row_a_line():
+def test_figures_are_written_with_a_row_a_line(tmp_path):
     figures = {"default": {"margin": 0.05}, "rows": [{"a": 1, "b": None}, {"a": 2}], "dots": [[1]]}
-    text = stability.one_row_a_line(figures)
-    assert json.loads(text) == figures
-    assert '\n  {"a": 1, "b": null},\n  {"a": 2}\n ],\n' in text
-    kept = stability.RESULTS / "stability.json"
-    assert stability.one_row_a_line(json.loads(kept.read_text("utf-8"))) == kept.read_text("utf-8")
+    path = tmp_path / "figures.json"
+    write(path, figures)
+    assert read(path) == figures
+    assert '\n  {"a": 1, "b": null},\n  {"a": 2}\n ],\n' in path.read_text("utf-8")
+    kept = RESULTS / "stability.json"
+    write(path, read(kept))
+    assert path.read_text("utf-8") == kept.read_text("utf-8")

@@ -99,13 +99,15 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def random_weights(seed: int, config: Mapping[str, Any] = CONFIG) -> dict[str, NDArray[np.float32]]:
+def random_weights(
+    seed: int, config: Mapping[str, Any] = CONFIG, spread: float = 0.2
+) -> dict[str, NDArray[np.float32]]:
     """Random weights, under the names and in the shapes that transformers gives them."""
     random = np.random.default_rng(seed)
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     tensors: dict[str, NDArray[np.float32]] = {}
 
-    def draw(name: str, *shape: int, centre: float = 0.0, spread: float = 0.2) -> None:
+    def draw(name: str, *shape: int, centre: float = 0.0, spread: float = spread) -> None:
         tensors[name] = random.normal(centre, spread, shape).astype(np.float32)
 
     def dense(name: str, inputs: int, outputs: int) -> None:
@@ -113,10 +115,10 @@ def random_weights(seed: int, config: Mapping[str, Any] = CONFIG) -> dict[str, N
         draw(f"{name}.bias", outputs)
 
     def norm(name: str) -> None:
-        draw(f"{name}.LayerNorm.weight", hidden, centre=1.0, spread=0.1)
-        draw(f"{name}.LayerNorm.bias", hidden, spread=0.1)
+        draw(f"{name}.LayerNorm.weight", hidden, centre=1.0, spread=spread / 2)
+        draw(f"{name}.LayerNorm.bias", hidden, spread=spread / 2)
 
-    draw("embeddings.word_embeddings.weight", config["vocab_size"], hidden, spread=1.0)
+    draw("embeddings.word_embeddings.weight", config["vocab_size"], hidden, spread=5 * spread)
     draw("embeddings.position_embeddings.weight", config["max_position_embeddings"], hidden)
     draw("embeddings.token_type_embeddings.weight", config["type_vocab_size"], hidden)
     norm("embeddings")
