@@ -46,7 +46,7 @@ def measure(arguments: argparse.Namespace, profiles: Profiles) -> Figures:
                 projection_dimensions=arguments.dimensions,
             )
             clusterer = alone(policy, profiles)
-            runs["alone"].append(run_alone(clusterer, profiles))
+            runs["alone"].append(run_alone(clusterer, profiles, policy))
             learner = StreamingClusterer(policy, "0" * 64)
             runs["trainer"].append(run_trainer(learner, profiles))
         row = {

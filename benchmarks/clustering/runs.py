@@ -15,12 +15,16 @@ from models.clustering.clusterers.base import Clusterer
 from models.clustering.clusterers.make import make_clusterer
 from models.clustering.learner import StreamingClusterer
 from models.clustering.policy import ClusteringPolicy
+from models.clustering.reseed import reseed
 from models.distances import Ints, nearest
 from models.profiles.sample import UserSample
 from models.segments.model import SegmentModel
 
 BATCH = 100
 """Profiles after which the trainer is asked for a new version."""
+
+WARM_UP = 100
+"""Profiles whose centres a clusterer begins with, where it has no trainer."""
 
 
 def alone(policy: ClusteringPolicy, profiles: Profiles) -> Clusterer:
@@ -63,11 +67,26 @@ class Run:
     number: int
 
 
-def run_alone(clusterer: Clusterer, profiles: Profiles) -> Run:
-    """Let a clusterer learn by itself; segments are its labels."""
+def run_alone(clusterer: Clusterer, profiles: Profiles, policy: ClusteringPolicy) -> Run:
+    """Let a clusterer learn by itself, from good centres of the first profiles on.
+
+    Segments are its labels.
+    """
+
+    def learn(row: int) -> None:
+        if row >= WARM_UP:
+            clusterer.learn(profiles.vectors[row])
+        elif row == WARM_UP - 1:
+            vectors, weights = profiles.vectors[:WARM_UP], profiles.weights[:WARM_UP]
+            generator = np.random.default_rng(policy.seed)
+            count = policy.least_segments
+            clusterer.start(
+                vectors, weights, reseed(vectors, None, count, generator, weights=weights)[0]
+            )
+
     return _run(
         profiles,
-        lambda row: clusterer.learn(profiles.vectors[row], profiles.weights[row]),
+        learn,
         lambda rows: clusterer.labels(profiles.vectors[rows]) if clusterer.ready else None,
         lambda: len(clusterer.centres),
     )

@@ -131,7 +131,7 @@ class StreamingClusterer:
             if len(self.sample) >= max(self.policy.warmup_users, self.policy.least_users):
                 self._reseed()
             return evicted
-        self._clusterer.learn(vector, weight)
+        self._clusterer.learn(vector)
         if self._since_reseed >= self.policy.reseed_every:
             self._reseed()
         return evicted

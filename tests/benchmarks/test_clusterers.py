@@ -54,7 +54,7 @@ def test_a_run_foresees_each_profile_and_ends_with_segments(profiles, algorithm,
         warmup_users=100,
     )
     runs = [
-        run_alone(alone(policy, profiles), profiles),
+        run_alone(alone(policy, profiles), profiles, policy),
         run_trainer(StreamingClusterer(policy, "0" * 64), profiles),
     ]
     for run in runs:

@@ -32,7 +32,7 @@ class DBSTREAM(RiverClusterer):
     """`river.cluster.DBSTREAM`, which finds the number of clusters itself.
 
     Everything hangs on the radius. Unless it is given, it is `radius_factor` times how far the
-    vectors of the warm-up are from the nearest of their K centres, in the median, or from the
+    first vectors are from the nearest of their K centres, in the median, or from the
     nearest of the others, where that is more: a micro-cluster begins at a vector and gathers
     nothing if no other is within its radius. It is measured again when the clusterer is steered,
     and where it no longer fits, all begins anew: profiles of few events lie far apart, and those
@@ -43,10 +43,10 @@ class DBSTREAM(RiverClusterer):
 
     Parameters
     ----------
-    segments, seed, warm_up
-        As for `Clusterer`.
+    segments
+        Segments that are expected; only the bound on micro-clusters hangs on it.
     radius
-        Of a micro-cluster; None to find it in the warm-up.
+        Of a micro-cluster; None to find it.
     radius_factor
         See above.
     fading
@@ -73,8 +73,6 @@ class DBSTREAM(RiverClusterer):
         self,
         segments: int,
         *,
-        seed: int = 0,
-        warm_up: int = 100,
         radius: float | None = None,
         radius_factor: float = 1.1,
         fading: float = 0.0005,
@@ -83,7 +81,6 @@ class DBSTREAM(RiverClusterer):
         least_weight: float = 5.0,
         micro_clusters: int | None = None,
     ) -> None:
-        super().__init__(segments, seed=seed, warm_up=warm_up)
         if micro_clusters is None:
             micro_clusters = max(200, 10 * segments)
         check_above_zero(
@@ -93,7 +90,7 @@ class DBSTREAM(RiverClusterer):
             intersection=intersection,
             least_weight=least_weight,
         )
-        check_counts(cleanup=cleanup, micro_clusters=micro_clusters)
+        check_counts(segments=segments, cleanup=cleanup, micro_clusters=micro_clusters)
         self.radius = radius
         self.radius_factor = radius_factor
         self.fading = fading
@@ -161,15 +158,6 @@ class DBSTREAM(RiverClusterer):
         for (i, j), value, at in zip(*columns, strict=True):
             river.s.setdefault(i, {})[j] = value
             river.s_t.setdefault(i, {})[j] = at
-
-    def _size(self) -> int:
-        pairs = sum(len(row) for row in self._river.s.values())
-        return len(self._river.micro_clusters) * (self.dimensions + 3) + 4 * pairs
-
-    def _max_size(self, dimensions: int) -> int:
-        # One more for the moment in which there is one too many.
-        most = self.micro_clusters + 1
-        return most * (dimensions + 3) + 2 * most * (most - 1)
 
 
 def reach(vectors: Floats, centres: Floats) -> float:

@@ -21,8 +21,6 @@ class KMeans(RiverClusterer):
 
     Parameters
     ----------
-    segments, seed, warm_up
-        As for `Clusterer`.
     step
         Share of the way by which the nearest centre moves (River's `halflife`). On the Stack
         Exchange stream 0.1 ended at V = 0.90 where 0.02 ended at 0.99. 0.05 was as good, but moved
@@ -36,13 +34,9 @@ class KMeans(RiverClusterer):
     name = "kmeans"
     only_centres = True
 
-    def __init__(
-        self, segments: int, *, seed: int = 0, warm_up: int = 100, step: float = 0.02
-    ) -> None:
-        super().__init__(segments, seed=seed, warm_up=warm_up)
+    def __init__(self, *, step: float = 0.02) -> None:
         check_above_zero(1.0, step=step)
-        self.step = step
-        self._river = cluster.KMeans(n_clusters=segments, halflife=step, seed=seed)
+        self._river = cluster.KMeans(halflife=step)
 
     def _start(self, vectors: Floats, weights: Floats, centres: Floats) -> None:  # noqa: ARG002
         self._put(centres)
@@ -59,9 +53,3 @@ class KMeans(RiverClusterer):
 
     def _restore(self, state: State) -> None:
         self._put(state["centres"])
-
-    def _size(self) -> int:
-        return len(self._river.centers) * self.dimensions
-
-    def _max_size(self, dimensions: int) -> int:
-        return max(self.segments, len(self._river.centers)) * dimensions

@@ -16,9 +16,9 @@ def make_clusterer(
     segments: int,
     *,
     members: Members,
-    seed: int,
-    projection: str,
-    dimensions: int,
+    seed: int = 0,
+    projection: str = "none",
+    dimensions: int = 32,
 ) -> Clusterer:
     """Make a clusterer; only this loads River.
 
@@ -27,11 +27,11 @@ def make_clusterer(
     algorithm
         A name of `models.clustering.policy.ALGORITHMS`.
     segments
-        Number of clusters K; see `Clusterer` for those that find their own.
+        Segments that are expected. How many k-means has, the centres say that it is given.
     members
         Whose means the centres are, in a projection.
     seed
-        Seed of all draws.
+        Seed of a random projection.
     projection
         A name of `models.clustering.policy.PROJECTIONS`.
     dimensions
@@ -42,7 +42,7 @@ def make_clusterer(
     ClustererError
         Where a name is not known or a number is out of bounds.
     """
-    clusterer = _of_river(algorithm, segments, seed)
+    clusterer = _of_river(algorithm, segments)
     match projection:
         case "none":
             return clusterer
@@ -53,14 +53,14 @@ def make_clusterer(
     raise ClustererError(f"projection is {projection!r}: give none, random or pca")
 
 
-def _of_river(algorithm: str, segments: int, seed: int) -> Clusterer:
+def _of_river(algorithm: str, segments: int) -> Clusterer:
     match algorithm:
         case "kmeans":
             from models.clustering.clusterers.kmeans import KMeans  # noqa: PLC0415
 
-            return KMeans(segments, seed=seed)
+            return KMeans()
         case "dbstream":
             from models.clustering.clusterers.dbstream import DBSTREAM  # noqa: PLC0415
 
-            return DBSTREAM(segments, seed=seed)
+            return DBSTREAM(segments)
     raise ClustererError(f"algorithm is {algorithm!r}: give kmeans or dbstream")

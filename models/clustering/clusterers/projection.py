@@ -44,16 +44,6 @@ class Projection(ABC):
         check_counts(dimensions=dimensions)
         self.dimensions = dimensions
 
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """Numbers held, as a count."""
-
-    @property
-    @abstractmethod
-    def max_size(self) -> int:
-        """The most that `size` can become."""
-
     @abstractmethod
     def fit(self, vectors: Floats, weights: Floats) -> None:
         """Choose the map anew, for vectors like these."""
@@ -117,16 +107,6 @@ class RandomProjection(Projection):
         self.seed = seed
         self._basis = np.empty((0, 0))
 
-    @property
-    def size(self) -> int:
-        """Numbers held."""
-        return self._basis.size
-
-    @property
-    def max_size(self) -> int:
-        """The same: they never become more."""
-        return self._basis.size
-
     def fit(self, vectors: Floats, weights: Floats) -> None:  # noqa: ARG002 - whatever the data
         """Draw the directions, if they were not drawn for this length yet."""
         long = vectors.shape[1]
@@ -187,17 +167,6 @@ class IncrementalPca(Projection):
         self._mean = np.empty(0)
         self._seen = 0
         self._waiting: list[Floats] = []
-
-    @property
-    def size(self) -> int:
-        """Numbers held."""
-        arrays = (self._basis, self._origin, self._next, self._lengths, self._mean)
-        return sum(array.size for array in (*arrays, *self._waiting))
-
-    @property
-    def max_size(self) -> int:
-        """The most that `size` can become."""
-        return (2 * self.dimensions + 2 + self.batch) * len(self._mean) + self.dimensions
 
     @property
     def learning(self) -> Floats:
@@ -295,7 +264,6 @@ class Projected(Clusterer):
     """
 
     def __init__(self, inner: Clusterer, projection: Projection, members: Members) -> None:
-        super().__init__(inner.segments, seed=inner.seed, warm_up=inner.warm_up)
         self.name = inner.name
         self.projection = projection
         self._inner = inner
@@ -304,7 +272,11 @@ class Projected(Clusterer):
     @property
     def ready(self) -> bool:
         """Whether there are clusters."""
-        return self._started and self._inner.ready
+        return self._inner.ready
+
+    def labels(self, vectors: ArrayLike) -> Ints:
+        """As for every clusterer, found in fewer dimensions."""
+        return self._inner.labels(self.projection.apply(vectors))
 
     def _start(self, vectors: Floats, weights: Floats, centres: Floats) -> None:
         self.projection.fit(vectors, weights)
@@ -315,25 +287,19 @@ class Projected(Clusterer):
         go_on = self._inner.start if renewed else self._inner.steer
         go_on(self.projection.apply(vectors), weights, self.projection.apply(centres))
 
-    def _learn(self, vector: Floats, weight: float) -> None:
+    def _learn(self, vector: Floats) -> None:
         self.projection.learn(vector)
-        self._inner.learn(self.projection.apply(vector[None])[0], weight)
+        self._inner.learn(self.projection.apply(vector[None])[0])
 
     def _centres(self) -> Floats:
         centres = self.projection.lift(self._inner.centres)
         vectors, weights = self._members()
         if len(vectors):
-            labels = self._labels(vectors)
+            labels = self.labels(vectors)
             for row in np.unique(labels):
                 own = labels == row
                 centres[row] = np.average(vectors[own], axis=0, weights=weights[own])
         return centres
-
-    def _labels(self, vectors: Floats) -> Ints:
-        return self._inner.labels(self.projection.apply(vectors))
-
-    def _predict_one(self, vector: Floats) -> int:
-        return self._inner.predict_one(self.projection.apply(vector[None])[0])
 
     def _state(self) -> State:
         return {"projection": self.projection.snapshot(), "inner": self._inner.snapshot()}
@@ -341,12 +307,6 @@ class Projected(Clusterer):
     def _restore(self, state: State) -> None:
         self.projection.restore(state["projection"])
         self._inner.restore(state["inner"])
-
-    def _size(self) -> int:
-        return self.projection.size + self._inner.size
-
-    def _max_size(self, dimensions: int) -> int:  # noqa: ARG002 - the inner one's count
-        return self.projection.max_size + self._inner.max_size
 
 
 def _products(vectors: Floats, basis: Floats, origin: Floats | float = 0.0) -> Floats:

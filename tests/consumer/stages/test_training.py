@@ -20,6 +20,7 @@ from consumer.stages.shared.snapshots import read_model
 from consumer.stages.training.stage import TrainingStage
 from consumer.verify.lifecycle import SeenLifecycle, check_lifecycle
 from consumer.verify.report import Violations
+from models.clustering.clusterers.state import from_json, to_json
 from models.profiles.sample import rank
 from models.segments.decision import AssignmentPolicy, decide
 from models.segments.model import SegmentModel
@@ -31,10 +32,16 @@ from tests.consumer.stages.stage_data import ALL, NOW, a_model
 from tests.stubs import HashingEmbedder
 
 EMBEDDING = HashingEmbedder(8).identity
-# The latest version on segment-models of `Trainer` at 8738a6a, after samples(range(60)), by each of
+# The latest version on segment-models of `Trainer` at 8738a6a, after samples(range(60)), by some of
 # the algorithms that there were then; and which one is to be taken in its place.
-WRITTEN = Path(__file__).parents[2] / "data" / "removed_clusterers.jsonl"
-REMOVED = [json.loads(line) for line in WRITTEN.read_text(encoding="utf-8").splitlines()]
+WRITTEN = [
+    json.loads(line)
+    for line in (Path(__file__).parents[2] / "data" / "segment_models_8738a6a.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
+]
+REMOVED = [each for each in WRITTEN if each["take"] != each["algorithm"]]
+KEPT = [each for each in WRITTEN if each["take"] == each["algorithm"]]
 OTHER = "0" * 64
 
 
@@ -425,6 +432,20 @@ def test_a_version_of_an_algorithm_that_went_is_gone_on_from_with_the_same_segme
         assert json.loads(model.learner)["algorithm"] == written["take"]
         assert set(before.ids.tolist()) & set(model.ids.tolist())
         assert all(i >= before.next_id for i in set(model.ids.tolist()) - set(before.ids.tolist()))
+
+
+@pytest.mark.parametrize("written", KEPT, ids=lambda each: each["algorithm"])
+def test_a_clusterer_that_stayed_goes_on_from_the_state_that_an_earlier_version_wrote(written):
+    value = json.dumps(written["value"]).encode()
+    learned = from_json(written["value"]["learner"])["clusterer"]["learned"]
+    history = [Record("segment-models", 0, 0, -1, b"segments", value), *samples(range(60))]
+    chosen = {"algorithm": written["algorithm"], "projection": written["projection"]}
+    trainer = Trainer(history, projection_dimensions=4, **chosen)
+    resumed = trainer.stage._clusterer._clusterer.snapshot()["learned"]
+    for state in (learned, learned.get("inner", {}), resumed.get("inner", {})):
+        for name in ("started", "buffer", "buffer_weights"):  # of a warm-up that it had then
+            state.pop(name, None)
+    assert to_json(resumed) == to_json(learned)
 
 
 @pytest.mark.parametrize("written", REMOVED, ids=lambda each: each["algorithm"])
