@@ -31,7 +31,7 @@ from models.clustering.segment_count import find_segments
 from models.distances import Floats
 from models.profiles.sample import UserSample
 from models.segments.identity import match
-from models.segments.lifecycle import chronicle
+from models.segments.lifecycle import chronicled
 from models.segments.members import members_of
 from models.segments.model import SegmentModel
 from models.segments.naming import label, typical_words
@@ -206,37 +206,27 @@ class StreamingClusterer:
         self._put_in_order(centres)
         members = members_of(self.sample.vectors(), centres)
         words = typical_words(members.rows, self.sample.terms(), len(ids))
-        labels = {
-            segment: label(segment, own) for segment, own in zip(ids.tolist(), words, strict=True)
-        }
-        version = 1 if previous is None else previous.version + 1
-        since = (
-            {}
-            if previous is None
-            else dict(zip(previous.ids.tolist(), previous.since, strict=True))
-        )
-        return SegmentModel(
+        version, since = 1, {}
+        if previous is not None:
+            version = previous.version + 1
+            since = dict(zip(previous.ids.tolist(), previous.since, strict=True))
+        model = SegmentModel(
             version=version,
             embedding=self.embedding,
             ids=ids,
             centres=centres,
             radii=members.radii,
             sizes=members.sizes,
-            labels=tuple(labels.values()),
+            labels=tuple(map(label, ids.tolist(), words)),
             words=tuple(words),
             since=tuple(since.get(segment, version) for segment in ids.tolist()),
             next_id=matching.next_id,
             sample_threshold=self.sample.threshold,
             samples=self.samples,
             seed=self.policy.seed,
-            history=chronicle(
-                previous,
-                matching,
-                labels,
-                dict(zip(ids.tolist(), members.sizes.tolist(), strict=True)),
-            ),
             learner=self._state(),
         )
+        return chronicled(model, previous, matching)
 
     def restore(self, model: SegmentModel, sample: UserSample) -> None:
         """Go on from a published version and the sample of users that belongs to it.

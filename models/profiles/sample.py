@@ -9,6 +9,7 @@ So the sample is the users with the lowest hash of their id (bottom-k sampling: 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, insort
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -59,8 +60,7 @@ class UserSample:
             raise ValueError(f"capacity is {capacity}: keep 1 user or more")
         self.capacity = capacity
         self._users: dict[str, SampledUser] = {}
-        self._ranks: dict[str, float] = {}
-        self._last: str | None = None
+        self._ranked: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
         return len(self._users)
@@ -73,7 +73,7 @@ class UserSample:
         """Rank up to which a user is wanted, in (0, 1]: 1 until the sample is full."""
         if len(self._users) < self.capacity:
             return 1.0
-        return self._ranks[self._highest()]
+        return self._ranked[-1][0]
 
     def put(
         self, user_id: str, vector: ArrayLike, terms: Mapping[str, float], weight: float = 1.0
@@ -103,31 +103,22 @@ class UserSample:
             Where the vector is not finite or not as long as the others.
         """
         user = SampledUser(self._checked(vector), dict(terms), max(weight, LEAST_WEIGHT))
-        if user_id in self._users:
-            self._users[user_id] = user
-            return []
-        if len(self._users) >= self.capacity and self._order(user_id) > self._order(
-            self._highest()
-        ):
-            return [user_id]
+        if user_id not in self._users:
+            insort(self._ranked, (rank(user_id), user_id))
         self._users[user_id] = user
-        self._ranks[user_id] = rank(user_id)
-        self._last = None
-        evicted = []
-        while len(self._users) > self.capacity:
-            evicted.append(self._highest())
-            self.discard(evicted[-1])
+        evicted = [user_id for _, user_id in self._ranked[self.capacity :]]
+        for gone in evicted:
+            self.discard(gone)
         return evicted
 
     def discard(self, user_id: str) -> None:
         """Forget a user, known or not; for a record that was deleted."""
         if self._users.pop(user_id, None) is not None:
-            del self._ranks[user_id]
-            self._last = None
+            del self._ranked[bisect_left(self._ranked, (rank(user_id), user_id))]
 
     def users(self) -> list[str]:
         """Ids in order of rank: the order of rows in `vectors` and of entries in `terms`."""
-        return sorted(self._users, key=self._order)
+        return [user_id for _, user_id in self._ranked]
 
     def vectors(self) -> Floats:
         """Profiles of `users`, float64[n, d]; float64[0, 0] of an empty sample."""
@@ -157,13 +148,3 @@ class UserSample:
                 )
             break
         return own
-
-    def _order(self, user_id: str) -> tuple[float, str]:
-        known = self._ranks.get(user_id)
-        return (rank(user_id) if known is None else known, user_id)
-
-    def _highest(self) -> str:
-        """Return the user who has to go first; looked up anew only after a change of members."""
-        if self._last is None:
-            self._last = max(self._users, key=self._order)
-        return self._last

@@ -8,13 +8,14 @@ keeps its id and its label, and hardly anybody has to move.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from models.distances import Floats, Ints, nearest
 from models.profiles.sample import UserSample
 from models.segments.identity import Matching
-from models.segments.lifecycle import chronicle
+from models.segments.lifecycle import chronicled
 from models.segments.members import members_of
 from models.segments.model import SegmentModel
 from models.segments.naming import label, typical_words
@@ -106,47 +107,41 @@ def carry_over(
     SegmentModel or None
         None where no profile is known at all: there is nothing to put a centre to.
     """
-    centres = {segment: members.mean(segment) for segment in previous.ids.tolist()}
-    kept = [row for row, centre in enumerate(centres.values()) if centre is not None]
+    means = [members.mean(segment) for segment in previous.ids.tolist()]
+    kept = [row for row, mean in enumerate(means) if mean is not None]
     version = previous.version + 1
-    if not kept:
-        everybody = members.mean_of_all()
-        if everybody is None:
-            return None
+    if kept:
+        centres = np.stack([mean for mean in means if mean is not None])
+        own: dict[str, Any] = {
+            "ids": previous.ids[kept],
+            "labels": tuple(previous.labels[row] for row in kept),
+            "words": tuple(previous.words[row] for row in kept),
+            "since": tuple(previous.since[row] for row in kept),
+        }
+    elif (everybody := members.mean_of_all()) is not None:
+        centres = everybody[None]
         words = typical_words(np.zeros(len(sample), np.int64), sample.terms(), 1)
-        model = replace(
-            previous,
-            version=version,
-            embedding=embedding,
-            ids=np.array([previous.next_id]),
-            centres=everybody[None],
-            radii=np.zeros(1),
-            sizes=np.zeros(1, np.int64),
-            labels=(label(previous.next_id, words[0]),),
-            words=(words[0],),
-            since=(version,),
-            next_id=previous.next_id + 1,
-            learner=None,
-        )
+        own = {
+            "ids": np.array([previous.next_id]),
+            "labels": (label(previous.next_id, words[0]),),
+            "words": tuple(words),
+            "since": (version,),
+            "next_id": previous.next_id + 1,
+        }
     else:
-        model = replace(
-            previous,
-            version=version,
-            embedding=embedding,
-            ids=previous.ids[kept],
-            centres=np.stack([centre for centre in centres.values() if centre is not None]),
-            radii=np.zeros(len(kept)),
-            sizes=np.zeros(len(kept), np.int64),
-            labels=tuple(previous.labels[row] for row in kept),
-            words=tuple(previous.words[row] for row in kept),
-            since=tuple(previous.since[row] for row in kept),
-            learner=None,
-        )
-    return _chronicled(_measured(model, sample), previous)
-
-
-def _chronicled(model: SegmentModel, previous: SegmentModel) -> SegmentModel:
-    """Write down which segments were dropped, and the one that was made if nobody was in any."""
+        return None
+    # Radii and sizes are by the sampled users, each with the nearest centre.
+    near = members_of(sample.vectors(), centres)
+    model = replace(
+        previous,
+        version=version,
+        embedding=embedding,
+        centres=centres,
+        radii=near.radii,
+        sizes=near.sizes,
+        learner=None,
+        **own,
+    )
     before, after = set(previous.ids.tolist()), set(model.ids.tolist())
     matching = Matching(
         ids=model.ids,
@@ -157,16 +152,7 @@ def _chronicled(model: SegmentModel, previous: SegmentModel) -> SegmentModel:
         table=np.zeros((len(before), len(after)), np.int64),
         moved=0.0,
     )
-    ids = model.ids.tolist()
-    labels = dict(zip(ids, model.labels, strict=True))
-    sizes = dict(zip(ids, model.sizes.tolist(), strict=True))
-    return replace(model, history=chronicle(previous, matching, labels, sizes))
-
-
-def _measured(model: SegmentModel, sample: UserSample) -> SegmentModel:
-    """Set radii and sizes by the sampled users, each with the nearest centre."""
-    members = members_of(sample.vectors(), model.centres)
-    return replace(model, radii=members.radii, sizes=members.sizes)
+    return chronicled(model, previous, matching)
 
 
 def in_own_segment(model: SegmentModel, vectors: Floats, segments: Ints) -> tuple[int, int]:

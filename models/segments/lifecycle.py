@@ -8,8 +8,10 @@ after, so that nothing but the segments themselves makes the difference.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
+
+import numpy as np
 
 from models.distances import Ints
 from models.segments.history import KEPT_RETIRED, History
@@ -102,31 +104,31 @@ def _successor(users: Ints, after: Sequence[int]) -> int | None:
     return segment if -most >= MAJORITY * users.sum() else None
 
 
-def chronicle(
-    previous: SegmentModel | None,
-    matching: Matching,
-    labels: Mapping[int, str],
-    sizes: Mapping[int, int],
-) -> History:
-    """Write down what a new version made of the segments of the one before.
+def chronicled(
+    model: SegmentModel, previous: SegmentModel | None, matching: Matching
+) -> SegmentModel:
+    """Write down in a new version what it made of the segments of the one before.
 
     Parameters
     ----------
+    model
+        The new version, but for its history.
     previous
         The version before, None for the first.
     matching
         Ids of the new segments, and the table.
-    labels, sizes
-        Of the new segments, by id.
 
     Returns
     -------
-    History
-        Of the new version. Transitions come by type, in the order of `TransitionType`, and by id.
+    SegmentModel
+        With its history. Transitions come by type, in the order of `TransitionType`, and by id.
     """
     before = [] if previous is None else previous.ids.tolist()
-    after = matching.ids.tolist()
-    table = matching.table
+    after = model.ids.tolist()
+    labels = dict(zip(after, model.labels, strict=True))
+    sizes = dict(zip(after, model.sizes.tolist(), strict=True))
+    # The columns in the order of ids, as the model has them.
+    table = matching.table[:, np.argsort(matching.ids)]
     found = outcomes(before, after, table)
     parents = _parents(found, set(matching.born))
     flows = _Flows(before, after, table)
@@ -134,7 +136,6 @@ def chronicle(
     former_sizes = flows.sizes if previous is None or table.any() else previous.sizes
     sizes_before = dict(zip(before, former_sizes.tolist(), strict=True))
     former = History() if previous is None else previous.history
-    version = 1 if previous is None else previous.version + 1
     since = {} if previous is None else dict(zip(before, previous.since, strict=True))
     old_labels = {} if previous is None else dict(zip(before, previous.labels, strict=True))
 
@@ -174,7 +175,7 @@ def chronicle(
     retired = tuple(
         RetiredSegment(
             id=segment,
-            version=version,
+            version=model.version,
             successor=found[segment].successor,
             since=since[segment],
             parents=list(former.parents.get(segment, ())),
@@ -182,7 +183,7 @@ def chronicle(
         for segment in matching.retired
     )
     going_on = set(before) & set(after)
-    return History(
+    history = History(
         parents={
             segment: origin
             for segment, origin in {**former.parents, **parents}.items()
@@ -193,6 +194,7 @@ def chronicle(
         transitions=tuple(transitions()),
         retired=(*former.retired, *retired)[-KEPT_RETIRED:],
     )
+    return replace(model, history=history)
 
 
 def _parents(found: Mapping[int, Outcome], born: set[int]) -> dict[int, tuple[int, ...]]:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from models.distances import Floats
-from models.segments.history import History
 from models.segments.identity import Matching, pairs
-from models.segments.lifecycle import chronicle
+from models.segments.lifecycle import chronicled
 from models.segments.model import SegmentModel
 from tests.models.synthetic import EMBEDDING
 
@@ -25,7 +24,7 @@ def first(count: int) -> SegmentModel:
         table=np.zeros((0, count), np.int64),
         moved=0.0,
     )
-    return _made(None, matching, [10] * count, np.eye(count, 8))
+    return made(None, matching, [10] * count, np.eye(count, 8))
 
 
 def after(
@@ -42,7 +41,7 @@ def after(
     sizes = matching.table.sum(axis=0).tolist() if len(matching.table) else [0] * len(matching.ids)
     if centres is None:
         centres = np.eye(len(matching.ids), 8)
-    return _made(previous, matching, sizes, centres)
+    return made(previous, matching, sizes, centres)
 
 
 def matched(previous: SegmentModel, table: np.ndarray) -> Matching:
@@ -62,31 +61,30 @@ def matched(previous: SegmentModel, table: np.ndarray) -> Matching:
     )
 
 
-def _made(
+def made(
     previous: SegmentModel | None, matching: Matching, sizes: Sequence[int], centres: Floats
 ) -> SegmentModel:
+    """The version that a matching makes, with users by new cluster."""
     version = 1 if previous is None else previous.version + 1
     order = np.argsort(matching.ids)
     ids = matching.ids[order].tolist()
     own_sizes = [sizes[row] for row in order.tolist()]
-    labels = {segment: f"version {version}, segment {segment}" for segment in ids}
     since = (
         {} if previous is None else dict(zip(previous.ids.tolist(), previous.since, strict=True))
     )
-    history: History = chronicle(previous, matching, labels, dict(zip(ids, own_sizes, strict=True)))
-    return SegmentModel(
+    model = SegmentModel(
         version=version,
         embedding=EMBEDDING,
         ids=np.array(ids),
         centres=centres[order],
         radii=np.zeros(len(ids)),
         sizes=np.array(own_sizes),
-        labels=tuple(labels.values()),
+        labels=tuple(f"version {version}, segment {segment}" for segment in ids),
         words=((),) * len(ids),
         since=tuple(since.get(segment, version) for segment in ids),
         next_id=matching.next_id,
         sample_threshold=1.0,
         samples=0,
         seed=0,
-        history=history,
     )
+    return chronicled(model, previous, matching)

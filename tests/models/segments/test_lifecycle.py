@@ -15,11 +15,11 @@ from hypothesis.extra.numpy import arrays
 from models.segments import lifecycle
 from models.segments.history import History
 from models.segments.identity import Matching, match
-from models.segments.lifecycle import Fate, Outcome, chronicle, outcomes
+from models.segments.lifecycle import Fate, Outcome, outcomes
 from models.segments.model import SegmentModel
 from schemas.lifecycle import TransitionType
 from schemas.segment_model import SegmentModelRecord
-from tests.models.segments.segment_lives import after, first
+from tests.models.segments.segment_lives import after, first, made
 from tests.models.synthetic import EMBEDDING, Topics
 
 SPLIT, MERGED, RETIRED, SURVIVED = Fate.SPLIT, Fate.MERGED, Fate.RETIRED, Fate.SURVIVED
@@ -216,7 +216,7 @@ def test_a_retired_segment_is_remembered_with_its_parents():
 def test_segments_of_another_embedding_model_are_retired_with_the_size_they_had():
     former = replace(first(2), embedding="f" * 64)
     matching = match(np.eye(2, 3), EMBEDDING, former, np.eye(3))
-    history = chronicle(former, matching, {2: "a", 3: "b"}, {2: 2, 3: 1})
+    history = made(former, matching, [2, 1], np.eye(2, 3)).history
     assert [(e.type, e.segment, e.size_before, e.size) for e in history.transitions] == [
         ("created", 2, 0, 2),
         ("created", 3, 0, 1),
@@ -309,9 +309,7 @@ def test_new_clusters_in_another_order_give_the_same_history_but_for_new_numbers
             table=table[:, columns],
             moved=0.0,
         )
-        histories.append(
-            chronicle(previous, matching, dict.fromkeys(own, "x"), dict.fromkeys(own, 1))
-        )
+        histories.append(made(previous, matching, [1] * len(own), np.eye(len(own), 8)).history)
     assert histories[0] == histories[1]
 
 
