@@ -299,7 +299,6 @@ class Follower:
                     self._turn(messages)
                 self._on_turn()
         except Exception as error:
-            logger.debug("the audit ended", exc_info=True)
             self._error = error
 
     def _turn(self, messages: list[Message]) -> None:

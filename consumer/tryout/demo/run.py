@@ -193,7 +193,7 @@ class _Run:
                 for child in self._children.values():
                     child.check()
                 if feeder.error is not None:
-                    raise DemoError(f"cannot send the stream: {feeder.error}")
+                    raise feeder.error
                 rested = 0 if self._look(feeder) else rested + 1
                 if self._console.is_terminal:
                     live.update(self._figures.table(), refresh=True)

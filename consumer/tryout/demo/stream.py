@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 
 from consumer.kafka.clients import sender_config
 from consumer.offline.files import event_file, read_records
+from consumer.offline.produce import SendError
 from consumer.settings import Settings
 from consumer.tryout.demo.generate import StreamRecord, StreamSettings, generate_records, truth_of
 from consumer.tryout.demo.phrases import Language
@@ -167,7 +168,8 @@ class Feeder(threading.Thread):
             if error is None:
                 self.sent += 1
             else:
-                self.error = self.error or RuntimeError(f"cannot write to {self._topic}: {error}")
+                told = f"cannot send the stream to {self._topic}: {error}"
+                self.error = self.error or SendError(told)
 
         while True:
             try:

@@ -16,7 +16,6 @@ import click
 import pytest
 
 from consumer.cli import main as cli
-from consumer.contract.stage import StageError
 from consumer.offline.replay import replay_file
 from consumer.settings import Settings
 from consumer.settings.commands import USES, uses
@@ -402,23 +401,6 @@ def test_a_model_file_that_is_none_ends_with_3_and_its_name(segmenter, monkeypat
     code, out, err = segmenter("replay", events, "--output", events.parent / "o", "--model", events)
     assert (code, out) == (3, "")
     assert f"segmenter: {events} is no segment model: " in err
-
-
-@pytest.mark.parametrize(
-    ("error", "expected", "said"),
-    [
-        (StageError("cannot go on"), 3, "segmenter: cannot go on\n"),
-        (KeyboardInterrupt(), 130, ""),
-    ],
-)
-def test_how_a_process_ended_is_told_by_its_exit_code(
-    segmenter, monkeypatch, error, expected, said
-):
-    def end(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(worker, "run_worker", end)
-    assert segmenter("worker") == (expected, "", said)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error_to_tell(tmp_path):
