@@ -10,16 +10,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import click
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
-from consumer.cli.flags import SettingFlag, nested, setting_flags, taken
+from consumer.cli.flags import setting_flags
 from consumer.contract.errors import ExpectedError, UsageError, place, stack
 from consumer.process import ending
 from consumer.process.logs import configure_logging
-from consumer.settings import CONFIG_VARIABLE, Settings, SettingsFileError
+from consumer.settings import CONFIG_VARIABLE
 from consumer.settings.commands import uses
-from consumer.settings.sources import environment_hints, explain
+from consumer.settings.sources import SETTINGS_ERRORS, environment_hints, explain
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +38,7 @@ class Command(click.Command):
     """A command whose function is given the settings before its own parameters.
 
     Flags of settings that it does not use are accepted with a warning, and hidden from its help.
-    The object of its context (`click.pass_obj`) is the settings that were given by flag, by dotted
-    name.
+    The object of its context is the settings that were given by flag, by dotted name.
 
     Parameters
     ----------
@@ -53,14 +50,12 @@ class Command(click.Command):
         super().__init__(*args, **more)
         self.epilog = "`segmenter config --help` lists the settings of all commands."
         self._own_signals = own_signals
-        self._flags: list[SettingFlag] = []
         config = click.Path(exists=True, dir_okay=False)
         self.params.append(click.Option(["--config"], type=config, help="TOML file of settings."))
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Give its own parameters, and the flags of settings: made when they are asked for."""
-        self._flags = self._flags or list(setting_flags(_words(ctx)))
-        return [*super().get_params(ctx), *self._flags]
+        return [*super().get_params(ctx), *setting_flags(_words(ctx))]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, those of each section of settings apart."""
@@ -75,32 +70,34 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> int:
         """Make the settings, and run; give the exit code."""
-        used = taken(self._flags, ctx.params)
+        code = exit_code(lambda: self._run(ctx))
+        ending.leave_if_begun(code)
+        return code
+
+    def _run(self, ctx: click.Context) -> int | None:
+        flags = setting_flags(_words(ctx))
+        given = flags.take(ctx.params)
         if (config := ctx.params.pop("config")) is not None:
             os.environ[CONFIG_VARIABLE] = config
         hints = environment_hints(os.environ)
         try:
-            settings = Settings(**nested({name: value for name, (_, value) in used.items()}))
-        except (ValidationError, SettingsError, SettingsFileError) as error:
-            flags = {name: flag for name, (flag, _) in used.items()}
-            for sentence in (explain(error, flags), *hints):
-                click.echo(f"segmenter: {sentence}", err=True)
-            return UsageError.exit_code
+            settings = flags.settings(given)
+        except SETTINGS_ERRORS as error:
+            used = {name: flag for name, (flag, _) in given.items()}
+            raise UsageError("\nsegmenter: ".join((explain(error, used), *hints))) from None
         configure_logging(settings.log)
-        for name, (flag, _) in used.items():
+        for name, (flag, _) in given.items():
             if not uses(_words(ctx), name):
-                hints.append(
-                    f"{flag} changes nothing: {ctx.command_path} does not use that setting"
-                )
+                unused = f"{ctx.command_path} does not use that setting"
+                hints.append(f"{flag} changes nothing: {unused}")
         for hint in hints:
             logger.warning(hint)
         if ctx.obj and not self._own_signals:  # in a process of its own
             ending.watch(settings.kafka.revoke_seconds + END_SECONDS)
-        ctx.obj = used
+        ctx.obj = given
         run = cast("Callable[..., int | None]", self.callback)
-        code = exit_code(lambda: ctx.invoke(run, settings, **ctx.params))
-        ending.leave_if_begun(code)
-        return code
+        result: int | None = ctx.invoke(run, settings, **ctx.params)
+        return result
 
 
 def _words(ctx: click.Context) -> str:
@@ -120,28 +117,29 @@ def exit_code(run: Callable[[], int | None]) -> int:
         return EXIT_FAILED
     except Exception as error:
         ending.begin(type(error).__name__)
-        if _is_expected(error):
-            sys.stderr.write(f"segmenter: {error}\n")
+        if (told := _expected(error)) is not None:
+            sys.stderr.write(f"segmenter: {told}\n")
             logger.debug("stopped by %s", stack(error))
             return getattr(error, "exit_code", EXIT_FAILED)
-        what = f"{type(error).__name__} {place(error)}"
         logger.critical(
-            "stopped by %s: a defect of segmenter or of a library, please report it\n%s",
-            what,
+            "stopped by %s %s: a defect of segmenter or of a library, please report it\n%s",
+            type(error).__name__,
+            place(error),
             stack(error),
         )
         return EXIT_DEFECT
 
 
-def _is_expected(error: Exception) -> bool:
-    """Tell what the world did to a command from what the program did.
-
-    A file that cannot be had, a full disk and the like are the world's.
-    """
+def _expected(error: Exception) -> str | None:
+    """Give the sentence of what the world did to a command; None for what the program did."""
     from confluent_kafka import KafkaException
 
     from models.embedding.errors import EmbeddingError
 
-    if isinstance(error, OSError):
-        return error.filename is not None or error.errno in _OF_THE_MACHINE
-    return isinstance(error, ExpectedError | KafkaException | EmbeddingError)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {error.filename}: {error.strerror}"
+    if isinstance(error, ExpectedError | KafkaException | EmbeddingError) or (
+        isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+    ):
+        return str(error)
+    return None

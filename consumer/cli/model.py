@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import FOLDER, NEW_FOLDER
+from consumer.cli.values import FOLDER
 from consumer.contract.errors import UsageError
 from consumer.settings import Settings
 
 if TYPE_CHECKING:
     from models.embedding.inventory import CachedModel
 
-_PIPE_WIDTH = 240  # nothing is cut off where no terminal sets a width
+_MADE = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -36,7 +36,7 @@ def prepare(settings: Settings) -> None:
 
 @model.command(cls=Command)
 @click.argument("source", help="'default', a checkpoint's folder, or a hub id.")
-@click.option("--output", type=NEW_FOLDER, required=True, help="Folder to make.")
+@click.option("--output", type=FOLDER, required=True, help="Folder to make.")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
@@ -66,7 +66,7 @@ def export(_settings: Settings, source: str, output: Path, **how: Any) -> None:
 
 
 @model.command(cls=Command)
-@click.argument("folder", type=FOLDER, help="Folder of the model.")
+@click.argument("folder", type=_MADE, help="Folder of the model.")
 def verify(_settings: Settings, folder: Path) -> int:
     """Check an exported or cached model."""
     from models.embedding.making.verification import verify_model
@@ -100,10 +100,9 @@ def _described(model: CachedModel) -> dict[str, Any]:
 
 
 def _print(models: list[CachedModel]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    from consumer.report.tables import FittedTable
+    from consumer.report.tables import FittedTable, standard_output
 
     left = ("name", "precision", "pooling", "folder")
     columns = ("identity", "name", "precision", "dimensions", "tokens", "MB", "pooling", "folder")
@@ -116,7 +115,4 @@ def _print(models: list[CachedModel]) -> None:
         else:
             told["identity"], told["tokens"] = told["identity"][:12], told["max_tokens"]
         table.add_row(*(Text(str(told.get(name, "-"))) for name in columns))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
-    console.print(table)
+    standard_output().print(table)

@@ -8,24 +8,24 @@ from pathlib import Path
 import click
 
 from consumer.cli.command import EXIT_FAILED, EXIT_INTERRUPTED, Command
-from consumer.cli.values import EVENT_FILE, EVENT_FILE_HELP, above_0
+from consumer.cli.values import above_0, event_file
 from consumer.settings import Settings
 
 
 @click.command(cls=Command)
-@click.argument("file", type=EVENT_FILE, help=EVENT_FILE_HELP)
+@event_file
 @click.option("--rate", type=above_0, metavar="N", help="Events a second; else as fast as it goes.")
 def produce(settings: Settings, file: Path, rate: float | None) -> int:
     """Send the events of a file to the input topic."""
     from rich.console import Console
 
+    from consumer.offline import files
     from consumer.offline import produce as sending
-    from consumer.offline.files import event_file, read_records
     from consumer.report.progress import counting
 
     topic, events = settings.topics.events, settings.events
-    found = event_file(file, events.intake())
-    records = read_records(found, topic, events.intake())
+    found = files.event_file(file, events.intake())
+    records = files.read_records(found, topic, events.intake())
     records = sending.with_users(records, events, found.name)
     if file.is_file():  # a file that is none of ours is told before brokers are asked
         records = chain([next(records)], records)

@@ -9,24 +9,22 @@ from pathlib import Path
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import EVENT_FILE, EVENT_FILE_HELP, FILE, NEW_FOLDER, time
+from consumer.cli.values import EVENTS, FILE, FOLDER, event_file, now, segment_model
 from consumer.contract.errors import ExpectedError, UsageError
 from consumer.settings import Settings
 
 
 @click.command(cls=Command)
-@click.argument("file", type=EVENT_FILE, help=EVENT_FILE_HELP)
-@click.option("--output", type=NEW_FOLDER, required=True, help="Folder for results.")
-@click.option("--model", type=FILE, help="Keep this segment model, learn nothing.")
+@event_file
+@click.option("--output", type=FOLDER, required=True, help="Folder for results.")
+@segment_model
 @click.option(
     "--user-labels",
-    type=EVENT_FILE,
+    type=EVENTS,
     help="Labels of users, each taking effect at its time; labels.enabled is set.",
 )
 @click.option("--label-model", type=FILE, help="Keep this label model beside --model.")
-@click.option(
-    "--now", type=time, help="What event times in the future are told by; else the clock."
-)
+@now
 def replay(
     settings: Settings,
     file: Path,
@@ -39,8 +37,7 @@ def replay(
     """Run a file through the same stages, with no broker."""
     from rich.console import Console
 
-    from consumer.offline import outcome
-    from consumer.offline.files import event_file
+    from consumer.offline import files, outcome
     from consumer.offline.replay import Replay, replay_into
     from consumer.report.progress import counting
     from consumer.stages.shared.dead_letters import DeadLetterLimitError
@@ -49,14 +46,14 @@ def replay(
 
     if label_model and not model:
         raise UsageError("--label-model goes with --model: else the trainer learns labels along")
-    kept = load_model(model) if model else None
-    kept_labels = load_label_model(label_model) if label_model else None
+    segments = load_model(model) if model else None
+    labels = load_label_model(label_model) if label_model else None
     if user_labels or label_model:
-        labels = settings.labels.model_copy(update={"enabled": True})
-        settings = settings.model_copy(update={"labels": labels})
-    events = event_file(file, settings.events.intake())
+        enabled = settings.labels.model_copy(update={"enabled": True})
+        settings = settings.model_copy(update={"labels": enabled})
+    events = files.event_file(file, settings.events.intake())
     embedder = load_embedder(settings)
-    run = Replay(settings, embedder, kept, now or datetime.now(UTC), kept_labels)
+    run = Replay(settings, embedder, segments, now or datetime.now(UTC), labels)
     try:
         with counting(Console(stderr=True), "replaying", "records", events.expected) as progress:
             result = replay_into(output, run, events, progress=progress, labels=user_labels)

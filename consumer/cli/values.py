@@ -1,4 +1,4 @@
-"""Types of what is given on the command line beside the settings."""
+"""Types of what is given beside the settings, and what several commands are given."""
 
 from __future__ import annotations
 
@@ -12,15 +12,9 @@ import click
 from schemas.events import parse_rfc3339
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
 # `-` is the standard input. What bash makes of <(command) is a pipe, which is a file here.
-EVENT_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-
-EVENT_FILE_HELP = (
-    "Events: JSON lines, a JSON array, CSV or TSV with a header, or Parquet; plain, gzip, bz2, xz, "
-    "zstd or a zip of one file; - is the standard input."
-)
+EVENTS = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
 def above_0(text: str) -> float:
@@ -37,3 +31,17 @@ def time(text: str) -> datetime:
         return parse_rfc3339(text)
     except ValueError as error:
         raise click.BadParameter(f"{text} {error}") from None
+
+
+event_file = click.argument(
+    "file",
+    type=EVENTS,
+    help="Events: JSON lines, a JSON array, CSV or TSV with a header, or Parquet; plain, gzip, "
+    "bz2, xz, zstd or a zip of one file; - is the standard input.",
+)
+segment_model = click.option(
+    "--model", type=FILE, help="Keep this segment model; no trainer is heeded, nothing learned."
+)
+now = click.option(
+    "--now", type=time, help="What event times in the future are told by; else the clock."
+)

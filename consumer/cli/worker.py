@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import FILE
+from consumer.cli.values import segment_model
 from consumer.settings import Settings
 
 
 @click.command(cls=Command)
-@click.option("--model", type=FILE, help="Keep this segment model, heed no trainer.")
+@segment_model
 def worker(settings: Settings, model: Path | None) -> None:
     """Run a worker of the consumer group."""
     from consumer.wiring.worker import run_worker

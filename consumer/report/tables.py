@@ -10,6 +10,13 @@ from rich.text import Text
 
 _GAP = 2
 _LEAST_FIRST = 24
+_PIPE_WIDTH = 240  # nothing is cut off where no terminal sets a width
+
+
+def standard_output() -> Console:
+    """Give standard output, wide where it is no terminal."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_PIPE_WIDTH)
 
 
 class FittedTable:

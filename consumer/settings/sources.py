@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
-from consumer.settings import CONFIG_VARIABLE, PREFIX, Settings
+from consumer.settings import CONFIG_VARIABLE, PREFIX, Settings, SettingsFileError
 from consumer.settings.kafka import is_secret
 from schemas.errors import Problem, problems
 
@@ -28,10 +28,15 @@ from schemas.errors import Problem, problems
 _OTHERS = {CONFIG_VARIABLE, "SEGMENTER_CACHE"}
 _LONGEST_VALUE = 60
 
+SETTINGS_ERRORS = (ValidationError, SettingsError, SettingsFileError)
+"""What making the settings may raise: for `explain`."""
+
 # What Kubernetes puts into every pod for a Service called segmenter, or segmenter-something.
 _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
 )
+# How pydantic-settings begins to say that a flag of several values cannot be read.
+_SEVERAL = re.compile(r"Parsing error encountered for ([\w.]+): ")
 _SERVICE_ADDRESS = re.compile(r"^(tcp|udp|sctp)://")
 
 
@@ -193,6 +198,12 @@ def explain(error: Exception, flags: Mapping[str, str]) -> str:
         by_name = {_name(problem): problem for problem in reversed(problems(error))}
         return "; ".join(_sentence(*each, given) for each in reversed(by_name.items()))
     if isinstance(error, SettingsError):  # pydantic names the section, and no more
+        if found := _SEVERAL.match(str(error)):  # what follows quotes the value, perhaps a secret
+            name = found[1]
+            return (
+                f"setting {name}: give values, or NAME=VALUE where they have names, with commas in "
+                f"between, or JSON (from {flags[name]})"
+            )
         return next(filter(None, map(_no_json, sorted(os.environ))), str(error))
     return str(error)
 

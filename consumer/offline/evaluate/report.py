@@ -11,15 +11,8 @@ from consumer.offline.evaluate.supervised import Supervised
 from consumer.report.tables import FittedTable
 from consumer.report.wording import one_line, plural
 
-_PIPE_WIDTH = 240  # nothing is cut off where no terminal sets a width
 _NONE = "-"
 _SHOWN_LABELS = 12
-
-
-def console() -> Console:
-    """Give standard output."""
-    found = Console()
-    return found if found.is_terminal else Console(width=_PIPE_WIDTH)
 
 
 def render(console: Console, figures: Figures) -> None:

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from consumer.tryout.broker.config import server_properties
-from consumer.tryout.broker.errors import StartError
+from consumer.tryout.broker.errors import PortError, StartError
 from consumer.tryout.broker.folder import agreed_cluster, locked
 from consumer.tryout.broker.install import installed_kafka
 from consumer.tryout.broker.node import Kafka, Node
@@ -89,7 +89,7 @@ class EmbeddedKafka:
         if brokers not in SIZES:
             raise ValueError(f"brokers is {brokers}: choose 1, or 3 for replicated topics")
         if port is not None and not 1 <= port <= 65_536 - brokers:
-            raise ValueError(f"port is {port}: choose one from 1 to {65_536 - brokers}")
+            raise PortError(f"port is {port}: choose one from 1 to {65_536 - brokers}")
         self.data = data.absolute()
         self.brokers = brokers
         self.port = port
