@@ -16,7 +16,7 @@ from consumer.contract.errors import ExpectedError, UsageError
 from consumer.contract.stage import StageError
 from consumer.engine.pulse import SuspendedError
 from consumer.engine.transactions import FatalKafkaError
-from consumer.kafka.reader import ReadStalledError
+from consumer.kafka.cluster import ReadStalledError
 from consumer.kafka.topics import TopicsDifferError
 from consumer.migrate.errors import MigrationError
 from consumer.tryout.broker import PortError, StartError
