@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, cast
 
 import click
@@ -23,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 EXIT_FAILED = 3
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
-EXIT_INTERRUPTED = 130
 
 _OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 
@@ -44,12 +44,17 @@ class Command(click.Command):
     ----------
     own_signals
         Whether it takes SIGTERM and SIGINT itself.
+    loads
+        Module to load while signals still end the process at once.
     """
 
-    def __init__(self, *args: Any, own_signals: bool = False, **more: Any) -> None:
+    def __init__(
+        self, *args: Any, own_signals: bool = False, loads: str | None = None, **more: Any
+    ) -> None:
         super().__init__(*args, **more)
         self.epilog = "`segmenter config --help` lists the settings of all commands."
         self._own_signals = own_signals
+        self._loads = loads
         config = click.Path(exists=True, dir_okay=False)
         self.params.append(click.Option(["--config"], type=config, help="TOML file of settings."))
 
@@ -92,6 +97,8 @@ class Command(click.Command):
                 hints.append(f"{flag} changes nothing: {unused}")
         for hint in hints:
             logger.warning(hint)
+        if self._loads is not None:
+            import_module(self._loads)
         if ctx.obj and not self._own_signals:  # in a process of its own
             ending.watch(settings.kafka.revoke_seconds + END_SECONDS)
         ctx.obj = given
@@ -110,7 +117,7 @@ def exit_code(run: Callable[[], int | None]) -> int:
         return run() or 0
     except KeyboardInterrupt:
         ending.begin("interrupted")  # the thread that takes signals may not have come to it yet
-        return EXIT_INTERRUPTED
+        return ending.EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever reads has seen enough (`segmenter ... | head`); Python would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

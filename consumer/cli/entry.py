@@ -7,13 +7,11 @@ import sys
 from consumer.process import ending
 
 _RUNS_FOR_EVER = {"worker", "trainer", "intake"}
-_INTERRUPTED = 130
 
 
 def main() -> int:
     """Run the command line."""
-    ending.exit_at_signals(0 if _RUNS_FOR_EVER & {*sys.argv[1:2]} else _INTERRUPTED)
-    # Imported late: what it imports takes a second or more.
+    ending.exit_at_signals(0 if _RUNS_FOR_EVER & {*sys.argv[1:2]} else ending.EXIT_INTERRUPTED)
     from consumer.cli import main as cli
 
     return cli.main()

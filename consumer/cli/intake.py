@@ -9,7 +9,7 @@ from consumer.contract.errors import UsageError
 from consumer.settings import Settings
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, loads="consumer.wiring.intake")
 def intake(settings: Settings) -> None:
     """Re-key an input whose keys or partitions cannot be trusted."""
     from consumer.wiring.intake import run_intake

@@ -13,7 +13,7 @@ from importlib import import_module
 
 import click
 
-EXIT_INTERRUPTED = 130
+from consumer.process.ending import EXIT_INTERRUPTED
 
 # A command is the attribute of this name in the module of this name, which is imported when it is
 # asked for.

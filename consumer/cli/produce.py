@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from consumer.cli.command import EXIT_FAILED, EXIT_INTERRUPTED, Command
+from consumer.cli.command import EXIT_FAILED, Command
 from consumer.cli.values import above_0, event_file
+from consumer.process.ending import EXIT_INTERRUPTED
 from consumer.settings import Settings
 
 

@@ -14,8 +14,6 @@ from consumer.contract.errors import UsageError
 from consumer.settings import Settings
 
 _FOLDER = click.Path(path_type=Path)
-
-
 _seconds = partial(click.option, type=above_0, metavar="SECONDS")
 
 
@@ -61,8 +59,8 @@ def verify(
                 "--follow audits topics without an end: leave FOLDER and --against out"
             )
         return run_follow(settings, **given)
-    for name in given:
-        flag = name.removeprefix("as_").removesuffix("_seconds").replace("_", "-")
+    if given:
+        flag = next(iter(given)).removeprefix("as_").removesuffix("_seconds").replace("_", "-")
         raise UsageError(f"--{flag} goes with --follow only")
     if folder is not None and against is not None:
         raise UsageError("--against compares topics with a folder: leave the other folder out")

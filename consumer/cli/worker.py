@@ -11,7 +11,7 @@ from consumer.cli.values import segment_model
 from consumer.settings import Settings
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, loads="consumer.wiring.worker")
 @segment_model
 def worker(settings: Settings, model: Path | None) -> None:
     """Run a worker of the consumer group."""

@@ -27,6 +27,7 @@ from typing import NoReturn
 logger = logging.getLogger(__name__)
 
 EXIT_FORCED = 3
+EXIT_INTERRUPTED = 130
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A log that nobody reads can hang, too.

@@ -114,22 +114,31 @@ from consumer.cli import entry
 
 class Slow:
     def find_spec(name, *_):
-        if name == "consumer.cli.main":
+        if name == {module!r}:
             sys.stderr.write("loading\\n")
             threading.Event().wait()
 
 sys.meta_path.insert(0, Slow)
-sys.argv = ["segmenter", {command!r}]
+sys.argv = ["segmenter", *{command!r}.split()]
 entry.main()
 """
 
 
-@pytest.mark.parametrize(("command", "code"), [("worker", 0), ("replay", 130)])
+@pytest.mark.parametrize(
+    ("command", "module", "code"),
+    [
+        ("worker", "consumer.cli.main", 0),
+        ("replay", "consumer.cli.main", 130),
+        ("worker", "consumer.wiring.worker", 0),
+        ("trainer", "consumer.stages.training.stage", 0),
+        ("intake --topics.raw-events raw", "consumer.engine.loop", 0),
+    ],
+)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_command_loads_ends_it_without_a_stack(
-    command: str, code: int, number: signal.Signals
+    command: str, module: str, code: int, number: signal.Signals
 ) -> None:
-    with python(LOADING.format(command=command)) as process:
+    with python(LOADING.format(command=command, module=module)) as process:
         process.wait_for("loading")
         process.signal(number)
         assert process.code() == code

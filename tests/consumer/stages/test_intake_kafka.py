@@ -211,6 +211,6 @@ def test_what_intake_needs_is_named(settings: Settings, monkeypatch, capsys) -> 
     for name, value in environment(unset).items():
         if name.startswith("SEGMENTER_"):
             monkeypatch.setenv(name, value)
-    assert cli.main(["intake"]) == cli.EXIT_USAGE
+    assert cli.main(["intake"]) == 2
     assert "topics.raw_events is not set" in capsys.readouterr().err
     assert transactional_id(settings.kafka, "intake").startswith(intake_group(settings.kafka))
