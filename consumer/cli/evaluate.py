@@ -50,7 +50,7 @@ def evaluate(
     from consumer.offline.evaluate.run import check_label, evaluate_file
     from consumer.offline.files.errors import name_of
     from consumer.report.progress import counting
-    from consumer.report.tables import standard_output
+    from consumer.report.terminal import console
     from consumer.stages.shared.snapshots import load_model
     from consumer.wiring.embedder import load_embedder
 
@@ -90,7 +90,7 @@ def evaluate(
     if as_json:
         click.echo(figures.to_json())
     else:
-        render(standard_output(), figures)
+        render(console(whole=True), figures)
     if output is not None:
         names = write_pictures(evaluation, output)
         (output / _FIGURES).write_text(figures.to_json() + "\n", encoding="utf-8")

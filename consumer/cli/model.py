@@ -100,9 +100,7 @@ def _described(model: CachedModel) -> dict[str, Any]:
 
 
 def _print(models: list[CachedModel]) -> None:
-    from rich.text import Text
-
-    from consumer.report.tables import FittedTable, standard_output
+    from consumer.report.terminal import FittedTable, console
 
     left = ("name", "precision", "pooling", "folder")
     columns = ("identity", "name", "precision", "dimensions", "tokens", "MB", "pooling", "folder")
@@ -114,5 +112,5 @@ def _print(models: list[CachedModel]) -> None:
             told["name"] = "unreadable"
         else:
             told["identity"], told["tokens"] = told["identity"][:12], told["max_tokens"]
-        table.add_row(*(Text(str(told.get(name, "-"))) for name in columns))
-    standard_output().print(table)
+        table.add_row(*(str(told.get(name, "-")) for name in columns))
+    console(whole=True).print(table)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.text import Text
 
 from consumer.offline.evaluate.contents import PRODUCT, Figures, Group
 from consumer.offline.evaluate.least import LEAST_SCORED_USERS
-from consumer.offline.evaluate.supervised import Supervised
-from consumer.report.tables import FittedTable
+from consumer.offline.evaluate.supervised import LabelGroup, Supervised
+from consumer.report.terminal import FittedTable
 from consumer.report.wording import one_line, plural
 
 _NONE = "-"
@@ -51,11 +53,6 @@ def render(console: Console, figures: Figures) -> None:
         console.print(Text(line))
 
 
-def _row(table: FittedTable, first: str, *cells: str) -> None:
-    own = first.startswith(PRODUCT)
-    table.add_row(*(Text(cell, style="bold" if own else "") for cell in (first, *cells)))
-
-
 def _segments(figures: Figures) -> FittedTable:
     columns = ["segment", "users"]
     if figures.label is not None:
@@ -65,36 +62,22 @@ def _segments(figures: Figures) -> FittedTable:
         cells = [f"{segment.id:>3} {one_line(segment.label, 50)}", f"{segment.users:,}"]
         if figures.label is not None:
             cells += [one_line(segment.main_label or _NONE, 30), _figure(segment.main_share, 2)]
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     return table
 
 
 def _agreement(figures: Figures) -> FittedTable:
-    table = FittedTable(
-        f"Agreement with “{figures.label}”", "", "clusters", "V-measure", "adj. Rand", "purity"
-    )
+    names = {"v_measure": "V-measure", "adjusted_rand": "adj. Rand", "purity": "purity"}
+    title = f"Agreement with “{figures.label}”"
+    table = FittedTable(title, "", "clusters", *names.values())
     prequential = figures.prequential
     if prequential is not None and (found := prequential.agreement) is not None:
-        table.add_row(Text("events, each assigned before it was learned", style="italic"))
-        _row(
-            table,
-            PRODUCT,
-            f"{len(figures.segments)}",
-            *(_figure(value, 3) for value in (found.v_measure, found.adjusted_rand, found.purity)),
-        )
+        table.add_row("events, each assigned before it was learned", style="italic")
+        _measured(table, PRODUCT, f"{len(figures.segments)}", found, names)
     for group in figures.groups:
-        table.add_row(Text(_title(group), style="italic"))
+        table.add_row(_title(group), style="italic")
         for row in group.rows:
-            agreement = row.agreement
-            _row(
-                table,
-                row.name,
-                f"{row.asked}",
-                *(
-                    _figure(None if agreement is None else getattr(agreement, name), 3)
-                    for name in ("v_measure", "adjusted_rand", "purity")
-                ),
-            )
+            _measured(table, row.name, f"{row.asked}", row.agreement, names)
     return table
 
 
@@ -109,17 +92,21 @@ def _internal(figures: Figures) -> FittedTable:
     }
     table = FittedTable("Without labels", "", "clusters", *names.values())
     for group in figures.groups:
-        table.add_row(Text(_title(group), style="italic"))
+        table.add_row(_title(group), style="italic")
         for row in group.rows:
-            figures_of_row = [
-                _figure(
-                    None if row.internal is None else getattr(row.internal, name),
-                    0 if name == "calinski_harabasz" else 3,
-                )
-                for name in names
-            ]
-            _row(table, row.name, f"{row.asked}", *figures_of_row)
+            _measured(table, row.name, f"{row.asked}", row.internal, names)
     return table
+
+
+def _measured(
+    table: FittedTable, name: str, count: str, found: object | None, names: Mapping[str, str]
+) -> None:
+    """Add a row of measures, the attributes of what was found; the product's is in bold."""
+    cells = [
+        _figure(getattr(found, measure, None), 0 if measure == "calinski_harabasz" else 3)
+        for measure in names
+    ]
+    table.add_row(name, count, *cells, style="bold" if name.startswith(PRODUCT) else "")
 
 
 def _flapping(figures: Figures) -> FittedTable:
@@ -130,10 +117,10 @@ def _flapping(figures: Figures) -> FittedTable:
     for each in figures.flapping:
         least = "all" if each.least_events <= 1 else f"with ≥ {each.least_events} events"
         table.add_row(
-            Text(f"{each.users:,} {least}"),
-            Text(_figure(each.changes_a_user, 2)),
-            Text(_figure(each.switches_a_user, 2)),
-            *(Text(f"{each.by_reason.get(reason, 0):,}") for reason in reasons),
+            f"{each.users:,} {least}",
+            _figure(each.changes_a_user, 2),
+            _figure(each.switches_a_user, 2),
+            *(f"{each.by_reason.get(reason, 0):,}" for reason in reasons),
         )
     return table
 
@@ -144,12 +131,10 @@ def _labels(supervised: Supervised) -> FittedTable:
     title = f"Labels learned ({supervised.classifier}): means over {len(supervised.labels)} labels"
     table = FittedTable(title, "", "profiles", *names.values())
     for group in supervised.groups:
-        least = "" if group.least_events <= 1 else f" with {group.least_events} events or more"
         few = "" if group.rows else ": too few for scores"
-        table.add_row(Text(plural(group.users, "labelled user") + least + few, style="italic"))
+        table.add_row(_members(group, "labelled user") + few, style="italic")
         for row in group.rows:
-            cells = [_figure(getattr(row, name), 3) for name in names]
-            _row(table, row.name, f"{row.count:,}", *cells)
+            _measured(table, row.name, f"{row.count:,}", row, names)
     return table
 
 
@@ -162,8 +147,7 @@ def _label_confusion(supervised: Supervised) -> FittedTable:
         *(one_line(label, 16) for label in labels),
     )
     for label, counts in zip(labels, confusion.counts, strict=False):
-        shown = counts[:_SHOWN_LABELS]
-        table.add_row(Text(one_line(label, 30)), *(Text(f"{count:,}") for count in shown))
+        table.add_row(one_line(label, 30), *(f"{count:,}" for count in counts[:_SHOWN_LABELS]))
     return table
 
 
@@ -205,9 +189,13 @@ def _sentences(figures: Figures) -> list[str]:
     return lines
 
 
-def _title(group: Group) -> str:
+def _members(group: Group | LabelGroup, noun: str) -> str:
     least = "" if group.least_events <= 1 else f" with {group.least_events} events or more"
-    text = plural(group.users, "user") + least
+    return plural(group.users, noun) + least
+
+
+def _title(group: Group) -> str:
+    text = _members(group, "user")
     if group.users < LEAST_SCORED_USERS:
         return f"{text}: too few for scores, which need {LEAST_SCORED_USERS}"
     if group.without_segment:

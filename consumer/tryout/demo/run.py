@@ -23,6 +23,7 @@ from consumer.offline import outcome
 from consumer.offline.files import spooled
 from consumer.offline.files.errors import name_of
 from consumer.process import ending
+from consumer.report import terminal
 from consumer.report.wording import plural
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import load_model
@@ -75,7 +76,7 @@ def run_demo(
     DemoError, ChildError
         If it cannot come to its end.
     """
-    console = Console()
+    console = terminal.console()
     began = time.monotonic()
     earlier = fresh(output)
     if earlier is not None:

@@ -27,7 +27,7 @@ def render_summary(console: Console, data: ReportData) -> None:
     width = min(console.width, _WIDEST)
     console.print()
     _heading(console, width, f"Segments of {plural(data.counts.users, 'user')}")
-    console.print(_segments(data, _is_unicode(console)), width=width)
+    console.print(_segments(data), width=width)
     console.print()
     _story(console, width, data)
     _flows(console, width, data)
@@ -39,12 +39,11 @@ def _heading(console: Console, width: int, title: str) -> None:
     console.print(rule, width=width)
 
 
-def _line(console: Console, text: Text | str, width: int, indent: int = 2) -> None:
-    content = text if isinstance(text, Text) else Text(text)
-    console.print(Padding(_encodable(console, content), (0, 0, 0, indent)), width=width)
+def _indented(console: Console, width: int, content: Text | Table) -> None:
+    console.print(Padding(content, (0, 0, 0, 2)), width=width)
 
 
-def _segments(data: ReportData, is_unicode: bool) -> Table:
+def _segments(data: ReportData) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), expand=True)
     table.add_column("id", justify="right", style="dim", no_wrap=True)
     table.add_column("segment", ratio=1)
@@ -56,30 +55,30 @@ def _segments(data: ReportData, is_unicode: bool) -> Table:
     for segment, users in shares.items():
         table.add_row(
             str(segment),
-            _description(data, records[segment], is_unicode),
+            _description(data, records[segment]),
             f"{users:,}",
-            _share(users, largest, len(data.user_ids), is_unicode),
+            _share(users, largest, len(data.user_ids)),
         )
     if outside := data.without_segment():
-        share = _share(outside, max(largest, outside), len(data.user_ids), is_unicode)
+        share = _share(outside, max(largest, outside), len(data.user_ids))
         table.add_row("-", Text("no segment", style="dim"), f"{outside:,}", share)
     return table
 
 
-def _description(data: ReportData, record: SegmentRecord, is_unicode: bool) -> Text:
+def _description(data: ReportData, record: SegmentRecord) -> Text:
     """Label, further typical words, and one text."""
     text = Text(one_line(record.label, 60), style="bold")
     if words := further_words(record, _WORDS):
         text.append("\n" + one_line(", ".join(words), 100), style="not bold")
     if typical := data.typical_texts.get(record.id):
         text.append(f"\n“{one_line(typical[0], 130)}”", style="not bold dim italic")
-    return text if is_unicode else _ascii(text)
+    return text
 
 
-def _share(users: int, largest: int, total: int, is_unicode: bool) -> Text:
+def _share(users: int, largest: int, total: int) -> Text:
     """Draw a bar beside the share; the largest segment fills it."""
     length = round(_BAR_CHARS * users / largest) if largest else 0
-    bar = ("█" if is_unicode else "#") * max(length, 1 if users else 0)
+    bar = "█" * max(length, 1 if users else 0)
     return Text.assemble((bar.ljust(_BAR_CHARS), "cyan"), f"{percent(users, total):>5}")
 
 
@@ -88,8 +87,8 @@ def _story(console: Console, width: int, data: ReportData) -> None:
     if telling is None:
         return
     _heading(console, width, "One user's story")
-    _line(console, Text(telling.headline, style="bold"), width)
-    _line(console, telling.reason, width)
+    _indented(console, width, Text(telling.headline, style="bold"))
+    _indented(console, width, Text(telling.reason))
     table = Table.grid(padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(style="dim", no_wrap=True, justify="right")
@@ -97,8 +96,8 @@ def _story(console: Console, width: int, data: ReportData) -> None:
     for scene in telling.scenes:
         for number, (when, quote) in enumerate(scene.texts):
             heading = scene.heading if number == 0 else ""
-            table.add_row(heading, when, _encodable(console, Text(quote, style="italic")))
-    console.print(Padding(table, (0, 0, 0, 2)), width=width)
+            table.add_row(heading, when, Text(quote, style="italic"))
+    _indented(console, width, table)
     console.print()
 
 
@@ -110,7 +109,7 @@ def _flows(console: Console, width: int, data: ReportData) -> None:
     most = len(f"{flows[0][2]:,}")
     for old, new, count in flows:
         way = f"{one_line(data.label(old), 40)} → {one_line(data.label(new), 40)}"
-        _line(console, Text.assemble((f"{count:>{most},}", "cyan"), f"  {way}"), width)
+        _indented(console, width, Text.assemble((f"{count:>{most},}", "cyan"), f"  {way}"))
     console.print()
 
 
@@ -157,21 +156,6 @@ def _figures(console: Console, width: int, data: ReportData) -> None:
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(ratio=1, overflow="fold")
     for name, value in rows:
-        table.add_row(_encodable(console, Text(name)), _encodable(console, Text(value)))
-    console.print(Padding(table, (0, 0, 0, 2)), width=width)
+        table.add_row(Text(name), Text(value))
+    _indented(console, width, table)
     console.print()
-
-
-def _is_unicode(console: Console) -> bool:
-    return console.encoding.lower().startswith("utf")
-
-
-def _encodable(console: Console, text: Text) -> Text:
-    return text if _is_unicode(console) else _ascii(text)
-
-
-def _ascii(text: Text) -> Text:
-    """Replace what an old terminal cannot take, character by character, so that styles stay."""
-    plain = text.plain.translate(str.maketrans("“”→…█", '"">.#'))
-    text.plain = plain.encode("ascii", "replace").decode("ascii")
-    return text

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from consumer.report.terminal import console
 from consumer.report.wording import one_line, ordinal, percent
 from consumer.settings import Settings
 from consumer.tryout.demo.collect import _texts, _typical_texts
@@ -53,7 +54,7 @@ HOSTILE = "<script>alert('x')</script> [bold]\x1b[2J\u202eabc & \"quoted\" $\\fr
 def summary(data, width=80, encoding="utf-8") -> str:
     buffer = io.BytesIO()
     file = io.TextIOWrapper(buffer, encoding=encoding, newline="\n")
-    render_summary(Console(file=file, width=width), data)
+    render_summary(console(file, width=width), data)
     file.flush()
     return buffer.getvalue().decode(encoding)
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from consumer.report.tables import FittedTable
+from consumer.report.terminal import FittedTable, console
 
 HEADINGS = ["what", "clusters", "silhouette", "cohesion", "separation", "Calinski-Harabasz"]
 ROWS = ["segmenter", "MiniBatchKMeans, one pass over all of it", "咖啡豆, 手冲"]
@@ -23,9 +23,9 @@ def printed(table: FittedTable, width: int) -> list[str]:
 @pytest.fixture
 def table() -> FittedTable:
     made = FittedTable("Measures", *HEADINGS)
-    made.add_row(Text("40 users"))
+    made.add_row("40 users")
     for number, name in enumerate(ROWS):
-        made.add_row(Text(name), *(Text(f"{number}.{column}") for column in range(1, 6)))
+        made.add_row(name, *(f"{number}.{column}" for column in range(1, 6)))
     return made
 
 
@@ -61,7 +61,25 @@ def test_the_first_column_is_broken_where_that_keeps_the_table_in_one(table: Fit
 
 def test_a_column_too_wide_for_the_terminal_is_broken_and_not_cut() -> None:
     table = FittedTable("", "name", "folder", left=["folder"])
-    table.add_row(Text("a"), Text("/long/" * 20))
+    table.add_row("a", "/long/" * 20)
     text = "".join(line[26:].strip() for line in printed(table, 60))
     assert text.replace("folder", "").count("/long/") >= 1
     assert "…" not in text
+
+
+def test_what_an_old_terminal_cannot_show_is_replaced_and_no_error() -> None:
+    buffer = io.BytesIO()
+    file = io.TextIOWrapper(buffer, encoding="ascii", newline="\n")
+    table = FittedTable("Agreement with “topic”", "given ↓ predicted →", "très bon")
+    table.add_row("with ≥ 5 events", "咖啡")
+    console(file, width=60).print(table)
+    file.flush()
+    lines = [line.strip() for line in buffer.getvalue().decode().splitlines()]
+    assert lines[0] == 'Agreement with "topic"'
+    assert lines[1].split() == ["given", "v", "predicted", ">", "tr?s", "bon"]
+    assert lines[2].split() == ["with", ">", "5", "events", "??"]
+
+
+def test_only_a_pipe_that_is_to_be_whole_is_as_wide_as_need_be() -> None:
+    widths = [console(io.StringIO(), whole=whole).width for whole in (False, True)]
+    assert widths[0] < 200 < widths[1]
