@@ -170,6 +170,11 @@ BY_ROLES: dict[tuple[Role, ...], tuple[Metric, ...]] = {
             more="Not there with `any`.",
         ),
         _counter("segment_changes", "Changes published.", ["status", "reason"]),
+        _counter(
+            "users_passed_over",
+            "Users on whom the program failed under a new model.",
+            more="They stay where they are until their next event, or the next model.",
+        ),
         _gauge(
             "users",
             "Users of this worker, by segment.",

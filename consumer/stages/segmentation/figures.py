@@ -33,6 +33,7 @@ def figures(stage: SegmentationStage, model_age_seconds: float | None = None) ->
     if stage.placement is not None:
         yield "misplaced_records", stage.placement.misplaced
     yield "segment_changes", {each: stats.changes[each] for each in _CHANGES}
+    yield "users_passed_over", stats.passed_over
     if stage.labels.enabled:
         yield from _of_labels(stage)
     # A segment of the model is there at 0 where it has no user; a former one that has users

@@ -8,9 +8,9 @@ Reading order for the way of an event: `prepare` (what an event is, its text, it
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -22,73 +22,28 @@ from consumer.contract.stage import StageError
 from consumer.settings import Settings
 from consumer.stages.segmentation.changelog import ProfileWriter
 from consumer.stages.segmentation.changes import Cause, ChangeWriter
+from consumer.stages.segmentation.decisions import Decided, Decisions, count_changes
 from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
 from consumer.stages.segmentation.model_source import ModelSource
 from consumer.stages.segmentation.placement import Placement
 from consumer.stages.segmentation.preparation import Preparation, PreparedBatch, PreparedEvent
 from consumer.stages.segmentation.restoration import ProfileRestoration
+from consumer.stages.segmentation.stats import SegmentationStats
+from consumer.stages.segmentation.turns import in_turns, move_profiles
 from consumer.stages.shared.dead_letters import (
     DeadLetterLimit,
     DeadLetterLimitError,
     dead_letter_output,
 )
 from consumer.stages.shared.refusal_log import RefusalLog
-from consumer.stages.shared.unexpected import Faults, of_a_record, shortest_failing
+from consumer.stages.shared.unexpected import Faults, apply_apart
 from models.embedding.engine.embedder import Embedder
 from models.profiles.snapshot import ProfileSnapshot
-from models.profiles.table import ProfileRows, ProfileTable, hash_event_id, to_microseconds
-from models.segments.decision import decide
-from models.segments.lineage import Lineage
+from models.profiles.table import ProfileRows, ProfileTable
 from models.segments.model import SegmentModel
-from schemas.changes import ChangeReason
-from schemas.dead_letters import RefusalReason
 from schemas.user_labels import LabelGiven
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class SegmentationStats:
-    """Totals since the start, of committed work only."""
-
-    accepted: Counter[str] = field(default_factory=Counter)
-    """Events by type."""
-    languages: Counter[str] = field(default_factory=Counter)
-    repeated: int = 0
-    edited: int = 0
-    """Of the repeated ones, those of a later time than all that was known of the user."""
-    left_out: Counter[str] = field(default_factory=Counter)
-    """Values left out of events, by field."""
-    refused: Counter[str] = field(default_factory=Counter)
-    """Dead letters by reason."""
-    labels: int = 0
-    """Records of `segment-labels` that were read."""
-    labels_refused: Counter[str] = field(default_factory=Counter)
-    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Changes by status and reason."""
-
-    @property
-    def used(self) -> int:
-        """Events that were not refused."""
-        return self.accepted.total() + self.repeated
-
-    @property
-    def all_refused(self) -> Counter[str]:
-        """What the limits look at: refused events, and labels on which the program failed."""
-        reason = RefusalReason.UNEXPECTED
-        return self.refused + Counter({reason: self.labels_refused[reason]})
-
-    def add(self, other: SegmentationStats) -> None:
-        """Add another's totals."""
-        self.accepted.update(other.accepted)
-        self.languages.update(other.languages)
-        self.repeated += other.repeated
-        self.edited += other.edited
-        self.left_out.update(other.left_out)
-        self.refused.update(other.refused)
-        self.labels += other.labels
-        self.labels_refused.update(other.labels_refused)
-        self.changes.update(other.changes)
 
 
 class SegmentationStage:
@@ -154,7 +109,6 @@ class SegmentationStage:
         )
         self._weights = settings.events.weights
         self._policy = settings.profile
-        self._assignment = settings.assignment
         self._dead_letters = settings.dead_letters
         self._limit = DeadLetterLimit(settings.dead_letters)
         self._refusals = RefusalLog(enabled=log_refusals)
@@ -165,7 +119,8 @@ class SegmentationStage:
             else Placement(partitioner, input_partitions)
         )
         self._chunk = settings.batch.reassign_users
-        self._changes = ChangeWriter(settings.topics, settings.kafka.group_id)
+        writer = ChangeWriter(settings.topics, settings.kafka.group_id)
+        self._decisions = Decisions(settings.assignment, self.labels, writer)
         self._profiles = ProfileWriter(
             settings.topics, embedder.identity, labels=self.labels.enabled
         )
@@ -175,7 +130,6 @@ class SegmentationStage:
         self._unseen: dict[int, list[str]] = {}
         self._overlay: list[tuple[int, ProfileRows]] = []
         self._pending = SegmentationStats()
-        self._lineage: Lineage | None = None
 
     # --- partitions -------------------------------------------------------------------------
 
@@ -234,19 +188,14 @@ class SegmentationStage:
         A record on which that fails in a way that nobody expected is refused, and the others are
         applied as if it had not been there.
         """
-        most = self._dead_letters.max_unexpected
-        for _ in range(most + 1):
-            try:
-                outputs = self._apply(prepared, partitions)
-                break
-            except Exception as error:
-                self.aborted()
-                if not of_a_record(error):
-                    raise
-                prepared = self._refuse_first(prepared, partitions, error)
-        else:
-            # Too many, whatever comes of the others; what those raise may quote a text.
-            raise self._limit.too_many_unexpected(most + 1, len(prepared))
+        outputs = apply_apart(
+            prepared,
+            lambda batch: self._apply(batch, partitions),
+            self.aborted,
+            faults=self._faults,
+            limit=self._limit,
+            most=self._dead_letters.max_unexpected,
+        )
         try:
             self._limit.check(accepted=self._pending.used, refused=self._pending.all_refused)
         except DeadLetterLimitError:
@@ -254,21 +203,8 @@ class SegmentationStage:
             raise
         return outputs
 
-    def _refuse_first(
-        self, prepared: PreparedBatch, partitions: frozenset[int], error: Exception
-    ) -> PreparedBatch:
-        """Refuse the first record of a batch on which `_apply` fails."""
-
-        def attempt(count: int) -> None:
-            try:
-                self._apply(prepared.beginning(count), partitions)
-            finally:
-                self.aborted()
-
-        number, error = shortest_failing(attempt, len(prepared), error)
-        return prepared.refusing(number - 1, self._faults.refusal(error))
-
     def _apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> list[Output]:
+        topic, most_bytes = self._topics.dead_letters, self._dead_letters.max_value_bytes
         outputs: list[Output] = []
         by_partition: dict[int, list[PreparedEvent]] = defaultdict(list)
         for entry in prepared.entries:
@@ -281,15 +217,8 @@ class SegmentationStage:
                 self._pending.left_out.update(entry.left_out)
             else:
                 self._pending.refused[entry.refusal.reason] += 1
-                self._refusals.note(entry.record, entry.refusal, self._topics.dead_letters)
-                outputs.append(
-                    dead_letter_output(
-                        self._topics.dead_letters,
-                        entry.record,
-                        entry.refusal,
-                        self._dead_letters.max_value_bytes,
-                    )
-                )
+                self._refusals.note(entry.record, entry.refusal, topic)
+                outputs.append(dead_letter_output(topic, entry.record, entry.refusal, most_bytes))
         labels: dict[int, list[LabelGiven]] = defaultdict(list)
         current = [each for each in prepared.labels if each.record.partition in partitions]
         outputs += self.labels.refused(current, self._pending.labels_refused)
@@ -316,23 +245,12 @@ class SegmentationStage:
         now: datetime,
         given: Sequence[LabelGiven],
     ) -> list[Output]:
-        places: dict[str, int] = {}
-        turns: list[list[tuple[int, PreparedEvent]]] = []
-        seen: Counter[str] = Counter()
-        for entry in events:
-            user = entry.event.user_id
-            turn = seen[user]
-            seen[user] += 1
-            if turn == len(turns):
-                turns.append([])
-            turns[turn].append((places.setdefault(user, len(places)), entry))
+        places, turns = in_turns(events)
         moved = range(len(places))
         for each in given:
             places.setdefault(each.user_id, len(places))
         rows = self._tables[partition].gather(list(places))
         relabelled = self.labels.give(rows, places, given)
-        # One turn holds at most one event a user, so its events can be applied side by side; a
-        # user's own events follow each other turn by turn, each judged by itself.
         changes: dict[int, list[Output]] = {}
         latest: dict[int, int] = {}
         for turn_entries in turns:
@@ -362,84 +280,20 @@ class SegmentationStage:
         now: datetime,
         changes: dict[int, list[Output]],
     ) -> None:
-        places = np.array([place for place, _ in entries], np.int64)
-        hashes = np.array([hash_event_id(entry.event.event_id) for _, entry in entries], np.uint64)
-        known = rows.knows(places, hashes)
-        rows.repeats[places[known]] += 1
-        self._pending.repeated += int(known.sum())
-        times = np.array([to_microseconds(e.event.occurred_at) for _, e in entries], np.int64)
-        # Of what counted only the id is kept, but nothing that counted is later than this: so the
-        # record is no copy of the first one. An edit that keeps its time cannot be told.
-        self._pending.edited += int((known & (times > rows.reference[places])).sum())
-        fresh = [entry for (_, entry), repeat in zip(entries, known, strict=True) if not repeat]
-        if not fresh:
-            return
-        places, hashes, times = places[~known], hashes[~known], times[~known]
-        gains = np.array([self._weights[e.event.type] for e in fresh])
-        keeps, gains = rows.add(
-            places, embeddings[[e.row for e in fresh]], gains, times, self._policy
+        fresh, places = move_profiles(
+            rows,
+            entries,
+            embeddings,
+            weights=self._weights,
+            policy=self._policy,
+            stats=self._pending,
         )
-        rows.remember(places, hashes)
-        for entry, place, keep, gain in zip(fresh, places, keeps, gains, strict=True):
-            rows.note_terms(int(place), entry.tokens, keep, gain, self._policy.terms)
-            self._pending.accepted[entry.event.type] += 1
-            self._pending.languages[entry.language] += 1
-        if self.model is not None:
+        if fresh and self.model is not None:
             causes = [Cause.of_event(e.record, e.event, now) for e in fresh]
-            rested = rows.events[places] - rows.since[places]
-            decided = self._decide(rows, places, causes, self.model, rested)
-            for i, outputs in decided.items():
+            decided = self._decisions.by_events(rows, places, causes, self.model)
+            self._pending.changes.update(count_changes(decided))
+            for i, (_, outputs) in decided.items():
                 changes[fresh[i].record.offset] = outputs
-
-    def _decide(
-        self,
-        rows: ProfileRows,
-        places: NDArray[np.int64],
-        causes: Sequence[Cause],
-        model: SegmentModel,
-        rested: NDArray[np.int64],
-    ) -> dict[int, list[Output]]:
-        """Decide the segments of some rows and give the outputs of those that change."""
-        decisions = decide(
-            rows.vectors(places),
-            rows.segments[places],
-            rows.events[places],
-            rested,
-            model,
-            self._assignment,
-            weights=rows.weights[places],
-        )
-        before, decided = rows.segments[places], rows.versions[places]
-        rows.versions[places] = model.version
-        labels = self.labels.decide(rows, places, new=causes[0].event is None)
-        changed = decisions.changed if labels is None else decisions.changed | labels.changed
-        outputs: dict[int, list[Output]] = {}
-        for i in np.flatnonzero(changed).tolist():
-            place, cause = int(places[i]), causes[i]
-            label = self.labels.publish(rows, place, labels, i)
-            if decisions.changed[i]:
-                reason = ChangeReason.BEHAVIOUR
-                if cause.event is None:
-                    after = int(decisions.segment[i])
-                    reason = self._lineage_of(model).reason(int(before[i]), after, int(decided[i]))
-                change, written = self._changes.write(
-                    rows, place, decisions.at(i), cause, model, reason=reason, label=label
-                )
-            elif label is not None:
-                change, written = self._changes.write_label(
-                    rows, place, decisions.at(i), cause, model, label
-                )
-            else:
-                continue
-            self._pending.changes[change.status, change.reason] += 1
-            outputs[i] = written
-        return outputs
-
-    def _lineage_of(self, model: SegmentModel) -> Lineage:
-        """Give what became of former segments; worked out when the first user asks."""
-        if self._lineage is None or self._lineage.version != model.version:
-            self._lineage = Lineage(model)
-        return self._lineage
 
     # --- a new model ------------------------------------------------------------------------
 
@@ -477,26 +331,44 @@ class SegmentationStage:
     def _reassign(self, partition: int, users: list[str], model: SegmentModel) -> list[Output]:
         chunk = users[-self._chunk :]
         del users[-self._chunk :]
-        rows = self._tables[partition].gather(chunk)
+        cause = Cause.of_model(self._clock())
+        outputs: list[Output] = []
+        states: list[Output] = []
+        for rows, decided in self._decided(partition, chunk, cause, model):
+            self._pending.changes.update(count_changes(decided))
+            moved = rows.take(sorted(decided))
+            self._overlay.append((partition, moved))
+            outputs += [output for row in sorted(decided) for output in decided[row][1]]
+            states += self._profiles.states(partition, moved)
+        return outputs + states
+
+    def _decided(
+        self, partition: int, users: Sequence[str], cause: Cause, model: SegmentModel
+    ) -> Iterator[tuple[ProfileRows, Decided]]:
+        """Decide on users under a model; those on whom the program fails are found by halving.
+
+        They stay as they are, until an event of theirs or the next model.
+        """
+        rows = self._tables[partition].gather(users)
         # Of a user whose events were gone when the group was migrated to another embedding model
         # only the standing is known, until the next event: there is no profile to judge by.
         if len(known := np.flatnonzero(rows.weights > 0)) < len(rows):
             rows = rows.take(known.tolist())
         if not len(rows):
-            return []
-        cause = Cause.of_model(self._clock())
-        # What a new model says holds at once; dwelling is for behaviour. But users are also looked
-        # at again after a restart, a rebalance or an abort: a model that has decided on them before
-        # is not new to them, and must not move them earlier than their next event would.
-        dwelt = rows.events - rows.since
-        rested = np.where(rows.versions < model.version, self._assignment.dwell_events, dwelt)
-        by_row = self._decide(rows, np.arange(len(rows)), [cause] * len(rows), model, rested)
-        if not by_row:
-            return []
-        moved = rows.take(sorted(by_row))
-        self._overlay.append((partition, moved))
-        outputs = [output for row in sorted(by_row) for output in by_row[row]]
-        return outputs + self._profiles.states(partition, moved)
+            return
+        try:
+            decided = self._decisions.by_model(rows, cause, model)
+        except Exception as error:
+            self._faults.tell(error, "a user under a new model")
+            if len(users) == 1:
+                self.stats.passed_over += 1  # there may be nothing to commit
+                return
+            middle = len(users) // 2
+            for part in (users[:middle], users[middle:]):
+                yield from self._decided(partition, part, cause, model)
+            return
+        if decided:
+            yield rows, decided
 
     # --- the end of a transaction -----------------------------------------------------------
 

@@ -7,6 +7,8 @@ stop its partition for good: every start would read it again and fail again.
 * Of texts that are embedded together the failing ones are found by halving.
 * Events are applied in their order, each on top of those before it. So the first one that fails is
   found as the end of the shortest beginning of the batch that fails.
+* Users who are looked at under a new model have no record to refuse: the failing ones are found by
+  halving too, and stay where they are.
 
 A failure that is no record's (`of_a_record`) stops the process, as ever, and so does one that comes
 too often: `dead_letters.max_unexpected`.
@@ -16,11 +18,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
 from consumer.contract.errors import place, stack
 from consumer.contract.stage import StageError
+from consumer.stages.shared.dead_letters import DeadLetterLimit
 from models.embedding.engine.embedder import Embedder
 from models.embedding.errors import EmbeddingError, UnusableTextError
 from models.embedding.runner_types import Vectors
@@ -53,17 +57,27 @@ class Faults:
         Exception
             The exception itself, where it is no record's.
         """
+        return Refusal(
+            reason=RefusalReason.UNEXPECTED,
+            detail=f"the program failed on this record with {self.tell(error, 'a record')}; it is "
+            "a defect of segmenter or of a library, please report it",
+        )
+
+    def tell(self, error: Exception, of: str) -> str:
+        """Log on what the program fails, once for each place; give the exception's type and place.
+
+        Raises
+        ------
+        Exception
+            The exception itself, where it is no record's.
+        """
         if not of_a_record(error):
             raise error
         what = f"{type(error).__name__} {place(error)}"
         if what not in self._told:
             self._told.add(what)
-            logger.warning("the program fails on a record with %s:\n%s", what, stack(error))
-        return Refusal(
-            reason=RefusalReason.UNEXPECTED,
-            detail=f"the program failed on this record with {what}; it is a defect of segmenter "
-            "or of a library, please report it",
-        )
+            logger.warning("the program fails on %s with %s:\n%s", of, what, stack(error))
+        return what
 
 
 def embed_apart(
@@ -106,6 +120,75 @@ def embed_apart(
 
     parts = embed(0, len(texts))
     return (parts[0] if len(parts) == 1 else np.concatenate(parts)), failed
+
+
+class Batch(Protocol):
+    """Records that are applied together."""
+
+    def __len__(self) -> int:
+        """Count the records."""
+        ...
+
+    def beginning(self, count: int) -> Self:
+        """Give so many records of it."""
+        ...
+
+    def refusing(self, number: int, refusal: Refusal) -> Self:
+        """Give it with one of its records refused, counted from 0."""
+        ...
+
+
+B = TypeVar("B", bound=Batch)
+T = TypeVar("T")
+
+
+def apply_apart(
+    batch: B,
+    apply: Callable[[B], T],
+    undo: Callable[[], None],
+    *,
+    faults: Faults,
+    limit: DeadLetterLimit,
+    most: int,
+) -> T:
+    """Apply a batch; a record on which that fails is refused, as if it had not been there.
+
+    Parameters
+    ----------
+    batch
+        The records.
+    apply, undo
+        Called by turns until a batch is applied; `undo` takes back what was applied in part.
+    faults, limit
+        Make the refusals, and the error where there are too many of them.
+    most
+        Records of a batch that may be to blame.
+
+    Raises
+    ------
+    Exception
+        What `apply` raised, where it is no record's.
+    DeadLetterLimitError
+        If more records than `most` are to blame.
+    """
+
+    def attempt(count: int) -> None:
+        try:
+            apply(batch.beginning(count))
+        finally:
+            undo()
+
+    for _ in range(most + 1):
+        try:
+            return apply(batch)
+        except Exception as error:
+            undo()
+            if not of_a_record(error):
+                raise
+            number, shortest = shortest_failing(attempt, len(batch), error)
+            batch = batch.refusing(number - 1, faults.refusal(shortest))
+    # Too many, whatever comes of the others; what those raise may quote a text.
+    raise limit.too_many_unexpected(most + 1, len(batch))
 
 
 def shortest_failing(

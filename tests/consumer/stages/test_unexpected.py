@@ -32,6 +32,7 @@ from tests.consumer.stages.stage_data import (
     event,
     of,
     records,
+    turned,
 )
 
 SECRET = "heliotrope"
@@ -203,6 +204,46 @@ def test_a_label_on_which_the_program_fails_is_a_dead_letter_of_labels(
     assert letter["dlq_reason"] == "unexpected"
     assert SECRET not in letter["dlq_detail"]
     assert worker.stage.stats.labels == 1
+
+
+def test_a_user_on_whom_a_new_model_fails_is_passed_over_and_the_others_move(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = a_model()
+    worker = Worker(model, batch={"reassign_users": 4})
+    worker.run(records([event(f"u{n}", n) for n in range(9)]))
+    vectors = ProfileRows.vectors
+
+    def fail(rows: ProfileRows, *given: Any) -> Any:
+        if "u4" in rows.users:
+            raise SomeError(SECRET)
+        return vectors(rows, *given)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ProfileRows, "vectors", fail)
+        worker.source.model = turned(model)
+        moved = {change.user_id for change in changes_in(worker.maintain())}
+        assert moved == {f"u{n}" for n in range(9)} - {"u4"}
+        assert (worker.stage.stats.passed_over, worker.stage.settled) == (1, True)
+        assert caplog.text.count("the program fails on a user under a new model") == 1
+        assert SECRET not in caplog.text
+    worker.source.model = turned(turned(turned(model)))
+    assert [change.user_id for change in changes_in(worker.maintain())] == ["u4"]
+
+
+def test_what_is_no_users_doing_still_stops_a_worker_under_a_new_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = Worker(a_model())
+    worker.run(records([event("u1", 1)]))
+
+    def fail(rows: ProfileRows, *given: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(ProfileRows, "vectors", fail)
+    worker.source.model = turned(a_model())
+    with pytest.raises(MemoryError):
+        worker.maintain()
 
 
 def test_intake_refuses_what_it_fails_on(monkeypatch: pytest.MonkeyPatch) -> None:
