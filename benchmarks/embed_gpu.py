@@ -42,10 +42,17 @@ from models.embedding.gpu.session import BoundSession, cuda_options
 from models.embedding.making.bert_graph import build_bert
 from models.embedding.making.bert_packed import build_padded
 from models.embedding.making.gpu_files import write_gpu_graphs
-from models.embedding.making.graph_writer import EXPORTER_VERSION, OPSET
+from models.embedding.making.graph_writer import OPSET
 from models.embedding.making.pretrained import BertConfig, read_config, read_tensors
 from models.embedding.making.weights import resolve_source
-from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest, Precision, Provenance
+from models.embedding.manifest import (
+    EXPORTER_VERSION,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    Manifest,
+    Precision,
+    Provenance,
+)
 from models.embedding.model_files import file_digest
 from models.embedding.runtime import nodes_by_provider, open_session
 from tests.models.embedding import tiny_bert

@@ -24,8 +24,7 @@ from consumer.stages.segmentation.preparation import Preparation
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.shared.unexpected import Faults
 from consumer.wiring.embedder import load_embedder
-from models.embedding.engine.embedder import Embedder
-from models.embedding.runner_types import Vectors
+from models.embedding.runner_types import Embedder, Vectors
 
 BATCH = 512
 

@@ -20,7 +20,7 @@ from benchmarks.worker_stage import (
 from consumer.offline.files import read_lines
 from consumer.settings import Settings
 from models.distances import Floats, Ints
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.measures.agreement import Agreement, agreement
 from schemas.arrays import decode_array
 from schemas.profiles import ProfileSample

@@ -14,8 +14,7 @@ from benchmarks.worker_stage import default_embedder, event_vectors
 from consumer.offline.files import read_lines
 from consumer.settings import Settings
 from models.distances import Floats, Ints, nearest
-from models.embedding.engine.embedder import Embedder
-from models.embedding.runner_types import Vectors
+from models.embedding.runner_types import Embedder, Vectors
 from models.profiles.table import to_microseconds
 from models.segments.model import SegmentModel
 from schemas.events import UserEvent

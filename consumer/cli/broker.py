@@ -11,7 +11,7 @@ from consumer.cli.values import FOLDER
 from consumer.settings import Settings
 
 
-@click.command(cls=Command, own_signals=True)
+@click.command(cls=Command, own_signals=True, extra="demo")
 @click.option("--data", type=FOLDER, required=True, help="Folder that keeps its data.")
 @click.option("--brokers", type=click.Choice([1, 3]), default=1, help="How many.")
 @click.option("--port", type=int, default=9092, help="Port of the first one.")

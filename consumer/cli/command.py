@@ -14,6 +14,7 @@ import click
 
 from consumer.cli.flags import setting_flags
 from consumer.contract.errors import ExpectedError, UsageError, place, stack
+from consumer.contract.extras import need
 from consumer.process import ending
 from consumer.process.logs import configure_logging
 from consumer.settings import CONFIG_VARIABLE
@@ -46,15 +47,23 @@ class Command(click.Command):
         Whether it takes SIGTERM and SIGINT itself.
     loads
         Module to load while signals still end the process at once.
+    extra
+        Of the package, without which it can do nothing.
     """
 
     def __init__(
-        self, *args: Any, own_signals: bool = False, loads: str | None = None, **more: Any
+        self,
+        *args: Any,
+        own_signals: bool = False,
+        loads: str | None = None,
+        extra: str | None = None,
+        **more: Any,
     ) -> None:
         super().__init__(*args, **more)
         self.epilog = "`segmenter config --help` lists the settings of all commands."
         self._own_signals = own_signals
         self._loads = loads
+        self._extra = extra
         config = click.Path(exists=True, dir_okay=False)
         self.params.append(click.Option(["--config"], type=config, help="TOML file of settings."))
 
@@ -97,6 +106,8 @@ class Command(click.Command):
                 hints.append(f"{flag} changes nothing: {unused}")
         for hint in hints:
             logger.warning(hint)
+        if self._extra is not None:
+            need(ctx.command_path, self._extra)
         if self._loads is not None:
             import_module(self._loads)
         if ctx.obj and not self._own_signals:  # in a process of its own

@@ -13,7 +13,7 @@ from consumer.settings import Settings
 _USERS = click.IntRange(1, 10_000_000)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, extra="demo")
 @click.option("--input", "input_file", type=EVENTS, help="Events, as for replay; else made up.")
 @click.option("--output", type=FOLDER, default="demo-output", help="Folder for results.")
 @segment_model

@@ -21,7 +21,7 @@ _FIGURES = "evaluation.json"
 _FOLDER = click.Path(file_okay=False, writable=True, path_type=Path)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, extra="evaluate")
 @event_file
 @click.option(
     "--label",

@@ -11,6 +11,7 @@ import click
 from consumer.cli.command import Command
 from consumer.cli.values import FOLDER
 from consumer.contract.errors import UsageError
+from consumer.contract.extras import need
 from consumer.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,17 +25,16 @@ def model() -> None:
     """Manage the embedding model."""
 
 
-@model.command(cls=Command)
+@model.command(cls=Command, extra="model")
 def prepare(settings: Settings) -> None:
     """Make the embedding model ready in the cache."""
-    from consumer.wiring.embedder import model_precision
-    from models.embedding.making.prepare import prepare_model
+    from consumer.wiring.embedder import make_models
 
-    embedding = settings.embedding
-    click.echo(prepare_model(embedding.model, precision=model_precision(embedding)))
+    for folder in make_models(settings.embedding):
+        click.echo(folder)
 
 
-@model.command(cls=Command)
+@model.command(cls=Command, extra="model")
 @click.argument("source", help="'default', a checkpoint's folder, or a hub id.")
 @click.option("--output", type=FOLDER, required=True, help="Folder to make.")
 @click.option(
@@ -58,6 +58,8 @@ def export(_settings: Settings, source: str, output: Path, **how: Any) -> None:
 
     if how["exporter"] == "optimum" and how["precision"] == "int8":
         raise UsageError("--precision int8 is made by --exporter direct only: choose fp32 or fp16")
+    if how["exporter"] == "optimum":
+        need("--exporter optimum", "export")
     try:
         manifest = export_model(source, output, **how)
     except OutputExistsError as error:
@@ -65,7 +67,7 @@ def export(_settings: Settings, source: str, output: Path, **how: Any) -> None:
     click.echo(f"{output}\n{manifest.identity}")
 
 
-@model.command(cls=Command)
+@model.command(cls=Command, extra="model")
 @click.argument("folder", type=_MADE, help="Folder of the model.")
 def verify(_settings: Settings, folder: Path) -> int:
     """Check an exported or cached model."""

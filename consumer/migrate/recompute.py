@@ -16,8 +16,7 @@ from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.preparation import PreparedBatch, RefusedRecord
 from consumer.stages.segmentation.stage import SegmentationStage
-from models.embedding.engine.embedder import Embedder
-from models.embedding.runner_types import Vectors
+from models.embedding.runner_types import Embedder, Vectors
 from models.profiles.table import ProfileTable
 from schemas.dead_letters import HEADER_PREFIX, RefusalReason
 from schemas.keys import KeyForm, decode_key

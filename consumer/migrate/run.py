@@ -60,7 +60,7 @@ from consumer.migrate.writer import Writer
 from consumer.settings import Settings
 from consumer.stages.segmentation.changelog import profile_sample
 from consumer.stages.training.lifecycle import lifecycle_outputs
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.profiles.sample import rank
 from models.profiles.table import ProfileTable
 from models.segments.model import SegmentModel

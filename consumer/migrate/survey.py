@@ -24,7 +24,7 @@ from consumer.migrate.recompute import (
     recompute,
 )
 from consumer.settings import Settings
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.profiles.table import ProfileTable
 
 # Enough texts that a slow first one does not decide, few enough to be done in some seconds.

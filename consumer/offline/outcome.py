@@ -12,7 +12,8 @@ from consumer.offline.refusals import Refusals, RefusedCount, sentences
 from consumer.offline.replay import Replay, SegmentSize
 from consumer.report.wording import one_line, plural
 from consumer.settings import Settings
-from models.embedding.engine.embedder import Embedder, OnnxEmbedder
+from models.embedding.engine.embedder import OnnxEmbedder
+from models.embedding.runner_types import Embedder
 from models.text.language import UNDETERMINED
 
 _WIDTH = 80

@@ -32,7 +32,7 @@ from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.shared.snapshots import read_label_model, read_model
 from consumer.stages.training.stage import TrainingStage
 from models.daemon_pool import DaemonPool
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.labels.model import LabelModel
 from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange, structured_cloudevent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
@@ -10,33 +11,31 @@ from consumer.contract.figures import Figures
 from consumer.settings import Settings
 from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.errors import DeviceUnavailableError
-from models.embedding.making.prepare import prepare_model
 from models.embedding.manifest import Precision, is_exported
 from models.embedding.policy import Device, EmbeddingPolicy
+from models.embedding.prepared import prepared_model
 from models.embedding.runtime import gpu_available
 
 logger = logging.getLogger(__name__)
 
 
 def load_embedder(settings: Settings) -> OnnxEmbedder:
-    """Load the embedding model that the settings name; made first where it is missing.
+    """Load the embedding model that the settings name.
 
     Raises
     ------
     EmbeddingError
-        If the model cannot be had, or the device that was asked for cannot be used.
+        If the model cannot be had, or the device that was asked for cannot be used;
+        ModelNotMadeError if nobody has made it on this machine.
     """
     leave_cores_to_embedding()
-    embedding = settings.embedding
-    automatic = embedding.device == "auto" and embedding.precision == "auto"
-    if automatic and not is_exported(embedding.model) and gpu_available():
+    *preferred, (precision, device) = model_choices(settings.embedding)
+    for choice in preferred:
         try:
-            return _load(embedding, "fp16", "cuda")
+            return _load(settings.embedding, *choice)
         except DeviceUnavailableError as error:
             logger.warning("there is a GPU, but the CPU is used: %s", error)
-    precision = model_precision(embedding)
-    # The GPU was just found to be none, or not to be had: an int8 model belongs on the CPU.
-    return _load(embedding, precision, "cpu" if precision == "int8" else embedding.device)
+    return _load(settings.embedding, precision, device)
 
 
 def leave_cores_to_embedding() -> None:
@@ -48,20 +47,34 @@ def leave_cores_to_embedding() -> None:
     threadpool_limits(1, "blas")
 
 
-def model_precision(embedding: EmbeddingPolicy) -> Precision | None:
-    """Give the precision of the model to make or load; None for an exported model's own.
+def model_choices(embedding: EmbeddingPolicy) -> list[tuple[Precision | None, Device]]:
+    """Give the models that would do, by precision and device, the best first.
 
-    `auto` is int8 unless a GPU is asked for.
+    A precision of None is an exported model's own.
     """
-    if embedding.precision != "auto":
-        return embedding.precision
+    precision, device = embedding.precision, embedding.device
+    if precision != "auto":
+        return [(precision, "cpu" if precision == "int8" else device)]
     if is_exported(embedding.model):
-        return None
-    return "fp16" if embedding.device in ("cuda", "tensorrt") else "int8"
+        return [(None, device)]
+    if device in ("cuda", "tensorrt"):
+        return [("fp16", device)]
+    # An int8 model belongs on the CPU.
+    if device == "auto" and gpu_available():
+        return [("fp16", "cuda"), ("int8", "cpu")]
+    return [("int8", "cpu")]
+
+
+def make_models(embedding: EmbeddingPolicy) -> list[Path]:
+    """Make each of the models that would do, where it is not there yet; give their folders."""
+    from models.embedding.making.prepare import prepare_model  # noqa: PLC0415 - loads ONNX
+
+    choices = model_choices(embedding)
+    return [prepare_model(embedding.model, precision) for precision, _ in choices]
 
 
 def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Device) -> OnnxEmbedder:
-    folder = prepare_model(embedding.model, precision=precision)
+    folder = prepared_model(embedding.model, precision)
     embedder = OnnxEmbedder.load(
         folder,
         threads=embedding.threads,

@@ -9,6 +9,16 @@ class SourceUnavailableError(EmbeddingError):
     """The weights could not be had from where they were asked for."""
 
 
+class ModelNotMadeError(EmbeddingError):
+    """A model is to be run that nobody has made on this machine."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            f"the embedding model {source} is not ready on this machine: `segmenter model "
+            "prepare`, with the same settings, makes it"
+        )
+
+
 class MissingFileError(EmbeddingError):
     """A model folder lacks a file that it must have."""
 

@@ -23,6 +23,10 @@ TOKENIZER_FILE = "tokenizer.json"
 MANIFEST_FORMAT: Final = 2
 """Raise it when fields come, go or change their meaning."""
 
+EXPORTER_VERSION = 2
+"""Of the direct exporter. Raise it with every change of the graph's bytes: it makes new models, and
+new identities."""
+
 Exporter = Literal["direct", "optimum"]
 Precision = Literal["fp32", "fp16", "int8"]
 

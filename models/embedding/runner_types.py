@@ -1,6 +1,8 @@
-"""What the runners on the CPU and on GPUs share."""
+"""What the runners on the CPU and on GPUs share, and what stages want of an embedder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,3 +41,30 @@ class RunnerTotals:
     oom_halvings: int = 0
     failed_texts: int = 0
     budget: int = 0
+
+
+class Embedder(Protocol):
+    """What turns texts into vectors, for the stages that need no more than that.
+
+    Attributes
+    ----------
+    identity
+        Changes whenever the vectors do; profiles and segment models are stamped with it.
+    dimensions
+        Length of a vector.
+    """
+
+    @property
+    def identity(self) -> str:
+        """The model that the vectors come from."""
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return one unit vector a text, (texts, dimensions); no text may be empty.
+
+        A row of NaN means that there is no vector for this text: the model failed on it, and on it
+        alone.
+        """

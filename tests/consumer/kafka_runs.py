@@ -28,7 +28,7 @@ from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import LoopMetrics
 from consumer.verify import VerifyResult, verify_topics
 from consumer.verify.oracle import differences
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange
 from tests.stubs import HashingEmbedder

@@ -19,7 +19,7 @@ import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
 from consumer.settings import Settings
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.segments.model import SegmentModel
 
 Pair = tuple[bytes | None, bytes]

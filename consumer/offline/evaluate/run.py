@@ -37,7 +37,7 @@ from consumer.offline.replay import Progress, Replay
 from consumer.settings import Settings
 from consumer.stages.segmentation.preparation import PreparedBatch
 from models.distances import Floats, Ints
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.measures.agreement import Confusion
 from models.measures.internal import internal_measures
 from models.measures.offline import offline_kmeans, one_pass_kmeans

@@ -8,6 +8,7 @@ import math
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, BinaryIO
 
+from consumer.contract.extras import wants
 from consumer.offline.files.errors import FormError
 from consumer.offline.files.lines import Numbered
 
@@ -30,10 +31,7 @@ def open_parquet(file: BinaryIO) -> pyarrow.parquet.ParquetFile:
     try:
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError:
-        raise FormError(
-            "it is Parquet, which needs the extra files: pip install 'segmenter[files]' "
-            "(in a checkout: pip install -e '.[files]')"
-        ) from None
+        raise FormError(wants("it is Parquet, which", "files")) from None
     try:
         return pyarrow.parquet.ParquetFile(file)
     except (pyarrow.ArrowException, OSError) as error:

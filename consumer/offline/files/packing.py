@@ -21,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from consumer.contract.extras import wants
 from consumer.offline.files.errors import STANDARD_INPUT, FormError
 from schemas.encodings import encoding_of
 
@@ -172,10 +173,7 @@ def _zstd(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
     try:
         from backports import zstd  # noqa: PLC0415 - compression.zstd as of Python 3.14
     except ImportError:
-        raise FormError(
-            "it is packed with zstd, which needs the extra files: pip install 'segmenter[files]' "
-            "(in a checkout: pip install -e '.[files]')"
-        ) from None
+        raise FormError(wants("it is packed with zstd, which", "files")) from None
     options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
     return cast(BinaryIO, stack.enter_context(zstd.ZstdFile(stream, options=options)))
 

@@ -13,7 +13,7 @@ from consumer.contract.clock import Clock
 from consumer.contract.records import Record
 from consumer.stages.segmentation.labelling import LabelEntry
 from consumer.stages.shared.unexpected import Faults, embed_apart
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.text import CleanText, prepare_text
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from consumer.contract.records import Record
 from consumer.contract.stage import Changelog, Columns, StageError, StateKind, Upto
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.profiles.snapshot import table_of
 from models.profiles.table import ProfileTable
 from schemas.base import claimed_schema

@@ -37,7 +37,7 @@ from consumer.stages.shared.dead_letters import (
 )
 from consumer.stages.shared.refusal_log import RefusalLog
 from consumer.stages.shared.unexpected import Faults, apply_apart
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.profiles.snapshot import ProfileSnapshot
 from models.profiles.table import ProfileRows, ProfileTable
 from models.segments.model import SegmentModel

@@ -25,9 +25,8 @@ import numpy as np
 from consumer.contract.errors import place, stack
 from consumer.contract.stage import StageError
 from consumer.stages.shared.dead_letters import DeadLetterLimit
-from models.embedding.engine.embedder import Embedder
 from models.embedding.errors import EmbeddingError, UnusableTextError
-from models.embedding.runner_types import Vectors
+from models.embedding.runner_types import Embedder, Vectors
 from schemas.dead_letters import Refusal, RefusalReason
 
 logger = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from consumer.tryout.demo.contents import (
 from consumer.tryout.demo.story import choose_story
 from consumer.tryout.demo.stream import Stream
 from models.distances import distances_to
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.measures.agreement import agreement
 from models.profiles.table import unit_rows
 from models.text import clean, verbatim

@@ -12,7 +12,7 @@ from consumer.offline import outcome
 from consumer.offline.refusals import Refusals
 from consumer.settings import Settings
 from consumer.tryout.demo.stream import FileStream, Stream
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.text import prepare_text
 from schemas.dead_letters import HEADER_PREFIX, Refusal
 from schemas.intake import RefusedError

@@ -38,7 +38,7 @@ from consumer.tryout.demo.report import write_report
 from consumer.tryout.demo.stream import Feeder, FileStream, MadeUpStream, Stream
 from consumer.tryout.demo.summary import render_summary
 from consumer.verify import verify_topics
-from consumer.wiring.embedder import load_embedder
+from consumer.wiring.embedder import load_embedder, make_models
 from models.segments.model import SegmentModel
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,8 @@ def run_demo(
             # Read again for the report, so a pipe is kept.
             kept = stack.enter_context(spooled(input_file))
             stream = FileStream(kept, settings.events.intake(), name_of(input_file))
+        console.print("making the embedding model ready (the first time it is fetched)")
+        make_models(settings.embedding)
         if own_broker:
             console.print("waiting for Apache Kafka to start (the first time it is fetched)")
             broker = stack.enter_context(EmbeddedKafka(output / "kafka"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -26,33 +26,6 @@ from models.embedding.engine.text_cache import TextCache, TextHasher
 from models.embedding.errors import DamagedFileError, UnusableTextError
 from models.embedding.manifest import TOKENIZER_FILE, Manifest
 from models.embedding.policy import BATCH_TOKENS, MAX_CHUNKS, Device, LongTexts
-
-
-class Embedder(Protocol):
-    """What turns texts into vectors, for the stages that need no more than that.
-
-    Attributes
-    ----------
-    identity
-        Changes whenever the vectors do; profiles and segment models are stamped with it.
-    dimensions
-        Length of a vector.
-    """
-
-    @property
-    def identity(self) -> str:
-        """The model that the vectors come from."""
-
-    @property
-    def dimensions(self) -> int:
-        """Length of a vector."""
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return one unit vector a text, (texts, dimensions); no text may be empty.
-
-        A row of NaN means that there is no vector for this text: the model failed on it, and on it
-        alone.
-        """
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from models.embedding.making.bert_graph import build_bert
 from models.embedding.making.bert_int8 import build_int8
 from models.embedding.making.calibration import LayerRanges, measure_ranges
 from models.embedding.making.gpu_files import write_gpu_graphs
-from models.embedding.making.graph_writer import CONTRIB, EXPORTER_VERSION, Weights
+from models.embedding.making.graph_writer import CONTRIB, Weights
 from models.embedding.making.pretrained import BertConfig, read_config, read_weights
 from models.embedding.making.sample_texts import CALIBRATION
-from models.embedding.manifest import MODEL_FILE, TOKENIZER_FILE, Precision
+from models.embedding.manifest import EXPORTER_VERSION, MODEL_FILE, TOKENIZER_FILE, Precision
 from models.embedding.model_files import encoder_folder
 from models.embedding.text_settings import TextSettings
 

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from models.embedding.errors import UnsupportedModelError
-from models.embedding.manifest import INPUTS, OUTPUT
+from models.embedding.manifest import EXPORTER_VERSION, INPUTS, OUTPUT
 
 OPSET = 18
 IR_VERSION = 10
-EXPORTER_VERSION = 2
-"""Raise it with every change of the graph's bytes: it makes new models, and new identities."""
 
 CONTRIB = "com.microsoft"
 

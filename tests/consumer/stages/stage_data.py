@@ -14,7 +14,7 @@ from consumer.contract.records import Output, Record
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.stage import SegmentationStage
-from models.embedding.engine.embedder import Embedder
+from models.embedding.runner_types import Embedder
 from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange
 from tests.stubs import HashingEmbedder

@@ -25,7 +25,7 @@ class Machine:
         self.cuda_works = True
         self.loaded: list[tuple[str, str, dict[str, Any]]] = []
         monkeypatch.setattr(embedder, "gpu_available", lambda: self.gpu)
-        monkeypatch.setattr(embedder, "prepare_model", lambda _model, precision: Path(precision))
+        monkeypatch.setattr(embedder, "prepared_model", lambda _model, precision: Path(precision))
         monkeypatch.setattr(OnnxEmbedder, "load", self.load)
 
     def load(self, folder: Path, *, device: str, **options: Any) -> SimpleNamespace:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from models.embedding import runtime
 from models.embedding.batching import token_batches
-from models.embedding.engine.embedder import Embedder, EmbeddingTotals, OnnxEmbedder
+from models.embedding.engine.embedder import EmbeddingTotals, OnnxEmbedder
 from models.embedding.errors import DamagedFileError, DeviceUnavailableError, UnusableTextError
 from models.embedding.making.prepare import prepare_model
+from models.embedding.runner_types import Embedder
 from models.embedding.runtime import available_cores, int8_is_exact, open_session
 from tests.models.embedding.padded_runs import run_batch
 from tests.models.embedding.tiny_bert import MAX_TOKENS, PLAIN, TinyBert

@@ -4,22 +4,26 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from models.embedding import prepared
 from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.errors import (
     DamagedFileError,
     MissingFileError,
+    ModelNotMadeError,
     PrecisionMismatchError,
     UnfaithfulModelError,
 )
-from models.embedding.making import export, exporters, prepare
+from models.embedding.making import export, exporters
 from models.embedding.making.export import export_model
-from models.embedding.making.graph_writer import EXPORTER_VERSION
 from models.embedding.making.prepare import prepare_model
-from models.embedding.manifest import Manifest
+from models.embedding.manifest import EXPORTER_VERSION, Manifest
 from models.embedding.model_files import source_digests
+from models.embedding.prepared import prepared_model
 from tests.models.embedding.tiny_bert import MAX_TOKENS, TinyBert
 
 DEFAULT_IDENTITIES = {2: "191c02f50fe1804ae1a6459f5dc39f6120743c04a8b24eca8aa88edcd6d2ded9"}
@@ -52,6 +56,32 @@ def test_the_manifest_describes_the_model(tiny_bert: TinyBert, cache: Path) -> N
     assert set(manifest.files) == {"model.onnx", "tokenizer.json"}
 
 
+def test_a_model_is_found_once_it_was_made_and_not_made_by_who_looks_for_it(
+    tiny_bert: TinyBert, cache: Path
+) -> None:
+    source = str(tiny_bert.folder)
+    with pytest.raises(ModelNotMadeError, match="`segmenter model prepare`, with the same sett"):
+        prepared_model(source, cache=cache)
+    assert not cache.exists()
+    folder = prepare_model(source, cache=cache)
+    assert prepared_model(source, cache=cache) == folder
+    with pytest.raises(ModelNotMadeError):
+        prepared_model(source, "fp32", cache=cache)
+
+
+def test_a_hub_is_not_asked_for_a_model_that_was_never_fetched(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def snapshot_download(_repository: str, *, local_files_only: bool, **_: Any) -> str:
+        assert local_files_only
+        raise FileNotFoundError
+
+    hub = SimpleNamespace(snapshot_download=snapshot_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    with pytest.raises(ModelNotMadeError, match="someone/some-bert is not ready"):
+        prepared_model("someone/some-bert", cache=cache)
+
+
 def test_a_model_is_made_once(
     tiny_bert: TinyBert, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,7 +98,7 @@ def test_changed_weights_and_a_newer_exporter_make_new_folders(
     tiny_bert.tensors["embeddings.LayerNorm.bias"][0] += 1
     tiny_bert.write_weights()
     folders.add(prepare_model(str(tiny_bert.folder), cache=cache))
-    monkeypatch.setattr(prepare, "EXPORTER_VERSION", EXPORTER_VERSION + 1)
+    monkeypatch.setattr(prepared, "EXPORTER_VERSION", EXPORTER_VERSION + 1)
     folders.add(prepare_model(str(tiny_bert.folder), cache=cache))
     assert len(folders) == 4
     # The same graph is the same model, whichever version has written it.

@@ -1,0 +1,74 @@
+"""The core does its work without the extras, and a command that wants one names it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from consumer.contract.extras import PACKAGES
+
+ROOT = Path(__file__).parents[3]
+OF_EXTRAS = sorted({package for packages in PACKAGES.values() for package in packages})
+# Modules of the commands that need no extra, and all that they load late.
+CORE = [
+    *("cli.entry", "cli.main", "cli.worker", "cli.trainer", "cli.intake", "cli.verify"),
+    *("cli.topics", "cli.produce", "cli.replay", "cli.migrate", "cli.config", "cli.model"),
+    *("wiring.worker", "wiring.trainer", "wiring.intake", "wiring.embedder", "kafka.topics"),
+    *("verify", "verify.service", "verify.oracle", "migrate.command", "offline.replay"),
+    *("offline.produce", "offline.outcome", "report.progress", "report.tables"),
+]
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code where the packages of all extras are as if they were not installed."""
+    absent = f"import sys\nsys.modules.update(dict.fromkeys({OF_EXTRAS}))\n"
+    return subprocess.run(
+        [sys.executable, "-c", absent + code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_core_loads_without_any_extra() -> None:
+    code = "".join(f"import consumer.{module}\n" for module in CORE)
+    done = run(f"{code}import models.clustering.learner, models.labels.learner")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["demo"], "demo"),
+        (["broker", "--data", "data"], "demo"),
+        (["evaluate", "README.md"], "evaluate"),
+        (["model", "prepare"], "model"),
+        (["model", "export", "default", "--output", "no-folder"], "model"),
+        (["model", "verify", "docs"], "model"),
+    ],
+)
+def test_a_command_names_the_extra_that_it_wants(arguments: list[str], extra: str) -> None:
+    done = run(f"from consumer.cli.main import main\nsys.exit(main({arguments}))")
+    words = " ".join(arguments[: 2 if arguments[0] == "model" else 1])
+    assert done.stderr == (
+        f'segmenter: segmenter {words} wants the extra "{extra}": '
+        f"pip install 'segmenter[{extra}]'\n"
+    )
+    assert done.returncode == 2
+
+
+def test_a_worker_without_a_model_names_the_command_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGMENTER_CACHE", str(tmp_path))
+    done = run("from consumer.cli.main import main\nsys.exit(main(['worker']))")
+    assert "`segmenter model prepare`, with the same settings, makes it" in done.stderr
+    assert done.returncode == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_packages_that_are_looked_for_are_installed_by_some_distribution() -> None:
+    known = packages_distributions()
+    looked_for = {package.partition(".")[0] for package in OF_EXTRAS} - {"optimum", "torch"}
+    assert looked_for <= known.keys()
