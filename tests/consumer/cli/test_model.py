@@ -8,9 +8,10 @@ import os
 import pytest
 
 from consumer.cli import main as cli
+from consumer.cli import model as command
 from consumer.settings import Settings
 from consumer.wiring.embedder import load_embedder
-from models.embedding.errors import MissingPackageError
+from models.embedding.errors import ExportFailedError
 from models.embedding.making import optimum_export
 from models.embedding.making.export import export_model
 from models.embedding.manifest import Manifest
@@ -72,13 +73,14 @@ def test_int8_with_optimum_is_wrong_usage(model, checkpoint, tmp_path):
 
 def test_an_export_that_cannot_be_made_ends_with_3(model, checkpoint, tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
-        raise MissingPackageError("no torch here")
+        raise ExportFailedError("no graph came out")
 
+    monkeypatch.setattr(command, "need", lambda *_: None)
     monkeypatch.setattr(optimum_export, "run_optimum", refuse)
     code, out, err = model(
         "export", checkpoint, "--output", tmp_path / "out", "--exporter", "optimum"
     )
-    assert (code, out, err) == (3, "", "segmenter: no torch here\n")
+    assert (code, out, err) == (3, "", "segmenter: no graph came out\n")
 
 
 def test_verify_ends_with_0_for_a_whole_model_and_1_for_a_damaged_one(model, checkpoint, tmp_path):

@@ -363,7 +363,7 @@ def test_the_extra_is_named_where_it_is_missing(tmp_path, monkeypatch, form, mod
     monkeypatch.setitem(__import__("sys").modules, module, None)
     monkeypatch.setitem(__import__("sys").modules, f"{module}.parquet", None)
     content = zstd.compress(LINES.encode()) if form == "zstd" else parquet(EVENTS)
-    with pytest.raises(EventFileError, match=rf"{form}.* needs .*pip install 'segmenter\[files\]'"):
+    with pytest.raises(EventFileError, match=rf"{form}.* wants .*pip install 'segmenter\[files\]'"):
         list(read(tmp_path, content))
 
 
