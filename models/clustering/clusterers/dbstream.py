@@ -32,11 +32,11 @@ class DBSTREAM(RiverClusterer):
     """`river.cluster.DBSTREAM`, which finds the number of clusters itself.
 
     Everything hangs on the radius. Unless it is given, it is `radius_factor` times how far the
-    first vectors are from the nearest of their K centres, in the median, or from the
-    nearest of the others, where that is more: a micro-cluster begins at a vector and gathers
-    nothing if no other is within its radius. It is measured again when the clusterer is steered,
-    and where it no longer fits, all begins anew: profiles of few events lie far apart, and those
-    of the same users close together later.
+    first vectors are from the nearest of their K centres, in the median, or from the nearest of the
+    others, where that is more: a micro-cluster begins at a vector and gathers nothing if no other
+    is within its radius. It is measured again when the clusterer is steered, and where it no longer
+    fits, all begins anew: profiles of few events lie far apart, and those of the same users close
+    together later.
 
     River has no weights for it. Its labels are positions that mean something only until the next
     vector is learned, and where nothing is strong yet it answers 0: here it is not ready then.
