@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import IO
 
 from consumer.offline.files import EventFile
@@ -20,6 +21,17 @@ _WIDTH = 80
 _LABEL_CHARS = 60
 _LEAST_TEXTS = 20
 _MOST_UNREAD = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Records of a run; `users` are those with a profile."""
+
+    records: int
+    accepted: int
+    repeated: int
+    refused: int
+    users: int
 
 
 def write(out: IO[str], lines: Sequence[str]) -> None:

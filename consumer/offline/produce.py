@@ -198,7 +198,7 @@ def send(
     SendError
         If a record is not taken, or the file cannot be read on: with the number that was sent.
     """
-    sending = _Sending(producer, topic, progress)
+    sending = Sending(producer, topic, progress)
     failed: EventFileError | None = None
     with _signals() as signals:
         started = clock()
@@ -211,7 +211,7 @@ def send(
                     producer.poll(min(early, _POLL_SECONDS))
                 if signals.stopped:
                     break
-                sending.put(record, lambda: signals.stopped)
+                sending.put(record.key, record.value, lambda: signals.stopped)
         except EventFileError as error:
             failed = error
         finally:
@@ -226,10 +226,20 @@ def send(
     return sending.result
 
 
-class _Sending:
-    """Records under way, and what became of those before."""
+class Sending:
+    """Records under way, and what became of those before.
 
-    def __init__(self, producer: Sender, topic: str, progress: Callable[[int], None]) -> None:
+    Parameters
+    ----------
+    producer, topic
+        Where they go.
+    progress
+        Gets the number that are acknowledged, now and then.
+    """
+
+    def __init__(
+        self, producer: Sender, topic: str, progress: Callable[[int], None] = lambda _: None
+    ) -> None:
         self.result = Sent()
         self._producer = producer
         self._topic = topic
@@ -239,7 +249,12 @@ class _Sending:
         self._told = 0
         self._error: KafkaError | None = None
 
-    def put(self, record: Record, stopped: Callable[[], bool]) -> None:
+    def put(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Give a record to the producer, waiting while its queue is full.
 
         Raises
@@ -252,7 +267,7 @@ class _Sending:
         while not stopped():
             self.check()
             try:
-                self._producer.produce(self._topic, record.value, record.key, on_delivery=delivered)
+                self._producer.produce(self._topic, value, key, on_delivery=delivered)
             except BufferError:
                 self._producer.poll(_POLL_SECONDS)
                 continue
@@ -261,7 +276,7 @@ class _Sending:
                 delivered(error.args[0], None)  # what the client refuses at once gets no report
                 return
             self._given += 1
-            self.result.without_user += record.key is None
+            self.result.without_user += key is None
             self._producer.poll(0)
             self._progress(self.result.sent)
             return
@@ -276,7 +291,7 @@ class _Sending:
         else:
             self._error = self._error or error
 
-    def finish(self, stopped: Callable[[], bool]) -> None:
+    def finish(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Wait for what is under way, for a bounded time after a signal or an error."""
         deadline = None
         while self._producer.flush(_FLUSH_SECONDS):

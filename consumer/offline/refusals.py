@@ -95,6 +95,13 @@ class Refusals:
             )
         return found
 
+    def by_reason(self) -> dict[str, int]:
+        """Give how many were refused for each reason, the commonest first."""
+        counts: Counter[str] = Counter()
+        for each in self.counts():
+            counts[each.reason] += each.count
+        return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
+
     def hint(self, intake: Intake, topic: str) -> str | None:
         """Say what may help with the commonest reason among events; None where nothing is known.
 

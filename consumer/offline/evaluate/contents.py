@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.offline.evaluate.supervised import Supervised
+from consumer.offline.outcome import Counts
 from consumer.offline.refusals import RefusedCount
 from models.distances import Floats, Ints
 from models.measures.agreement import Agreement
@@ -20,17 +21,6 @@ OFFLINE = "KMeans, offline"
 MINI_BATCH = "MiniBatchKMeans, one pass"
 
 _DIGITS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Records of the file; `users` are those with a profile."""
-
-    records: int
-    accepted: int
-    repeated: int
-    refused: int
-    users: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from consumer.offline.evaluate.contents import (
     OFFLINE,
     PRODUCT,
     Contingency,
-    Counts,
     Evaluation,
     Figures,
     Flapping,
@@ -33,6 +32,7 @@ from consumer.offline.evaluate.least import LEAST_SCORED_USERS
 from consumer.offline.evaluate.observe import Observer, label_of, scored
 from consumer.offline.evaluate.supervised import LabelWatch
 from consumer.offline.files import EventFile, event_file, read_records
+from consumer.offline.outcome import Counts
 from consumer.offline.replay import Progress, Replay
 from consumer.settings import Settings
 from consumer.stages.segmentation.preparation import PreparedBatch

@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from consumer.contract.errors import ExpectedError
+from consumer.contract.records import Record
 from consumer.kafka.cluster import read_topic
-from consumer.offline.outcome import no_segments
+from consumer.offline.outcome import Counts, no_segments
+from consumer.offline.refusals import Refusals
 from consumer.settings import Settings
 from consumer.stages.segmentation.preparation import words_of
-from consumer.tryout.demo.contents import (
-    Counts,
-    Evaluation,
-    ReportData,
-    Story,
-    UserText,
-    count_changes,
-)
+from consumer.tryout.demo.contents import ReportData, Story, Timing, UserText, count_changes
 from consumer.tryout.demo.story import choose_story
 from consumer.tryout.demo.stream import Stream
-from models.distances import distances_to
 from models.embedding.runner_types import Embedder
 from models.measures.agreement import agreement
 from models.profiles.table import unit_rows
 from models.text import clean, verbatim
 from schemas.arrays import decode_array
 from schemas.changes import SegmentChange
-from schemas.dead_letters import HEADER_PREFIX
+from schemas.dead_letters import HEADER_PREFIX, Refusal
 from schemas.events import EventType
 from schemas.intake import RefusedError
 from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord
 from schemas.segment_model import NO_SEGMENT, SegmentModelRecord
+
+_Contract = TypeVar("_Contract", bound=BaseModel)
 
 # Typical texts are looked for among the texts of the users nearest to a centre.
 _NEAREST_USERS = 12
@@ -50,34 +48,43 @@ class NothingToReportError(ExpectedError):
     """The run ended without a profile, or without a segment model."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What the demo itself knows of its run: `seconds` go from the first event to the last."""
-
-    seconds: float
-    startup_seconds: float
-    settling_seconds: float
-    now: datetime
-    model: SegmentModelRecord | None
-    """The segment model that was given; None where a trainer learned."""
-
-
 def collect(
     settings: Settings,
     stream: Stream,
     embedder: Embedder,
-    facts: RunFacts,
-    paths: dict[str, Path],
+    refusals: Refusals,
+    timing: Timing,
+    *,
+    model: SegmentModelRecord | None,
+    now: datetime,
+    paths: Mapping[str, Path],
 ) -> ReportData:
     """Read everything that the report shows.
+
+    Parameters
+    ----------
+    settings, stream, embedder
+        Of the run.
+    refusals
+        The records that were refused.
+    timing
+        How long the run took.
+    model
+        The segment model that was given; None where a trainer learned.
+    now
+        Against which event times in the future are told.
+    paths
+        What the run wrote, by what it is.
 
     Raises
     ------
     NothingToReportError
         If no event was accepted, or no segment model was ever published.
     """
+    topics = settings.topics
     profiles, earlier = _profiles(settings)
-    model = facts.model or _latest_model(settings)
+    for published in _contents(settings, topics.models, SegmentModelRecord):
+        model = published
     if model is None or not profiles:
         raise NothingToReportError(
             no_segments(settings, len(profiles))
@@ -85,76 +92,79 @@ def collect(
             else f"none of the events of {stream.source} was accepted"
         )
     users = sorted(profiles)
-    vectors = unit_rows(
-        np.stack([decode_array(profiles[user].vector, "<f4") for user in users]).astype(np.float64)
-    )
-    segments = np.array([_id_or_none(profiles[user].segment) for user in users], np.int64)
+    vectors = unit_rows(np.stack([_vector(profiles[user]) for user in users]))
+    found = [profiles[user].segment for user in users]
+    segments = np.array([NO_SEGMENT if each is None else each for each in found], np.int64)
     changes: dict[str, list[SegmentChange]] = defaultdict(list)
-    for record in read_topic(settings, settings.topics.changes):
-        change = SegmentChange.model_validate_json(record.value or b"")
+    for change in _contents(settings, topics.changes, SegmentChange):
         changes[change.user_id].append(change)
     chosen = choose_story(changes)
-    nearest = _nearest_users(model, users, vectors, segments)
+    centres = {
+        segment.id: decode_array(segment.centre, "<f8").astype(np.float64)
+        for segment in model.segments
+    }
+    nearest = _nearest_users(centres, users, vectors, segments)
     wanted = {user for group in nearest.values() for user in group}
     if chosen is not None:
         wanted.add(chosen)
-    texts = _texts(settings, stream, wanted, facts.now)
-    refused = _refused(settings)
+    texts = _texts(settings, stream, wanted, now)
     labels = stream.labels()
-    evaluations = []
     judged = [i for i, user in enumerate(users) if user in labels and segments[i] != NO_SEGMENT]
-    if judged:
-        found = agreement([labels[users[i]] for i in judged], [int(segments[i]) for i in judged])
-        evaluations.append(Evaluation(found, stream.against))
     accepted = sum(profile.events for profile in profiles.values())
     repeated = sum(profile.repeats for profile in profiles.values())
+    refused = refusals.by_reason()
     return ReportData(
         source=stream.source,
         counts=Counts(
-            events=accepted + repeated + sum(refused.values()),
+            records=accepted + repeated + sum(refused.values()),
             accepted=accepted,
             repeated=repeated,
-            refused=refused,
+            refused=sum(refused.values()),
             users=len(users),
-            seconds=facts.seconds,
-            startup_seconds=facts.startup_seconds,
-            settling_seconds=facts.settling_seconds,
         ),
+        timing=timing,
+        refused=refused,
         changes=count_changes(change for user in sorted(changes) for change in changes[user]),
         model=model,
         user_ids=users,
         vectors=vectors.astype(np.float32),
         segments=segments,
-        typical_texts=_typical_texts(model, nearest, texts, embedder),
+        typical_texts=_typical_texts(centres, nearest, texts, embedder),
         story=None if chosen is None else Story(chosen, changes[chosen], texts.get(chosen, [])),
         earlier=earlier,
-        evaluations=evaluations,
+        agreement=agreement([labels[users[i]] for i in judged], [int(segments[i]) for i in judged])
+        if judged
+        else None,
+        against=stream.against,
         paths=paths,
-        lifecycle=[
-            LifecycleEvent.model_validate_json(record.value or b"")
-            for record in read_topic(settings, settings.topics.lifecycle)
-        ],
+        lifecycle=list(_contents(settings, topics.lifecycle, LifecycleEvent)),
     )
 
 
-def _id_or_none(segment: int | None) -> int:
-    return NO_SEGMENT if segment is None else segment
+def read_refusals(settings: Settings) -> Refusals:
+    """Read the dead letters."""
+    found = Refusals()
+    for letter in read_topic(settings, settings.topics.dead_letters):
+        headers = {
+            name.removeprefix(HEADER_PREFIX): value.decode() for name, value in letter.headers
+        }
+        place = int(headers["partition"]), int(headers["offset"]), int(headers["timestamp"])
+        found.add(
+            Record(headers["topic"], *place, letter.key, letter.value),
+            Refusal.model_validate({**headers, "field": headers["field"] or None}),
+        )
+    return found
 
 
-def _refused(settings: Settings) -> dict[str, int]:
-    """Count the dead letters by reason, the commonest first."""
-    counts: Counter[str] = Counter()
-    for record in read_topic(settings, settings.topics.dead_letters):
-        counts[dict(record.headers)[HEADER_PREFIX + "reason"].decode()] += 1
-    return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
-
-
-def _latest_model(settings: Settings) -> SegmentModelRecord | None:
-    latest = None
-    for record in read_topic(settings, settings.topics.models):
+def _contents(settings: Settings, topic: str, contract: type[_Contract]) -> Iterator[_Contract]:
+    """Read what the records of a topic hold."""
+    for record in read_topic(settings, topic):
         if record.value is not None:
-            latest = SegmentModelRecord.model_validate_json(record.value)
-    return latest
+            yield contract.model_validate_json(record.value)
+
+
+def _vector(profile: ProfileRecord) -> NDArray[np.float64]:
+    return decode_array(profile.vector, "<f4").astype(np.float64)
 
 
 def _profiles(
@@ -171,25 +181,23 @@ def _profiles(
         profile = ProfileRecord.model_validate_json(record.value)
         before = latest.get(user)
         if before is not None and before.segment is not None and before.segment != profile.segment:
-            vector = decode_array(before.vector, "<f4").astype(np.float64)
-            earlier[user] = unit_rows(vector[None])[0].astype(np.float32)
+            earlier[user] = unit_rows(_vector(before)[None])[0].astype(np.float32)
         latest[user] = profile
     return latest, earlier
 
 
 def _nearest_users(
-    model: SegmentModelRecord,
-    users: list[str],
+    centres: Mapping[int, NDArray[np.float64]],
+    users: Sequence[str],
     vectors: NDArray[np.float64],
     segments: NDArray[np.int64],
 ) -> dict[int, list[str]]:
     nearest = {}
-    for segment in model.segments:
-        members = np.flatnonzero(segments == segment.id)
-        centre = decode_array(segment.centre, "<f8").astype(np.float64)
-        distances = distances_to(vectors[members], np.broadcast_to(centre, vectors[members].shape))
+    for segment, centre in centres.items():
+        members = np.flatnonzero(segments == segment)
+        distances = np.linalg.norm(vectors[members] - centre, axis=1)
         order = members[np.argsort(distances, kind="stable")][:_NEAREST_USERS]
-        nearest[segment.id] = [users[i] for i in order]
+        nearest[segment] = [users[i] for i in order]
     return nearest
 
 
@@ -215,23 +223,21 @@ def _texts(
 
 
 def _typical_texts(
-    model: SegmentModelRecord,
-    nearest: dict[int, list[str]],
-    texts: dict[str, list[UserText]],
+    centres: Mapping[int, NDArray[np.float64]],
+    nearest: Mapping[int, Sequence[str]],
+    texts: Mapping[str, Sequence[UserText]],
     embedder: Embedder,
 ) -> dict[int, list[str]]:
     """Choose the texts nearest to each centre, each by another user, as they were written."""
     typical = {}
-    for segment in model.segments:
+    for segment, centre in centres.items():
         candidates = [
             (user, text.text)
-            for user in nearest[segment.id]
+            for user in nearest[segment]
             for text in texts.get(user, [])[-_TEXTS_OF_A_USER:]
             if len(text.text) >= _LEAST_CHARS
         ]
-        centre = decode_array(segment.centre, "<f8").astype(np.float64)
-        vectors = embedder.embed([clean(text) for _, text in candidates])
-        likeness = vectors @ centre
+        likeness = embedder.embed([clean(text) for _, text in candidates]) @ centre
         chosen: dict[str, str] = {}
         for i in np.argsort(-likeness, kind="stable"):
             if np.isnan(likeness[i]):  # the model has no vector for this text
@@ -241,5 +247,5 @@ def _typical_texts(
                 chosen.setdefault(user, text)
             if len(chosen) == _TYPICAL_TEXTS:
                 break
-        typical[segment.id] = list(chosen.values())
+        typical[segment] = list(chosen.values())
     return typical

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from consumer.offline.outcome import Counts
 from models.measures.agreement import Agreement
 from schemas.changes import ChangeReason, ChangeStatus, SegmentChange
 from schemas.lifecycle import LifecycleEvent, TransitionType
@@ -20,35 +21,23 @@ F32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
-class ReportError(ValueError):
-    """Contents that contradict themselves."""
-
-
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What went in and how fast; `refused` counts by reason, the commonest first."""
+class Timing:
+    """How long a run took.
 
-    events: int
-    accepted: int
-    repeated: int
-    refused: Mapping[str, int]
-    users: int
+    Attributes
+    ----------
+    seconds
+        From the first event sent to the last one committed.
+    startup_seconds
+        Before them: Kafka, models, processes.
+    settling_seconds
+        After them, until the segments were settled.
+    """
+
     seconds: float
-    """From the first event sent to the last one committed."""
     startup_seconds: float = 0.0
-    """Before them: Kafka, models, processes."""
     settling_seconds: float = 0.0
-    """After them, until the segments were settled."""
-
-    @property
-    def refused_total(self) -> int:
-        """Number of dead letters."""
-        return sum(self.refused.values())
-
-    @property
-    def events_per_second(self) -> float:
-        """Events by the seconds that they took; 0 where no time was measured."""
-        return self.events / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +77,6 @@ class Story:
     texts: Sequence[UserText]
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Agreement with labels that are known; `against` says with which, and of whom."""
-
-    agreement: Agreement
-    against: str
-
-
 @dataclass(frozen=True, eq=False)
 class ReportData:
     """Everything that the summary, the picture and the page show.
@@ -104,8 +85,10 @@ class ReportData:
     ----------
     source
         Where the events came from, in a few words.
-    counts, changes
+    counts, timing, changes
         Figures of the run.
+    refused
+        Records that were refused by reason, the commonest first.
     model
         The latest segments.
     user_ids
@@ -120,21 +103,18 @@ class ReportData:
         A user to tell about.
     earlier
         Unit vectors from before the users moved, by user id. The picture draws arrows from them.
-    evaluations
-        Where labels are known: agreement with them, of all users or of some.
+    agreement, against
+        Where labels are known: agreement with them, and which they are, and of whom.
     paths
         What the run wrote, by what it is.
     lifecycle
         What became of segments, in the order in which it happened.
-
-    Raises
-    ------
-    ReportError
-        Where the arrays do not fit each other.
     """
 
     source: str
     counts: Counts
+    timing: Timing
+    refused: Mapping[str, int]
     changes: ChangeCounts
     model: SegmentModelRecord
     user_ids: Sequence[str]
@@ -143,23 +123,15 @@ class ReportData:
     typical_texts: Mapping[int, Sequence[str]] = field(default_factory=dict)
     story: Story | None = None
     earlier: Mapping[str, F32] = field(default_factory=dict)
-    evaluations: Sequence[Evaluation] = ()
+    agreement: Agreement | None = None
+    against: str = ""
     paths: Mapping[str, Path] = field(default_factory=dict)
     lifecycle: Sequence[LifecycleEvent] = ()
 
-    def __post_init__(self) -> None:
-        n = len(self.user_ids)
-        width = self.model.dimensions
-        if self.vectors.shape != (n, width) or self.segments.shape != (n,):
-            raise ReportError(
-                f"vectors has the shape {self.vectors.shape} and segments {self.segments.shape}: "
-                f"give {n} rows of {width} numbers and {n} ids, one each a user"
-            )
-        for user_id, vector in self.earlier.items():
-            if vector.shape != (width,):
-                raise ReportError(
-                    f"earlier has the shape {vector.shape} for {user_id}: give {width} numbers"
-                )
+    @property
+    def events_per_second(self) -> float:
+        """Events by the seconds that they took; 0 where no time was measured."""
+        return self.counts.records / self.timing.seconds if self.timing.seconds > 0 else 0.0
 
     def shares(self) -> dict[int, int]:
         """Users of each segment of the model, by id, the largest first; 0 where there are none."""
@@ -190,21 +162,20 @@ def further_words(record: SegmentRecord, limit: int = 10) -> list[str]:
 
 def count_changes(changes: Iterable[SegmentChange]) -> ChangeCounts:
     """Count changes by kind, in one pass."""
-    kinds: Counter[tuple[ChangeStatus, ChangeReason]] = Counter()
+    by_status: Counter[ChangeStatus] = Counter()
+    moves = 0
     flows: Counter[tuple[int, int]] = Counter()
     for change in changes:
-        kinds[change.status, change.reason] += 1
-        if change.reason is ChangeReason.BEHAVIOUR and change.segment and change.previous_segment:
-            flows[change.previous_segment.id, change.segment.id] += 1
-    totals: Counter[ChangeStatus] = Counter()
-    for (status, _), count in kinds.items():
-        totals[status] += count
-    by_behaviour = kinds[ChangeStatus.SWITCHED, ChangeReason.BEHAVIOUR]
+        by_status[change.status] += 1
+        if change.reason is ChangeReason.BEHAVIOUR:
+            moves += change.status is ChangeStatus.SWITCHED
+            if change.segment and change.previous_segment:
+                flows[change.previous_segment.id, change.segment.id] += 1
     return ChangeCounts(
-        entered=totals[ChangeStatus.ENTERED],
-        switched_by_behaviour=by_behaviour,
-        switched_by_model=totals[ChangeStatus.SWITCHED] - by_behaviour,
-        exited=totals[ChangeStatus.EXITED],
+        entered=by_status[ChangeStatus.ENTERED],
+        switched_by_behaviour=moves,
+        switched_by_model=by_status[ChangeStatus.SWITCHED] - moves,
+        exited=by_status[ChangeStatus.EXITED],
         flows=dict(flows),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from consumer.report.pictures import DARK, LIGHT, Theme, png
@@ -10,14 +9,6 @@ from consumer.report.user_map import UserMap
 from consumer.tryout.demo.contents import ReportData
 from consumer.tryout.demo.page import render_page
 from schemas.arrays import decode_array
-
-
-@dataclass(frozen=True, slots=True)
-class ReportPaths:
-    """The files of a report."""
-
-    picture: Path
-    page: Path
 
 
 def user_map(data: ReportData) -> UserMap:
@@ -41,12 +32,10 @@ def draw_map(data: ReportData, theme: Theme = LIGHT) -> bytes:
     return png(user_map(data).draw(theme))
 
 
-def write_report(folder: Path, data: ReportData) -> ReportPaths:
+def write_report(folder: Path, data: ReportData) -> None:
     """Write map.png and report.html into a folder, which is made where it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = ReportPaths(picture=folder / "map.png", page=folder / "report.html")
     picture = draw_map(data)
-    paths.picture.write_bytes(picture)
+    (folder / "map.png").write_bytes(picture)
     page = render_page(data, picture, draw_map(data, DARK))
-    paths.page.write_text(page, encoding="utf-8")
-    return paths
+    (folder / "report.html").write_text(page, encoding="utf-8")

@@ -28,7 +28,8 @@ from consumer.report.wording import plural
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import load_model
 from consumer.tryout.broker import EmbeddedKafka
-from consumer.tryout.demo.collect import NothingToReportError, RunFacts, collect
+from consumer.tryout.demo.collect import NothingToReportError, collect, read_refusals
+from consumer.tryout.demo.contents import Timing
 from consumer.tryout.demo.figures import Figures
 from consumer.tryout.demo.folder import fresh
 from consumer.tryout.demo.generate import StreamSettings
@@ -143,6 +144,7 @@ class _Run:
         )
         events = settings.topics.events
         self._partitions = partition_counts(settings, [events])[events]
+        self._feeder = Feeder(settings, stream.records())
         self._figures = Figures()
         self.startup_seconds = 0.0
         """From the command to the first event; not part of the speed."""
@@ -180,7 +182,7 @@ class _Run:
 
     def watch(self) -> None:
         """Send the stream and show progress until everything has come to rest."""
-        feeder = Feeder(self._settings, self._stream.records())
+        feeder = self._feeder
         feeder.start()
         moved, still = time.monotonic(), None
         shown = looked = moved
@@ -231,7 +233,7 @@ class _Run:
         figures = self._figures
         metrics = {name: child.metrics() for name, child in self._children.items()}
         workers = {name: metrics[name] for name in self._workers}
-        figures.sent = feeder.sent
+        figures.sent = feeder.result.sent
         figures.done = sum(int(each["segmenter_records_total"]) for each in workers.values())
         figures.users = sum(int(each["segmenter_users"]) for each in workers.values())
         figures.changes = sum(
@@ -281,13 +283,7 @@ class _Run:
     def tell(self) -> int:
         """Check the outcome, write the report and print the summary."""
         result = verify_topics(self._settings)
-        facts = RunFacts(
-            seconds=self._figures.seconds,
-            startup_seconds=self.startup_seconds,
-            settling_seconds=self._settling_seconds,
-            now=datetime.now(UTC),
-            model=self._model.to_record() if self._model else None,
-        )
+        now = datetime.now(UTC)
         paths = {
             "page": self._output / "report.html",
             "picture": self._output / "map.png",
@@ -296,9 +292,26 @@ class _Run:
         if (self._output / "kafka").exists():
             paths["topics"] = self._output / "kafka"
         embedder = load_embedder(self._settings)
-        said = intake_report(self._settings, self._stream, embedder, facts.now)
+        refusals = read_refusals(self._settings)
+        said = intake_report(
+            self._settings,
+            self._stream,
+            embedder,
+            refusals=refusals,
+            sent=self._feeder.result,
+            now=now,
+        )
         try:
-            data = collect(self._settings, self._stream, embedder, facts, paths)
+            data = collect(
+                self._settings,
+                self._stream,
+                embedder,
+                refusals,
+                Timing(self._figures.seconds, self.startup_seconds, self._settling_seconds),
+                model=self._model.to_record() if self._model else None,
+                now=now,
+                paths=paths,
+            )
         except NothingToReportError:
             outcome.write(sys.stdout, said)
             raise

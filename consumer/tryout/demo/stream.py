@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from confluent_kafka import Producer
 
 from consumer.kafka.clients import sender_config
+from consumer.offline.evaluate.observe import label_of
+from consumer.offline.evaluate.tracks import Track
 from consumer.offline.files import event_file, read_records
-from consumer.offline.produce import SendError
+from consumer.offline.produce import Sending
 from consumer.settings import Settings
 from consumer.tryout.demo.generate import StreamRecord, StreamSettings, generate_records, truth_of
 from consumer.tryout.demo.phrases import Language
 from schemas.intake import Intake
-
-logger = logging.getLogger(__name__)
 
 # Agreement is told for users with enough events to be judged by.
 _ENOUGH_EVENTS = 10
@@ -31,15 +28,10 @@ _ENOUGH_EVENTS = 10
 class Stream(Protocol):
     """Where the demo's events come from."""
 
-    @property
-    def source(self) -> str:
-        """Name it in a few words."""
-        ...
-
-    @property
-    def against(self) -> str:
-        """Say what the labels are."""
-        ...
+    source: str
+    """What it is called, in a few words."""
+    against: str
+    """What the labels are."""
 
     def records(self) -> Iterator[StreamRecord]:
         """Give all records in order, the same at each call."""
@@ -50,21 +42,14 @@ class Stream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class MadeUpStream:
     """The project's own stream."""
 
-    settings: StreamSettings
+    against = "the interest that each English-speaking user has at the end"
 
-    @property
-    def source(self) -> str:
-        """Name it."""
-        return f"a made-up stream of {self.settings.users} users"
-
-    @property
-    def against(self) -> str:
-        """Say what the labels are."""
-        return "the interest that each English-speaking user has at the end"
+    def __init__(self, settings: StreamSettings) -> None:
+        self.settings = settings
+        self.source = f"a made-up stream of {settings.users} users"
 
     def records(self) -> Iterator[StreamRecord]:
         """Make the records."""
@@ -83,45 +68,39 @@ class MadeUpStream:
         }
 
 
-@dataclass(frozen=True, slots=True)
 class FileStream:
-    """Real events from a file that can be read again: not from a pipe."""
+    """Real events from a file that can be read again: not from a pipe.
 
-    path: Path
-    intake: Intake
-    name: str = ""
-    """What it is called in sentences; its path by default."""
+    Parameters
+    ----------
+    path, intake
+        The file, and how its events are read.
+    name
+        What it is called in sentences; its path by default.
+    """
 
-    @property
-    def source(self) -> str:
-        """Name it."""
-        return self.path.name
+    against = f"the label column, users with {_ENOUGH_EVENTS} events or more"
 
-    @property
-    def against(self) -> str:
-        """Say what the labels are."""
-        return f"the label column, users with {_ENOUGH_EVENTS} events or more"
+    def __init__(self, path: Path, intake: Intake, name: str = "") -> None:
+        self.intake = intake
+        self.source = path.name
+        self._file = event_file(path, intake, name)
 
     def records(self) -> Iterator[StreamRecord]:
         """Read the records; the key of each is its user."""
-        for record in read_records(event_file(self.path, self.intake, self.name), "", self.intake):
+        for record in read_records(self._file, "", self.intake):
             yield StreamRecord(record.key, record.value or b"", 0)
 
     def labels(self) -> dict[str, Hashable]:
         """Give each user's commonest label, where the file has a column of that name."""
-        labels: dict[str, Counter[str]] = {}
-        events: Counter[str] = Counter()
+        tracks: dict[str, Track] = defaultdict(Track)
         for _, value, _ in self.records():
-            if (user := self.intake.user_id(value)) is None:
-                continue
-            events[user] += 1
-            label = json.loads(value).get("label")
-            if isinstance(label, str) and label:
-                labels.setdefault(user, Counter())[label] += 1
+            if (user := self.intake.user_id(value)) is not None:
+                tracks[user].see(label_of(value, "label"))
         return {
-            user: counts.most_common(1)[0][0]
-            for user, counts in labels.items()
-            if events[user] >= _ENOUGH_EVENTS
+            user: track.label
+            for user, track in tracks.items()
+            if track.events >= _ENOUGH_EVENTS and track.label is not None
         }
 
 
@@ -130,8 +109,8 @@ class Feeder(threading.Thread):
 
     Attributes
     ----------
-    sent
-        Records that the broker has acknowledged.
+    result
+        What became of them so far.
     started
         When the first one was sent, by the monotonic clock; None before.
     finished
@@ -142,10 +121,9 @@ class Feeder(threading.Thread):
 
     def __init__(self, settings: Settings, records: Iterable[StreamRecord]) -> None:
         super().__init__(name="feeder", daemon=True)
-        self._topic = settings.topics.events
         self._records = records
-        self._producer = Producer(sender_config(settings.kafka))
-        self.sent = 0
+        self._sending = Sending(Producer(sender_config(settings.kafka)), settings.topics.events)
+        self.result = self._sending.result
         self.started: float | None = None
         self.finished = False
         self.error: Exception | None = None
@@ -154,28 +132,11 @@ class Feeder(threading.Thread):
         """Send everything."""
         try:
             # Sent as of now: a record stamped with an event's time may be too old to be retained.
-            for key, value, _ in self._records:
-                if self.started is None:
-                    self.started = time.monotonic()
-                self._send(key, value)
-            self._producer.flush()
-            self.finished = self.error is None
+            for record in self._records:
+                self.started = self.started or time.monotonic()
+                self._sending.put(record.key, record.value)
+            self._sending.finish()
+            self._sending.check()
+            self.finished = True
         except Exception as error:
             self.error = error
-
-    def _send(self, key: bytes | None, value: bytes) -> None:
-        def delivered(error: object, _message: object) -> None:
-            if error is None:
-                self.sent += 1
-            else:
-                told = f"cannot send the stream to {self._topic}: {error}"
-                self.error = self.error or SendError(told)
-
-        while True:
-            try:
-                self._producer.produce(self._topic, value, key, on_delivery=delivered)
-            except BufferError:
-                self._producer.poll(0.1)
-                continue
-            self._producer.poll(0)
-            return

@@ -114,19 +114,19 @@ def _flows(console: Console, width: int, data: ReportData) -> None:
 
 
 def _figures(console: Console, width: int, data: ReportData) -> None:
-    counts, changes = data.counts, data.changes
+    counts, timing, changes = data.counts, data.timing, data.changes
     _heading(console, width, "Figures")
     rows = [
         (
             "events",
-            f"{counts.events:,} = {counts.accepted:,} accepted + {counts.repeated:,} repeated "
-            f"+ {counts.refused_total:,} refused",
+            f"{counts.records:,} = {counts.accepted:,} accepted + {counts.repeated:,} repeated "
+            f"+ {counts.refused:,} refused",
         ),
         (
             "speed",
-            f"{counts.events_per_second:,.0f} events/s: {counts.seconds:,.1f} s from the first one "
-            f"sent to the last one committed; apart from that {counts.startup_seconds:,.0f} s to "
-            f"start and {counts.settling_seconds:,.0f} s to settle",
+            f"{data.events_per_second:,.0f} events/s: {timing.seconds:,.1f} s from the first one "
+            f"sent to the last one committed; apart from that {timing.startup_seconds:,.0f} s to "
+            f"start and {timing.settling_seconds:,.0f} s to settle",
         ),
         (
             "changes",
@@ -138,17 +138,15 @@ def _figures(console: Console, width: int, data: ReportData) -> None:
     if lives := data.lives():
         told = ", ".join(f"{count:,} {kind}" for kind, count in lives.items())
         rows.append(("segments", f"{told}, in {plural(data.model.version, 'version')}"))
-    if counts.refused:
-        reasons = [f"{reason} {count:,}" for reason, count in counts.refused.items()]
+    if data.refused:
+        reasons = [f"{reason} {count:,}" for reason, count in data.refused.items()]
         rows.append(("refused", ", ".join(reasons)))
-    for evaluation in data.evaluations:
-        agreement = evaluation.agreement
+    if (found := data.agreement) is not None:
         rows.append(
             (
                 "agreement",
-                f"V-measure {agreement.v_measure:.3f}, adjusted Rand "
-                f"{agreement.adjusted_rand:.3f}, purity {agreement.purity:.3f}: "
-                f"{plural(agreement.users, 'user')} against {evaluation.against}",
+                f"V-measure {found.v_measure:.3f}, adjusted Rand {found.adjusted_rand:.3f}, "
+                f"purity {found.purity:.3f}: {plural(found.users, 'user')} against {data.against}",
             )
         )
     rows += [(name, str(path)) for name, path in data.paths.items()]

@@ -8,14 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from consumer.tryout.demo.contents import (
-    Counts,
-    Evaluation,
-    ReportData,
-    Story,
-    UserText,
-    count_changes,
-)
+from consumer.offline.outcome import Counts
+from consumer.tryout.demo.contents import ReportData, Story, Timing, UserText, count_changes
 from models.measures.agreement import Agreement
 from schemas.arrays import encode_array
 from schemas.changes import (
@@ -93,14 +87,9 @@ def report_data(users=30, labels=LABELS, d=8, **changes) -> ReportData:
     story = [change(), change(sequence=2, old=1, new=2, events=12, days=13)]
     data = ReportData(
         source="a stream that was made up",
-        counts=Counts(
-            events=1_000,
-            accepted=980,
-            repeated=12,
-            refused={"invalid_json": 5, "key_mismatch": 3},
-            users=users,
-            seconds=4.0,
-        ),
+        counts=Counts(records=1_000, accepted=980, repeated=12, refused=8, users=users),
+        timing=Timing(4.0),
+        refused={"invalid_json": 5, "key_mismatch": 3},
         changes=count_changes(story),
         model=segment_model(labels, d),
         user_ids=[f"u-{row}" for row in range(users)],
@@ -117,7 +106,8 @@ def report_data(users=30, labels=LABELS, d=8, **changes) -> ReportData:
             ],
         ),
         earlier={"u-1": np.eye(d, dtype=np.float32)[0]} if users > 1 else {},
-        evaluations=[Evaluation(Agreement(0.987, 0.99, 0.995, users), "the interests")],
+        agreement=Agreement(0.987, 0.99, 0.995, users),
+        against="the interests",
         paths={"page": Path("demo-output/report.html")},
     )
     return replace(data, **changes)

@@ -11,11 +11,14 @@ from rich.console import Console
 
 from consumer.contract.records import Record
 from consumer.offline import outcome
+from consumer.offline.produce import Sent
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.stage import SegmentationStage
-from consumer.tryout.demo import collect, intake_report, run
+from consumer.tryout.demo import collect, run
+from consumer.tryout.demo.contents import Timing
 from consumer.tryout.demo.generate import StreamSettings
+from consumer.tryout.demo.intake_report import intake_report
 from consumer.tryout.demo.stream import FileStream, MadeUpStream
 from tests.consumer.stages.stage_data import EMBEDDER, NOW, TOPICS, event, records
 
@@ -38,8 +41,7 @@ def topics(monkeypatch):
     def read_topic(_settings: Settings, topic: str) -> list[Record]:
         return held.get(topic, [])
 
-    for module in (collect, intake_report):
-        monkeypatch.setattr(module, "read_topic", read_topic)
+    monkeypatch.setattr(collect, "read_topic", read_topic)
     return held
 
 
@@ -63,9 +65,14 @@ def without_type(count: int) -> list[dict]:
     ]
 
 
+def reported(stream, **sent: int) -> list[str]:
+    refusals = collect.read_refusals(SETTINGS)
+    return intake_report(SETTINGS, stream, EMBEDDER, refusals=refusals, sent=Sent(**sent), now=NOW)
+
+
 def test_reasons_are_told_with_the_place_on_the_topic_and_a_hint(stream, topics):
     topics.update(worked(without_type(3)))
-    told = intake_report.intake_report(SETTINGS, stream, EMBEDDER, NOW)
+    told = reported(stream)
     assert told[:2] == [
         "Refused:",
         "  3 missing_field (type), first at user-events, offset 0: field type is missing",
@@ -76,7 +83,12 @@ def test_reasons_are_told_with_the_place_on_the_topic_and_a_hint(stream, topics)
 def test_the_flaws_of_a_made_up_stream_are_not_told(topics):
     topics.update(worked(without_type(3)))
     made_up = MadeUpStream(StreamSettings(users=20))
-    assert intake_report.intake_report(SETTINGS, made_up, EMBEDDER, NOW) == []
+    assert reported(made_up) == []
+
+
+def test_an_event_that_is_too_large_to_be_sent_is_told_and_the_others_go_on(stream, topics):
+    (told,) = reported(stream, sent=29, too_large=1, first_too_large=7)
+    assert told == ("1 were not sent, being larger than the client takes: the first is event 7")
 
 
 def test_texts_that_the_model_does_not_read_are_told(stream, topics, monkeypatch):
@@ -84,12 +96,21 @@ def test_texts_that_the_model_does_not_read_are_told(stream, topics, monkeypatch
     monkeypatch.setattr(
         type(EMBEDDER), "manifest", SimpleNamespace(name="small", reads=("en",)), raising=False
     )
-    (told,) = intake_report.intake_report(SETTINGS, stream, EMBEDDER, NOW)
+    (told,) = reported(stream)
     assert told.startswith("Warning: 100% of the texts are in languages that small does not read")
 
 
 def gathered(stream) -> None:
-    collect.collect(SETTINGS, stream, EMBEDDER, collect.RunFacts(1.0, 0.0, 0.0, NOW, None), {})
+    collect.collect(
+        SETTINGS,
+        stream,
+        EMBEDDER,
+        collect.read_refusals(SETTINGS),
+        Timing(1.0),
+        model=None,
+        now=NOW,
+        paths={},
+    )
 
 
 def test_too_few_users_say_how_many_are_needed(stream, topics):
