@@ -30,7 +30,8 @@ from consumer.engine import crash_points
 from consumer.engine.crash_points import CrashPoint
 from consumer.engine.transactions import Transactions
 from consumer.settings import Settings
-from consumer.tryout.demo.processes import environment, free_port
+from consumer.tryout.broker.config import free_ports
+from consumer.tryout.demo.processes import environment
 from tests.faults import defects
 from tests.faults.inside import join
 from tests.stubs import HashingEmbedder
@@ -250,7 +251,8 @@ class Supervisor:
         return member
 
     def _spawn(self, spec: Spec) -> ForkServerProcess:
-        http = spec.settings.http.model_copy(update={"host": "127.0.0.1", "port": free_port()})
+        (port,) = free_ports("127.0.0.1", 1)
+        http = spec.settings.http.model_copy(update={"host": "127.0.0.1", "port": port})
         settings = spec.settings.model_copy(update={"http": http})
         fault = spec.fault or self.next_fault(spec.name)
         process = _context.Process(

@@ -13,12 +13,15 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from random import Random
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import AwareDatetime, Field
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from consumer.tryout.demo import phrases
 from consumer.tryout.demo.flaws import FLAWS
@@ -50,11 +53,10 @@ _CHATTER = 0.12
 _REPEAT_WITHIN = 20
 
 
-class StreamSettingsError(ValueError):
-    """A demo stream that cannot be made."""
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class StreamSettings:
     """What the stream looks like.
 
@@ -82,41 +84,20 @@ class StreamSettings:
 
     Raises
     ------
-    StreamSettingsError
+    pydantic.ValidationError
         Where a value is out of bounds.
     """
 
-    users: int = 400
-    events_per_user: int = 20
-    interests: int = phrases.INTERESTS
-    shifted: float = 0.3
-    chinese: float = 0.02
-    bad: float = 0.005
-    repeated: float = 0.01
+    users: Annotated[int, Field(ge=1, le=10_000_000)] = 400
+    events_per_user: Annotated[int, Field(ge=2, le=100_000)] = 20
+    interests: Annotated[int, Field(ge=2, le=phrases.INTERESTS)] = phrases.INTERESTS
+    shifted: _Share = 0.3
+    chinese: _Share = 0.02
+    bad: _Share = 0.005
+    repeated: _Share = 0.01
     seed: int = 7
-    start: datetime = datetime(2024, 3, 4, tzinfo=UTC)
-    days: int = 360
-
-    def __post_init__(self) -> None:
-        bounds = {
-            "users": (1, 10_000_000),
-            "events_per_user": (2, 100_000),
-            "interests": (2, phrases.INTERESTS),
-            "shifted": (0, 1),
-            "chinese": (0, 1),
-            "bad": (0, 1),
-            "repeated": (0, 1),
-            "days": (1, 36_500),
-        }
-        for field in fields(self):
-            value = getattr(self, field.name)
-            low, high = bounds.get(field.name, (-math.inf, math.inf))
-            if field.name != "start" and not low <= value <= high:
-                raise StreamSettingsError(
-                    f"{field.name} is {value}: give a value from {low} to {high:,}"
-                )
-        if self.start.tzinfo is None:
-            raise StreamSettingsError(f"start is {self.start}: give a time with a zone")
+    start: AwareDatetime = datetime(2024, 3, 4, tzinfo=UTC)
+    days: Annotated[int, Field(ge=1, le=36_500)] = 360
 
 
 class StreamRecord(NamedTuple):
@@ -194,26 +175,36 @@ def generate_events(settings: StreamSettings | None = None) -> Iterator[dict[str
     settings = settings or StreamSettings()
     users = _plan(settings)
     dice = [_dice(settings, f"words/{user.number}") for user in users]
-    for time, row, event in _in_order(users):
+    order = sorted(
+        (time, row, event)
+        for row, user in enumerate(users)
+        for event, time in enumerate(user.times)
+    )
+    for time, row, event in order:
         yield _event(settings, users[row], event, time, dice[row])
 
 
 def generate_records(settings: StreamSettings | None = None) -> Iterator[StreamRecord]:
     """Generate all records, good, bad and repeated, in the order in which they are sent."""
     settings = settings or StreamSettings()
-    good = _good(settings)
-    spoil = _some(settings, "bad", good, _bad(good, settings))
-    repeat = _some(settings, "repeated", good, _repeated(good, settings))
+    truth = truth_of(settings)
+    spoil = _some(settings, "bad", truth.good, truth.bad)
+    repeat = _some(settings, "repeated", truth.good, truth.repeated)
     delay = _dice(settings, "delay")
     due: dict[int, list[StreamRecord]] = {}
     flawed = 0
     for index, event in enumerate(generate_events(settings)):
-        record = _record(event)
+        time = datetime.fromisoformat(event["occurred_at"])
+        record = StreamRecord(
+            key=event["user_id"].encode(),
+            value=json.dumps(event, ensure_ascii=False).encode(),
+            timestamp=int(time.timestamp() * 1000),
+        )
         yield record
         if index in repeat:
             # What would come after the end comes with the last event.
             wait = 1 + int(delay.random() * _REPEAT_WITHIN)
-            due.setdefault(min(index + wait, good - 1), []).append(record)
+            due.setdefault(min(index + wait, truth.good - 1), []).append(record)
         if index in spoil:
             flaw = FLAWS[flawed % len(FLAWS)]
             key, value = flaw.make({**event, "event_id": f"bad-{flawed:04d}"})
@@ -229,15 +220,15 @@ def truth_of(settings: StreamSettings | None = None) -> Truth:
     users = _plan(settings)
     names = [interest.name for interest in phrases.interests()]
     good = sum(len(user.times) for user in users)
-    reasons = Counter(FLAWS[number % len(FLAWS)].reason for number in range(_bad(good, settings)))
+    bad = round(settings.bad * good)
     return Truth(
         first={user.id: names[user.before] for user in users},
         final={user.id: names[user.after] for user in users},
         shifted_at={user.id: user.times[user.turn] for user in users if user.before != user.after},
         languages={user.id: user.language for user in users},
         good=good,
-        repeated=_repeated(good, settings),
-        refused=dict(reasons),
+        repeated=round(settings.repeated * good),
+        refused=Counter(FLAWS[number % len(FLAWS)].reason for number in range(bad)),
     )
 
 
@@ -296,27 +287,6 @@ def _event(
     return event
 
 
-def _in_order(users: tuple[_User, ...]) -> Iterator[tuple[datetime, int, int]]:
-    """Time, row of the user and number of the event, of all events by time."""
-    yield from sorted(
-        (time, row, event)
-        for row, user in enumerate(users)
-        for event, time in enumerate(user.times)
-    )
-
-
-def _good(settings: StreamSettings) -> int:
-    return sum(len(user.times) for user in _plan(settings))
-
-
-def _bad(good: int, settings: StreamSettings) -> int:
-    return round(settings.bad * good)
-
-
-def _repeated(good: int, settings: StreamSettings) -> int:
-    return round(settings.repeated * good)
-
-
 def _dice(settings: StreamSettings, purpose: str) -> Random:
     """Dice for one purpose; a text as seed goes through SHA-512, so no two are alike."""
     return Random(f"{settings.seed}/{purpose}")  # noqa: S311
@@ -328,7 +298,7 @@ def _some(settings: StreamSettings, purpose: str, population: int, count: int) -
     return set(sorted(range(population), key=lambda _: random.random())[:count])
 
 
-def _weighted(random: Random, weights: tuple[float, ...] | list[float]) -> int:
+def _weighted(random: Random, weights: Sequence[float]) -> int:
     """Draw a number below `len(weights)`, each as likely as its weight says."""
     rest = random.random() * math.fsum(weights)
     for index, weight in enumerate(weights[:-1]):
@@ -336,12 +306,3 @@ def _weighted(random: Random, weights: tuple[float, ...] | list[float]) -> int:
         if rest < 0:
             return index
     return len(weights) - 1
-
-
-def _record(event: dict[str, Any]) -> StreamRecord:
-    time = datetime.fromisoformat(event["occurred_at"])
-    return StreamRecord(
-        key=event["user_id"].encode(),
-        value=json.dumps(event, ensure_ascii=False).encode(),
-        timestamp=int(time.timestamp() * 1000),
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.contract.errors import ExpectedError
 from consumer.settings import CONFIG_VARIABLE, Settings
+from consumer.tryout.broker.config import free_ports
 
 _STOP_SECONDS = 30
 _SCRAPE_SECONDS = 2
@@ -47,12 +47,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return values
 
 
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+_HOST = "127.0.0.1"
 
 
 @dataclass(slots=True)
@@ -65,11 +60,11 @@ class Child:
     folder: Path
     module: str = "consumer.cli.main"
     """What Python runs; the project's command line, or one that stands in for it."""
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=lambda: free_ports(_HOST, 1)[0])
     _process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
-        http = self.settings.http.model_copy(update={"host": "127.0.0.1", "port": self.port})
+        http = self.settings.http.model_copy(update={"host": _HOST, "port": self.port})
         settings = self.settings.model_copy(update={"http": http})
         with self.log.open("wb") as log:
             # In a session of its own: Ctrl-C is for the demo, which then stops its children.
@@ -136,7 +131,7 @@ class Child:
         return self.wait(_STOP_SECONDS)
 
     def _get(self, path: str) -> str | None:
-        url = f"http://127.0.0.1:{self.port}{path}"
+        url = f"http://{_HOST}:{self.port}{path}"
         try:
             with urllib.request.urlopen(url, timeout=_SCRAPE_SECONDS) as answer:
                 body: bytes = answer.read()

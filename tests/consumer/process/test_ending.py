@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from consumer.tryout.broker import EmbeddedKafka
-from consumer.tryout.demo.processes import environment, free_port
+from consumer.tryout.broker.config import free_ports
+from consumer.tryout.demo.processes import environment
 from tests.consumer.kafka_runs import settings_for, until
 
 # Behaviour is asserted against the bound that is promised, on machines that are slow at times.
@@ -337,7 +338,7 @@ def test_a_process_whose_brokers_are_frozen_is_not_ready_says_so_once_and_ends_i
 
 
 def _freeze_and_stop(broker: EmbeddedKafka) -> None:
-    port = free_port()
+    (port,) = free_ports("127.0.0.1", 1)
     settings = environment(
         settings_for(
             broker.bootstrap_servers,
