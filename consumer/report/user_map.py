@@ -89,17 +89,19 @@ class UserMap:
         figure.text(0.02, 0.03, note, fontsize=8, color=theme.faint, va="top")
         return figure
 
+    def sizes(self) -> dict[int, int]:
+        """Users of each segment by its id, the largest first; 0 where there are none."""
+        counts = Counter(self.segments.tolist())
+        sizes = {id_: counts[id_] for id_ in self.labels}
+        return dict(sorted(sizes.items(), key=lambda each: (-each[1], each[0])))
+
+    @property
+    def outside(self) -> int:
+        """Users who are in none of the segments."""
+        return len(self.segments) - sum(self.sizes().values())
+
     def _styles(self) -> dict[int, tuple[str, str]]:
         return {id_: style(row) for row, id_ in enumerate(self.labels)}
-
-    def _sizes(self) -> dict[int, int]:
-        """Users of each segment by id, the largest first."""
-        counts = Counter(self.segments.tolist())
-        return dict(
-            sorted(
-                ((id_, counts[id_]) for id_ in self.labels), key=lambda each: (-each[1], each[0])
-            )
-        )
 
     def _draw_users(self, axes: Axes, plane: Plane) -> None:
         count = len(self.vectors)
@@ -161,7 +163,7 @@ class UserMap:
             )
         # The largest first: those are looked for. The legend has all names, so where there is no
         # room for one the id is enough, and then the colour.
-        order = list(self._sizes())
+        order = list(self.sizes())
         columns = _MAP_CHARS if len(order) <= _MANY else _MANY_CHARS
         texts = [
             axes.text(
@@ -191,15 +193,15 @@ class UserMap:
     def _draw_legend(
         self, figure: Figure, theme: Theme, names: Mapping[int, str], font: FontProperties
     ) -> None:
-        sizes, styles = self._sizes(), self._styles()
+        sizes, styles = self.sizes(), self._styles()
         rows = [
             (f"{names[id_]}  ({users:,})", *styles[id_])
             for id_, users in list(sizes.items())[:_LEGEND_ROWS]
         ]
         if more := len(sizes) - len(rows):
             rows.append((f"and {plural(more, 'smaller segment')}", theme.paper, "."))
-        if outside := len(self.segments) - sum(sizes.values()):
-            rows.append((f"no segment  ({outside:,})", GREY, "."))
+        if self.outside:
+            rows.append((f"no segment  ({self.outside:,})", GREY, "."))
         # Texts are set afterwards: a label given here is read as mathematics, and left out where it
         # begins with an underscore.
         legend = figure.legend(

@@ -17,6 +17,7 @@ from consumer.contract.records import Record
 from consumer.kafka.cluster import read_topic
 from consumer.offline.outcome import Counts, no_segments
 from consumer.offline.refusals import Refusals
+from consumer.report.user_map import UserMap
 from consumer.settings import Settings
 from consumer.stages.segmentation.preparation import words_of
 from consumer.tryout.demo.contents import ReportData, Story, Timing, UserText, count_changes
@@ -92,6 +93,7 @@ def collect(
             else f"none of the events of {stream.source} was accepted"
         )
     users = sorted(profiles)
+    rows = {user: row for row, user in enumerate(users)}
     vectors = unit_rows(np.stack([_vector(profiles[user]) for user in users]))
     found = [profiles[user].segment for user in users]
     segments = np.array([NO_SEGMENT if each is None else each for each in found], np.int64)
@@ -126,12 +128,15 @@ def collect(
         refused=refused,
         changes=count_changes(change for user in sorted(changes) for change in changes[user]),
         model=model,
-        user_ids=users,
-        vectors=vectors.astype(np.float32),
-        segments=segments,
+        map=UserMap(
+            vectors,
+            segments,
+            {segment.id: segment.label for segment in model.segments},
+            list(centres.values()),
+            (list(earlier.values()), [vectors[rows[user]] for user in earlier]),
+        ),
         typical_texts=_typical_texts(centres, nearest, texts, embedder),
         story=None if chosen is None else Story(chosen, changes[chosen], texts.get(chosen, [])),
-        earlier=earlier,
         agreement=agreement([labels[users[i]] for i in judged], [int(segments[i]) for i in judged])
         if judged
         else None,
@@ -169,19 +174,20 @@ def _vector(profile: ProfileRecord) -> NDArray[np.float64]:
 
 def _profiles(
     settings: Settings,
-) -> tuple[dict[str, ProfileRecord], dict[str, NDArray[np.float32]]]:
+) -> tuple[dict[str, ProfileRecord], dict[str, NDArray[np.float64]]]:
     """Latest profile of each user, and the vector from before the latest change of behaviour."""
     latest: dict[str, ProfileRecord] = {}
-    earlier: dict[str, NDArray[np.float32]] = {}
+    earlier: dict[str, NDArray[np.float64]] = {}
     for record in read_topic(settings, settings.topics.profiles):
         user = (record.key or b"").decode()
         if record.value is None:
             latest.pop(user, None)
+            earlier.pop(user, None)
             continue
         profile = ProfileRecord.model_validate_json(record.value)
         before = latest.get(user)
         if before is not None and before.segment is not None and before.segment != profile.segment:
-            earlier[user] = unit_rows(_vector(before)[None])[0].astype(np.float32)
+            earlier[user] = unit_rows(_vector(before)[None])[0]
         latest[user] = profile
     return latest, earlier
 

@@ -8,17 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from consumer.offline.outcome import Counts
+from consumer.report.user_map import UserMap
 from models.measures.agreement import Agreement
 from schemas.changes import ChangeReason, ChangeStatus, SegmentChange
 from schemas.lifecycle import LifecycleEvent, TransitionType
 from schemas.segment_model import SegmentModelRecord, SegmentRecord
-
-F32 = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +86,12 @@ class ReportData:
         Records that were refused by reason, the commonest first.
     model
         The latest segments.
-    user_ids
-        Of n users.
-    vectors
-        float32[n, d]. Their profiles, of unit length.
-    segments
-        int64[n]. Ids of their segments, -1 for none.
+    map
+        The users, their segments, and the ways of those who moved.
     typical_texts
         A few texts near the centre of each segment, by id.
     story
         A user to tell about.
-    earlier
-        Unit vectors from before the users moved, by user id. The picture draws arrows from them.
     agreement, against
         Where labels are known: agreement with them, and which they are, and of whom.
     paths
@@ -117,12 +106,9 @@ class ReportData:
     refused: Mapping[str, int]
     changes: ChangeCounts
     model: SegmentModelRecord
-    user_ids: Sequence[str]
-    vectors: F32
-    segments: Ints
+    map: UserMap
     typical_texts: Mapping[int, Sequence[str]] = field(default_factory=dict)
     story: Story | None = None
-    earlier: Mapping[str, F32] = field(default_factory=dict)
     agreement: Agreement | None = None
     against: str = ""
     paths: Mapping[str, Path] = field(default_factory=dict)
@@ -133,20 +119,9 @@ class ReportData:
         """Events by the seconds that they took; 0 where no time was measured."""
         return self.counts.records / self.timing.seconds if self.timing.seconds > 0 else 0.0
 
-    def shares(self) -> dict[int, int]:
-        """Users of each segment of the model, by id, the largest first; 0 where there are none."""
-        counts = Counter(self.segments.tolist())
-        users = {segment.id: counts[segment.id] for segment in self.model.segments}
-        return dict(sorted(users.items(), key=lambda item: (-item[1], item[0])))
-
-    def without_segment(self) -> int:
-        """Users that belong to no segment of the model."""
-        return len(self.user_ids) - sum(self.shares().values())
-
     def label(self, segment: int) -> str:
         """Label of a segment by its id; its number where the latest model no longer holds it."""
-        labels = {record.id: record.label for record in self.model.segments}
-        return labels.get(segment, f"former segment {segment}")
+        return self.map.labels.get(segment, f"former segment {segment}")
 
     def lives(self) -> dict[TransitionType, int]:
         """Count lifecycle events by type; types that did not come are left out."""

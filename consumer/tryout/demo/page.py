@@ -31,7 +31,7 @@ def render_page(data: ReportData, light: bytes, dark: bytes) -> str:
     return environment.get_template("page.html.j2").render(
         data=data,
         records={record.id: record for record in data.model.segments},
-        largest=max(data.shares().values()),
+        largest=max(data.map.sizes().values()),
         telling=tell(data.story) if data.story else None,
         flows=top_flows(data.changes, limit=10),
         further_words=further_words,

@@ -50,17 +50,17 @@ def _segments(data: ReportData) -> Table:
     table.add_column("users", justify="right", no_wrap=True)
     table.add_column("share", no_wrap=True, width=_BAR_CHARS + 5)
     records = {record.id: record for record in data.model.segments}
-    shares = data.shares()
-    largest = max(shares.values())
-    for segment, users in shares.items():
+    sizes = data.map.sizes()
+    largest = max(sizes.values())
+    for segment, users in sizes.items():
         table.add_row(
             str(segment),
             _description(data, records[segment]),
             f"{users:,}",
-            _share(users, largest, len(data.user_ids)),
+            _share(users, largest, data.counts.users),
         )
-    if outside := data.without_segment():
-        share = _share(outside, max(largest, outside), len(data.user_ids))
+    if outside := data.map.outside:
+        share = _share(outside, max(largest, outside), data.counts.users)
         table.add_row("-", Text("no segment", style="dim"), f"{outside:,}", share)
     return table
 

@@ -18,16 +18,15 @@ from matplotlib.transforms import Bbox
 
 from consumer.report import fonts
 from consumer.report.fonts import Lettering
-from consumer.report.pictures import DARK
+from consumer.report.pictures import DARK, png
 from consumer.report.placing import spread, wrapped
 from consumer.report.projection import principal_plane
-from consumer.tryout.demo.report import draw_map, user_map
-from tests.consumer.tryout.demo_report_data import PNG, report_data, segment_model
+from tests.consumer.tryout.demo_report_data import PNG, report_data
 
 
 def test_the_same_data_give_the_same_picture_in_either_light():
-    assert draw_map(report_data()) == draw_map(report_data())
-    assert draw_map(report_data()) != draw_map(report_data(), DARK)
+    assert png(report_data().map.draw()) == png(report_data().map.draw())
+    assert png(report_data().map.draw()) != png(report_data().map.draw(DARK))
 
 
 # Warnings are errors here: a missing glyph, a label read as mathematics or hidden would fail.
@@ -43,17 +42,14 @@ def test_the_same_data_give_the_same_picture_in_either_light():
 )
 def test_any_label_can_be_drawn(labels):
     # What a model cannot carry as JSON cannot be built with validation.
-    model = segment_model(dict.fromkeys(labels, "x"))
-    segments = [record.model_copy(update={"label": labels[record.id]}) for record in model.segments]
     data = report_data(labels=dict.fromkeys(labels, "x"), users=60)
-    data = replace(data, model=model.model_copy(update={"segments": segments}))
-    assert draw_map(data).startswith(PNG)
+    assert png(replace(data.map, labels=labels).draw()).startswith(PNG)
 
 
 @pytest.mark.parametrize("users", [0, 1, 2, 5_001])
 def test_any_number_of_users_can_be_drawn(users):
     data = report_data(users=users)
-    assert draw_map(data).startswith(PNG)
+    assert png(data.map.draw()).startswith(PNG)
 
 
 def test_words_that_no_font_can_write_are_left_out():
@@ -97,9 +93,9 @@ def test_an_installed_font_is_used_for_what_the_base_font_lacks(han_font, monkey
 
     labels = {1: "咖啡, beans", 2: "running"}
     monkeypatch.setattr("consumer.report.fonts.CANDIDATES", ())
-    without = draw_map(report_data(labels=labels, story=None))
+    without = png(report_data(labels=labels).map.draw())
     monkeypatch.setattr("consumer.report.fonts.CANDIDATES", (han_font,))
-    assert draw_map(report_data(labels=labels, story=None)) != without
+    assert png(report_data(labels=labels).map.draw()) != without
 
 
 def test_a_font_that_was_installed_since_matplotlib_made_its_list_is_found(han_font, monkeypatch):
@@ -118,10 +114,10 @@ def test_a_font_that_was_installed_since_matplotlib_made_its_list_is_found(han_f
 def test_words_that_are_left_out_are_told_below_the_picture(monkeypatch):
     monkeypatch.setattr("consumer.report.fonts.CANDIDATES", ())
     data = report_data(labels={1: "咖啡, beans", 2: "running"}, story=None)
-    told = [text.get_text() for text in user_map(data).draw().texts]
+    told = [text.get_text() for text in data.map.draw().texts]
     assert any("left out: install one, such as Noto Sans CJK" in text for text in told)
     without = report_data(labels={1: "coffee, beans", 2: "running"}, story=None)
-    assert not any("left out" in text.get_text() for text in user_map(without).draw().texts)
+    assert not any("left out" in text.get_text() for text in without.map.draw().texts)
 
 
 WORDS = [
@@ -144,7 +140,7 @@ MANY = {
     ids=["twenty segments", "six segments", "a long name"],
 )
 def test_no_name_lies_over_another_and_the_legend_has_all_of_them_whole(labels):
-    figure = user_map(report_data(labels=labels, users=300, d=24, story=None)).draw()
+    figure = report_data(labels=labels, users=300, d=24).map.draw()
     figure.draw_without_rendering()
     (axes,) = figure.axes
     names = [text for text in axes.texts if text.get_visible() and text.get_text()]

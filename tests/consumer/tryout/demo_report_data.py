@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from consumer.offline.outcome import Counts
+from consumer.report.user_map import UserMap
 from consumer.tryout.demo.contents import ReportData, Story, Timing, UserText, count_changes
 from models.measures.agreement import Agreement
 from schemas.arrays import encode_array
@@ -84,6 +85,7 @@ def report_data(users=30, labels=LABELS, d=8, **changes) -> ReportData:
     vectors = np.eye(d)[rows % d] + 0.1 * random.normal(size=(users, d))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     segments = np.array([*labels], dtype=np.int64)[rows]
+    ways = (np.eye(d)[:1], vectors[1:2]) if users > 1 else ()
     story = [change(), change(sequence=2, old=1, new=2, events=12, days=13)]
     data = ReportData(
         source="a stream that was made up",
@@ -92,9 +94,7 @@ def report_data(users=30, labels=LABELS, d=8, **changes) -> ReportData:
         refused={"invalid_json": 5, "key_mismatch": 3},
         changes=count_changes(story),
         model=segment_model(labels, d),
-        user_ids=[f"u-{row}" for row in range(users)],
-        vectors=vectors.astype(np.float32),
-        segments=segments,
+        map=UserMap(vectors, segments, labels, 0.9 * np.eye(d)[np.arange(len(labels)) % d], ways),
         typical_texts={1: ["I brew two cups before work."]},
         story=Story(
             "u-1",
@@ -105,7 +105,6 @@ def report_data(users=30, labels=LABELS, d=8, **changes) -> ReportData:
                 UserText("u-1-13", START + timedelta(days=20), "Ran ten kilometres today."),
             ],
         ),
-        earlier={"u-1": np.eye(d, dtype=np.float32)[0]} if users > 1 else {},
         agreement=Agreement(0.987, 0.99, 0.995, users),
         against="the interests",
         paths={"page": Path("demo-output/report.html")},

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from consumer.offline.outcome import Counts
+from consumer.report.pictures import png
 from consumer.report.terminal import console
 from consumer.report.wording import one_line, ordinal, percent
 from consumer.settings import Settings
@@ -31,7 +32,7 @@ from consumer.tryout.demo.contents import (
     top_flows,
 )
 from consumer.tryout.demo.page import render_page
-from consumer.tryout.demo.report import draw_map, write_report
+from consumer.tryout.demo.report import write_report
 from consumer.tryout.demo.story import choose_story, tell
 from consumer.tryout.demo.stream import FileStream
 from consumer.tryout.demo.summary import render_summary
@@ -202,19 +203,19 @@ def test_a_run_with_hardly_a_user_is_told_all_the_same(users):
 
 def test_users_without_a_segment_are_counted_and_drawn():
     data = report_data()
-    data = replace(data, segments=np.where(np.arange(30) < 4, -1, data.segments))
-    assert data.without_segment() == 4
-    assert sum(data.shares().values()) == 26
+    segments = np.where(np.arange(30) < 4, -1, data.map.segments)
+    data = replace(data, map=replace(data.map, segments=segments))
+    assert data.map.outside == 4
+    assert sum(data.map.sizes().values()) == 26
     assert "no segment" in summary(data)
     assert "no segment" in Reader(render_page(data, PNG, PNG)).text
-    assert draw_map(data) != draw_map(report_data())
+    assert png(data.map.draw()) != png(report_data().map.draw())
 
 
 def test_without_a_story_labels_or_moves_the_rest_is_shown():
     data = report_data(
         story=None,
         agreement=None,
-        earlier={},
         changes=ChangeCounts(3, 0, 0, 0, {}),
         counts=Counts(3, 3, 0, 0, 3),
         timing=Timing(0.0),
@@ -225,7 +226,7 @@ def test_without_a_story_labels_or_moves_the_rest_is_shown():
     assert "ways" not in text
     assert "agreement" not in text
     assert "Refused" not in Reader(render_page(data, PNG, PNG)).text
-    assert draw_map(data).startswith(PNG)
+    assert png(replace(data.map, ways=()).draw()).startswith(PNG)
 
 
 def test_changes_are_counted_by_kind_and_only_own_moves_make_flows():
