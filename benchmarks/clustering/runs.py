@@ -35,14 +35,7 @@ def alone(policy: ClusteringPolicy, profiles: Profiles) -> Clusterer:
     ):
         sample.put(user, vector, {}, weight)
     members = (sample.vectors(), sample.weights())
-    return make_clusterer(
-        policy.algorithm,
-        policy.segments,
-        seed=policy.seed,
-        projection=policy.projection,
-        dimensions=policy.projection_dimensions,
-        members=lambda: members,
-    )
+    return make_clusterer(policy, lambda: members)
 
 
 @dataclass

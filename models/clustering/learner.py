@@ -360,14 +360,4 @@ class StreamingClusterer:
         return reseed(vectors, centres, self.policy.segments_given, generator, weights=weights)
 
     def _new_clusterer(self) -> Clusterer:
-        policy = self.policy
-        # Of one with its own number this bounds but its micro-clusters.
-        segments = policy.least_segments if policy.own_number else policy.most_segments
-        return make_clusterer(
-            policy.algorithm,
-            segments,
-            seed=policy.seed,
-            projection=policy.projection,
-            dimensions=policy.projection_dimensions,
-            members=lambda: (self.sample.vectors(), self.sample.weights()),
-        )
+        return make_clusterer(self.policy, lambda: (self.sample.vectors(), self.sample.weights()))
