@@ -142,6 +142,7 @@ def test_urls_are_removed(raw: str, text: str) -> None:
         ("e\u200b\u0301", "é"),
         ("\ue000private\ufffd", "private"),
         ("👩\u200d👩\u200d👧 ❤\ufe0f\u200d🔥", "👩\u200d👩\u200d👧 ❤\ufe0f\u200d🔥"),
+        ("👩🏽\u200d💻 →\ufe0f √\u200d√ \U0002fffe", "👩🏽\u200d💻 → √√"),
         ("  a \t b \n\n\n c\u00a0d ", "a b\nc d"),
         ("&amp;lt; &#65; &copy; &nosuch; &#8203;x", "&lt; A © &nosuch; x"),
         ("", ""),

