@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from consumer.contract.records import Record
 from consumer.kafka.offset_metadata import OffsetMetadata
+from consumer.kafka.messages import as_record
 from consumer.settings import Settings
 from consumer.verify.lookups import GroupOffsets, Lookups, answer_to, error_text
 from consumer.verify.report import VerifyError
@@ -142,7 +144,7 @@ class TopicReader:
             for topic, partitions in topics.items()
         }
 
-    def read(self, topic: str, spans: Spans) -> Iterator[Message]:
+    def read(self, topic: str, spans: Spans) -> Iterator[Record]:
         """Give the committed records of a topic within spans, in order for each partition.
 
         Raises
@@ -165,7 +167,7 @@ class TopicReader:
         except KafkaException as error:
             raise VerifyError(f"{topic} cannot be read: {error_text(error)}") from error
 
-    def _read_assigned(self, topic: str, ends: dict[int, int]) -> Iterator[Message]:
+    def _read_assigned(self, topic: str, ends: dict[int, int]) -> Iterator[Record]:
         deadline = time.monotonic() + self._stall_seconds
         before: list[int] = []
         while ends:
@@ -179,7 +181,7 @@ class TopicReader:
                         )
                     # The end of what is stable, transaction markers included: `offset` comes next.
                 elif offset < ends.get(partition, 0):
-                    yield message
+                    yield as_record(message)
                     offset += 1
                 if offset >= ends.get(partition, 0) and ends.pop(partition, None) is not None:
                     self._consumer.incremental_unassign([TopicPartition(topic, partition)])

@@ -1,17 +1,26 @@
-"""From bytes to what the checks take."""
+"""From records and lines to what the engine takes; what cannot be read is said in one sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import from_json
 
-from consumer.verify.facts import Footprint
-from schemas.base import Identifier
-from schemas.changes import SegmentChange
+from consumer.contract.records import Headers, Record
+from consumer.verify.ledger import MembershipFacts, ProfileFacts, Standing
+from consumer.verify.report import ViolationKind, Violations
+from schemas.base import Contract, Identifier
+from schemas.changes import SegmentChange, cloudevents_headers
+from schemas.dead_letters import HEADER_PREFIX, DeadLetter
 from schemas.errors import first_problem
-from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord
+
+T = TypeVar("T")
+C = TypeVar("C", bound=Contract)
+M = TypeVar("M", bound=BaseModel)
 
 # As headers and as an attribute.
 _SCHEMA = {"ce_dataschema", "dataschema"}
@@ -21,59 +30,137 @@ class MalformedError(ValueError):
     """A value that cannot be read as its contract; the sentence quotes nothing of it."""
 
 
-def read_change(value: bytes) -> SegmentChange:
-    """Read a segment change.
+def attempt(read: Callable[[], T], place: str, subject: str, violations: Violations) -> T | None:
+    """Give what is read, None where that cannot be, which is reported with its place."""
+    try:
+        return read()
+    except MalformedError as error:
+        violations.add(ViolationKind.MALFORMED, subject, f"{place} cannot be read: {error}")
+        return None
+
+
+def read(contract: type[M], value: bytes | None) -> M:
+    """Read a value as its contract.
 
     Raises
     ------
     MalformedError
-        If it is none.
+        If there is none, or it is something else.
     """
+    if value is None:
+        raise MalformedError("it has no value")
     try:
-        return SegmentChange.model_validate_json(value)
+        return contract.model_validate_json(value)
     except ValidationError as error:
         raise MalformedError(first_problem(error)) from None
 
 
-def read_profile(value: bytes) -> ProfileRecord:
-    """Read a profile.
+# --- CloudEvents --------------------------------------------------------------------------------
 
-    Raises
-    ------
-    MalformedError
-        If it is none.
+
+@dataclass(frozen=True, slots=True)
+class Told(Generic[C]):
+    """A change or a lifecycle event as it was found.
+
+    Attributes
+    ----------
+    event
+        What it says.
+    recorded_id
+        The CloudEvents id that it came under.
+    place
+        Where it was found.
+    faults
+        Attributes that are not those of the event, but for the id: that has a rule of its own,
+        which tells more.
     """
+
+    event: C
+    recorded_id: str
+    place: str = ""
+    faults: tuple[str, ...] = ()
+
+
+def event_in(
+    record: Record, contract: type[C], headers_of: Callable[[C, str], Iterable[tuple[str, bytes]]]
+) -> Told[C]:
+    """Read a CloudEvent in binary mode, whose attributes are headers; raises as `read`."""
+    event, headers = read(contract, record.value), texts_of(record.headers)
+    if not (recorded_id := headers.get("ce_id", "")):
+        raise MalformedError("it has no header ce_id")
+    # Any source will do that is one.
+    expected = {
+        name: value.decode()
+        for name, value in headers_of(event, headers.get("ce_source") or "a source")
+    }
+    return Told(event, recorded_id, place_of_record(record), _faults(expected, headers))
+
+
+def change_in(record: Record, violations: Violations) -> Told[SegmentChange] | None:
+    """Read a record of `segment-changes`, None where it cannot be read, which is reported."""
+    place = place_of_record(record)
+    told = attempt(
+        lambda: event_in(record, SegmentChange, cloudevents_headers),
+        place,
+        record.topic,
+        violations,
+    )
+    if told is not None and record.key != (user := told.event.user_id).encode():
+        violations.add(ViolationKind.WRONG_KEY, user, f"{place} has another key than its user")
+    return told
+
+
+def event_on(
+    line: bytes, place: str, contract: type[C], structured: Callable[[C, str], dict[str, Any]]
+) -> Told[C]:
+    """Read a line with a CloudEvent in structured mode; raises as `read`."""
+    found = _object(line)
+    recorded_id, source = found.get("id"), found.get("source")
+    if not isinstance(recorded_id, str) or not isinstance(source, str) or not source:
+        raise MalformedError("it is no CloudEvent: id and source must be strings")
     try:
-        return ProfileRecord.model_validate_json(value)
+        event = contract.model_validate(found.get("data"))
     except ValidationError as error:
-        raise MalformedError(first_problem(error)) from None
+        raise MalformedError(f"data: {first_problem(error)}") from None
+    return Told(event, recorded_id, place, _faults(structured(event, source), found))
 
 
-def read_lifecycle_event(value: bytes) -> LifecycleEvent:
-    """Read a lifecycle event.
-
-    Raises
-    ------
-    MalformedError
-        If it is none.
-    """
-    try:
-        return LifecycleEvent.model_validate_json(value)
-    except ValidationError as error:
-        raise MalformedError(first_problem(error)) from None
-
-
-def envelope_faults(expected: Mapping[str, object], found: Mapping[str, object]) -> list[str]:
-    """Name the CloudEvents attributes that differ from what the change in the event gives.
+def _faults(expected: Mapping[str, object], found: Mapping[str, object]) -> tuple[str, ...]:
+    """Name the attributes that differ from what the event gives.
 
     What is found may hold more attributes, of a later version. Records of an earlier one name no
     schema.
     """
-    return [
+    return tuple(
         name
         for name, value in expected.items()
-        if found.get(name) != value and (name not in _SCHEMA or name in found)
-    ]
+        if name not in {"id", "ce_id"}
+        and found.get(name) != value
+        and (name not in _SCHEMA or name in found)
+    )
+
+
+# --- memberships and profiles -------------------------------------------------------------------
+
+
+def membership(value: bytes) -> tuple[str, MembershipFacts]:
+    """Read all of a membership: the user, and what is compared with the change; raises as `read`.
+
+    That is canonical JSON, wherever either comes from.
+    """
+    change = read(SegmentChange, value)
+    return change.user_id, MembershipFacts.of(change, canonical(change))
+
+
+def canonical(change: SegmentChange) -> bytes:
+    """Give a change as JSON that is the same for equal changes."""
+    return change.model_dump_json().encode()
+
+
+def profile(value: bytes) -> tuple[str, ProfileFacts]:
+    """Read all of a profile; raises as `read`."""
+    record = read(ProfileRecord, value)
+    return record.user_id, ProfileFacts.of(record)
 
 
 class _Place(BaseModel):
@@ -87,45 +174,158 @@ class _MembershipHead(BaseModel):
     segment: _Place | None
 
 
+class _Labels(BaseModel):
+    predicted: str | None = None
+
+
 class _ProfileHead(BaseModel):
     user_id: Identifier
     sequence: int = Field(ge=0)
     segment: int | None = Field(ge=0)
     segment_label: str | None
+    labels: _Labels | None = None
 
 
-def membership_head(value: bytes) -> tuple[str, Footprint]:
-    """Read of a membership what a running audit keeps.
+def membership_head(value: bytes) -> tuple[str, MembershipFacts]:
+    """Read of a membership what a running audit keeps; raises as `read`.
 
     Its other fields are those of the change when the bytes are, and the change is read in full.
-
-    Raises
-    ------
-    MalformedError
-        If these fields are not there.
     """
-    try:
-        head = _MembershipHead.model_validate_json(value)
-    except ValidationError as error:
-        raise MalformedError(first_problem(error)) from None
-    place = head.segment
-    segment, label = (place.id, place.label) if place else (None, None)
-    return head.user_id, Footprint.of(head.sequence, segment, label, value)
+    head = read(_MembershipHead, value)
+    number, label = (head.segment.id, head.segment.label) if head.segment else (None, None)
+    standing = Standing.of(head.sequence, number, label, value)
+    return head.user_id, MembershipFacts(standing, value)
 
 
-def profile_head(value: bytes) -> tuple[str, Footprint]:
-    """Read of a profile what a running audit keeps.
+def profile_head(value: bytes) -> tuple[str, ProfileFacts]:
+    """Read of a profile what a running audit keeps; raises as `read`.
 
-    The vector, which is most of the record, is passed over; `read_profile` costs nine times as
-    much.
-
-    Raises
-    ------
-    MalformedError
-        If these fields are not there.
+    The vector, which is most of the record, is passed over; `profile` costs nine times as much.
     """
+    head = read(_ProfileHead, value)
+    label = head.labels.predicted if head.labels else None
+    facts = ProfileFacts.showing(head.sequence, head.segment, head.segment_label, label)
+    return head.user_id, facts
+
+
+V = TypeVar("V", MembershipFacts, ProfileFacts)
+
+
+@dataclass(frozen=True, slots=True)
+class State(Generic[V]):
+    """A record of a topic whose key is the user.
+
+    Attributes
+    ----------
+    user
+        The key.
+    facts
+        What was read, None for a tombstone.
+    fault
+        Why it cannot be read, where it cannot.
+    """
+
+    user: str
+    facts: V | None = None
+    fault: str | None = None
+
+
+def state_in(
+    record: Record,
+    read_value: Callable[[bytes], tuple[str, V]],
+    unreadable: V,
+    violations: Violations,
+) -> State[V] | None:
+    """Read a record of a compacted topic, None where its key is no user, which is reported.
+
+    Parameters
+    ----------
+    record
+        The record.
+    read_value
+        Gives the user and what is to be kept, or raises MalformedError.
+    unreadable
+        What stands for a value that cannot be read.
+    violations
+        Where the finding goes.
+    """
+    place = place_of_record(record)
     try:
-        head = _ProfileHead.model_validate_json(value)
-    except ValidationError as error:
-        raise MalformedError(first_problem(error)) from None
-    return head.user_id, Footprint.of(head.sequence, head.segment, head.segment_label)
+        user = (record.key or b"\xff").decode()
+    except UnicodeDecodeError:
+        sentence = f"{place} has no key of UTF-8 text"
+        violations.add(ViolationKind.WRONG_KEY, record.topic, sentence)
+        return None
+    if record.value is None:
+        return State(user)
+    try:
+        found, facts = read_value(record.value)
+        if found != user:
+            raise MalformedError("its key is another user than the one in it")
+    except MalformedError as error:
+        return State(user, unreadable, f"{place} cannot be read: {error}")
+    return State(user, facts)
+
+
+# --- dead letters -------------------------------------------------------------------------------
+
+Source = tuple[str, int, int]
+"""Topic, partition and offset of a refused record."""
+
+
+def refused_in(record: Record) -> Source:
+    """Read from a dead letter which record was refused; raises as `read`."""
+    headers = texts_of(record.headers)
+    topic, partition, offset = (HEADER_PREFIX + name for name in ("topic", "partition", "offset"))
+    try:
+        return headers[topic], int(headers[partition]), int(headers[offset])
+    except (KeyError, ValueError):
+        raise MalformedError(
+            f"it does not say which record was refused, in the headers {topic}, {partition} and "
+            f"{offset}"
+        ) from None
+
+
+def refused_on(line: bytes) -> Source:
+    """Read it from a line; raises as `read`."""
+    letter = read(DeadLetter, line)
+    return letter.topic, letter.partition, letter.offset
+
+
+# --- bytes --------------------------------------------------------------------------------------
+
+
+def place_of_record(record: Record) -> str:
+    """Name a record."""
+    return f"{record.topic}[{record.partition}]@{record.offset}"
+
+
+def texts_of(headers: Headers) -> dict[str, str]:
+    """Give headers as text, of a repeated one the last; raises MalformedError where one is none."""
+    texts = {}
+    for name, value in headers:
+        try:
+            texts[name] = value.decode()
+        except UnicodeDecodeError:
+            raise MalformedError(f"the header {name} is no UTF-8 text") from None
+    return texts
+
+
+def user_on(line: bytes) -> str | None:
+    """Give the user of a line that is otherwise not readable, where that much can be read."""
+    try:
+        user = _object(line).get("user_id")
+    except MalformedError:
+        return None
+    return user if isinstance(user, str) else None
+
+
+def _object(line: bytes) -> dict[str, object]:
+    try:
+        value = from_json(line, allow_inf_nan=False)
+    except ValueError as error:
+        # The parser's messages give a place and what it expected there, never the input.
+        raise MalformedError(f"not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MalformedError("not a JSON object")
+    return value

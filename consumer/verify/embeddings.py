@@ -20,6 +20,9 @@ class EmbeddingTally:
         self._total: Counter[str] = Counter()
         # By version of the segment model, None for the state. Identity: how many, the first.
         self._seen: defaultdict[int | None, dict[str, tuple[int, str, str]]] = defaultdict(dict)
+        # Those of `_seen` that are of several, and what was told of them.
+        self._mixed: dict[int | None, None] = {}
+        self._told: set[tuple[str, str]] = set()
 
     def add_profile(self, identity: str, user: str) -> None:
         """Count a user's profile."""
@@ -39,17 +42,19 @@ class EmbeddingTally:
         self._total[identity] += 1
         count, subject, kind = self._seen[version].get(identity, (0, subject, kind))
         self._seen[version][identity] = (count + 1, subject, kind)
+        if len(self._seen[version]) > 1:
+            self._mixed[version] = None
 
     def report(self, violations: Violations) -> None:
         """Report every identity but the commonest, once for each first record."""
-        told: set[tuple[str, str]] = set()
-        for seen in self._seen.values():
+        for version in self._mixed:
+            seen = self._seen[version]
             ranked = sorted(seen.items(), key=lambda item: (-item[1][0], -self._total[item[0]]))
             for identity, (count, subject, kind) in ranked[1:]:
                 common, (most, _, _) = ranked[0]
-                if (subject, kind) in told:
+                if (subject, kind) in self._told:
                     continue
-                told.add((subject, kind))
+                self._told.add((subject, kind))
                 violations.add(
                     ViolationKind.MIXED_EMBEDDING,
                     subject,

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -22,17 +23,19 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import OffsetSpec
 
+from consumer.contract.records import Record
 from consumer.kafka.broker_log import broker_log
+from consumer.kafka.messages import as_record
 from consumer.process import ending
 from consumer.settings import Settings
-from consumer.verify.decode import membership_head, profile_head
-from consumer.verify.incremental import IncrementalChecker
-from consumer.verify.later import LaterKinds
+from consumer.verify import decode
+from consumer.verify.decode import State, V
+from consumer.verify.engine import Engine
+from consumer.verify.ledger import UNREADABLE_MEMBERSHIP, UNREADABLE_PROFILE
 from consumer.verify.lookups import Lookups, open_consumer, outputs_of, partitions_of, places
-from consumer.verify.messages import change_in, latest_of, refused_by, value_of
 from consumer.verify.news import FollowReport, Line, News
 from consumer.verify.open_transactions import in_inputs, in_outputs
-from consumer.verify.report import Violation
+from consumer.verify.report import Violation, ViolationKind
 from consumer.verify.sampler import Sampler
 from consumer.verify.watch import GroupWatch, Place, ReadUp, Sample
 
@@ -102,9 +105,11 @@ class Follower:
         self._on_turn = on_turn
         self._clock = time.monotonic
         self._news = News()
-        self._later = LaterKinds()
-        self._checker = IncrementalChecker(
-            self._news, settle_seconds=settle_seconds, input_topic=self._topics.events
+        self._engine = Engine(
+            self._news,
+            settle_seconds=settle_seconds,
+            input_topic=topics.events,
+            tell=self._news.tell,
         )
         self._open = in_outputs(
             outputs_of(topics),
@@ -190,10 +195,10 @@ class Follower:
         lows = ask({**events, **self._outputs}, OffsetSpec.earliest(), seconds)
         if not self._from_now:
             self._lost = {n for n in changes[self._topics.changes] if lows[self._topics.changes, n]}
-            self._checker.beginning_lost = bool(self._lost)
+            self._engine.beginning_lost = bool(self._lost)
             return lows, {place: lows[place] for place in places(self._outputs)}
         self._lost = set(changes[self._topics.changes])
-        self._checker.beginning_lost = True
+        self._engine.beginning_lost = True
         # Of a transaction whose change is read, the membership and the profile are read too: it is
         # open now, or begins later, so that nothing of it lies before the last stable offset.
         starts = ask(others, OffsetSpec.latest(), seconds, stable=True)
@@ -230,18 +235,18 @@ class Follower:
         with self._lock:
             if self._error is not None:
                 raise self._error
-            now, checker = self._clock(), self._checker
+            now, engine = self._clock(), self._engine
             passed = now - self._reported_at
-            rate = (checker.changes - self._reported_changes) / passed if passed > 0 else 0.0
+            rate = (engine.changes - self._reported_changes) / passed if passed > 0 else 0.0
             return FollowReport(
                 seconds=now - self._began,
-                changes=checker.changes,
-                memberships=checker.memberships,
-                profiles=checker.profiles,
-                dead_letters=checker.dead_letters,
+                changes=engine.changes,
+                memberships=engine.memberships,
+                profiles=engine.profiles,
+                dead_letters=engine.dead_letters,
                 rate=rate,
-                users=checker.users,
-                unsettled=checker.unsettled,
+                users=engine.users,
+                unsettled=engine.unsettled,
                 violations=dict(self._news.by_kind),
                 lag=self._watch.lag,
                 behind=self._read_up.behind,
@@ -284,7 +289,7 @@ class Follower:
             with self._lock:
                 if self._error is not None:
                     raise self._error
-                if self._read_up.caught_up >= asked and self._checker.settled:
+                if self._read_up.caught_up >= asked and self._engine.settled:
                     return True
             time.sleep(0.1)
         return False
@@ -307,35 +312,48 @@ class Follower:
             if error := message.error():
                 self._take_error(message, error, now)
             else:
-                self._take(message, now)
+                self._take(as_record(message), now)
         if sample := self._sampler.take():
             self._take_sample(sample, now)
-        self._checker.settle(self._read_up.caught_up, now)
+        self._engine.settle(self._read_up.caught_up, now)
 
-    def _take(self, message: Message, now: float) -> None:
-        topics, news, checker = self._topics, self._news, self._checker
-        topic, partition = message.topic() or "", message.partition() or 0
-        offset = message.offset() or 0
+    def _take(self, record: Record, now: float) -> None:
+        topics, news, engine = self._topics, self._news, self._engine
+        topic, partition = record.topic, record.partition
         if topic == topics.changes:
-            lost = checker.beginning_lost and partition in self._lost
-            if seen := change_in(message, topic, news, beginning_lost=lost):
-                checker.change(seen, value_of(message), now)
-                if self._later.add(seen.change) and (untold := self._later.untold()):
-                    news.tell(f"not checked: {untold}")
+            if told := decode.change_in(record, news):
+                source = told.event.source
+                engine.change(
+                    told,
+                    record.value or b"",
+                    now,
+                    partition=source.partition if source else None,
+                    beginning_lost=engine.beginning_lost and partition in self._lost,
+                )
         elif topic == topics.memberships:
-            if found := latest_of(message, topic, membership_head, news):
-                checker.membership(*found, now)
+            if membership := self._state(record, decode.membership_head, UNREADABLE_MEMBERSHIP):
+                engine.membership(membership.user, membership.facts, now)
         elif topic == topics.profiles:
             self._watch.profile_came(partition, now)
-            if profile := latest_of(message, topic, profile_head, news):
-                checker.profile(*profile, now, partition)
+            if profile := self._state(record, decode.profile_head, UNREADABLE_PROFILE):
+                engine.profile(profile.user, profile.facts, now, partition)
         elif topic == topics.dead_letters:
-            if source := refused_by(message, topic, news):
-                checker.dead_letter(source, partition, topic, now)
+            place = decode.place_of_record(record)
+            read = partial(decode.refused_in, record)
+            refused = decode.attempt(read, place, topic, news)
+            engine.dead_letter(refused, topic, now, partition)
         else:
-            self._probed(partition, record=True, position=offset, now=now)
+            self._probed(partition, record=True, position=record.offset, now=now)
             return
-        self._read_up.at((topic, partition), offset + 1)
+        self._read_up.at((topic, partition), record.offset + 1)
+
+    def _state(
+        self, record: Record, read: Callable[[bytes], tuple[str, V]], unreadable: V
+    ) -> State[V] | None:
+        state = decode.state_in(record, read, unreadable, self._news)
+        if state is not None and state.fault is not None:
+            self._news.add(ViolationKind.MALFORMED, record.topic, state.fault)
+        return state
 
     def _take_error(self, message: Message, error: KafkaError, now: float) -> None:
         topic, partition = message.topic() or "", message.partition() or 0
@@ -355,7 +373,7 @@ class Follower:
                 f"records of {topic}[{partition}] were removed before they were read: chains are "
                 "taken up anew where they are seen next"
             )
-            self._checker.restart()
+            self._engine.restart()
             self._lost = set(self._outputs[self._topics.changes])
             place = TopicPartition(topic, partition, OFFSET_BEGINNING)
             self._consumer.incremental_unassign([place])
@@ -374,7 +392,7 @@ class Follower:
         self._open.sample(sample)
         self._blocked.sample(sample)
         self._watch.sample(sample)
-        self._checker.begun_anew = self._watch.begun_anew
+        self._engine.begun_anew = self._watch.begun_anew
         if suspects := self._watch.suspects(now):
             topic = self._topics.events
             wanted = [TopicPartition(topic, n, offset) for n, offset in suspects.items()]

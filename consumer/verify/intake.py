@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from consumer.kafka.asking import REQUEST_SECONDS
 from consumer.settings import Settings, TopicSettings
 from consumer.verify.cut import Span, Spans, TopicReader
+from consumer.verify.decode import MalformedError, refused_in
 from consumer.verify.lookups import GroupOffsets, partitions_of
-from consumer.verify.messages import refused_in
 from consumer.verify.report import MAX_KEPT, VerifyResult, ViolationKind, Violations
 from consumer.verify.topics import verify_topics
 from schemas.origins import origin_of
@@ -104,25 +105,21 @@ def audit_intake(
         low = max(span.low, group.metadata[partition].first or 0)
         done[partition] = Span(low, max(low, group.offsets[partition] or 0))
     arrivals = _Arrivals(raw, done)
-    for message in reader.read(topics.events, spans[topics.events]):
-        headers = message.headers() or ()
-        origin = origin_of(headers.items() if isinstance(headers, dict) else headers)
+    for record in reader.read(topics.events, spans[topics.events]):
+        origin = origin_of(record.headers)
         if origin is None or origin.topic != raw:
             arrivals.foreign += 1
         else:
             arrivals.add(origin.partition, origin.offset)
-    # Those that cannot be read are reported with the group's.
-    letters = refused_in(
-        reader.read(topics.dead_letters, spans[topics.dead_letters]),
-        topics.dead_letters,
-        Violations(),
-    )
-    for letter in letters:
-        if letter is not None and letter[0] == raw:
-            arrivals.add(letter[1], letter[2])
+    for record in reader.read(topics.dead_letters, spans[topics.dead_letters]):
+        # Those that cannot be read are reported with the group's.
+        with suppress(MalformedError):
+            topic, partition, offset = refused_in(record)
+            if topic == raw:
+                arrivals.add(partition, offset)
     gone = [name for name in outputs if any(span.low > 0 for span in spans[name].values())]
     records = arrivals.compare(
-        ((m.partition() or 0, m.offset() or 0) for m in reader.read(raw, done)),
+        ((record.partition, record.offset) for record in reader.read(raw, done)),
         found.violations,
         outputs,
         whole=not gone,

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from consumer.verify.decode import Told
 from consumer.verify.report import ViolationKind, Violations
+from consumer.verify.rules import envelope
 from schemas.lifecycle import LifecycleEvent, TransitionType
 from schemas.segment_model import SegmentModelRecord
 
 
-@dataclass(frozen=True, slots=True)
-class SeenLifecycle:
-    """A lifecycle event as it was found, with the CloudEvents id that it came under."""
-
-    event: LifecycleEvent
-    recorded_id: str
-
-
 def check_lifecycle(
-    seen: Iterable[SeenLifecycle],
+    told: Iterable[Told[LifecycleEvent]],
     model: SegmentModelRecord | None,
     subject: str,
     violations: Violations,
@@ -30,7 +23,7 @@ def check_lifecycle(
 
     Parameters
     ----------
-    seen
+    told
         All events, in the order in which they were published.
     model
         The latest segment model, at least as late as the events; None where there is none.
@@ -42,8 +35,8 @@ def check_lifecycle(
         Whether retention may have removed the first events.
     """
     audit = _Audit(subject, violations)
-    for entry in seen:
-        audit.add(entry)
+    for each in told:
+        audit.add(each)
     audit.check_uses()
     if model is not None:
         audit.check_model(model, beginning_lost)
@@ -65,9 +58,10 @@ class _Audit:
     def _violated(self, detail: str) -> None:
         self._violations.add(ViolationKind.LIFECYCLE, self._subject, detail)
 
-    def add(self, entry: SeenLifecycle) -> None:
+    def add(self, entry: Told[LifecycleEvent]) -> None:
         """Take one event."""
         event = entry.event
+        self._violations.add_all(self._subject, envelope(entry.place, "event", entry.faults))
         told = f"the event that version {event.version} {event.type} segment {event.segment}"
         if entry.recorded_id != event.id:
             self._violations.add(

@@ -26,10 +26,9 @@ class News(Violations):
         self._lines: list[Line] = []
         self._left_out = 0
 
-    def add(self, kind: ViolationKind, subject: str, detail: str) -> None:
-        """Take a violation."""
-        super().add(kind, subject, detail)
-        self._keep(Violation(kind, subject, detail))
+    def _add(self, violation: Violation) -> None:
+        super()._add(violation)
+        self._keep(violation)
 
     def tell(self, sentence: str) -> None:
         """Take a warning."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
@@ -77,6 +77,10 @@ class ViolationKind(StrEnum):
     """A transaction that stays open, so that readers of committed records wait behind it."""
 
 
+Finding = tuple[ViolationKind, str]
+"""What is wrong: the promise that is broken, and a sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """One broken promise.
@@ -100,19 +104,29 @@ class Violations:
     def __init__(self) -> None:
         self.first: list[Violation] = []
         self.by_kind: Counter[ViolationKind] = Counter()
-        self.ignored: Collection[str] = ()
+        self.ignored: Callable[[str], bool] = lambda _: False
         """Users of whom nothing is collected: what is wrong with them has a common cause."""
 
     def __len__(self) -> int:
         return self.by_kind.total()
 
+    def add_all(self, subject: str, findings: Iterable[Finding]) -> bool:
+        """Take what a rule found; give whether that was anything."""
+        found = False
+        for kind, detail in findings:
+            found = True
+            if not self.ignored(subject):
+                self._add(Violation(kind, subject, detail))
+        return found
+
     def add(self, kind: ViolationKind, subject: str, detail: str) -> None:
         """Take one more."""
-        if subject in self.ignored:
-            return
-        self.by_kind[kind] += 1
+        self.add_all(subject, [(kind, detail)])
+
+    def _add(self, violation: Violation) -> None:
+        self.by_kind[violation.kind] += 1
         if len(self.first) < MAX_KEPT:
-            self.first.append(Violation(kind, subject, detail))
+            self.first.append(violation)
 
     def extend(self, other: Violations) -> None:
         """Take all of another collection, those that it only counted too."""

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from functools import partial
 
-from confluent_kafka import Message
-from pydantic import ValidationError
-
+from consumer.contract.records import Record
 from consumer.kafka.asking import REQUEST_SECONDS
 from consumer.settings import Settings, TopicSettings
-from consumer.verify import invariants
+from consumer.verify import decode
 from consumer.verify.cut import Cut, Span, TopicReader
-from consumer.verify.decode import read_change, read_profile
-from consumer.verify.embeddings import EmbeddingTally
-from consumer.verify.facts import LatestChange, ProfileFacts
-from consumer.verify.invariants import Chains, ProfileSums
-from consumer.verify.lifecycle import check_lifecycle
+from consumer.verify.decode import Source, State, Told, V
+from consumer.verify.engine import Sums
+from consumer.verify.ledger import UNREADABLE_MEMBERSHIP, UNREADABLE_PROFILE
 from consumer.verify.lookups import outputs_of, partitions_of
-from consumer.verify.messages import changes_in, latest_in, lifecycle_in, refused_in
-from consumer.verify.report import Counts, VerifyResult, ViolationKind, Violations
-from consumer.verify.split import SplitUsers
-from schemas.base import claimed_schema
-from schemas.errors import first_problem
-from schemas.segment_model import (
-    SEGMENT_MODEL_KEY,
-    SEGMENT_MODEL_SCHEMA,
-    SegmentModelRecord,
-)
+from consumer.verify.report import VerifyResult, ViolationKind
+from consumer.verify.split import split_users
+from consumer.verify.whole import WholeAudit
+from schemas.lifecycle import LifecycleEvent, lifecycle_headers
+from schemas.segment_model import SEGMENT_MODEL_KEY
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def verify_topics(
@@ -78,10 +67,10 @@ def verify_topics(
             audit.run()
             moved = cut.moved(_take_cut(reader, topics, partitions), outputs)
             if moved is None:
-                return audit.result()
+                return audit.outcome()
             logger.info("attempt %d of %d: the group is moving: %s", attempt, attempts, moved)
             if attempt >= attempts:
-                return audit.result_of_moving_group(moved, attempt)
+                return audit.outcome_of_moving_group(moved, attempt)
 
 
 def _take_cut(
@@ -101,173 +90,132 @@ def _take_cut(
     return Cut(group.offsets, found, group.metadata, beside)
 
 
-class _TopicAudit:
+class _TopicAudit(WholeAudit):
     """One pass over the topics up to a cut."""
 
     def __init__(self, reader: TopicReader, settings: Settings, cut: Cut) -> None:
+        self._topics = topics = settings.topics
+        super().__init__(
+            beginning_lost=cut.beginning_lost(topics.changes),
+            begun_anew={n for n, metadata in cut.metadata.items() if metadata.begun_anew},
+        )
         self._reader = reader
         self._group_id = settings.kafka.group_id
-        self._topics = settings.topics
         self._cut = cut
-        # Of the changes alone, and of what lies between topics and needs one moment of all.
-        self._in_changes = Violations()
-        self._between = Violations()
-        self._embeddings = EmbeddingTally()
-        self._split = SplitUsers()
-        self._unchecked: list[str] = []
-        self._notes: list[str] = []
         self._unproven: str | None = None
-        self._counts = Counts()
 
     def run(self) -> None:
         """Read every topic once."""
-        topics, cut = self._topics, self._cut
-        profiles = self._profiles()
-        self._in_changes.ignored = self._between.ignored = self._split.users
-        changes_lost = cut.beginning_lost(topics.changes)
-        spans = cut.spans[topics.changes]
-        seen = changes_in(self._read(topics.changes), topics.changes, spans, self._in_changes)
-        chains = invariants.follow_chains(seen, self._in_changes, self._embeddings)
-        if changes_lost:
-            self._unchecked.append(
+        engine, topics, spans = self.engine, self._topics, self._cut.spans
+        # Profiles first: of users in several partitions nothing else is looked at.
+        for record, profile in self._states(topics.profiles, decode.profile, UNREADABLE_PROFILE):
+            partition = None if record.value is None else record.partition
+            engine.profile(profile.user, profile.facts, partition=partition)
+        for record in self._read(topics.changes):
+            if told := decode.change_in(record, self.in_changes):
+                lost = spans[topics.changes][record.partition].low > 0
+                engine.change(told, decode.canonical(told.event), beginning_lost=lost)
+        if engine.beginning_lost:
+            self.unchecked.append(
                 f"the beginning of chains: retention has removed the oldest records of "
-                f"{topics.changes}; {chains.cut_off:,} users' first changes are not there"
+                f"{topics.changes}; {engine.cut_off:,} users' first changes are not there"
             )
-        if later := chains.later.untold():
-            self._unchecked.append(later)
-        standings = invariants.compare_memberships(
-            self._memberships().items(), chains, self._between, beginning_lost=changes_lost
-        )
-        sums = invariants.compare_profiles(
-            profiles.items(), standings, self._between, self._embeddings, chains.labels
-        )
-        letters = refused_in(self._read(topics.dead_letters), topics.dead_letters, self._between)
-        # Of other topics than the input are those of intake, which has an audit of its own.
-        letters = (each for each in letters if each is None or each[0] != topics.raw_events)
-        anew = {n for n, metadata in cut.metadata.items() if metadata.begun_anew}
-        refused = invariants.count_dead_letters(letters, topics.dead_letters, self._between, anew)
-        self._check_model(chains)
-        self._embeddings.report(self._between)
-        self._counts = Counts(
-            accepted=sums.accepted,
-            repeated=sums.repeated,
-            refused=refused,
-            changes=chains.count,
-            users=sums.users,
-            members=sums.members,
-            lag=self._lag(),
-            lost=self._lost(),
-        )
-        if self._split.users:
-            self._report_split()
-        elif None in profiles.values():
-            self._not_balanced(
+        for _, membership in self._states(
+            topics.memberships, decode.membership, UNREADABLE_MEMBERSHIP
+        ):
+            engine.membership(membership.user, membership.facts)
+        for source in self._refused():
+            # Of other topics than the input are those of intake, which has an audit of its own.
+            if source is None or source[0] != topics.raw_events:
+                engine.dead_letter(source, topics.dead_letters)
+        self._check_segments()
+        sums = self.finish()
+        self.counts = replace(self.counts, lag=self._lag(), lost=self._lost())
+        if engine.split:
+            events = self._read(topics.events)
+            partitions = len(spans[topics.events])
+            findings = split_users(len(engine.split), engine.placed, events, partitions)
+            self.in_changes.add_all(topics.events, findings)
+            self.not_balanced("profiles of users in several partitions do not add up")
+        elif sums.unreadable:
+            self.not_balanced(
                 f"profiles on {topics.profiles} cannot be read, so their events are not known"
             )
+        elif reason := self._balance_obstacle(sums):
+            self.not_balanced(reason)
         else:
-            self._check_balance(sums, refused)
+            self._check_balance(sums)
 
-    def result(self) -> VerifyResult:
+    def outcome(self) -> VerifyResult:
         """Give the outcome for a group that stood still."""
-        violations = Violations()
-        violations.extend(self._in_changes)
-        violations.extend(self._between)
-        return self._result(violations, self._unproven)
+        return self.result(self._source, inconclusive=self._unproven)
 
-    def result_of_moving_group(self, moved: str, attempts: int) -> VerifyResult:
+    def outcome_of_moving_group(self, moved: str, attempts: int) -> VerifyResult:
         """Give the outcome for a group that never stood still."""
         reason = (
             f"the group is moving, the cut is not consistent: in each of {attempts} attempts it "
             f"wrote while it was read (in the last one {moved}); stop the workers or the input, "
             "then run it again"
         )
-        return self._result(self._in_changes, reason)
+        return self.result(self._source, inconclusive=reason, in_changes_alone=True)
 
-    def _result(self, violations: Violations, inconclusive: str | None) -> VerifyResult:
-        return VerifyResult(
-            source=f"group {self._group_id}, topics {', '.join(outputs_of(self._topics))}",
-            counts=self._counts,
-            violations=tuple(violations.first),
-            violations_by_kind=dict(violations.by_kind),
-            unchecked=tuple(self._unchecked),
-            notes=tuple(self._notes),
-            inconclusive=inconclusive,
-        )
+    @property
+    def _source(self) -> str:
+        return f"group {self._group_id}, topics {', '.join(outputs_of(self._topics))}"
 
     # --- the topics -------------------------------------------------------------------------
 
-    def _read(self, topic: str) -> Iterator[Message]:
+    def _read(self, topic: str) -> Iterator[Record]:
         return self._reader.read(topic, self._cut.spans[topic])
 
-    def _memberships(self) -> dict[str, LatestChange | None]:
-        def parse(value: bytes) -> tuple[str, LatestChange]:
-            change = read_change(value)
-            return change.user_id, LatestChange.of(change)
+    def _states(
+        self, topic: str, read: Callable[[bytes], tuple[str, V]], unreadable: V
+    ) -> Iterator[tuple[Record, State[V]]]:
+        """Read a compacted topic. A value that cannot be read counts until a later one comes."""
+        faults: dict[str, str] = {}
+        removed: set[str] = set()
+        for record in self._read(topic):
+            state = decode.state_in(record, read, unreadable, self.between)
+            if state is None:
+                continue
+            faults.pop(state.user, None)
+            removed.discard(state.user)
+            if state.fault is not None:
+                faults[state.user] = state.fault
+            elif state.facts is None:
+                removed.add(state.user)
+            yield record, state
+        for fault in faults.values():
+            self.between.add(ViolationKind.MALFORMED, topic, fault)
+        if removed:
+            self.notes.append(f"tombstones have removed {len(removed):,} users of {topic}")
 
-        return self._latest(self._topics.memberships, parse)
+    def _refused(self) -> Iterator[Source | None]:
+        for record in self._read(topic := self._topics.dead_letters):
+            place = decode.place_of_record(record)
+            yield decode.attempt(partial(decode.refused_in, record), place, topic, self.between)
 
-    def _profiles(self) -> dict[str, ProfileFacts | None]:
-        def parse(value: bytes) -> tuple[str, ProfileFacts]:
-            profile = read_profile(value)
-            return profile.user_id, ProfileFacts.of(profile)
-
-        messages = self._split.watch(self._read(self._topics.profiles))
-        return self._latest(self._topics.profiles, parse, messages)
-
-    def _latest(
-        self,
-        topic: str,
-        parse: Callable[[bytes], tuple[str, T]],
-        messages: Iterable[Message] | None = None,
-    ) -> dict[str, T | None]:
-        messages = self._read(topic) if messages is None else messages
-        latest = latest_in(messages, topic, parse, self._between)
-        if latest.removed:
-            self._notes.append(f"tombstones have removed {len(latest.removed):,} users of {topic}")
-        return latest.values
-
-    def _model(self) -> SegmentModelRecord | None:
+    def _check_segments(self) -> None:
         topic, value = self._topics.models, None
         if topic in self._cut.spans:
-            for message in self._read(topic):
-                if message.key() == SEGMENT_MODEL_KEY:
-                    value = message.value()
-        if value is None:
-            self._unchecked.append(f"that segments exist: there is no segment model on {topic}")
-            return None
-        try:
-            return SegmentModelRecord.model_validate_json(value)
-        except ValidationError as error:
-            if (schema := claimed_schema(value)) > SEGMENT_MODEL_SCHEMA:
-                self._unchecked.append(
-                    f"that segments exist: the latest segment model is of schema {schema}, this "
-                    f"version knows {SEGMENT_MODEL_SCHEMA}"
-                )
-                return None
-            self._between.add(
-                ViolationKind.MALFORMED,
-                topic,
-                f"the latest model cannot be read: {first_problem(error)}",
-            )
-            self._unchecked.append("that segments exist: the latest segment model cannot be read")
-            return None
+            for record in self._read(topic):
+                if record.key == SEGMENT_MODEL_KEY:
+                    value = record.value
+        model = self.check_segments(
+            value, topic, "the latest segment model", f"segment model on {topic}"
+        )
+        if (topic := self._topics.lifecycle) in self._cut.spans:
+            lost = self._cut.beginning_lost(topic)
+            self.check_lives(self._lives(topic), model, topic, beginning_lost=lost)
+
+    def _lives(self, topic: str) -> Iterator[Told[LifecycleEvent]]:
+        for record in self._read(topic):
+            place = decode.place_of_record(record)
+            read = partial(decode.event_in, record, LifecycleEvent, lifecycle_headers)
+            if told := decode.attempt(read, place, topic, self.in_changes):
+                yield told
 
     # --- the sums ---------------------------------------------------------------------------
-
-    def _check_model(self, chains: Chains) -> None:
-        model = self._model()
-        if model is not None:
-            self._embeddings.add_model(model.embedding, model.version, self._topics.models)
-            if reason := invariants.check_segments(chains, model, self._between):
-                self._unchecked.append(reason)
-        if (topic := self._topics.lifecycle) in self._cut.spans:
-            check_lifecycle(
-                lifecycle_in(self._read(topic), topic, self._in_changes),
-                model,
-                topic,
-                self._between,
-                beginning_lost=self._cut.beginning_lost(topic),
-            )
 
     def _lag(self) -> int:
         """Count the records that wait; markers and aborted records take offsets, and wait for none.
@@ -285,7 +233,7 @@ class _TopicAudit:
             open_offsets += max(0, span.end - max(start, readable))
         lag = sum(1 for _ in self._reader.read(topic, waiting)) + open_offsets
         if lag:
-            self._notes.append(f"records of {topic} that wait for the group: {lag:,}")
+            self.notes.append(f"records of {topic} that wait for the group: {lag:,}")
         return lag
 
     def _lost(self) -> int | None:
@@ -294,51 +242,30 @@ class _TopicAudit:
         topics = (self._topics.events, self._cut.metadata), (self._topics.labels, self._cut.labels)
         for topic, by_partition in topics:
             for partition, metadata in sorted(by_partition.items()):
-                self._notes += metadata.losses(f"{topic}[{partition}]")
+                self.notes += metadata.losses(f"{topic}[{partition}]")
                 for loss in metadata.lost.values():
                     lost = (lost or 0) + loss.records
         return lost
 
-    def _check_balance(self, sums: ProfileSums, refused: int) -> None:
-        if reason := self._balance_obstacle(sums, refused):
-            self._not_balanced(reason)
-            return
-        topic = self._topics.events
+    def _check_balance(self, sums: Sums) -> None:
+        topic, cut = self._topics.events, self._cut
         done = {
-            partition: Span(
-                max(span.low, self._first(partition)), self._cut.committed[partition] or 0
-            )
-            for partition, span in self._cut.spans[topic].items()
+            partition: Span(max(span.low, self._first(partition)), cut.committed[partition] or 0)
+            for partition, span in cut.spans[topic].items()
         }
-        records = sum(1 for _ in self._reader.read(topic, done))
-        self._counts = replace(self._counts, records=records)
-        invariants.check_balance(
-            topic,
-            self._between,
-            records=records,
-            accepted=sums.accepted,
-            repeated=sums.repeated,
-            refused=refused,
-        )
-
-    def _report_split(self) -> None:
-        topic = self._topics.events
-        spans = self._cut.spans[topic]
-        self._split.report(self._read(topic), topic, len(spans), self._in_changes)
-        self._not_balanced("profiles of users in several partitions do not add up")
+        self.balance(topic, sum(1 for _ in self._reader.read(topic, done)), sums)
 
     def _first(self, partition: int) -> int:
         """Give where the group began; the beginning, where an earlier version did not say."""
         metadata = self._cut.metadata.get(partition)
         return (metadata.first if metadata else None) or 0
 
-    def _not_balanced(self, reason: str) -> None:
-        self._unchecked.append(f"that input = accepted + repeated + refused: {reason}")
-
-    def _balance_obstacle(self, sums: ProfileSums, refused: int) -> str | None:
+    def _balance_obstacle(self, sums: Sums) -> str | None:
         """Say why the input cannot be compared with the outputs, None when it can."""
         topics, cut = self._topics, self._cut
-        if all(offset is None for offset in cut.committed.values()) and (sums.users or refused):
+        if all(offset is None for offset in cut.committed.values()) and (
+            sums.users or self.engine.dead_letters
+        ):
             # Nobody can tell a wrong name from a group that lost its offsets: no result either way.
             self._unproven = (
                 f"group {self._group_id!r} has committed no offset of {topics.events}, though "

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 from pydantic import ValidationError as ContractError
 
+from consumer.contract.records import Record
 from consumer.offline.replay import replay_file
 from consumer.settings import Settings
 from consumer.tryout.demo.contents import count_changes
@@ -37,7 +37,7 @@ PUBLISHED = {
 STATE = {"profiles.jsonl": "user-profiles", "model.json": "segment-models"}
 GROWING = ("status", "reason", "type")
 STRING = {"type": "string"}
-JSON = [("content-type", b"application/json")]
+JSON = (("content-type", b"application/json"),)
 
 
 @pytest.fixture(scope="module")
@@ -246,31 +246,12 @@ def test_verify_tells_of_changes_whose_ids_it_cannot_check_since_their_kind_is_n
     assert known.violations_by_kind == {ViolationKind.FORGED_ID: 1}
 
 
-@dataclass
-class Message:
-    """A record of `segment-changes`, as the client gives it."""
-
-    line: dict[str, Any]
-
-    def topic(self) -> str:
-        return "segment-changes"
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return 7
-
-    def key(self) -> bytes:
-        user: str = self.line["subject"]
-        return user.encode()
-
-    def value(self) -> bytes:
-        return json.dumps(self.line["data"]).encode()
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        given = {name: each for name, each in self.line.items() if isinstance(each, str)}
-        return [(f"ce_{name}", each.encode()) for name, each in given.items()] + JSON
+def as_record(line: dict[str, Any]) -> Record:
+    """Give a line of `segment-changes.jsonl` as the record that it would be."""
+    given = {name: each for name, each in line.items() if isinstance(each, str)}
+    headers = tuple((f"ce_{name}", each.encode()) for name, each in given.items())
+    value = json.dumps(line["data"]).encode()
+    return Record("segment-changes", 0, 7, -1, line["subject"].encode(), value, headers + JSON)
 
 
 def test_an_audit_that_goes_on_tells_of_each_new_kind_once(folder: Path) -> None:
@@ -280,7 +261,7 @@ def test_an_audit_that_goes_on_tells_of_each_new_kind_once(folder: Path) -> None
     follower = Follower(Settings())
     follower._read_up = ReadUp({("segment-changes", 0): 0}, now=0.0)
     for line in lines:
-        follower._take(cast("Any", Message(line)), 0.0)
+        follower._take(as_record(line), 0.0)
     kinds = {line["data"]["status"] for line in lines}
     news = follower.take_news()
     assert len(news) == len(kinds)

@@ -18,7 +18,8 @@ from consumer.contract.stage import StageError, Upto
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_model
 from consumer.stages.training.stage import TrainingStage
-from consumer.verify.lifecycle import SeenLifecycle, check_lifecycle
+from consumer.verify.decode import Told
+from consumer.verify.lifecycle import check_lifecycle
 from consumer.verify.report import Violations
 from models.clustering.clusterers.state import from_json, to_json
 from models.profiles.sample import rank
@@ -268,7 +269,7 @@ def test_a_topic_that_had_no_segment_is_split_off_or_created_and_the_ids_never_c
     assert set(created) - set(retired) == set(trainer.stage.published.ids.tolist())
     assert trainer.stage.lifecycle.total() == len(told)
     violations = Violations()
-    seen = [SeenLifecycle(event, event.id) for event in told]
+    seen = [Told(event, event.id) for event in told]
     check_lifecycle(seen, trainer.stage.published.to_record(), "topic", violations)
     assert violations.first == []
 

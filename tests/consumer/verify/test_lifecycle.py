@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.contract.records import Headers, Record
 from consumer.stages.training.lifecycle import lifecycle_events, lifecycle_outputs
 from consumer.verify import ViolationKind, verify_folder
-from consumer.verify.lifecycle import SeenLifecycle, check_lifecycle
-from consumer.verify.messages import lifecycle_in
+from consumer.verify.decode import MalformedError, Told, event_in
+from consumer.verify.lifecycle import check_lifecycle
 from consumer.verify.report import Violations
 from models.segments.model import SegmentModel
-from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
+from schemas.lifecycle import LifecycleEvent, lifecycle_headers, structured_lifecycle_event
+from tests.consumer.verify.feeds import WHOLE, Feed
 from tests.consumer.verify.histories import START, History, ReplayFiles, UserPath, history_of
 from tests.models.segments.segment_lives import after, first
 
@@ -33,7 +36,7 @@ class Life:
 
     def found(self, **how: bool) -> list[tuple[Kind, str]]:
         violations = Violations()
-        seen = [SeenLifecycle(event, event.id) for event in self.events]
+        seen = [Told(event, event.id) for event in self.events]
         check_lifecycle(seen, self.model.to_record(), "the topic", violations, **how)
         assert {entry.subject for entry in violations.first} <= {"the topic"}
         return [(entry.kind, entry.detail) for entry in violations.first]
@@ -154,7 +157,7 @@ def test_events_out_of_order_are_found(life: Life) -> None:
 
 def test_without_a_model_the_events_are_compared_with_each_other(life: Life) -> None:
     violations = Violations()
-    seen = [SeenLifecycle(event, "forged") for event in life.events[:1]]
+    seen = [Told(event, "forged") for event in life.events[:1]]
     check_lifecycle(seen, None, "the topic", violations)
     assert [entry.kind for entry in violations.first] == [Kind.FORGED_ID]
 
@@ -162,56 +165,45 @@ def test_without_a_model_the_events_are_compared_with_each_other(life: Life) -> 
 # --- on a topic and in a folder -------------------------------------------------------------------
 
 
-@dataclass
-class Found:
-    """A message as the client gives it."""
-
-    content: bytes | None
-    pairs: Sequence[tuple[str, bytes]]
-
-    def topic(self) -> str:
-        return "segment-lifecycle"
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return 7
-
-    def value(self) -> bytes | None:
-        return self.content
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        return [*self.pairs]
-
-
-def read(messages: Sequence[Any]) -> tuple[list[SeenLifecycle], list[tuple[Kind, str]]]:
-    violations = Violations()
-    seen = [*lifecycle_in(messages, "segment-lifecycle", violations)]
-    return seen, [(entry.kind, entry.detail) for entry in violations.first]
+def record(value: bytes | None, headers: Headers) -> Record:
+    return Record("segment-lifecycle", 0, 7, -1, b"0", value, headers)
 
 
 def test_records_are_read_with_the_ids_that_they_came_under(life: Life) -> None:
     outputs = lifecycle_outputs(life.model, "segment-lifecycle", "shop", START)
-    seen, violations = read([Found(output.value, output.headers) for output in outputs])
-    assert [entry.event for entry in seen] == [e for e in life.events if e.version == 3]
-    assert [entry.recorded_id for entry in seen] == [entry.event.id for entry in seen]
-    assert violations == []
+    told = [
+        event_in(record(output.value, output.headers), LifecycleEvent, lifecycle_headers)
+        for output in outputs
+    ]
+    assert [each.event for each in told] == [e for e in life.events if e.version == 3]
+    assert [each.recorded_id for each in told] == [each.event.id for each in told]
+    assert not any(each.faults for each in told)
 
 
-def test_a_record_that_does_not_fit_its_headers_or_cannot_be_read_is_found(life: Life) -> None:
+def test_a_record_that_does_not_fit_its_headers_is_found(life: Life) -> None:
     output = lifecycle_outputs(life.model, "segment-lifecycle", "shop", START)[0]
-    wrong = [(name, b"9" if name == "ce_subject" else value) for name, value in output.headers]
-    place = "segment-lifecycle[0]@7"
-    for message, kind, sentence in (
-        (Found(output.value, wrong), Kind.ENVELOPE, f"the headers of {place} do not fit its event"),
-        (Found(None, output.headers), Kind.MALFORMED, f"{place} cannot be read: it has no value"),
-        (Found(b"{", output.headers), Kind.MALFORMED, f"{place} cannot be read: "),
-        (Found(output.value, ()), Kind.MALFORMED, f"{place} cannot be read: it has no header"),
+    wrong = tuple((name, b"9" if name == "ce_subject" else text) for name, text in output.headers)
+    told = event_in(record(output.value, wrong), LifecycleEvent, lifecycle_headers)
+    violations = Violations()
+    check_lifecycle([told], None, "the topic", violations)
+    assert [(entry.kind, entry.detail) for entry in violations.first] == [
+        (
+            Kind.ENVELOPE,
+            "the attributes of segment-lifecycle[0]@7 do not fit its event in ce_subject",
+        )
+    ]
+
+
+def test_a_record_that_cannot_be_read_says_why(life: Life) -> None:
+    output = lifecycle_outputs(life.model, "segment-lifecycle", "shop", START)[0]
+    for value, headers, reason in (
+        (None, output.headers, "it has no value"),
+        (b"{", output.headers, "Invalid JSON"),
+        (output.value, (), "it has no header ce_id"),
+        (output.value, (("ce_id", b"\xff"),), "the header ce_id is no UTF-8 text"),
     ):
-        _, ((found, detail),) = read([message])
-        assert found is kind
-        assert detail.startswith(sentence)
+        with pytest.raises(MalformedError, match=reason):
+            event_in(record(value, headers), LifecycleEvent, lifecycle_headers)
 
 
 @pytest.fixture
@@ -219,8 +211,12 @@ def history() -> History:
     return history_of({"ann": UserPath(segments=(0, 1))})
 
 
-@pytest.fixture
-def audit(history: History, life: Life, tmp_path: Path) -> Callable[..., dict[Kind, int]]:
+@pytest.fixture(params=WHOLE)
+def audit(
+    request: pytest.FixtureRequest, history: History, life: Life, tmp_path: Path
+) -> Callable[..., dict[Kind, int]]:
+    feed: Feed = request.param
+
     def run(spoil: Callable[[ReplayFiles], object] = lambda _: None) -> dict[Kind, int]:
         files = ReplayFiles.of(history)
         files.lifecycle = [structured_lifecycle_event(event, "segmenter") for event in life.events]
@@ -232,16 +228,16 @@ def audit(history: History, life: Life, tmp_path: Path) -> Callable[..., dict[Ki
             for each in record["segments"]
         ]
         spoil(files)
-        return verify_folder(files.write(tmp_path)).violations_by_kind
+        return dict(Counter(each.kind for each in feed(files, tmp_path).first))
 
     return run
 
 
-def test_a_folder_with_the_lives_of_its_segments_passes(audit: Callable[..., Any]) -> None:
+def test_the_lives_of_segments_pass(audit: Callable[..., Any]) -> None:
     assert audit() == {}
 
 
-def test_what_is_wrong_with_lives_in_a_folder_is_found(audit: Callable[..., Any]) -> None:
+def test_what_is_wrong_with_lives_is_found(audit: Callable[..., Any]) -> None:
     assert audit(lambda files: files.lifecycle.append(files.lifecycle[0])) == {Kind.REPEATED_ID: 1}
     assert audit(lambda files: files.lifecycle.append("{")) == {Kind.MALFORMED: 1}
     assert audit(lambda files: files.lifecycle.append("{}")) == {Kind.MALFORMED: 1}

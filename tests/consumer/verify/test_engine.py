@@ -1,4 +1,4 @@
-"""The running audit's checks: silent over what is sound in any order, red for each fault."""
+"""The engine without an end: silent over what is sound in any order, red for each fault."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.verify.decode import MalformedError, membership_head, profile_head
-from consumer.verify.facts import Footprint, LatestChange, ProfileFacts, SeenChange
-from consumer.verify.incremental import IncrementalChecker
-from consumer.verify.invariants import (
-    EmbeddingTally,
-    compare_memberships,
-    compare_profiles,
-    count_dead_letters,
-    follow_chains,
+from consumer.verify.decode import (
+    MalformedError,
+    Told,
+    membership,
+    membership_head,
+    profile,
+    profile_head,
 )
-from consumer.verify.ledger import Recent
+from consumer.verify.engine import Engine
+from consumer.verify.ledger import MembershipFacts, ProfileFacts, Recent
 from consumer.verify.report import ViolationKind, Violations
 from schemas.changes import ChangeStatus, SegmentChange, SegmentRef
 from schemas.profiles import ProfileRecord
@@ -33,7 +32,9 @@ from tests.consumer.verify.histories import (
 )
 
 Kind = ViolationKind
-Step = Callable[[IncrementalChecker, float], None]
+Step = Callable[[Engine, float], None]
+ReadMembership = Callable[[bytes], tuple[str, MembershipFacts]]
+ReadProfile = Callable[[bytes], tuple[str, ProfileFacts]]
 SETTLE = 10.0
 
 
@@ -56,26 +57,26 @@ class Streams:
         streams.profiles += history.profiles.values()
         return streams
 
-    def steps(self) -> list[list[Step]]:
-        """Give what each topic tells the checker, in the topic's order."""
+    def steps(
+        self, membership: ReadMembership = membership_head, profile: ReadProfile = profile_head
+    ) -> list[list[Step]]:
+        """Give what each topic tells the engine, in the topic's order."""
         return [
             [_change(*entry) for entry in self.changes],
-            [_membership(entry) for entry in self.memberships],
-            [_profile(entry) for entry in self.profiles],
+            [_membership(entry, membership) for entry in self.memberships],
+            [_profile(entry, profile) for entry in self.profiles],
             [_letter(offset) for offset in self.letters],
         ]
 
-    def batch(self) -> set[tuple[Kind, str]]:
-        """Give what the audit of the whole finds."""
-        violations, embeddings = Violations(), EmbeddingTally()
-        seen = (SeenChange(change, recorded_id) for change, recorded_id in self.changes)
-        chains = follow_chains(seen, violations, embeddings)
-        latest = {m.user_id: LatestChange.of(m) for m in self.memberships}
-        standings = compare_memberships(latest.items(), chains, violations)
-        profiles = {p.user_id: ProfileFacts.of(p) for p in self.profiles}
-        compare_profiles(profiles.items(), standings, violations, embeddings)
-        count_dead_letters((("events", 0, n) for n in self.letters), "dlq", violations)
-        return {(entry.kind, entry.subject) for entry in violations.first}
+    def whole(self) -> set[tuple[Kind, str]]:
+        """Give what the audit of the whole finds, topic after topic."""
+        violations = Violations()
+        engine = Engine(violations)
+        for steps in self.steps(membership, profile):
+            for step in steps:
+                step(engine, 0.0)
+        engine.finish()
+        return found(violations)
 
 
 def _profile_at(profile: ProfileRecord, change: SegmentChange) -> ProfileRecord:
@@ -93,22 +94,22 @@ def _bytes(record: SegmentChange | ProfileRecord) -> bytes:
 
 
 def _change(change: SegmentChange, recorded_id: str, lost: bool = False) -> Step:
-    seen = SeenChange(change, recorded_id, lost)
-    return lambda checker, now: checker.change(seen, _bytes(change), now)
+    told = Told(change, recorded_id)
+    return lambda engine, now: engine.change(told, _bytes(change), now, beginning_lost=lost)
 
 
-def _membership(membership: SegmentChange) -> Step:
-    user, footprint = membership_head(_bytes(membership))
-    return lambda checker, now: checker.membership(user, footprint, now)
+def _membership(change: SegmentChange, read: ReadMembership = membership_head) -> Step:
+    user, facts = read(_bytes(change))
+    return lambda engine, now: engine.membership(user, facts, now)
 
 
-def _profile(profile: ProfileRecord) -> Step:
-    user, footprint = profile_head(_bytes(profile))
-    return lambda checker, now: checker.profile(user, footprint, now)
+def _profile(record: ProfileRecord, read: ReadProfile = profile_head) -> Step:
+    user, facts = read(_bytes(record))
+    return lambda engine, now: engine.profile(user, facts, now)
 
 
 def _letter(offset: int, partition: int = 0) -> Step:
-    return lambda checker, now: checker.dead_letter(("events", 0, offset), partition, "dlq", now)
+    return lambda engine, now: engine.dead_letter(("events", 0, offset), "dlq", now, partition)
 
 
 @st.composite
@@ -119,16 +120,16 @@ def interleaved(draw: st.DrawFn, topics: Sequence[Sequence[Step]]) -> list[Step]
     return [next(rest[number]) for number in draw(st.permutations(turns))]
 
 
-def audited(steps: Sequence[Step], **options: Any) -> tuple[IncrementalChecker, Violations]:
-    """Run the checker over all steps, a second each, and let everything settle."""
+def audited(steps: Sequence[Step], **options: Any) -> tuple[Engine, Violations]:
+    """Run the engine over all steps, a second each, and let everything settle."""
     violations = Violations()
-    checker = IncrementalChecker(violations, settle_seconds=SETTLE, **options)
+    engine = Engine(violations, settle_seconds=SETTLE, **options)
     for now, step in enumerate(steps):
-        step(checker, now)
+        step(engine, now)
     # Twice: who agreed on what was waited for and moved on since is waited for anew.
     for now in (len(steps) + SETTLE, len(steps) + 2 * SETTLE):
-        checker.settle(now, now)
-    return checker, violations
+        engine.settle(now, now)
+    return engine, violations
 
 
 def in_turn(streams: Streams) -> list[Step]:
@@ -147,11 +148,11 @@ def test_a_sound_history_passes_however_its_topics_are_read(
     history: History, data: st.DataObject
 ) -> None:
     steps = data.draw(interleaved(Streams.of(history).steps()))
-    checker, violations = audited(steps)
+    engine, violations = audited(steps)
     assert violations.first == []
-    assert checker.unsettled == 0
-    assert checker.changes == len(history.changes)
-    assert checker.users == len(history.memberships)
+    assert engine.unsettled == 0
+    assert engine.changes == len(history.changes)
+    assert engine.users == len(history.memberships)
 
 
 @given(histories(), st.data())
@@ -163,9 +164,9 @@ def test_a_sound_history_passes_from_any_moment_on(history: History, data: st.Da
     )
     topics = later.steps()
     topics[0] = [_change(change, name, lost=True) for change, name in later.changes]
-    checker, violations = audited(data.draw(interleaved(topics)), beginning_lost=True)
+    engine, violations = audited(data.draw(interleaved(topics)), beginning_lost=True)
     assert violations.first == []
-    assert checker.unsettled == 0
+    assert engine.unsettled == 0
 
 
 # --- the two audits -----------------------------------------------------------------------------
@@ -274,7 +275,7 @@ def test_it_finds_what_the_audit_of_the_whole_finds_and_blames_nobody_else(
 ) -> None:
     streams = Streams.of(data.draw(histories().filter(lambda history: bool(history.changes))))
     subject = fault(streams, data.draw(st.integers(0, len(streams.changes) - 1)))
-    expected = streams.batch()
+    expected = streams.whole()
     _, violations = audited(data.draw(interleaved(streams.steps())))
     assert expected <= found(violations)
     assert {name for _, name in found(violations)} <= {subject}
@@ -332,9 +333,9 @@ def test_a_membership_that_goes_back_is_found(streams: Streams) -> None:
 
 
 def test_tombstones_of_a_user_with_changes_are_found(streams: Streams) -> None:
-    def forget(checker: IncrementalChecker, now: float) -> None:
-        checker.membership("ann", None, now)
-        checker.profile("ann", None, now)
+    def forget(engine: Engine, now: float) -> None:
+        engine.membership("ann", None, now)
+        engine.profile("ann", None, now)
 
     assert found(audited([*in_turn(streams), forget])[1]) == {
         (Kind.MEMBERSHIP_MISSING, "ann"),
@@ -351,8 +352,9 @@ def test_a_version_of_the_segments_is_of_one_embedding_model(streams: Streams) -
     change = streams.changes[0][0]
     other = {"embedding": OTHER_EMBEDDING}
     for model, wrong in ((other, 1), ({**other, "version": change.model.version + 1}, 0)):
-        checker, violations = audited([_change(change, change.id)])
-        of(change, **model)(checker, 0.0)
+        engine, violations = audited([_change(change, change.id)])
+        of(change, **model)(engine, 0.0)
+        engine.settle(0.0, 0.0)
         assert violations.by_kind[Kind.MIXED_EMBEDDING] == wrong
 
 
@@ -382,74 +384,74 @@ def test_nothing_is_reported_before_all_that_was_committed_meanwhile_is_read(
     streams: Streams,
 ) -> None:
     violations = Violations()
-    checker = IncrementalChecker(violations, settle_seconds=SETTLE)
-    _change(*streams.changes[0])(checker, 100.0)
-    checker.settle(109.9, 500.0)
-    assert (len(violations), checker.unsettled) == (0, 1)
-    checker.settle(110.0, 500.0)
+    engine = Engine(violations, settle_seconds=SETTLE)
+    _change(*streams.changes[0])(engine, 100.0)
+    engine.settle(109.9, 500.0)
+    assert (len(violations), engine.unsettled) == (0, 1)
+    engine.settle(110.0, 500.0)
     assert found(violations) == {(Kind.MEMBERSHIP_MISSING, "ann"), (Kind.PROFILE_MISSING, "ann")}
-    checker.settle(900.0, 900.0)
-    assert (len(violations), checker.unsettled) == (2, 0)
+    engine.settle(900.0, 900.0)
+    assert (len(violations), engine.unsettled) == (2, 0)
 
 
 def test_a_user_who_never_rests_is_waited_for_anew_with_each_change() -> None:
     streams = Streams.of(history_of({"ann": UserPath([1, 2] * 10)}))
     violations = Violations()
-    checker = IncrementalChecker(violations, settle_seconds=1.5)
+    engine = Engine(violations, settle_seconds=1.5)
     for turn, change in enumerate(streams.changes):
         # The other topics are one change behind at every moment.
-        _change(*change)(checker, turn)
+        _change(*change)(engine, turn)
         if turn:
-            _membership(streams.memberships[turn - 1])(checker, turn)
-            _profile(streams.profiles[turn - 1])(checker, turn)
-        checker.settle(turn, turn)
-    assert (len(violations), checker.unsettled) == (0, 1)
+            _membership(streams.memberships[turn - 1])(engine, turn)
+            _profile(streams.profiles[turn - 1])(engine, turn)
+        engine.settle(turn, turn)
+    assert (len(violations), engine.unsettled) == (0, 1)
 
 
 def test_a_user_whose_membership_stopped_is_found_though_the_changes_go_on() -> None:
     streams = Streams.of(history_of({"ann": UserPath([1, 2] * 10)}))
     violations = Violations()
-    checker = IncrementalChecker(violations, settle_seconds=1.5)
+    engine = Engine(violations, settle_seconds=1.5)
     for turn, change in enumerate(streams.changes):
-        _change(*change)(checker, turn)
-        _profile(streams.profiles[turn])(checker, turn)
+        _change(*change)(engine, turn)
+        _profile(streams.profiles[turn])(engine, turn)
         if turn < 3:
-            _membership(streams.memberships[turn])(checker, turn)
-        checker.settle(turn, turn)
+            _membership(streams.memberships[turn])(engine, turn)
+        engine.settle(turn, turn)
     assert violations.by_kind == {Kind.MEMBERSHIP_DIFFERS: 1}
 
 
 def test_after_a_restart_chains_are_taken_up_where_they_are(streams: Streams) -> None:
     violations = Violations()
-    checker = IncrementalChecker(violations, settle_seconds=SETTLE)
-    _change(*streams.changes[0])(checker, 0)
-    checker.restart()
-    _change(*streams.changes[2], lost=True)(checker, 1)
-    _membership(streams.memberships[2])(checker, 1)
-    _profile(streams.profiles[2])(checker, 1)
-    assert (len(violations), checker.unsettled, checker.users) == (0, 0, 1)
+    engine = Engine(violations, settle_seconds=SETTLE)
+    _change(*streams.changes[0])(engine, 0)
+    engine.restart()
+    _change(*streams.changes[2], lost=True)(engine, 1)
+    _membership(streams.memberships[2])(engine, 1)
+    _profile(streams.profiles[2])(engine, 1)
+    assert (len(violations), engine.unsettled, engine.users) == (0, 0, 1)
 
 
 # --- memory -------------------------------------------------------------------------------------
 
 
-def _sizes(checker: IncrementalChecker) -> Iterator[int]:
-    yield from (len(checker._ledger), len(checker._ids), len(checker._letters))
-    yield from (len(checker._letter_offsets), len(checker._waiting))
+def _sizes(engine: Engine) -> Iterator[int]:
+    yield from (len(engine._ledger), len(engine._ids), len(engine._letters))
+    yield from (len(engine._letter_offsets), len(engine._waiting))
 
 
 def test_memory_grows_with_users_and_not_with_records() -> None:
     paths = {f"user {n}": UserPath([1, 2] * 30) for n in range(5)}
     streams = Streams.of(history_of(paths, refused=200))
-    checker, violations = audited(in_turn(streams), recent=50)
+    engine, violations = audited(in_turn(streams), recent=50)
     assert violations.first == []
-    assert [*_sizes(checker)] == [5, 50, 50, 1, 0]
+    assert [*_sizes(engine)] == [5, 50, 50, 1, 0]
 
 
 def test_users_without_a_segment_take_no_memory() -> None:
-    checker, _ = audited(in_turn(Streams.of(history_of({f"u{n}": UserPath() for n in range(9)}))))
-    assert checker.profiles == 9
-    assert len(checker._ledger) == 0
+    engine, _ = audited(in_turn(Streams.of(history_of({f"u{n}": UserPath() for n in range(9)}))))
+    assert engine.profiles == 9
+    assert len(engine._ledger) == 0
 
 
 @given(st.lists(st.integers(0, 12)), st.integers(1, 5))
@@ -467,14 +469,12 @@ def test_the_latest_items_are_remembered_and_no_more(items: list[int], capacity:
 
 @given(histories())
 def test_heads_say_what_the_whole_records_say(history: History) -> None:
-    for user, profile in history.profiles.items():
-        expected = Footprint.of(profile.sequence, profile.segment, profile.segment_label)
-        assert profile_head(_bytes(profile)) == (user, expected)
-    for membership in history.memberships.values():
-        standing = LatestChange.of(membership).standing
-        footprint = membership_head(_bytes(membership))[1]
-        expected = Footprint.of(standing.sequence, standing.segment, standing.label)
-        assert footprint.agrees(expected)
+    for user, record in history.profiles.items():
+        whole, head = profile(_bytes(record)), profile_head(_bytes(record))
+        assert whole[0] == head[0] == user
+        assert whole[1][:2] == head[1][:2]
+    for change in history.memberships.values():
+        assert membership_head(_bytes(change)) == membership(_bytes(change))
 
 
 @pytest.mark.parametrize("read", [membership_head, profile_head])

@@ -1,0 +1,483 @@
+"""The audit: takes records one at a time, in whatever order topics are read, and applies the rules.
+
+The topics are read side by side or one after another, so at any moment one of them may be ahead of
+another. What lies between topics is therefore judged late. Of a whole (a replay's folder, or topics
+up to a cut), when all was fed: `finish`. Of topics without an end a user whose change, membership
+and profile do not agree is waited for, and reported when everything that was committed
+`settle_seconds` after the disagreement was first seen has been read and they still do not agree.
+
+What stays in memory of topics without an end: a row of numbers for each user (`ledger`), the name
+of each user who is waited for, the ids of the latest changes and the places of the latest dead
+letters. Of a whole: the same with all names, ids and places, and each user's last change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from consumer.verify import rules
+from consumer.verify.decode import Told
+from consumer.verify.embeddings import EmbeddingTally
+from consumer.verify.later import LaterKinds
+from consumer.verify.ledger import (
+    NO_PARTITION,
+    NOWHERE,
+    RECENT,
+    UNREADABLE,
+    UNTOLD,
+    Column,
+    Ledger,
+    MembershipFacts,
+    ProfileFacts,
+    Recent,
+    Standing,
+    digest_of,
+)
+from consumer.verify.report import Finding, Violations
+from consumer.verify.split import split_at_once
+from schemas.changes import SegmentChange
+from schemas.segment_model import SegmentModelRecord
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A user whose records do not agree yet.
+
+    `since` is when that was seen, `target` the highest sequence number at that time.
+    """
+
+    user: str
+    since: float
+    target: int
+
+
+class Sums(NamedTuple):
+    """What all profiles together say; of those that cannot be read it is not known."""
+
+    users: int
+    members: int
+    accepted: int
+    repeated: int
+    unreadable: int
+
+
+class Engine:
+    """Follows every user's chain and holds memberships, profiles and dead letters against it.
+
+    All times are seconds of one clock that never goes back; of a whole they do not matter.
+
+    Parameters
+    ----------
+    violations
+        Where findings go that are of one topic alone.
+    between
+        Where findings go that lie between topics, None for `violations`.
+    settle_seconds
+        How long the records of one transaction may be apart, longer than any transaction lasts;
+        None for a whole, which is judged when it is finished.
+    beginning_lost
+        Whether the first changes are not there or not read. Memberships and profiles without a
+        change are fine then; a user's chain is taken up at the first change that is seen.
+    recent
+        How many change ids and dead letters are remembered of topics without an end.
+    input_topic
+        What the group reads.
+    tell
+        Takes a sentence for a person.
+    """
+
+    def __init__(
+        self,
+        violations: Violations,
+        *,
+        between: Violations | None = None,
+        settle_seconds: float | None = None,
+        beginning_lost: bool = False,
+        recent: int = RECENT,
+        input_topic: str = "user-events",
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._violations = violations
+        self._between = violations if between is None else between
+        self._violations.ignored = self._between.ignored = self.is_split
+        self._settle_seconds = settle_seconds
+        self._whole = settle_seconds is None
+        self._recent = None if self._whole else recent
+        self._input_topic = input_topic
+        self._split_told = self._whole
+        self._tell = tell
+        self.beginning_lost = beginning_lost
+        self.changes = 0
+        self.memberships = 0
+        self.profiles = 0
+        self.dead_letters = 0
+        self.users = 0
+        """Users with a change."""
+        self.cut_off = 0
+        """Of these, users whose first changes are not there."""
+        self.begun_anew: Collection[int] = frozenset()
+        """Partitions of the input of which an offset may name two records: it was made anew."""
+        self.later = LaterKinds()
+        self.embeddings = EmbeddingTally()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._ledger = Ledger(self._recent)
+        self._ids = Recent(self._recent)
+        self._letters = Recent(self._recent)
+        # Topic and partition of refused records, and partition of their dead letters: the last.
+        self._letter_offsets: dict[tuple[str, int, int], int] = {}
+        # Refused twice as it seems: when that was seen, and of which record and topic it is.
+        self._doubtful: deque[tuple[float, tuple[str, int, int], str]] = deque()
+        # Rows of users in several partitions: nothing of them fits, for one cause.
+        self.split: set[int] = set()
+        # In the order of `since`.
+        self._waiting: dict[int, _Waiting] = {}
+        # Of a whole, for each row: the last change, a membership that differs, the profile.
+        self._documents: dict[int, bytes] = {}
+        self._differing: dict[int, bytes] = {}
+        self._facts: dict[int, ProfileFacts | None] = {}
+
+    def restart(self) -> None:
+        """Begin anew in the middle, after records were missed; the counts go on."""
+        self._forget()
+        self.users = 0
+        self.beginning_lost = True
+
+    @property
+    def unsettled(self) -> int:
+        """Users whose records do not agree yet."""
+        return len(self._waiting)
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing that later records, or a time without any, would still judge."""
+        return not self._waiting and not self._doubtful
+
+    # --- one record -------------------------------------------------------------------------
+
+    def change(
+        self,
+        told: Told[SegmentChange],
+        value: bytes,
+        now: float = 0.0,
+        *,
+        partition: int | None = None,
+        beginning_lost: bool = False,
+    ) -> None:
+        """Take a change.
+
+        Parameters
+        ----------
+        told
+            The change, and how it was found.
+        value
+            Bytes that a membership repeats.
+        now
+            The present time.
+        partition
+            That of the input which it says it comes from, where that is to be looked at.
+        beginning_lost
+            Whether earlier changes of the same user may be gone.
+        """
+        change, user = told.event, told.event.user_id
+        self.changes += 1
+        self.embeddings.add_change(change)
+        if self.later.add(change) and (untold := self.later.untold()):
+            self._tell(f"not checked: {untold}")
+        ledger = self._ledger
+        row = ledger.row(user)
+        split = self._is_split(row, partition)
+        report = self._violations.add_all
+        report(user, rules.envelope(told.place, "change", told.faults))
+        report(user, rules.change_id(change, told.recorded_id))
+        new = self._ids.add(digest_of(told.recorded_id))
+        report(user, rules.published_once(change, told.recorded_id, new))
+        if split or not new:
+            return
+        before = ledger.changes.at(row)
+        if before is None:
+            self.users += 1
+        if before is None and beginning_lost and change.sequence > 1:
+            self.cut_off += 1
+            sound = True
+        else:
+            sound = not report(user, rules.link(before or NOWHERE, change))
+        report(user, rules.status(change))
+        model = ledger.decided(row, change.model.version, change.model.embedding)
+        report(user, rules.embedding_link(model, change))
+        self._follow_label(row, change, beginning_lost=beginning_lost)
+        if sound:
+            self._check_before_it_goes(row, user)
+        ledger.broken[row] = not sound
+        ledger.changes.put(row, Standing.after(change, value))
+        if self._whole:
+            self._documents[row] = value
+        self._compare(row, user, now)
+
+    def membership(self, user: str, membership: MembershipFacts | None, now: float = 0.0) -> None:
+        """Take a membership, None for a tombstone."""
+        self.memberships += 1
+        row = self._ledger.row(user)
+        if row in self.split:
+            return
+        standing = None if membership is None else membership.standing
+        self._replace(self._ledger.memberships, row, user, standing)
+        if self._whole:
+            self._differing.pop(row, None)
+            if membership and membership.document != self._documents.get(row, b""):
+                self._differing[row] = membership.document
+        self._compare(row, user, now)
+
+    def profile(
+        self,
+        user: str,
+        profile: ProfileFacts | None,
+        now: float = 0.0,
+        partition: int | None = None,
+    ) -> None:
+        """Take a profile, None for a tombstone, of a partition of the changelog."""
+        self.profiles += 1
+        ledger = self._ledger
+        row = ledger.find(user)
+        if row is None:
+            if profile is None or (profile.standing.agrees(NOWHERE) and not self._whole):
+                # Most users of a young stream: nothing to remember.
+                return
+            row = ledger.row(user)
+        split = self._is_split(row, None if profile is None else partition)
+        if self._whole:
+            self._facts[row] = profile
+        elif split:
+            return
+        self._replace(ledger.profiles, row, user, None if profile is None else profile.standing)
+        if profile is not None:
+            ledger.texts.keep(profile.standing.document, profile.label)
+        self._compare(row, user, now)
+
+    def dead_letter(
+        self,
+        source: tuple[str, int, int] | None,
+        subject: str,
+        now: float = 0.0,
+        partition: int = 0,
+    ) -> None:
+        """Take a dead letter.
+
+        Parameters
+        ----------
+        source
+            Topic, partition and offset of the refused record; None where it does not say.
+        subject
+            The topic or file of the dead letters.
+        now
+            The present time.
+        partition
+            The dead letter's own. Within it the offsets of each source partition grow, since one
+            worker after another refuses records in their order. So a single number finds the
+            repeats that are no longer remembered; the latest are remembered besides, since a record
+            without a key is written to any partition.
+        """
+        self.dead_letters += 1
+        if source is None:
+            return
+        repeated = not self._letters.add(source)
+        if not self._whole:
+            topic, source_partition, offset = source
+            place = (topic, source_partition, partition)
+            last = self._letter_offsets.get(place, -1)
+            repeated = repeated or offset <= last
+            self._letter_offsets[place] = max(last, offset)
+        if repeated:
+            # Of a topic that was made anew it is another record; the group's offset tells of that,
+            # and is asked for less often than dead letters come.
+            self._doubtful.append((now, source, subject))
+
+    def _follow_label(self, row: int, change: SegmentChange, *, beginning_lost: bool) -> None:
+        """Follow the labels that changes tell.
+
+        A change tells none while its worker has no label model; the label stays then, untold.
+        """
+        if change.label is None:
+            return
+        ledger, name, previous = self._ledger, change.label.name, change.label.previous
+        before = ledger.labels[row]
+        if before == UNTOLD and not beginning_lost:
+            before = hash(None)
+        if before not in (UNTOLD, hash(previous)):
+            known = ledger.texts.of(before)
+            self._violations.add_all(change.user_id, rules.label_link(change, previous, known))
+        ledger.labels[row] = ledger.texts.keep(hash(name), name)
+
+    # --- users in several partitions --------------------------------------------------------
+
+    def is_split(self, user: str) -> bool:
+        """Whether a user is in several partitions: what is wrong with it has that cause."""
+        return bool(self.split) and self._ledger.find(user) in self.split
+
+    @property
+    def placed(self) -> int:
+        """Users of whom a partition is known."""
+        return sum(partition != NO_PARTITION for partition in self._ledger.partitions)
+
+    def _is_split(self, row: int, partition: int | None) -> bool:
+        """Tell whether a user is in several partitions; of no whole the first one is reported."""
+        known = self._ledger.partitions[row]
+        if partition is not None and known not in (NO_PARTITION, partition):
+            self.split.add(row)
+            self._waiting.pop(row, None)
+            if not self._split_told:
+                self._split_told = True
+                self._violations.add_all(self._input_topic, split_at_once(known, partition))
+        elif partition is not None:
+            self._ledger.partitions[row] = partition
+        return row in self.split
+
+    # --- between the topics -----------------------------------------------------------------
+
+    def settle(self, caught_up: float, now: float) -> None:
+        """Report the users who do not agree though they should by now.
+
+        Parameters
+        ----------
+        caught_up
+            All that was committed before this time has been read.
+        now
+            The present time.
+        """
+        patience = self._settle_seconds or 0.0
+        self.embeddings.report(self._between)
+        self._settle_dead_letters(caught_up - patience)
+        while self._waiting:
+            row, entry = next(iter(self._waiting.items()))
+            if entry.since + patience > caught_up:
+                return
+            del self._waiting[row]
+            lowest, highest = self._bounds(row)
+            if entry.target <= lowest and entry.target < highest:
+                # It agreed on what was waited for, and a later change is under way.
+                self._waiting[row] = _Waiting(entry.user, now, highest)
+            else:
+                self._ledger.reported[row] = True
+                self._between.add_all(entry.user, self._disagreements(row))
+
+    def finish(self) -> Sums:
+        """Judge a whole, of which all records were given; give what its profiles say."""
+        users = members = accepted = repeated = unreadable = 0
+        for user, row in self._ledger.named():
+            self._between.add_all(user, self._disagreements(row))
+            if (profile := self._facts.get(row)) is None:
+                continue
+            users += 1
+            members += profile.standing.segment is not None
+            accepted += profile.events
+            repeated += profile.repeats
+            unreadable += profile.standing is UNREADABLE
+            if profile.embedding is not None:
+                self.embeddings.add_profile(profile.embedding, user)
+        self._settle_dead_letters(float("inf"))
+        self.embeddings.report(self._between)
+        return Sums(users, members, accepted, repeated, unreadable)
+
+    def check_model(self, model: SegmentModelRecord) -> str | None:
+        """Check that users moved by this version of the model are in segments that it has.
+
+        Returns
+        -------
+        Why some users were not checked, or None: decisions of a later model cannot be judged.
+        """
+        ledger = self._ledger
+        # None: a user may leave for no segment under any model.
+        known = {None, *(segment.id for segment in model.segments)}
+        versions = [version for version, _ in ledger.models()]
+        later = 0
+        for user, row in ledger.named():
+            if (change := ledger.changes.at(row)) is None:
+                continue
+            version = versions[ledger.model(row)]
+            if version > model.version:
+                later += 1
+            elif version == model.version and change.segment not in known:
+                self._between.add_all(user, rules.unknown_segment(change, version))
+        if later:
+            return (
+                f"the segments of {later:,} users: they were decided by a later segment model than "
+                f"the latest to be found, version {model.version}"
+            )
+        return None
+
+    def _settle_dead_letters(self, until: float) -> None:
+        while self._doubtful and self._doubtful[0][0] <= until:
+            _, source, subject = self._doubtful.popleft()
+            if source[1] not in self.begun_anew:
+                self._between.add_all(subject, rules.refused_twice(*source))
+
+    def _compare(self, row: int, user: str, now: float) -> None:
+        if self._whole:
+            return
+        if next(self._disagreements(row), None) is None:
+            self._waiting.pop(row, None)
+            self._ledger.reported[row] = False
+        elif row not in self._waiting and not self._ledger.reported[row]:
+            self._waiting[row] = _Waiting(user, now, self._bounds(row)[1])
+
+    def _disagreements(self, row: int) -> Iterator[Finding]:
+        """Tell in what a user's last change, membership and profile do not agree."""
+        ledger, lost = self._ledger, self.beginning_lost
+        change = ledger.changes.at(row)
+        membership = ledger.memberships.at(row)
+        profile = ledger.profiles.at(row)
+        if change is None and lost and not self._whole and (membership is None or profile is None):
+            return
+        yield from rules.membership(change, membership, self._fields(row), lost=lost)
+        expected = change or membership
+        if expected is None or expected is UNREADABLE:
+            expected = NOWHERE
+        yield from rules.profile(expected, profile)
+        told = ledger.labels[row]
+        if profile is None or profile is UNREADABLE or told in (UNTOLD, profile.document):
+            return
+        yield from rules.profile_label(ledger.texts.of(told), ledger.texts.of(profile.document))
+
+    def _fields(self, row: int) -> Iterator[str]:
+        """Name the fields in which a whole's membership differs from the last change."""
+        if (differing := self._differing.get(row)) is not None:
+            left, right = json.loads(differing), json.loads(self._documents[row])
+            yield from (name for name in left | right if left.get(name) != right.get(name))
+
+    def _bounds(self, row: int) -> tuple[int, int]:
+        """Give the lowest and the highest sequence number of what must agree."""
+        ledger = self._ledger
+        sides = [ledger.changes.at(row), ledger.memberships.at(row), ledger.profiles.at(row)]
+        if sides[0] is None and self.beginning_lost:
+            del sides[0]
+        sequences = [side.sequence if side else 0 for side in sides if side is not UNREADABLE]
+        return min(sequences, default=0), max(sequences, default=0)
+
+    def _replace(self, column: Column, row: int, user: str, standing: Standing | None) -> None:
+        before = column.at(row)
+        if before and standing and standing.sequence > before.sequence:
+            self._check_before_it_goes(row, user)
+        column.put(row, standing)
+
+    def _check_before_it_goes(self, row: int, user: str) -> None:
+        """Report two records of one sequence number that differ, before one of them is replaced.
+
+        Not of a whole: which former records a compacted topic still holds is left to chance.
+        """
+        ledger = self._ledger
+        change = ledger.changes.at(row)
+        if self._whole or change is None or ledger.broken[row] or ledger.reported[row]:
+            return
+        membership, profile = ledger.memberships.at(row), ledger.profiles.at(row)
+        findings: list[Finding] = []
+        if membership and membership.sequence == change.sequence:
+            findings += rules.membership(change, membership, (), lost=False)
+        if profile and profile.sequence == change.sequence:
+            findings += rules.profile(change, profile)
+        if self._between.add_all(user, findings):
+            ledger.reported[row] = True
