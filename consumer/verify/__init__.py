@@ -1,9 +1,17 @@
-"""`segmenter verify`: the auditor that checks what must always hold.
+"""`segmenter verify`: the audit of what must always hold.
 
-`invariants` has the checks, over iterables. `folder` reads what a replay wrote, `topics` what the
-workers wrote to Kafka. `report` is what comes out. `follow` audits a group at work, with the checks
-of `incremental` and `watch`; `service` is the process around it. `intake` audits the stage before
-the workers, where there is one.
+In reading order. What must hold, and what comes out: `rules` (each rule, its name and sentence),
+`report`. The one engine that applies them: `engine`, what it keeps of users (`ledger`), of embedding
+models (`embeddings`), of kinds of changes that it does not know (`later`), and of users in several
+partitions (`split`). What comes in: `decode`.
+
+Three ways into it. A replay's `folder`; `topics` read up to a `cut`; `whole` is what both have in
+common, and `lifecycle` what they check of segments. And topics without an end: `follow`, which
+watches the group besides (`watch`, `open_transactions`, from samples that `sampler` takes) and tells
+of it as `news`; `service` is the process around it.
+
+Beside them: `lookups` asks the cluster, `intake` audits the stage before the workers, `oracle`
+compares the topics with a replay.
 """
 
 from consumer.verify.folder import verify_folder

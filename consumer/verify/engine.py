@@ -34,6 +34,7 @@ from consumer.verify.ledger import (
     MembershipFacts,
     ProfileFacts,
     Recent,
+    Sides,
     Standing,
     digest_of,
 )
@@ -357,19 +358,20 @@ class Engine:
             if entry.since + patience > caught_up:
                 return
             del self._waiting[row]
-            lowest, highest = self._bounds(row)
+            sides = self._ledger.sides(row)
+            lowest, highest = self._bounds(sides)
             if entry.target <= lowest and entry.target < highest:
                 # It agreed on what was waited for, and a later change is under way.
                 self._waiting[row] = _Waiting(entry.user, now, highest)
             else:
                 self._ledger.reported[row] = True
-                self._between.add_all(entry.user, self._disagreements(row))
+                self._between.add_all(entry.user, self._disagreements(row, sides))
 
     def finish(self) -> Sums:
         """Judge a whole, of which all records were given; give what its profiles say."""
         users = members = accepted = repeated = unreadable = 0
         for user, row in self._ledger.named():
-            self._between.add_all(user, self._disagreements(row))
+            self._between.add_all(user, self._disagreements(row, self._ledger.sides(row)))
             if (profile := self._facts.get(row)) is None:
                 continue
             users += 1
@@ -419,18 +421,17 @@ class Engine:
     def _compare(self, row: int, user: str, now: float) -> None:
         if self._whole:
             return
-        if next(self._disagreements(row), None) is None:
+        sides = self._ledger.sides(row)
+        if next(self._disagreements(row, sides), None) is None:
             self._waiting.pop(row, None)
             self._ledger.reported[row] = False
         elif row not in self._waiting and not self._ledger.reported[row]:
-            self._waiting[row] = _Waiting(user, now, self._bounds(row)[1])
+            self._waiting[row] = _Waiting(user, now, self._bounds(sides)[1])
 
-    def _disagreements(self, row: int) -> Iterator[Finding]:
+    def _disagreements(self, row: int, sides: Sides) -> Iterator[Finding]:
         """Tell in what a user's last change, membership and profile do not agree."""
         ledger, lost = self._ledger, self.beginning_lost
-        change = ledger.changes.at(row)
-        membership = ledger.memberships.at(row)
-        profile = ledger.profiles.at(row)
+        change, membership, profile = sides
         if change is None and lost and not self._whole and (membership is None or profile is None):
             return
         yield from rules.membership(change, membership, self._fields(row), lost=lost)
@@ -449,13 +450,11 @@ class Engine:
             left, right = json.loads(differing), json.loads(self._documents[row])
             yield from (name for name in left | right if left.get(name) != right.get(name))
 
-    def _bounds(self, row: int) -> tuple[int, int]:
+    def _bounds(self, sides: Sides) -> tuple[int, int]:
         """Give the lowest and the highest sequence number of what must agree."""
-        ledger = self._ledger
-        sides = [ledger.changes.at(row), ledger.memberships.at(row), ledger.profiles.at(row)]
-        if sides[0] is None and self.beginning_lost:
-            del sides[0]
-        sequences = [side.sequence if side else 0 for side in sides if side is not UNREADABLE]
+        change, *others = sides
+        there = others if change is None and self.beginning_lost else sides
+        sequences = [side.sequence if side else 0 for side in there if side is not UNREADABLE]
         return min(sequences, default=0), max(sequences, default=0)
 
     def _replace(self, column: Column, row: int, user: str, standing: Standing | None) -> None:
@@ -470,10 +469,11 @@ class Engine:
         Not of a whole: which former records a compacted topic still holds is left to chance.
         """
         ledger = self._ledger
-        change = ledger.changes.at(row)
-        if self._whole or change is None or ledger.broken[row] or ledger.reported[row]:
+        if self._whole or ledger.broken[row] or ledger.reported[row]:
             return
-        membership, profile = ledger.memberships.at(row), ledger.profiles.at(row)
+        change, membership, profile = ledger.sides(row)
+        if change is None:
+            return
         findings: list[Finding] = []
         if membership and membership.sequence == change.sequence:
             findings += rules.membership(change, membership, (), lost=False)

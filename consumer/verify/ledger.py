@@ -197,6 +197,10 @@ class Column:
         self._texts.keep(standing.place, standing.label)
 
 
+Sides = tuple[Standing | None, Standing | None, Standing | None]
+"""What a user's last change, membership and profile show."""
+
+
 class Ledger:
     """The last change, membership and profile of every user.
 
@@ -259,6 +263,10 @@ class Ledger:
             self.broken.append(0)
         return row
 
+    def sides(self, row: int) -> Sides:
+        """Give a row of all three columns."""
+        return self.changes.at(row), self.memberships.at(row), self.profiles.at(row)
+
     def models(self) -> list[tuple[int, str]]:
         """Give version and embedding model of all segment models that `model` may name."""
         return [*self._known_models]
@@ -281,8 +289,11 @@ class Ledger:
 
 
 def digest_of(text: str) -> bytes:
-    """Give 16 bytes that stand for an id of any form; two have the same: 2^-64 of 4 billion."""
-    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+    """Give 15 bytes that stand for an id of any form: with its head an object of 48.
+
+    Two of 4 billion have one digest with a probability of 2^-57.
+    """
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=15).digest()
 
 
 class Recent:

@@ -468,7 +468,7 @@ def test_a_segment_model_that_cannot_be_read_is_found(
     result = deployment.verify()
     assert (result.exit_code, kinds(result)) == (1, {Kind.MALFORMED: 1})
     (violation,) = result.violations
-    assert violation.detail.startswith("the latest model cannot be read: ")
+    assert violation.detail.startswith("the latest segment model cannot be read: ")
     assert any("the latest segment model cannot be read" in reason for reason in result.unchecked)
 
 
