@@ -1,14 +1,14 @@
 """`segmenter verify`: the audit of what must always hold.
 
-In reading order. What must hold, and what comes out: `rules` (each rule, its name and sentence),
-`report`. The one engine that applies them: `engine`, what it keeps of users (`ledger`), of embedding
-models (`embeddings`), of kinds of changes that it does not know (`later`), and of users in several
-partitions (`split`). What comes in: `decode`.
+In reading order. What must hold, and what comes out: `rules` (each rule, its name and sentence) and
+`report`. The one engine that applies them: `engine`, with what it keeps of users (`ledger`), of
+embedding models (`embeddings`), of kinds of changes that it does not know (`later`), and what it
+says of users in several partitions (`split`). What it is fed: `decode`.
 
 Three ways into it. A replay's `folder`; `topics` read up to a `cut`; `whole` is what both have in
 common, and `lifecycle` what they check of segments. And topics without an end: `follow`, which
-watches the group besides (`watch`, `open_transactions`, from samples that `sampler` takes) and tells
-of it as `news`; `service` is the process around it.
+watches the group besides (`watch` and `open_transactions`, by samples that `sampler` takes) and
+tells of it as `news`; `service` is the process around it.
 
 Beside them: `lookups` asks the cluster, `intake` audits the stage before the workers, `oracle`
 compares the topics with a replay.

@@ -17,8 +17,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from consumer.contract.records import Record
-from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.messages import as_record
+from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.settings import Settings
 from consumer.verify.lookups import GroupOffsets, Lookups, answer_to, error_text
 from consumer.verify.report import VerifyError
