@@ -49,8 +49,7 @@ def replay(
     segments = load_model(model) if model else None
     labels = load_label_model(label_model) if label_model else None
     if user_labels or label_model:
-        enabled = settings.labels.model_copy(update={"enabled": True})
-        settings = settings.model_copy(update={"labels": enabled})
+        settings = settings.changed("labels", enabled=True)
     events = files.event_file(file, settings.events.intake())
     embedder = load_embedder(settings)
     run = Replay(settings, embedder, segments, now or datetime.now(UTC), labels)

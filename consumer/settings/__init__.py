@@ -121,6 +121,10 @@ class Settings(BaseSettings):
             )
         return self
 
+    def changed(self, section: str, **values: object) -> Self:
+        """Give these settings with some values of one section replaced; they are not checked."""
+        return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
+
     def labels_intake(self) -> LabelIntake:
         """Give the reader of labels that these settings describe."""
         return LabelIntake(timedelta(seconds=self.events.max_future_skew_seconds), self.labels.key)

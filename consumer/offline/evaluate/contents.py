@@ -93,13 +93,6 @@ class Group:
     without_segment: int
     rows: tuple[Row, ...]
 
-    def row(self, name: str, asked: int | None = None) -> Row | None:
-        """Give a clustering by its name, the first of any number of clusters by default."""
-        for row in self.rows:
-            if row.name == name and asked in (None, row.asked):
-                return row
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class Flapping:

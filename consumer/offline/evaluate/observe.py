@@ -14,8 +14,8 @@ from pydantic_core import from_json
 
 from consumer.contract.records import Output
 from consumer.offline.evaluate.contents import Point
-from consumer.offline.evaluate.least import LEAST_SCORED_USERS
 from consumer.offline.evaluate.tracks import Track
+from consumer.offline.evaluate.users import LEAST_SCORED_USERS
 from consumer.settings import TopicSettings
 from consumer.stages.segmentation.preparation import PreparedBatch
 from models.measures.agreement import Agreement, Confusion

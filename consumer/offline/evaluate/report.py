@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from consumer.offline.evaluate.contents import PRODUCT, Figures, Group
-from consumer.offline.evaluate.least import LEAST_SCORED_USERS
 from consumer.offline.evaluate.supervised import LabelGroup, Supervised
+from consumer.offline.evaluate.users import LEAST_SCORED_USERS
 from consumer.report.terminal import FittedTable
 from consumer.report.wording import one_line, plural
 

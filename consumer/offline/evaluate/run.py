@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -28,9 +27,9 @@ from consumer.offline.evaluate.contents import (
     Row,
     SegmentFigures,
 )
-from consumer.offline.evaluate.least import LEAST_SCORED_USERS
 from consumer.offline.evaluate.observe import Observer, label_of, scored
 from consumer.offline.evaluate.supervised import LabelWatch
+from consumer.offline.evaluate.users import LEAST_SCORED_USERS, Users
 from consumer.offline.files import EventFile, event_file, read_records
 from consumer.offline.outcome import Counts
 from consumer.offline.replay import Progress, Replay
@@ -73,17 +72,6 @@ def check_label(file: EventFile, label: str) -> None:
             f"--label is {label!r}, which none of the first {len(lines):,} records of {file.name} "
             "has a value for: name a field of the source's objects, dotted where it lies deeper"
         )
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Users:
-    """The users at the end: ids, unit vectors float64[n, d], segments int64[n], events int64[n]."""
-
-    ids: list[str]
-    vectors: Floats
-    segments: Ints
-    events: Ints
-    labels: list[str | None]
 
 
 def evaluate_file(
@@ -193,9 +181,7 @@ def evaluate_file(
         lag=None if label is None else _lag(observer),
         users_by_label=None if label is None else _contingency(users, used),
         stream=tuple(observer.points),
-        supervised=None
-        if labels is None
-        else labels.result(users.ids, users.vectors, users.events, users.labels, say),
+        supervised=None if labels is None else labels.result(users, say),
         least_users=settings.training.least_users,
         refused_for=tuple(replay.refusals.counts()),
     )
@@ -215,11 +201,11 @@ def _see_labels(
     labels.end_of_batch(observer.events)
 
 
-def _users(replay: Replay, observer: Observer) -> _Users:
+def _users(replay: Replay, observer: Observer) -> Users:
     table = replay.segmentation.tables[0]
     ids = table.users
     rows = table.gather(ids)
-    return _Users(
+    return Users(
         ids=ids,
         vectors=rows.vectors(np.arange(len(rows))),
         segments=rows.segments.copy(),
@@ -229,7 +215,7 @@ def _users(replay: Replay, observer: Observer) -> _Users:
 
 
 def _group(
-    users: _Users, least: int, model: SegmentModel | None, seed: int, say: Callable[[str], None]
+    users: Users, least: int, model: SegmentModel | None, seed: int, say: Callable[[str], None]
 ) -> Group:
     """Compare the product and its peers on the users with so many events."""
     members = np.flatnonzero(users.events >= least)
@@ -298,7 +284,7 @@ def _confusion(labels: Sequence[str | None], segments: Ints) -> Confusion:
     return confusion
 
 
-def _segments(users: _Users, model: SegmentModel | None) -> tuple[SegmentFigures, ...]:
+def _segments(users: Users, model: SegmentModel | None) -> tuple[SegmentFigures, ...]:
     if model is None:
         return ()
     figures = []
@@ -318,7 +304,7 @@ def _segments(users: _Users, model: SegmentModel | None) -> tuple[SegmentFigures
     return tuple(figures)
 
 
-def _contingency(users: _Users, model: SegmentModel | None) -> Contingency | None:
+def _contingency(users: Users, model: SegmentModel | None) -> Contingency | None:
     """Count users by label and segment: labels by frequency, each segment beside its main label."""
     counts: Counter[tuple[str, int]] = Counter()
     for label, segment in zip(users.labels, users.segments.tolist(), strict=True):

@@ -8,11 +8,11 @@ by hash: what it predicts of them says how good labels are for users who have no
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from consumer.offline.evaluate.least import LEAST_SCORED_USERS
+from consumer.offline.evaluate.users import LEAST_SCORED_USERS, Users
 from models.distances import Floats, Ints
 from models.labels.confusion import ConfusionMatrix, confusion_of
 from models.labels.learner import LabelLearner
@@ -47,14 +47,7 @@ class LabelRow:
         scores = matrix.scores()
         if scores is None:
             return cls(name, 0, None, None, None, None)
-        return cls(
-            name,
-            scores.count,
-            scores.accuracy,
-            scores.macro_recall,
-            scores.macro_precision,
-            scores.macro_f1,
-        )
+        return cls(name, **asdict(scores))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +60,6 @@ class LabelGroup:
     least_events: int
     users: int
     rows: tuple[LabelRow, ...]
-
-    def row(self, name: str) -> LabelRow | None:
-        """Give a row by its name."""
-        return next((row for row in self.rows if row.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +136,13 @@ class LabelWatch:
             self.learner.snapshot(None, offset)
             self.versions += 1
 
-    def result(
-        self,
-        users: Sequence[str],
-        vectors: Floats,
-        events: Ints,
-        labels: Sequence[str | None],
-        say: Callable[[str], None],
-    ) -> Supervised | None:
+    def result(self, users: Users, say: Callable[[str], None]) -> Supervised | None:
         """Measure; None where no label was learned.
 
         Parameters
         ----------
-        users, vectors, events, labels
-            The users at the end: ids, unit vectors float64[n, d], events int64[n], labels.
+        users
+            The users at the end.
         say
             Told what is being computed.
         """
@@ -168,18 +150,19 @@ class LabelWatch:
         if not names:
             return None
         numbers = {name: number for number, name in enumerate(names)}
-        given = np.array([-1 if label is None else numbers.get(label, -1) for label in labels])
-        held = np.array([_is_held_out(user) for user in users], bool)
-        final = np.array([_number(self.learner.predict(vector)) for vector in vectors], np.int64)
+        given = np.array([numbers.get(label or "", -1) for label in users.labels], np.int64)
+        held = np.array([_is_held_out(user) for user in users.ids], bool)
+        final = np.array([_number(self.learner.predict(each)) for each in users.vectors], np.int64)
         # The second learner numbers labels as they came to it.
         own = [numbers[name] for name in self._held_out.names]
-        unseen = np.full(len(users), -1, np.int64)
+        unseen = np.full(len(users.ids), -1, np.int64)
         for row in np.flatnonzero(held).tolist():
-            if (found := self._held_out.predict(vectors[row])) is not None:
+            if (found := self._held_out.predict(users.vectors[row])) is not None:
                 unseen[row] = own[found]
         groups = []
         for least in self.least_events:
-            members = np.flatnonzero((events >= least) & (given >= 0))
+            members = np.flatnonzero((users.events >= least) & (given >= 0))
+            apart = members[held[members]]
             if len(members) < LEAST_SCORED_USERS:
                 groups.append(LabelGroup(least, len(members), ()))
                 continue
@@ -187,13 +170,9 @@ class LabelWatch:
                 LabelRow.of(PROGRESSIVE, self._seen[least]),
                 LabelRow.of(UNSEEN, self._unseen[least]),
                 LabelRow.of(FINAL, _compared(given[members], final[members], len(names))),
-                LabelRow.of(
-                    UNSEEN_FINAL,
-                    _compared(given[members[held[members]]], unseen[members[held[members]]],
-                              len(names)),
-                ),
-            ]  # fmt: skip
-            rows += _peers(vectors[members], given[members], len(names), self.seed, say)
+                LabelRow.of(UNSEEN_FINAL, _compared(given[apart], unseen[apart], len(names))),
+            ]
+            rows += _peers(users.vectors[members], given[members], len(names), self.seed, say)
             groups.append(LabelGroup(least, len(members), tuple(rows)))
         shown = self.least_events[0]
         matrix = self._seen[shown]

@@ -64,8 +64,7 @@ class Child:
     _process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
-        http = self.settings.http.model_copy(update={"host": _HOST, "port": self.port})
-        settings = self.settings.model_copy(update={"http": http})
+        settings = self.settings.changed("http", host=_HOST, port=self.port)
         with self.log.open("wb") as log:
             # In a session of its own: Ctrl-C is for the demo, which then stops its children.
             self._process = subprocess.Popen(  # noqa: S603 - our own command

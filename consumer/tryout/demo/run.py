@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import time
@@ -40,6 +39,7 @@ from consumer.tryout.demo.stream import Feeder, FileStream, MadeUpStream, Stream
 from consumer.tryout.demo.summary import render_summary
 from consumer.verify import verify_topics
 from consumer.wiring.embedder import load_embedder, make_models
+from models.embedding.runtime import available_cores
 from models.segments.model import SegmentModel
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ _RESTED_LOOKS = 3
 # Nothing moves for so long: something is wrong that no process has noticed.
 _STALL_SECONDS = 120
 _STOP_SECONDS = 7.0
+# One broker, few cores: no more than there is use for.
+_PARTITIONS = 4
 
 
 class DemoError(ExpectedError):
@@ -96,8 +98,10 @@ def run_demo(
         if own_broker:
             console.print("waiting for Apache Kafka to start (the first time it is fetched)")
             broker = stack.enter_context(EmbeddedKafka(output / "kafka"))
-            settings = _with_broker(settings, broker.bootstrap_servers)
-        settings = _for_a_short_run(_for_children(settings, workers))
+            settings = settings.changed("kafka", bootstrap_servers=broker.bootstrap_servers)
+            if "partitions" not in settings.topics.model_fields_set:
+                settings = settings.changed("topics", partitions=_PARTITIONS)
+        settings = _for_a_demo(settings, workers)
         create_topics(settings)
         console.print(
             f"Kafka at {settings.kafka.bootstrap_servers}; starting {workers} workers"
@@ -176,8 +180,7 @@ class _Run:
             time.sleep(0.1)
 
     def _start(self, name: str, arguments: list[str]) -> None:
-        kafka = self._settings.kafka.model_copy(update={"instance_id": name})
-        settings = self._settings.model_copy(update={"kafka": kafka})
+        settings = self._settings.changed("kafka", instance_id=name)
         self._children[name] = Child(name, arguments, settings, self._logs)
 
     def watch(self) -> None:
@@ -349,31 +352,11 @@ def _unfinished(
         yield f"the workers to take over model {latest}"
 
 
-def _with_broker(settings: Settings, servers: str) -> Settings:
-    kafka = settings.kafka.model_copy(update={"bootstrap_servers": servers})
-    # One broker, few cores: no more partitions than there is use for.
-    topics = settings.topics
-    if "partitions" not in topics.model_fields_set:
-        topics = topics.model_copy(update={"partitions": 4})
-    return settings.model_copy(update={"kafka": kafka, "topics": topics})
-
-
-def _for_children(settings: Settings, workers: int) -> Settings:
-    """Share the cores out among the workers; keys are those that the demo makes itself."""
-    events = settings.events.model_copy(update={"key": "raw"})
-    settings = settings.model_copy(update={"events": events})
-    if settings.embedding.threads is not None:
-        return settings
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    threads = max(1, cores // max(workers, 1))
-    embedding = settings.embedding.model_copy(update={"threads": threads})
-    return settings.model_copy(update={"embedding": embedding})
-
-
-def _for_a_short_run(settings: Settings) -> Settings:
-    """Compare fewer users for drift than a group does: a demo's are some hundreds, for a minute."""
-    drift = settings.drift
-    if "users" in drift.model_fields_set:
-        return settings
-    drift = drift.model_copy(update={"users": 150, "min_users": 50, "every": 50})
-    return settings.model_copy(update={"drift": drift})
+def _for_a_demo(settings: Settings, workers: int) -> Settings:
+    """Take keys as the demo makes them; what nobody has set suits one machine, for a minute."""
+    settings = settings.changed("events", key="raw")
+    if settings.embedding.threads is None:
+        settings = settings.changed("embedding", threads=max(1, available_cores() // workers))
+    if "users" not in settings.drift.model_fields_set:  # a demo's are some hundreds
+        settings = settings.changed("drift", users=150, min_users=50, every=50)
+    return settings

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from rich.console import Console
 
 from consumer.contract.errors import UsageError
 from consumer.offline.evaluate import observe
-from consumer.offline.evaluate.contents import MINI_BATCH, OFFLINE, PRODUCT, Evaluation
+from consumer.offline.evaluate.contents import MINI_BATCH, OFFLINE, PRODUCT, Evaluation, Group
 from consumer.offline.evaluate.observe import Observer, label_of
 from consumer.offline.evaluate.plots import (
     draw_confusion,
@@ -38,6 +39,7 @@ from consumer.offline.evaluate.supervised import (
     SVM,
     UNSEEN,
     UNSEEN_FINAL,
+    LabelGroup,
 )
 from consumer.offline.evaluate.tracks import STEADY_EVENTS, Track
 from consumer.offline.replay import Replay, replay_file
@@ -65,6 +67,11 @@ def stream(users: int = 40, events: int = 400) -> list[dict]:
         text = " ".join(words)
         lines.append(event(f"user-{user}", n % 150, text, event_id=str(n), about=about))
     return lines
+
+
+def row_of(group: Group | LabelGroup, name: str) -> Any:
+    """The first row of that name."""
+    return next(row for row in group.rows if row.name == name)
 
 
 def written(path: Path, lines: list[dict]) -> Path:
@@ -303,14 +310,14 @@ def test_the_final_agreement_is_that_of_the_users_segments(evaluation, file):
     segments = dict(zip(table.users, table.gather(table.users).segments.tolist(), strict=True))
     users = sorted(labels)
     expected = agreement([labels[u] for u in users], [segments[u] for u in users])
-    found = evaluation.figures.groups[0].row(PRODUCT).agreement
+    found = row_of(evaluation.figures.groups[0], PRODUCT).agreement
     assert found.v_measure == pytest.approx(expected.v_measure)
     assert found.users == expected.users == len(users)
 
 
 def test_two_clear_interests_are_told_apart(evaluation):
     figures = evaluation.figures
-    assert figures.groups[2].row(PRODUCT).agreement.v_measure > 0.7
+    assert row_of(figures.groups[2], PRODUCT).agreement.v_measure > 0.7
     assert figures.prequential.agreement.v_measure > 0.3
     assert {segment.main_label for segment in figures.segments} == {"beer", "physics"}
     assert figures.users_by_label.labels == ("beer", "physics")
@@ -430,7 +437,7 @@ def test_agreement_needs_twenty_users_whose_label_is_known(tmp_path):
         for n in range(90)
     ]
     figures = evaluate(written(tmp_path / "file", lines), model=a_model()).figures
-    row = figures.groups[0].row(PRODUCT)
+    row = row_of(figures.groups[0], PRODUCT)
     assert (figures.groups[0].users, figures.groups[0].labelled) == (30, 19)
     assert row.agreement is figures.prequential.agreement is None
     assert row.internal is not None
@@ -454,7 +461,7 @@ def printed(evaluation: Evaluation) -> str:
 
 def test_the_tables_say_the_figures(evaluation):
     text = printed(evaluation)
-    agreement = evaluation.figures.groups[2].row(PRODUCT).agreement
+    agreement = row_of(evaluation.figures.groups[2], PRODUCT).agreement
     assert f"{agreement.v_measure:.3f}" in text
     for word in ("V-measure", "silhouette", "changes a user", OFFLINE, MINI_BATCH, "left out"):
         assert word in text
@@ -526,14 +533,14 @@ def test_labels_are_learned_and_judged_before_and_after(evaluation):
     assert set(supervised.labels) == {"beer", "physics"}
     group = supervised.groups[1]
     assert group.least_events == 5
-    progressive, unseen = group.row(PROGRESSIVE), group.row(UNSEEN)
+    progressive, unseen = row_of(group, PROGRESSIVE), row_of(group, UNSEEN)
     assert progressive.macro_f1 > 0.8
     assert 0 < unseen.count < progressive.count / 2
     assert unseen.macro_f1 > 0.7
-    assert group.row(FINAL).macro_f1 > group.row(MAJORITY).macro_f1
-    assert group.row(UNSEEN_FINAL).count < group.row(FINAL).count == group.users
+    assert row_of(group, FINAL).macro_f1 > row_of(group, MAJORITY).macro_f1
+    assert row_of(group, UNSEEN_FINAL).count < row_of(group, FINAL).count == group.users
     assert {row.name for row in group.rows} >= {FOREST, SVM}
-    everybody = supervised.groups[0].row(PROGRESSIVE)
+    everybody = row_of(supervised.groups[0], PROGRESSIVE)
     assert sum(map(sum, supervised.confusion.counts)) == everybody.count
     assert supervised.examples == everybody.count + 1  # of the very first there was no prediction
 
@@ -559,4 +566,4 @@ def test_one_label_alone_has_no_peers_to_be_compared_with(tmp_path):
     lines = [event(f"user-{n % 24}", n, about={"topic": "beer"}) for n in range(120)]
     supervised = evaluate(written(tmp_path / "file", lines)).figures.supervised
     assert [row.name for row in supervised.groups[0].rows][-1] == MAJORITY
-    assert supervised.groups[0].row(FINAL).macro_f1 == 1
+    assert row_of(supervised.groups[0], FINAL).macro_f1 == 1
