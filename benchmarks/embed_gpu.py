@@ -31,10 +31,10 @@ from tokenizers.models import WordLevel
 
 from benchmarks import machine
 from benchmarks.embedding.flops import EncoderShape
+from benchmarks.embedding.kernel_probe import attention_kernels
 from benchmarks.shared import parser, write
 from models.embedding.batching import PaddedLayout
 from models.embedding.cache import cache_folder
-from models.embedding.engine.kernel_probe import attention_kernels
 from models.embedding.engine.runners import Runner, open_runner
 from models.embedding.errors import DeviceUnavailableError, EmbeddingError, SourceUnavailableError
 from models.embedding.gpu.runner import GpuRunner

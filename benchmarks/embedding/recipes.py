@@ -30,7 +30,7 @@ def write_variants(prepared: Path, work: Path) -> list[tuple[str, Path]]:
     """Write a model folder for each recipe into `work`; `prepared` is the product's int8 model."""
     weights = resolve_source(DEFAULT_SOURCE, cache_folder()).fetch()
     config = read_config(weights)
-    encoder = Weights(read_weights(weights, config))
+    encoder = Weights(config, read_weights(weights, config))
     ranges = calibrate(config, encoder, weights / TOKENIZER_FILE)
     manifest = Manifest.read(prepared)
     variants = []

@@ -21,6 +21,9 @@ HEAVY = ("matplotlib", "onnx", "pandas", "river", "scipy", "sklearn")
         "models.labels.decision",
         "models.labels.model",
         "models.text",
+        # What a worker runs its embedding model with, and finds it by.
+        "models.embedding.engine.embedder",
+        "models.embedding.prepared",
         # What a trainer that stands by has loaded.
         "models.clustering.learner",
         "models.clustering.policy",

@@ -90,7 +90,6 @@ def open_runner(
     batch_tokens: int = BATCH_TOKENS,
     sessions: int = 1,
     allow_cpu_fallback: bool = False,
-    gpu_memory_limit: int | None = None,
 ) -> Runner:
     """Open a prepared model where it belongs.
 
@@ -117,8 +116,6 @@ def open_runner(
     allow_cpu_fallback
         Go on with what there is (TensorRT, then CUDA, then the CPU) instead of refusing, with a
         warning. fp16 then runs on the CPU too: its weights are rounded, the arithmetic is fp32's.
-    gpu_memory_limit
-        Bytes that each session's arena may take, by default all that the GPU has.
 
     Raises
     ------
@@ -148,7 +145,6 @@ def open_runner(
                 threads=threads or available_cores(),
                 batch_tokens=batch_tokens,
                 sessions=sessions,
-                gpu_memory_limit=gpu_memory_limit,
                 fell_back=_fell_back(manifest, device, used),
             )
         except DeviceUnavailableError as error:
@@ -197,7 +193,6 @@ def _open_on(
     threads: int,
     batch_tokens: int,
     sessions: int,
-    gpu_memory_limit: int | None,
     fell_back: bool,
 ) -> Runner:
     if device == "cpu":
@@ -207,7 +202,7 @@ def _open_on(
         return CpuRunner(
             session, dimensions=manifest.dimensions, threads=threads, fell_back=fell_back
         )
-    cuda = cuda_options(manifest.precision, gpu_memory_limit)
+    cuda = cuda_options(manifest.precision)
     tensorrt: dict[str, str] = {}
     layout: Layout
     path = folder / MODEL_FILE

@@ -65,7 +65,7 @@ def failure_of(error: BaseException) -> Failure:
     return Failure.OTHER
 
 
-def cuda_options(precision: Precision, memory_limit: int | None = None) -> dict[str, str]:
+def cuda_options(precision: Precision) -> dict[str, str]:
     """Options of the CUDA provider.
 
     * The arena takes what is asked for. One that doubles takes far more of the GPU than the few
@@ -74,22 +74,12 @@ def cuda_options(precision: Precision, memory_limit: int | None = None) -> dict[
       epsilon of 1e-12 that is 0 there (skip_layer_norm_impl.cu); BERT has channels of up to eighty
       standard deviations. (Simulated in numpy, that cost all-MiniLM-L6-v2 1e-6 of cosine.)
     * fp32 stays fp32: TF32 would round every product's factors to 11 bits.
-
-    Parameters
-    ----------
-    precision
-        The model's.
-    memory_limit
-        Bytes that the arena of one session may take, by default all that the GPU has.
     """
-    options = {
+    return {
         "arena_extend_strategy": "kSameAsRequested",
         "enable_skip_layer_norm_strict_mode": "1",
         "use_tf32": "0" if precision == "fp32" else "1",
     }
-    if memory_limit is not None:
-        options["gpu_mem_limit"] = str(memory_limit)
-    return options
 
 
 def tensorrt_options(

@@ -39,11 +39,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from models.embedding.making.bert_graph import layer_norm, write_output
 from models.embedding.making.calibration import Floats, LayerRanges, round_up
-from models.embedding.making.graph_writer import CONTRIB, GraphWriter, Weights
+from models.embedding.making.graph_writer import CONTRIB, QKV, BertWriter, Weights
 from models.embedding.making.pretrained import BertConfig
-from models.embedding.making.quantize import quantize_symmetric
 
 OPSET = 23
 """The first with an ``Attention`` of its own."""
@@ -58,6 +56,9 @@ _GELU_LEAST = 0.17
 
 _LEAST_WEIGHT = 1e-6
 """What a channel's weights count as that are all zero: any factor suits them."""
+
+
+_INT8_LIMIT = np.float32(127.0)  # -128 stays unused, which keeps the zero point at 0
 
 
 @dataclass(frozen=True)
@@ -125,79 +126,71 @@ class _Steps:
         return cls(float(largest.max()) / 127, _MIDDLE)
 
 
-class _Builder:
+class _Builder(BertWriter):
     def __init__(self, config: BertConfig, weights: Weights, recipe: Int8Recipe) -> None:
-        self._graph = GraphWriter()
-        self._config = config
-        self._weights = weights
+        super().__init__(config, weights)
         self._recipe = recipe
 
     def build(self, ranges: Sequence[LayerRanges]) -> onnx.ModelProto:
-        graph = self._graph
-        graph.constant("last_axis", np.array([-1]))
-        graph.constant("sequence_axis", np.array([1]))
+        self.constant("last_axis", np.array([-1]))
+        self.constant("sequence_axis", np.array([1]))
         hidden = self._embeddings()
         for layer, measured in enumerate(ranges):
             quantised = measured if layer >= self._recipe.float_layers else None
             hidden = self._attention(f"encoder.layer.{layer}", hidden, quantised)
             hidden = self._feed_forward(f"encoder.layer.{layer}", hidden, quantised)
         if self._config.pooling == "cls":
-            first = graph.constant("first_token", np.array(0))
-            graph.add("Gather", [hidden, first], "pooled", axis=1)
+            self.pool_first(hidden)
         else:
             self._mean(hidden)
-        write_output(graph, self._config, "pooled", "last_axis")
+        self.write_output("last_axis")
         token_ids = helper.make_tensor_value_info(INPUT, TensorProto.INT64, ["batch", "sequence"])
-        return graph.model(self._config.hidden, [token_ids], opset=OPSET)
+        return self.model(self._config.hidden, [token_ids], opset=OPSET)
 
     def _embeddings(self) -> str:
         """Token and position embeddings, normalised.
 
         The type is always the first, so it is added to the positions beforehand.
         """
-        graph, weights, config = self._graph, self._weights, self._config
-        size = config.hidden
-        words = weights("embeddings.word_embeddings.weight", config.vocabulary, size)
-        positions = weights("embeddings.position_embeddings.weight", config.positions, size)
-        types = weights("embeddings.token_type_embeddings.weight", config.token_types, size)
-        quantised, scale = quantize_symmetric(words, axis=1)  # half of a small model's size
-        table = graph.constant("words.quantised", quantised)
-        scales = graph.constant("words.scale", scale)
-        graph.add("Gather", [table, INPUT], "words.steps")
-        graph.add("Cast", ["words.steps"], "words.steps_float", to=TensorProto.FLOAT)
-        graph.add("Gather", [scales, INPUT], "words.step")
-        graph.add("Mul", ["words.steps_float", "words.step"], "words")
-        graph.add("Shape", [INPUT], "sequence_length", start=1, end=2)
-        table = graph.constant("positions.table", positions + types[0])
-        start = graph.constant("positions.start", np.array([0]))
-        graph.add("Slice", [table, start, "sequence_length"], "positions")
-        graph.add("Add", ["words", "positions"], "embeddings.sum")
-        return layer_norm(graph, weights, config, "embeddings.sum", "embeddings")
+        weights = self.weights
+        # Half of a small model's size.
+        quantised, scale = quantize_symmetric(weights.words, axis=1)
+        table = self.constant("words.quantised", quantised)
+        scales = self.constant("words.scale", scale)
+        self.add("Gather", [table, INPUT], "words.steps")
+        self.add("Cast", ["words.steps"], "words.steps_float", to=TensorProto.FLOAT)
+        self.add("Gather", [scales, INPUT], "words.step")
+        self.add("Mul", ["words.steps_float", "words.step"], "words")
+        self.add("Shape", [INPUT], "sequence_length", start=1, end=2)
+        table = self.constant("positions.table", weights.positions + weights.token_types[0])
+        start = self.constant("positions.start", np.array([0]))
+        self.add("Slice", [table, start, "sequence_length"], "positions")
+        self.add("Add", ["words", "positions"], "embeddings.sum")
+        return self.layer_norm("embeddings.sum", "embeddings")
 
     def _mean(self, hidden: str) -> None:
         """Average the tokens of each text.
 
         As a product: ReduceMean adds one text's tokens in another order than several texts'.
         """
-        graph = self._graph
-        one_row = graph.constant("one_row", np.array([1, 1]))
-        graph.add("Concat", [one_row, "sequence_length"], "mean.shape", axis=0)
+        one_row = self.constant("one_row", np.array([1, 1]))
+        self.add("Concat", [one_row, "sequence_length"], "mean.shape", axis=0)
         one = numpy_helper.from_array(np.array([1], np.float32))
-        graph.add("ConstantOfShape", ["mean.shape"], "mean.ones", value=one)
-        graph.add("MatMul", ["mean.ones", hidden], "mean.sums")
-        graph.add("Squeeze", ["mean.sums", "sequence_axis"], "mean.sum")
-        graph.add("Cast", ["sequence_length"], "mean.count", to=TensorProto.FLOAT)
-        graph.add("Div", ["mean.sum", "mean.count"], "pooled")
+        self.add("ConstantOfShape", ["mean.shape"], "mean.ones", value=one)
+        self.add("MatMul", ["mean.ones", hidden], "mean.sums")
+        self.add("Squeeze", ["mean.sums", "sequence_axis"], "mean.sum")
+        self.add("Cast", ["sequence_length"], "mean.count", to=TensorProto.FLOAT)
+        self.add("Div", ["mean.sum", "mean.count"], "pooled")
 
     def _attention(self, block: str, hidden: str, ranges: LayerRanges | None) -> str:
         """Self-attention and its projection, added to the input and normalised."""
-        graph, weights, size = self._graph, self._weights, self._config.hidden
+        weights, size = self.weights, self._config.hidden
         name = f"{block}.attention"
-        parts = [f"{name}.self.{part}" for part in ("query", "key", "value")]
+        parts = [f"{name}.self.{part}" for part in QKV]
         dense: list[NDArray[Any]] = [weights.dense(part, size, size) for part in parts]
-        biases: list[NDArray[Any]] = [weights(f"{part}.bias", size) for part in parts]
+        biases: list[NDArray[Any]] = [weights.bias(part, size) for part in parts]
         projection: NDArray[Any] = weights.dense(f"{name}.output.dense", size, size)
-        bias = weights(f"{name}.output.dense.bias", size)
+        bias = weights.bias(f"{name}.output.dense", size)
         steps = None
         if ranges is not None:
             # What the values give away, the projection takes: a weighted mean keeps a factor.
@@ -211,19 +204,18 @@ class _Builder:
             list(zip(parts, dense, biases, strict=True)),
         )
         heads = self._config.heads
-        graph.add("Attention", [query, key, value], name, q_num_heads=heads, kv_num_heads=heads)
+        self.add("Attention", [query, key, value], name, q_num_heads=heads, kv_num_heads=heads)
         projected = self._product(f"{name}.output.dense", name, projection, bias, steps)
-        graph.add("Add", [projected, hidden], f"{name}.sum")
-        return layer_norm(graph, weights, self._config, f"{name}.sum", f"{name}.output")
+        self.add("Add", [projected, hidden], f"{name}.sum")
+        return self.layer_norm(f"{name}.sum", f"{name}.output")
 
     def _feed_forward(self, block: str, hidden: str, ranges: LayerRanges | None) -> str:
         """Write the two wide products, added to the input and normalised."""
-        graph, weights, config = self._graph, self._weights, self._config
-        size, inner = config.hidden, config.intermediate
+        weights, size, inner = self.weights, self._config.hidden, self._config.intermediate
         wide = weights.dense(f"{block}.intermediate.dense", size, inner)
-        wide_bias = weights(f"{block}.intermediate.dense.bias", inner)
+        wide_bias = weights.bias(f"{block}.intermediate.dense", inner)
         narrow = weights.dense(f"{block}.output.dense", inner, size)
-        bias = weights(f"{block}.output.dense.bias", size)
+        bias = weights.bias(f"{block}.output.dense", size)
         usual, outliers = np.arange(inner), np.arange(0)
         if ranges is not None and self._recipe.outlier_neurons:
             by_size = np.argsort(ranges.neurons, kind="stable")
@@ -237,16 +229,16 @@ class _Builder:
             None if ranges is None else ranges.feed_forward_input,
             [(name, wide[:, chosen], wide_bias[chosen]) for name, chosen in groups],
         )
-        active = [graph.add("Gelu", [name], f"{name}.gelu") for name in widened]
+        active = [self.add("Gelu", [name], f"{name}.gelu") for name in widened]
         steps = None if ranges is None else _Steps.of_gelu(float(ranges.neurons[usual].max()))
         output = self._product(f"{block}.output.dense", active[0], narrow[usual], bias, steps)
         if outliers.size:
             apart = f"{block}.output.outliers"
-            table = graph.constant(f"{apart}.weight", narrow[outliers])
-            graph.add("MatMul", [active[1], table], apart)
-            output = graph.add("Add", [output, apart], f"{block}.output.whole")
-        graph.add("Add", [output, hidden], f"{block}.sum")
-        return layer_norm(graph, weights, config, f"{block}.sum", f"{block}.output")
+            table = self.constant(f"{apart}.weight", narrow[outliers])
+            self.add("MatMul", [active[1], table], apart)
+            output = self.add("Add", [output, apart], f"{block}.output.whole")
+        self.add("Add", [output, hidden], f"{block}.sum")
+        return self.layer_norm(f"{block}.sum", f"{block}.output")
 
     def _smoothed(
         self,
@@ -257,12 +249,11 @@ class _Builder:
         """Products of one input with several weights: it is smoothed and quantised once."""
         if largest is None:
             return [self._product(name, rows, weight, bias, None) for name, weight, bias in parts]
-        graph = self._graph
         first = parts[0][0]
         factor = self._smoothing(largest, np.concatenate([part[1] for part in parts], axis=1))
         if self._recipe.smoothing:
-            reciprocal = graph.constant(f"{first}.smoothing", (1 / factor).astype(np.float32))
-            rows = graph.add("Mul", [rows, reciprocal], f"{first}.smoothed")
+            reciprocal = self.constant(f"{first}.smoothing", (1 / factor).astype(np.float32))
+            rows = self.add("Mul", [rows, reciprocal], f"{first}.smoothed")
         steps = _Steps.even(largest / factor)
         quantised = self._quantised(f"{first}.input", rows, steps)
         return [
@@ -288,20 +279,18 @@ class _Builder:
         steps: _Steps | None,
     ) -> str:
         """``rows @ weight + bias``, in int8 if there are steps."""
-        graph = self._graph
         if steps is None:
-            table = graph.constant(f"{name}.weight", weight.astype(np.float32))
-            graph.add("MatMul", [rows, table], f"{name}.product")
-            return graph.add("Add", [f"{name}.product", graph.constant(f"{name}.bias", bias)], name)
+            table = self.constant(f"{name}.weight", weight.astype(np.float32))
+            self.add("MatMul", [rows, table], f"{name}.product")
+            return self.add("Add", [f"{name}.product", self.constant(f"{name}.bias", bias)], name)
         quantised = self._quantised(f"{name}.input", rows, steps)
         return self._integer_product(name, quantised, weight, bias)
 
     def _quantised(self, name: str, rows: str, steps: _Steps) -> tuple[str, str, str]:
         """Names of the rows as uint8, of their step and of their zero."""
-        graph = self._graph
-        step = graph.constant(f"{name}.step", np.array(steps.size, np.float32))
-        zero = graph.constant(f"{name}.zero", np.array(steps.zero, np.uint8))
-        return graph.add("QuantizeLinear", [rows, step, zero], name), step, zero
+        step = self.constant(f"{name}.step", np.array(steps.size, np.float32))
+        zero = self.constant(f"{name}.zero", np.array(steps.zero, np.uint8))
+        return self.add("QuantizeLinear", [rows, step, zero], name), step, zero
 
     def _integer_product(
         self,
@@ -310,16 +299,43 @@ class _Builder:
         weight: NDArray[Any],
         bias: NDArray[Any],
     ) -> str:
-        graph = self._graph
         values, scale = quantize_symmetric(weight.astype(np.float32), axis=0)
         quantised, step, zero = rows
         inputs = [
             quantised,
-            graph.constant(f"{name}.quantised", values),
+            self.constant(f"{name}.quantised", values),
             step,
-            graph.constant(f"{name}.scale", scale[0]),
+            self.constant(f"{name}.scale", scale[0]),
             zero,
-            graph.constant(f"{name}.zero", np.zeros(scale.size, np.int8)),
-            graph.constant(f"{name}.bias", bias.astype(np.float32)),
+            self.constant(f"{name}.zero", np.zeros(scale.size, np.int8)),
+            self.constant(f"{name}.bias", bias.astype(np.float32)),
         ]
-        return graph.add("MatMulIntegerToFloat", inputs, name, domain=CONTRIB)
+        return self.add("MatMulIntegerToFloat", inputs, name, domain=CONTRIB)
+
+
+def quantize_symmetric(
+    weights: NDArray[np.float32], axis: int
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Quantise a matrix so that ``quantised * scale`` is nearest to it.
+
+    Every step is one correctly rounded IEEE operation or exact, so the result, and with it the
+    model's identity, does not depend on the machine.
+
+    Parameters
+    ----------
+    weights
+        Matrix of shape (rows, columns).
+    axis
+        The axis that shares a scale: 0 gives a scale to each column, 1 to each row.
+
+    Returns
+    -------
+    quantised
+        Integers of -127 to 127, the shape of `weights`.
+    scale
+        The step of each row or column: (1, columns) for axis 0, (rows, 1) for axis 1. A row or
+        column of zeros has scale 1.
+    """
+    largest = np.abs(weights).max(axis=axis, keepdims=True)
+    scale = np.where(largest > 0, largest / _INT8_LIMIT, np.float32(1.0))
+    return np.rint(weights / scale).astype(np.int8), scale

@@ -52,15 +52,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from models.embedding.errors import UnsupportedModelError
-from models.embedding.making.bert_graph import write_output
-from models.embedding.making.graph_writer import CONTRIB, GraphWriter, Weights
+from models.embedding.making.graph_writer import CONTRIB, QKV, BertWriter, Weights
 from models.embedding.making.pretrained import BertConfig
 from models.embedding.manifest import Precision
 
 MASKED = -10_000.0
 """Added to the scores of padding: its softmax is then 0 in fp16 too, which can hold it."""
 
-_QKV = ("query", "key", "value")
 _BUT_THE_LAST = (("from", 0), ("to", -1))
 _MASK_AXES = (("row", 1), ("token", 2))
 
@@ -78,8 +76,8 @@ def build_packed(
         If a weight is missing, not of the shape that `config` says, or too large for fp16.
     """
     graph = _Graph(config, tensors, precision)
-    words = graph.number("words.table", graph.words())
-    places = graph.number("places.table", graph.positions() + graph.token_types()[0])
+    words = graph.number("words.table", graph.weights.words)
+    places = graph.number("places.table", graph.weights.positions + graph.weights.token_types[0])
     graph.add("Gather", [words, "input_ids"], "words")
     graph.add("Gather", [places, "position_ids"], "places")
     hidden = graph.fused_norm("words", "places", "embeddings")
@@ -121,9 +119,9 @@ def build_padded(
         As `build_packed`.
     """
     graph = _Graph(config, tensors, precision)
-    words = graph.number("words.table", graph.words())
-    positions = graph.number("positions.table", graph.positions())
-    types = graph.number("types.table", graph.token_types())
+    words = graph.number("words.table", graph.weights.words)
+    positions = graph.number("positions.table", graph.weights.positions)
+    types = graph.number("types.table", graph.weights.token_types)
     graph.constant("last_axis", np.array([-1]))
     graph.constant("sequence_axis", np.array([1]))
     graph.add("Gather", [words, "input_ids"], "words")
@@ -183,7 +181,7 @@ def _packed_inputs(config: BertConfig) -> list[onnx.ValueInfoProto]:
     return inputs
 
 
-class _Graph(GraphWriter):
+class _Graph(BertWriter):
     """A graph of one precision, with the pieces that the packed and the padded share."""
 
     def __init__(
@@ -192,10 +190,8 @@ class _Graph(GraphWriter):
         tensors: Mapping[str, NDArray[np.float32]],
         precision: Precision,
     ) -> None:
-        super().__init__()
+        super().__init__(config, Weights(config, tensors))
         self._precision = precision
-        self._config = config
-        self._weights = Weights(tensors)
         self._type = np.float16 if precision == "fp16" else np.float32
         self.element = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.FLOAT
 
@@ -213,27 +209,13 @@ class _Graph(GraphWriter):
     def scalar(self, name: str, value: float) -> str:
         return self.constant(name, np.array(value, self._type))
 
-    def words(self) -> NDArray[np.float32]:
-        config = self._config
-        return self._weights("embeddings.word_embeddings.weight", config.vocabulary, config.hidden)
-
-    def positions(self) -> NDArray[np.float32]:
-        config = self._config
-        name = "embeddings.position_embeddings.weight"
-        return self._weights(name, config.positions, config.hidden)
-
-    def token_types(self) -> NDArray[np.float32]:
-        config = self._config
-        name = "embeddings.token_type_embeddings.weight"
-        return self._weights(name, config.token_types, config.hidden)
-
     def dense(self, rows: str, name: str, inputs: int, outputs: int) -> str:
         """Multiply by a layer's weight; its bias is left to the next operator."""
-        weight = self.number(f"{name}.weight", self._weights.dense(name, inputs, outputs))
+        weight = self.number(f"{name}.weight", self.weights.dense(name, inputs, outputs))
         return self.add("MatMul", [rows, weight], f"{name}.product")
 
     def bias(self, name: str, size: int) -> str:
-        return self.number(f"{name}.bias", self._weights(f"{name}.bias", size))
+        return self.number(f"{name}.bias", self.weights.bias(name, size))
 
     def fused_norm(self, rows: str, skip: str, name: str, *bias: str) -> str:
         """``LayerNorm(rows + bias + skip)`` in one kernel."""
@@ -253,10 +235,7 @@ class _Graph(GraphWriter):
         return self.add("LayerNormalization", inputs, f"{name}.norm", axis=-1, epsilon=epsilon)
 
     def _scale_and_shift(self, name: str) -> tuple[str, str]:
-        scale, shift = (
-            self._weights(f"{name}.LayerNorm.{part}", self._config.hidden)
-            for part in ("weight", "bias")
-        )
+        scale, shift = self.weights.norm(name)
         return self.number(f"{name}.norm.scale", scale), self.number(f"{name}.norm.shift", shift)
 
     def fused_layer(self, hidden: str, layer: int, attention: Any) -> str:
@@ -275,7 +254,7 @@ class _Graph(GraphWriter):
 
     def packed_attention(self, hidden: str, block: str) -> str:
         size = self._config.hidden
-        parts = [self.dense(hidden, f"{block}.self.{part}", size, size) for part in _QKV]
+        parts = [self.dense(hidden, f"{block}.self.{part}", size, size) for part in QKV]
         bias = self._qkv_bias(block)
         return self.add(
             "PackedMultiHeadAttention",
@@ -287,14 +266,14 @@ class _Graph(GraphWriter):
 
     def fused_attention(self, hidden: str, block: str) -> str:
         size = self._config.hidden
-        parts = [self._weights.dense(f"{block}.self.{part}", size, size) for part in _QKV]
+        parts = [self.weights.dense(f"{block}.self.{part}", size, size) for part in QKV]
         weight = self.number(f"{block}.weight", np.concatenate(parts, axis=1))
         inputs = [hidden, weight, self._qkv_bias(block), "text_lengths"]
         heads = self._config.heads
         return self.add("Attention", inputs, block, domain=CONTRIB, num_heads=heads)
 
     def _qkv_bias(self, block: str) -> str:
-        parts = [self._weights(f"{block}.self.{part}.bias", self._config.hidden) for part in _QKV]
+        parts = [self.weights.bias(f"{block}.self.{part}", self._config.hidden) for part in QKV]
         return self.number(f"{block}.bias", np.concatenate(parts))
 
     def plain_layer(self, hidden: str, layer: int) -> str:
@@ -327,7 +306,7 @@ class _Graph(GraphWriter):
         split = self.constant(f"{block}.split", np.array([0, 0, heads, width]))
         join = self.constant(f"{block}.join", np.array([0, 0, size]))
         parts = []
-        for part, order in zip(_QKV, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True):
+        for part, order in zip(QKV, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True):
             name = f"{block}.self.{part}"
             rows = self._biased(hidden, name, size, size)
             self.add("Reshape", [rows, split], f"{name}.heads")
@@ -359,4 +338,4 @@ class _Graph(GraphWriter):
         axis = ""
         if self._config.normalise:
             axis = self.constant("hidden_axis", np.array([-1]))
-        write_output(self, self._config, "pooled", axis)
+        self.write_output(axis)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf, softmax
 
-from models.embedding.making.graph_writer import Weights
+from models.embedding.making.graph_writer import QKV, Weights
 from models.embedding.making.pretrained import BertConfig
 
 Floats = NDArray[np.float64]
@@ -80,45 +80,33 @@ class _Encoder:
 
     def __init__(self, config: BertConfig, weights: Weights) -> None:
         self._config = config
+        self._weights = weights
         hidden, inner = config.hidden, config.intermediate
-        self._words = weights("embeddings.word_embeddings.weight", config.vocabulary, config.hidden)
-        self._positions = (
-            weights("embeddings.position_embeddings.weight", config.positions, hidden)
-            + (weights("embeddings.token_type_embeddings.weight", config.token_types, hidden)[0])
-        )
-        self._first_norm = self._norm(weights, "embeddings")
-        self._layers = []
-        for layer in range(config.layers):
-            name = f"encoder.layer.{layer}"
-            self._layers.append(
-                {
-                    **{
-                        part: self._dense(weights, f"{name}.attention.self.{part}", hidden, hidden)
-                        for part in ("query", "key", "value")
-                    },
-                    "projection": self._dense(
-                        weights, f"{name}.attention.output.dense", hidden, hidden
-                    ),
-                    "wide": self._dense(weights, f"{name}.intermediate.dense", hidden, inner),
-                    "narrow": self._dense(weights, f"{name}.output.dense", inner, hidden),
-                    "attention_norm": self._norm(weights, f"{name}.attention.output"),
-                    "output_norm": self._norm(weights, f"{name}.output"),
-                }
-            )
+        self._words = weights.words
+        self._positions = weights.positions + weights.token_types[0]
+        self._first_norm = self._norm("embeddings")
+        self._layers = [
+            {
+                **{
+                    part: self._dense(f"{name}.attention.self.{part}", hidden, hidden)
+                    for part in QKV
+                },
+                "projection": self._dense(f"{name}.attention.output.dense", hidden, hidden),
+                "wide": self._dense(f"{name}.intermediate.dense", hidden, inner),
+                "narrow": self._dense(f"{name}.output.dense", inner, hidden),
+                "attention_norm": self._norm(f"{name}.attention.output"),
+                "output_norm": self._norm(f"{name}.output"),
+            }
+            for name in (f"encoder.layer.{layer}" for layer in range(config.layers))
+        ]
 
-    @staticmethod
-    def _dense(weights: Weights, name: str, inputs: int, outputs: int) -> tuple[Floats, Floats]:
-        return (
-            weights.dense(name, inputs, outputs).astype(np.float64),
-            weights(f"{name}.bias", outputs).astype(np.float64),
-        )
+    def _dense(self, name: str, inputs: int, outputs: int) -> tuple[Floats, Floats]:
+        weight = self._weights.dense(name, inputs, outputs)
+        return weight.astype(np.float64), self._weights.bias(name, outputs).astype(np.float64)
 
-    def _norm(self, weights: Weights, name: str) -> tuple[Floats, Floats]:
-        size = self._config.hidden
-        return (
-            weights(f"{name}.LayerNorm.weight", size).astype(np.float64),
-            weights(f"{name}.LayerNorm.bias", size).astype(np.float64),
-        )
+    def _norm(self, name: str) -> tuple[Floats, Floats]:
+        scale, shift = self._weights.norm(name)
+        return scale.astype(np.float64), shift.astype(np.float64)
 
     def run(self, row: NDArray[np.int64]) -> list[tuple[Floats, ...]]:
         """Largest magnitudes in each block, in the order of `LayerRanges`."""
@@ -141,7 +129,7 @@ class _Encoder:
         heads = self._config.heads
         query, key, value = (
             _apply(hidden, layer[part]).reshape(len(hidden), heads, -1).transpose(1, 0, 2)
-            for part in ("query", "key", "value")
+            for part in QKV
         )
         scores = query @ key.transpose(0, 2, 1) / np.sqrt(query.shape[-1])
         attended = softmax(scores, axis=-1) @ value

@@ -74,7 +74,7 @@ def build_direct(
     if precision == "fp16":
         files = write_gpu_graphs(config, tensors, target)
     elif precision == "int8":
-        weights = Weights(tensors)
+        weights = Weights(config, tensors)
         ranges = calibrate(config, weights, require_tokenizer(tokenizer))
         files = write_graph(build_int8(config, weights, ranges), target)
     else:

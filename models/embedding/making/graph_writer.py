@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from models.embedding.errors import UnsupportedModelError
+from models.embedding.making.pretrained import BertConfig
 from models.embedding.manifest import EXPORTER_VERSION, INPUTS, OUTPUT
 
 OPSET = 18
 IR_VERSION = 10
 
 CONTRIB = "com.microsoft"
+
+QKV = ("query", "key", "value")
 
 
 class GraphWriter:
@@ -69,7 +72,8 @@ class Weights:
     and shift of a layer normalisation gamma and beta.
     """
 
-    def __init__(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(self, config: BertConfig, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+        self._config = config
         self._tensors = tensors
 
     def __call__(self, name: str, *shape: int) -> NDArray[np.float32]:
@@ -98,3 +102,65 @@ class Weights:
     def dense(self, name: str, inputs: int, outputs: int) -> NDArray[np.float32]:
         """Return a layer's weight as (inputs, outputs), so that ``x @ weight`` applies it."""
         return self(f"{name}.weight", outputs, inputs).T
+
+    def bias(self, name: str, outputs: int) -> NDArray[np.float32]:
+        """Return what a layer adds: (outputs,)."""
+        return self(f"{name}.bias", outputs)
+
+    def norm(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return scale and shift of a layer normalisation, (hidden,) each."""
+        size = self._config.hidden
+        return self(f"{name}.LayerNorm.weight", size), self(f"{name}.LayerNorm.bias", size)
+
+    @property
+    def words(self) -> NDArray[np.float32]:
+        """Embeddings of the tokens: (vocabulary, hidden)."""
+        return self._table("word", self._config.vocabulary)
+
+    @property
+    def positions(self) -> NDArray[np.float32]:
+        """Embeddings of the places in a text: (positions, hidden)."""
+        return self._table("position", self._config.positions)
+
+    @property
+    def token_types(self) -> NDArray[np.float32]:
+        """Embeddings of the types of token; a text's own is the first: (types, hidden)."""
+        return self._table("token_type", self._config.token_types)
+
+    def _table(self, kind: str, rows: int) -> NDArray[np.float32]:
+        return self(f"embeddings.{kind}_embeddings.weight", rows, self._config.hidden)
+
+
+class BertWriter(GraphWriter):
+    """What the graphs on the CPU, and all graphs' outputs, have in common."""
+
+    def __init__(self, config: BertConfig, weights: Weights) -> None:
+        super().__init__()
+        self._config = config
+        self.weights = weights
+
+    def layer_norm(self, rows: str, name: str) -> str:
+        """Normalise rows with the scale and shift of `name`."""
+        scale, shift = self.weights.norm(name)
+        inputs = [
+            rows,
+            self.constant(f"{name}.norm.scale", scale),
+            self.constant(f"{name}.norm.shift", shift),
+        ]
+        epsilon = self._config.epsilon
+        return self.add("LayerNormalization", inputs, f"{name}.norm", axis=-1, epsilon=epsilon)
+
+    def pool_first(self, hidden: str) -> None:
+        """``pooled``: the vector of each text's first token."""
+        first = self.constant("first_token", np.array(0))
+        self.add("Gather", [hidden, first], "pooled", axis=1)
+
+    def write_output(self, axis: str) -> None:
+        """Write the output: ``pooled``, along `axis` of length one if the model says so."""
+        if not self._config.normalise:
+            self.add("Identity", ["pooled"], OUTPUT)
+            return
+        self.add("ReduceL2", ["pooled", axis], "length", keepdims=1)
+        least = self.constant("least_length", np.array(1e-12, np.float32))  # as torch's normalize
+        self.add("Max", ["length", least], "safe_length")
+        self.add("Div", ["pooled", "safe_length"], OUTPUT)

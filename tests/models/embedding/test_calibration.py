@@ -18,7 +18,8 @@ def random_rows(*lengths: int) -> list[np.ndarray]:
 
 
 def measured(bert: TinyBert, rows: list[np.ndarray]) -> list[LayerRanges]:
-    return list(measure_ranges(read_config(bert.folder), Weights(bert.tensors), rows))
+    config = read_config(bert.folder)
+    return list(measure_ranges(config, Weights(config, bert.tensors), rows))
 
 
 def test_the_ranges_are_those_of_a_naive_bert(tiny_bert: TinyBert) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.embedding.engine import kernel_probe, runners
+from benchmarks.embedding import kernel_probe
+from benchmarks.embedding.kernel_probe import attention_kernels, parse_kernels
+from models.embedding.engine import runners
 from models.embedding.engine.embedder import OnnxEmbedder
-from models.embedding.engine.kernel_probe import attention_kernels, parse_kernels
 from models.embedding.errors import DeviceFailedError, DeviceUnavailableError
 from models.embedding.gpu.session import BoundSession
 from models.embedding.making.prepare import prepare_model

@@ -413,5 +413,3 @@ def test_the_options_of_the_providers_are_words_of_onnx_runtime(tmp_path: Any) -
         "trt_profile_opt_shapes"
     ].startswith("input_ids:1x8")
     assert cuda_options("fp32")["use_tf32"] == "0"
-    assert "gpu_mem_limit" not in cuda_options("fp16")
-    assert cuda_options("fp16", 2**30)["gpu_mem_limit"] == str(2**30)

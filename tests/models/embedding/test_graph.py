@@ -21,8 +21,8 @@ from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.engine.runners import run_unpadded
 from models.embedding.errors import UnsupportedModelError
 from models.embedding.making.bert_graph import build_bert
+from models.embedding.making.bert_int8 import quantize_symmetric
 from models.embedding.making.pretrained import read_config, read_tensors
-from models.embedding.making.quantize import quantize_symmetric
 from models.embedding.making.weights import resolve_source
 from models.embedding.runtime import open_session
 from tests.models.embedding import bert_reference

@@ -41,7 +41,8 @@ def random_rows(*lengths: int, seed: int = 1) -> list[NDArray[np.int64]]:
 
 
 def graph(bert: TinyBert, recipe: Int8Recipe | None = None, seed: int = 9) -> onnx.ModelProto:
-    weights, config = Weights(bert.tensors), read_config(bert.folder)
+    config = read_config(bert.folder)
+    weights = Weights(config, bert.tensors)
     rows = random_rows(*range(2, MAX_TOKENS), seed=seed)
     return build_int8(config, weights, measure_ranges(config, weights, rows), recipe)
 
@@ -116,7 +117,8 @@ def test_a_neuron_of_huge_values_does_not_round_the_others_away(tiny_bert: TinyB
         tiny_bert.tensors[f"{name}.intermediate.dense.bias"][7] = -1000
         tiny_bert.tensors[f"{name}.output.dense.weight"][:, 7] *= 0.1
     rows = [np.array([2, *row]) for row in random_rows(10, 6, 12)]
-    weights, config = Weights(tiny_bert.tensors), read_config(tiny_bert.folder)
+    config = read_config(tiny_bert.folder)
+    weights = Weights(config, tiny_bert.tensors)
     ranges = measure_ranges(config, weights, rows)
     exact = reference(tiny_bert, rows)
 

@@ -9,7 +9,7 @@ standard output at each run (attention_kernel_options.cc), in colour::
 The variable is read as a session is made, and the line comes from C++, past Python's own output. So
 `attention_kernels` asks a process of its own, which this module is when it is run::
 
-    python -m models.embedding.engine.kernel_probe FOLDER DEVICE
+    python -m benchmarks.embedding.kernel_probe FOLDER DEVICE
 
 No GPU has run it yet: the format is read from the source of ONNX Runtime.
 """
@@ -66,7 +66,7 @@ def attention_kernels(folder: Path, device: Device = "cuda") -> Counter[str]:
     DeviceFailedError
         If that process fails.
     """
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-m", __name__, str(folder), device],
         env={**os.environ, DEBUG_VARIABLE: "1"},
         capture_output=True,
