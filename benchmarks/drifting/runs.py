@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.drifting.streams import Stream
 from consumer.contract.records import Record
 from consumer.settings import Settings
-from consumer.stages.segmentation.changelog import profile_sample
+from consumer.stages.segmentation.profile_writer import profile_sample
 from consumer.stages.training.stage import TrainingStage
 from models.distances import Floats, nearest
 from models.drift.check import DriftReport

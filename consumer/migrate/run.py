@@ -58,8 +58,8 @@ from consumer.migrate.survey import PartitionPlan, Plan, Survey, differences
 from consumer.migrate.totals import Totals
 from consumer.migrate.writer import Writer
 from consumer.settings import Settings
-from consumer.stages.segmentation.changelog import profile_sample
-from consumer.stages.training.lifecycle import lifecycle_outputs
+from consumer.stages.segmentation.profile_writer import profile_sample
+from consumer.stages.training.transition_events import lifecycle_outputs
 from models.embedding.runner_types import Embedder
 from models.profiles.sample import rank
 from models.profiles.table import ProfileTable

@@ -31,10 +31,10 @@ from models.clustering.segment_count import find_segments
 from models.distances import Floats
 from models.profiles.sample import UserSample
 from models.segments.identity import match
-from models.segments.lifecycle import chronicled
 from models.segments.members import members_of
 from models.segments.model import SegmentModel
 from models.segments.naming import label, typical_words
+from models.segments.transitions import chronicled
 
 logger = logging.getLogger(__name__)
 

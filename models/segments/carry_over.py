@@ -15,10 +15,10 @@ import numpy as np
 from models.distances import Floats, Ints, nearest
 from models.profiles.sample import UserSample
 from models.segments.identity import Matching
-from models.segments.lifecycle import chronicled
 from models.segments.members import members_of
 from models.segments.model import SegmentModel
 from models.segments.naming import label, typical_words
+from models.segments.transitions import chronicled
 from schemas.segment_model import NO_SEGMENT
 
 

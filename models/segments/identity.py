@@ -5,7 +5,7 @@ its users, by the table of old and new segments of the sampled users, and its pl
 that both allow, ids are given so that as many of the sampled users as possible keep theirs, and
 then so that the centres moved least: an assignment problem (Kuhn, "The Hungarian method for the
 assignment problem", 1955). What finds no partner is a new segment or a retired one; what became of
-whom is told by `models.segments.lifecycle`.
+whom is told by `models.segments.transitions`.
 """
 
 from __future__ import annotations

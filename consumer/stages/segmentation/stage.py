@@ -20,13 +20,13 @@ from consumer.contract.clock import Clock, wall_clock
 from consumer.contract.records import Output, Record
 from consumer.contract.stage import StageError
 from consumer.settings import Settings
-from consumer.stages.segmentation.changelog import ProfileWriter
 from consumer.stages.segmentation.changes import Cause, ChangeWriter
 from consumer.stages.segmentation.decisions import Decided, Decisions, count_changes
 from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
 from consumer.stages.segmentation.model_source import ModelSource
 from consumer.stages.segmentation.placement import Placement
 from consumer.stages.segmentation.preparation import Preparation, PreparedBatch, PreparedEvent
+from consumer.stages.segmentation.profile_writer import ProfileWriter
 from consumer.stages.segmentation.restoration import ProfileRestoration
 from consumer.stages.segmentation.stats import SegmentationStats
 from consumer.stages.segmentation.turns import in_turns, move_profiles

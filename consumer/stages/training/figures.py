@@ -7,8 +7,8 @@ sample. A segment that is retired takes its series along.
 from __future__ import annotations
 
 from consumer.contract.figures import Figures
-from consumer.stages.training.drift import DriftMonitor
-from consumer.stages.training.labels import LabelTraining
+from consumer.stages.training.drift_monitor import DriftMonitor
+from consumer.stages.training.label_training import LabelTraining
 from consumer.stages.training.stage import TrainingStage
 from models.drift.check import TESTS
 from models.drift.detector import DETECTOR

@@ -15,9 +15,9 @@ from consumer.contract.records import Output, Record
 from consumer.contract.stage import Changelog, StageError, Upto
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_model, read_snapshot
-from consumer.stages.training.drift import DriftMonitor, latest_text, read_reference
-from consumer.stages.training.labels import LabelTraining
-from consumer.stages.training.lifecycle import lifecycle_outputs
+from consumer.stages.training.drift_monitor import DriftMonitor, latest_text, read_reference
+from consumer.stages.training.label_training import LabelTraining
+from consumer.stages.training.transition_events import lifecycle_outputs
 from models.clustering.learner import StreamingClusterer
 from models.drift.latest import LatestTexts
 from models.drift.reference import DriftReference

@@ -13,8 +13,8 @@ import pytest
 from consumer.contract.records import Record
 from consumer.contract.stage import StageError
 from consumer.settings import Settings
-from consumer.stages.training import drift
-from consumer.stages.training.drift import read_reference
+from consumer.stages.training import drift_monitor
+from consumer.stages.training.drift_monitor import read_reference
 from models.drift.check import TESTS
 from schemas.arrays import encode_array
 from schemas.drift import DriftReferenceRecord
@@ -73,7 +73,7 @@ def test_profiles_that_settle_down_are_no_drift():
 def test_a_new_topic_is_an_alarm_that_is_told_once_with_its_segments(caplog):
     trainer = Trainer()
     trainer.people(280)
-    with caplog.at_level(logging.WARNING, "consumer.stages.training.drift"):
+    with caplog.at_level(logging.WARNING, "consumer.stages.training.drift_monitor"):
         trainer.people(160, (0, 1, 7, 7))
         once = len(caplog.messages)
         trainer.people(80, (0, 1, 7, 7))
@@ -93,7 +93,7 @@ def test_an_alarm_that_is_over_is_told_too(caplog):
     trainer.people(280)
     trainer.people(160, (7,))
     assert trainer.drift.report.alarms
-    with caplog.at_level(logging.INFO, "consumer.stages.training.drift"):
+    with caplog.at_level(logging.INFO, "consumer.stages.training.drift_monitor"):
         trainer.people(200)
     assert "drift: every test is below its threshold again" in caplog.messages
 
@@ -149,7 +149,7 @@ def test_in_a_group_with_few_writers_the_reference_is_set_after_a_while():
 
 
 def test_a_reference_that_would_not_fit_into_a_record_has_fewer_users(monkeypatch):
-    monkeypatch.setattr(drift, "LARGEST_REFERENCE", 50 * 2 * DIMENSIONS)
+    monkeypatch.setattr(drift_monitor, "LARGEST_REFERENCE", 50 * 2 * DIMENSIONS)
     trainer = Trainer()
     trainer.people(80)
     assert trainer.drift.reference_users == 50

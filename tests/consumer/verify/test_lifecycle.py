@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.contract.records import Headers, Record
-from consumer.stages.training.lifecycle import lifecycle_events, lifecycle_outputs
+from consumer.stages.training.transition_events import lifecycle_events, lifecycle_outputs
 from consumer.verify import ViolationKind, verify_folder
 from consumer.verify.decode import MalformedError, Told, event_in
 from consumer.verify.lifecycle import check_lifecycle

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from models.distances import Floats
 from models.segments.identity import Matching, pairs
-from models.segments.lifecycle import chronicled
 from models.segments.model import SegmentModel
+from models.segments.transitions import chronicled
 from tests.models.synthetic import EMBEDDING
 
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.segments.lifecycle import Fate, outcomes
 from models.segments.lineage import Lineage
 from models.segments.model import SegmentModel
+from models.segments.transitions import Fate, outcomes
 from schemas.changes import ChangeReason
 from schemas.segment_model import NO_SEGMENT
 from tests.models.segments.segment_lives import after, first, matched

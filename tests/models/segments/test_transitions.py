@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.segments import lifecycle
+from models.segments import transitions
 from models.segments.history import History
 from models.segments.identity import Matching, match
-from models.segments.lifecycle import Fate, Outcome, outcomes
 from models.segments.model import SegmentModel
+from models.segments.transitions import Fate, Outcome, outcomes
 from schemas.lifecycle import TransitionType
 from schemas.segment_model import SegmentModelRecord
 from tests.models.segments.segment_lives import after, first, made
@@ -226,7 +226,7 @@ def test_segments_of_another_embedding_model_are_retired_with_the_size_they_had(
 
 
 def test_only_the_latest_retired_segments_are_kept(monkeypatch):
-    monkeypatch.setattr(lifecycle, "KEPT_RETIRED", 2)
+    monkeypatch.setattr(transitions, "KEPT_RETIRED", 2)
     model = first(4)
     while len(model.ids) > 1:
         users = np.diag(np.full(len(model.ids), 50))[:, 1:]
