@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
+from models.embedding.engine.embedder import EmbeddingTotals
 from models.embedding.errors import UnusableTextError
-from models.embedding.runner_types import Vectors
+from models.embedding.runner_types import RunnerTotals, Vectors
 
 
 class HashingEmbedder:
@@ -14,6 +16,10 @@ class HashingEmbedder:
 
     Needs no model, takes microseconds, and gives the same vectors under any PYTHONHASHSEED.
     """
+
+    manifest = SimpleNamespace(name="hashing", precision="fp32")
+    device, fell_back = "cpu", False
+    totals, runner_totals = EmbeddingTotals(), RunnerTotals()
 
     def __init__(self, dimensions: int = 64) -> None:
         self.dimensions = dimensions

@@ -17,7 +17,6 @@ HEAVY = {
 }
 KAFKA = {"confluent_kafka"}
 PROCESS = KAFKA | {"numpy", "prometheus_client"}
-TEXT = {"markdown_it", "selectolax"}
 
 
 def loaded_by(code: str) -> set[str]:
@@ -38,8 +37,8 @@ def test_a_command_that_only_tells_loads_nothing_heavy(command):
 @pytest.mark.parametrize(
     ("module", "wanted"),
     [
-        ("consumer.wiring.worker", PROCESS | TEXT | {"onnxruntime", "tokenizers"}),
-        ("consumer.wiring.trainer", PROCESS | TEXT),
+        ("consumer.wiring.worker", PROCESS),
+        ("consumer.wiring.trainer", PROCESS),
         ("consumer.wiring.intake", PROCESS),
         ("consumer.verify", KAFKA | {"numpy"}),
         ("consumer.verify.service", PROCESS),
@@ -50,9 +49,3 @@ def test_a_command_that_only_tells_loads_nothing_heavy(command):
 )
 def test_a_process_loads_what_it_uses_and_no_more(module, wanted):
     assert loaded_by(f"import {module}") <= wanted
-
-
-def test_every_package_of_an_extra_is_looked_for_before_it_is_wanted():
-    # Read, not imported: the table is one of names.
-    code = "from consumer.contract.extras import PACKAGES"
-    assert loaded_by(code) == set()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-
-from threadpoolctl import threadpool_limits
+from typing import TYPE_CHECKING
 
 from consumer.contract.figures import Figures
 from consumer.settings import Settings
-from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.errors import DeviceUnavailableError
 from models.embedding.manifest import Precision, is_exported
 from models.embedding.policy import Device, EmbeddingPolicy
 from models.embedding.prepared import prepared_model
-from models.embedding.runtime import gpu_available
+
+# ONNX Runtime is loaded with a model, and not before.
+if TYPE_CHECKING:
+    from models.embedding.engine.embedder import OnnxEmbedder
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ def leave_cores_to_embedding() -> None:
     Its products here are small. Threads for them would only wait for one another, on cores that the
     embedding needs.
     """
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
     threadpool_limits(1, "blas")
 
 
@@ -59,6 +62,8 @@ def model_choices(embedding: EmbeddingPolicy) -> list[tuple[Precision | None, De
         return [(None, device)]
     if device in ("cuda", "tensorrt"):
         return [("fp16", device)]
+    from models.embedding.runtime import gpu_available  # noqa: PLC0415
+
     # An int8 model belongs on the CPU.
     if device == "auto" and gpu_available():
         return [("fp16", "cuda"), ("int8", "cpu")]
@@ -75,6 +80,8 @@ def make_models(embedding: EmbeddingPolicy) -> list[Path]:
 
 def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Device) -> OnnxEmbedder:
     folder = prepared_model(embedding.model, precision)
+    from models.embedding.engine.embedder import OnnxEmbedder  # noqa: PLC0415
+
     embedder = OnnxEmbedder.load(
         folder,
         threads=embedding.threads,

@@ -15,7 +15,6 @@ from consumer.stages.shared.snapshots import load_model
 from consumer.wiring import embedder as embedding
 from consumer.wiring.model_feed import LabelModelFeed, ModelFeed
 from consumer.wiring.shell import ends_at_once, run
-from models.embedding.engine.embedder import OnnxEmbedder
 
 
 @ends_at_once
@@ -44,8 +43,7 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
 
     def figures() -> Figures:
         yield from stage_figures(stage, source.age_seconds)
-        if isinstance(embedder, OnnxEmbedder):  # a test's stand-in counts nothing
-            yield from embedding.figures(embedder)
+        yield from embedding.figures(embedder)
 
     try:
         run(

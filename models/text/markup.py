@@ -16,15 +16,18 @@ Once a text is known to be HTML, a ``<`` that begins no tag is text (`models.tex
 rest is read as a browser would. BBCode (`models.text.bbcode`) goes first.
 """
 
+from __future__ import annotations
+
 import functools
 import html
 import re
-
-from markdown_it import MarkdownIt
-from selectolax.lexbor import LexborHTMLParser
+from typing import TYPE_CHECKING
 
 from models.text.bbcode import strip_bbcode
 from models.text.tags import protect
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 MAX_MARKDOWN = 10_000
 """Characters read as Markdown; what follows is left as written.
@@ -142,6 +145,8 @@ def html_to_text(source: str) -> str:
     source = protect(source)
     if _PRE.search(source):
         source = _mark_preformatted_lines(source)
+    from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415 - few texts are HTML
+
     tree = LexborHTMLParser(_TAG_NAME.sub(_plain_element, source))
     body = tree.body
     if body is None:
@@ -170,6 +175,8 @@ def markdown_to_text(source: str, *, inline_html: bool = False) -> str:
 
 @functools.cache
 def _markdown(inline_html: bool) -> MarkdownIt:
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - few texts are Markdown
+
     parser = MarkdownIt("commonmark", {"html": inline_html, "breaks": True})
     parser.enable("strikethrough")
     # Targets are dropped, so they need no escaping. One that does not look like a target is a

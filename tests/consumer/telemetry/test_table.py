@@ -18,16 +18,9 @@ from consumer.telemetry.table import BY_ROLES, METRICS, PREFIX, Role, metrics_of
 from consumer.verify.news import FollowReport
 from consumer.wiring import embedder, intake, shell, trainer, worker
 from tests.consumer.stages.stage_data import EMBEDDER, a_model
-from tests.consumer.telemetry.test_health import CountingEmbedder
 
 Exported = dict[str, tuple[str, tuple[str, ...]]]
 """Type and labels by name."""
-
-
-class _Embedder(CountingEmbedder):
-    """Stands in for the ONNX model, whose class the worker asks for."""
-
-    identity = EMBEDDER.identity
 
 
 class Started:
@@ -45,8 +38,7 @@ class Started:
         monkeypatch.setattr(intake, "retention_ms", lambda *_: None)
         feed = SimpleNamespace(latest=lambda: None, close=lambda: None)
         monkeypatch.setattr(worker, "LabelModelFeed", lambda _: feed)
-        monkeypatch.setattr(embedder, "load_embedder", lambda _: _Embedder())
-        monkeypatch.setattr(worker, "OnnxEmbedder", _Embedder)
+        monkeypatch.setattr(embedder, "load_embedder", lambda _: EMBEDDER)
 
     @contextmanager
     def serving(self, _settings: Any, _health: Any, registry: CollectorRegistry) -> Iterator[None]:

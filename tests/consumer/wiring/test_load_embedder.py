@@ -24,7 +24,7 @@ class Machine:
         self.gpu = False
         self.cuda_works = True
         self.loaded: list[tuple[str, str, dict[str, Any]]] = []
-        monkeypatch.setattr(embedder, "gpu_available", lambda: self.gpu)
+        monkeypatch.setattr(runtime, "gpu_available", lambda: self.gpu)
         monkeypatch.setattr(embedder, "prepared_model", lambda _model, precision: Path(precision))
         monkeypatch.setattr(OnnxEmbedder, "load", self.load)
 
