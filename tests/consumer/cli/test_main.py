@@ -210,6 +210,8 @@ def test_intake_heeds_all_of_a_mapping_that_finds_the_user():
         ("worker --model /nowhere/m.json", "'--model': File '/nowhere/m.json' does not exist"),
         ("broker", "Missing option '--data'"),
         ("broker --data x --brokers 2", "'--brokers': '2' is not one of '1', '3'"),
+        ("broker --data x --port 0", "port is 0: choose one from 1 to 65535"),
+        ("demo --workers 0", "'--workers': 0 is not in the range x>=1"),
         ("verify a --against b", "--against compares topics with a folder"),
         ("verify a --follow", "--follow audits topics without an end: leave FOLDER and --against"),
         ("verify --follow --against a", "--follow audits topics without an end"),

@@ -15,9 +15,9 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from consumer.process import ending
+from consumer.telemetry import health as health_module
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import Follower, ViolationKind
-from consumer.verify import service as service_module
 from consumer.verify.service import run_follow
 from tests.consumer.kafka_runs import (
     changes_of,
@@ -312,14 +312,14 @@ def test_a_signal_ends_it_and_metrics_are_served_until_then(
 ) -> None:
     deployment.publish(history)
     ports: list[int] = []
-    real = service_module.HealthServer
+    real = health_module.HealthServer
 
     def server(*arguments: Any) -> Any:
         made = real(*arguments)
         ports.append(made.port)
         return made
 
-    monkeypatch.setattr(service_module, "HealthServer", server)
+    monkeypatch.setattr(health_module, "HealthServer", server)
     seen: dict[str, str] = {}
 
     def look_then_stop() -> None:
