@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from consumer.contract.clock import Timer
 from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Record
 from consumer.settings import BatchSettings
@@ -21,7 +22,6 @@ from models.daemon_pool import DaemonPool
 
 Prepared = TypeVar("Prepared")
 
-_CLOSE_SECONDS = 2.0
 # More would hold more records and gain nothing: one is embedded, one cleaned, one applied.
 _AHEAD = 2
 
@@ -53,13 +53,23 @@ class Batches(Generic[Prepared]):
         The slow and pure part of the work; called from two threads at the same time.
     settings
         How large a batch may be, and how long it may take to fill and to prepare.
+    close_seconds
+        How long the threads are waited for at the end.
+    timer
+        What time it is.
     """
 
     def __init__(
-        self, prepare: Callable[[Sequence[Record]], Prepared], settings: BatchSettings
+        self,
+        prepare: Callable[[Sequence[Record]], Prepared],
+        settings: BatchSettings,
+        close_seconds: float = 2.0,
+        timer: Timer = time,
     ) -> None:
         self._prepare = prepare
         self._settings = settings
+        self._close_seconds = close_seconds
+        self._now = timer.monotonic
         threads = [DaemonPool(1, f"prepare-{number}") for number in range(_AHEAD)]
         self._threads, self._turns = threads, itertools.cycle(threads)
         self._collecting: Batch[Prepared] = Batch()
@@ -82,13 +92,13 @@ class Batches(Generic[Prepared]):
         batch = self._collecting
         if not batch.records:
             return None
-        return max(batch.opened + self._settings.max_wait_seconds - time.monotonic(), 0.0)
+        return max(batch.opened + self._settings.max_wait_seconds - self._now(), 0.0)
 
     def collect(self, record: Record, epoch: int) -> None:
         """Add a record."""
         batch = self._collecting
         if not batch.records:
-            batch.opened = time.monotonic()
+            batch.opened = self._now()
         batch.records.append(record)
         batch.epochs[record.partition] = epoch
 
@@ -111,7 +121,7 @@ class Batches(Generic[Prepared]):
         due = not self._preparing and self.due_in == 0.0
         if len(self._preparing) < _AHEAD and (self.room <= 0 or due):
             batch, self._collecting = self._collecting, Batch()
-            batch.first = time.monotonic()
+            batch.first = self._now()
             batch.future = next(self._turns).submit(lambda: self._prepare(batch.records))
             self._preparing.append(batch)
         return ready
@@ -129,7 +139,7 @@ class Batches(Generic[Prepared]):
             return None
         batch = self._preparing.popleft()
         if self._preparing:  # it shared cores and device with the one before
-            self._preparing[0].first = time.monotonic()
+            self._preparing[0].first = self._now()
         return batch
 
     def touches(self, partitions: frozenset[int]) -> bool:
@@ -150,13 +160,13 @@ class Batches(Generic[Prepared]):
     def close(self) -> None:
         """Drop what is under way and end the threads."""
         self.drop()
-        deadline = time.monotonic() + _CLOSE_SECONDS
+        deadline = self._now() + self._close_seconds
         for thread in self._threads:
-            thread.close(max(deadline - time.monotonic(), 0.0))
+            thread.close(max(deadline - self._now(), 0.0))
 
     def _check(self, batch: Batch[Prepared]) -> None:
         limit = self._settings.prepare_timeout_seconds
-        if time.monotonic() - batch.first > limit:
+        if self._now() - batch.first > limit:
             raise PreparationHungError(
                 f"a batch of {len(batch.records)} records is not prepared after {limit:g} s "
                 "(batch.prepare_timeout_seconds): does the embedding's device hang?"

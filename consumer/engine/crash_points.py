@@ -23,8 +23,8 @@ Hook = Callable[[CrashPoint], None]
 _hook: Hook | None = None
 
 
-def install(hook: Hook) -> None:
-    """Have a hook called at every point, in the thread that passes it."""
+def install(hook: Hook | None) -> None:
+    """Have a hook called at every point, in the thread that passes it; None takes it out."""
     global _hook  # noqa: PLW0603 - one process, one hook
     _hook = hook
 

@@ -77,6 +77,13 @@ class Assignment:
         input. The group does not share them out; where they stand is committed like the rest.
     timer
         What time it is.
+
+    Attributes
+    ----------
+    consumer
+        May be replaced while there are no partitions.
+    partition_count
+        As given.
     """
 
     def __init__(
@@ -87,10 +94,10 @@ class Assignment:
         beside: Sequence[str] = (),
         timer: Timer = time,
     ) -> None:
-        self._consumer = consumer
+        self.consumer = consumer
         self._timer = timer
         self._topics = (topic, *beside)
-        self._partition_count = partition_count
+        self.partition_count = partition_count
         self._partitions: dict[int, Partition] = {}
         self.epochs = 0
         """How many epochs have begun; differs after anything that makes records void."""
@@ -115,7 +122,7 @@ class Assignment:
         for number in numbers:
             del self._partitions[number]
             self.epochs += 1
-        self._consumer.incremental_unassign(self._places(restored))
+        self.consumer.incremental_unassign(self._places(restored))
         return numbers
 
     def restored(self, number: int, positions: Mapping[str, Position]) -> None:
@@ -127,17 +134,17 @@ class Assignment:
         # Only now does the client get to know of it, and from where on: a seek that overtakes its
         # question for an end or for a committed offset is undone by the answer (librdkafka asks
         # again, and goes there).
-        self._consumer.incremental_assign(
+        self.consumer.incremental_assign(
             [
                 _place(name, number, track.position, track)
                 for name, track in partition.tracks.items()
             ]
         )
-        self._consumer.resume(self._places([number]))
+        self.consumer.resume(self._places([number]))
 
     def _track(self, position: Position) -> Track:
         start = position.offset
-        metadata = position.metadata.model_copy(update={"partitions": self._partition_count})
+        metadata = position.metadata.model_copy(update={"partitions": self.partition_count})
         return Track(start, start, start, metadata, position.leader_epoch, self._timer.monotonic())
 
     def unrestored(self, number: int) -> None:
@@ -145,7 +152,7 @@ class Assignment:
         partition = self._partitions[number]
         partition.epoch = self._next_epoch()
         if partition.tracks:
-            self._consumer.incremental_unassign(self._places([number]))
+            self.consumer.incremental_unassign(self._places([number]))
         partition.tracks = {}
 
     def rewind(self) -> None:
@@ -253,6 +260,16 @@ class Assignment:
         """Give the next offset to apply by topic, nothing while it is not restored."""
         return {topic: track.position for topic, track in self._partitions[number].tracks.items()}
 
+    def waiting(self, number: int) -> dict[str, int]:
+        """Count the records that wait by topic, as far as the client has been told."""
+        found = {}
+        for topic, position in self.positions(number).items():
+            place = TopicPartition(topic, number)
+            _, high = self.consumer.get_watermark_offsets(place, cached=True)
+            # Below zero: nothing was fetched yet, so nothing is known.
+            found[topic] = max(high - self.reach(topic, number, position), 0)
+        return found
+
     @property
     def active(self) -> list[int]:
         """The partitions that are restored."""
@@ -270,11 +287,11 @@ class Assignment:
 
     def pause(self) -> None:
         """Fetch nothing until `resume`; the member stays in the group as long as it polls."""
-        self._consumer.pause(self._places(self.active))
+        self.consumer.pause(self._places(self.active))
 
     def resume(self) -> None:
         """Fetch again."""
-        self._consumer.resume(self._places(self.active))
+        self.consumer.resume(self._places(self.active))
         for partition in self._partitions.values():
             for track in partition.tracks.values():
                 track.asked = None if track.asked is None else self._timer.monotonic()
@@ -292,7 +309,7 @@ class Assignment:
 
     def _seek(self, place: TopicPartition) -> None:
         ask(
-            lambda _: self._consumer.seek(place),
+            lambda _: self.consumer.seek(place),
             f"a seek in {place.topic}[{place.partition}]",
             seconds=_SEEK_SECONDS,
             passing=lambda error: error.code() == KafkaError._STATE,

@@ -14,8 +14,6 @@ from collections.abc import Callable
 
 from consumer.contract.errors import ExpectedError
 
-_BEAT_SECONDS = 0.2
-
 
 class SuspendedError(ExpectedError):
     """The process stood still for longer than the group waits for a member."""
@@ -33,11 +31,19 @@ class Pulse:
         A pause that is longer makes `check` raise.
     clock
         Seconds, never going backwards.
+    beat_seconds
+        From one beat to the next.
     """
 
-    def __init__(self, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limit_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        beat_seconds: float = 0.2,
+    ) -> None:
         self._limit = limit_seconds
         self._clock = clock
+        self._beat_seconds = beat_seconds
         self._last = clock()
         self._longest = 0.0
         self._ended = threading.Event()
@@ -73,5 +79,5 @@ class Pulse:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(_BEAT_SECONDS):
+        while not self._ended.wait(self._beat_seconds):
             self.beat()

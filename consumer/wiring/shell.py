@@ -9,12 +9,12 @@ from typing import Any
 
 from consumer.contract.figures import Figures
 from consumer.contract.stage import Stage
-from consumer.engine.loop import Loop
 from consumer.process import ending
 from consumer.settings import KafkaSettings, Settings
 from consumer.telemetry.health import Health, serving
 from consumer.telemetry.metrics import LoopMetrics, new_registry, tell_role
 from consumer.telemetry.table import Role
+from consumer.wiring.engine import build_loop
 
 # Until the loop turns nothing is begun that would have to be finished.
 ends_at_once = ending.stopping_by(partial(ending.leave, 0))
@@ -48,7 +48,7 @@ def run(
     tell_role(registry, role)
     health = Health(settings.http.live_seconds, facts=facts)
     with serving(settings.http, health, registry):
-        loop: Loop[Any] = Loop(
+        loop = build_loop(
             stage,
             settings,
             group_id=group_id,

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, Producer
@@ -15,7 +16,6 @@ from prometheus_client import CollectorRegistry
 
 from consumer.contract.records import Output, Record
 from consumer.contract.stage import Stage
-from consumer.engine.loop import Loop
 from consumer.kafka.clients import reader_config
 from consumer.kafka.cluster import read_topic
 from consumer.kafka.topics import create_topics
@@ -28,6 +28,7 @@ from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import LoopMetrics
 from consumer.verify import VerifyResult, verify_topics
 from consumer.verify.oracle import differences
+from consumer.wiring.engine import build_loop
 from models.embedding.runner_types import Embedder
 from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange
@@ -134,11 +135,16 @@ class Running:
     """A loop in a thread."""
 
     def __init__(
-        self, settings: Settings, stage: Stage[object, object], name: str, group: str | None = None
+        self,
+        settings: Settings,
+        stage: Stage[object, object],
+        name: str,
+        group: str | None = None,
+        **options: Any,
     ) -> None:
         self.health = Health(60)
         self.metrics = LoopMetrics(CollectorRegistry())
-        self.loop = Loop(
+        self.loop = build_loop(
             stage,
             settings,
             group_id=group or settings.kafka.group_id,
@@ -146,6 +152,7 @@ class Running:
             metrics=self.metrics,
             health=self.health,
             idle_seconds=0.3,
+            **options,
         )
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -172,13 +179,14 @@ def worker(
     source: ModelSource | None = None,
     name: str = "w0",
     labels: LabelModelSource | None = None,
+    **options: Any,
 ) -> Iterator[tuple[Running, SegmentationStage]]:
-    """Run a worker with the cheap embedder."""
+    """Run a worker with the cheap embedder; see `build_loop` for options."""
     embedder = HashingEmbedder()
     stage = SegmentationStage(
         settings, embedder, source or FixedModel(model_of(embedder)), label_models=labels
     )
-    running = Running(settings, stage, name)
+    running = Running(settings, stage, name, **options)
     try:
         yield running, stage
     finally:

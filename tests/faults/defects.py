@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from consumer.contract.records import Output
-from consumer.engine import loop
+from consumer.engine.commits import Commits
+from consumer.engine.membership import Membership
 from consumer.engine.transactions import Outcome, Transactions
 from consumer.kafka.cluster import Cluster
 from consumer.stages.training import stage as training
 from consumer.stages.training.stage import TrainingStage
 from consumer.state import checkpoint_file
-from consumer.wiring import model_feed
+from consumer.wiring import engine, model_feed
 from models.clustering.learner import StreamingClusterer
 from models.segments.model import SegmentModel
 from schemas.segment_model import SEGMENT_MODEL_SCHEMA
@@ -49,22 +51,19 @@ def offsets_outside_the_transaction() -> None:
 def state_merged_before_the_commit() -> None:
     """Make a batch's rows the state as soon as they are computed."""
 
-    class Eager(loop.Loop[Any]):
-        def _commit(self, *arguments: Any, **named: Any) -> bool:
-            self._stage.committed()
-            return super()._commit(*arguments, **named)
+    commit = Commits.commit
 
-    loop.Loop = Eager  # type: ignore[misc]
-    import consumer.wiring.shell  # noqa: PLC0415
+    def eager(self: Commits, *arguments: Any, **named: Any) -> bool:
+        self._parts.stage.committed()
+        return commit(self, *arguments, **named)
 
-    consumer.wiring.shell.Loop = Eager  # type: ignore[misc]
+    Commits.commit = eager  # type: ignore[method-assign]
 
 
 def cached_group_metadata() -> None:
     """Fetch the group's metadata once, before the member has joined."""
-    original = loop.Consumer
 
-    class Caching(original):  # type: ignore[misc, valid-type]
+    class Caching(Consumer):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             self._cached = super().consumer_group_metadata()
@@ -75,7 +74,7 @@ def cached_group_metadata() -> None:
         def memberid(self) -> str:
             return super().memberid() or "cached"
 
-    loop.Consumer = Caching  # type: ignore[misc]
+    engine.Membership = partial(Membership, make=Caching)  # type: ignore[misc, assignment]
 
 
 def restore_to_the_last_stable_offset() -> None:

@@ -324,7 +324,8 @@ def _assignments(member: Member) -> int:
     """Count what the group has given a process and taken from it, by its log."""
     text = member.spec.log.read_text(errors="replace")
     return sum(
-        text.count(f"consumer.engine.loop: {word}: ") for word in ("assigned", "revoke", "lost")
+        text.count(f"consumer.engine.membership: {word}: ")
+        for word in ("assigned", "revoke", "lost")
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,15 @@ from confluent_kafka import KafkaError, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from consumer.contract.records import Output, Record
+from consumer.engine.batches import Batches
 from consumer.engine.loop import Loop
+from consumer.engine.membership import Membership
+from consumer.engine.partitions import Assignment
+from consumer.engine.parts import Parts
+from consumer.engine.pulse import Pulse
 from consumer.engine.transactions import Outcome
 from consumer.kafka.cluster import TopicIdentity
-from consumer.settings import Settings
+from consumer.settings import KafkaSettings, Settings
 from consumer.state.positions import Position
 from consumer.state.restore import Restored, RestoreProgress
 from consumer.telemetry.health import Health
@@ -90,6 +96,7 @@ class ScriptedStage:
     def __init__(self) -> None:
         self.restore_after_abort = False
         self.fixed_partitions = True
+        self.prepare_error: Exception | None = None
         self.calls: list[str] = []
         self.prepare_gate = threading.Event()
         self.prepare_gate.set()
@@ -101,6 +108,8 @@ class ScriptedStage:
 
     def prepare(self, records: Sequence[Record]) -> list[Record]:
         assert self.prepare_gate.wait(30)
+        if self.prepare_error is not None:
+            raise self.prepare_error
         return list(records)
 
     def assigned(self, partition: int, restoration: object) -> None:
@@ -151,6 +160,7 @@ class World:
         self.steps: list[Step] = []
         self.outcomes: list[Outcome] = []
         self.committed: list[tuple[list[str], dict[int | tuple[str, int], int]]] = []
+        self.outputs: list[Output] = []
         self.attempts = 0
         self.calls: list[str] = []
         self.callbacks: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
@@ -160,6 +170,15 @@ class World:
         self.written: dict[tuple[str, int], int] = {}
         self.tasks: dict[int, object] = {}
         self.config: dict[str, Any] = {}
+        self.metrics = LoopMetrics(CollectorRegistry())
+        self.membership: Membership
+        self.batches: Batches[list[Record]]
+        self.now = 0.0
+        """The time by which the process is seen to have stood still."""
+        self.limits: dict[str, float] = {}
+        self.member_limits: dict[str, float] = {}
+        self.high = -1001
+        """Where the client thinks that partitions end; below zero where it does not know."""
         self.watch = ScriptedWatch()
         self.found: dict[int, Position] = {}
         """Where partitions go on, when it is not where they were committed."""
@@ -171,17 +190,46 @@ class World:
         """Run a loop whose polls are these, and stop it after the last one."""
         batch = {"max_records": 2, "max_wait_seconds": 60, **sections.pop("batch", {})}
         kafka = {"revoke_seconds": 0.2, **sections.pop("kafka", {})}
-        self.loop = Loop(
-            self.stage,
-            Settings(batch=batch, kafka=kafka, **sections),
-            group_id="g",
-            transactional_id="t",
-            metrics=LoopMetrics(CollectorRegistry()),
+        settings = Settings(batch=batch, kafka=kafka, **sections)
+        self.membership = self.member_of(settings.kafka)
+        parts: Parts[list[Record]] = Parts(
+            stage=self.stage,
+            membership=self.membership,
+            assignment=Assignment(self, TOPIC, PARTITIONS, self.stage.inputs[1:]),  # type: ignore[arg-type]
+            batches=Batches(self.stage.prepare, settings.batch, close_seconds=0.01),
+            restorer=self,  # type: ignore[arg-type]
+            transactions=self,  # type: ignore[arg-type]
+            topic_watch=self.watch,  # type: ignore[arg-type]
+            pulse=Pulse(30, lambda: self.now, beat_seconds=3600),
+            metrics=self.metrics,
             health=Health(60),
+            timer=self,
+        )
+        self.batches = parts.batches
+        self.loop = Loop(
+            parts,
+            revoke_seconds=settings.kafka.revoke_seconds,
             idle_seconds=0,
+            report_seconds=0,
+            **self.limits,
         )
         self.steps = list(steps)
         self.loop.run()
+
+    def member_of(self, kafka: KafkaSettings) -> Membership:
+        def make(config: dict[str, Any]) -> Any:
+            self.config = config
+            return self
+
+        return Membership(kafka, "g", TOPIC, make=make, timer=self, **self.member_limits)
+
+    # --- the time: it passes, but for pauses ------------------------------------------------
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
 
     # --- steps ------------------------------------------------------------------------------
 
@@ -199,7 +247,7 @@ class World:
 
     def prepared(self) -> list[Message]:
         """Let the batch in preparation become ready; the same turn applies it."""
-        assert self.loop._batches.wait(30)
+        assert self.batches.wait(30)
         return []
 
     def _call(self, name: str, partitions: Sequence[int]) -> None:
@@ -207,12 +255,6 @@ class World:
         self.calls.append(f"{name} ended")
 
     # --- the consumer -----------------------------------------------------------------------
-
-    def partitions(self, topic: str) -> int:
-        return PARTITIONS
-
-    def poll(self, timeout: float) -> None:
-        pass
 
     def subscribe(self, topics: list[str], **callbacks: Any) -> None:
         assert topics == [TOPIC]
@@ -240,7 +282,7 @@ class World:
         self.calls += [f"unassign {named(place)}" for place in places]
 
     def get_watermark_offsets(self, place: TopicPartition, cached: bool) -> tuple[int, int]:
-        return (0, -1001)
+        return (0, self.high)
 
     # --- the transactions -------------------------------------------------------------------
 
@@ -259,6 +301,7 @@ class World:
         if outcome is Outcome.COMMITTED:
             keys = [(output.key or b"").decode() for output in outputs]
             self.committed.append((keys, {place_of(place): place.offset for place in offsets}))
+            self.outputs += outputs
         return outcome
 
     def end_by(self, deadline: float) -> None:

@@ -10,12 +10,18 @@ from typing import Any
 
 import pytest
 
+from consumer.contract.clock import Timer
 from consumer.contract.records import Record
-from consumer.engine import batches as batches_module
 from consumer.engine.batches import Batch, Batches, PreparationHungError
 from consumer.settings import BatchSettings
+from tests.consumer.scripted_clock import Clock
 
 WAIT_SECONDS = 10.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 def record(offset: int, partition: int = 0) -> Record:
@@ -38,9 +44,11 @@ class Bench:
         self._begun = threading.Semaphore(0)
         self._made: list[Batches[list[int]]] = []
 
-    def batches(self, **settings: Any) -> Batches[list[int]]:
+    def batches(
+        self, timer: Timer = time, close_seconds: float = 2.0, **settings: Any
+    ) -> Batches[list[int]]:
         given = {"max_records": 3, "max_wait_seconds": 60, **settings}
-        made = Batches(self.prepare, BatchSettings(**given))
+        made = Batches(self.prepare, BatchSettings(**given), close_seconds, timer)
         self._made.append(made)
         return made
 
@@ -102,21 +110,17 @@ def test_a_batch_fills(bench: Bench) -> None:
     assert batches.empty
 
 
-def test_a_batch_is_due_when_its_first_record_has_waited(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 100.0
-    monkeypatch.setattr(batches_module.time, "monotonic", lambda: now)
-    batches = bench.batches(max_wait_seconds=2)
+def test_a_batch_is_due_when_its_first_record_has_waited(bench: Bench, clock: Clock) -> None:
+    batches = bench.batches(clock, max_wait_seconds=2)
     assert batches.due_in is None
     fill(batches, 0)
     assert batches.due_in == 2
-    now = 101.5
+    clock.now = 101.5
     fill(batches, 1)
     assert batches.due_in == 0.5
     assert batches.advance() is None
     assert batches.room == 1
-    now = 103.0
+    clock.now = 103.0
     assert batches.due_in == 0
     batches.advance()
     assert batches.due_in is None
@@ -199,17 +203,15 @@ def test_batches_come_out_in_their_order_whichever_is_done_first(bench: Bench) -
 
 
 def test_a_batch_that_is_not_full_goes_on_filling_while_another_is_prepared(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, clock: Clock
 ) -> None:
-    now = 100.0
-    monkeypatch.setattr(batches_module.time, "monotonic", lambda: now)
     bench.gate.clear()
-    batches = bench.batches(max_wait_seconds=2)
+    batches = bench.batches(clock, max_wait_seconds=2)
     fill(batches, 0)
-    now += 3
+    clock.now += 3
     batches.advance()
     fill(batches, 1)
-    now += 3
+    clock.now += 3
     assert batches.advance() is None
     assert batches.room == 2
     bench.gate.set()
@@ -313,52 +315,42 @@ def until_raised(call: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_a_slow_preparation_that_ends_in_the_last_moment_counts(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batches = bench.batches(prepare_timeout_seconds=1)
+def test_a_slow_preparation_that_ends_in_the_last_moment_counts(bench: Bench, clock: Clock) -> None:
+    batches = bench.batches(clock, prepare_timeout_seconds=1)
     fill(batches, 0, 1, 2)
     batches.advance()
     assert batches.wait(WAIT_SECONDS)
-    later = time.monotonic() + 100
-    monkeypatch.setattr(batches_module.time, "monotonic", lambda: later)
+    clock.now += 100
     assert ready(batches).records[0] == record(0)
 
 
-def test_the_time_of_a_batch_counts_from_when_it_is_the_first(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 100.0
-    monkeypatch.setattr(batches_module.time, "monotonic", lambda: now)
+def test_the_time_of_a_batch_counts_from_when_it_is_the_first(clock: Clock) -> None:
     gates = {0: threading.Event(), 3: threading.Event()}
 
     def prepare(records: Sequence[Record]) -> None:
         assert gates[records[0].offset].wait(60)
 
     settings = BatchSettings(max_records=3, max_wait_seconds=60, prepare_timeout_seconds=10)
-    batches = Batches(prepare, settings)
+    batches = Batches(prepare, settings, timer=clock)
     for number in (0, 3):
         fill(batches, number, number + 1, number + 2)
         batches.advance()
-    now += 9
+    clock.now += 9
     gates[0].set()
     assert batches.wait(WAIT_SECONDS)
     assert batches.advance() is not None
-    now += 9
+    clock.now += 9
     assert batches.advance() is None
-    now += 2
+    clock.now += 2
     with pytest.raises(PreparationHungError):
         batches.advance()
     gates[3].set()
     batches.close()
 
 
-def test_closing_does_not_wait_for_a_call_that_hangs(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batches_module, "_CLOSE_SECONDS", 0.05)
+def test_closing_does_not_wait_for_a_call_that_hangs(bench: Bench) -> None:
     bench.gate.clear()
-    batches = bench.batches()
+    batches = bench.batches(close_seconds=0.05)
     fill(batches, 0, 1, 2)
     batches.advance()
     assert bench.begun.wait(WAIT_SECONDS)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
-from consumer.engine import loop as loop_module
 from consumer.engine.transactions import FatalKafkaError, Outcome
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.topics import TopicError, check_topics
@@ -29,16 +26,9 @@ LABELS = "segment-labels"
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world() -> World:
     world = World()
     world.stage.inputs = (TOPIC, LABELS)
-    monkeypatch.setattr(loop_module, "Consumer", lambda _config: world)
-    monkeypatch.setattr(loop_module, "Transactions", lambda *_: world)
-    monkeypatch.setattr(loop_module, "Cluster", lambda _: world)
-    monkeypatch.setattr(loop_module.Restorer, "of", lambda *_, **__: world)
-    quick = SimpleNamespace(monotonic=time.monotonic, sleep=world.pauses.append)
-    monkeypatch.setattr(loop_module, "TopicWatch", lambda *_: world.watch)
-    monkeypatch.setattr(loop_module, "time", quick)
     return world
 
 

@@ -100,48 +100,44 @@ def test_a_restarted_worker_goes_on_where_it_stopped(settings: Settings) -> None
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ABORTED, Outcome.UNKNOWN])
-def test_a_transaction_that_fails_leaves_no_trace(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
-) -> None:
-    real_commit, failures = Transactions._commit, [outcome] * 3
-    count = 0
+def test_a_transaction_that_fails_leaves_no_trace(settings: Settings, outcome: Outcome) -> None:
+    failures = [outcome] * 3
 
-    def commit(self: Transactions, producer: Producer, budget: float) -> Outcome:
-        nonlocal count
-        count += 1
-        if count % 2 == 0 and failures:
-            failed = failures.pop()
-            if failed is Outcome.ABORTED:
-                return self._abort(producer, "the test asked for it")
-            return failed  # left open: the new producer has to settle it
-        return real_commit(self, producer, budget)
+    class Failing(Transactions):
+        count = 0
 
-    monkeypatch.setattr(Transactions, "_commit", commit)
+        def _commit(self, producer: Producer, budget: float) -> Outcome:
+            self.count += 1
+            if self.count % 2 == 0 and failures:
+                failed = failures.pop()
+                if failed is Outcome.ABORTED:
+                    return self._abort(producer, "the test asked for it")
+                return failed  # left open: the new producer has to settle it
+            return super()._commit(producer, budget)
+
     pairs = stream()
     produce(settings, pairs)
-    with worker(settings) as (running, _):
+    with worker(settings, transactions=Failing) as (running, _):
         until(lambda: committed(settings) == len(pairs) or running.error is not None)
         assert running.error is None
     assert not failures
     assert_as_replayed(settings, pairs)
 
 
-def test_a_commit_whose_answer_is_lost_counts_once(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real_commit, lost = Transactions._commit, threading.Event()
+def test_a_commit_whose_answer_is_lost_counts_once(settings: Settings) -> None:
+    lost = threading.Event()
 
-    def commit(self: Transactions, producer: Producer, budget: float) -> Outcome:
-        outcome = real_commit(self, producer, budget)
-        if outcome is Outcome.COMMITTED and not lost.is_set():
-            lost.set()
-            return Outcome.UNKNOWN
-        return outcome
+    class Losing(Transactions):
+        def _commit(self, producer: Producer, budget: float) -> Outcome:
+            outcome = super()._commit(producer, budget)
+            if outcome is Outcome.COMMITTED and not lost.is_set():
+                lost.set()
+                return Outcome.UNKNOWN
+            return outcome
 
-    monkeypatch.setattr(Transactions, "_commit", commit)
     pairs = stream()
     produce(settings, pairs)
-    with worker(settings):
+    with worker(settings, transactions=Losing):
         until(lambda: committed(settings) == len(pairs))
     assert lost.is_set()
     assert_as_replayed(settings, pairs)

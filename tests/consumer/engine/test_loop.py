@@ -6,14 +6,12 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
 
-from consumer.contract.records import Output, Record
-from consumer.engine import loop as loop_module
+from consumer.contract.records import Output
 from consumer.engine.batches import PreparationHungError
 from consumer.engine.pulse import SuspendedError
 from consumer.engine.transactions import FatalKafkaError, Outcome
@@ -35,21 +33,8 @@ from tests.consumer.engine.scripted_loop import (
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    world = World()
-
-    def consumer(config: dict[str, Any]) -> World:
-        world.config = config
-        return world
-
-    monkeypatch.setattr(loop_module, "Consumer", consumer)
-    monkeypatch.setattr(loop_module, "Transactions", lambda *_: world)
-    monkeypatch.setattr(loop_module, "Cluster", lambda _: world)
-    monkeypatch.setattr(loop_module.Restorer, "of", lambda *_, **__: world)
-    quick = SimpleNamespace(monotonic=time.monotonic, sleep=world.pauses.append)
-    monkeypatch.setattr(loop_module, "TopicWatch", lambda *_: world.watch)
-    monkeypatch.setattr(loop_module, "time", quick)
-    return world
+def world() -> World:
+    return World()
 
 
 # --- the way of a batch -------------------------------------------------------------------------
@@ -65,15 +50,11 @@ def test_a_batch_is_committed_with_the_offsets_behind_it(world: World) -> None:
 def test_figures_of_a_partition_are_told_while_it_is_here(world: World, go: Any) -> None:
     told: list[dict[str, set[str]]] = []
 
-    def look() -> Sequence[Message]:
-        world.loop._last_report = 0  # so that this very turn reports
-        return []
-
     def note() -> Sequence[Message]:
         told.append(
             {
                 family.name: {sample.labels["partition"] for sample in family.samples}
-                for metric in (world.loop._metrics.lag, world.loop._metrics.records)
+                for metric in (world.metrics.lag, world.metrics.records)
                 for family in metric.collect()
             }
         )
@@ -83,11 +64,11 @@ def test_figures_of_a_partition_are_told_while_it_is_here(world: World, go: Any)
         go(world, 1)
         return []
 
-    world.run(assign(world, 0, 1), nothing, look, note, leave, look, note)
+    world.run(assign(world, 0, 1), nothing, note, leave, note)
     before, after = told
     assert before["segmenter_lag_records"] == {"0", "1"}
     assert after["segmenter_lag_records"] == {"0"}
-    assert world.loop._metrics.input_partitions._value.get() == PARTITIONS
+    assert world.metrics.input_partitions._value.get() == PARTITIONS
 
 
 def test_a_partition_is_fetched_only_after_it_is_restored(world: World) -> None:
@@ -117,11 +98,8 @@ def test_a_stop_commits_the_batches_in_preparation_and_not_the_one_being_collect
     assert world.stage.calls[-1] == "revoked 0"
 
 
-def test_what_preparing_raises_ends_the_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare(_records: Sequence[Record]) -> list[Record]:
-        raise ValueError("no vector")
-
-    monkeypatch.setattr(world.stage, "prepare", prepare)
+def test_what_preparing_raises_ends_the_loop(world: World) -> None:
+    world.stage.prepare_error = ValueError("no vector")
     with pytest.raises(ValueError, match="no vector"):
         world.run(assign(world, 0), records((0, 10), (0, 11)), world.prepared)
     assert world.committed == []
@@ -135,10 +113,8 @@ def test_the_stages_own_work_is_committed_with_the_offsets_where_partitions_stan
     assert world.committed == [(["own"], {0: START, 2: START})]
 
 
-def test_while_a_batch_takes_long_partitions_are_paused_and_polled(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop_module, "_PATIENCE_SECONDS", 0.01)
+def test_while_a_batch_takes_long_partitions_are_paused_and_polled(world: World) -> None:
+    world.limits["patience_seconds"] = 0.01
     world.stage.prepare_gate.clear()
 
     def release() -> list[Message]:
@@ -166,27 +142,23 @@ def test_while_a_batch_takes_long_partitions_are_paused_and_polled(
 
 
 def test_a_partition_of_which_nothing_is_heard_is_read_anew(
-    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(loop_module, "_SILENT_SECONDS", 0.0)
-
+    world.limits["silent_seconds"] = 0.0
     broker = {"rxidle": 0, "nodename": "b:1", "nodeid": 1, "state": "UP"}
 
-    def ask() -> list[Message]:
-        world.loop._ask_the_silent()
+    def answer() -> list[Message]:
         # Not while no broker answers: then there is nothing to be heard.
         assert not any(call.startswith("seek") for call in world.calls)
-        world.loop._connection.take(json.dumps({"brokers": {"b": broker}}))
-        world.loop._ask_the_silent()
+        world.membership.connection.take(json.dumps({"brokers": {"b": broker}}))
         return []
 
-    world.run(assign(world, 0, 1), records((0, 10)), ask)
+    world.run(assign(world, 0, 1), records((0, 10)), nothing, answer, records((1, 10)))
     assert [call for call in world.calls if call.startswith("seek")] == ["seek 1@10"]
     assert "nothing is heard of user-events[1]" in caplog.text
 
 
-def test_a_batch_that_hangs_ends_the_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.engine.batches._CLOSE_SECONDS", 0.01)
+def test_a_batch_that_hangs_ends_the_loop(world: World) -> None:
     world.stage.prepare_gate.clear()
     with pytest.raises(PreparationHungError):
         world.run(
@@ -248,21 +220,16 @@ def held() -> list[Message]:
     return [failing(KafkaError._FATAL, f"Fatal error: {reason}: heartbeat")]
 
 
-def test_a_start_waits_for_the_place_of_its_predecessor(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("consumer.engine.loop._HELD_PAUSE_SECONDS", 0)
+def test_a_start_waits_for_the_place_of_its_predecessor(world: World) -> None:
     world.run(held, held, assign(world, 0), records((0, 10), (0, 11)), world.prepared)
     assert world.committed == [(["0@10", "0@11"], {0: 12})]
+    assert world.pauses == [1.0, 1.0]
 
 
-def test_a_name_that_stays_taken_or_is_taken_later_ends_the_process(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("consumer.engine.loop._HELD_PAUSE_SECONDS", 0)
+def test_a_name_that_stays_taken_or_is_taken_later_ends_the_process(world: World) -> None:
     with pytest.raises(FatalKafkaError, match="instance ID is still used"):
         world.run(assign(world, 0), nothing, held, nothing)
-    monkeypatch.setattr("consumer.engine.loop._HELD_SESSIONS", 0)
+    world.member_limits["held_sessions"] = 0
     with pytest.raises(FatalKafkaError, match="instance ID is still used"):
         world.run(held, nothing)
 
@@ -275,10 +242,8 @@ def test_a_name_that_stays_taken_or_is_taken_later_ends_the_process(
         KafkaError.GROUP_AUTHORIZATION_FAILED,
     ],
 )
-def test_an_input_that_cannot_be_read_is_raised_and_named(
-    world: World, code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop_module, "_NEW_TOPIC_SECONDS", 0)  # it has run for longer than that
+def test_an_input_that_cannot_be_read_is_raised_and_named(world: World, code: int) -> None:
+    world.member_limits["new_topic_seconds"] = 0  # it has run for longer than that
     with pytest.raises(FatalKafkaError, match=f"cannot read {TOPIC}: closed"):
         world.run(lambda: [failing(code, "closed")])
 
@@ -371,7 +336,7 @@ def test_a_stage_to_which_the_number_of_partitions_is_nothing_takes_a_new_one(
     new = PARTITIONS
     world.run(assign(world, 0, new), records((new, 10), (new, 11)), nothing, world.prepared)
     assert world.committed == [([f"{new}@10", f"{new}@11"], {new: 12})]
-    assert world.loop._metrics.input_partitions._value.get() == PARTITIONS + 1
+    assert world.metrics.input_partitions._value.get() == PARTITIONS + 1
 
 
 def test_partitions_that_are_revoked_have_their_prepared_batch_committed_before_they_go(
@@ -654,7 +619,7 @@ def test_losses_are_told_by_whoever_has_the_partition(world: World) -> None:
     told: list[dict[str, float]] = []
 
     def look() -> list[Message]:
-        losses = world.loop._metrics.losses
+        losses = world.metrics.losses
         samples = [
             sample
             for gauge in (losses.records, losses.times, losses.last)
@@ -726,27 +691,22 @@ def test_an_end_that_came_in_a_poll_with_a_rebalance_is_of_no_use(world: World) 
     assert world.committed == []
 
 
-def test_lag_is_what_can_be_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world, "get_watermark_offsets", lambda _place, cached: (0, 15))
+def test_lag_is_what_can_be_read(world: World) -> None:
+    world.high = 15
     lags: list[float] = []
 
-    def look() -> list[Message]:
-        world.loop._last_report = 0  # so that this very turn reports
-        return []
-
     def note() -> list[Message]:
-        lags.append(world.loop._metrics.lag.labels(0)._value.get())
+        lags.append(world.metrics.lag.labels(0)._value.get())
         return []
 
     world.run(
         assign(world, 0),
-        look,
+        nothing,
         note,
         lambda: [Message(0, 10), Message(0, 12), end(0, 15)],
-        look,
         note,
         world.prepared,
-        look,
+        nothing,
         note,
     )
     assert lags == [5, 5, 0]
@@ -755,19 +715,10 @@ def test_lag_is_what_can_be_read(world: World, monkeypatch: pytest.MonkeyPatch) 
 # --- the changelog tells of the inputs ----------------------------------------------------------
 
 
-def test_the_last_state_record_of_a_transaction_tells_of_the_inputs(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_state_record_of_a_transaction_tells_of_the_inputs(world: World) -> None:
     known = OffsetMetadata(topic_id="a", first=3)
     world.found[0] = Position(10, known)
     world.logs = [("profiles", 0)]
-    written: list[Output] = []
-
-    def write(outputs: Sequence[Output], *_: object) -> Outcome:
-        written.extend(outputs)
-        return Outcome.COMMITTED
-
-    monkeypatch.setattr(world, "write", write)
     world.stage.own_work = [
         [
             Output("profiles", b"u", b"{}", partition=0),
@@ -777,7 +728,7 @@ def test_the_last_state_record_of_a_transaction_tells_of_the_inputs(
         ]
     ]
     world.run(assign(world, 0), nothing)
-    told = [read_inputs(output.headers) for output in written]
+    told = [read_inputs(output.headers) for output in world.outputs]
     assert told == [{}, {TOPIC: known.model_copy(update={"partitions": PARTITIONS})}, {}, {}]
 
 
@@ -882,13 +833,11 @@ def test_a_commit_in_between_begins_the_count_of_aborts_anew(world: World) -> No
     assert world.attempts == 40
 
 
-def test_a_process_that_stood_still_commits_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_stood_still_commits_nothing(world: World) -> None:
     def suspended() -> list[Message]:
         world.prepared()
         # SIGSTOP and SIGCONT amid the turn, before its commit.
-        monkeypatch.setattr(world.loop._pulse, "_longest", 3600.0)
+        world.now += 3600
         return []
 
     with pytest.raises(SuspendedError):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer.engine import pulse as pulse_module
 from consumer.engine.pulse import Pulse, SuspendedError
 from tests.consumer.kafka_runs import until
 
@@ -26,10 +25,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def pulse(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pulse]:
+def pulse(clock: Clock) -> Iterator[Pulse]:
     """A limit of 30 s, and a thread that does not beat by itself."""
-    monkeypatch.setattr(pulse_module, "_BEAT_SECONDS", 3600)
-    made = Pulse(30, clock)
+    made = Pulse(30, clock, beat_seconds=3600)
     yield made
     made.close()
 
@@ -66,9 +64,8 @@ def test_it_stays_raised(pulse: Pulse, clock: Clock) -> None:
             pulse.check()
 
 
-def test_a_beat_amid_a_check_hides_no_pause(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_beat_amid_a_check_hides_no_pause(clock: Clock) -> None:
     """A process that goes on amid a check: the pulse's thread may beat before the check ends."""
-    monkeypatch.setattr(pulse_module, "_BEAT_SECONDS", 3600)
     amid: list[Pulse] = []
 
     def reading() -> float:
@@ -77,7 +74,7 @@ def test_a_beat_amid_a_check_hides_no_pause(clock: Clock, monkeypatch: pytest.Mo
             amid.pop().beat()
         return clock.now
 
-    pulse = Pulse(30, reading)
+    pulse = Pulse(30, reading, beat_seconds=3600)
     try:
         amid.append(pulse)
         with pytest.raises(SuspendedError):
@@ -86,10 +83,7 @@ def test_a_beat_amid_a_check_hides_no_pause(clock: Clock, monkeypatch: pytest.Mo
         pulse.close()
 
 
-def test_the_thread_beats_by_itself_until_it_is_closed(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pulse_module, "_BEAT_SECONDS", 0.001)
+def test_the_thread_beats_by_itself_until_it_is_closed(clock: Clock) -> None:
     beats = 0
 
     def reading() -> float:
@@ -97,7 +91,7 @@ def test_the_thread_beats_by_itself_until_it_is_closed(
         beats += threading.current_thread().name == "pulse"
         return clock.now
 
-    pulse = Pulse(30, reading)
+    pulse = Pulse(30, reading, beat_seconds=0.001)
     for _ in range(5):
         clock.now += 20
         before = beats

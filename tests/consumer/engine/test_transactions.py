@@ -136,11 +136,13 @@ def test_written_holds_the_offset_behind_the_latest_transactions_last_record(
 
 
 def test_the_crash_points_are_passed_in_the_order_of_the_calls(
-    transactions: Transactions, client: Client, monkeypatch: pytest.MonkeyPatch
+    transactions: Transactions, client: Client
 ) -> None:
-    monkeypatch.setattr(crash_points, "_hook", None)
     crash_points.install(lambda point: client.calls.append(f"<{point}>"))
-    write(transactions, client)
+    try:
+        write(transactions, client)
+    finally:
+        crash_points.install(None)
     assert client.calls == [
         "<before_begin>",
         "begin",

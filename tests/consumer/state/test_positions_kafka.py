@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumer.engine import loop as loop_module
 from consumer.kafka.clients import admin_config
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import OffsetMetadata
@@ -27,16 +27,16 @@ from tests.consumer.kafka_runs import (
     settings_for,
     stream,
     until,
-    worker,
 )
+from tests.consumer.kafka_runs import worker as patient_worker
 
+worker = partial(patient_worker, topic_seconds=0.2, certain_seconds=0.5)
 PAIRS = stream(users=12, events=4)
 OTHERS = [event(f"v{n}", n, "beer hops malt yeast brew") for n in range(60)]
 
 
 @pytest.fixture
-def settings(broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr(loop_module, "_TOPIC_SECONDS", 0.2)
+def settings(broker: EmbeddedKafka) -> Settings:
     return settings_for(broker.bootstrap_servers)
 
 
