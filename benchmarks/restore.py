@@ -26,8 +26,8 @@ from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.restoration import ProfileRestoration
 from consumer.stages.segmentation.stage import SegmentationStage
+from consumer.state.checkpoint_store import CheckpointStore
 from consumer.state.checkpointer import Checkpointer
-from consumer.state.checkpoints import CheckpointStore
 from consumer.state.restore import Restored, Restorer
 from consumer.telemetry.metrics import RestoreMetrics
 from consumer.tryout.broker import EmbeddedKafka

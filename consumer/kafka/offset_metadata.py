@@ -16,6 +16,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from consumer.report.wording import times
+
 _FORMER = "partitions="
 
 
@@ -96,7 +98,7 @@ class OffsetMetadata(BaseModel):
     def losses(self, place: str) -> list[str]:
         """Tell each loss in a sentence."""
         return [
-            f"{place}: {_SENTENCES.get(reason, reason)}, {_times(loss.times)}, last on "
+            f"{place}: {_SENTENCES.get(reason, reason)}, {times(loss.times)}, last on "
             f"{loss.last:%Y-%m-%d %H:%M} UTC; {loss.records:,} records are known to be never read"
             for reason, loss in self.lost.items()
         ]
@@ -127,7 +129,3 @@ _SENTENCES: dict[str, str] = {
     LossReason.RECREATED: "the topic was made anew, and what was unread of the former one is gone",
     LossReason.TRUNCATED: "the log was truncated behind the group, which read again from there",
 }
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"

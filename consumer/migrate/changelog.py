@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import from_json
-
-from consumer.contract.records import Record
-from consumer.migrate.errors import MigrationError
-from models.profiles.table import ProfileTable
-from schemas.errors import first_problem
-from schemas.profiles import PROFILE_SCHEMA, ProfileRecord
+from consumer.stages.segmentation.restoration import ProfileRestoration
+from models.embedding.runner_types import Embedder
+from schemas.profiles import ProfileRecord
 
 _STANDING = (
     "segment",
@@ -54,78 +49,22 @@ class Former:
         return profile.model_copy(update=kept)
 
 
-@dataclass(slots=True)
-class PartitionState:
+class PartitionState(ProfileRestoration):
     """The users of one partition by the embedding model of their latest record.
 
-    Attributes
-    ----------
-    table
-        Those of the present model.
-    formers
-        Those of any other, in order of arrival.
+    Those of the present model are in `table`.
     """
 
-    embedding: str
-    table: ProfileTable
-    formers: dict[str, Former] = field(default_factory=dict)
+    def __init__(self, topic: str, partition: int, embedder: Embedder, memory: int) -> None:
+        super().__init__(topic, partition, embedder, memory)
+        self._formers: dict[str, Former] = {}
 
-    def load(self, record: Record) -> None:
-        """Take one record of the changelog in.
+    def set_aside(self, profile: ProfileRecord, place: str) -> None:
+        """Keep all that is known of a user whose latest record is of another embedding model."""
+        super().set_aside(profile, place)
+        self._formers[profile.user_id] = Former(profile.model_copy(update={"vector": ""}))
 
-        Raises
-        ------
-        MigrationError
-            If it cannot be read.
-        """
-        place = f"{record.topic}[{record.partition}]@{record.offset}"
-        if record.value is None:
-            user = (record.key or b"").decode("utf-8", "replace")
-            self.table.remove(user)
-            self.formers.pop(user, None)
-            return
-        profile = read_profile(record.value, place)
-        if profile.embedding != self.embedding:
-            self.table.remove(profile.user_id)
-            self.formers[profile.user_id] = Former(profile.model_copy(update={"vector": ""}))
-            return
-        self.formers.pop(profile.user_id, None)
-        self.take(profile, place)
-
-    def take(self, profile: ProfileRecord, place: str) -> None:
-        """Take a profile of the present model in."""
-        try:
-            self.table.load(profile)
-        except ValueError as error:
-            raise MigrationError(f"the changelog record {place} cannot be read: {error}") from None
-
-
-def read_profile(value: bytes, place: str) -> ProfileRecord:
-    """Read a changelog record, of whatever embedding model.
-
-    Raises
-    ------
-    MigrationError
-        If it is of another schema than this version of segmenter writes, or is no profile.
-    """
-    try:
-        document = from_json(value)
-    except ValueError as error:
-        raise MigrationError(
-            f"the changelog record {place} is not JSON: {error}; another program has written it"
-        ) from None
-    schema = document.get("schema_version") if isinstance(document, dict) else None
-    # A record of an older schema is to be brought to the present one here, step by step. There is
-    # only one schema so far.
-    if schema != PROFILE_SCHEMA:
-        raise MigrationError(
-            f"the changelog record {place} has schema_version {schema!r}, this version of "
-            f"segmenter reads {PROFILE_SCHEMA}: migrate with the version that wrote it, or a later"
-        )
-    try:
-        return ProfileRecord.model_validate(document)
-    except ValidationError as error:
-        raise MigrationError(
-            f"the changelog record {place} cannot be read: {first_problem(error)}; "
-            "another program has written it"
-        ) from None
+    @property
+    def formers(self) -> dict[str, Former]:
+        """Users whose latest record is of another embedding model."""
+        return {user: self._formers[user] for user in self.former}

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_INVALID, TopicPartition
 
-from consumer.contract.stage import StageError
 from consumer.kafka.cluster import Cluster, read_topic
-from consumer.migrate.errors import MigrationError
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_model
 from consumer.stages.training.stage import read_sample
@@ -50,10 +48,8 @@ def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
 
     Raises
     ------
-    MigrationError
-        If a sample cannot be read.
     StageError
-        If a segment model cannot be read.
+        If a sample or a segment model cannot be read.
     """
     feed = TrainerFeed()
     offset = trainer_offset(settings) or 0
@@ -63,10 +59,7 @@ def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
         if record.value is None:
             feed.former.pop(user, None)
             continue
-        try:
-            sample = read_sample(record.value, place)
-        except StageError as error:
-            raise MigrationError(str(error)) from None
+        sample = read_sample(record.value, place)
         if sample.embedding == embedding:
             feed.former.pop(user, None)
         else:

@@ -11,14 +11,13 @@ are the migration's.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
-
+from consumer.engine.membership import Membership
+from consumer.engine.transactions import FatalKafkaError
 from consumer.kafka.asking import AT_ONCE, ask
-from consumer.kafka.broker_log import broker_log
-from consumer.kafka.clients import consumer_config
 from consumer.migrate.errors import MigrationError
 from consumer.migrate.group import Members
 from consumer.process import ending
@@ -28,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 # On top of a session, after which a member that died is out of the way.
 _JOIN_SECONDS = 15
-_OF_READING = {KafkaError._AUTO_OFFSET_RESET, KafkaError._PARTITION_EOF}
 
 
 class SoleMember:
@@ -52,7 +50,8 @@ class SoleMember:
         self._lost = False
         # An instance id is a worker's own name: here it would take that one's place.
         own = kafka.model_copy(update={"instance_id": None})
-        self.consumer = Consumer(consumer_config(own, group_id))
+        self._membership = Membership(own, group_id, topic)
+        self.consumer = self._membership.consumer
         self._kafka = kafka
 
     def __enter__(self) -> Self:
@@ -86,12 +85,7 @@ class SoleMember:
             raise self._joined_by_another()
 
     def _join(self) -> None:
-        self.consumer.subscribe(
-            [self._topic],
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_revoke,
-        )
+        self._membership.join(self)
         ask(
             lambda _: self._poll(0.1),
             f"all partitions of {self._topic}",
@@ -104,26 +98,23 @@ class SoleMember:
         logger.info("the only member of group %s", self.group_id)
 
     def _poll(self, seconds: float) -> None:
-        for message in self.consumer.consume(1, seconds):
-            error = message.error()
-            # It reads nothing by this client, so where its partitions stand is all the same.
-            if error is not None and error.code() not in _OF_READING:
-                if error.fatal():
-                    raise MigrationError(f"group {self.group_id!r}: {error.str()}")
-                broker_log.error(error.name(), error.str())
+        # It reads nothing by this client, so where its partitions stand is all the same.
+        try:
+            self._membership.poll(1, seconds)
+        except FatalKafkaError as error:
+            raise MigrationError(f"group {self.group_id!r}: {error}") from error
 
-    # Nothing in these can raise: raised inside of a poll it would be lost.
+    def assigned(self, numbers: Sequence[int]) -> None:
+        """Note them. Only the membership is wanted: records are read by a client of their own."""
+        self._owned.update(numbers)
 
-    def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        consumer.incremental_assign(places)
-        # Only the membership is wanted: records are read by a client of their own.
-        consumer.pause(places)
-        self._owned.update(place.partition for place in places)
-
-    def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+    def revoked(self, numbers: Sequence[int]) -> None:
+        """Note that others have come."""
         self._lost = True
-        self._owned.difference_update(place.partition for place in places)
-        consumer.incremental_unassign(places)
+        self._owned.difference_update(numbers)
+        self.consumer.incremental_unassign([])
+
+    lost = revoked
 
     def _joined_by_another(self) -> MigrationError:
         return MigrationError(

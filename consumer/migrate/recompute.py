@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from consumer.contract.records import Record
-from consumer.kafka.cluster import Cluster, read_topic
+from consumer.kafka.cluster import read_topic
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.preparation import PreparedBatch, RefusedRecord
@@ -63,23 +63,6 @@ def read_refused(settings: Settings) -> Refused:
     return found
 
 
-def input_of(
-    settings: Settings, partition: int, target: int, users: Iterable[str], refused: Refused
-) -> Iterator[Record]:
-    """Give the records of some users below an offset, in order, but those that were refused."""
-    wanted, form = set(users), settings.events.key
-    left_out = refused.get(partition, set())
-    for record in Cluster(settings.kafka).read(
-        settings.topics.events,
-        partition,
-        target,
-        no_progress_seconds=settings.restore.no_progress_seconds,
-    ):
-        user = None if record.key is None else decode_key(record.key, form)
-        if user in wanted and record.offset not in left_out:
-            yield record
-
-
 def recompute(
     settings: Settings,
     embedder: Embedder,
@@ -117,7 +100,7 @@ def recompute(
     """
     stage = SegmentationStage(settings, embedder, FixedModel())
     stage.assigned(partition, stage.restoration(partition))
-    for batch in _batches(records, settings.batch.max_records):
+    for batch in chunks(records, settings.batch.max_records):
         prepared = stage.prepare(batch)
         # What today's settings refuse shows in the counts. It is no dead letter, and the limit on
         # the share of those is none of the migration's business.
@@ -149,7 +132,8 @@ def _without_vector(prepared: PreparedBatch, form: KeyForm) -> Iterator[str]:
             yield decode_key(entry.record.key or b"", form) or ""
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Give the items, so many at a time."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

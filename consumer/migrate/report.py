@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from consumer.migrate.survey import Plan
+from consumer.report.wording import plural
 
 if TYPE_CHECKING:
     from consumer.migrate.run import MigrationResult
@@ -27,7 +28,7 @@ def render_plan(plan: Plan, members: Mapping[str, int]) -> str:
         lines.append(f"samples to replace: {len(plan.feed.former):,}")
     if (model := plan.feed.model) is not None and model.embedding != plan.embedding:
         lines.append(
-            f"segment model {model.version}, {_count(len(model.ids), 'segment')}: to be carried "
+            f"segment model {model.version}, {plural(len(model.ids), 'segment')}: to be carried "
             f"over from embedding model {_short(model.embedding)} as version {model.version + 1}"
         )
     elif model is None:
@@ -36,13 +37,13 @@ def render_plan(plan: Plan, members: Mapping[str, int]) -> str:
         lines.append(f"segment model {model.version}: of the new model already")
     if plan.differences:
         lines.append(
-            f"history: not complete for {_count(len(plan.differences), 'user')}; "
+            f"history: not complete for {plural(len(plan.differences), 'user')}; "
             "see --accept-missing-history"
         )
     elif plan.users:
         lines.append("history: complete")
     lines += [
-        f"group {group} has {_count(count, 'member')}, to be stopped before a migration; "
+        f"group {group} has {plural(count, 'member')}, to be stopped before a migration; "
         "the figures are of a moment"
         for group, count in members.items()
         if count
@@ -53,22 +54,22 @@ def render_plan(plan: Plan, members: Mapping[str, int]) -> str:
 def render_result(result: MigrationResult) -> str:
     """Say what was done, a line each; ends with a line break."""
     lines = [
-        f"{_count(result.users, 'user')} migrated in {_count(result.transactions, 'transaction')}"
+        f"{plural(result.users, 'user')} migrated in {plural(result.transactions, 'transaction')}"
     ]
     if result.without_history:
         lines.append(
-            f"{_count(result.without_history, 'user')} without an event left: only the segment "
+            f"{plural(result.without_history, 'user')} without an event left: only the segment "
             "is known, until the next event"
         )
     if result.without_vector:
         lines.append(
-            f"{_count(result.without_vector, 'event')} left out of the profiles: the new embedding "
+            f"{plural(result.without_vector, 'event')} left out of the profiles: the new embedding "
             "model has no vector for the text"
         )
     if (model := result.model) is not None:
         dropped = ", ".join(map(str, result.dropped))
         lines.append(
-            f"segment model {model.version}: {_count(len(model.ids), 'segment')}"
+            f"segment model {model.version}: {plural(len(model.ids), 'segment')}"
             + (f"; dropped, having no member: {dropped}" if dropped else "")
         )
         if result.members:
@@ -103,7 +104,7 @@ def missing_history(plan: Plan, topic: str) -> str:
         "the time when they were counted, or an earlier version took what this one refuses"
     )
     return (
-        f"the events of {_count(len(plan.differences), 'user')} of {plan.users:,} do not count up "
+        f"the events of {plural(len(plan.differences), 'user')} of {plan.users:,} do not count up "
         f"({named}{f'; and {more:,} more' if more > 0 else ''}): {reason}; run the former "
         "embedding model, or give --accept-missing-history, so that profiles rest on what is there"
     )
@@ -115,10 +116,6 @@ def _duration(plan: Plan) -> str:
     seconds = plan.records / plan.rate
     told = f"{seconds:,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
     return f", about {told} at {plan.rate:,.0f} a second"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _short(identity: str) -> str:

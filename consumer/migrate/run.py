@@ -35,11 +35,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from confluent_kafka import TopicPartition
 
@@ -52,23 +51,20 @@ from consumer.migrate.errors import MigrationError
 from consumer.migrate.feed import read_feed, trainer_group
 from consumer.migrate.group import Members
 from consumer.migrate.member import SoleMember
-from consumer.migrate.recompute import Step, recompute
+from consumer.migrate.recompute import Step, chunks, recompute
 from consumer.migrate.report import missing_history
 from consumer.migrate.survey import PartitionPlan, Plan, Survey, differences
 from consumer.migrate.totals import Totals
 from consumer.migrate.writer import Writer
-from consumer.settings import Settings
-from consumer.stages.segmentation.profile_writer import profile_sample
+from consumer.settings import KafkaSettings, Settings
+from consumer.stages.segmentation.profile_writer import ProfileWriter
 from consumer.stages.training.transition_events import lifecycle_outputs
 from models.embedding.runner_types import Embedder
-from models.profiles.sample import rank
 from models.profiles.table import ProfileTable
 from models.segments.model import SegmentModel
 from schemas.segment_model import SEGMENT_MODEL_KEY
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +110,10 @@ class Migration:
         Go on where the input does not give all the events that a profile has counted.
     members
         Looks at the groups.
+    survey
+        Reads the topics.
+    member, writer
+        Make the memberships and the writer.
     """
 
     def __init__(
@@ -123,15 +123,19 @@ class Migration:
         *,
         accept_missing_history: bool = False,
         members: Members | None = None,
+        survey: Survey | None = None,
+        member: Callable[[KafkaSettings, str, str, int], SoleMember] = SoleMember,
+        writer: Callable[[KafkaSettings, Sequence[SoleMember]], Writer] = Writer,
     ) -> None:
         self._settings = settings
         self._topics = settings.topics
         self._groups = (settings.kafka.group_id, trainer_group(settings))
-        self._labels = settings.labels.enabled
         self._embedder = embedder
         self._accept = accept_missing_history
         self._members = members or Members(settings.kafka)
-        self._survey = Survey(settings, embedder)
+        self._survey = survey or Survey(settings, embedder)
+        self._member = member
+        self._writer = writer
         self._marks: Mapping[str, int | None] = {}
         self._without_history = 0
         self._without_vector = 0
@@ -212,12 +216,12 @@ class Migration:
         kafka, former = self._settings.kafka, plan.feed.model
         with ExitStack() as stack:
             workers = stack.enter_context(
-                SoleMember(kafka, kafka.group_id, self._topics.events, len(plan.partitions))
+                self._member(kafka, kafka.group_id, self._topics.events, len(plan.partitions))
             )
             trainers = stack.enter_context(
-                SoleMember(kafka, trainer_group(self._settings), self._topics.samples, 1)
+                self._member(kafka, trainer_group(self._settings), self._topics.samples, 1)
             )
-            writer = Writer(kafka, (workers, trainers))
+            writer = self._writer(kafka, (workers, trainers))
             stack.callback(writer.close)
             self._refuse_movement()
             totals = Totals(
@@ -283,7 +287,7 @@ class Migration:
         known = OffsetMetadata.read(part.metadata)
         metadata = known.model_copy(update={"partitions": len(plan.partitions)}).write()
         offset = TopicPartition(self._topics.events, part.number, part.committed or 0, metadata)
-        for chunk in _chunks(list(state.formers.values()), self._settings.batch.reassign_users):
+        for chunk in chunks(list(state.formers.values()), self._settings.batch.reassign_users):
             outputs = self._outputs(part.number, chunk, made, state, plan.sample_threshold)
             writer.write(outputs, offset, workers)
         return state.table
@@ -297,31 +301,24 @@ class Migration:
         threshold: float,
     ) -> list[Output]:
         """Give what a worker would write of these users, and take them into the state."""
-        identity = self._embedder.identity
-        rows = made.gather([former.record.user_id for former in chunk])
-        vectors = rows.vectors()
-        outputs = []
+        identity, users = self._embedder.identity, [former.record.user_id for former in chunk]
+        fresh = made.gather(users)
         for row, former in enumerate(chunk):
-            profile = former.migrated(rows.to_record(row, identity))
-            key = profile.user_id.encode()
+            profile = former.migrated(fresh.to_record(row, identity))
             state.take(profile, f"made of {profile.user_id!r}")
-            value = profile.model_dump_json().encode()
-            outputs.append(Output(self._topics.profiles, key, value, partition=partition))
-            if profile.weight == 0:
-                self._without_history += 1
-                continue
-            sampled = rank(profile.user_id) <= threshold
-            given = profile.labels.given if profile.labels and self._labels else None
-            if sampled or given is not None:
-                sample = profile_sample(rows, row, vectors[row], identity, sampled=sampled)
-                sample = sample.model_copy(update={"label": given})
-                outputs.append(Output(self._topics.samples, key, sample.model_dump_json().encode()))
-        return outputs
+        rows = state.table.gather(users)
+        known = {row for row, weight in enumerate(rows.weights) if weight > 0}
+        self._without_history += len(users) - len(known)
+        writer = ProfileWriter(self._topics, identity, self._settings.labels.enabled)
+        return [
+            *writer.states(partition, rows),
+            *writer.samples(rows, threshold, moved=known),
+        ]
 
     def _remove_former_samples(self, writer: Writer, trainers: SoleMember) -> None:
         """Write tombstones for samples of other models that none of the new one has replaced."""
         users = sorted(read_feed(self._settings, self._embedder.identity).former)
-        for chunk in _chunks(users, self._settings.batch.reassign_users):
+        for chunk in chunks(users, self._settings.batch.reassign_users):
             outputs = [Output(self._topics.samples, user.encode(), None) for user in chunk]
             writer.write(outputs, self._end_of_samples(), trainers)
 
@@ -351,8 +348,3 @@ class Migration:
             f"no event is left by which the segments of model {model.version} could be placed: "
             "run the former embedding model, or begin anew with a new kafka.group_id and new topics"
         )
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -18,14 +18,15 @@ from consumer.migrate.recompute import (
     NoVectors,
     Refused,
     Step,
+    chunks,
     embedding_rate,
-    input_of,
     read_refused,
     recompute,
 )
 from consumer.settings import Settings
 from models.embedding.runner_types import Embedder
 from models.profiles.table import ProfileTable
+from schemas.keys import decode_key
 
 # Enough texts that a slow first one does not decide, few enough to be done in some seconds.
 _RATE_SAMPLE = 200
@@ -227,19 +228,14 @@ class Survey:
             if not part.records:
                 continue
             users = self.state(part.number).formers
-            sample: list[Record] = []
-            for record in self.input_of(part, users, plan.refused):
-                sample.append(record)
-                if len(sample) == _RATE_SAMPLE:
-                    break
+            sample = next(chunks(self.input_of(part, users, plan.refused), _RATE_SAMPLE))
             plan.rate = embedding_rate(self._settings, self._embedder, sample)
             return
 
     def state(self, number: int) -> PartitionState:
         """Read a partition of the changelog to its end."""
         topic, settings = self._settings.topics.profiles, self._settings
-        table = ProfileTable(self._embedder.dimensions, settings.profile.event_memory)
-        state = PartitionState(self._embedder.identity, table)
+        state = PartitionState(topic, number, self._embedder, settings.profile.event_memory)
         for record in self._cluster.read(
             topic,
             number,
@@ -252,8 +248,17 @@ class Survey:
     def input_of(
         self, part: PartitionPlan, users: Mapping[str, Former], refused: Refused
     ) -> Iterator[Record]:
-        """Give the records that the former profiles of a partition's users rest on."""
-        return input_of(self._settings, part.number, part.target, users, refused)
+        """Give the records that the former profiles of a partition's users rest on, in order."""
+        form, left_out = self._settings.events.key, refused.get(part.number, set())
+        for record in self._cluster.read(
+            self._settings.topics.events,
+            part.number,
+            part.target,
+            no_progress_seconds=self._settings.restore.no_progress_seconds,
+        ):
+            user = None if record.key is None else decode_key(record.key, form)
+            if user in users and record.offset not in left_out:
+                yield record
 
     def _place(self, number: int) -> TopicPartition:
         return self._cluster.committed(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 
+from consumer.migrate.recompute import chunks
 from models.distances import Floats
 from models.profiles.sample import UserSample, rank
 from models.profiles.table import ProfileTable
@@ -35,7 +34,7 @@ class Totals:
 
     def add(self, table: ProfileTable) -> None:
         """Add a partition's users; by name, so that the order is the same in every run."""
-        for users in _chunks(sorted(table.users)):
+        for users in chunks(sorted(table.users), _ROWS_AT_ONCE):
             rows = table.gather(users)
             vectors = rows.vectors()
             self._members.add(vectors, rows.weights, rows.segments)
@@ -57,8 +56,3 @@ class Totals:
         return in_own_segment(
             model, vectors, np.array([self._segments[u] for u in users], np.int64)
         )
-
-
-def _chunks(users: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(users), _ROWS_AT_ONCE):
-        yield users[start : start + _ROWS_AT_ONCE]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from confluent_kafka import TopicPartition
 
@@ -17,8 +17,6 @@ from consumer.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
-# What is written is the same each time, so a transaction of unknown outcome is written again too.
-_ATTEMPTS = 5
 _START_SECONDS = 60.0
 
 
@@ -31,12 +29,25 @@ class Writer:
         How to reach the cluster.
     members
         The migration's memberships: all of them are looked at before anything is written.
+    make
+        Makes the producer.
+    attempts
+        How often a transaction is written again. They are counted, and no time is set for them:
+        each has its own budget.
     """
 
-    def __init__(self, kafka: KafkaSettings, members: Sequence[SoleMember]) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        members: Sequence[SoleMember],
+        *,
+        make: Callable[..., Transactions] = Transactions,
+        attempts: int = 5,
+    ) -> None:
         self.transactions = 0
         self._members = members
-        self._producer = Transactions(
+        self._attempts = attempts
+        self._producer = make(
             producer_config(kafka, f"{kafka.group_id}-migrate"),
             kafka.transaction_timeout_seconds,
             _START_SECONDS,
@@ -50,6 +61,9 @@ class Writer:
     def write(self, outputs: Sequence[Output], offset: TopicPartition, member: SoleMember) -> None:
         """Commit outputs together with a group's offset, which carries the member's generation.
 
+        What is written is the same each time, so a transaction of unknown outcome is written again
+        too.
+
         Raises
         ------
         MigrationError
@@ -57,7 +71,7 @@ class Writer:
         FatalKafkaError
             If no retry helps.
         """
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(self._attempts):
             self.check()
             outcome = self._producer.write(outputs, [offset], member.consumer)
             if outcome is Outcome.COMMITTED:
@@ -68,7 +82,7 @@ class Writer:
             time.sleep(0.1 * 2**attempt)
         self.check()
         raise MigrationError(
-            f"{_ATTEMPTS} transactions in a row failed; the lines before say why; "
+            f"{self._attempts} transactions in a row failed; the lines before say why; "
             "run 'segmenter migrate' again when that is mended: what is migrated stays"
         )
 

@@ -48,6 +48,11 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def times(number: int) -> str:
+    """Write how often, as in "once" and "2,000 times"."""
+    return "once" if number == 1 else plural(number, "time")
+
+
 def percent(part: int, whole: int) -> str:
     """Write a share, as in "12 %"; small ones with a digit more."""
     share = 100 * part / whole if whole else 0.0

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 from consumer.contract.stage import Checkpointed, Snapshot, Stage
 from consumer.settings import RestoreSettings
-from consumer.state.checkpoint_file import Owner, WriteCancelledError
-from consumer.state.checkpoints import CheckpointStore
+from consumer.state.checkpoint_format import Owner, WriteCancelledError
+from consumer.state.checkpoint_store import CheckpointStore
 from consumer.state.restore import Restored
 from consumer.telemetry.metrics import RestoreMetrics
 from models.daemon_pool import DaemonPool

@@ -29,8 +29,8 @@ from consumer.kafka.asking import AskCancelledError
 from consumer.kafka.cluster import Cluster, OffsetGoneError
 from consumer.kafka.offset_metadata import OffsetMetadata, read_inputs
 from consumer.settings import Settings
-from consumer.state.checkpoint_file import Checkpoint, Owner, Reason, Unusable
-from consumer.state.checkpoints import CheckpointStore
+from consumer.state.checkpoint_format import Checkpoint, Owner, Reason, Unusable
+from consumer.state.checkpoint_store import CheckpointStore
 from consumer.state.positions import CERTAIN_SECONDS, Hints, Position, Positions
 from consumer.telemetry.metrics import RestoreMetrics
 from models.daemon_pool import DaemonPool

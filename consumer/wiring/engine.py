@@ -19,8 +19,8 @@ from consumer.kafka.clients import producer_config
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.topic_watch import TopicWatch
 from consumer.settings import Settings
+from consumer.state.checkpoint_store import CheckpointStore
 from consumer.state.checkpointer import Checkpointer
-from consumer.state.checkpoints import CheckpointStore
 from consumer.state.positions import CERTAIN_SECONDS
 from consumer.state.restore import Restorer
 from consumer.telemetry.health import Health

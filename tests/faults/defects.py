@@ -20,7 +20,7 @@ from consumer.engine.transactions import Outcome, Transactions
 from consumer.kafka.cluster import Cluster
 from consumer.stages.training import stage as training
 from consumer.stages.training.stage import TrainingStage
-from consumer.state import checkpoint_file
+from consumer.state import checkpoint_format
 from consumer.wiring import engine, model_feed
 from models.clustering.learner import StreamingClusterer
 from models.segments.model import SegmentModel
@@ -100,7 +100,7 @@ def answers_taken_for_aborts() -> None:
 
 def write_newer_formats() -> None:
     """Write state in the next version of its formats, and read both, as a later build would."""
-    checkpoint_file.FORMAT_VERSION += 1
+    checkpoint_format.FORMAT_VERSION += 1
     present, later = (
         b'"schema_version":%d' % number
         for number in (SEGMENT_MODEL_SCHEMA, SEGMENT_MODEL_SCHEMA + 1)

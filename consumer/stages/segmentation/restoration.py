@@ -67,9 +67,17 @@ class ProfileRestoration:
             raise _unreadable(place, "its key is not UTF-8") from None
         if profile.embedding != self._embedding:
             self.table.remove(profile.user_id)
-            self.former[profile.user_id] = (place, profile.embedding)
+            self.set_aside(profile, place)
             return
         self.former.pop(profile.user_id, None)
+        self.take(profile, place)
+
+    def set_aside(self, profile: ProfileRecord, place: str) -> None:
+        """Note a user whose latest record is of another embedding model."""
+        self.former[profile.user_id] = (place, profile.embedding)
+
+    def take(self, profile: ProfileRecord, place: str) -> None:
+        """Take a profile of this embedding model in."""
         try:
             self.table.load(profile)
         except ValueError as error:

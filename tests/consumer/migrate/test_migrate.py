@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +14,14 @@ from confluent_kafka.admin import AdminClient
 
 from consumer.contract.records import Record
 from consumer.contract.stage import StageError
+from consumer.engine.transactions import Outcome, Transactions
 from consumer.kafka.clients import admin_config
 from consumer.kafka.cluster import Cluster, read_topic
 from consumer.migrate import MigrationError, migrate
 from consumer.migrate.group import Members
 from consumer.migrate.member import SoleMember
 from consumer.migrate.run import Migration
-from consumer.migrate.survey import Survey
+from consumer.migrate.survey import Plan, Survey
 from consumer.migrate.writer import Writer
 from consumer.offline.replay import Replay
 from consumer.settings import Settings
@@ -129,11 +132,11 @@ def bring_over(
     dry_run: bool = False,
     accept: bool = False,
     to: Embedder = NEW,
-    members: Members | None = None,
+    **parts: Any,
 ) -> str:
-    """Run the command; give what it said."""
+    """Run the command, with some parts replaced; give what it said."""
     said: list[str] = []
-    migration = Migration(settings, to, accept_missing_history=accept, members=members)
+    migration = Migration(settings, to, accept_missing_history=accept, **parts)
     migrate(migration, dry_run=dry_run, say=said.append)
     return "".join(said)
 
@@ -333,19 +336,17 @@ class Killed(BaseException):
     """The end of the process."""
 
 
-def numbered_writes(monkeypatch: pytest.MonkeyPatch, last: int | None = None) -> list[int]:
+def numbered(written: list[int], last: int | None = None) -> type[Writer]:
     """Count a migration's transactions; let it end before the one of number `last`, from 0."""
-    real = Writer.write
-    written: list[int] = []
 
-    def write(self: Writer, *arguments: object) -> None:
-        if len(written) == last:
-            raise Killed
-        real(self, *arguments)  # type: ignore[arg-type]
-        written.append(len(written))
+    class Numbered(Writer):
+        def write(self, *arguments: Any) -> None:
+            if len(written) == last:
+                raise Killed
+            super().write(*arguments)
+            written.append(len(written))
 
-    monkeypatch.setattr(Writer, "write", write)
-    return written
+    return Numbered
 
 
 def a_past_with_a_ghost(broker: EmbeddedKafka) -> Settings:
@@ -370,9 +371,8 @@ def a_past_with_a_ghost(broker: EmbeddedKafka) -> Settings:
 def undisturbed(broker: EmbeddedKafka) -> tuple[tuple[object, ...], int]:
     """Give what a migration leaves that nothing disturbs, and the number of its transactions."""
     settings = a_past_with_a_ghost(broker)
-    with pytest.MonkeyPatch.context() as patch:
-        written = numbered_writes(patch)
-        bring_over(settings)
+    written: list[int] = []
+    bring_over(settings, writer=numbered(written))
     return everything(settings), len(written)
 
 
@@ -390,10 +390,8 @@ def test_a_migration_that_was_killed_is_completed_by_another_one(
 ) -> None:
     expected, transactions = undisturbed
     settings = a_past_with_a_ghost(broker)
-    with pytest.MonkeyPatch.context() as patch:
-        numbered_writes(patch, place % transactions)
-        with pytest.raises(Killed):
-            bring_over(settings)
+    with pytest.raises(Killed):
+        bring_over(settings, writer=numbered([], place % transactions))
     # Before the first transaction the former model may go on; later neither may.
     for embedder in (OLD, NEW) if place else (NEW,):
         with working(settings, embedder) as (running, _):
@@ -407,23 +405,19 @@ def test_a_migration_that_was_killed_is_completed_by_another_one(
     assert audit(settings).exit_code == 0, audit(settings).render()
 
 
-def test_a_transaction_whose_answer_is_lost_is_written_again(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from consumer.engine.transactions import Outcome, Transactions  # noqa: PLC0415
-
+def test_a_transaction_whose_answer_is_lost_is_written_again(settings: Settings) -> None:
     run_old(settings, past())
-    real, lost = Transactions._commit, [Outcome.UNKNOWN, Outcome.ABORTED]
+    lost = [Outcome.UNKNOWN, Outcome.ABORTED]
 
-    def commit(self: Transactions, producer: Producer, budget: float) -> Outcome:
-        outcome = lost.pop() if lost else Outcome.COMMITTED
-        if outcome is Outcome.ABORTED:
-            return self._abort(producer, "the test asked for it")
-        real(self, producer, budget)
-        return outcome
+    class Losing(Transactions):
+        def _commit(self, producer: Producer, budget: float) -> Outcome:
+            outcome = lost.pop() if lost else Outcome.COMMITTED
+            if outcome is Outcome.ABORTED:
+                return self._abort(producer, "the test asked for it")
+            super()._commit(producer, budget)
+            return outcome
 
-    monkeypatch.setattr(Transactions, "_commit", commit)
-    bring_over(settings)
+    bring_over(settings, writer=partial(Writer, make=Losing))
     assert not lost
     assert audit(settings).exit_code == 0, audit(settings).render()
 
@@ -450,31 +444,29 @@ def test_a_group_with_members_is_refused(settings: Settings) -> None:
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_worker_that_comes_in_the_middle_ends_the_migration(
-    broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch, protocol: str
+    broker: EmbeddedKafka, protocol: str
 ) -> None:
     settings = settings_for(
         broker.bootstrap_servers, batch={"reassign_users": 1}, kafka={"group_protocol": protocol}
     )
     run_old(settings, past())
-    real = Writer.write
     started: list[Running] = []
 
-    def write(self: Writer, *arguments: object) -> None:
-        real(self, *arguments)  # type: ignore[arg-type]
-        if not started:
-            started.append(Running(settings, SegmentationStage(settings, OLD, FixedModel()), "w9"))
-        # Without a poll the newcomer would get nothing; with one this member lets go.
-        until(lambda: came(self))
+    class Disturbed(Writer):
+        def write(self, *arguments: Any) -> None:
+            super().write(*arguments)
+            if not started:
+                stage = SegmentationStage(settings, OLD, FixedModel())
+                started.append(Running(settings, stage, "w9"))
+            # Without a poll the newcomer would get nothing; with one this member lets go.
+            until(self.came)
 
-    def came(writer: Writer) -> bool:
-        for member in writer._members:
-            member.check()
-        return False
+        def came(self) -> bool:
+            self.check()
+            return False
 
-    monkeypatch.setattr(Writer, "write", write)
     with pytest.raises(MigrationError, match="has another member"):
-        bring_over(settings)
-    monkeypatch.undo()
+        bring_over(settings, writer=Disturbed)
     (newcomer,) = started
     newcomer.loop.stop()
     newcomer.thread.join(60)
@@ -483,44 +475,38 @@ def test_a_worker_that_comes_in_the_middle_ends_the_migration(
     assert audit(settings).exit_code == 0, audit(settings).render()
 
 
-def test_a_member_that_was_thrown_out_cannot_write(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_member_that_was_thrown_out_cannot_write(settings: Settings) -> None:
     """The generation is the fence: a look alone would come too late."""
     run_old(settings, past())
-    monkeypatch.setattr(SoleMember, "check", lambda _: None)
-    monkeypatch.setattr("consumer.migrate.writer._ATTEMPTS", 1)
-    real = Writer.write
 
-    def write(self: Writer, *arguments: object) -> None:
-        for member in self._members:
-            member.consumer.unsubscribe()
-        other = SoleMember(
-            settings.kafka, settings.kafka.group_id, settings.topics.events, PARTITIONS
-        )
-        with other:
-            real(self, *arguments)  # type: ignore[arg-type]
+    class Unaware(SoleMember):
+        def check(self) -> None:
+            pass
+
+    class Late(Writer):
+        def write(self, *arguments: Any) -> None:
+            for member in self._members:
+                member.consumer.unsubscribe()
+            kafka = settings.kafka
+            with Unaware(kafka, kafka.group_id, settings.topics.events, PARTITIONS):
+                super().write(*arguments)
 
     before = profiles_in(settings)
-    monkeypatch.setattr(Writer, "write", write)
     with pytest.raises(MigrationError, match="1 transactions in a row failed"):
-        bring_over(settings)
+        bring_over(settings, member=Unaware, writer=partial(Late, attempts=1))
     assert profiles_in(settings) == before
 
 
-def test_a_group_that_has_moved_since_the_look_is_refused(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_group_that_has_moved_since_the_look_is_refused(settings: Settings) -> None:
     run_old(settings, past(events=4))
-    real = Survey.measure
 
-    def measure(self: Survey, plan: object) -> None:
-        real(self, plan)  # type: ignore[arg-type]
-        work(settings, OLD, [event("u0", 50, "beer hops")])
+    class Overtaken(Survey):
+        def measure(self, plan: Plan) -> None:
+            super().measure(plan)
+            work(settings, OLD, [event("u0", 50, "beer hops")])
 
-    monkeypatch.setattr(Survey, "measure", measure)
     with pytest.raises(MigrationError, match=r"has written since .* \(committed \d went from"):
-        bring_over(settings)
+        bring_over(settings, survey=Overtaken(settings, NEW))
 
 
 def test_missing_history_is_refused_with_numbers_and_can_be_accepted(settings: Settings) -> None:

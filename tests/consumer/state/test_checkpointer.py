@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,9 +14,9 @@ from prometheus_client import CollectorRegistry
 from consumer.contract.records import Record
 from consumer.settings import RestoreSettings
 from consumer.stages.training.stage import TrainingStage
-from consumer.state.checkpoint_file import Checkpoint, Owner
+from consumer.state.checkpoint_format import Checkpoint, Owner
+from consumer.state.checkpoint_store import CheckpointStore
 from consumer.state.checkpointer import Checkpointer
-from consumer.state.checkpoints import CheckpointStore
 from consumer.state.positions import Position
 from consumer.state.restore import Restored
 from consumer.telemetry.metrics import RestoreMetrics
@@ -32,13 +33,24 @@ class Clock:
         return self.now
 
 
+class Store(CheckpointStore):
+    """Writes by what a test puts in its place."""
+
+    def __init__(self, folder: Path, max_age_seconds: float) -> None:
+        super().__init__(folder, max_age_seconds)
+        self.by: Callable[..., int] = super().write
+
+    def write(self, *arguments: Any, **named: Any) -> int:
+        return self.by(*arguments, **named)
+
+
 class Kept:
     """A worker's stage with a checkpointer, driven as the loop drives it."""
 
     def __init__(self, folder: Path, partitions: tuple[int, ...] = (0,)) -> None:
         self.worker = Worker(a_model(), partitions)
         self.clock = Clock()
-        self.store = CheckpointStore(folder, 12 * HOUR)
+        self.store = Store(folder, 12 * HOUR)
         self.metrics = RestoreMetrics(CollectorRegistry())
         self.checkpointer = Checkpointer(
             self.worker.stage, self.store, 60, self.metrics, self.clock
@@ -195,15 +207,13 @@ def test_a_released_partition_is_saved_no_more(kept):
     assert kept.checkpointer.due() is None
 
 
-def test_events_that_come_while_a_checkpoint_is_written_are_set_right_by_the_changelog(
-    kept, monkeypatch
-):
+def test_events_that_come_while_a_checkpoint_is_written_are_set_right_by_the_changelog(kept):
     """The snapshot is the live table: it may hold later states than its offset says."""
     kept.assign()
     for user in "abcdef":
         kept.commit(user, 1)
     begun, go_on = threading.Event(), threading.Event()
-    real = kept.store.write
+    real = kept.store.by
 
     def write(*args: object, cancelled: Callable[[], bool], **kwargs: object) -> int:
         def wait() -> bool:
@@ -213,7 +223,7 @@ def test_events_that_come_while_a_checkpoint_is_written_are_set_right_by_the_cha
 
         return real(*args, cancelled=wait, **kwargs)
 
-    monkeypatch.setattr(kept.store, "write", write)
+    kept.store.by = write
     kept.clock.now = 60
     kept.checkpointer.save_due()
     assert begun.wait(20)
@@ -229,14 +239,14 @@ def test_events_that_come_while_a_checkpoint_is_written_are_set_right_by_the_cha
     assert again == state
 
 
-def test_writing_takes_a_tenth_of_the_time_at_most(kept, monkeypatch):
-    real = kept.store.write
+def test_writing_takes_a_tenth_of_the_time_at_most(kept):
+    real = kept.store.by
 
     def slow(*args: object, **kwargs: object) -> int:
         kept.clock.now += 20
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(kept.store, "write", slow)
+    kept.store.by = slow
     kept.assign(0, covered=1, source="changelog")
     kept.assign(1, covered=1, source="changelog")
     kept.save()
@@ -247,24 +257,25 @@ def test_writing_takes_a_tenth_of_the_time_at_most(kept, monkeypatch):
     kept.save()
 
 
-def test_a_write_that_fails_is_told_once_counted_and_tried_again(kept, monkeypatch, caplog):
+def test_a_write_that_fails_is_told_once_counted_and_tried_again(kept, caplog):
     caplog.set_level(logging.INFO)
     kept.assign()
     kept.commit("u", 1)
-    with monkeypatch.context() as broken:
+    real = kept.store.by
 
-        def full(*_args: object, **_kwargs: object) -> int:
-            raise OSError(28, "No space left on device")
+    def full(*_args: object, **_kwargs: object) -> int:
+        raise OSError(28, "No space left on device")
 
-        broken.setattr(kept.store, "write", full)
-        for failed in range(1, 4):
-            kept.clock.now += 60
+    kept.store.by = full
+    for failed in range(1, 4):
+        kept.clock.now += 60
 
-            def tried(failed: int = failed) -> bool:
-                kept.checkpointer.save_due()
-                return kept.outcomes()["failed"] == failed
+        def tried(failed: int = failed) -> bool:
+            kept.checkpointer.save_due()
+            return kept.outcomes()["failed"] == failed
 
-            until(tried, 20)
+        until(tried, 20)
+    kept.store.by = real
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "No space left on device" in warnings[0]
@@ -288,18 +299,18 @@ def test_a_clean_stop_saves_all_that_changed_though_the_partitions_are_given_up(
     assert kept.state_again(0) | kept.state_again(1) == state
 
 
-def test_a_stop_does_not_wait_longer_than_it_is_given(kept, monkeypatch, caplog):
+def test_a_stop_does_not_wait_longer_than_it_is_given(kept, caplog):
     kept.assign(0)
     kept.assign(1)
     kept.commit("u", 1, 0)
     kept.commit("v", 1, 1)
-    real = kept.store.write
+    real = kept.store.by
 
     def slow(*args: object, cancelled: Callable[[], bool], **kwargs: object) -> int:
         until(cancelled, 20)
         return real(*args, cancelled=cancelled, **kwargs)
 
-    monkeypatch.setattr(kept.store, "write", slow)
+    kept.store.by = slow
     kept.checkpointer.save_all()
     kept.checkpointer.close(0.01)
     assert "2 checkpoints were not written in time" in caplog.text

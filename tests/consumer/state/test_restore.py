@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 from prometheus_client import CollectorRegistry
 
 from consumer.contract.records import Record
-from consumer.contract.stage import StageError
+from consumer.contract.stage import Columns, StageError
 from consumer.kafka.clients import admin_config
 from consumer.kafka.cluster import Cluster, OffsetGoneError
 from consumer.kafka.topics import create_topics
@@ -31,10 +31,9 @@ from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.training.stage import TrainingStage
-from consumer.state import checkpoint_file
-from consumer.state.checkpoint_file import Reason
+from consumer.state.checkpoint_format import Reason
+from consumer.state.checkpoint_store import CheckpointStore
 from consumer.state.checkpointer import Checkpointer
-from consumer.state.checkpoints import CheckpointStore
 from consumer.state.restore import LostOffsetsError, Restored, Restorer, RestoreTask
 from consumer.telemetry.metrics import RestoreMetrics
 from consumer.tryout.broker import EmbeddedKafka
@@ -48,6 +47,7 @@ from tests.consumer.kafka_runs import (
     until,
     worker,
 )
+from tests.consumer.state.test_checkpoint_store import of_format
 from tests.stubs import HashingEmbedder
 
 pytestmark = pytest.mark.usefixtures("broker")
@@ -128,6 +128,16 @@ def restore(
 def accepting(settings: Settings) -> Settings:
     accepts = settings.restore.model_copy(update={"accept_lost_offsets": True})
     return settings.model_copy(update={"restore": accepts})
+
+
+class NoColumns:
+    """A snapshot that is no state of profiles."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def columns(self) -> Columns:
+        return {}
 
 
 def save(back: Back, store: CheckpointStore) -> None:
@@ -250,15 +260,14 @@ def checkpoints(store: CheckpointStore) -> list[Path]:
 
 @pytest.mark.parametrize("flaw", ["damaged", "future", "too old", "of another state", "unfit"])
 def test_a_checkpoint_that_cannot_be_used_is_dropped_with_one_warning(
-    settings, store, saved, flaw, caplog, monkeypatch
+    settings, store, saved, flaw, caplog
 ):
     reason = Reason.DAMAGED
     if flaw == "damaged":
         damage(store)
     elif flaw == "future":
-        with monkeypatch.context() as newer:
-            newer.setattr(checkpoint_file, "FORMAT_VERSION", 99)
-            save(saved, store)
+        for path in store._folder.iterdir():
+            path.write_bytes(of_format(99, path.read_bytes()))
         reason = Reason.FUTURE
     elif flaw == "too old":
         store = CheckpointStore(store._folder, 3600, lambda: time.time() + 3601)
@@ -269,8 +278,8 @@ def test_a_checkpoint_that_cannot_be_used_is_dropped_with_one_warning(
         )
         reason = Reason.FOREIGN
     elif flaw == "unfit":
-        monkeypatch.setattr("models.profiles.snapshot.ProfileSnapshot.columns", lambda _self: {})
-        save(saved, store)
+        for each in saved.restored.values():
+            store.write(each.owner, each.covered, NoColumns(), taken_at=store.now())
     back = restore(settings, store)
     assert back.sources == {"changelog"}
     assert back.profiles == restore(settings).profiles

@@ -18,7 +18,7 @@ from typing import Self
 
 from consumer.contract.stage import Snapshot
 from consumer.settings import RestoreSettings
-from consumer.state.checkpoint_file import (
+from consumer.state.checkpoint_format import (
     Checkpoint,
     Header,
     Owner,
