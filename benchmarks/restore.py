@@ -59,7 +59,7 @@ def restore(
 ) -> tuple[float, list[Restored], SegmentationStage]:
     """Read all partitions back and give the seconds from the assignment on."""
     stage = SegmentationStage(settings, NoEmbedder(), FixedModel())
-    restorer = Restorer.of(settings, stage, settings.kafka.group_id, store=store)
+    restorer = Restorer(settings, stage, settings.kafka.group_id, store=store)
     started = time.perf_counter()
     for partition in range(settings.topics.partitions):
         restorer.start(partition)

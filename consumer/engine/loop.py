@@ -219,7 +219,7 @@ class Loop(Generic[Prepared]):
             if self._membership.connection.connected and not self._paused_for_patience:
                 self._ownership.ask_the_silent(self._silent_seconds)
             gauges.show(self._parts, self._ownership, idle=self._idle)
-        self._ownership.compare(self._parts.topic_watch.tick())
+        self._ownership.compare(self._parts.topic_watch.tick() or {})
 
     def _maintain(self) -> bool:
         """Do a piece of the stage's own work; tell whether there was any."""

@@ -68,16 +68,17 @@ class OrphanWatch:
         self._share_out = share_out
         self._before: dict[int, int] = {}
         self._still: Counter[int] = Counter()
+        self._own: Collection[int] = ()
         self._looking: Background[None] = Background(
-            "orphans", "looking for partitions without an owner", every_seconds
+            "orphans", "looking for partitions without an owner", self.look, every_seconds
         )
 
     def tick(self, own: Collection[int]) -> None:
         """Begin with a look if it is time for one; `own` are this member's partitions."""
-        mine = frozenset(own)
-        self._looking.tick(lambda: self.look(mine))
+        self._own = frozenset(own)
+        self._looking.tick()
 
-    def look(self, own: frozenset[int]) -> None:
+    def look(self) -> None:
         """Look once, and make the group rebalance where partitions are nobody's.
 
         Raises
@@ -88,6 +89,7 @@ class OrphanWatch:
         places = self._cluster.committed(
             self._group_id, self._topic, range(self._count), stable=False
         )
+        own = self._own
         for place in places:
             number = place.partition
             stands = number not in own and self._before.get(number) == place.offset

@@ -9,15 +9,15 @@ its restore; whoever doubts that place has the state read back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from consumer.contract.records import Output
 from consumer.engine.partitions import Place
 from consumer.engine.parts import Parts
+from consumer.kafka.cluster import TopicIdentity
 from consumer.kafka.offset_metadata import INPUTS_HEADER, write_inputs
-from consumer.kafka.topic_watch import Identities
 from consumer.kafka.topics import TopicError, raised_partitions
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Ownership:
         unread = {topic: self._waiting.get((topic, number), 0) for topic in topics}
         self._restorer.start(number, unread, suspects)
 
-    def compare(self, topics: Identities) -> None:
+    def compare(self, topics: Mapping[str, TopicIdentity]) -> None:
         """Find those again whose topic was made anew while it was read."""
         for topic, identity in topics.items():
             numbers = self._assignment.of_another(topic, identity.topic_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +15,8 @@ from consumer.engine.orphans import OrphanWatch
 from consumer.engine.partitions import Assignment
 from consumer.engine.pulse import Pulse
 from consumer.engine.transactions import Transactions
-from consumer.kafka.topic_watch import TopicWatch
+from consumer.kafka.background import Background
+from consumer.kafka.cluster import TopicIdentity
 from consumer.state.checkpointer import Checkpointer
 from consumer.state.restore import Restorer
 from consumer.telemetry.health import Health
@@ -37,7 +39,8 @@ class Parts(Generic[Prepared]):
     transactions: Transactions
     checkpointer: Checkpointer | None = None
     """Where the stage and the settings provide for checkpoints."""
-    topic_watch: TopicWatch
+    topic_watch: Background[Mapping[str, TopicIdentity]]
+    """Asks which topics the stage's inputs are."""
     orphans: OrphanWatch | None = None
     """Where the group's protocol needs it."""
     pulse: Pulse

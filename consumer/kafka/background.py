@@ -25,21 +25,31 @@ class Background(Generic[Answer]):
         Of the thread.
     what
         What is asked for, for the log.
+    question
+        Asks.
     every_seconds
         From one question to the next.
     timer
         What time it is.
     """
 
-    def __init__(self, name: str, what: str, every_seconds: float, timer: Timer = time) -> None:
+    def __init__(
+        self,
+        name: str,
+        what: str,
+        question: Callable[[], Answer],
+        every_seconds: float,
+        timer: Timer = time,
+    ) -> None:
         self._what = what
+        self._ask = question
         self._every = every_seconds
         self._timer = timer
         self._next = timer.monotonic() + every_seconds
         self._thread = DaemonPool(1, name)
         self._question: Future[Answer] | None = None
 
-    def tick(self, question: Callable[[], Answer]) -> Answer | None:
+    def tick(self) -> Answer | None:
         """Give an answer that has come since the last call; ask again if it is time to."""
         answer = None
         if self._question is not None and self._question.done():
@@ -50,7 +60,7 @@ class Background(Generic[Answer]):
             self._question = None
         if self._question is None and self._timer.monotonic() >= self._next:
             self._next = self._timer.monotonic() + self._every
-            self._question = self._thread.submit(question)
+            self._question = self._thread.submit(self._ask)
         return answer
 
     def close(self) -> None:

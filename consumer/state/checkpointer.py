@@ -120,32 +120,19 @@ class Checkpointer:
         )
 
     def committed(self, written: Mapping[tuple[str, int], int]) -> None:
-        """Take note of a transaction that the stage has made the state.
+        """Take note of a transaction, once the stage has made it the state.
 
         Parameters
         ----------
         written
-            By topic and partition, the offset behind the last record that it wrote there.
+            By topic and partition, the offset behind the last record that it wrote there. Too low
+            costs a later restore time, too high would lose users.
         """
         for (topic, partition), offset in written.items():
             kept = self._kept.get(partition)
             if kept is not None and kept.owner.topic == topic:
-                self.state_changed(partition, offset)
-
-    def state_changed(self, partition: int, offset: int | None) -> None:
-        """Take note of a commit, once the stage has made it the state.
-
-        Parameters
-        ----------
-        partition
-            Whose state it is.
-        offset
-            The changelog's offset behind the last record that the transaction wrote there; None
-            where it is not known. Too low costs a later restore time, too high would lose users.
-        """
-        if kept := self._kept.get(partition):
-            kept.changed = True
-            kept.offset = max(kept.offset, offset or 0)
+                kept.changed = True
+                kept.offset = max(kept.offset, offset)
 
     def release(self, partition: int) -> None:
         """Let go of a partition, or of a state of which it is not known what is committed.

@@ -38,6 +38,7 @@ from consumer.contract.stage import StageError
 from consumer.kafka.asking import Pace, ask
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import LossReason, OffsetMetadata
+from consumer.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -139,10 +140,8 @@ class Positions:
         Is asked.
     group_id
         The group.
-    wait_seconds
-        How long an offset in an open transaction is waited for.
-    fail_on_data_loss
-        Whether a loss is refused.
+    settings
+        How long an offset in an open transaction is waited for, and whether a loss is refused.
     certain_seconds
         How long what would send a group back has to be the same.
     clock, timer
@@ -153,17 +152,16 @@ class Positions:
         self,
         cluster: Cluster,
         group_id: str,
-        wait_seconds: float,
+        settings: Settings,
         *,
-        fail_on_data_loss: bool = False,
         certain_seconds: float = CERTAIN_SECONDS,
         clock: Clock = wall_clock,
         timer: Timer = time,
     ) -> None:
         self._cluster = cluster
         self._group_id = group_id
-        self._wait_seconds = wait_seconds
-        self._refuses = fail_on_data_loss
+        self._wait_seconds = settings.restore.no_progress_seconds
+        self._refuses = settings.kafka.fail_on_data_loss
         self._certain_seconds = certain_seconds
         self._clock = clock
         self._timer = timer

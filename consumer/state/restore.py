@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from consumer.contract.stage import Changelog, Restoration, Resumable, Stage, StageError, Upto
 from consumer.kafka.asking import AskCancelledError
@@ -31,7 +31,7 @@ from consumer.kafka.offset_metadata import OffsetMetadata, read_inputs
 from consumer.settings import Settings
 from consumer.state.checkpoint_format import Checkpoint, Owner, Reason, Unusable
 from consumer.state.checkpoint_store import CheckpointStore
-from consumer.state.positions import CERTAIN_SECONDS, Hints, Position, Positions
+from consumer.state.positions import Hints, Position, Positions
 from consumer.telemetry.metrics import RestoreMetrics
 from models.daemon_pool import DaemonPool
 
@@ -124,87 +124,47 @@ class Restorer:
 
     Parameters
     ----------
-    cluster
-        Where it comes from.
-    positions
-        Where the group goes on.
+    settings
+        Where a group without an offset begins, and how a restore goes.
     stage
         Says which changelogs make up a partition's state.
     group_id
         Whose state it is.
-    auto_offset_reset
-        Where a group without an offset begins.
-    no_progress_seconds
-        How long to wait for the next record of a changelog.
+    cluster
+        Where it comes from.
+    positions
+        Where the group goes on.
     store
         Where checkpoints are; none are used without.
     metrics
         Told of what is finished and of checkpoints that are dropped.
-    accept_lost_offsets
-        Go on where `kafka.auto_offset_reset` says although the changelog holds state and the group
-        has no offset.
     """
 
     def __init__(
         self,
-        cluster: Cluster,
-        positions: Positions,
-        stage: Stage[Any, Any],
-        group_id: str,
-        *,
-        auto_offset_reset: str,
-        no_progress_seconds: float,
-        store: CheckpointStore | None = None,
-        metrics: RestoreMetrics | None = None,
-        accept_lost_offsets: bool = False,
-    ) -> None:
-        self._cluster = cluster
-        self._positions = positions
-        self._stage = stage
-        self._group_id = group_id
-        self._begin = auto_offset_reset
-        self._no_progress = no_progress_seconds
-        self._store = store
-        self._metrics = metrics
-        self._accept_lost_offsets = accept_lost_offsets
-        self._pool = DaemonPool(2, "restore")
-        self.tasks: dict[int, RestoreTask] = {}
-        # Of the tasks since there were none: what progress is told by.
-        self._began = 0.0
-        self._done: list[Restored] = []
-
-    @classmethod
-    def of(
-        cls,
         settings: Settings,
         stage: Stage[Any, Any],
         group_id: str,
         *,
         cluster: Cluster | None = None,
+        positions: Positions | None = None,
         store: CheckpointStore | None = None,
         metrics: RestoreMetrics | None = None,
-        certain_seconds: float = CERTAIN_SECONDS,
-    ) -> Self:
-        """Give one as the settings say."""
-        cluster, waits = cluster or Cluster(settings.kafka), settings.restore.no_progress_seconds
-        positions = Positions(
-            cluster,
-            group_id,
-            waits,
-            fail_on_data_loss=settings.kafka.fail_on_data_loss,
-            certain_seconds=certain_seconds,
-        )
-        return cls(
-            cluster,
-            positions,
-            stage,
-            group_id,
-            auto_offset_reset=settings.kafka.auto_offset_reset,
-            no_progress_seconds=waits,
-            store=store,
-            metrics=metrics,
-            accept_lost_offsets=settings.restore.accept_lost_offsets,
-        )
+    ) -> None:
+        self._stage = stage
+        self._group_id = group_id
+        self._cluster = cluster or Cluster(settings.kafka)
+        self._positions = positions or Positions(self._cluster, group_id, settings)
+        self._store = store
+        self._metrics = metrics
+        self._begin = settings.kafka.auto_offset_reset
+        self._no_progress = settings.restore.no_progress_seconds
+        self._accept_lost_offsets = settings.restore.accept_lost_offsets
+        self._pool = DaemonPool(2, "restore")
+        self.tasks: dict[int, RestoreTask] = {}
+        # Of the tasks since there were none: what progress is told by.
+        self._began = 0.0
+        self._done: list[Restored] = []
 
     def start(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from consumer.contract.records import Record
@@ -15,13 +16,13 @@ from consumer.engine.partitions import Assignment
 from consumer.engine.parts import Parts
 from consumer.engine.pulse import Pulse
 from consumer.engine.transactions import Transactions
+from consumer.kafka.background import Background
 from consumer.kafka.clients import producer_config
 from consumer.kafka.cluster import Cluster
-from consumer.kafka.topic_watch import TopicWatch
 from consumer.settings import Settings
 from consumer.state.checkpoint_store import CheckpointStore
 from consumer.state.checkpointer import Checkpointer
-from consumer.state.positions import CERTAIN_SECONDS
+from consumer.state.positions import CERTAIN_SECONDS, Positions
 from consumer.state.restore import Restorer
 from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import LoopMetrics
@@ -96,18 +97,23 @@ def build_loop(
         membership=membership,
         assignment=Assignment(membership.consumer, topic, partitions, beside),
         batches=Batches(prepare, settings.batch),
-        restorer=Restorer.of(
+        restorer=Restorer(
             settings,
             stage,
             group_id,
             cluster=cluster,
+            positions=Positions(cluster, group_id, settings, certain_seconds=certain_seconds),
             store=store,
             metrics=metrics.restore,
-            certain_seconds=certain_seconds,
         ),
         transactions=producer,
         checkpointer=Checkpointer.of(stage, store, restore, metrics.restore),
-        topic_watch=TopicWatch(cluster, stage.inputs, topic_seconds),
+        topic_watch=Background(
+            "topic-watch",
+            "asking which topics are read",
+            partial(cluster.identities, stage.inputs),
+            topic_seconds,
+        ),
         orphans=orphans,
         pulse=Pulse(kafka.session_timeout_seconds),
         metrics=metrics,

@@ -138,7 +138,7 @@ class ScriptedStage:
 
 
 class ScriptedWatch:
-    """A stand-in for TopicWatch that gives the identities it is told, once."""
+    """Gives the identities of topics that it is told, once."""
 
     def __init__(self) -> None:
         self.identities: dict[str, TopicIdentity] = {}

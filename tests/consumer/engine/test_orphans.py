@@ -46,7 +46,8 @@ class Script(Cluster):
 
     def look(self, times: int, own: Sequence[int] = (0,), moving: Sequence[int] = (1,)) -> None:
         for _ in range(times):
-            self.watch.look(frozenset(own))
+            self.watch._own = frozenset(own)
+            self.watch.look()
             for number in moving:
                 self.offsets[number] += 1
                 self.ends[number] += 1

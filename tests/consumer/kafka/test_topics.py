@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
-from confluent_kafka.cimpl import NewTopic
 
-from consumer.cli import main as cli
 from consumer.kafka.clients import reader_config
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.topics import (
@@ -29,8 +26,6 @@ from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from tests.consumer.kafka_runs import PARTITIONS, committed, produce, settings_for, until, worker
 from tests.consumer.kafka_runs import stream as events_of
-
-MADE_WITH = {"partitions", "replication_factor", "retention_hours", "raw_events"}
 
 # --- without a broker ---------------------------------------------------------------------------
 
@@ -257,33 +252,6 @@ def test_a_changelog_with_other_partitions_is_refused(settings: Settings) -> Non
     raise_partitions(settings, 6, settings.topics.profiles)
     with pytest.raises(TopicError, match=rf"has 6 partitions, .* has {PARTITIONS}: .* be equal"):
         check_topics(settings)
-
-
-def test_a_refusal_makes_nothing_and_a_second_try_with_the_right_number_works(
-    broker: EmbeddedKafka, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = {field: f"{field}-{uuid.uuid4().hex[:8]}" for field, _ in Settings().topics}
-    names = {field: name for field, name in names.items() if field not in MADE_WITH}
-    command = ["topics", "create", "--bootstrap-servers", broker.bootstrap_servers]
-    for field, name in names.items():
-        command += [f"--topics.{field.replace('_', '-')}", name]
-    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    admin.create_topics([NewTopic(names["events"], 2)])[names["events"]].result(30)
-
-    assert cli.main([*command, "--topics.partitions", "3"]) == 2
-    assert f"topic {names['events']} is there with 2 partitions" in capsys.readouterr().err
-    there = admin.list_topics(timeout=30).topics
-    assert there.keys() & set(names.values()) == {names["events"]}
-
-    assert cli.main(command) == 0
-    out = capsys.readouterr().out
-    assert f"{names['events']}: was there, 2 partitions\n" in out
-    assert f"{names['profiles']}: created, 2 partitions\n" in out
-    assert f"{names['models']}: created, 1 partition\n" in out
-
-    assert cli.main([*command, "--topics.partitions", "3", "--topics.events", "another"]) == 2
-    assert f"{names['profiles']} with 2 partitions in place of 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["samples", "models", "lifecycle", "drift_reference"])

@@ -88,7 +88,7 @@ class Kept:
             self.worker.run(records([event(user, number)], partition)), "user-profiles"
         ):
             log.append(Record(output.topic, partition, len(log), -1, output.key, output.value))
-        self.checkpointer.state_changed(partition, len(log))
+        self.checkpointer.committed({("user-profiles", partition): len(log)})
 
     def offset(self, partition: int = 0) -> int | None:
         """Offset of the checkpoint on the disk."""
@@ -187,11 +187,11 @@ def test_the_partition_that_waited_longest_comes_first(kept):
     assert (kept.offset(0), kept.offset(1)) == (1, 1)
 
 
-def test_a_commit_of_unknown_offset_never_moves_the_offset_ahead(kept):
+def test_a_commit_of_a_lower_offset_never_moves_the_offset_back(kept):
     kept.assign(covered=1)
     kept.commit("u", 1)
     kept.commit("u", 2)
-    kept.checkpointer.state_changed(0, None)
+    kept.checkpointer.committed({("user-profiles", 0): 1})
     kept.clock.now = 60
     kept.save()
     assert kept.offset() == 2
@@ -202,7 +202,7 @@ def test_a_released_partition_is_saved_no_more(kept):
     kept.commit("u", 1)
     kept.checkpointer.release(0)
     kept.checkpointer.release(0)
-    kept.checkpointer.state_changed(0, 5)
+    kept.checkpointer.committed({("user-profiles", 0): 5})
     kept.clock.now = 100
     assert kept.checkpointer.due() is None
 

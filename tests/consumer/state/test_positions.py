@@ -12,6 +12,7 @@ from confluent_kafka import OFFSET_INVALID, TopicPartition
 
 from consumer.kafka.cluster import TopicIdentity
 from consumer.kafka.offset_metadata import LossReason, OffsetMetadata
+from consumer.settings import Settings
 from consumer.state.positions import (
     CERTAIN_SECONDS,
     Hints,
@@ -65,22 +66,15 @@ class Brokers:
     def monotonic(self) -> float:
         return self.now
 
-    def positions(self, **options: Any) -> Positions:
-        return Positions(
-            self,  # type: ignore[arg-type]
-            "g",
-            20,
-            certain_seconds=CERTAIN_SECONDS,
-            clock=lambda: NOW,
-            timer=self,
-            **options,
-        )
+    def positions(self, **kafka: Any) -> Positions:
+        settings = Settings(kafka=kafka)
+        return Positions(self, "g", settings, clock=lambda: NOW, timer=self)  # type: ignore[arg-type]
 
 
 def find(
-    brokers: Brokers, begin: str = "earliest", hints: Hints | None = None, **options: Any
+    brokers: Brokers, begin: str = "earliest", hints: Hints | None = None, **kafka: Any
 ) -> Position:
-    return brokers.positions(**options).find(TOPIC, 0, begin, hints or Hints())
+    return brokers.positions(**kafka).find(TOPIC, 0, begin, hints or Hints())
 
 
 @pytest.mark.parametrize(("begin", "offset"), [("earliest", 60), ("latest", 90)])

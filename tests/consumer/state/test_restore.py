@@ -107,7 +107,7 @@ def restore(
     """Read all partitions back, as a worker that starts."""
     stage = SegmentationStage(settings, embedder, FixedModel(model_of(embedder)))
     metrics = RestoreMetrics(CollectorRegistry())
-    restorer = Restorer.of(
+    restorer = Restorer(
         settings, stage, settings.kafka.group_id, cluster=cluster, store=store, metrics=metrics
     )
     back = Back({}, metrics, stage)
@@ -385,7 +385,7 @@ def test_a_trainer_begins_without_an_offset_beside_models(settings):
     model = model_of(EMBEDDER).to_record().model_dump_json()
     producer.produce(settings.topics.models, model, b"m")
     assert producer.flush(20) == 0
-    restorer = Restorer.of(settings, TrainingStage(settings), "new-trainer")
+    restorer = Restorer(settings, TrainingStage(settings), "new-trainer")
     restorer.start(0)
     found: list[Restored] = []
     until(lambda: bool(found.extend(restorer.finished()) or found))
@@ -395,7 +395,7 @@ def test_a_trainer_begins_without_an_offset_beside_models(settings):
 
 def test_progress_is_told_over_all_partitions(settings):
     stage = SegmentationStage(settings, EMBEDDER, FixedModel())
-    restorer = Restorer.of(settings, stage, settings.kafka.group_id)
+    restorer = Restorer(settings, stage, settings.kafka.group_id)
     assert restorer.progress.detail() == {
         "restore_records": 0,
         "restore_share": 1.0,
@@ -434,7 +434,7 @@ def test_closing_does_not_wait_for_a_volume_that_hangs(settings, store):
     commit(settings, {0: 0})
     store = Hanging(store._folder, 3600)
     stage = SegmentationStage(settings, EMBEDDER, FixedModel())
-    restorer = Restorer.of(settings, stage, settings.kafka.group_id, store=store)
+    restorer = Restorer(settings, stage, settings.kafka.group_id, store=store)
     restorer.start(0)
     until(begun.is_set)
     closing = threading.Thread(target=restorer.close, daemon=True)
@@ -447,7 +447,7 @@ def test_closing_does_not_wait_for_brokers_that_are_away(settings):
     away = settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
     settings = settings.model_copy(update={"kafka": away})
     stage = SegmentationStage(settings, EMBEDDER, FixedModel())
-    restorer = Restorer.of(settings, stage, away.group_id)
+    restorer = Restorer(settings, stage, away.group_id)
     for partition in range(3):
         restorer.start(partition)
     waiting = restorer.tasks[2]
