@@ -15,6 +15,9 @@ from tests.faults.rig import PARTITIONS, Rig, expect
 def retention(rig: Rig, trials: int) -> int:
     """Retention passes the group's offsets while all workers are away."""
     rig.start()
+    # Workers may be up before the load has come to every partition.
+    rig.until(lambda: len(rig.load.ends) == PARTITIONS, "a load on all partitions", 60)
+    rig.recover(measure=False)
     topic = rig.settings.topics.events
     admin = AdminClient({**rig.settings.kafka.client(), "log_level": 0})
     # It is not what a setting for groups without offsets is about.
