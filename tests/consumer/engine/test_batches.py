@@ -14,7 +14,7 @@ from consumer.contract.clock import Timer
 from consumer.contract.records import Record
 from consumer.engine.batches import Batch, Batches, PreparationHungError
 from consumer.settings import BatchSettings
-from tests.consumer.scripted_clock import Clock
+from tests.consumer.contract.scripted_clock import Clock
 
 WAIT_SECONDS = 10.0
 

@@ -12,7 +12,7 @@ from consumer.engine.transactions import FatalKafkaError, Outcome
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.topics import TopicError, check_topics
 from consumer.settings import Settings
-from tests.consumer.engine.scripted_loop import (
+from tests.consumer.contract.scripted_loop import (
     TOPIC,
     Message,
     Step,

@@ -19,7 +19,7 @@ from consumer.kafka.cluster import TopicIdentity
 from consumer.kafka.offset_metadata import LossReason, OffsetMetadata, read_inputs
 from consumer.kafka.topics import TopicError
 from consumer.state.positions import Position
-from tests.consumer.engine.scripted_loop import (
+from tests.consumer.contract.scripted_loop import (
     PARTITIONS,
     START,
     TOPIC,

@@ -11,7 +11,7 @@ from consumer.contract.records import Record
 from consumer.engine.partitions import Assignment
 from consumer.kafka.offset_metadata import LossReason, OffsetMetadata
 from consumer.state.positions import Position
-from tests.consumer.scripted_clock import Clock
+from tests.consumer.contract.scripted_clock import Clock
 
 TOPIC = "user-events"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,8 +12,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from consumer.contract.records import Output
 from consumer.engine import crash_points
 from consumer.engine.transactions import EndingError, FatalKafkaError, Outcome, Transactions
-from tests.consumer.engine.scripted_producer import Client, ScriptedProducer
-from tests.consumer.scripted_clock import Clock
+from tests.consumer.contract.scripted_clock import Clock
+from tests.consumer.contract.scripted_producer import Client, ScriptedProducer
 
 BUDGET = 0.2
 OFFSETS = [TopicPartition("user-events", 0, 7)]

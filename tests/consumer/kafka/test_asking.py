@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.kafka.asking import AskCancelledError, Pace, ask, passes
-from tests.consumer.scripted_clock import Clock
+from tests.consumer.contract.scripted_clock import Clock
 
 
 class Client:

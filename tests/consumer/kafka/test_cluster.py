@@ -7,7 +7,7 @@ from typing import Any
 
 from consumer.kafka.cluster import Cluster
 from consumer.settings import KafkaSettings
-from tests.consumer.scripted_clock import Clock
+from tests.consumer.contract.scripted_clock import Clock
 
 
 def cluster(*told: set[str]) -> tuple[Cluster, list[set[str]]]:

@@ -20,8 +20,8 @@ from consumer.migrate import MigrationError
 from consumer.migrate.group import Members
 from consumer.settings import KafkaSettings
 from consumer.tryout.broker import EmbeddedKafka
+from tests.consumer.contract.scripted_clock import Clock
 from tests.consumer.kafka_runs import settings_for, until
-from tests.consumer.scripted_clock import Clock
 
 
 def test_under_kip_848_it_waits_by_the_session_that_the_brokers_have_for_the_group(
