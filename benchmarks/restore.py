@@ -28,7 +28,8 @@ from consumer.stages.segmentation.restoration import ProfileRestoration
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.state.checkpoint_store import CheckpointStore
 from consumer.state.checkpointer import Checkpointer
-from consumer.state.restore import Restored, Restorer
+from consumer.state.restore import Restorer
+from consumer.state.restored import Restored
 from consumer.telemetry.metrics import RestoreMetrics
 from consumer.tryout.broker import EmbeddedKafka
 from models.embedding.runner_types import Vectors

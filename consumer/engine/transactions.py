@@ -38,14 +38,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from consumer.contract.clock import Timer
 from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Output
 from consumer.engine.crash_points import reached
+from consumer.engine.deliveries import Deliveries
+from consumer.engine.timed_calls import HungError, TimedCalls
 from consumer.kafka.asking import Pace, ask
-from models.daemon_pool import DaemonPool
 
 logger = logging.getLogger(__name__)
 
@@ -68,11 +69,6 @@ _HINTS = {
     "client that refuses, message.max.bytes in kafka.producer_properties",
 }
 
-# What a record's delivery ends with where the transaction has failed by another one's.
-_FOLLOWING = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._STATE}
-
-# A thread that waits for its next call lets the producer go at once, one that hangs never does.
-_LET_GO_SECONDS = 0.1
 # A call that takes longer than 5 s goes on with the next one; in between it can be given up.
 _PACE = Pace(patience=5.0, longest_patience=5.0, pause=0.05, longest_pause=1.0)
 
@@ -89,10 +85,6 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
     """The answer to the end never came. Only a new producer, whose start settles what the old one
     left, and a state read back from Kafka tell what happened."""
-
-
-class _HungError(Exception):
-    """A call of the client does not come back in its time."""
 
 
 class EndingError(Exception):
@@ -143,10 +135,8 @@ class Transactions:
         self._timer = timer
         self._budget = budget_seconds
         self._start_budget = start_seconds
-        self._failed: tuple[str, KafkaError] | None = None
-        self._unacknowledged = 0
+        self._deliveries = Deliveries()
         self._spent = False
-        self._written: dict[tuple[str, int], int] = {}
         self._producer: Producer | None = None
         self._ends = float("inf")
         self._start()
@@ -154,7 +144,7 @@ class Transactions:
     @property
     def written(self) -> Mapping[tuple[str, int], int]:
         """By topic and partition, the offset after the last record of the latest transaction."""
-        return self._written
+        return self._deliveries.written
 
     def reopen(self) -> None:
         """Replace the producer; the coordinator settles what the old one left open.
@@ -185,7 +175,7 @@ class Transactions:
         Without a flush: whatever was to be kept is committed.
         """
         if self._producer is not None:
-            self._calls.close(_LET_GO_SECONDS)
+            self._calls.close()
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
             self._producer = None
 
@@ -208,8 +198,8 @@ class Transactions:
                 f"no transactional producer could be started: {error.args[0].str()}"
             ) from error
         self._producer = producer
-        # One for each producer: the former's may hang in it (see `_in_time`).
-        self._calls = DaemonPool(1, "send-offsets")
+        # One for each producer: the former's may hang in it.
+        self._calls = TimedCalls("send-offsets", self._hang_seconds)
 
     def write(
         self,
@@ -240,10 +230,8 @@ class Transactions:
         if self._producer is None:
             raise FatalKafkaError("the transactional producer is closed")
         budget = self._budget if within is None else min(self._budget, within)
-        self._failed = None
-        self._unacknowledged = 0
+        self._deliveries = Deliveries()
         self._spent = False
-        self._written = {}
         reached("before_begin")
         outcome = self._transact(self._producer, outputs, offsets, consumer, budget)
         if self._spent and self._ends < float("inf"):
@@ -272,9 +260,9 @@ class Transactions:
             return self._abort(producer, error.args[0])
         except NotAMemberError as error:
             return self._abort(producer, str(error))
-        except _HungError as error:
+        except HungError as error:
             # Its end was never asked for, so the start of the next producer aborts it.
-            logger.warning("%s: giving the producer up", error)
+            logger.warning("offsets are not sent, %s: giving the producer up", error)
             self._spent = True
             return Outcome.ABORTED
         return self._commit(producer, budget)
@@ -293,34 +281,16 @@ class Transactions:
         # metadata: joining again takes a poll, and there is none in between.
         if not consumer.memberid():
             raise NotAMemberError("the group has thrown this member out")
-        self._repeat(
-            "send_offsets_to_transaction",
-            lambda left: self._in_time(
+
+        # librdkafka asks the group's coordinator without a look at the clock, and asks one that has
+        # left the cluster until another broker changes its state, which may be never (its issues
+        # 5456 and 5511). A broker that is stopped cleanly is enough.
+        def send(left: float) -> None:
+            self._calls.call(
                 lambda: producer.send_offsets_to_transaction(list(offsets), metadata, left), left
-            ),
-            budget,
-        )
+            )
 
-    def _in_time(self, call: Callable[[], None], seconds: float) -> None:
-        """Make a call that may not keep to its own timeout; raise _HungError when it does not.
-
-        librdkafka asks the group's coordinator without a look at the clock, and asks one that has
-        left the cluster until another broker changes its state, which may be never (its issues 5456
-        and 5511). A broker that is stopped cleanly is enough. The thread that hangs is left behind
-        with the old producer.
-        """
-        future = self._calls.submit(call)
-        try:
-            future.result(seconds + self._hang_seconds)
-        except TimeoutError:
-            if future.done():
-                raise
-            raise _HungError(
-                f"offsets are not sent after {seconds + self._hang_seconds:.0f} s"
-            ) from None
-        finally:
-            # An error that it holds refers to this frame: the producer would outlive its use.
-            del future
+        self._repeat("send_offsets_to_transaction", send, budget)
 
     def _produce(self, producer: Producer, output: Output) -> None:
         arguments: dict[str, Any] = {"headers": list(output.headers)} if output.headers else {}
@@ -334,36 +304,19 @@ class Transactions:
                     output.topic,
                     key=output.key,
                     value=output.value,
-                    on_delivery=self._delivered,
+                    on_delivery=self._deliveries.report,
                     **arguments,
                 )
             except KafkaException as error:
-                self._note_failure(output.topic, error.args[0])
+                self._deliveries.failed(output.topic, error.args[0])
                 raise
             except BufferError:
                 # The local queue is full: let deliveries through. Without a deadline of its own,
                 # since a record that cannot be delivered leaves the queue by its own timeout.
                 producer.poll(0.1)
                 continue
-            self._unacknowledged += 1
+            self._deliveries.missing += 1
             return
-
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        """Note where a record went; called from within the client, so it must not raise."""
-        topic, offset = message.topic() or "", message.offset()
-        if error is not None:
-            self._note_failure(topic, error)
-            return
-        self._unacknowledged -= 1
-        if offset is not None:
-            place = topic, message.partition() or 0
-            self._written[place] = max(self._written.get(place, 0), offset + 1)
-
-    def _note_failure(self, topic: str, error: KafkaError) -> None:
-        """Keep the first failure, but for those that only follow from another record's."""
-        following = self._failed is not None and self._failed[1].code() in _FOLLOWING
-        if self._failed is None or (following and error.code() not in _FOLLOWING):
-            self._failed = topic, error
 
     def _commit(self, producer: Producer, budget: float) -> Outcome:
         try:
@@ -389,12 +342,12 @@ class Transactions:
         except KafkaException as error:
             return self._unsettled("abort", error.args[0])
         producer.poll(0)  # for reports of deliveries that are still to be called back
-        failed = self._failed[1] if self._failed is not None else None
-        for cause in (reason, failed):
+        for cause in (reason, self._deliveries.failure):
             if isinstance(cause, KafkaError) and cause.code() in _PERMANENT:
-                raise FatalKafkaError(f"{self._place()}{cause.str()}{_HINTS.get(cause.code(), '')}")
-        if self._unacknowledged:
-            logger.info("the abort dropped %d records", self._unacknowledged)
+                hint = _HINTS.get(cause.code(), "")
+                raise FatalKafkaError(f"{self._deliveries.place}{cause.str()}{hint}")
+        if self._deliveries.missing:
+            logger.info("the abort dropped %d records", self._deliveries.missing)
             self._spent = True
         return Outcome.ABORTED
 
@@ -429,7 +382,4 @@ class Transactions:
 
     def _raise_if_fatal(self, error: KafkaError | str) -> None:
         if isinstance(error, KafkaError) and error.fatal():
-            raise FatalKafkaError(f"{self._place()}{error.str()}")
-
-    def _place(self) -> str:
-        return f"while writing to {self._failed[0]}: " if self._failed else ""
+            raise FatalKafkaError(f"{self._deliveries.place}{error.str()}")

@@ -19,7 +19,7 @@ from consumer.contract.stage import Checkpointed, Snapshot, Stage
 from consumer.settings import RestoreSettings
 from consumer.state.checkpoint_format import Owner, WriteCancelledError
 from consumer.state.checkpoint_store import CheckpointStore
-from consumer.state.restore import Restored
+from consumer.state.restored import Restored
 from consumer.telemetry.metrics import RestoreMetrics
 from models.daemon_pool import DaemonPool
 

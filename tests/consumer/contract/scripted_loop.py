@@ -20,7 +20,7 @@ from consumer.engine.transactions import Outcome
 from consumer.kafka.cluster import TopicIdentity
 from consumer.settings import KafkaSettings, Settings
 from consumer.state.positions import Position
-from consumer.state.restore import Restored, RestoreProgress
+from consumer.state.restored import Restored, RestoreProgress
 from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import LoopMetrics
 from tests.consumer.contract.scripted_stage import TOPIC, ScriptedStage

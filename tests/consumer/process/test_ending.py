@@ -288,7 +288,7 @@ from types import SimpleNamespace
 from prometheus_client import CollectorRegistry
 from consumer.state.checkpointer import Checkpointer
 from consumer.telemetry.metrics import RestoreMetrics
-from consumer.state.restore import Restored
+from consumer.state.restored import Restored
 
 store = SimpleNamespace(
     write=lambda *_, **__: open({str(fifo)!r}, "wb"), now=lambda: 0.0, max_age_seconds=3600,

@@ -18,7 +18,7 @@ from consumer.state.checkpoint_format import Checkpoint, Owner
 from consumer.state.checkpoint_store import CheckpointStore
 from consumer.state.checkpointer import Checkpointer
 from consumer.state.positions import Position
-from consumer.state.restore import Restored
+from consumer.state.restored import Restored
 from consumer.telemetry.metrics import RestoreMetrics
 from tests.consumer.kafka_runs import until
 from tests.consumer.stages.stage_data import EMBEDDER, Worker, a_model, event, of, records

@@ -34,7 +34,8 @@ from consumer.stages.training.stage import TrainingStage
 from consumer.state.checkpoint_format import Reason
 from consumer.state.checkpoint_store import CheckpointStore
 from consumer.state.checkpointer import Checkpointer
-from consumer.state.restore import LostOffsetsError, Restored, Restorer, RestoreTask
+from consumer.state.restore import LostOffsetsError, Restorer
+from consumer.state.restored import Restored, RestoreTask
 from consumer.telemetry.metrics import RestoreMetrics
 from consumer.tryout.broker import EmbeddedKafka
 from tests.consumer.kafka_runs import (
