@@ -11,9 +11,11 @@ are the migration's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from confluent_kafka import Consumer
 
 from consumer.engine.membership import Membership
 from consumer.engine.transactions import FatalKafkaError
@@ -40,9 +42,22 @@ class SoleMember:
         The group.
     topic, partitions
         What its members share out, and how many there are.
+    members
+        Tells how long one that died stays in the group.
+    make
+        Makes the client.
     """
 
-    def __init__(self, kafka: KafkaSettings, group_id: str, topic: str, partitions: int) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        group_id: str,
+        topic: str,
+        partitions: int,
+        *,
+        members: Members | None = None,
+        make: Callable[[dict[str, Any]], Consumer] = Consumer,
+    ) -> None:
         self.group_id = group_id
         self._topic = topic
         self._all = frozenset(range(partitions))
@@ -50,9 +65,9 @@ class SoleMember:
         self._lost = False
         # An instance id is a worker's own name: here it would take that one's place.
         own = kafka.model_copy(update={"instance_id": None})
-        self._membership = Membership(own, group_id, topic)
+        self._membership = Membership(own, group_id, topic, make=make)
         self.consumer = self._membership.consumer
-        self._kafka = kafka
+        self._members = members or Members(kafka)
 
     def __enter__(self) -> Self:
         try:
@@ -89,7 +104,7 @@ class SoleMember:
         ask(
             lambda _: self._poll(0.1),
             f"all partitions of {self._topic}",
-            seconds=Members(self._kafka).session_seconds(self.group_id) + _JOIN_SECONDS,
+            seconds=self._members.session_seconds(self.group_id) + _JOIN_SECONDS,
             enough=lambda _: self._lost or self._owned == self._all,
             pace=AT_ONCE,
         )
