@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 Prepared = TypeVar("Prepared")
 
+# What comes in place of a record.
+_GONE, _END = KafkaError._AUTO_OFFSET_RESET, KafkaError._PARTITION_EOF
 # How long a poll may wait while a batch is being prepared: the latency it adds to a commit.
 _POLL_SECONDS = 0.05
 # A transaction needs a little time even where a deadline is near.
@@ -186,15 +188,15 @@ class Loop(Generic[Prepared]):
         before = self._assignment.epochs
         messages = self._membership.poll(room, timeout)
         for message in messages:
-            if _code(message) == KafkaError._AUTO_OFFSET_RESET:
-                self._find_again(message)
+            if (error := message.error()) is not None and error.code() == _GONE:
+                self._find_again(_place_of(message), error.str())
         if messages and self._assignment.epochs != before:
             self._ownership.rewind()
             return
         for message in messages:
-            if message.error() is None:
+            if (error := message.error()) is None:
                 self._collect(message)
-            elif _code(message) == KafkaError._PARTITION_EOF:
+            elif error.code() == _END:
                 self._assignment.passed(*_place_of(message), message.offset() or 0)
 
     def _collect(self, message: Message) -> None:
@@ -204,11 +206,11 @@ class Loop(Generic[Prepared]):
             self._batches.collect(record, epoch)
             self._last_record = self._now()
 
-    def _find_again(self, gone: Message) -> None:
+    def _find_again(self, place: Place, why: str) -> None:
         """Go on elsewhere in a partition, where the client has found its place to be gone."""
-        topic, number = _place_of(gone)
+        topic, number = place
         if number in self._assignment.active:  # else it is being restored, and this is nothing new
-            logger.info("%s[%d]: %s", topic, number, gone.error())
+            logger.info("%s[%d]: %s", topic, number, why)
             self._ownership.find_again(number, frozenset([topic]))
 
     def _look_around(self) -> None:
@@ -352,11 +354,6 @@ class Loop(Generic[Prepared]):
         if self._parts.orphans is not None:
             self._parts.orphans.close()
         logger.info("left the group")
-
-
-def _code(message: Message) -> int | None:
-    error = message.error()
-    return None if error is None else int(error.code())
 
 
 def _place_of(message: Message) -> Place:
