@@ -66,6 +66,9 @@ bench-restore: $(VENV)/.installed  ## times a restore with and without local che
 bench-recovery: $(VENV)/.installed  ## times a worker's recovery from kill -9, with and without local checkpoints
 	$(BIN)/python -m benchmarks.recovery $(ARGS)
 
+bench-startup: $(VENV)/.installed  ## CPU time and memory of a process's start; ARGS="--against ../other-checkout"
+	$(BIN)/python -m benchmarks.startup $(ARGS)
+
 bench-clusterers: model  ## River's clusterers on real profiles: quality, time, memory; ARGS="--vectors FILE"
 	$(BIN)/python -m benchmarks.clusterers $(ARGS)
 	$(BIN)/python -m benchmarks.clusterers --render
@@ -114,5 +117,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help install model demo test test-export test-dashboards lint faults bench-restore \
-	bench-recovery bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
+	bench-recovery bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean
