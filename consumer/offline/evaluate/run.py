@@ -306,15 +306,14 @@ def _segments(users: Users, model: SegmentModel | None) -> tuple[SegmentFigures,
 
 def _contingency(users: Users, model: SegmentModel | None) -> Contingency | None:
     """Count users by label and segment: labels by frequency, each segment beside its main label."""
-    counts: Counter[tuple[str, int]] = Counter()
-    for label, segment in zip(users.labels, users.segments.tolist(), strict=True):
-        if label is not None and segment != NO_SEGMENT:
-            counts[label, segment] += 1
-    if model is None or not counts:
+    both = [
+        (label, segment)
+        for label, segment in zip(users.labels, users.segments.tolist(), strict=True)
+        if label is not None and segment != NO_SEGMENT
+    ]
+    if model is None or not both:
         return None
-    totals: Counter[str] = Counter()
-    for (label, _), number in counts.items():
-        totals[label] += number
+    counts, totals = Counter(both), Counter(label for label, _ in both)
     labels = sorted(totals, key=lambda label: (-totals[label], label))
     table = np.array(
         [[counts[label, segment] for segment in model.ids.tolist()] for label in labels]

@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from itertools import count
 from pathlib import Path
 from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ClusterMetadata
+from confluent_kafka.admin import AdminClient
 
+from consumer.kafka.asking import AskCancelledError, Pace, ask
 from consumer.tryout.broker.config import server_properties
 from consumer.tryout.broker.errors import PortError, StartError
 from consumer.tryout.broker.folder import agreed_cluster, locked
@@ -27,7 +27,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 NO_QUORUM_STOP_S = 2.0
 POLL_S = 0.05
-REQUEST_TIMEOUT_S = 5.0
+PACE = Pace(patience=0.1, longest_patience=5.0, pause=POLL_S, longest_pause=POLL_S)
 PROBE_GROUP = "segmenter-broker-probe"
 
 
@@ -190,8 +190,9 @@ class EmbeddedKafka:
     def failure(self) -> str | None:
         """Return why a broker is not running any more although nobody stopped it, else None."""
         for node in self._nodes:
-            if node.fell():
-                return f"broker {node.index} has ended by itself. {node.log_end()}"
+            if (code := node.exit_code()) is not None:
+                told = f"broker {node.index} has ended by itself, with exit code {code}"
+                return f"{told}. {node.log_end()}"
         return None
 
     def await_ready(self) -> None:
@@ -205,14 +206,13 @@ class EmbeddedKafka:
 
         What a rolling restart waits for after each broker.
         """
-        admin = self._admin(self.bootstrap_servers)
+        admin = _admin(self.bootstrap_servers)
 
-        def in_sync() -> bool:
-            metadata = _metadata(admin)
-            return metadata is not None and all(
+        def in_sync(seconds: float) -> bool:
+            return all(
                 partition.leader in partition.isrs
                 and set(partition.isrs) == set(partition.replicas)
-                for topic in metadata.topics.values()
+                for topic in admin.list_topics(timeout=seconds).topics.values()
                 for partition in topic.partitions.values()
             )
 
@@ -225,14 +225,11 @@ class EmbeddedKafka:
         takes up where its own log ends, with records that no other broker has: see "What Kafka
         itself does not hold" in docs/reliability.md.
         """
-        admin = self._admin(self.bootstrap_servers)
-
-        def fenced() -> bool:
-            metadata = _metadata(admin)
-            return metadata is not None and index not in metadata.brokers
-
+        admin = _admin(self.bootstrap_servers)
         self._until(
-            fenced, f"broker {index} is not given up", time.monotonic() + self.start_timeout
+            lambda seconds: index not in admin.list_topics(timeout=seconds).brokers,
+            f"broker {index} is not given up",
+            time.monotonic() + self.start_timeout,
         )
 
     def _running(self) -> list[Node]:
@@ -266,11 +263,10 @@ class EmbeddedKafka:
         expected = {node.index for node in self._running()}
         for node in nodes:
             self._until(node.listens, f"broker {node.index} does not listen", deadline)
-            admin = self._admin("{}:{}".format(*node.address))
+            admin = _admin("{}:{}".format(*node.address))
 
-            def joined(admin: AdminClient = admin) -> bool:
-                metadata = _metadata(admin)
-                return metadata is not None and expected <= metadata.brokers.keys()
+            def joined(seconds: float, admin: AdminClient = admin) -> bool:
+                return expected <= admin.list_topics(timeout=seconds).brokers.keys()
 
             self._until(joined, f"broker {node.index} does not know all brokers", deadline)
 
@@ -284,37 +280,35 @@ class EmbeddedKafka:
         asks only once a second.
         """
         config = {"bootstrap.servers": self.bootstrap_servers, "group.id": PROBE_GROUP}
-        patience = count(1)
 
-        def coordinates() -> bool:
-            # Longer each time: a busy machine may take its time to answer.
-            timeout = min(0.1 * next(patience), REQUEST_TIMEOUT_S)
+        def coordinates(seconds: float) -> bool:
             with closing(Consumer({**config, "log_level": 0})) as consumer:
-                try:
-                    consumer.committed([TopicPartition(PROBE_GROUP, 0)], timeout=timeout)
-                except KafkaException:
-                    return False
-                return True
+                consumer.committed([TopicPartition(PROBE_GROUP, 0)], timeout=seconds)
+            return True
 
         self._until(coordinates, "no broker coordinates groups", deadline)
 
-    def _until(self, condition: Callable[[], bool], lacking: str, deadline: float) -> None:
-        while not condition():
-            if failure := self.failure():
-                raise StartError(failure)
-            if time.monotonic() > deadline:
-                ends = "\n".join(node.log_end() for node in self._running())
-                raise StartError(f"{lacking}, after {self.start_timeout:.0f} s. {ends}")
-            time.sleep(POLL_S)
+    def _until(self, holds: Callable[[float], bool], lacking: str, deadline: float) -> None:
+        """Ask until something holds, as long as no broker ends by itself."""
+        try:
+            if ask(
+                holds,
+                lacking,
+                seconds=deadline - time.monotonic(),
+                passing=lambda _: True,  # nobody answers yet
+                enough=bool,
+                cancelled=lambda: self.failure() is not None,
+                pace=PACE,
+            ):
+                return
+        except AskCancelledError:
+            raise StartError(self.failure()) from None
+        except KafkaException:
+            pass
+        ends = "\n".join(node.log_end() for node in self._running())
+        raise StartError(f"{lacking}, after {self.start_timeout:.0f} s. {ends}")
 
-    @staticmethod
-    def _admin(servers: str) -> AdminClient:
-        # Without a word about the connections that fail until the brokers are up.
-        return AdminClient({"bootstrap.servers": servers, "log_level": 0})
 
-
-def _metadata(admin: AdminClient) -> ClusterMetadata | None:
-    try:
-        return admin.list_topics(timeout=REQUEST_TIMEOUT_S)
-    except KafkaException:  # nobody answers yet
-        return None
+def _admin(servers: str) -> AdminClient:
+    # Without a word about the connections that fail until the brokers are up.
+    return AdminClient({"bootstrap.servers": servers, "log_level": 0})

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import re
 import shutil
 import sys
 import tempfile
@@ -53,16 +54,7 @@ class Jar:
         return f"{self.artifact}-{self.version}.jar"
 
 
-def _read_lock() -> tuple[Jar, ...]:
-    jars = []
-    for line in LOCK_FILE.read_text("ascii").splitlines():
-        coordinate, sha256 = line.split()
-        group, artifact, version = coordinate.split(":")
-        jars.append(Jar(group, artifact, version, sha256))
-    return tuple(jars)
-
-
-PINNED = _read_lock()
+PINNED = tuple(Jar(*re.split("[: ]", line)) for line in LOCK_FILE.read_text("ascii").splitlines())
 KAFKA_VERSION = next(jar.version for jar in PINNED if jar.artifact == "kafka_2.13")
 # Part of the cache folder's name, so that another set of pins never meets these files.
 LOCK_DIGEST = hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()[:8]

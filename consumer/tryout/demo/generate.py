@@ -162,9 +162,6 @@ class _User:
     def id(self) -> str:
         return f"u-{self.number:04d}"
 
-    def interest(self, event: int) -> int:
-        return self.before if event < self.turn else self.after
-
 
 def generate_events(settings: StreamSettings | None = None) -> Iterator[dict[str, Any]]:
     """Generate the good events in the order of their time.
@@ -261,8 +258,7 @@ def _event(
     settings: StreamSettings, user: _User, number: int, time: datetime, random: Random
 ) -> dict[str, Any]:
     """Write one event; what it is about is mostly, not always, the user's interest."""
-    own = user.interest(number)
-    topic = own
+    topic = own = user.before if number < user.turn else user.after
     if random.random() < _OTHER_INTEREST:
         topic = (own + 1 + int(random.random() * (settings.interests - 1))) % settings.interests
     kind = _KINDS[_weighted(random, [weight for _, weight in _KINDS])][0]

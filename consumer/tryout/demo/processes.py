@@ -16,7 +16,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.contract.errors import ExpectedError
-from consumer.settings import CONFIG_VARIABLE, Settings
+from consumer.settings import PREFIX, Settings
 from consumer.tryout.broker.config import free_ports
 
 _STOP_SECONDS = 30
@@ -33,9 +33,8 @@ def environment(settings: Settings) -> dict[str, str]:
     values = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("SEGMENTER_") or name == "SEGMENTER_CACHE"
+        if not name.startswith(PREFIX) or name == "SEGMENTER_CACHE"
     }
-    values.pop(CONFIG_VARIABLE, None)
     # The cores are for the embedding; on small products BLAS threads only wait for each other.
     values.setdefault("OPENBLAS_NUM_THREADS", "1")
     dumped = settings.model_dump(mode="json", exclude_none=True)
@@ -43,7 +42,7 @@ def environment(settings: Settings) -> dict[str, str]:
         name: secret.get_secret_value() for name, secret in settings.kafka.secrets.items()
     }
     for section, content in dumped.items():
-        values[f"SEGMENTER_{section.upper()}"] = json.dumps(content)
+        values[PREFIX + section.upper()] = json.dumps(content)
     return values
 
 
