@@ -57,7 +57,8 @@ stand_ins = dict(
     check_topics=lambda settings: {{settings.topics.events: 4}},
     message_limits=lambda *_: {{}},
     ModelFeed=lambda _: feed,
-    Loop=ends,
+    build_loop=ends,
+    Loop=ends,  # of before there was build_loop
     load_embedder=lambda _: embedding,
 )
 for module in (shell, room, embedder):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from consumer.report.markdown import fill
-from consumer.telemetry.reference import metrics_reference
+from consumer.telemetry.table import reference as metrics_reference
 
 PAGES = Path(__file__).parents[1] / "docs"
 # By the name between a page's markers; `consumer.report.markdown` says how they look.

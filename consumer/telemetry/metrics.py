@@ -25,6 +25,10 @@ from consumer.contract.figures import Figures
 from consumer.kafka.offset_metadata import Loss, LossReason
 from consumer.telemetry.table import METRICS, PREFIX, Role
 
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_RECORDS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
+
 
 def new_registry(figures: Callable[[], Figures]) -> CollectorRegistry:
     """Give the registry of a process: how the process is, and the figures of its room."""
@@ -82,9 +86,9 @@ class LoopMetrics:
         self.records = _counter("records", registry)
         self.lag = _gauge("lag_records", registry)
         self.transactions = _counter("transactions", registry, "committed", "aborted", "unknown")
-        self.commit_seconds = _histogram("transaction_seconds", registry)
-        self.prepare_seconds = _histogram("prepare_seconds", registry)
-        self.batch_records = _histogram("batch_records", registry)
+        self.commit_seconds = _histogram("transaction_seconds", registry, _SECONDS)
+        self.prepare_seconds = _histogram("prepare_seconds", registry, _SECONDS)
+        self.batch_records = _histogram("batch_records", registry, _RECORDS)
         self.partitions = _gauge("assigned_partitions", registry)
         self.input_partitions = _gauge("input_partitions", registry)
         self.restoring = _gauge("restoring_partitions", registry)
@@ -147,7 +151,7 @@ class RestoreMetrics:
         self.records = _gauge("restore_records", registry)
         self.eta_seconds = _gauge("restore_eta_seconds", registry)
         self.restored = _counter("restored_partitions", registry, "checkpoint", "changelog")
-        self.seconds = _histogram("restore_seconds", registry)
+        self.seconds = _histogram("restore_seconds", registry, _LONG_SECONDS)
         self.writes = _counter("checkpoint_writes", registry, "written", "failed")
         self.dropped = _counter("checkpoints_dropped", registry)
 
@@ -170,6 +174,5 @@ def _gauge(name: str, registry: CollectorRegistry) -> Gauge:
     return Gauge(PREFIX + name, METRICS[name].meaning, METRICS[name].labels, registry=registry)
 
 
-def _histogram(name: str, registry: CollectorRegistry) -> Histogram:
-    metric = METRICS[name]
-    return Histogram(PREFIX + name, metric.meaning, buckets=metric.buckets, registry=registry)
+def _histogram(name: str, registry: CollectorRegistry, buckets: Sequence[float]) -> Histogram:
+    return Histogram(PREFIX + name, METRICS[name].meaning, buckets=buckets, registry=registry)

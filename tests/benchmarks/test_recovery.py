@@ -122,7 +122,7 @@ def test_a_worker_that_cannot_go_on_ends_the_wait(tmp_path: Path) -> None:
     settings = Settings(kafka={"bootstrap_servers": "127.0.0.1:1"})
     worker = Child("w0", ["worker", "--model", "missing"], settings, tmp_path, "benchmarks.worker")
     try:
-        with pytest.raises(ChildError, match="File .missing. does not exist"):
+        with pytest.raises(ChildError, match="File 'missing' does not exist"):
             recovery.wait(worker, worker.ready, "ready", 0.02)
     finally:
         worker.stop()

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from consumer.engine.transactions import Outcome
 from consumer.settings import Settings
+from consumer.telemetry import table
 from consumer.telemetry.metrics import FigureCollector, LoopMetrics, new_registry
-from consumer.telemetry.table import BY_ROLES, METRICS, PREFIX, Role, metrics_of
+from consumer.telemetry.table import METRICS, PREFIX, Role, metrics_of
 from consumer.verify.news import FollowReport
 from consumer.wiring import embedder, intake, shell, trainer, worker
 from tests.consumer.stages.stage_data import EMBEDDER, a_model
@@ -29,7 +30,7 @@ class Started:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.registry = CollectorRegistry()
         monkeypatch.setattr(shell, "serving", self.serving)
-        monkeypatch.setattr(shell, "Loop", self.loop)
+        monkeypatch.setattr(shell, "build_loop", self.loop)
         for module in (worker, trainer):
             monkeypatch.setattr(module, "check_topics", lambda given: {given.topics.events: 4})
             monkeypatch.setattr(module, "message_limits", lambda *_: {})
@@ -76,11 +77,11 @@ def exported(registry: CollectorRegistry) -> Exported:
 
 
 def assert_as_the_table_has_it(found: Exported, role: Role) -> None:
-    table = {metric.name: metric for metric in metrics_of(role)}
-    assert found.keys() == table.keys()
+    known = {metric.name: metric for metric in metrics_of(role)}
+    assert found.keys() == known.keys()
     for name, (kind, labels) in found.items():
-        assert kind == table[name].type, name
-        assert labels in ((), tuple(table[name].labels)), name
+        assert kind == known[name].type, name
+        assert labels in ((), tuple(known[name].labels)), name
 
 
 def test_a_worker_exports_what_the_table_has(started, run_a_worker):
@@ -117,10 +118,11 @@ def test_a_figure_that_the_table_lacks_is_an_error():
         collector.collect()
 
 
-def test_a_metric_is_in_the_table_once_and_said_in_a_sentence():
-    every = [metric for group in BY_ROLES.values() for metric in group]
-    assert len(every) == len(METRICS)
-    for metric in every:
+def test_a_metric_is_in_the_table_once_of_a_known_type_and_role_and_said_in_a_sentence():
+    assert len(table._LINES) == len(METRICS)
+    for metric in METRICS.values():
+        assert metric.type in {"counter", "gauge", "histogram"}, metric.name
+        assert set(metric.roles) <= set(get_args(Role)), metric.name
         assert metric.meaning.endswith("."), metric.name
         assert not metric.more or metric.more.endswith("."), metric.name
 
