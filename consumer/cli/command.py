@@ -75,7 +75,8 @@ class Command(click.Command):
         """Write the options, those of each section of settings apart."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            if (record := param.get_help_record(ctx)) is not None:
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
                 name = param.opts[0].strip("-").rpartition(".")[0] or "Options"
                 sections.setdefault(name, []).append(record)
         for name, records in sections.items():

@@ -53,19 +53,14 @@ class SettingFlags(list[SettingFlag]):
         )
 
     def _add(self, _parser: object, flag: str, *, dest: str, metavar: str, **more: Any) -> None:
-        hidden = not uses(self._command, dest) or metavar == "JSON"  # a section as a whole
+        how: dict[str, Any] = {
+            "metavar": _NAMES.sub(lambda names: names[0].lower(), metavar),
+            "multiple": more.get("action") == "append",
+            "hidden": not uses(self._command, dest) or metavar == "JSON",  # a section as a whole
+        }
         if short := _SHORT.get(dest):  # before the long one, which wins
-            self.append(SettingFlag(short, dest, help=f"Short for {flag}.", hidden=hidden))
-        self.append(
-            SettingFlag(
-                flag,
-                dest,
-                help=_NO_DEFAULT.sub("", more["help"]),
-                metavar=_NAMES.sub(lambda names: names[0].lower(), metavar),
-                multiple=more.get("action") == "append",
-                hidden=hidden,
-            )
-        )
+            self.append(SettingFlag(short, dest, help=f"Short for {flag}.", **how))
+        self.append(SettingFlag(flag, dest, help=_NO_DEFAULT.sub("", more["help"]), **how))
 
     def take(self, params: dict[str, Any]) -> dict[str, tuple[str, Any]]:
         """Take the settings that were given out of a command's parameters.

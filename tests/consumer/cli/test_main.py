@@ -154,6 +154,12 @@ def test_a_replay_reads_no_section_that_its_help_leaves_out(monkeypatch, events,
     assert [name for name in read if not uses("replay", name)] == []
 
 
+def test_help_tells_arguments_once_and_what_a_short_flag_takes(segmenter):
+    _, out, _ = segmenter("replay", "--help")
+    assert out.count("  FILE  ") == 1
+    assert "--segments {int,auto}" in out
+
+
 def test_the_version_is_that_of_the_package(segmenter):
     assert segmenter("--version") == (0, f"segmenter {version('segmenter')}\n", "")
 
