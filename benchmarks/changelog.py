@@ -47,17 +47,23 @@ def label_of(segment: int) -> str:
 
 def fixed_model(embedding: str) -> SegmentModel:
     """Give the model that has put all users where they are, for an embedding's identity."""
+    return model_of(centres(), embedding, version=MODEL_VERSION)
+
+
+def model_of(centres: NDArray[np.float64], embedding: str, *, version: int) -> SegmentModel:
+    """Give a model with segments of these centres, (segments, dimensions)."""
+    count = len(centres)
     return SegmentModel(
-        version=MODEL_VERSION,
+        version=version,
         embedding=embedding,
-        ids=np.arange(SEGMENTS),
-        centres=centres(),
-        radii=np.zeros(SEGMENTS),
-        sizes=np.zeros(SEGMENTS, np.int64),
-        labels=tuple(label_of(segment) for segment in range(SEGMENTS)),
-        words=((),) * SEGMENTS,
-        since=(1,) * SEGMENTS,
-        next_id=SEGMENTS,
+        ids=np.arange(count),
+        centres=centres,
+        radii=np.zeros(count),
+        sizes=np.zeros(count, np.int64),
+        labels=tuple(label_of(segment) for segment in range(count)),
+        words=((),) * count,
+        since=(1,) * count,
+        next_id=count,
         sample_threshold=1.0,
         samples=0,
         seed=0,

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.changelog import model_of
 from benchmarks.drifting import detectors, report, runs, streams
 from benchmarks.drifting.runs import EMBEDDING, Look
 from benchmarks.drifting.streams import Change, Stream
@@ -29,7 +30,6 @@ from consumer.stages.training.stage import TrainingStage
 from models.distances import Floats
 from models.drift.check import TESTS, DriftCheck, Texts
 from models.drift.features import RandomFeatures, median_distance, mmd_squared
-from models.segments.model import SegmentModel
 
 PAGE, PICTURE = DOCS / "drift.md", DOCS / "drift.png"
 
@@ -142,7 +142,8 @@ def costs(posts: Posts, settings: Settings) -> dict[str, Any]:
         [posts.vectors[posts.topics == topic].mean(axis=0) for topic in range(topics)]
     )
     first, second = (
-        _model(version, centres.astype(np.float64) + 1e-6 * version) for version in (1, 2)
+        model_of(centres.astype(np.float64) + 1e-6 * version, EMBEDDING, version=version)
+        for version in (1, 2)
     )
     reference, today = Texts(ranks[:users], vectors[:users]), Texts(ranks[users:], vectors[users:])
     set_ms, check = _timed(lambda: DriftCheck(reference, settings.drift, seed=0))
@@ -156,25 +157,6 @@ def costs(posts: Posts, settings: Settings) -> dict[str, Any]:
         "look_ms": look_ms,
         "us_a_sample": round(1e3 * look_ms / settings.drift.every),
     }
-
-
-def _model(version: int, centres: Floats) -> SegmentModel:
-    count = len(centres)
-    return SegmentModel(
-        version,
-        EMBEDDING,
-        np.arange(count),
-        centres,
-        np.ones(count),
-        np.ones(count, np.int64),
-        ("",) * count,
-        ((),) * count,
-        (1,) * count,
-        count,
-        1.0,
-        0,
-        0,
-    )
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:

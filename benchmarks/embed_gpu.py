@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from tokenizers.models import WordLevel
 from benchmarks import machine
 from benchmarks.embedding.flops import EncoderShape
 from benchmarks.embedding.kernel_probe import attention_kernels
-from benchmarks.shared import parser, write
+from benchmarks.shared import Figures, parser, say, write
 from models.embedding.batching import PaddedLayout
 from models.embedding.cache import cache_folder
 from models.embedding.engine.runners import Runner, open_runner
@@ -65,26 +64,6 @@ PEAKS = {"H200": 989, "H100": 989, "A100": 312, "L4": 121, "T4": 65}
 LEAST_COSINE = 0.9995
 
 Tensors = dict[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One way of running one model over the same texts."""
-
-    model: str
-    weights: str
-    layout: str
-    device: str
-    texts: str
-    batch_tokens: int
-    sessions: int
-    tokens_per_second: float
-    texts_per_second: float
-    share_of_peak: float | None
-    padding_share: float
-    budget_at_the_end: int
-    oom_halvings: int
-    failed_texts: int
 
 
 def architecture(
@@ -260,7 +239,7 @@ def measure_model(
     config, tensors, weights = model
     half = write_model(name, config, tensors, "fp16", folder / "fp16")
     manifest = Manifest.read(half)
-    measurements: list[Measurement] = []
+    measurements: list[Figures] = []
     cosine: dict[str, dict[str, float]] = {}
     layouts = ["packed", "padded", *(["tensorrt"] if arguments.tensorrt else [])]
     for layout, budget, sessions in itertools.product(
@@ -285,22 +264,22 @@ def measure_model(
             after = runner.totals
             computed = after.computed_tokens - before.computed_tokens
             measurements.append(
-                Measurement(
-                    model=name,
-                    weights=weights,
-                    layout=layout,
-                    device=runner.device,
-                    texts=kind,
-                    batch_tokens=budget,
-                    sessions=sessions,
-                    tokens_per_second=round(tokens / seconds),
-                    texts_per_second=round(len(rows) / seconds),
-                    share_of_peak=peak and round(operations(config, rows) / seconds / peak, 4),
-                    padding_share=round(1 - runs * tokens / max(1, computed), 4),
-                    budget_at_the_end=after.budget,
-                    oom_halvings=after.oom_halvings,
-                    failed_texts=after.failed_texts,
-                )
+                {
+                    "model": name,
+                    "weights": weights,
+                    "layout": layout,
+                    "device": runner.device,
+                    "texts": kind,
+                    "batch_tokens": budget,
+                    "sessions": sessions,
+                    "tokens_per_second": round(tokens / seconds),
+                    "texts_per_second": round(len(rows) / seconds),
+                    "share_of_peak": peak and round(operations(config, rows) / seconds / peak, 4),
+                    "padding_share": round(1 - runs * tokens / max(1, computed), 4),
+                    "budget_at_the_end": after.budget,
+                    "oom_halvings": after.oom_halvings,
+                    "failed_texts": after.failed_texts,
+                }
             )
             print_measurement(measurements[-1])
         runner.close()
@@ -308,7 +287,7 @@ def measure_model(
     kernels = attention_kernels(half, "cuda")
     print(f"  kernels {dict(kernels)}; cosine to fp32 {cosine}")
     return {
-        "measurements": [asdict(each) for each in measurements],
+        "measurements": measurements,
         "cosine_to_fp32": cosine,
         "faithful": all(each["least"] >= LEAST_COSINE for each in cosine.values()),
         "attention_kernels": dict(kernels),
@@ -317,14 +296,13 @@ def measure_model(
     }
 
 
-def print_measurement(found: Measurement) -> None:
-    share = "" if found.share_of_peak is None else f"{100 * found.share_of_peak:5.1f} % of peak"
-    print(
-        f"  {found.model:10} {found.layout:8} {found.texts:9} {found.batch_tokens:6} tokens "
-        f"x {found.sessions}: {found.tokens_per_second / 1e6:6.2f} M tokens/s "
-        f"{found.texts_per_second:9,.0f} texts/s {share}",
-        flush=True,
+def print_measurement(found: Figures) -> None:
+    share = found["share_of_peak"]
+    line = (
+        "  {model:10} {layout:8} {texts:9} {batch_tokens:6} tokens x {sessions}: "
+        "{tokens_per_second:12,} tokens/s {texts_per_second:9,} texts/s"
     )
+    say(line.format_map(found) + ("" if share is None else f" {100 * share:5.1f} % of peak"))
 
 
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:

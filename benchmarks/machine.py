@@ -10,6 +10,8 @@ import confluent_kafka
 
 from consumer.tryout.broker import KAFKA_VERSION
 
+CPU_INFO = Path("/proc/cpuinfo")
+
 _MATRIX_FLAGS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
     *("amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16", "sve"),
@@ -36,26 +38,22 @@ def embedding_facts() -> dict[str, str | int | float | list[str] | None]:
     return {**{name: every[name] for name in names}, "cpu_flags": cpu_flags()}
 
 
-def cpu_flags(listing: Path = Path("/proc/cpuinfo")) -> list[str]:
+def cpu_flags(listing: Path = CPU_INFO) -> list[str]:
     """Name the CPU's instruction sets that decide on the speed of matrix products."""
-    try:
-        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        return []
-    flags: set[str] = set()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() in {"flags", "Features"}:  # on x86, on Arm
-            flags = set(value.split())
-            break
+    told = _told(listing)
+    flags = told.get("flags", told.get("Features", "")).split()  # on x86, on Arm
     return [flag for flag in _MATRIX_FLAGS if flag in flags]
 
 
 def _cpu() -> str:
-    listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        for line in listing.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+    return _told(CPU_INFO).get("model name") or platform.processor() or platform.machine()
+
+
+def _told(listing: Path) -> dict[str, str]:
+    """Read what Linux tells of the first core; nothing elsewhere."""
+    try:
+        first, _, _ = listing.read_text(encoding="utf-8", errors="replace").partition("\n\n")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}

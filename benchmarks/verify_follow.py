@@ -26,6 +26,7 @@ from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import Follower
 from schemas.arrays import encode_array
 from schemas.changes import cloudevents_headers
+from schemas.partitioner import partition_of
 from tests.consumer.verify.histories import UserPath, history_of
 
 CHANGES_A_USER = 4
@@ -79,21 +80,26 @@ def write(settings: Settings, count: int) -> None:
         for first in range(0, users, 250):
             producer.begin_transaction()
             for user in range(first, min(users, first + 250)):
-                change = template.changes[turn].model_copy(update={"user_id": f"user-{user}"})
-                key, value = change.user_id.encode(), change.model_dump_json().encode()
+                key = f"user-{user}".encode()
+                place = partition_of(key, topics.partitions)  # as of the events and the profile
+                change = template.changes[turn]
+                source = change.source and change.source.model_copy(update={"partition": place})
+                update = {"user_id": key.decode(), "source": source}
+                change = change.model_copy(update=update)
+                value = change.model_dump_json().encode()
                 headers = cloudevents_headers(change, "segmenter")
                 producer.produce(topics.changes, value, key, headers=headers)
                 producer.produce(topics.memberships, value, key, headers=headers)
                 segment = change.segment
                 assert segment
-                update = {
+                state = {
                     "user_id": change.user_id,
                     "sequence": change.sequence,
                     "segment": segment.id,
                     "segment_label": segment.label,
                 }
-                value = profile.model_copy(update=update).model_dump_json().encode()
-                producer.produce(topics.profiles, value, key)
+                value = profile.model_copy(update=state).model_dump_json().encode()
+                producer.produce(topics.profiles, value, key, place)
                 producer.poll(0)
             producer.commit_transaction(30)
 

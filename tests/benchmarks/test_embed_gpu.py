@@ -61,7 +61,7 @@ def test_it_measures_every_layout_budget_and_number_of_sessions(
         assert len(shapes) == len(set(shapes)) == 2 * 2 * 2
         assert all(each["tokens_per_second"] > 0 for each in found["measurements"])
         assert all(0 <= each["padding_share"] < 1 for each in found["measurements"])
-    assert "M tokens/s" in capsys.readouterr().out
+    assert " tokens/s " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -61,17 +61,6 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """What a change says of segment and label."""
-
-    reason: ChangeReason
-    status: ChangeStatus
-    previous: SegmentRef | None
-    segment: SegmentRef | None
-    label: LabelRef | None
-
-
-@dataclass(frozen=True, slots=True)
 class ChangeWriter:
     """Writes changes to `segment-changes` and `segment-memberships`."""
 
@@ -90,54 +79,31 @@ class ChangeWriter:
         reason: ChangeReason,
         label: LabelRef | None = None,
     ) -> tuple[SegmentChange, list[Output]]:
-        """Move a user to a segment.
+        """Move a user to a segment; where the reason is the label alone, only tell that.
 
-        Sets the row's segment with its label, sequence and `since`, and gives the change with its
-        records. The predicted label is only told: `Labelling.publish` sets it.
+        Sets the row's sequence, and where the user moves the segment with its label and `since`.
+        The predicted label is only told: `Labelling.publish` sets it. Gives the change with its
+        records.
         """
-        previous, segment = _segment_of(rows, row), None
-        if decision.segment is not None:
-            segment = SegmentRef(id=decision.segment, label=model.label_of(decision.segment) or "")
-        rows.segments[row] = segment.id if segment else NO_SEGMENT
-        rows.labels[row] = segment.label if segment else None
-        rows.since[row] = rows.events[row]
-        step = _Step(reason, _status(previous, segment), previous, segment, label)
-        return self._written(rows, row, decision, cause, model, step)
-
-    def write_label(  # noqa: PLR0917 - as `write`
-        self,
-        rows: ProfileRows,
-        row: int,
-        decision: Decision,
-        cause: Cause,
-        model: SegmentModel,
-        label: LabelRef,
-    ) -> tuple[SegmentChange, list[Output]]:
-        """Leave a user in the segment, under the name that it was published with; tell the label.
-
-        Sets the row's sequence.
-        """
-        held = _segment_of(rows, row)
-        step = _Step(ChangeReason.LABEL_CHANGED, ChangeStatus.LABELLED, held, held, label)
-        return self._written(rows, row, decision, cause, model, step)
-
-    def _written(  # noqa: PLR0917 - as `write`
-        self,
-        rows: ProfileRows,
-        row: int,
-        decision: Decision,
-        cause: Cause,
-        model: SegmentModel,
-        step: _Step,
-    ) -> tuple[SegmentChange, list[Output]]:
+        previous = segment = _segment_of(rows, row)
+        status = ChangeStatus.LABELLED
+        if reason is not ChangeReason.LABEL_CHANGED:
+            segment = None
+            if decision.segment is not None:
+                name = model.label_of(decision.segment) or ""
+                segment = SegmentRef(id=decision.segment, label=name)
+            rows.segments[row] = segment.id if segment else NO_SEGMENT
+            rows.labels[row] = segment.label if segment else None
+            rows.since[row] = rows.events[row]
+            status = _status(previous, segment)
         rows.sequence[row] += 1
         change = SegmentChange(
             user_id=rows.users[row],
             sequence=int(rows.sequence[row]),
-            status=step.status,
-            segment=step.segment,
-            previous_segment=step.previous,
-            reason=step.reason,
+            status=status,
+            segment=segment,
+            previous_segment=previous,
+            reason=reason,
             changed_at=cause.at,
             occurred_at=cause.event.occurred_at if cause.event else None,
             distance=_figure(decision.distance),
@@ -151,7 +117,7 @@ class ChangeWriter:
             ),
             model=ModelRef(embedding=model.embedding, version=model.version),
             source=cause.source,
-            label=step.label,
+            label=label,
         )
         key, value = change.user_id.encode(), change.model_dump_json().encode()
         headers = tuple(cloudevents_headers(change, self.source))

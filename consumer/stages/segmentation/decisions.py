@@ -90,13 +90,13 @@ class Decisions:
                 if cause.event is None:
                     after = int(decisions.segment[i])
                     reason = self._lineage_of(model).reason(int(before[i]), after, int(decided[i]))
-                found[i] = self._writer.write(
-                    rows, place, decisions.at(i), cause, model, reason=reason, label=label
-                )
             elif label is not None:
-                found[i] = self._writer.write_label(
-                    rows, place, decisions.at(i), cause, model, label
-                )
+                reason = ChangeReason.LABEL_CHANGED
+            else:
+                continue
+            found[i] = self._writer.write(
+                rows, place, decisions.at(i), cause, model, reason=reason, label=label
+            )
         return found
 
     def _lineage_of(self, model: SegmentModel) -> Lineage:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from types import TracebackType
 
 
 class BusyTime:
@@ -30,12 +29,7 @@ class BusyTime:
                 self._since = time.monotonic()
             self._inside += 1
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:
