@@ -14,8 +14,10 @@ from importlib.metadata import version
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
 from consumer.cli import main as cli
+from consumer.cli.flags import setting_flags
 from consumer.offline.replay import replay_file
 from consumer.settings import Settings
 from consumer.settings.commands import USES, uses
@@ -168,6 +170,51 @@ def test_help_of_the_whole_lists_the_commands(segmenter):
     code, out, _ = segmenter("--help")
     assert code == 0
     assert all(command.split()[0] in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "modules"),
+    [
+        ("--help", []),
+        ("config", ["config"]),
+        ("worker --help", ["worker"]),
+        ("topics --help", ["topics"]),
+    ],
+)
+def test_only_the_command_that_is_asked_for_is_loaded_and_none_of_what_it_runs(arguments, modules):
+    script = f"""
+import sys
+from consumer.cli import main
+main.main({arguments.split()})
+print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = {*done.stderr.split()}
+    assert [name for name in cli.COMMANDS if f"consumer.cli.{name}" in loaded] == modules
+    assert loaded & {"confluent_kafka", "numpy", "onnxruntime", "consumer.wiring"} == set()
+    assert ("pydantic" in loaded) == (arguments in {"config", "worker --help"})
+
+
+def test_only_the_flags_of_the_command_that_is_asked_for_are_made(segmenter):
+    setting_flags.cache_clear()
+    segmenter("config", "--log.level", "INFO")
+    assert setting_flags.cache_info().currsize == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "begun", "completions"),
+    [
+        ([], "wo", ["worker"]),
+        (["topics"], "cr", ["create"]),
+        (["trainer"], "--training.se", ["--training.segments", "--training.seed"]),
+        (["broker"], "--training.se", []),
+    ],
+)
+def test_a_shell_completes_commands_and_the_flags_that_they_use(given, begun, completions):
+    shell = ShellComplete(cli.segmenter, {}, "segmenter", "_SEGMENTER_COMPLETE")
+    assert [each.value for each in shell.get_completions(given, begun)] == completions
 
 
 # --- wrong usage ----------------------------------------------------------------------------------
