@@ -107,74 +107,66 @@ def _why(host: str, port: int, error: Exception) -> str:
 
 
 @contextmanager
-def serving(settings: HttpSettings, health: Health, registry: CollectorRegistry) -> Iterator[None]:
-    """Serve health and metrics meanwhile, where a port is set; raises as `HealthServer` does."""
-    if settings.port is None:
-        yield
-        return
-    server = HealthServer(settings, health, registry)
-    logger.info("health and metrics on port %d", server.port)
-    try:
-        yield
-    finally:
-        server.close()
-
-
-class HealthServer:
-    """Serves health and metrics in threads of its own.
+def serving(
+    settings: HttpSettings, health: Health, registry: CollectorRegistry
+) -> Iterator[int | None]:
+    """Serve health and metrics meanwhile, in threads of their own.
 
     Parameters
     ----------
     settings
-        Host and port; port 0 picks a free one.
+        Host and port; port 0 picks a free one, and without a port nothing is served.
     health, registry
         What is served.
+
+    Yields
+    ------
+    The port that it listens on, or None.
 
     Raises
     ------
     UsageError
         If it cannot listen there, naming the setting and its value.
     """
+    if settings.port is None:
+        yield None
+        return
 
-    def __init__(self, settings: HttpSettings, health: Health, registry: CollectorRegistry) -> None:
-        def routes(path: str) -> tuple[int, str, bytes]:
-            if path == "/metrics":
-                return 200, CONTENT_TYPE_LATEST, generate_latest(registry)
-            if path == "/healthz":
-                return _answer(health.live, {"live": health.live})
-            if path == "/readyz":
-                return _answer(*health.readiness())
-            return 404, "text/plain", b"try /metrics, /healthz or /readyz\n"
+    def routes(path: str) -> tuple[int, str, bytes]:
+        if path == "/metrics":
+            return 200, CONTENT_TYPE_LATEST, generate_latest(registry)
+        if path == "/healthz":
+            return _answer(health.live, {"live": health.live})
+        if path == "/readyz":
+            return _answer(*health.readiness())
+        return 404, "text/plain", b"try /metrics, /healthz or /readyz\n"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                self._answer(with_body=False)
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, kind, body = routes(self.path.partition("?")[0])
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
-            def do_GET(self) -> None:
-                self._answer(with_body=True)
+        do_HEAD = do_GET  # noqa: N815
 
-            def _answer(self, *, with_body: bool) -> None:
-                status, kind, body = routes(self.path.partition("?")[0])
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if with_body:
-                    self.wfile.write(body)
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            logger.debug(format, *args)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                logger.debug(format, *args)
-
-        self._server = _listen(settings.host, settings.port or 0, Handler)
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    server = _listen(settings.host, settings.port, Handler)
+    port: int = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+    thread.start()
+    logger.info("health and metrics on port %d", port)
+    try:
+        yield port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _answer(good: bool, body: dict[str, Any]) -> tuple[int, str, bytes]:

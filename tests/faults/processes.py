@@ -26,6 +26,9 @@ from confluent_kafka import KafkaError, KafkaException
 
 import consumer.cli.main
 import consumer.wiring.embedder
+import consumer.wiring.trainer
+import consumer.wiring.worker
+import models.river_internals  # noqa: F401 - else each trainer loads River after its fork
 from consumer.engine import crash_points
 from consumer.engine.crash_points import CrashPoint
 from consumer.engine.transactions import Transactions

@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -24,7 +25,7 @@ from consumer.settings import HttpSettings
 from consumer.stages.segmentation.figures import figures
 from consumer.stages.training.figures import figures as training_figures
 from consumer.stages.training.stage import TrainingStage
-from consumer.telemetry.health import Health, HealthServer
+from consumer.telemetry.health import Health, serving
 from consumer.telemetry.metrics import FigureCollector, LoopMetrics, tell_role
 from consumer.wiring.embedder import figures as embedder_figures
 from models.embedding.engine.embedder import EmbeddingTotals
@@ -46,12 +47,12 @@ class Asked:
         self.clock = Clock()
         self.health = Health(60, self.clock)
         self.registry = CollectorRegistry()
-        self.server = HealthServer(
-            HttpSettings(host="127.0.0.1", port=0), self.health, self.registry
-        )
+        self.stack = ExitStack()
+        server = serving(HttpSettings(host="127.0.0.1", port=0), self.health, self.registry)
+        self.port = self.stack.enter_context(server)
 
     def get(self, path: str) -> tuple[int, str, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -75,11 +76,16 @@ class Asked:
         }
 
 
+def listen(settings: HttpSettings) -> None:
+    with serving(settings, Health(60), CollectorRegistry()):
+        pytest.fail("it listens")
+
+
 @pytest.fixture
 def asked() -> Iterator[Asked]:
     asked = Asked()
     yield asked
-    asked.server.close()
+    asked.stack.close()
 
 
 def test_a_process_is_live_while_its_loop_turns(asked):
@@ -124,7 +130,7 @@ def test_another_path_is_told_which_there_are(asked):
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/elsewhere"])
 def test_head_answers_like_get_without_a_body(asked, path):
-    connection = http.client.HTTPConnection("127.0.0.1", asked.server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", asked.port, timeout=30)
     connection.request("HEAD", path)
     answer = connection.getresponse()
     status, kind, body = asked.get(path)
@@ -145,30 +151,30 @@ def test_head_answers_like_get_without_a_body(asked, path):
     ],
 )
 def test_it_listens_on_either_family_and_on_both_at_once(host, reached):
-    server = HealthServer(HttpSettings(host=host, port=0), Health(60), CollectorRegistry())
-    for address in reached:
-        connection = http.client.HTTPConnection(address, server.port, timeout=30)
-        connection.request("GET", "/healthz")
-        assert connection.getresponse().status == 200
-        connection.close()
-    server.close()
+    settings = HttpSettings(host=host, port=0)
+    with serving(settings, Health(60), CollectorRegistry()) as port:
+        for address in reached:
+            connection = http.client.HTTPConnection(address, port, timeout=30)
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().status == 200
+            connection.close()
 
 
 def test_a_port_that_is_taken_is_named_with_its_setting(asked):
-    taken = asked.server.port
+    taken = asked.port
     with pytest.raises(UsageError, match=f"http.port is {taken}, on which another process listens"):
-        HealthServer(HttpSettings(host="127.0.0.1", port=taken), asked.health, asked.registry)
+        listen(HttpSettings(host="127.0.0.1", port=taken))
 
 
 @pytest.mark.parametrize("host", ["nohost.invalid", "192.0.2.1", "fe80::1%nowhere", "a" * 300])
 def test_an_address_that_is_not_this_machines_is_named_with_its_setting(asked, host):
     with pytest.raises(UsageError, match=f"http.host is '{host}', on which this machine cannot"):
-        HealthServer(HttpSettings(host=host, port=0), asked.health, asked.registry)
+        listen(HttpSettings(host=host, port=0))
 
 
 def test_a_closed_server_answers_no_more():
     asked = Asked()
-    asked.server.close()
+    asked.stack.close()
     with pytest.raises(ConnectionRefusedError):
         asked.get("/healthz")
 

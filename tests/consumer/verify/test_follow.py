@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -17,7 +17,7 @@ from confluent_kafka import TopicPartition
 from consumer.process import ending
 from consumer.telemetry import health as health_module
 from consumer.tryout.broker import EmbeddedKafka
-from consumer.verify import Follower, ViolationKind
+from consumer.verify import Follower, ViolationKind, service
 from consumer.verify.service import run_follow
 from tests.consumer.kafka_runs import (
     changes_of,
@@ -312,14 +312,14 @@ def test_a_signal_ends_it_and_metrics_are_served_until_then(
 ) -> None:
     deployment.publish(history)
     ports: list[int] = []
-    real = health_module.HealthServer
 
-    def server(*arguments: Any) -> Any:
-        made = real(*arguments)
-        ports.append(made.port)
-        return made
+    @contextmanager
+    def serving(*arguments: Any) -> Iterator[None]:
+        with health_module.serving(*arguments) as port:
+            ports.append(port or 0)
+            yield
 
-    monkeypatch.setattr(health_module, "HealthServer", server)
+    monkeypatch.setattr(service, "serving", serving)
     seen: dict[str, str] = {}
 
     def look_then_stop() -> None:
