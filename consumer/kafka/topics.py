@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 
 from confluent_kafka import KafkaError, KafkaException
@@ -197,34 +197,29 @@ def check_topics(settings: Settings, cluster: Cluster | None = None) -> dict[str
     names = [topic.topic for topic in new_topics(settings)]
     cluster = cluster or Cluster(settings.kafka)
     partitions = partition_counts(settings, names, cluster)
-    if missing := [name for name in names if name not in partitions]:
-        raise TopicError(
-            f"{_are_missing(missing)} at {settings.kafka.bootstrap_servers}: "
-            "run 'segmenter topics create'"
-        )
+    _refuse_missing(settings, names, partitions)
     for name in _single(settings):
         if partitions[name] != 1:
             raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")
     _check_former_count(settings, partitions[topics.events], cluster)
-    if partitions[topics.profiles] != partitions[topics.events]:
-        raise TopicError(
-            f"topic {topics.profiles} has {partitions[topics.profiles]} partitions, "
-            f"{topics.events} has {partitions[topics.events]}: the changelog of partition n is "
-            "partition n, so they must be equal"
-        )
-    if settings.labels.enabled and partitions[topics.labels] != partitions[topics.events]:
-        raise TopicError(
-            f"topic {topics.labels} has {partitions[topics.labels]} partitions, "
-            f"{topics.events} has {partitions[topics.events]}: a user's label is read by the "
-            "worker that has the user's events, so they must be equal"
-        )
+    for name, why in (
+        (topics.profiles, "the changelog of partition n is partition n"),
+        (topics.labels, "a user's label is read by the worker that has the user's events"),
+    ):
+        if name in names and partitions[name] != partitions[topics.events]:
+            raise TopicError(
+                f"topic {name} has {partitions[name]} partitions, {topics.events} has "
+                f"{partitions[topics.events]}: {why}, so they must be equal"
+            )
     return partitions
 
 
-def _are_missing(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return f"topic {names[0]} is missing"
-    return f"topics {', '.join(names)} are missing"
+def _refuse_missing(settings: Settings, names: Iterable[str], there: Mapping[str, int]) -> None:
+    if missing := [name for name in names if name not in there]:
+        are = f"topic {missing[0]} is" if len(missing) == 1 else f"topics {', '.join(missing)} are"
+        raise TopicError(
+            f"{are} missing at {settings.kafka.bootstrap_servers}: run 'segmenter topics create'"
+        )
 
 
 def check_intake_topics(settings: Settings) -> tuple[str, int]:
@@ -244,11 +239,7 @@ def check_intake_topics(settings: Settings) -> tuple[str, int]:
     own = (topics.events, topics.dead_letters)
     cluster = Cluster(settings.kafka)
     partitions = partition_counts(settings, (source, *own), cluster)
-    if missing := [name for name in own if name not in partitions]:
-        raise TopicError(
-            f"{_are_missing(missing)} at {settings.kafka.bootstrap_servers}: "
-            "run 'segmenter topics create'"
-        )
+    _refuse_missing(settings, own, partitions)
     if source not in partitions:
         # Its partitions and retention are its producers' business: it is not ours to make.
         raise TopicError(

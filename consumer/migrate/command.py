@@ -34,15 +34,15 @@ def migrate(migration: Migration, *, dry_run: bool, say: Callable[[str], object]
     plan = migration.look()
     if not plan.needed:
         say(
-            f"nothing to migrate: all of group {migration.group_id} is of embedding model "
+            f"nothing to migrate: all of group {migration.groups[0]} is of embedding model "
             f"{plan.embedding[:12]}\n"
         )
         return
     if not dry_run:
-        migration.wait_until_stopped(say)
+        migration.members.wait_until_stopped(migration.groups, say)
     with _steps("counting", "records") as step:
-        migration.count(plan, step)
-    say(render_plan(plan, migration.members() if dry_run else {}))
+        migration.survey.count(plan, step)
+    say(render_plan(plan, migration.members.counts(migration.groups) if dry_run else {}))
     if dry_run:
         return
     with _steps("embedding", "records") as step:

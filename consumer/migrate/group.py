@@ -69,6 +69,10 @@ class Members:
         """
         return len(self._group(group_id).members)
 
+    def counts(self, groups: Iterable[str]) -> dict[str, int]:
+        """Count the members of groups; raises as `count`."""
+        return {group_id: self.count(group_id) for group_id in groups}
+
     def session_seconds(self, group_id: str) -> float:
         """Give how long a member stays in the group after its end; raises as `count`.
 

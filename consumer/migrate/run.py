@@ -98,7 +98,7 @@ class MigrationResult:
 
 
 class Migration:
-    """One run of the command: `look`, `count`, then `run`.
+    """One run of the command: `look`, the survey's `count`, then `run`.
 
     Parameters
     ----------
@@ -114,6 +114,11 @@ class Migration:
         Reads the topics.
     member, writer
         Make the memberships and the writer.
+
+    Attributes
+    ----------
+    groups
+        That of the workers and that of the trainers.
     """
 
     def __init__(
@@ -129,21 +134,16 @@ class Migration:
     ) -> None:
         self._settings = settings
         self._topics = settings.topics
-        self._groups = (settings.kafka.group_id, trainer_group(settings))
+        self.groups = (settings.kafka.group_id, trainer_group(settings))
         self._embedder = embedder
         self._accept = accept_missing_history
-        self._members = members or Members(settings.kafka)
-        self._survey = survey or Survey(settings, embedder)
+        self.members = members or Members(settings.kafka)
+        self.survey = survey or Survey(settings, embedder)
         self._member = member
         self._writer = writer
         self._marks: Mapping[str, int | None] = {}
         self._without_history = 0
         self._without_vector = 0
-
-    @property
-    def group_id(self) -> str:
-        """The workers' group."""
-        return self._settings.kafka.group_id
 
     # --- nothing is written -----------------------------------------------------------------
 
@@ -158,27 +158,8 @@ class Migration:
             If they cannot be read.
         """
         check_topics(self._settings)
-        self._marks = self._survey.marks()
-        return self._survey.look()
-
-    def members(self) -> dict[str, int]:
-        """Count the members of the workers' and of the trainers' group."""
-        return {group: self._members.count(group) for group in self._groups}
-
-    def wait_until_stopped(self, say: Callable[[str], object]) -> None:
-        """Wait until no worker or trainer is a member; raise MigrationError where one runs on."""
-        self._members.wait_until_stopped(self._groups, say)
-
-    def count(self, plan: Plan, step: Step) -> None:
-        """Count all events again, and measure how fast they are embedded.
-
-        Raises
-        ------
-        MigrationError
-            If the group has no offset where it has profiles.
-        """
-        self._survey.count(plan, step)
-        self._survey.measure(plan)
+        self._marks = self.survey.marks()
+        return self.survey.look()
 
     def refuse_missing_history(self, plan: Plan) -> None:
         """Raise MigrationError where the input lacks events that profiles have counted.
@@ -253,7 +234,7 @@ class Migration:
         )
 
     def _refuse_movement(self) -> None:
-        now = self._survey.marks()
+        now = self.survey.marks()
         for name, mark in self._marks.items():
             if now[name] != mark:
                 raise MigrationError(
@@ -266,7 +247,7 @@ class Migration:
         self, part: PartitionPlan, plan: Plan, writer: Writer, workers: SoleMember, step: Step
     ) -> ProfileTable:
         """Write a partition's profiles and samples; give the profiles of all its users."""
-        state = self._survey.state(part.number)
+        state = self.survey.state(part.number)
         if not state.formers:
             return state.table
 
@@ -274,7 +255,7 @@ class Migration:
             writer.check()
             step(size)
 
-        records = self._survey.input_of(part, state.formers, plan.refused)
+        records = self.survey.input_of(part, state.formers, plan.refused)
         failed: Counter[str] = Counter()
         made = recompute(self._settings, self._embedder, part.number, records, seen, failed=failed)
         self._without_vector += failed.total()

@@ -191,7 +191,7 @@ class Survey:
     def count(self, plan: Plan, step: Step) -> None:
         """Count every user's events again, without embedding them, and compare.
 
-        Sets the plan's `records`, `refused` and `differences`.
+        Sets the plan's `records`, `refused` and `differences`, and its `rate` by `measure`.
 
         Raises
         ------
@@ -221,6 +221,7 @@ class Survey:
             counted = recompute(self._settings, NoVectors(plan.embedding), number, records, seen)
             part.records = read
             plan.differences += differences(number, formers, counted)
+        self.measure(plan)
 
     def measure(self, plan: Plan) -> None:
         """Measure how fast this machine embeds; sets the plan's `rate`."""
