@@ -11,6 +11,8 @@ calls, all but the first two from one thread:
     maintain(idle)  -> outputs -> committed() or aborted()
     revoked(partition)
 
+`tests/consumer/contract` has a stage that computes next to nothing, for tests of what drives one.
+
 A stage may also let its state be kept in local checkpoints: `Checkpointed`, `Resumable`.
 """
 

@@ -28,7 +28,6 @@ from typing import Generic, TypeVar
 
 from confluent_kafka import KafkaError, Message
 
-from consumer.engine import gauges
 from consumer.engine.batches import Batch
 from consumer.engine.commits import Commits
 from consumer.engine.crash_points import reached
@@ -220,7 +219,7 @@ class Loop(Generic[Prepared]):
             self._parts.transactions.serve()
             if self._membership.connection.connected and not self._paused_for_patience:
                 self._ownership.ask_the_silent(self._silent_seconds)
-            gauges.show(self._parts, self._ownership, idle=self._idle)
+            self._ownership.show(idle=self._idle)
         self._ownership.compare(self._parts.topic_watch.tick() or {})
 
     def _maintain(self) -> bool:

@@ -33,7 +33,7 @@ class Ownership:
         self._topic = parts.stage.inputs[0]
         self._partition_count = parts.assignment.partition_count
         self._metrics.input_partitions.set(self._partition_count)
-        # Records that wait, by place, as of the last `measure`.
+        # Records that wait, by place, as of the last `show`.
         self._waiting: dict[Place, int] = {}
         # The partition whose inputs a changelog tells of, by place.
         self._logs: dict[Place, int] = {}
@@ -142,7 +142,24 @@ class Ownership:
             told[index] = replace(told[index], headers=(*told[index].headers, header))
         return told
 
-    def measure(self) -> int:
+    def show(self, *, idle: bool) -> None:
+        """Set the gauges, and the details of /readyz, to how things stand."""
+        metrics, restorer, membership = self._metrics, self._restorer, self._parts.membership
+        progress, behind = restorer.progress, self._measure()
+        metrics.partitions.set(len(self._assignment))
+        metrics.restoring.set(len(restorer.tasks))
+        metrics.restore_share.set(progress.share)
+        metrics.restore.show(progress.records, progress.eta_seconds)
+        metrics.idle.set(float(membership.joined and idle))
+        metrics.connected.set(float(membership.connection.connected))
+        self._parts.health.detail = {
+            "assigned": sorted(self._assignment),
+            "restoring": sorted(restorer.tasks),
+            **progress.detail(),
+            "lag": behind,
+        }
+
+    def _measure(self) -> int:
         """Set how many records wait in each partition, and give their sum."""
         self._waiting.clear()
         for number in self._assignment.active:
