@@ -16,7 +16,7 @@ from confluent_kafka.admin import ResourceType
 
 from consumer.kafka.clients import MAX_MESSAGE_BYTES
 from consumer.kafka.cluster import Cluster
-from consumer.kafka.topics import TopicError, new_topics
+from consumer.kafka.topics import TopicError, name_of, own_topics
 from consumer.settings import Settings
 from schemas.dead_letters import BESIDE_VALUE_BYTES
 
@@ -35,8 +35,11 @@ _LEAST_VALUE_BYTES = 1024
 
 def written_topics(settings: Settings) -> list[str]:
     """Name the topics that workers and trainers write to."""
-    read = {settings.topics.events, settings.topics.labels}
-    return [topic.topic for topic in new_topics(settings) if topic.topic not in read]
+    return [
+        name_of(each, settings)
+        for each in own_topics(settings)
+        if {"worker", "trainer"} & {*each.writers}
+    ]
 
 
 def message_limits(

@@ -14,6 +14,7 @@ from consumer.kafka.asking import REQUEST_SECONDS, announce, unreachable
 from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import OffsetMetadata
+from consumer.kafka.topic_table import TOPICS, Topic
 from consumer.report.wording import plural
 from consumer.settings import Settings
 
@@ -53,37 +54,31 @@ def new_topics(settings: Settings, partitions: int | None = None) -> list[NewTop
     partitions
         Number in place of topics.partitions.
     """
-    topics = settings.topics
-    many, replicas = partitions or topics.partitions, topics.replication_factor
-    hours = topics.retention_hours
-    kept = {"retention.ms": str(-1 if hours < 0 else round(hours * _HOUR_MS))}
+    return [_new(each, settings, partitions) for each in own_topics(settings)]
 
-    def topic(name: str, partitions: int, config: dict[str, str]) -> NewTopic:
-        return NewTopic(name, partitions, replicas, config=config)
 
+def own_topics(settings: Settings) -> list[Topic]:
+    """Give the topics that the project makes, of those that these settings need."""
     return [
-        topic(topics.events, many, _LARGE),
-        topic(topics.dead_letters, many, _LARGE | kept),
-        topic(topics.changes, many, kept),
-        topic(topics.memberships, many, _COMPACTED),
-        topic(topics.profiles, many, _COMPACTED),
-        # One partition: whoever has it is the trainer.
-        topic(topics.samples, 1, _COMPACTED),
-        topic(topics.models, 1, _COMPACTED | _LARGE),
-        # One partition: the events of a version stay together and in order.
-        topic(topics.lifecycle, 1, _LARGE | kept),
-        topic(topics.drift_reference, 1, _COMPACTED | _LARGE),
-        *(
-            [
-                # The latest label of each user is all that a worker has to read.
-                topic(topics.labels, many, _COMPACTED),
-                topic(topics.label_dead_letters, many, _LARGE | kept),
-                topic(topics.label_models, 1, _COMPACTED | _LARGE),
-            ]
-            if settings.labels.enabled
-            else []
-        ),
+        each
+        for each in TOPICS
+        if each.default_name and (settings.labels.enabled or not each.with_labels)
     ]
+
+
+def name_of(topic: Topic, settings: Settings) -> str:
+    """Give a topic's name."""
+    name: str = getattr(settings.topics, topic.setting)
+    return name
+
+
+def _new(topic: Topic, settings: Settings, partitions: int | None) -> NewTopic:
+    topics, hours = settings.topics, settings.topics.retention_hours
+    kept = {"retention.ms": str(-1 if hours < 0 else round(hours * _HOUR_MS))}
+    config = _LARGE if topic.large else {}
+    config = config | {"compacted": _COMPACTED, "hours": kept, "free": {}}[topic.kept]
+    many = 1 if topic.single else partitions or topics.partitions
+    return NewTopic(name_of(topic, settings), many, topics.replication_factor, config=config)
 
 
 def plan_topics(settings: Settings, there: Mapping[str, int]) -> list[NewTopic]:
@@ -117,8 +112,7 @@ def plan_topics(settings: Settings, there: Mapping[str, int]) -> list[NewTopic]:
         each for each in wanted if there.get(each.topic) not in (None, each.num_partitions)
     ]
     if not given:
-        # A reader finds a user's records by their key, in whatever number of partitions.
-        free = {topics.dead_letters, topics.changes, topics.memberships, topics.label_dead_letters}
+        free = {name_of(each, settings) for each in TOPICS if not (each.single or each.aligned)}
         differing = [each for each in differing if each.topic not in free]
     if differing:
         raise TopicsDifferError(_differing(settings, differing, there))
@@ -144,9 +138,7 @@ def _differing(settings: Settings, differing: list[NewTopic], there: Mapping[str
 
 def _single(settings: Settings) -> list[str]:
     """Name the topics that must have one partition."""
-    topics = settings.topics
-    single = [topics.samples, topics.models, topics.lifecycle, topics.drift_reference]
-    return single + ([topics.label_models] if settings.labels.enabled else [])
+    return [name_of(each, settings) for each in own_topics(settings) if each.single]
 
 
 def create_topics(settings: Settings) -> dict[str, bool]:

@@ -1,0 +1,240 @@
+"""Every topic: what is in it, how it is kept, and who reads and writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from consumer.report.markdown import code, table
+from consumer.settings import TopicSettings
+
+Role = Literal["worker", "trainer", "intake", "verify", "produce", "migrate"]
+
+Kept = Literal["compacted", "hours", "free"]
+"""By key; as topics.retention_hours says; as whoever makes the topic wants it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topic:
+    """A topic.
+
+    Attributes
+    ----------
+    setting
+        Where its name is set: a field of the section `topics`.
+    key, value
+        What a record is, for the pages.
+    schema
+        Its schema in schemas/json; None where the records are others' bytes.
+    kept
+        What becomes of old records.
+    single
+        Whether it has one partition; the others have as many as the input.
+    aligned
+        Whether partition n of it belongs to partition n of the input. Where it does not, readers
+        find a user's records by their key, in whatever number of partitions.
+    large
+        Whether records may be longer than Kafka's default of 1 MB.
+    with_labels
+        Whether it is there only with labels.enabled.
+    writers, readers
+        Roles of the project.
+    for_you
+        Whether others are to read or write it, for the pages.
+    """
+
+    setting: str
+    key: str
+    value: str
+    schema: str | None = None
+    kept: Kept
+    single: bool = False
+    aligned: bool = False
+    large: bool = False
+    with_labels: bool = False
+    writers: tuple[Role, ...]
+    readers: tuple[Role, ...]
+    for_you: str
+
+    @property
+    def default_name(self) -> str | None:
+        """Its name where none is set."""
+        default: str | None = TopicSettings.model_fields[self.setting].default
+        return default
+
+
+TOPICS = (
+    Topic(
+        setting="raw_events",
+        key="any, or none",
+        value="JSON, of any [mapping](#other-formats)",
+        kept="free",
+        writers=(),
+        readers=("intake", "verify"),
+        for_you="yes, you make and write it, where [`segmenter intake`](operations.md#intake) is "
+        "to re-key it",
+    ),
+    Topic(
+        setting="events",
+        key="`user_id`",
+        value="JSON, a user event",
+        schema="user-events",
+        kept="free",
+        aligned=True,
+        large=True,
+        writers=("intake", "produce"),
+        readers=("worker", "verify", "migrate"),
+        for_you="yes, you write it; or `segmenter intake` does, from a topic of yours",
+    ),
+    Topic(
+        setting="dead_letters",
+        key="key of the refused record",
+        value="its bytes as they came",
+        kept="hours",
+        large=True,
+        writers=("worker", "intake"),
+        readers=("verify", "migrate"),
+        for_you="yes",
+    ),
+    Topic(
+        setting="changes",
+        key="`user_id`",
+        value="JSON, one change",
+        schema="segment-changes",
+        kept="hours",
+        writers=("worker",),
+        readers=("verify",),
+        for_you="yes",
+    ),
+    Topic(
+        setting="memberships",
+        key="`user_id`",
+        value="JSON, the user's latest change",
+        schema="segment-changes",
+        kept="compacted",
+        writers=("worker",),
+        readers=("verify",),
+        for_you="yes",
+    ),
+    Topic(
+        setting="profiles",
+        key="`user_id`",
+        value="JSON, a user's state",
+        schema="user-profiles",
+        kept="compacted",
+        aligned=True,
+        writers=("worker", "migrate"),
+        readers=("worker", "verify", "migrate"),
+        for_you="no: the workers' changelog",
+    ),
+    # One partition: whoever has it is the trainer.
+    Topic(
+        setting="samples",
+        key="`user_id`",
+        value="JSON, a sampled profile, or null",
+        schema="profile-samples",
+        kept="compacted",
+        single=True,
+        writers=("worker", "trainer", "migrate"),
+        readers=("trainer", "migrate"),
+        for_you="no: the trainer's feed",
+    ),
+    Topic(
+        setting="models",
+        key="`segments`",
+        value="JSON, a version of the segments",
+        schema="segment-models",
+        kept="compacted",
+        single=True,
+        large=True,
+        writers=("trainer", "migrate"),
+        readers=("worker", "trainer", "verify", "migrate"),
+        for_you="to read the segments' words",
+    ),
+    # One partition: the events of a version stay together and in order.
+    Topic(
+        setting="lifecycle",
+        key="a segment's id",
+        value="JSON, what became of it",
+        schema="segment-lifecycle",
+        kept="hours",
+        single=True,
+        large=True,
+        writers=("trainer",),
+        readers=("verify",),
+        for_you="yes",
+    ),
+    Topic(
+        setting="drift_reference",
+        key="`reference`",
+        value="JSON, what [drift](drift.md) is measured against",
+        schema="drift-reference",
+        kept="compacted",
+        single=True,
+        large=True,
+        writers=("trainer",),
+        readers=("trainer",),
+        for_you="no: the trainer's",
+    ),
+    # The latest label of each user is all that a worker has to read.
+    Topic(
+        setting="labels",
+        key="`user_id`",
+        value="JSON, a user's label, or null",
+        schema="segment-labels",
+        kept="compacted",
+        aligned=True,
+        with_labels=True,
+        writers=(),
+        readers=("worker", "verify"),
+        for_you="yes, you write it, where `labels.enabled`: [labels](labels.md)",
+    ),
+    Topic(
+        setting="label_dead_letters",
+        key="key of the refused record",
+        value="its bytes as they came",
+        kept="hours",
+        large=True,
+        with_labels=True,
+        writers=("worker",),
+        readers=(),
+        for_you="yes, likewise",
+    ),
+    Topic(
+        setting="label_models",
+        key="`labels`",
+        value="JSON, a version of the labels",
+        schema="label-models",
+        kept="compacted",
+        single=True,
+        large=True,
+        with_labels=True,
+        writers=("trainer",),
+        readers=("worker", "trainer"),
+        for_you="no: the workers'",
+    ),
+)
+
+_KEPT = {"compacted": "compacted", "hours": "`topics.retention_hours`", "free": "your choice"}
+
+
+def topics_reference() -> str:
+    """Write the list of the topics for docs/events.md."""
+    return table(
+        ("topic", "set by", "key", "value", "kept", "written by", "read by", "for you?"),
+        (
+            (
+                code(each.default_name) if each.default_name else "none",
+                code(f"topics.{each.setting}"),
+                each.key,
+                f"[{each.value}](../schemas/json/{each.schema}.schema.json)"
+                if each.schema and "[" not in each.value
+                else each.value,
+                _KEPT[each.kept] + (", one partition" if each.single else ""),
+                ", ".join(each.writers) or "you",
+                ", ".join(each.readers) or "you",
+                each.for_you,
+            )
+            for each in TOPICS
+        ),
+    )

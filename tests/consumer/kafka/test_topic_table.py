@@ -1,0 +1,52 @@
+"""The table of topics: all that there are, made as it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from consumer.kafka.topic_limits import written_topics
+from consumer.kafka.topic_table import TOPICS
+from consumer.kafka.topics import new_topics
+from consumer.settings import Settings, TopicSettings
+
+SCHEMAS = Path(__file__).parents[3] / "schemas/json"
+SETTINGS = Settings(labels={"enabled": True})
+
+
+def test_the_table_has_every_topic_that_there_is_a_name_for():
+    names = {
+        name
+        for name, field in TopicSettings.model_fields.items()
+        if field.annotation in (str, str | None)
+    }
+    assert {each.setting for each in TOPICS} == names
+    assert len(TOPICS) == len(names)
+
+
+def test_every_schema_of_the_table_is_there_and_every_schema_of_a_topic_is_in_the_table():
+    there = {path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.json")}
+    # What the headers of a dead letter say has a schema, its value has none.
+    assert {each.schema for each in TOPICS if each.schema} == there - {"dead-letter"}
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_topics_are_made_as_the_table_says(enabled):
+    settings = Settings(topics={"retention_hours": 2}, labels={"enabled": enabled})
+    made = {each.topic: each for each in new_topics(settings)}
+    own = {each.default_name: each for each in TOPICS if enabled or not each.with_labels}
+    assert made.keys() == own.keys() - {None}
+    for name, topic in made.items():
+        told = own[name]
+        assert topic.num_partitions == (1 if told.single else 12), name
+        assert (topic.config.get("cleanup.policy") == "compact") == (told.kept == "compacted"), name
+        assert (topic.config.get("retention.ms") == "7200000") == (told.kept == "hours"), name
+        assert ("max.message.bytes" in topic.config) == told.large, name
+
+
+def test_what_workers_and_trainers_write_is_what_is_looked_at_before_they_start():
+    read_only = {"user-events", "segment-labels"}
+    assert (
+        set(written_topics(SETTINGS)) == {each.topic for each in new_topics(SETTINGS)} - read_only
+    )
