@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from consumer.kafka.rights import rights_reference
 from consumer.kafka.topic_table import topics_reference
 from consumer.report.markdown import fill
 from consumer.telemetry.table import reference as metrics_reference
@@ -13,6 +14,7 @@ PAGES = Path(__file__).parents[1] / "docs"
 # By the name between a page's markers; `consumer.report.markdown` says how they look.
 TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics_reference,
+    "rights": rights_reference,
     "topics": topics_reference,
 }
 

@@ -1,0 +1,138 @@
+"""What each command may do, where the brokers have access control lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, get_args
+
+from consumer.kafka.topic_table import TOPICS, Role, Topic
+from consumer.report.markdown import code, table
+from consumer.settings import TopicSettings
+
+Command = Literal[Role, "topics create"]
+"""Words after `segmenter`; the roles of the table of topics are commands."""
+
+Kind = Literal["topic", "group", "transactional id"]
+
+
+@dataclass(frozen=True)
+class Right:
+    """What may be done with a resource.
+
+    Attributes
+    ----------
+    kind, name
+        The resource.
+    operations
+        By the names that Kafka has for them.
+    prefixed
+        Whether it is every resource whose name begins so.
+    """
+
+    kind: Kind
+    name: str
+    operations: tuple[str, ...]
+    prefixed: bool = False
+
+
+def rights(command: Command, topics: TopicSettings, group_id: str) -> list[Right]:
+    """Give the rights that a command needs, those for labels among them.
+
+    Parameters
+    ----------
+    command
+        Words after `segmenter`.
+    topics
+        Their names; without `raw_events` nothing is said of it.
+    group_id
+        kafka.group_id.
+    """
+    names = {each.setting: getattr(topics, each.setting) for each in TOPICS}
+    of_topics = [
+        Right("topic", names[each.setting], operations)
+        for each in TOPICS
+        if names[each.setting] and (operations := tuple(_of_topic(command, each)))
+    ]
+    return of_topics + [
+        Right(right.kind, right.name.format(group=group_id), right.operations, right.prefixed)
+        for right in _OTHERS[command]
+    ]
+
+
+# To see that a topic is there, and with how many partitions.
+_LOOK_AT_ALL = {"worker", "trainer", "migrate", "topics create"}
+
+
+def _of_topic(command: Command, topic: Topic) -> Iterator[str]:
+    own = topic.default_name is not None
+    if command == "topics create" and own:
+        yield from ("Create", "DescribeConfigs")
+    if command in topic.readers:
+        yield "Read"
+    if command in topic.writers:
+        yield "Write"
+    if own and command in _LOOK_AT_ALL and command not in {*topic.readers, *topic.writers}:
+        yield "Describe"
+    # How long records may be, so that dead letters are cut to what their topic takes.
+    asked = {"worker", "trainer"} if {"worker", "trainer"} & {*topic.writers} else set()
+    if command in asked or (command == "intake" and command in topic.writers):
+        yield "DescribeConfigs"
+
+
+# Each process reads with a client of its own beside its group, and has transactions of its own.
+_READER = Right("group", "{group}-reader-", ("Describe",), prefixed=True)
+# The number of partitions under which the group has committed is with its offsets.
+_COMMITTED = Right("group", "{group}", ("Describe",))
+
+_OTHERS: dict[Command, tuple[Right, ...]] = {
+    "worker": (
+        Right("group", "{group}", ("Read",)),
+        _READER,
+        Right("transactional id", "{group}-worker-", ("Write",), prefixed=True),
+    ),
+    "trainer": (
+        Right("group", "{group}-trainer", ("Read",)),
+        _COMMITTED,
+        _READER,
+        Right("transactional id", "{group}-trainer-", ("Write",), prefixed=True),
+    ),
+    "intake": (
+        Right("group", "{group}-intake", ("Read",)),
+        _COMMITTED,
+        _READER,
+        Right("transactional id", "{group}-intake-", ("Write",), prefixed=True),
+    ),
+    "verify": (
+        _COMMITTED,
+        Right("group", "{group}-intake", ("Describe",)),
+        Right("group", "{group}-follower", ("Describe",)),
+    ),
+    "produce": (),
+    "migrate": (
+        # Of its configuration the session is asked for, under KIP-848; without that it is taken
+        # for 60 s.
+        Right("group", "{group}", ("Read", "DescribeConfigs")),
+        Right("group", "{group}-trainer", ("Read", "DescribeConfigs")),
+        _READER,
+        Right("transactional id", "{group}-migrate", ("Write",)),
+    ),
+    "topics create": (_COMMITTED,),
+}
+
+
+def rights_reference() -> str:
+    """Write the list of the rights for docs/operations.md."""
+    topics = TopicSettings(raw_events="topics.raw_events")
+    rows = []
+    for command in get_args(Command):
+        found = sorted(rights(command, topics, "GROUP"), key=_alike)
+        for (kind, operations), alike in groupby(found, key=_alike):
+            names = [right.name + "*" * right.prefixed for right in alike]
+            rows.append((code(f"segmenter {command}"), kind, code(*names), ", ".join(operations)))
+    return table(("command", "resource", "names", "operations"), rows)
+
+
+def _alike(right: Right) -> tuple[Kind, tuple[str, ...]]:
+    return right.kind, right.operations
