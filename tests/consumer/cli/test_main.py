@@ -194,7 +194,7 @@ print(*sys.modules, file=sys.stderr)
     loaded = {*done.stderr.split()}
     assert [name for name in cli.COMMANDS if f"consumer.cli.{name}" in loaded] == modules
     assert loaded & {"confluent_kafka", "numpy", "onnxruntime", "consumer.wiring"} == set()
-    assert ("pydantic" in loaded) == (arguments in {"config", "worker --help"})
+    assert ("pydantic" in loaded) == bool(modules)
 
 
 def test_only_the_flags_of_the_command_that_is_asked_for_are_made(segmenter):
