@@ -6,13 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from consumer.offline.evaluate.supervised import Supervised
 from consumer.offline.outcome import Counts
 from consumer.offline.refusals import RefusedCount
-from models.distances import Floats, Ints
+from consumer.report.user_map import UserMap
 from models.measures.agreement import Agreement
 from models.measures.internal import InternalMeasures
 
@@ -167,22 +164,10 @@ class Figures:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Evaluation:
-    """The figures, and what the pictures need besides.
-
-    Attributes
-    ----------
-    vectors
-        float64[n, d]. Profiles of the users, of unit length.
-    segments
-        int64[n]. Their segments' ids, `NO_SEGMENT` for none.
-    centres
-        float64[K, d]. In the order of `figures.segments`.
-    """
+    """The figures, and the users to be drawn."""
 
     figures: Figures
-    vectors: Floats
-    segments: Ints
-    centres: NDArray[np.float64]
+    map: UserMap
 
 
 def _rounded(value: Any) -> Any:

@@ -17,7 +17,6 @@ from consumer.offline.evaluate.supervised import LabelConfusion
 from consumer.report.fonts import Lettering
 from consumer.report.pictures import COLOURS, LIGHT, blank, dress, png
 from consumer.report.placing import wrapped
-from consumer.report.user_map import UserMap
 from consumer.report.wording import one_line
 
 _LABELS = 20
@@ -31,7 +30,7 @@ def pictures(evaluation: Evaluation) -> Iterator[tuple[str, bytes]]:
     """Draw the pictures that the figures allow; give file names and PNGs."""
     figures = evaluation.figures
     if figures.segments:
-        yield "users.png", png(draw_users(evaluation))
+        yield "users.png", png(evaluation.map.draw())
         yield "flapping.png", png(draw_flapping(figures))
     if figures.stream and figures.label is not None:
         yield "stream.png", png(draw_stream(figures))
@@ -48,12 +47,6 @@ def write_pictures(evaluation: Evaluation, folder: Path) -> list[str]:
         (folder / name).write_bytes(content)
         names.append(name)
     return names
-
-
-def draw_users(evaluation: Evaluation) -> Figure:
-    """Draw users in the plane in which they differ most, coloured by segment."""
-    labels = {segment.id: segment.label for segment in evaluation.figures.segments}
-    return UserMap(evaluation.vectors, evaluation.segments, labels, evaluation.centres).draw()
 
 
 def draw_stream(figures: Figures) -> Figure:

@@ -33,6 +33,7 @@ from consumer.offline.evaluate.users import LEAST_SCORED_USERS, Users
 from consumer.offline.files import EventFile, event_file, read_records
 from consumer.offline.outcome import Counts
 from consumer.offline.replay import Progress, Replay
+from consumer.report.user_map import UserMap
 from consumer.settings import Settings
 from consumer.stages.segmentation.preparation import PreparedBatch
 from models.distances import Floats, Ints
@@ -185,8 +186,15 @@ def evaluate_file(
         least_users=settings.training.least_users,
         refused_for=tuple(replay.refusals.counts()),
     )
-    centres = np.empty((0, embedder.dimensions)) if used is None else used.centres
-    return Evaluation(figures, users.vectors, users.segments, centres)
+    return Evaluation(
+        figures,
+        UserMap(
+            users.vectors,
+            users.segments,
+            {segment.id: segment.label for segment in figures.segments},
+            np.empty((0, embedder.dimensions)) if used is None else used.centres,
+        ),
+    )
 
 
 def _see_labels(

@@ -26,7 +26,6 @@ from consumer.offline.evaluate.plots import (
     draw_confusion,
     draw_flapping,
     draw_stream,
-    draw_users,
     pictures,
 )
 from consumer.offline.evaluate.report import render
@@ -275,7 +274,7 @@ def test_points_along_a_long_stream_are_thinned_out(monkeypatch):
 def test_the_counts_are_the_replays(evaluation):
     counts = evaluation.figures.counts
     assert (counts.records, counts.accepted, counts.repeated, counts.refused) == (408, 400, 7, 1)
-    assert (counts.users, len(evaluation.vectors)) == (40, 40)
+    assert (counts.users, len(evaluation.map.vectors)) == (40, 40)
 
 
 def test_every_clustering_is_measured_on_the_same_users(evaluation):
@@ -333,8 +332,8 @@ def test_users_who_change_their_interest_have_a_lag(evaluation):
 
 def test_a_label_is_never_learned_from(file, evaluation):
     without = evaluate(file, None)
-    assert np.array_equal(without.vectors, evaluation.vectors)
-    assert np.array_equal(without.segments, evaluation.segments)
+    assert np.array_equal(without.map.vectors, evaluation.map.vectors)
+    assert np.array_equal(without.map.segments, evaluation.map.segments)
     figures = without.figures
     assert figures.prequential is figures.lag is figures.users_by_label is None
     for group in figures.groups:
@@ -505,7 +504,8 @@ def test_legends_lie_outside_of_the_curves_and_hold_names_whole(evaluation):
     label = "a label of many words, which goes on, and further on, and is never cut"
     segments = tuple(replace(each, label=label) for each in evaluation.figures.segments)
     figures = replace(evaluation.figures, segments=segments)
-    drawn = [draw_users(replace(evaluation, figures=figures))]
+    labels = {each.id: label for each in segments}
+    drawn = [replace(evaluation.map, labels=labels).draw()]
     drawn += [draw_flapping(figures), draw_stream(figures)]
     for figure in drawn:
         figure.draw_without_rendering()
@@ -548,7 +548,7 @@ def test_labels_are_learned_and_judged_before_and_after(evaluation):
 def test_what_labels_learn_does_not_touch_the_segments(file, evaluation):
     without = evaluate(file, None)
     assert without.figures.supervised is None
-    assert (without.segments == evaluation.segments).all()
+    assert (without.map.segments == evaluation.map.segments).all()
 
 
 def test_the_supervised_report_has_its_tables_and_its_picture(evaluation):
