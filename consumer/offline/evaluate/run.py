@@ -230,13 +230,25 @@ def _group(
     vectors = users.vectors[members]
     segments = users.segments[members]
     labels = [users.labels[row] for row in members.tolist()]
+    labelled = sum(label is not None for label in labels)
+
+    def row(name: str, asked: int, found: Ints, clusters: Ints, centres: Floats) -> Row:
+        known = clusters >= 0
+        return Row(
+            name=name,
+            asked=asked,
+            agreement=scored(_confusion(labels, found)),
+            internal=internal_measures(vectors[known], clusters[known], centres, seed=seed),
+        )
+
     rows = []
     counts = []
     if len(members) < LEAST_SCORED_USERS:
         model, labels = None, []
     if model is not None:
-        rows.append(_product(vectors, segments, labels, model, seed))
-        counts.append(len(model.ids))
+        count = len(model.ids)
+        rows.append(row(PRODUCT, count, segments, model.rows_of(segments), model.centres))
+        counts.append(count)
     if known := len(set(labels) - {None}):
         counts.append(known)
     # As many clusters as the product has, and as there are labels: one of them is the fairer.
@@ -246,37 +258,13 @@ def _group(
         say(f"k-means offline: {len(members):,} users, {count} clusters")
         for name, peer in ((OFFLINE, offline_kmeans), (MINI_BATCH, one_pass_kmeans)):
             found = peer(vectors, count, seed)
-            rows.append(
-                Row(
-                    name=name,
-                    asked=count,
-                    agreement=scored(_confusion(labels, found.rows)),
-                    internal=internal_measures(vectors, found.rows, found.centres, seed=seed),
-                )
-            )
+            rows.append(row(name, count, found.rows, found.rows, found.centres))
     return Group(
         least_events=least,
         users=len(members),
-        labelled=sum(users.labels[row] is not None for row in members.tolist()),
+        labelled=labelled,
         without_segment=int((segments == NO_SEGMENT).sum()),
         rows=tuple(rows),
-    )
-
-
-def _product(
-    vectors: Floats,
-    segments: Ints,
-    labels: Sequence[str | None],
-    model: SegmentModel,
-    seed: int,
-) -> Row:
-    rows = model.rows_of(segments)
-    known = rows >= 0
-    return Row(
-        name=PRODUCT,
-        asked=len(model.ids),
-        agreement=scored(_confusion(labels, segments)),
-        internal=internal_measures(vectors[known], rows[known], model.centres, seed=seed),
     )
 
 

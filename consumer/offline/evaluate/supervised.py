@@ -7,7 +7,7 @@ by hash: what it predicts of them says how good labels are for users who have no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -152,13 +152,9 @@ class LabelWatch:
         numbers = {name: number for number, name in enumerate(names)}
         given = np.array([numbers.get(label or "", -1) for label in users.labels], np.int64)
         held = np.array([_is_held_out(user) for user in users.ids], bool)
-        final = np.array([_number(self.learner.predict(each)) for each in users.vectors], np.int64)
-        # The second learner numbers labels as they came to it.
-        own = [numbers[name] for name in self._held_out.names]
+        final = _predicted(self.learner, users.vectors, numbers)
         unseen = np.full(len(users.ids), -1, np.int64)
-        for row in np.flatnonzero(held).tolist():
-            if (found := self._held_out.predict(users.vectors[row])) is not None:
-                unseen[row] = own[found]
+        unseen[held] = _predicted(self._held_out, users.vectors[held], numbers)
         groups = []
         for least in self.least_events:
             members = np.flatnonzero((users.events >= least) & (given >= 0))
@@ -210,8 +206,11 @@ def _is_held_out(user: str) -> bool:
     return rank(f"held out: {user}") <= HELD_OUT
 
 
-def _number(predicted: int | None) -> int:
-    return -1 if predicted is None else predicted
+def _predicted(learner: LabelLearner, vectors: Floats, numbers: Mapping[str, int]) -> Ints:
+    """Predict labels, by the numbers that are given: a learner has its own; -1 for none."""
+    own = [numbers[name] for name in learner.names]
+    found = [learner.predict(vector) for vector in vectors]
+    return np.array([-1 if each is None else own[each] for each in found], np.int64)
 
 
 def _compared(given: Ints, predicted: Ints, labels: int) -> ConfusionMatrix:

@@ -124,7 +124,7 @@ class EmbeddedKafka:
             lock = stack.enter_context(locked(self.data))
             cluster = agreed_cluster(self.data, self.brokers, self.host, self.port)
             self.cluster_id, self.ports = cluster.cluster_id, cluster.ports
-            guard = stack.enter_context(Guarded(keep_open=[lock]))
+            guard = stack.enter_context(closing(Guarded(keep_open=[lock])))
             self._nodes = [
                 Node(kafka, i, self.data / f"broker-{i}", (self.host, port), guard)
                 for i, port in enumerate(cluster.ports)

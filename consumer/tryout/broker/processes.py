@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 
@@ -33,12 +32,6 @@ class Guarded:
             pass_fds=keep_open,
             process_group=0,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def start(
         self, command: Sequence[str], *, folder: Path, console: Path, environment: Mapping[str, str]

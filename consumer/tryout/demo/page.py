@@ -1,18 +1,29 @@
-"""The report as one web page: page.html.j2, filled."""
+"""The report as a picture, map.png, and as one web page, page.html.j2 filled."""
 
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from consumer.report.pictures import DARK, png
 from consumer.report.wording import one_line, percent, plural
 from consumer.tryout.demo.contents import ReportData, further_words, tell_life, top_flows
 from consumer.tryout.demo.story import tell
 
 _LONGEST = 400
+
+
+def write_report(folder: Path, data: ReportData) -> None:
+    """Write map.png and report.html into a folder, which is made where it does not exist."""
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = png(data.map.draw())
+    (folder / "map.png").write_bytes(picture)
+    page = render_page(data, picture, png(data.map.draw(DARK)))
+    (folder / "report.html").write_text(page, encoding="utf-8")
 
 
 def render_page(data: ReportData, light: bytes, dark: bytes) -> str:

@@ -19,6 +19,7 @@ from consumer.contract.errors import ExpectedError
 from consumer.settings import PREFIX, Settings
 from consumer.tryout.broker.config import free_ports
 
+_HOST = "127.0.0.1"
 _STOP_SECONDS = 30
 _SCRAPE_SECONDS = 2
 _QUOTED_LINES = 12
@@ -44,9 +45,6 @@ def environment(settings: Settings) -> dict[str, str]:
     for section, content in dumped.items():
         values[PREFIX + section.upper()] = json.dumps(content)
     return values
-
-
-_HOST = "127.0.0.1"
 
 
 @dataclass(slots=True)
@@ -79,11 +77,6 @@ class Child:
     def log(self) -> Path:
         """File of the process's log."""
         return self.folder / f"{self.name}.log"
-
-    @property
-    def pid(self) -> int:
-        """Id of the process."""
-        return self._process.pid
 
     def check(self) -> None:
         """Raise if the process has ended.

@@ -33,8 +33,8 @@ from consumer.tryout.demo.figures import Figures
 from consumer.tryout.demo.folder import fresh
 from consumer.tryout.demo.generate import StreamSettings
 from consumer.tryout.demo.intake_report import intake_report
+from consumer.tryout.demo.page import write_report
 from consumer.tryout.demo.processes import Child
-from consumer.tryout.demo.report import write_report
 from consumer.tryout.demo.stream import Feeder, FileStream, MadeUpStream, Stream
 from consumer.tryout.demo.summary import render_summary
 from consumer.verify import verify_topics
@@ -255,9 +255,7 @@ class _Run:
         places = [TopicPartition(topic, number) for number in range(self._partitions)]
         lag = 0
         for place in self._asker.committed(places, timeout=10):
-            _, end = self._asker.get_watermark_offsets(
-                TopicPartition(topic, place.partition), timeout=10
-            )
+            _, end = self._asker.get_watermark_offsets(place, timeout=10)
             lag += end - max(place.offset, 0)
         return lag
 

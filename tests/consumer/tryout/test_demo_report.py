@@ -31,8 +31,7 @@ from consumer.tryout.demo.contents import (
     tell_life,
     top_flows,
 )
-from consumer.tryout.demo.page import render_page
-from consumer.tryout.demo.report import write_report
+from consumer.tryout.demo.page import render_page, write_report
 from consumer.tryout.demo.story import choose_story, tell
 from consumer.tryout.demo.stream import FileStream
 from consumer.tryout.demo.summary import render_summary
