@@ -65,9 +65,9 @@ def verify(
     if folder is not None and against is not None:
         raise UsageError("--against compares topics with a folder: leave the other folder out")
 
-    from consumer.verify import verify_folder, verify_group
+    from consumer.verify import verify_folder, verify_topics
 
-    result = verify_folder(folder) if folder else verify_group(settings)
+    result = verify_folder(folder) if folder else verify_topics(settings, intake=True)
     click.echo(result.render().rstrip("\n"))
     if against is None or result.exit_code != 0:
         return result.exit_code

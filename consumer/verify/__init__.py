@@ -7,7 +7,7 @@ says of users in several partitions (`split`). What it is fed: `decode`.
 
 Three ways into it. A replay's `folder`; `topics` read up to a `cut`; `whole` is what both have in
 common, and `lifecycle` what they check of segments. And topics without an end: `follow`, which
-watches the group besides (`watch` and `open_transactions`, by samples that `sampler` takes) and
+watches the group besides (`watch` and `open_transactions`, by samples of its offsets) and
 tells of it as `news`; `service` is the process around it.
 
 Beside them: `lookups` asks the cluster, `intake` audits the stage before the workers, `oracle`
@@ -16,7 +16,6 @@ compares the topics with a replay.
 
 from consumer.verify.folder import verify_folder
 from consumer.verify.follow import Follower
-from consumer.verify.intake import verify_group
 from consumer.verify.news import FollowReport
 from consumer.verify.report import VerifyError, VerifyResult, Violation, ViolationKind
 from consumer.verify.topics import verify_topics
@@ -29,6 +28,5 @@ __all__ = [
     "Violation",
     "ViolationKind",
     "verify_folder",
-    "verify_group",
     "verify_topics",
 ]

@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
@@ -75,7 +73,7 @@ class Cut:
         return None
 
 
-class TopicReader:
+class TopicReader(Lookups):
     """Reads topics read_committed, in no group: partitions are assigned by hand.
 
     Parameters
@@ -91,35 +89,22 @@ class TopicReader:
     """
 
     def __init__(self, settings: Settings, group_id: str, *, stall_seconds: float) -> None:
-        self._group_id = group_id
-        self._stall_seconds = stall_seconds
         # A fetch that waits at the end of one topic holds up the first of the next.
-        self._lookups = Lookups(settings, group_id, {"fetch.wait.max.ms": 20})
-        self._consumer = self._lookups.consumer
+        super().__init__(settings, group_id, {"fetch.wait.max.ms": 20})
+        self._stall_seconds = stall_seconds
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lookups.close()
-
-    def committed(self, topic: str, partitions: list[int]) -> GroupOffsets:
+    def group(self, topic: str, partitions: list[int]) -> GroupOffsets:
         """Give what the group has committed; an offset in an open transaction is waited for.
 
         Raises
         ------
         VerifyError
-            If they cannot be had.
+            If it cannot be had.
         """
         return answer_to(
-            lambda seconds: self._lookups.committed(topic, partitions, seconds),
-            f"the offsets of group {self._group_id!r}",
-            self._consumer,
+            lambda seconds: self.committed(topic, partitions, seconds),
+            f"the offsets of group {self.group_id!r}",
+            self.consumer,
             self._stall_seconds,
         )
 
@@ -136,7 +121,7 @@ class TopicReader:
         VerifyError
             If they cannot be had.
         """
-        ask, seconds = self._lookups.all_offsets, self._stall_seconds
+        ask, seconds = self.all_offsets, self._stall_seconds
         lows = ask(topics, OffsetSpec.earliest(), seconds)
         ends = ask(topics, OffsetSpec.latest(), seconds, stable=stable)
         return {
@@ -156,12 +141,12 @@ class TopicReader:
         if ends:
             # It would look for the leaders in its own time, once a second: a second for each topic.
             answer_to(
-                lambda seconds: self._consumer.list_topics(topic, timeout=seconds),
+                lambda seconds: self.consumer.list_topics(topic, timeout=seconds),
                 f"the leaders of {topic}",
-                self._lookups.admin,
+                self.admin,
                 self._stall_seconds,
             )
-        self._consumer.assign([TopicPartition(topic, p, spans[p].low) for p in ends])
+        self.consumer.assign([TopicPartition(topic, p, spans[p].low) for p in ends])
         try:
             yield from self._read_assigned(topic, ends)
         except KafkaException as error:
@@ -171,7 +156,7 @@ class TopicReader:
         deadline = time.monotonic() + self._stall_seconds
         before: list[int] = []
         while ends:
-            for message in self._consumer.consume(1000, 0.05):
+            for message in self.consumer.consume(1000, 0.05):
                 partition, offset = message.partition() or 0, message.offset() or 0
                 if error := message.error():
                     if error.code() != KafkaError._PARTITION_EOF:
@@ -184,14 +169,14 @@ class TopicReader:
                     yield as_record(message)
                     offset += 1
                 if offset >= ends.get(partition, 0) and ends.pop(partition, None) is not None:
-                    self._consumer.incremental_unassign([TopicPartition(topic, partition)])
+                    self.consumer.incremental_unassign([TopicPartition(topic, partition)])
             places = [TopicPartition(topic, partition) for partition in ends]
-            positions = [place.offset for place in self._consumer.position(places)]
+            positions = [place.offset for place in self.consumer.position(places)]
             for place, position in zip(places, positions, strict=True):
                 # Markers and aborted records move the position and give no message.
                 if position >= ends[place.partition]:
                     del ends[place.partition]
-                    self._consumer.incremental_unassign([place])
+                    self.consumer.incremental_unassign([place])
             if positions != before:
                 before, deadline = positions, time.monotonic() + self._stall_seconds
             elif ends and time.monotonic() > deadline:

@@ -8,7 +8,7 @@ and profile do not agree is waited for, and reported when everything that was co
 
 What stays in memory of topics without an end: a row of numbers for each user (`ledger`), the name
 of each user who is waited for, the ids of the latest changes and the places of the latest dead
-letters. Of a whole: the same with all names, ids and places, and each user's last change.
+letters. Of a whole: the same with all names, ids and places.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from consumer.verify import rules
-from consumer.verify.decode import Told
+from consumer.verify.decode import Told, canonical
 from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.later import LaterKinds
 from consumer.verify.ledger import (
+    ABSENT,
     NO_PARTITION,
     NOWHERE,
     RECENT,
@@ -34,11 +35,10 @@ from consumer.verify.ledger import (
     MembershipFacts,
     ProfileFacts,
     Recent,
-    Sides,
     Standing,
     digest_of,
 )
-from consumer.verify.report import Finding, Violations
+from consumer.verify.report import MAX_KEPT, Finding, Violations
 from consumer.verify.split import split_at_once
 from schemas.changes import SegmentChange
 from schemas.segment_model import SegmentModelRecord
@@ -138,10 +138,9 @@ class Engine:
         self.split: set[int] = set()
         # In the order of `since`.
         self._waiting: dict[int, _Waiting] = {}
-        # Of a whole, for each row: the last change, a membership that differs, the profile.
+        # Of a whole, for each row: a membership that differs from the last change, and that one.
+        self.differing: dict[int, bytes] = {}
         self._documents: dict[int, bytes] = {}
-        self._differing: dict[int, bytes] = {}
-        self._facts: dict[int, ProfileFacts | None] = {}
 
     def restart(self) -> None:
         """Begin anew in the middle, after records were missed; the counts go on."""
@@ -194,10 +193,12 @@ class Engine:
         row = ledger.row(user)
         split = self._is_split(row, partition)
         report = self._violations.add_all
-        report(user, rules.envelope(told.place, "change", told.faults))
+        if told.faults:
+            report(user, rules.envelope(told.place, "change", told.faults))
         report(user, rules.change_id(change, told.recorded_id))
         new = self._ids.add(digest_of(told.recorded_id))
-        report(user, rules.published_once(change, told.recorded_id, new))
+        if not new:
+            report(user, rules.published_once(change, told.recorded_id))
         if split or not new:
             return
         before = ledger.changes.at(row)
@@ -212,12 +213,10 @@ class Engine:
         model = ledger.decided(row, change.model.version, change.model.embedding)
         report(user, rules.embedding_link(model, change))
         self._follow_label(row, change, beginning_lost=beginning_lost)
-        if sound:
+        if sound and before is not None:
             self._check_before_it_goes(row, user)
         ledger.broken[row] = not sound
         ledger.changes.put(row, Standing.after(change, value))
-        if self._whole:
-            self._documents[row] = value
         self._compare(row, user, now)
 
     def membership(self, user: str, membership: MembershipFacts | None, now: float = 0.0) -> None:
@@ -229,9 +228,12 @@ class Engine:
         standing = None if membership is None else membership.standing
         self._replace(self._ledger.memberships, row, user, standing)
         if self._whole:
-            self._differing.pop(row, None)
-            if membership and membership.document != self._documents.get(row, b""):
-                self._differing[row] = membership.document
+            self.differing.pop(row, None)
+            change = self._ledger.changes.at(row)
+            differs = membership and change and not membership.standing.equals(change)
+            # Of more than are listed no fields are told.
+            if membership and differs and len(self.differing) < MAX_KEPT:
+                self.differing[row] = membership.document
         self._compare(row, user, now)
 
     def profile(
@@ -252,7 +254,7 @@ class Engine:
             row = ledger.row(user)
         split = self._is_split(row, None if profile is None else partition)
         if self._whole:
-            self._facts[row] = profile
+            ledger.count(row, profile)
         elif split:
             return
         self._replace(ledger.profiles, row, user, None if profile is None else profile.standing)
@@ -358,32 +360,41 @@ class Engine:
             if entry.since + patience > caught_up:
                 return
             del self._waiting[row]
-            sides = self._ledger.sides(row)
-            lowest, highest = self._bounds(sides)
+            lowest, highest = self._bounds(row)
             if entry.target <= lowest and entry.target < highest:
                 # It agreed on what was waited for, and a later change is under way.
                 self._waiting[row] = _Waiting(entry.user, now, highest)
             else:
                 self._ledger.reported[row] = True
-                self._between.add_all(entry.user, self._disagreements(row, sides))
+                self._between.add_all(entry.user, self._disagreements(row))
 
     def finish(self) -> Sums:
         """Judge a whole, of which all records were given; give what its profiles say."""
-        users = members = accepted = repeated = unreadable = 0
-        for user, row in self._ledger.named():
-            self._between.add_all(user, self._disagreements(row, self._ledger.sides(row)))
-            if (profile := self._facts.get(row)) is None:
+        ledger = self._ledger
+        users = members = unreadable = 0
+        for user, row in ledger.named():
+            self._between.add_all(user, self._disagreements(row))
+            if (profile := ledger.profiles.at(row)) is None:
                 continue
             users += 1
-            members += profile.standing.segment is not None
-            accepted += profile.events
-            repeated += profile.repeats
-            unreadable += profile.standing is UNREADABLE
-            if profile.embedding is not None:
-                self.embeddings.add_profile(profile.embedding, user)
+            members += profile.segment is not None
+            unreadable += profile is UNREADABLE
+            if (identity := ledger.embedding(row)) is not None:
+                self.embeddings.add_profile(identity, user)
         self._settle_dead_letters(float("inf"))
         self.embeddings.report(self._between)
-        return Sums(users, members, accepted, repeated, unreadable)
+        return Sums(users, members, sum(ledger.events), sum(ledger.repeats), unreadable)
+
+    def recall(self, change: SegmentChange) -> None:
+        """Look at a whole's changes once more, where a membership differs from the last one.
+
+        So their fields can be told, and no change has to stay in memory until then.
+        """
+        row = self._ledger.find(change.user_id)
+        if row in self.differing:
+            document, last = canonical(change), self._ledger.changes.at(row)
+            if last is not None and last.document == hash(document):
+                self._documents[row] = document
 
     def check_model(self, model: SegmentModelRecord) -> str | None:
         """Check that users moved by this version of the model are in segments that it has.
@@ -395,12 +406,11 @@ class Engine:
         ledger = self._ledger
         # None: a user may leave for no segment under any model.
         known = {None, *(segment.id for segment in model.segments)}
-        versions = [version for version, _ in ledger.models()]
         later = 0
         for user, row in ledger.named():
             if (change := ledger.changes.at(row)) is None:
                 continue
-            version = versions[ledger.model(row)]
+            version = ledger.version(row)
             if version > model.version:
                 later += 1
             elif version == model.version and change.segment not in known:
@@ -421,17 +431,23 @@ class Engine:
     def _compare(self, row: int, user: str, now: float) -> None:
         if self._whole:
             return
-        sides = self._ledger.sides(row)
-        if next(self._disagreements(row, sides), None) is None:
+        if self._agrees(row):
             self._waiting.pop(row, None)
             self._ledger.reported[row] = False
         elif row not in self._waiting and not self._ledger.reported[row]:
-            self._waiting[row] = _Waiting(user, now, self._bounds(sides)[1])
+            self._waiting[row] = _Waiting(user, now, self._bounds(row)[1])
 
-    def _disagreements(self, row: int, sides: Sides) -> Iterator[Finding]:
+    def _agrees(self, row: int) -> bool:
+        change, membership, profile = self._ledger.sequences(row)
+        # Mostly a topic is ahead of another, and the numbers alone tell it.
+        if change >= 0 and ABSENT in (membership, profile):
+            return False
+        return next(self._disagreements(row), None) is None
+
+    def _disagreements(self, row: int) -> Iterator[Finding]:
         """Tell in what a user's last change, membership and profile do not agree."""
         ledger, lost = self._ledger, self.beginning_lost
-        change, membership, profile = sides
+        change, membership, profile = ledger.sides(row)
         if change is None and lost and not self._whole and (membership is None or profile is None):
             return
         yield from rules.membership(change, membership, self._fields(row), lost=lost)
@@ -446,20 +462,19 @@ class Engine:
 
     def _fields(self, row: int) -> Iterator[str]:
         """Name the fields in which a whole's membership differs from the last change."""
-        if (differing := self._differing.get(row)) is not None:
-            left, right = json.loads(differing), json.loads(self._documents[row])
+        if document := self._documents.get(row):
+            left, right = json.loads(self.differing[row]), json.loads(document)
             yield from (name for name in left | right if left.get(name) != right.get(name))
 
-    def _bounds(self, sides: Sides) -> tuple[int, int]:
+    def _bounds(self, row: int) -> tuple[int, int]:
         """Give the lowest and the highest sequence number of what must agree."""
-        change, *others = sides
-        there = others if change is None and self.beginning_lost else sides
-        sequences = [side.sequence if side else 0 for side in there if side is not UNREADABLE]
-        return min(sequences, default=0), max(sequences, default=0)
+        numbers = self._ledger.sequences(row)
+        there = numbers[1:] if numbers[0] == ABSENT and self.beginning_lost else numbers
+        known = [max(number, 0) for number in there if number >= ABSENT]
+        return min(known, default=0), max(known, default=0)
 
     def _replace(self, column: Column, row: int, user: str, standing: Standing | None) -> None:
-        before = column.at(row)
-        if before and standing and standing.sequence > before.sequence:
+        if standing and standing.sequence > column.sequence(row) >= 0:
             self._check_before_it_goes(row, user)
         column.put(row, standing)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from consumer.contract import folder as files
 from consumer.verify import decode
 from consumer.verify.engine import Sums
 from consumer.verify.ledger import UNREADABLE_MEMBERSHIP, UNREADABLE_PROFILE
+from consumer.verify.lifecycle import check_lifecycle
 from consumer.verify.report import VerifyError, VerifyResult, ViolationKind
 from consumer.verify.whole import WholeAudit
 from schemas.changes import SegmentChange, structured_cloudevent
@@ -79,9 +81,8 @@ class _FolderAudit(WholeAudit):
     def run(self) -> None:
         """Read every file once."""
         engine = self.engine
-        for told in self._read(files.CHANGES, _change):
-            if told is not None:
-                engine.change(told, decode.canonical(told.event))
+        for told in filter(None, self._read(files.CHANGES, _change)):
+            engine.change(told, decode.canonical(told.event))
         for user, membership in self._by_user(
             files.MEMBERSHIPS, decode.membership, UNREADABLE_MEMBERSHIP
         ):
@@ -94,12 +95,12 @@ class _FolderAudit(WholeAudit):
         value = path.read_bytes() if path.is_file() else None
         model = self.check_segments(value, files.MODEL, files.MODEL, files.MODEL)
         if (self._folder / files.LIFECYCLE).is_file():
-            lives = self._read(files.LIFECYCLE, _life)
-            self.check_lives((told for told in lives if told), model, files.LIFECYCLE)
+            lives = filter(None, self._read(files.LIFECYCLE, _life))
+            check_lifecycle(lives, model, files.LIFECYCLE, self.between)
         else:
             # Replays of earlier versions have none.
             self.unchecked.append(f"the lives of segments: there is no {files.LIFECYCLE}")
-        sums = self.finish()
+        sums = self.finish(self._changes)
         self._check_summary(sums)
         logger.info("%s: %d changes of %d users audited", self._folder, engine.changes, sums.users)
 
@@ -118,6 +119,13 @@ class _FolderAudit(WholeAudit):
 
     def _read(self, name: str, read: Callable[[bytes, str], T]) -> Iterator[T | None]:
         return (found for _, found in self._lines(name, read))
+
+    def _changes(self) -> Iterator[SegmentChange]:
+        """Give the changes that can be read, once more."""
+        with (self._folder / files.CHANGES).open("rb") as file:
+            for line in file:
+                with suppress(decode.MalformedError):
+                    yield _change(line, "").event
 
     def _by_user(
         self, name: str, read: Callable[[bytes], tuple[str, T]], unreadable: T

@@ -1,7 +1,8 @@
 """Audits a group at work, for as long as it is left on: `segmenter verify --follow`.
 
-Two threads. This one reads the outputs read_committed, in no group, and judges (`incremental`,
-`watch`); the sampler asks the cluster for offsets. Both go on through broker failures.
+Two threads. This one reads the outputs read_committed, in no group, and judges (`engine`, `watch`);
+the other one asks the cluster for offsets, which may take its time. Both go on through broker
+failures.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -36,8 +38,8 @@ from consumer.verify.lookups import Lookups, open_consumer, outputs_of, partitio
 from consumer.verify.news import FollowReport, Line, News
 from consumer.verify.open_transactions import in_inputs, in_outputs
 from consumer.verify.report import Violation, ViolationKind
-from consumer.verify.sampler import Sampler
 from consumer.verify.watch import GroupWatch, Place, ReadUp, Sample
+from models.daemon_pool import DaemonPool
 
 logger = logging.getLogger(__name__)
 
@@ -157,15 +159,10 @@ class Follower:
             if reader is not None:
                 reader.close()
             raise
-        self._consumer = reader
-        self._sampler = Sampler(
-            lookups,
-            self._topics.events,
-            partitions,
-            every_seconds=self._sample_seconds,
-            request_seconds=self._request_seconds,
-            clock=self._clock,
-        )
+        self._consumer, self._lookups, self._partitions = reader, lookups, partitions
+        self._asking = DaemonPool(1, "sampler")
+        self._asked: Future[Sample] | None = None
+        self._asked_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._thread.start()
         return self
@@ -180,9 +177,12 @@ class Follower:
             ending.begin(kind.__name__)
         self._stopped.set()
         self._thread.join(_STOP_SECONDS)
-        self._sampler.stop()
-        if not self._thread.is_alive():
-            self._consumer.close()
+        self._asking.close(_STOP_SECONDS)
+        if self._thread.is_alive():
+            return
+        self._consumer.close()
+        if self._asked is None or self._asked.done():
+            self._lookups.close()
 
     def _starts(
         self, lookups: Lookups, partitions: Mapping[str, list[int]]
@@ -258,25 +258,6 @@ class Follower:
                 lost=self._watch.lost,
             )
 
-    def mark(self) -> None:
-        """Measure `stalls` from now on."""
-        with self._lock:
-            self._watch.mark(self._clock())
-
-    def stalls(self) -> dict[int, float]:
-        """Give each partition's longest time without a profile record while it had lag, in seconds.
-
-        Of `user-profiles`, since `mark` or the beginning, by arrival here: exact to about
-        `sample_seconds`, at which the lag is asked for, plus 0.2 s. A gap that is still open
-        counts.
-        """
-        with self._lock:
-            return self._watch.stalls(self._clock())
-
-    def longest_gap(self, partition: int) -> float:
-        """Give one partition's figure of `stalls`, in seconds."""
-        return self.stalls()[partition]
-
     def wait_settled(self, seconds: float) -> bool:
         """Wait until all that is committed now is read and agrees, or was reported.
 
@@ -299,7 +280,8 @@ class Follower:
     def _run(self) -> None:
         try:
             while not self._stopped.is_set():
-                messages = self._consumer.consume(_BATCH, _TURN_SECONDS)
+                turn = min(_TURN_SECONDS, self._sample_seconds)
+                messages = self._consumer.consume(_BATCH, turn)
                 with self._lock:
                     self._turn(messages)
                 self._on_turn()
@@ -313,8 +295,14 @@ class Follower:
                 self._take_error(message, error, now)
             else:
                 self._take(as_record(message), now)
-        if sample := self._sampler.take():
-            self._take_sample(sample, now)
+        if self._asked is not None and self._asked.done():
+            self._take_sample(self._asked.result(), now)
+            self._asked = None
+        if self._asked is None and now >= self._asked_at + self._sample_seconds:
+            self._asked_at = now
+            events, seconds = self._topics.events, self._request_seconds
+            question = partial(self._lookups.sample, events, self._partitions, seconds)
+            self._asked = self._asking.submit(question)
         self._engine.settle(self._read_up.caught_up, now)
 
     def _take(self, record: Record, now: float) -> None:
@@ -334,7 +322,6 @@ class Follower:
             if membership := self._state(record, decode.membership_head, UNREADABLE_MEMBERSHIP):
                 engine.membership(membership.user, membership.facts, now)
         elif topic == topics.profiles:
-            self._watch.profile_came(partition, now)
             if profile := self._state(record, decode.profile_head, UNREADABLE_PROFILE):
                 engine.profile(profile.user, profile.facts, now, partition)
         elif topic == topics.dead_letters:

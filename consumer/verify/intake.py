@@ -4,68 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.kafka.asking import REQUEST_SECONDS
-from consumer.settings import Settings, TopicSettings
+from consumer.settings import TopicSettings
 from consumer.verify.cut import Span, Spans, TopicReader
 from consumer.verify.decode import MalformedError, refused_in
-from consumer.verify.lookups import GroupOffsets, partitions_of
-from consumer.verify.report import MAX_KEPT, VerifyResult, ViolationKind, Violations
-from consumer.verify.topics import verify_topics
+from consumer.verify.lookups import GroupOffsets
+from consumer.verify.report import ViolationKind, Violations
+from consumer.verify.whole import WholeAudit
 from schemas.origins import origin_of
-
-
-def verify_group(settings: Settings, *, stall_seconds: float = 60.0) -> VerifyResult:
-    """Audit a group's topics, and its intake where it has one; arguments as of `verify_topics`.
-
-    Raises
-    ------
-    VerifyError
-        If the topics are not there or cannot be read.
-    """
-    result = verify_topics(settings, stall_seconds=stall_seconds)
-    topics = settings.topics
-    if topics.raw_events is None:
-        return result
-    partitions = partitions_of(
-        settings,
-        [topics.raw_events],
-        seconds=REQUEST_SECONDS,
-        otherwise="check topics.raw_events",
-    )
-    group = f"{settings.kafka.group_id}-intake"
-    with TopicReader(settings, group, stall_seconds=stall_seconds) as reader:
-        found = audit_intake(reader, group, topics.raw_events, topics, partitions)
-    by_kind = {**result.violations_by_kind, **found.violations.by_kind}
-    return replace(
-        result,
-        violations=(*result.violations, *found.violations.first)[:MAX_KEPT],
-        violations_by_kind=by_kind,
-        unchecked=(*result.unchecked, *found.unchecked),
-        notes=(*result.notes, *found.notes),
-    )
-
-
-@dataclass(slots=True)
-class IntakeFindings:
-    """What an audit of intake found."""
-
-    violations: Violations = field(default_factory=Violations)
-    unchecked: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def audit_intake(
     reader: TopicReader,
-    group_id: str,
     raw: str,
     topics: TopicSettings,
     partitions: Mapping[str, list[int]],
-) -> IntakeFindings:
+    audit: WholeAudit,
+) -> None:
     """Hold what came of a foreign input against it, up to where the group has committed.
 
     The group may be at work meanwhile: what it has committed is asked for before the ends of its
@@ -76,30 +34,29 @@ def audit_intake(
     ----------
     reader
         Of the group of intake.
-    group_id
-        Its name.
     raw, topics
         The foreign input and the topics that it goes to.
     partitions
         Of these topics.
+    audit
+        Where the findings go; they count whether the group of the workers moves or not.
 
     Raises
     ------
     VerifyError
         If a topic cannot be read.
     """
-    found = IntakeFindings()
-    group = reader.committed(raw, partitions[raw])
-    found.notes += [
+    group = reader.group(raw, partitions[raw])
+    audit.notes += [
         sentence
         for partition, known in group.metadata.items()
         for sentence in known.losses(f"{raw}[{partition}]")
     ]
     outputs = (topics.events, topics.dead_letters)
     spans = reader.spans({name: partitions[name] for name in (raw, *outputs)})
-    if reason := _obstacle(group_id, raw, spans[raw], group):
-        found.unchecked.append(f"that each record of {raw} came once: {reason}")
-        return found
+    if reason := _obstacle(reader.group_id, raw, spans[raw], group):
+        audit.unchecked.append(f"that each record of {raw} came once: {reason}")
+        return
     done: dict[int, Span] = {}
     for partition, span in spans[raw].items():
         low = max(span.low, group.metadata[partition].first or 0)
@@ -120,30 +77,29 @@ def audit_intake(
     gone = [name for name in outputs if any(span.low > 0 for span in spans[name].values())]
     records = arrivals.compare(
         ((record.partition, record.offset) for record in reader.read(raw, done)),
-        found.violations,
+        audit.in_changes,
         outputs,
         whole=not gone,
     )
     if gone:
-        found.unchecked.append(
+        audit.unchecked.append(
             f"that no record of {raw} was lost: retention has removed the oldest records of "
             f"{', '.join(gone)}"
         )
     waiting = sum(span.end - done[p].end for p, span in spans[raw].items())
-    found.notes.append(
+    audit.notes.append(
         f"intake is done with {records:,} records of {raw}"
         + (f", {waiting:,} offsets behind its end" if waiting else "")
     )
     if arrivals.left:
-        found.notes.append(
+        audit.notes.append(
             f"{arrivals.left:,} records that came from {raw} are no longer there, as after "
             "compaction"
         )
     if arrivals.foreign:
-        found.notes.append(
+        audit.notes.append(
             f"{arrivals.foreign:,} records of {topics.events} did not come from {raw} by intake"
         )
-    return found
 
 
 def _obstacle(group_id: str, raw: str, spans: Spans, group: GroupOffsets) -> str | None:

@@ -1,8 +1,8 @@
 """What the engine keeps of each user: numbers in columns, about 250 bytes a user.
 
 An audit without an end keeps of an id or a text a digest of one size, however long it is, and the
-text of the latest labels for its sentences. An audit of a whole keeps users by name and each last
-change besides, since it is asked for both in the end.
+text of the first labels for its sentences. An audit of a whole keeps users by name and what their
+profiles count besides, since it is asked for both in the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NO_PARTITION = -1
 UNTOLD = -1
 """Of a label that no change has told. No digest: Python's hash is never -1."""
 
-_ABSENT = -1
+ABSENT = -1
 _UNREADABLE = -2
 _MAX_INT64 = 2**63 - 1
 
@@ -167,9 +167,13 @@ class Column:
 
     def grow(self) -> None:
         """Add a row without a standing."""
-        self._sequences.append(_ABSENT)
+        self._sequences.append(ABSENT)
         for values in (self._segments, self._places, self._documents):
             values.append(0)
+
+    def sequence(self, row: int) -> int:
+        """Give a row's sequence number; below zero where there is none."""
+        return self._sequences[row]
 
     def at(self, row: int) -> Standing | None:
         """Give a row's standing."""
@@ -179,7 +183,7 @@ class Column:
         segment, place = self._segments[row], self._places[row]
         return Standing(
             sequence,
-            None if segment == _ABSENT else segment,
+            None if segment == ABSENT else segment,
             place,
             self._documents[row],
             self._texts.of(place),
@@ -188,10 +192,10 @@ class Column:
     def put(self, row: int, standing: Standing | None) -> None:
         """Set a row's standing, None to remove it."""
         if standing is None:
-            self._sequences[row] = _ABSENT
+            self._sequences[row] = ABSENT
             return
         self._sequences[row] = standing.sequence
-        self._segments[row] = _ABSENT if standing.segment is None else standing.segment
+        self._segments[row] = ABSENT if standing.segment is None else standing.segment
         self._places[row] = standing.place
         self._documents[row] = standing.document
         self._texts.keep(standing.place, standing.label)
@@ -217,6 +221,8 @@ class Ledger:
         For each row, digest of the predicted label by the last change that tells one, or UNTOLD.
     texts
         What the digests stand for.
+    events, repeats
+        For each row of a whole, what the profile counts.
     partitions
         For each row, the first partition of the input that it is known to be of.
     reported
@@ -235,6 +241,11 @@ class Ledger:
         self.labels = array("q")
         self._models = array("i")
         self._known_models: dict[tuple[int, str], int] = {}
+        self._model_names: list[tuple[int, str]] = []
+        self.events = array("q")
+        self.repeats = array("q")
+        self._embeddings = array("i")
+        self._known_embeddings: dict[str, int] = {}
         self.partitions = array("i")
         self.reported = bytearray()
         self.broken = bytearray()
@@ -257,7 +268,11 @@ class Ledger:
             for column in (self.changes, self.memberships, self.profiles):
                 column.grow()
             self.labels.append(UNTOLD)
-            self._models.append(_ABSENT)
+            self._models.append(ABSENT)
+            if self._by_name:
+                self.events.append(0)
+                self.repeats.append(0)
+                self._embeddings.append(ABSENT)
             self.partitions.append(NO_PARTITION)
             self.reported.append(0)
             self.broken.append(0)
@@ -267,22 +282,39 @@ class Ledger:
         """Give a row of all three columns."""
         return self.changes.at(row), self.memberships.at(row), self.profiles.at(row)
 
-    def models(self) -> list[tuple[int, str]]:
-        """Give version and embedding model of all segment models that `model` may name."""
-        return [*self._known_models]
+    def sequences(self, row: int) -> tuple[int, int, int]:
+        """Give the sequence numbers of these; below zero where there is none."""
+        changes, memberships, profiles = self.changes, self.memberships, self.profiles
+        return changes.sequence(row), memberships.sequence(row), profiles.sequence(row)
 
-    def model(self, row: int) -> int:
-        """Give the place of the segment model of a row's latest change, -1 without a change."""
-        return self._models[row]
+    def count(self, row: int, profile: ProfileFacts | None) -> None:
+        """Note what a row's profile counts, and the embedding model that it is of."""
+        known, identity = self._known_embeddings, profile.embedding if profile else None
+        self.events[row] = profile.events if profile else 0
+        self.repeats[row] = profile.repeats if profile else 0
+        self._embeddings[row] = (
+            ABSENT if identity is None else known.setdefault(identity, len(known))
+        )
+
+    def embedding(self, row: int) -> str | None:
+        """Give the embedding model of a row's profile."""
+        place = self._embeddings[row]
+        return None if place == ABSENT else [*self._known_embeddings][place]
+
+    def version(self, row: int) -> int:
+        """Give the version of the segment model that decided a row's latest change."""
+        return self._model_names[self._models[row]][0]
 
     def decided(self, row: int, version: int, embedding: str) -> tuple[int, str] | None:
         """Note which segment model decided a row's latest change, and give that of the one before.
 
         It is named by its version and the embedding model that it is of.
         """
-        known, before = self._known_models, self._models[row]
-        self._models[row] = place = known.setdefault((version, embedding), len(known))
-        return None if before in (_ABSENT, place) else self.models()[before]
+        name, names, before = (version, embedding), self._model_names, self._models[row]
+        self._models[row] = place = self._known_models.setdefault(name, len(names))
+        if place == len(names):
+            names.append(name)
+        return None if before in (ABSENT, place) else names[before]
 
     def _key(self, user: str) -> str | bytes:
         return user if self._by_name else digest_of(user)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -24,7 +25,7 @@ from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topics import TopicError, partition_counts
 from consumer.settings import Settings, TopicSettings
 from consumer.verify.report import VerifyError
-from consumer.verify.watch import Place
+from consumer.verify.watch import Place, Sample
 
 T = TypeVar("T")
 
@@ -103,6 +104,7 @@ class Lookups:
         group_id: str,
         consumer_properties: Mapping[str, Any] | None = None,
     ) -> None:
+        self.group_id = group_id
         # Read committed also makes the coordinator hold back offsets of open transactions.
         self.consumer = open_consumer(settings, group_id, consumer_properties or {})
         # Kept as long as there may be a question: an admin client that is collected while one is
@@ -181,6 +183,34 @@ class Lookups:
         """
         with suppress(KafkaException):  # the next question fails likewise, and is told
             self.admin.list_topics(timeout=seconds)
+
+    def sample(self, topic: str, topics: Mapping[str, Iterable[int]], seconds: float) -> Sample:
+        """Give where the cluster stands, as far as it answers, each question within `seconds`.
+
+        Parameters
+        ----------
+        topic
+            The group's input.
+        topics
+            Partitions of all topics whose ends are asked for.
+        seconds
+            How long to wait for the answer to one question.
+        """
+        asked_at = time.monotonic()
+        trouble: KafkaException | None = None
+        group = GroupOffsets({}, {})
+        try:
+            group = self.committed(topic, topics[topic], seconds)
+        except KafkaException as error:
+            trouble = error
+        all_places = places(topics)
+        # Stable offsets first: what is written in between makes an end too large, never too small.
+        stable, failed = self.offsets(all_places, OffsetSpec.latest(), seconds, stable=True)
+        trouble = failed or trouble
+        ends, failed = self.offsets(all_places, OffsetSpec.latest(), seconds)
+        trouble = failed or trouble
+        text = error_text(trouble) if trouble else None
+        return Sample(asked_at, group.offsets, ends, stable, text, group.metadata)
 
     def all_offsets(
         self,

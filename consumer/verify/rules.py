@@ -38,13 +38,12 @@ def change_id(change: SegmentChange, recorded_id: str) -> Iterator[Finding]:
         )
 
 
-def published_once(change: SegmentChange, recorded_id: str, new: bool) -> Iterator[Finding]:
+def published_once(change: SegmentChange, recorded_id: str) -> Iterator[Finding]:
     """A change is published once."""
-    if not new:
-        yield (
-            ViolationKind.REPEATED_ID,
-            f"change {change.sequence} came under id {_quote(recorded_id)}, which was used before",
-        )
+    yield (
+        ViolationKind.REPEATED_ID,
+        f"change {change.sequence} came under id {_quote(recorded_id)}, which was used before",
+    )
 
 
 def status(change: SegmentChange) -> Iterator[Finding]:

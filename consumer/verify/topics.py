@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -14,11 +15,14 @@ from consumer.verify import decode
 from consumer.verify.cut import Cut, Span, TopicReader
 from consumer.verify.decode import Source, State, Told, V
 from consumer.verify.engine import Sums
+from consumer.verify.intake import audit_intake
 from consumer.verify.ledger import UNREADABLE_MEMBERSHIP, UNREADABLE_PROFILE
+from consumer.verify.lifecycle import check_lifecycle
 from consumer.verify.lookups import outputs_of, partitions_of
 from consumer.verify.report import VerifyResult, ViolationKind
 from consumer.verify.split import split_users
 from consumer.verify.whole import WholeAudit
+from schemas.changes import SegmentChange
 from schemas.lifecycle import LifecycleEvent, lifecycle_headers
 from schemas.segment_model import SEGMENT_MODEL_KEY
 
@@ -28,6 +32,7 @@ logger = logging.getLogger(__name__)
 def verify_topics(
     settings: Settings,
     *,
+    intake: bool = False,
     attempts: int = 3,
     stall_seconds: float = 60.0,
     request_seconds: float = REQUEST_SECONDS,
@@ -42,8 +47,10 @@ def verify_topics(
     ----------
     settings
         Of the workers. Their group is neither joined nor changed.
+    intake
+        Whether to audit the group's intake besides, where there is one.
     attempts
-        How often to read while the group moves.
+        How often to read while the group moves, once at least.
     stall_seconds
         How long to wait for progress; longer than the workers' transaction timeout, since records
         behind an open transaction cannot be read.
@@ -57,20 +64,28 @@ def verify_topics(
     """
     topics = settings.topics
     outputs = outputs_of(topics)
-    with TopicReader(settings, settings.kafka.group_id, stall_seconds=stall_seconds) as reader:
-        attempt = 0
-        while True:
-            attempt += 1
+    group_id = settings.kafka.group_id
+    with closing(TopicReader(settings, group_id, stall_seconds=stall_seconds)) as reader:
+        for attempt in range(1, attempts + 1):
             partitions = partitions_of(settings, (topics.events, *outputs), seconds=request_seconds)
             cut = _take_cut(reader, topics, partitions)
             audit = _TopicAudit(reader, settings, cut)
             audit.run()
             moved = cut.moved(_take_cut(reader, topics, partitions), outputs)
             if moved is None:
-                return audit.outcome()
+                break
             logger.info("attempt %d of %d: the group is moving: %s", attempt, attempts, moved)
-            if attempt >= attempts:
-                return audit.outcome_of_moving_group(moved, attempt)
+    if intake and topics.raw_events is not None:
+        partitions = partitions_of(
+            settings,
+            [topics.raw_events],
+            seconds=request_seconds,
+            otherwise="check topics.raw_events",
+        )
+        group_id = f"{group_id}-intake"
+        with closing(TopicReader(settings, group_id, stall_seconds=stall_seconds)) as reader:
+            audit_intake(reader, topics.raw_events, topics, partitions, audit)
+    return audit.outcome(moved, attempts)
 
 
 def _take_cut(
@@ -79,14 +94,14 @@ def _take_cut(
     def spans(*names: str) -> dict[str, dict[int, Span]]:
         return reader.spans({name: partitions[name] for name in names if name in partitions})
 
-    group = reader.committed(topics.events, partitions[topics.events])
+    group = reader.group(topics.events, partitions[topics.events])
     found = spans(*outputs_of(topics), topics.lifecycle)
     # The models last: whatever model a change was decided by, or made a segment, it is then part of
     # the cut. New events and new models may come in while the audit runs; they change no output by
     # themselves.
     found |= spans(topics.events, topics.models)
     labels = partitions.get(topics.labels)
-    beside = reader.committed(topics.labels, labels).metadata if labels else {}
+    beside = reader.group(topics.labels, labels).metadata if labels else {}
     return Cut(group.offsets, found, group.metadata, beside)
 
 
@@ -129,7 +144,7 @@ class _TopicAudit(WholeAudit):
             if source is None or source[0] != topics.raw_events:
                 engine.dead_letter(source, topics.dead_letters)
         self._check_segments()
-        sums = self.finish()
+        sums = self.finish(self._changes)
         self.counts = replace(self.counts, lag=self._lag(), lost=self._lost())
         if engine.split:
             events = self._read(topics.events)
@@ -146,27 +161,31 @@ class _TopicAudit(WholeAudit):
         else:
             self._check_balance(sums)
 
-    def outcome(self) -> VerifyResult:
-        """Give the outcome for a group that stood still."""
-        return self.result(self._source, inconclusive=self._unproven)
-
-    def outcome_of_moving_group(self, moved: str, attempts: int) -> VerifyResult:
-        """Give the outcome for a group that never stood still."""
-        reason = (
-            f"the group is moving, the cut is not consistent: in each of {attempts} attempts it "
-            f"wrote while it was read (in the last one {moved}); stop the workers or the input, "
-            "then run it again"
+    def outcome(self, moved: str | None = None, attempts: int = 1) -> VerifyResult:
+        """Give the outcome, of a group that moved in all attempts or stood still."""
+        reason = self._unproven
+        if moved is not None:
+            reason = (
+                f"the group is moving, the cut is not consistent: in each of {attempts} attempts "
+                f"it wrote while it was read (in the last one {moved}); stop the workers or the "
+                "input, then run it again"
+            )
+        return self.result(
+            f"group {self._group_id}, topics {', '.join(outputs_of(self._topics))}",
+            inconclusive=reason,
+            in_changes_alone=moved is not None,
         )
-        return self.result(self._source, inconclusive=reason, in_changes_alone=True)
-
-    @property
-    def _source(self) -> str:
-        return f"group {self._group_id}, topics {', '.join(outputs_of(self._topics))}"
 
     # --- the topics -------------------------------------------------------------------------
 
     def _read(self, topic: str) -> Iterator[Record]:
         return self._reader.read(topic, self._cut.spans[topic])
+
+    def _changes(self) -> Iterator[SegmentChange]:
+        """Give the changes that can be read, once more."""
+        for record in self._read(self._topics.changes):
+            with suppress(decode.MalformedError):
+                yield decode.read(SegmentChange, record.value)
 
     def _states(
         self, topic: str, read: Callable[[bytes], tuple[str, V]], unreadable: V
@@ -206,7 +225,8 @@ class _TopicAudit(WholeAudit):
         )
         if (topic := self._topics.lifecycle) in self._cut.spans:
             lost = self._cut.beginning_lost(topic)
-            self.check_lives(self._lives(topic), model, topic, beginning_lost=lost)
+            lives = self._lives(topic)
+            check_lifecycle(lives, model, topic, self.between, beginning_lost=lost)
 
     def _lives(self, topic: str) -> Iterator[Told[LifecycleEvent]]:
         for record in self._read(topic):

@@ -118,9 +118,6 @@ class _Partition:
     probing: bool = False
     has_record: bool = False
     stalled: bool = False
-    gap_from: float = 0.0
-    """The latest of: a profile record came, there was nothing to read, the marking."""
-    longest: float = 0.0
 
     @property
     def position(self) -> int:
@@ -169,7 +166,7 @@ class GroupWatch:
         self._violations = violations
         self._tell = tell
         self._partitions = {
-            partition: _Partition(start=start, end=start, moved_at=now, gap_from=now)
+            partition: _Partition(start=start, end=start, moved_at=now)
             for partition, start in starts.items()
         }
 
@@ -183,7 +180,7 @@ class GroupWatch:
             if number in sample.committed:
                 self._committed(number, partition, sample.committed[number], sample.asked_at)
             if not partition.waits:
-                partition.moved_at = partition.gap_from = sample.asked_at
+                partition.moved_at = sample.asked_at
             self._judge(number, partition, sample.asked_at)
 
     def _lost(self, number: int, partition: _Partition, metadata: OffsetMetadata) -> None:
@@ -275,29 +272,7 @@ class GroupWatch:
         if not record:
             partition.nothing_below = max(partition.nothing_below, position)
             if not partition.waits:
-                partition.moved_at = partition.gap_from = now
-
-    def profile_came(self, number: int, now: float) -> None:
-        """Take the arrival of a record in a partition of the profiles."""
-        if partition := self._partitions.get(number):
-            if partition.waits:
-                partition.longest = max(partition.longest, now - partition.gap_from)
-            partition.gap_from = now
-
-    def stalls(self, now: float) -> dict[int, float]:
-        """Give the longest time without a profile record while there was input, in seconds.
-
-        By partition, since the latest marking; the gap that is still open counts.
-        """
-        return {
-            number: max(partition.longest, now - partition.gap_from if partition.waits else 0.0)
-            for number, partition in self._partitions.items()
-        }
-
-    def mark(self, now: float) -> None:
-        """Measure stalls from now on."""
-        for partition in self._partitions.values():
-            partition.longest, partition.gap_from = 0.0, now
+                partition.moved_at = now
 
     @property
     def lag(self) -> int:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from consumer.verify import rules
-from consumer.verify.decode import MalformedError, Told, read
+from consumer.verify.decode import MalformedError, read
 from consumer.verify.engine import Engine, Sums
-from consumer.verify.lifecycle import check_lifecycle
 from consumer.verify.report import Counts, VerifyResult, ViolationKind, Violations
 from schemas.base import claimed_schema
-from schemas.lifecycle import LifecycleEvent
+from schemas.changes import SegmentChange
 from schemas.segment_model import SEGMENT_MODEL_SCHEMA, SegmentModelRecord
 
 
@@ -75,20 +74,12 @@ class WholeAudit:
         self.unchecked.append(f"that segments exist: {reason}")
         return None
 
-    def check_lives(
-        self,
-        told: Iterable[Told[LifecycleEvent]],
-        model: _Model,
-        subject: str,
-        *,
-        beginning_lost: bool = False,
-    ) -> None:
-        """Hold what was told of segments against the latest model; see `check_lifecycle`."""
-        check_lifecycle(told, model, subject, self.between, beginning_lost=beginning_lost)
-
-    def finish(self) -> Sums:
-        """Judge what was fed, and count it."""
+    def finish(self, changes: Callable[[], Iterable[SegmentChange]]) -> Sums:
+        """Judge what was fed, and count it; `changes` gives all once more, if they are needed."""
         engine = self.engine
+        if engine.differing:
+            for change in changes():
+                engine.recall(change)
         sums = engine.finish()
         if later := engine.later.untold():
             self.unchecked.append(later)

@@ -12,7 +12,7 @@ from consumer.kafka.clients import reader_config
 from consumer.kafka.cluster import Cluster, read_topic
 from consumer.offline.replay import Replay
 from consumer.settings import KafkaSettings, Settings
-from consumer.verify import ViolationKind, verify_group
+from consumer.verify import ViolationKind, verify_topics
 from consumer.verify.oracle import comparable
 from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange
@@ -141,7 +141,7 @@ def _judge_dead_letters(settings: Settings, replay: Replay, verdict: Verdict) ->
 
 
 def _judge_by_verify(settings: Settings, verdict: Verdict, records: int) -> None:
-    result = verify_group(settings)
+    result = verify_topics(settings, intake=True)
     for kind, count in result.violations_by_kind.items():
         if kind in _CHAIN_KINDS:
             verdict.broken += count

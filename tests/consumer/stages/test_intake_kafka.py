@@ -19,7 +19,7 @@ from consumer.settings import Settings
 from consumer.stages.intake import IntakeStage, intake_group
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.tryout.demo.processes import environment
-from consumer.verify import VerifyResult, ViolationKind, verify_group
+from consumer.verify import VerifyResult, ViolationKind, verify_topics
 from consumer.wiring.shell import transactional_id
 from schemas.origins import origin_of
 from schemas.partitioner import partition_of
@@ -125,7 +125,7 @@ def test_each_record_of_a_foreign_input_comes_once_to_its_user_s_partition(
 
 
 def audit(settings: Settings) -> VerifyResult:
-    return verify_group(settings)
+    return verify_topics(settings, intake=True)
 
 
 def test_verify_finds_what_is_lost_and_what_came_twice(settings: Settings) -> None:

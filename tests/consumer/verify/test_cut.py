@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -51,9 +52,9 @@ def client() -> Client:
 
 @pytest.fixture
 def reader(client: Client) -> Iterator[TopicReader]:
-    with TopicReader(Settings(), "g", stall_seconds=0.0) as reader:
-        reader._lookups.close()
-        reader._lookups.consumer = reader._consumer = client
+    with closing(TopicReader(Settings(), "g", stall_seconds=0.0)) as reader:
+        reader.consumer.close()
+        reader.consumer = client
         yield reader
 
 

@@ -97,39 +97,6 @@ def test_a_group_that_has_committed_nothing_stands_still_too(watch: GroupWatch, 
     assert watch.stalled == [0]
 
 
-# --- gaps -----------------------------------------------------------------------------------------
-
-
-def test_the_longest_gap_is_measured_while_there_is_input_only(watch: GroupWatch) -> None:
-    watch.sample(sample(100, 5, 5))
-    watch.sample(sample(101, 5, 9))
-    watch.profile_came(0, 103)
-    watch.profile_came(0, 110)
-    watch.sample(sample(111, 9, 9))
-    watch.profile_came(0, 500)
-    assert watch.stalls(900) == {0: 7, 1: 0}
-
-
-def test_a_gap_that_is_still_open_counts(watch: GroupWatch) -> None:
-    watch.sample(sample(1, 5, 9))
-    watch.profile_came(0, 3)
-    assert watch.stalls(20)[0] == 17
-
-
-def test_marking_begins_anew(watch: GroupWatch) -> None:
-    watch.sample(sample(1, 5, 9))
-    watch.profile_came(0, 30)
-    watch.mark(31)
-    assert watch.stalls(33)[0] == 2
-
-
-def test_markers_make_no_gap(watch: GroupWatch) -> None:
-    watch.sample(sample(1, 5, 6))
-    assert watch.suspects(4) == {0: 5}
-    watch.probed(0, record=False, position=6, now=4)
-    assert watch.stalls(50)[0] == 0
-
-
 # --- reading up -----------------------------------------------------------------------------------
 
 
