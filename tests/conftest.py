@@ -24,6 +24,12 @@ def _log_of_brokers() -> None:
     broker_log.forget()
 
 
+@pytest.fixture(autouse=True)
+def _log_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that runs in a test does not take the log away from the tests after it."""
+    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """One real Kafka broker for the whole session: name topics and groups uniquely on it."""

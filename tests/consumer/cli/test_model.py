@@ -23,7 +23,6 @@ def _own_environment(monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith("SEGMENTER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SEGMENTER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ def test_a_refusal_makes_nothing_and_a_second_try_with_the_right_number_works(
     command = ["topics", "create", "--bootstrap-servers", broker.bootstrap_servers]
     for field, name in names.items():
         command += [f"--topics.{field.replace('_', '-')}", name]
-    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     admin.create_topics([NewTopic(names["events"], 2)])[names["events"]].result(30)
 

@@ -33,7 +33,6 @@ AT = "2026-06-01T00:00:00Z"
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch):
     monkeypatch.setattr(embedder, "load_embedder", lambda _: EMBEDDER)
-    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
 
 
 @pytest.fixture

@@ -231,7 +231,6 @@ def test_an_empty_file_is_refused() -> None:
 def test_a_file_that_cannot_be_sent_is_told_before_any_broker_is_asked(
     content: str, told: str, tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
     monkeypatch.setattr("consumer.offline.produce.check_input", lambda _: pytest.fail("asked"))
     file = tmp_path / "events"
     file.write_text(content)
@@ -245,7 +244,6 @@ def test_a_file_that_cannot_be_sent_is_told_before_any_broker_is_asked(
 def test_a_file_comes_into_the_partitions_of_its_users_as_it_is(
     broker: EmbeddedKafka, tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
     settings = settings_for(broker.bootstrap_servers)
     topic = settings.topics.events
     rows = [{"who": f"u{n % 7}", "n": n} for n in range(40)]
@@ -268,7 +266,6 @@ def test_a_file_comes_into_the_partitions_of_its_users_as_it_is(
 def test_a_missing_topic_is_told_and_not_made(
     broker: EmbeddedKafka, tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
     file = tmp_path / "events.jsonl"
     file.write_text('{"user_id": "u"}')
     where = ["--bootstrap-servers", broker.bootstrap_servers, "--topics.events", "not-made"]

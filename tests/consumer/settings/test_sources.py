@@ -20,7 +20,6 @@ def _own_environment(monkeypatch):
     for name in [name for name in os.environ if name.startswith("SEGMENTER_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SEGMENTER_CONFIG", "")
-    monkeypatch.setattr("consumer.cli.command.configure_logging", lambda _: None)
 
 
 @pytest.fixture
