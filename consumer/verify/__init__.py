@@ -2,8 +2,8 @@
 
 In reading order. What must hold, and what comes out: `rules` (each rule, its name and sentence) and
 `report`. The one engine that applies them: `engine`, with what it keeps of users (`ledger`), of
-embedding models (`embeddings`), of kinds of changes that it does not know (`later`), and what it
-says of users in several partitions (`split`). What it is fed: `decode`.
+`dead_letters`, of embedding models (`embeddings`), of kinds of changes that it does not know
+(`later`), and what it says of users in several partitions (`split`). What it is fed: `decode`.
 
 Three ways into it. A replay's `folder`; `topics` read up to a `cut`; `whole` is what both have in
 common, and `lifecycle` what they check of segments. And topics without an end: `follow`, which

@@ -14,12 +14,12 @@ letters. Of a whole: the same with all names, ids and places.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from consumer.verify import rules
+from consumer.verify.dead_letters import DeadLetters
 from consumer.verify.decode import Told, canonical
 from consumer.verify.embeddings import EmbeddingTally
 from consumer.verify.later import LaterKinds
@@ -41,7 +41,6 @@ from consumer.verify.ledger import (
 from consumer.verify.report import MAX_KEPT, Finding, Violations
 from consumer.verify.split import split_at_once
 from schemas.changes import SegmentChange
-from schemas.segment_model import SegmentModelRecord
 
 
 @dataclass(slots=True)
@@ -115,7 +114,7 @@ class Engine:
         self.changes = 0
         self.memberships = 0
         self.profiles = 0
-        self.dead_letters = 0
+        self.dead_letters = DeadLetters(self._recent)
         self.users = 0
         """Users with a change."""
         self.cut_off = 0
@@ -127,13 +126,9 @@ class Engine:
         self._forget()
 
     def _forget(self) -> None:
-        self._ledger = Ledger(self._recent)
+        self.ledger = Ledger(self._recent)
+        self.dead_letters.forget()
         self._ids = Recent(self._recent)
-        self._letters = Recent(self._recent)
-        # Topic and partition of refused records, and partition of their dead letters: the last.
-        self._letter_offsets: dict[tuple[str, int, int], int] = {}
-        # Refused twice as it seems: when that was seen, and of which record and topic it is.
-        self._doubtful: deque[tuple[float, tuple[str, int, int], str]] = deque()
         # Rows of users in several partitions: nothing of them fits, for one cause.
         self.split: set[int] = set()
         # In the order of `since`.
@@ -156,7 +151,7 @@ class Engine:
     @property
     def settled(self) -> bool:
         """Whether there is nothing that later records, or a time without any, would still judge."""
-        return not self._waiting and not self._doubtful
+        return not self._waiting and self.dead_letters.settled
 
     # --- one record -------------------------------------------------------------------------
 
@@ -189,7 +184,7 @@ class Engine:
         self.embeddings.add_change(change)
         if self.later.add(change) and (untold := self.later.untold()):
             self._tell(f"not checked: {untold}")
-        ledger = self._ledger
+        ledger = self.ledger
         row = ledger.row(user)
         split = self._is_split(row, partition)
         report = self._violations.add_all
@@ -222,14 +217,14 @@ class Engine:
     def membership(self, user: str, membership: MembershipFacts | None, now: float = 0.0) -> None:
         """Take a membership, None for a tombstone."""
         self.memberships += 1
-        row = self._ledger.row(user)
+        row = self.ledger.row(user)
         if row in self.split:
             return
         standing = None if membership is None else membership.standing
-        self._replace(self._ledger.memberships, row, user, standing)
+        self._replace(self.ledger.memberships, row, user, standing)
         if self._whole:
             self.differing.pop(row, None)
-            change = self._ledger.changes.at(row)
+            change = self.ledger.changes.at(row)
             differs = membership and change and not membership.standing.equals(change)
             # Of more than are listed no fields are told.
             if membership and differs and len(self.differing) < MAX_KEPT:
@@ -245,7 +240,7 @@ class Engine:
     ) -> None:
         """Take a profile, None for a tombstone, of a partition of the changelog."""
         self.profiles += 1
-        ledger = self._ledger
+        ledger = self.ledger
         row = ledger.find(user)
         if row is None:
             if profile is None or (profile.standing.agrees(NOWHERE) and not self._whole):
@@ -262,44 +257,6 @@ class Engine:
             ledger.texts.keep(profile.standing.document, profile.label)
         self._compare(row, user, now)
 
-    def dead_letter(
-        self,
-        source: tuple[str, int, int] | None,
-        subject: str,
-        now: float = 0.0,
-        partition: int = 0,
-    ) -> None:
-        """Take a dead letter.
-
-        Parameters
-        ----------
-        source
-            Topic, partition and offset of the refused record; None where it does not say.
-        subject
-            The topic or file of the dead letters.
-        now
-            The present time.
-        partition
-            The dead letter's own. Within it the offsets of each source partition grow, since one
-            worker after another refuses records in their order. So a single number finds the
-            repeats that are no longer remembered; the latest are remembered besides, since a record
-            without a key is written to any partition.
-        """
-        self.dead_letters += 1
-        if source is None:
-            return
-        repeated = not self._letters.add(source)
-        if not self._whole:
-            topic, source_partition, offset = source
-            place = (topic, source_partition, partition)
-            last = self._letter_offsets.get(place, -1)
-            repeated = repeated or offset <= last
-            self._letter_offsets[place] = max(last, offset)
-        if repeated:
-            # Of a topic that was made anew it is another record; the group's offset tells of that,
-            # and is asked for less often than dead letters come.
-            self._doubtful.append((now, source, subject))
-
     def _follow_label(self, row: int, change: SegmentChange, *, beginning_lost: bool) -> None:
         """Follow the labels that changes tell.
 
@@ -307,7 +264,7 @@ class Engine:
         """
         if change.label is None:
             return
-        ledger, name, previous = self._ledger, change.label.name, change.label.previous
+        ledger, name, previous = self.ledger, change.label.name, change.label.previous
         before = ledger.labels[row]
         if before == UNTOLD and not beginning_lost:
             before = hash(None)
@@ -320,16 +277,16 @@ class Engine:
 
     def is_split(self, user: str) -> bool:
         """Whether a user is in several partitions: what is wrong with it has that cause."""
-        return bool(self.split) and self._ledger.find(user) in self.split
+        return bool(self.split) and self.ledger.find(user) in self.split
 
     @property
     def placed(self) -> int:
         """Users of whom a partition is known."""
-        return sum(partition != NO_PARTITION for partition in self._ledger.partitions)
+        return sum(partition != NO_PARTITION for partition in self.ledger.partitions)
 
     def _is_split(self, row: int, partition: int | None) -> bool:
         """Tell whether a user is in several partitions; of no whole the first one is reported."""
-        known = self._ledger.partitions[row]
+        known = self.ledger.partitions[row]
         if partition is not None and known not in (NO_PARTITION, partition):
             self.split.add(row)
             self._waiting.pop(row, None)
@@ -337,7 +294,7 @@ class Engine:
                 self._split_told = True
                 self._violations.add_all(self._input_topic, split_at_once(known, partition))
         elif partition is not None:
-            self._ledger.partitions[row] = partition
+            self.ledger.partitions[row] = partition
         return row in self.split
 
     # --- between the topics -----------------------------------------------------------------
@@ -354,7 +311,7 @@ class Engine:
         """
         patience = self._settle_seconds or 0.0
         self.embeddings.report(self._between)
-        self._settle_dead_letters(caught_up - patience)
+        self.dead_letters.settle(caught_up - patience, self.begun_anew, self._between)
         while self._waiting:
             row, entry = next(iter(self._waiting.items()))
             if entry.since + patience > caught_up:
@@ -365,12 +322,12 @@ class Engine:
                 # It agreed on what was waited for, and a later change is under way.
                 self._waiting[row] = _Waiting(entry.user, now, highest)
             else:
-                self._ledger.reported[row] = True
+                self.ledger.reported[row] = True
                 self._between.add_all(entry.user, self._disagreements(row))
 
     def finish(self) -> Sums:
         """Judge a whole, of which all records were given; give what its profiles say."""
-        ledger = self._ledger
+        ledger = self.ledger
         users = members = unreadable = 0
         for user, row in ledger.named():
             self._between.add_all(user, self._disagreements(row))
@@ -381,7 +338,7 @@ class Engine:
             unreadable += profile is UNREADABLE
             if (identity := ledger.embedding(row)) is not None:
                 self.embeddings.add_profile(identity, user)
-        self._settle_dead_letters(float("inf"))
+        self.dead_letters.settle(float("inf"), self.begun_anew, self._between)
         self.embeddings.report(self._between)
         return Sums(users, members, sum(ledger.events), sum(ledger.repeats), unreadable)
 
@@ -390,55 +347,23 @@ class Engine:
 
         So their fields can be told, and no change has to stay in memory until then.
         """
-        row = self._ledger.find(change.user_id)
+        row = self.ledger.find(change.user_id)
         if row in self.differing:
-            document, last = canonical(change), self._ledger.changes.at(row)
+            document, last = canonical(change), self.ledger.changes.at(row)
             if last is not None and last.document == hash(document):
                 self._documents[row] = document
-
-    def check_model(self, model: SegmentModelRecord) -> str | None:
-        """Check that users moved by this version of the model are in segments that it has.
-
-        Returns
-        -------
-        Why some users were not checked, or None: decisions of a later model cannot be judged.
-        """
-        ledger = self._ledger
-        # None: a user may leave for no segment under any model.
-        known = {None, *(segment.id for segment in model.segments)}
-        later = 0
-        for user, row in ledger.named():
-            if (change := ledger.changes.at(row)) is None:
-                continue
-            version = ledger.version(row)
-            if version > model.version:
-                later += 1
-            elif version == model.version and change.segment not in known:
-                self._between.add_all(user, rules.unknown_segment(change, version))
-        if later:
-            return (
-                f"the segments of {later:,} users: they were decided by a later segment model than "
-                f"the latest to be found, version {model.version}"
-            )
-        return None
-
-    def _settle_dead_letters(self, until: float) -> None:
-        while self._doubtful and self._doubtful[0][0] <= until:
-            _, source, subject = self._doubtful.popleft()
-            if source[1] not in self.begun_anew:
-                self._between.add_all(subject, rules.refused_twice(*source))
 
     def _compare(self, row: int, user: str, now: float) -> None:
         if self._whole:
             return
         if self._agrees(row):
             self._waiting.pop(row, None)
-            self._ledger.reported[row] = False
-        elif row not in self._waiting and not self._ledger.reported[row]:
+            self.ledger.reported[row] = False
+        elif row not in self._waiting and not self.ledger.reported[row]:
             self._waiting[row] = _Waiting(user, now, self._bounds(row)[1])
 
     def _agrees(self, row: int) -> bool:
-        change, membership, profile = self._ledger.sequences(row)
+        change, membership, profile = self.ledger.sequences(row)
         # Mostly a topic is ahead of another, and the numbers alone tell it.
         if change >= 0 and ABSENT in (membership, profile):
             return False
@@ -446,7 +371,7 @@ class Engine:
 
     def _disagreements(self, row: int) -> Iterator[Finding]:
         """Tell in what a user's last change, membership and profile do not agree."""
-        ledger, lost = self._ledger, self.beginning_lost
+        ledger, lost = self.ledger, self.beginning_lost
         change, membership, profile = ledger.sides(row)
         if change is None and lost and not self._whole and (membership is None or profile is None):
             return
@@ -468,7 +393,7 @@ class Engine:
 
     def _bounds(self, row: int) -> tuple[int, int]:
         """Give the lowest and the highest sequence number of what must agree."""
-        numbers = self._ledger.sequences(row)
+        numbers = self.ledger.sequences(row)
         there = numbers[1:] if numbers[0] == ABSENT and self.beginning_lost else numbers
         known = [max(number, 0) for number in there if number >= ABSENT]
         return min(known, default=0), max(known, default=0)
@@ -483,7 +408,7 @@ class Engine:
 
         Not of a whole: which former records a compacted topic still holds is left to chance.
         """
-        ledger = self._ledger
+        ledger = self.ledger
         if self._whole or ledger.broken[row] or ledger.reported[row]:
             return
         change, membership, profile = ledger.sides(row)

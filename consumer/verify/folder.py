@@ -90,7 +90,7 @@ class _FolderAudit(WholeAudit):
         for user, profile in self._by_user(files.PROFILES, decode.profile, UNREADABLE_PROFILE):
             engine.profile(user, profile)
         for source in self._read(files.DEAD_LETTERS, lambda line, _: decode.refused_on(line)):
-            engine.dead_letter(source, files.DEAD_LETTERS)
+            engine.dead_letters.add(source, files.DEAD_LETTERS)
         path = self._folder / files.MODEL
         value = path.read_bytes() if path.is_file() else None
         model = self.check_segments(value, files.MODEL, files.MODEL, files.MODEL)
@@ -153,7 +153,7 @@ class _FolderAudit(WholeAudit):
             self.not_balanced(f"{name} cannot be read")
             return
         engine = self.engine
-        self._compare("refused", told.refused, engine.dead_letters)
+        self._compare("refused", told.refused, engine.dead_letters.count)
         self._compare("changes", told.changes, engine.changes + malformed[files.CHANGES])
         self.counts = replace(self.counts, records=told.records)
         if malformed[files.PROFILES]:

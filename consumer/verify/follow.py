@@ -243,7 +243,7 @@ class Follower:
                 changes=engine.changes,
                 memberships=engine.memberships,
                 profiles=engine.profiles,
-                dead_letters=engine.dead_letters,
+                dead_letters=engine.dead_letters.count,
                 rate=rate,
                 users=engine.users,
                 unsettled=engine.unsettled,
@@ -328,7 +328,7 @@ class Follower:
             place = decode.place_of_record(record)
             read = partial(decode.refused_in, record)
             refused = decode.attempt(read, place, topic, news)
-            engine.dead_letter(refused, topic, now, partition)
+            engine.dead_letters.add(refused, topic, now, partition)
         else:
             self._probed(partition, record=True, position=record.offset, now=now)
             return

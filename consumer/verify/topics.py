@@ -142,7 +142,7 @@ class _TopicAudit(WholeAudit):
         for source in self._refused():
             # Of other topics than the input are those of intake, which has an audit of its own.
             if source is None or source[0] != topics.raw_events:
-                engine.dead_letter(source, topics.dead_letters)
+                engine.dead_letters.add(source, topics.dead_letters)
         self._check_segments()
         sums = self.finish(self._changes)
         self.counts = replace(self.counts, lag=self._lag(), lost=self._lost())
@@ -284,7 +284,7 @@ class _TopicAudit(WholeAudit):
         """Say why the input cannot be compared with the outputs, None when it can."""
         topics, cut = self._topics, self._cut
         if all(offset is None for offset in cut.committed.values()) and (
-            sums.users or self.engine.dead_letters
+            sums.users or self.engine.dead_letters.count
         ):
             # Nobody can tell a wrong name from a group that lost its offsets: no result either way.
             self._unproven = (

@@ -56,9 +56,28 @@ class WholeAudit:
         model = self._model(value, subject, name, missing)
         if model is not None:
             self.engine.embeddings.add_model(model.embedding, model.version, subject)
-            if reason := self.engine.check_model(model):
-                self.unchecked.append(reason)
+            self._check_known(model)
         return model
+
+    def _check_known(self, model: SegmentModelRecord) -> None:
+        """Check that users moved by this version of the model are in segments that it has."""
+        ledger = self.engine.ledger
+        # None: a user may leave for no segment under any model.
+        known = {None, *(segment.id for segment in model.segments)}
+        later = 0
+        for user, row in ledger.named():
+            if (change := ledger.changes.at(row)) is None:
+                continue
+            version = ledger.version(row)
+            if version > model.version:
+                later += 1
+            elif version == model.version and change.segment not in known:
+                self.between.add_all(user, rules.unknown_segment(change, version))
+        if later:
+            self.unchecked.append(
+                f"the segments of {later:,} users: they were decided by a later segment model than "
+                f"the latest to be found, version {model.version}"
+            )
 
     def _model(self, value: bytes | None, subject: str, name: str, missing: str) -> _Model:
         try:
@@ -87,7 +106,7 @@ class WholeAudit:
             self.counts,
             accepted=sums.accepted,
             repeated=sums.repeated,
-            refused=engine.dead_letters,
+            refused=engine.dead_letters.count,
             changes=engine.changes,
             users=sums.users,
             members=sums.members,
@@ -97,7 +116,7 @@ class WholeAudit:
     def balance(self, subject: str, records: int, sums: Sums) -> None:
         """Hold the input's records against what came of them."""
         self.counts = replace(self.counts, records=records)
-        refused = self.engine.dead_letters
+        refused = self.engine.dead_letters.count
         self.between.add_all(subject, rules.balance(records, sums.accepted, sums.repeated, refused))
 
     def not_balanced(self, reason: str) -> None:

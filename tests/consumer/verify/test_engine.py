@@ -109,7 +109,7 @@ def _profile(record: ProfileRecord, read: ReadProfile = profile_head) -> Step:
 
 
 def _letter(offset: int, partition: int = 0) -> Step:
-    return lambda engine, now: engine.dead_letter(("events", 0, offset), "dlq", now, partition)
+    return lambda engine, now: engine.dead_letters.add(("events", 0, offset), "dlq", now, partition)
 
 
 @st.composite
@@ -432,12 +432,24 @@ def test_after_a_restart_chains_are_taken_up_where_they_are(streams: Streams) ->
     assert (len(violations), engine.unsettled, engine.users) == (0, 0, 1)
 
 
+def test_after_a_restart_dead_letters_that_are_read_again_are_no_repeats() -> None:
+    violations = Violations()
+    engine = Engine(violations, settle_seconds=SETTLE)
+    for offset in (3, 4):
+        _letter(offset)(engine, 0.0)
+    engine.restart()
+    for offset in (3, 4):
+        _letter(offset)(engine, 0.0)
+    engine.settle(100.0, 100.0)
+    assert (len(violations), engine.settled, engine.dead_letters.count) == (0, True, 4)
+
+
 # --- memory -------------------------------------------------------------------------------------
 
 
 def _sizes(engine: Engine) -> Iterator[int]:
-    yield from (len(engine._ledger), len(engine._ids), len(engine._letters))
-    yield from (len(engine._letter_offsets), len(engine._waiting))
+    yield from (len(engine.ledger), len(engine._ids), len(engine.dead_letters._known))
+    yield from (len(engine.dead_letters._offsets), len(engine._waiting))
 
 
 def test_memory_grows_with_users_and_not_with_records() -> None:
@@ -451,7 +463,7 @@ def test_memory_grows_with_users_and_not_with_records() -> None:
 def test_users_without_a_segment_take_no_memory() -> None:
     engine, _ = audited(in_turn(Streams.of(history_of({f"u{n}": UserPath() for n in range(9)}))))
     assert engine.profiles == 9
-    assert len(engine._ledger) == 0
+    assert len(engine.ledger) == 0
 
 
 @given(st.lists(st.integers(0, 12)), st.integers(1, 5))
