@@ -17,7 +17,7 @@ class HashingEmbedder:
     Needs no model, takes microseconds, and gives the same vectors under any PYTHONHASHSEED.
     """
 
-    manifest = SimpleNamespace(name="hashing", precision="fp32")
+    manifest = SimpleNamespace(name="hashing", precision="fp32", reads=None)
     device, fell_back = "cpu", False
     totals, runner_totals = EmbeddingTotals(), RunnerTotals()
 

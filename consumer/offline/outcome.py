@@ -13,7 +13,7 @@ from consumer.offline.refusals import Refusals, RefusedCount, sentences
 from consumer.offline.replay import Replay, SegmentSize
 from consumer.report.wording import one_line, plural
 from consumer.settings import Settings
-from models.embedding.engine.embedder import OnnxEmbedder
+from models.embedding.manifest import Manifest
 from models.embedding.runner_types import Embedder
 from models.text.language import UNDETERMINED
 
@@ -136,7 +136,8 @@ def unread_language(languages: Counter[str], embedder: Embedder) -> str | None:
     embedder
         The model; one that does not tell its languages is taken to read all.
     """
-    if not isinstance(embedder, OnnxEmbedder) or not (reads := embedder.manifest.reads):
+    manifest: Manifest | None = getattr(embedder, "manifest", None)
+    if manifest is None or not (reads := manifest.reads):
         return None
     known = {code: count for code, count in languages.items() if code != UNDETERMINED}
     unread = {code: count for code, count in known.items() if code not in reads}
@@ -145,7 +146,7 @@ def unread_language(languages: Counter[str], embedder: Embedder) -> str | None:
         return None
     most = max(unread, key=lambda code: unread[code])
     return (
-        f"Warning: {lost / total:.0%} of the texts are in languages that {embedder.manifest.name} "
+        f"Warning: {lost / total:.0%} of the texts are in languages that {manifest.name} "
         f"does not read, most of them in {most}; it reads {', '.join(reads)}. Segments will follow "
         "accidents of such texts: give a model of their languages with --embedding.model "
         "(docs/operations.md)."

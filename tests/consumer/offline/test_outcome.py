@@ -18,7 +18,6 @@ from consumer.offline.refusals import Refusals, hint_for
 from consumer.report.progress import counting, line
 from consumer.settings import Settings
 from consumer.wiring import embedder
-from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.languages import card_languages, known_languages
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.intake import Intake, RefusedError
@@ -26,6 +25,7 @@ from schemas.mapping import PRESETS
 from tests.consumer.stages.stage_data import EMBEDDER, NOW, TOPICS, event
 from tests.consumer.stages.stage_data import records as as_records
 from tests.schemas.intakes import an_intake
+from tests.stubs import HashingEmbedder
 
 AT = "2026-06-01T00:00:00Z"
 
@@ -260,8 +260,8 @@ def test_users_in_no_segment_are_told_too(run):
 # --- languages ----------------------------------------------------------------------------------
 
 
-def reading(languages: tuple[str, ...] | None) -> OnnxEmbedder:
-    embedder = OnnxEmbedder.__new__(OnnxEmbedder)
+def reading(languages: tuple[str, ...] | None) -> HashingEmbedder:
+    embedder = HashingEmbedder()
     embedder.manifest = SimpleNamespace(name="small", reads=languages)
     return embedder
 
@@ -288,7 +288,6 @@ def test_a_model_that_does_not_read_most_of_the_texts_is_warned_of(texts, reads,
 
 
 def test_a_replay_warns_of_the_language(run, monkeypatch):
-    monkeypatch.setattr(outcome, "OnnxEmbedder", type(EMBEDDER))
     monkeypatch.setattr(
         type(EMBEDDER), "manifest", SimpleNamespace(name="small", reads=("en",)), raising=False
     )
