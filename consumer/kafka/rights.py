@@ -73,11 +73,11 @@ def _of_topic(command: Command, topic: Topic) -> Iterator[str]:
         yield "Read"
     if command in topic.writers:
         yield "Write"
-    if own and command in _LOOK_AT_ALL and command not in {*topic.readers, *topic.writers}:
+    looks = command in _LOOK_AT_ALL or (command == "verify" and topic.setting == "labels")
+    if own and looks and command not in {*topic.readers, *topic.writers}:
         yield "Describe"
     # How long records may be, so that dead letters are cut to what their topic takes.
-    asked = {"worker", "trainer"} if {"worker", "trainer"} & {*topic.writers} else set()
-    if command in asked or (command == "intake" and command in topic.writers):
+    if command in {"worker", "trainer", "intake"} & {*topic.writers}:
         yield "DescribeConfigs"
 
 

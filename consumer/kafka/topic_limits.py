@@ -16,6 +16,7 @@ from confluent_kafka.admin import ResourceType
 
 from consumer.kafka.clients import MAX_MESSAGE_BYTES
 from consumer.kafka.cluster import Cluster
+from consumer.kafka.topic_table import Role
 from consumer.kafka.topics import TopicError, name_of, own_topics
 from consumer.settings import Settings
 from schemas.dead_letters import BESIDE_VALUE_BYTES
@@ -33,13 +34,9 @@ _BATCH_OVERHEAD_BYTES = 1024
 _LEAST_VALUE_BYTES = 1024
 
 
-def written_topics(settings: Settings) -> list[str]:
-    """Name the topics that workers and trainers write to."""
-    return [
-        name_of(each, settings)
-        for each in own_topics(settings)
-        if {"worker", "trainer"} & {*each.writers}
-    ]
+def written_topics(settings: Settings, role: Role) -> list[str]:
+    """Name the topics that a role writes to."""
+    return [name_of(each, settings) for each in own_topics(settings) if role in each.writers]
 
 
 def message_limits(
@@ -85,7 +82,7 @@ def fit_topics(settings: Settings, limits: Mapping[str, int]) -> Settings:
         for name in (topics.dead_letters, topics.label_dead_letters)
         if name in limits
     }
-    most = settings.dead_letters.max_value_bytes
+    dead_letters = settings.dead_letters
     for name, limit in letters.items():
         fits = limit - BESIDE_VALUE_BYTES
         if fits < _LEAST_VALUE_BYTES:
@@ -99,11 +96,11 @@ def fit_topics(settings: Settings, limits: Mapping[str, int]) -> Settings:
                 "dead_letters.max_value_bytes = %d",
                 *(name, fits, limit, _PROPERTY, settings.dead_letters.max_value_bytes),
             )
-            most = min(most, fits)
+            most = min(fits, dead_letters.max_value_bytes)
+            dead_letters = dead_letters.model_copy(update={"max_value_bytes": most})
     kafka = settings.kafka
     batch = min(limits.values(), default=MAX_MESSAGE_BYTES) - _BATCH_OVERHEAD_BYTES
     if _BATCH_SIZE not in kafka.properties | kafka.producer_properties and batch < _BATCH_BYTES:
         properties = kafka.producer_properties | {_BATCH_SIZE: str(max(batch, 1))}
         kafka = kafka.model_copy(update={"producer_properties": properties})
-    dead_letters = settings.dead_letters.model_copy(update={"max_value_bytes": most})
     return settings.model_copy(update={"kafka": kafka, "dead_letters": dead_letters})

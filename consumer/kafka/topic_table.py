@@ -186,7 +186,7 @@ TOPICS = (
         aligned=True,
         with_labels=True,
         writers=(),
-        readers=("worker", "verify"),
+        readers=("worker",),
         for_you="yes, you write it, where `labels.enabled`: [labels](labels.md)",
     ),
     Topic(

@@ -186,7 +186,7 @@ def check_topics(settings: Settings, cluster: Cluster | None = None) -> dict[str
         Naming what is missing or does not fit, and what to do.
     """
     topics = settings.topics
-    names = [topic.topic for topic in new_topics(settings)]
+    names = [name_of(topic, settings) for topic in own_topics(settings)]
     cluster = cluster or Cluster(settings.kafka)
     partitions = partition_counts(settings, names, cluster)
     _refuse_missing(settings, names, partitions)

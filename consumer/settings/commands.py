@@ -10,11 +10,13 @@ from __future__ import annotations
 from consumer.settings import Settings, TopicSettings
 from schemas.mapping import EventMapping
 
-_EVERYTHING = tuple(Settings.model_fields)
+EVERYTHING = tuple(Settings.model_fields)
 _CONNECTION = ("kafka.bootstrap_servers", "kafka.properties", "kafka.secrets")
+# How it is told of, and when its end is forced.
+_EVERY = ("kafka.revoke_seconds", "log")
 _MADE_WITH = {"partitions", "replication_factor", "retention_hours"}
-_TOPIC_NAMES = tuple(f"topics.{name}" for name in TopicSettings.model_fields.keys() - _MADE_WITH)
-_FINDS_USERS = tuple(
+TOPIC_NAMES = tuple(f"topics.{name}" for name in TopicSettings.model_fields.keys() - _MADE_WITH)
+FINDS_USERS = tuple(
     f"events.mapping.{name}"
     for name in EventMapping.model_fields.keys() - {"event_id_from", "time_format", "time_pattern"}
 )
@@ -27,41 +29,48 @@ _STAGES = (
 # Sections, and single settings where a command uses only that of a section.
 USES: dict[str, tuple[str, ...]] = {
     "worker": (
-        *("kafka", *_TOPIC_NAMES, "events", "embedding", "profile", "assignment", "labels"),
+        *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "assignment", "labels"),
         *("drift.enabled", "training.idle_seconds", "batch", "dead_letters", "restore", "http"),
         "log",
     ),
     "trainer": (
-        *("kafka", *_TOPIC_NAMES, "training", "labels", "drift", "batch", "restore", "http"),
+        *("kafka", *TOPIC_NAMES, "training", "labels", "drift", "batch", "restore", "http"),
         "log",
     ),
     "intake": (
         *("kafka", "topics.raw_events", "topics.events", "topics.dead_letters"),
-        *("events.preset", *_FINDS_USERS, "events.key", "events.partitioner"),
+        *("events.preset", *FINDS_USERS, "events.key", "events.partitioner"),
         *("training.idle_seconds", "batch.max_records", "batch.max_wait_seconds"),
         *("batch.prepare_timeout_seconds", "dead_letters", "restore.no_progress_seconds", "http"),
         "log",
     ),
-    "broker": ("log",),
-    "demo": _EVERYTHING,
-    "replay": ("kafka.group_id", *_TOPIC_NAMES, *_STAGES, "log"),
-    "evaluate": ("kafka.group_id", *_TOPIC_NAMES, *_STAGES, "log"),
+    "broker": _EVERY,
+    "demo": EVERYTHING,
+    "replay": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, *_EVERY),
+    "evaluate": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, *_EVERY),
     "verify": (
-        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *_TOPIC_NAMES),
-        *("kafka.transaction_timeout_seconds", "restore.no_progress_seconds", "http", "log"),
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES),
+        *("kafka.transaction_timeout_seconds", "labels.enabled", "restore.no_progress_seconds"),
+        *("http", *_EVERY),
     ),
     "migrate": (
-        *("kafka", *_TOPIC_NAMES, "events", "embedding", "profile", "labels.enabled"),
+        *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "labels.enabled"),
         *("training.sample_users", "batch.max_records", "batch.reassign_users"),
-        *("restore.no_progress_seconds", "log"),
+        *("drift.enabled", "dead_letters", "restore.no_progress_seconds", "log"),
     ),
-    "topics create": (*_CONNECTION, "kafka.group_id", "topics", "labels.enabled", "log"),
-    "produce": (*_CONNECTION, "kafka.producer_properties", "topics.events", "events", "log"),
-    "model prepare": ("embedding.model", "embedding.precision", "embedding.device", "log"),
-    "model export": ("log",),
-    "model verify": ("log",),
-    "model list": ("log",),
-    "config": _EVERYTHING,
+    "topics create": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
+        *("labels.enabled", *_EVERY),
+    ),
+    "produce": (
+        *(*_CONNECTION, "kafka.producer_properties", "kafka.transaction_timeout_seconds"),
+        *("topics.events", "events", *_EVERY),
+    ),
+    "model prepare": (*("embedding.model", "embedding.precision", "embedding.device", *_EVERY),),
+    "model export": _EVERY,
+    "model verify": _EVERY,
+    "model list": _EVERY,
+    "config": EVERYTHING,
 }
 
 
@@ -77,5 +86,5 @@ def uses(command: str, setting: str) -> bool:
     """
     return any(
         f"{setting}.".startswith(f"{used}.") or used.startswith(f"{setting}.")
-        for used in USES.get(command, _EVERYTHING)
+        for used in USES.get(command, EVERYTHING)
     )

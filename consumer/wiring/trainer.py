@@ -14,7 +14,7 @@ from consumer.wiring.shell import ends_at_once, run
 def run_trainer(settings: Settings) -> None:
     """Run a trainer until SIGTERM or SIGINT; a second one stands by."""
     check_topics(settings)
-    settings = fit_topics(settings, message_limits(settings, written_topics(settings)))
+    settings = fit_topics(settings, message_limits(settings, written_topics(settings, "trainer")))
     stage = TrainingStage(settings)
     run(
         settings,

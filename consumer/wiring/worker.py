@@ -30,7 +30,7 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
     """
     embedder = embedding.load_embedder(settings)  # first: without it no broker need be asked
     partitions = check_topics(settings)
-    settings = fit_topics(settings, message_limits(settings, written_topics(settings)))
+    settings = fit_topics(settings, message_limits(settings, written_topics(settings, "worker")))
     source = FixedModel(load_model(model)) if model else ModelFeed(settings)
     labels = LabelModelFeed(settings) if settings.labels.enabled else None
     stage = SegmentationStage(

@@ -93,7 +93,7 @@ def test_a_dead_letter_larger_than_its_topic_takes_does_not_stop_the_worker(
         future.result(20)
 
     def limits() -> dict[str, int]:
-        return message_limits(settings, written_topics(settings))
+        return message_limits(settings, written_topics(settings, "worker"))
 
     until(lambda: limits()[settings.topics.dead_letters] == limit)
     fitted = fit_topics(settings, limits())

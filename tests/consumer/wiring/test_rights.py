@@ -1,0 +1,195 @@
+"""The rights of the table are what the commands need: with them all goes, and each is used."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from consumer.kafka.rights import Command, rights
+from consumer.settings import TopicSettings
+from consumer.settings.commands import uses
+from tests.consumer.kafka_runs import stream
+from tests.consumer.secured import SecuredKafka, secured_kafka
+
+COMMANDS: tuple[Command, ...] = get_args(Command)
+GROUP, FOREIGN = "shoppers", "reviews"
+SETTINGS: dict[str, object] = {
+    "kafka.group_id": GROUP,
+    "kafka.session_timeout_seconds": 6,
+    "topics.raw_events": FOREIGN,
+    "topics.partitions": 2,
+    "labels.enabled": True,
+    "labels.publish_every": 1,
+    "training.segments": 2,
+    "training.warmup_users": 8,
+    "training.sample_users": 20,
+    "training.idle_seconds": 0.2,
+    "drift.users": 20,
+    "drift.min_users": 20,
+    "batch.max_wait_seconds": 0.05,
+    "dead_letters.max_share": 1,
+}
+GRANTED = {
+    (command, right)
+    for command in COMMANDS
+    for right in rights(command, TopicSettings(raw_events=FOREIGN), GROUP)
+}
+KINDS = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional id": ResourceType.TRANSACTIONAL_ID,
+}
+
+
+def user_of(command: str) -> str:
+    return command.replace(" ", "-")
+
+
+def grant(kafka: SecuredKafka) -> None:
+    """Let each command do what the table says, and nothing else."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    bindings = [
+        AclBinding(
+            KINDS[right.kind],
+            right.name,
+            ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL,
+            f"User:{user_of(command)}",
+            "*",
+            AclOperation[kafkas(operation)],
+            AclPermissionType.ALLOW,
+        )
+        for command, right in GRANTED
+        for operation in right.operations
+    ]
+    for done in admin.create_acls(bindings).values():
+        done.result(30)
+    admin.create_topics([NewTopic(FOREIGN, 1)])[FOREIGN].result(30)
+
+
+def kafkas(operation: str) -> str:
+    """DescribeConfigs as DESCRIBE_CONFIGS."""
+    return "".join(f"_{letter}" if letter.isupper() else letter for letter in operation)[1:].upper()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def records(kafka: SecuredKafka, topic: str) -> int:
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "count"})
+    try:
+        partitions = consumer.list_topics(topic).topics[topic].partitions
+        spans = [consumer.get_watermark_offsets(TopicPartition(topic, n)) for n in partitions]
+        return sum(high - low for low, high in spans)
+    finally:
+        consumer.close()
+
+
+def have_others_write(kafka: SecuredKafka, values: list[bytes]) -> None:
+    """Write the foreign topic and the labels, some of both unusable."""
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "partitioner": "murmur2"})
+    for value in [*values, b"{"]:
+        producer.produce(FOREIGN, value)
+    for user in range(30):
+        given = {"user_id": f"u{user}", "label": f"l{user % 2}"}
+        label = json.dumps({**given, "labelled_at": "2025-01-01T00:00:00Z"})
+        producer.produce("segment-labels", label, f"u{user}")
+    producer.produce("segment-labels", b"{", "u1")
+    assert producer.flush(30) == 0
+
+
+def do_everything(kafka: SecuredKafka, folder: Path) -> None:
+    """Run every command as a user of its own, so that all that they do is done once."""
+    kafka.run("topics-create", SETTINGS, "topics", "create")
+    values = [value for _, value in stream(30, 6)]
+    file = folder / "events.jsonl"
+    file.write_bytes(b"\n".join([*values[:90], b"{}"]))
+    kafka.run("produce", SETTINGS, "produce", str(file))
+    have_others_write(kafka, values[90:])
+    written = ("segment-changes", "segment-models", "segment-lifecycle", "label-models")
+    written += ("drift-reference", "user-events.dlq", "segment-labels.dlq")
+    with (
+        kafka.process("intake", SETTINGS, "intake"),
+        kafka.process("worker", SETTINGS, "worker"),
+        kafka.process("trainer", SETTINGS, "trainer"),
+    ):
+        until(lambda: records(kafka, "user-events") >= len(values), "intake")
+        for topic in written:
+            until(lambda topic=topic: records(kafka, topic) > 0, topic)
+        kafka.run("verify", SETTINGS, "verify", "--follow", "--for", "2")
+    read_back = {("worker", "user-profiles"), ("trainer", "profile-samples")}
+    read_back |= {("trainer", name) for name in ("segment-models", "label-models")}
+    read_back |= {("trainer", "drift-reference"), ("worker", "label-models")}
+    newer = {**SETTINGS, "kafka.group_protocol": "consumer"}
+    with (
+        kafka.process("worker", newer, "worker"),
+        kafka.process("trainer", newer, "trainer"),
+    ):
+        for user, topic in read_back:
+            done = (user, "Allowed", "Topic", topic, "READ")
+            until(lambda done=done: done in kafka.decisions(), f"{user} has not read {topic}")
+    kafka.run("verify", SETTINGS, "verify")
+    kafka.run("migrate", newer, "migrate", dimensions=32)
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """A broker on which every command has run with the rights of the table."""
+    folder = tmp_path_factory.mktemp("rights")
+    with secured_kafka(folder / "kafka", [user_of(command) for command in COMMANDS]) as kafka:
+        grant(kafka)
+        do_everything(kafka, folder)
+        yield kafka
+
+
+def test_with_the_rights_of_the_table_every_command_works_and_uses_them_all(kafka) -> None:
+    decisions = kafka.decisions()
+    users = {user_of(command) for command in COMMANDS}
+    assert {each for each in decisions if each[0] in users and each[1] == "Denied"} == set()
+    allowed = {(user, kind, name, done) for user, answer, kind, name, done in decisions}
+    unused = {
+        (command, right.kind, right.name, operation)
+        for command, right in GRANTED
+        for operation in right.operations
+        if not any(
+            (user, kind, done)
+            == (user_of(command), right.kind.title().replace(" Id", "Id"), kafkas(operation))
+            and (name.startswith(right.name) if right.prefixed else name == right.name)
+            for user, kind, name, done in allowed
+        )
+    }
+    assert unused == set()
+
+
+# Read for whatever stage there is, and of no account to one without labels and without state.
+FOR_OTHER_STAGES = {
+    "intake": {
+        *("restore.accept_lost_offsets", "restore.checkpoint_dir", "topics.label_dead_letters"),
+    }
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_reads_no_setting_that_its_help_leaves_out(kafka, command: Command) -> None:
+    read = kafka.settings_read(user_of(command))
+    assert "kafka.bootstrap_servers" in read or "topics.events" in read
+    read -= FOR_OTHER_STAGES.get(command, set())
+    assert sorted(name for name in read if not uses(command, name)) == []
