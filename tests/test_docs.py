@@ -88,6 +88,13 @@ def test_pages_link_to_headings_and_files_that_are_there() -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_a_page_names_are_there(page: Path) -> None:
+    rooms = "consumer|models|schemas|tests|benchmarks|deploy|findings"
+    named = set(re.findall(rf"`((?:{rooms})/[\w./-]+)`", page.read_text()))
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 # Fields of a change, which look like settings.
 FIELDS = {"profile.events", "profile.weight", "profile.updated_at"}
 
