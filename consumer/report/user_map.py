@@ -70,6 +70,7 @@ class UserMap:
         font = FontProperties(family=lettering.families)
         plane = principal_plane(self.vectors)
         figure = blank(10, 6.2, theme)
+        figure.set_layout_engine("none")
         axes = figure.add_axes((0.01, 0.05, 0.7, 0.87))
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_axis_off()
