@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 
 from consumer.contract.records import Record
-from consumer.offline import outcome
 from consumer.offline.produce import Sent
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
@@ -92,7 +91,6 @@ def test_an_event_that_is_too_large_to_be_sent_is_told_and_the_others_go_on(stre
 
 
 def test_texts_that_the_model_does_not_read_are_told(stream, topics, monkeypatch):
-    monkeypatch.setattr(outcome, "OnnxEmbedder", type(EMBEDDER))
     monkeypatch.setattr(
         type(EMBEDDER), "manifest", SimpleNamespace(name="small", reads=("en",)), raising=False
     )
