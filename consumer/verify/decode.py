@@ -70,6 +70,8 @@ class Told(Generic[C]):
         The CloudEvents id that it came under.
     place
         Where it was found.
+    due_id
+        The id that follows from its cause, where it was needed already.
     faults
         Attributes that are not those of the event, but for the id: that has a rule of its own,
         which tells more.
@@ -78,6 +80,7 @@ class Told(Generic[C]):
     event: C
     recorded_id: str
     place: str = ""
+    due_id: str | None = None
     faults: tuple[str, ...] = ()
 
 
@@ -93,7 +96,8 @@ def event_in(
         name: value.decode()
         for name, value in headers_of(event, headers.get("ce_source") or "a source")
     }
-    return Told(event, recorded_id, place_of_record(record), _faults(expected, headers))
+    faults = _faults(expected, headers)
+    return Told(event, recorded_id, place_of_record(record), expected["ce_id"], faults)
 
 
 def change_in(record: Record, violations: Violations) -> Told[SegmentChange] | None:
@@ -122,7 +126,8 @@ def event_on(
         event = contract.model_validate(found.get("data"))
     except ValidationError as error:
         raise MalformedError(f"data: {first_problem(error)}") from None
-    return Told(event, recorded_id, place, _faults(structured(event, source), found))
+    expected = structured(event, source)
+    return Told(event, recorded_id, place, expected["id"], _faults(expected, found))
 
 
 def _faults(expected: Mapping[str, object], found: Mapping[str, object]) -> tuple[str, ...]:

@@ -190,7 +190,7 @@ class Engine:
         report = self._violations.add_all
         if told.faults:
             report(user, rules.envelope(told.place, "change", told.faults))
-        report(user, rules.change_id(change, told.recorded_id))
+        report(user, rules.change_id(change, told.recorded_id, told.due_id))
         new = self._ids.add(digest_of(told.recorded_id))
         if not new:
             report(user, rules.published_once(change, told.recorded_id))

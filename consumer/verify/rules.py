@@ -28,9 +28,11 @@ def envelope(place: str, what: str, faults: Iterable[str]) -> Iterator[Finding]:
         )
 
 
-def change_id(change: SegmentChange, recorded_id: str) -> Iterator[Finding]:
+def change_id(
+    change: SegmentChange, recorded_id: str, due_id: str | None = None
+) -> Iterator[Finding]:
     """A change comes under the id that follows from its cause, where that is known."""
-    if change.is_known and recorded_id != (expected := change.id):
+    if change.is_known and recorded_id != (expected := due_id or change.id):
         yield (
             ViolationKind.FORGED_ID,
             f"change {change.sequence} came under id {_quote(recorded_id)}, what caused it gives "
