@@ -9,6 +9,8 @@ INPUT ?=
 ARGS ?=
 # Processes that run tests side by side. Most tests wait for Kafka, so more than there are cores.
 JOBS ?= 4
+# The tests start hundreds of processes; each would compile the code anew where this is set.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 
