@@ -26,6 +26,9 @@ from consumer.settings.commands import uses
 from tests.consumer.kafka_runs import stream
 from tests.consumer.secured import SecuredKafka, secured_kafka
 
+# All commands run before the first test, each in a process of its own.
+pytestmark = pytest.mark.timeout(900)
+
 COMMANDS: tuple[Command, ...] = get_args(Command)
 GROUP, FOREIGN = "shoppers", "reviews"
 SETTINGS: dict[str, object] = {
