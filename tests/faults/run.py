@@ -130,7 +130,8 @@ def keep_logs(kafka: EmbeddedKafka, settings: Settings, folder: Path) -> None:
     Kafka's DumpLogSegments reads them. Transactions and group offsets are kept too.
     """
     names = tuple(str(name) for name in settings.topics.model_dump().values())
-    for place in sorted(kafka.data.glob("**/*-[0-9]*")):
+    # By level, not `**`: the brokers remove the folders of topics that other runs have deleted.
+    for place in sorted(kafka.data.glob("broker-*/data/*-[0-9]*")):
         topic = place.name.rpartition("-")[0]
         if place.is_dir() and topic in (*names, "__transaction_state", "__consumer_offsets"):
             target = folder / "logs" / place.relative_to(kafka.data)

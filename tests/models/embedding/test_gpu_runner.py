@@ -198,7 +198,8 @@ def test_sessions_that_run_out_of_memory_at_once_halve_the_budget_once() -> None
             return super()._run(feeds)
 
     runner = runner_of(Together(most_tokens=200), Together(most_tokens=200), budget=256)
-    vectors = runner.run([text(16, 1) for _ in range(32)])
+    # More batches than one session may take ahead, so that the other has one too.
+    vectors = runner.run([text(16, 1) for _ in range(128)])
     runner.close()
     assert not np.isnan(vectors).any()
     assert runner.totals.oom_halvings == 1
