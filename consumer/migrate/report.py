@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from consumer.migrate.survey import Plan
 from consumer.report.wording import plural
-
-if TYPE_CHECKING:
-    from consumer.migrate.run import MigrationResult
+from models.segments.model import SegmentModel
 
 _NAMED_USERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationResult:
+    """What was done.
+
+    Attributes
+    ----------
+    users, transactions
+        Users migrated, and transactions committed.
+    without_history
+        Users of whom nothing but the standing is left.
+    without_vector
+        Events that the new embedding model fails on; they count, but move no profile.
+    model
+        The segment model published, None where there was none to carry over.
+    dropped
+        Ids of segments that have no member any more.
+    own, members
+        Sampled users nearest to the centre of the segment they are in, of those who are in one.
+    """
+
+    users: int
+    transactions: int
+    without_history: int
+    without_vector: int
+    model: SegmentModel | None
+    dropped: tuple[int, ...]
+    own: int
+    members: int
 
 
 def render_plan(plan: Plan, members: Mapping[str, int]) -> str:

@@ -37,7 +37,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from confluent_kafka import TopicPartition
@@ -52,7 +51,7 @@ from consumer.migrate.feed import read_feed, trainer_group
 from consumer.migrate.group import Members
 from consumer.migrate.member import SoleMember
 from consumer.migrate.recompute import Step, chunks, recompute
-from consumer.migrate.report import missing_history
+from consumer.migrate.report import MigrationResult, missing_history
 from consumer.migrate.survey import PartitionPlan, Plan, Survey, differences
 from consumer.migrate.totals import Totals
 from consumer.migrate.writer import Writer
@@ -65,36 +64,6 @@ from models.segments.model import SegmentModel
 from schemas.segment_model import SEGMENT_MODEL_KEY
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationResult:
-    """What was done.
-
-    Attributes
-    ----------
-    users, transactions
-        Users migrated, and transactions committed.
-    without_history
-        Users of whom nothing but the standing is left.
-    without_vector
-        Events that the new embedding model fails on; they count, but move no profile.
-    model
-        The segment model published, None where there was none to carry over.
-    dropped
-        Ids of segments that have no member any more.
-    own, members
-        Sampled users nearest to the centre of the segment they are in, of those who are in one.
-    """
-
-    users: int
-    transactions: int
-    without_history: int
-    without_vector: int
-    model: SegmentModel | None
-    dropped: tuple[int, ...]
-    own: int
-    members: int
 
 
 class Migration:

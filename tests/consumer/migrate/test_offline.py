@@ -17,8 +17,7 @@ from consumer.migrate import Migration, MigrationError, migrate
 from consumer.migrate.changelog import PartitionState
 from consumer.migrate.feed import TrainerFeed
 from consumer.migrate.recompute import NoVectors, recompute
-from consumer.migrate.report import missing_history, render_plan, render_result
-from consumer.migrate.run import MigrationResult
+from consumer.migrate.report import MigrationResult, missing_history, render_plan, render_result
 from consumer.migrate.survey import Difference, PartitionPlan, Plan, differences
 from consumer.settings import Settings
 from models.embedding.runner_types import Vectors
