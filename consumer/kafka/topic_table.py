@@ -160,7 +160,7 @@ TOPICS = (
         kept="hours",
         single=True,
         large=True,
-        writers=("trainer",),
+        writers=("trainer", "migrate"),
         readers=("verify",),
         for_you="yes",
     ),
