@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import OFFSET_INVALID, TopicPartition
 
 from consumer.kafka.cluster import Cluster, read_topic
+from consumer.kafka.groups import trainer_group
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_model
 from consumer.stages.training.stage import read_sample
@@ -36,11 +37,6 @@ class TrainerFeed:
         """Whether a trainer of this embedding model could not go on from here."""
         foreign = self.model is not None and self.model.embedding != embedding
         return foreign or self.unread or bool(self.former)
-
-
-def trainer_group(settings: Settings) -> str:
-    """Name the trainers' group."""
-    return f"{settings.kafka.group_id}-trainer"
 
 
 def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
@@ -77,7 +73,7 @@ def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
 def trainer_offset(settings: Settings) -> int | None:
     """Give where the trainers go on in the samples, None where they never committed."""
     place = Cluster(settings.kafka).committed(
-        trainer_group(settings),
+        trainer_group(settings.kafka),
         settings.topics.samples,
         [0],
         wait_seconds=settings.restore.no_progress_seconds,

@@ -43,11 +43,12 @@ from confluent_kafka import TopicPartition
 
 from consumer.contract.records import Output
 from consumer.kafka.cluster import Cluster
+from consumer.kafka.groups import trainer_group
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topics import check_topics
 from consumer.migrate.changelog import Former, PartitionState
 from consumer.migrate.errors import MigrationError
-from consumer.migrate.feed import read_feed, trainer_group
+from consumer.migrate.feed import read_feed
 from consumer.migrate.group import Members
 from consumer.migrate.member import SoleMember
 from consumer.migrate.recompute import Step, chunks, recompute
@@ -103,7 +104,7 @@ class Migration:
     ) -> None:
         self._settings = settings
         self._topics = settings.topics
-        self.groups = (settings.kafka.group_id, trainer_group(settings))
+        self.groups = (settings.kafka.group_id, trainer_group(settings.kafka))
         self._embedder = embedder
         self._accept = accept_missing_history
         self.members = members or Members(settings.kafka)
@@ -169,7 +170,7 @@ class Migration:
                 self._member(kafka, kafka.group_id, self._topics.events, len(plan.partitions))
             )
             trainers = stack.enter_context(
-                self._member(kafka, trainer_group(self._settings), self._topics.samples, 1)
+                self._member(kafka, trainer_group(self._settings.kafka), self._topics.samples, 1)
             )
             writer = self._writer(kafka, (workers, trainers))
             stack.callback(writer.close)
@@ -290,7 +291,7 @@ class Migration:
 
     def _end_of_samples(self) -> TopicPartition:
         cluster, topic = Cluster(self._settings.kafka), self._topics.samples
-        known = cluster.committed(trainer_group(self._settings), topic, [0])[0]
+        known = cluster.committed(trainer_group(self._settings.kafka), topic, [0])[0]
         return TopicPartition(topic, 0, cluster.end(topic, 0), known.metadata or "")
 
     def _nobody_left(self, model: SegmentModel) -> MigrationError:

@@ -19,7 +19,7 @@ from consumer.contract.clock import Clock, wall_clock
 from consumer.contract.figures import Figures
 from consumer.contract.records import Output, Record
 from consumer.contract.stage import Changelog
-from consumer.settings import KafkaSettings, Settings
+from consumer.settings import Settings
 from consumer.stages.shared.dead_letters import (
     DeadLetterLimit,
     DeadLetterLimitError,
@@ -41,11 +41,6 @@ KeyFate = Literal["kept", "changed", "missing"]
 _BESIDE_BYTES = 1024
 # More than the lengths of a header take.
 _HEADER_BYTES = 10
-
-
-def intake_group(kafka: KafkaSettings) -> str:
-    """Name the consumer group of `segmenter intake`."""
-    return f"{kafka.group_id}-intake"
 
 
 @dataclass(slots=True)

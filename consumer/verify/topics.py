@@ -10,6 +10,7 @@ from functools import partial
 
 from consumer.contract.records import Record
 from consumer.kafka.asking import REQUEST_SECONDS
+from consumer.kafka.groups import intake_group
 from consumer.settings import Settings, TopicSettings
 from consumer.verify import decode
 from consumer.verify.cut import Cut, Span, TopicReader
@@ -82,7 +83,7 @@ def verify_topics(
             seconds=request_seconds,
             otherwise="check topics.raw_events",
         )
-        group_id = f"{group_id}-intake"
+        group_id = intake_group(settings.kafka)
         with closing(TopicReader(settings, group_id, stall_seconds=stall_seconds)) as reader:
             audit_intake(reader, topics.raw_events, topics, partitions, audit)
     return audit.outcome(moved, attempts)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from consumer.kafka.groups import intake_group
 from consumer.kafka.topic_limits import fit_topics, message_limits, retention_ms
 from consumer.kafka.topics import check_intake_topics
 from consumer.settings import Settings
-from consumer.stages.intake import IntakeStage, intake_group
+from consumer.stages.intake import IntakeStage
 from consumer.wiring.shell import ends_at_once, run
 
 

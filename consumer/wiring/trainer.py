@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consumer.kafka.groups import trainer_group
 from consumer.kafka.topic_limits import fit_topics, message_limits, written_topics
 from consumer.kafka.topics import check_topics
 from consumer.settings import Settings
@@ -21,6 +22,6 @@ def run_trainer(settings: Settings) -> None:
         stage,
         lambda: figures(stage),
         role="trainer",
-        group_id=f"{settings.kafka.group_id}-trainer",
+        group_id=trainer_group(settings.kafka),
         facts=lambda: {"model_version": stage.published.version if stage.published else 0},
     )

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from consumer.kafka.groups import intake_group
 from consumer.settings import Settings
-from consumer.stages.intake import intake_group
 
 SOURCE_PARTITIONS = 4
 """Of the foreign input, where intake has one."""

@@ -13,10 +13,11 @@ from confluent_kafka.cimpl import NewTopic
 
 from consumer.cli import main as cli
 from consumer.kafka.cluster import Cluster, read_topic
+from consumer.kafka.groups import intake_group
 from consumer.kafka.topic_limits import retention_ms
 from consumer.kafka.topics import TopicError, check_intake_topics
 from consumer.settings import Settings
-from consumer.stages.intake import IntakeStage, intake_group
+from consumer.stages.intake import IntakeStage
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.tryout.demo.processes import environment
 from consumer.verify import VerifyResult, ViolationKind, verify_topics
