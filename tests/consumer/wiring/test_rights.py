@@ -40,7 +40,9 @@ SETTINGS: dict[str, object] = {
     "labels.publish_every": 1,
     "training.segments": 2,
     "training.warmup_users": 8,
-    "training.sample_users": 20,
+    # More than drift compares: a user who is sent once more for the label alone has no text that
+    # could be compared.
+    "training.sample_users": 40,
     "training.idle_seconds": 0.2,
     "drift.users": 20,
     "drift.min_users": 20,
@@ -125,12 +127,12 @@ def have_others_write(kafka: SecuredKafka, values: list[bytes]) -> None:
 def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     """Run every command as a user of its own, so that all that they do is done once."""
     kafka.run("topics-create", SETTINGS, "topics", "create")
-    # Half of the users have no label: of those some leave the sample, which is full, for good.
-    values = [value for _, value in stream(60, 6)]
+    # Most users have no label: of those some leave the sample, which is full, for good.
+    values = [value for _, value in stream(120, 6)]
     file = folder / "events.jsonl"
-    file.write_bytes(b"\n".join([*values[:90], b"{}"]))
+    file.write_bytes(b"\n".join([*values[:180], b"{}"]))
     kafka.run("produce", SETTINGS, "produce", str(file))
-    have_others_write(kafka, values[90:])
+    have_others_write(kafka, values[180:])
     written = ("segment-changes", "segment-models", "segment-lifecycle", "label-models")
     written += ("drift-reference", "user-events.dlq", "segment-labels.dlq")
     with (
