@@ -2,17 +2,20 @@
 
 from models.text.characters import LoneSurrogateError
 from models.text.clean import clean, verbatim
-from models.text.language import UNDETERMINED, detect_language
-from models.text.prepare import CleanText, prepare_text
+from models.text.language import NOT_LOOKED_AT, UNDETERMINED, detect_language
+from models.text.prepare import CleanText, cut_words, has_words, prepare_text
 from models.text.tokens import NEGATIONS, tokenize
 
 __all__ = [
     "NEGATIONS",
+    "NOT_LOOKED_AT",
     "UNDETERMINED",
     "CleanText",
     "LoneSurrogateError",
     "clean",
+    "cut_words",
     "detect_language",
+    "has_words",
     "prepare_text",
     "tokenize",
     "verbatim",

@@ -1,10 +1,14 @@
-"""The one call of the pipeline: a raw text in, all that later stages need of it out."""
+"""The steps together: a raw text in, all that later stages need of it out.
+
+A worker takes the steps one by one, as it needs the language of some texts only and the words of
+fewer still.
+"""
 
 from dataclasses import dataclass
 
 from models.text.characters import LETTER
 from models.text.clean import clean
-from models.text.language import detect_language
+from models.text.language import NOT_LOOKED_AT, detect_language
 from models.text.tokens import tokenize
 
 
@@ -29,8 +33,30 @@ class CleanText:
 
     @property
     def has_words(self) -> bool:
-        """Whether there is a letter of any script: digits, punctuation and emoji say nothing."""
-        return LETTER.search(self.text) is not None
+        """Whether there is a letter, see `has_words`."""
+        return has_words(self.text)
+
+
+def has_words(text: str) -> bool:
+    """Tell whether there is a letter of any script: digits, punctuation and emoji say nothing."""
+    # `isalpha` knows no letter that \p{L} does not, and most texts begin with one.
+    return text[:1].isalpha() or LETTER.search(text) is not None
+
+
+def cut_words(text: str, language: str) -> tuple[str, ...]:
+    """Cut a clean text into words as `tokenize` does, whether or not its language is known yet.
+
+    Parameters
+    ----------
+    text
+        What `clean` gave.
+    language
+        What `detect_language` gave, `NOT_LOOKED_AT` included: then the text is looked at here, so
+        that its words are the same whenever they are asked for.
+    """
+    if language == NOT_LOOKED_AT:
+        language = detect_language(text)
+    return tuple(tokenize(text, language))
 
 
 def prepare_text(raw: str, hint: str | None = None) -> CleanText:

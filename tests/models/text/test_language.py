@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.text import UNDETERMINED, detect_language, language
+from models.text import NOT_LOOKED_AT, UNDETERMINED, detect_language, language
 
 ENGLISH = "The beer arrived quickly and it tastes wonderful, I would order it again."
 
@@ -76,6 +76,70 @@ def test_every_text_gets_a_code(text: str, hint: str | None) -> None:
     assert code.isascii()
     assert code.islower()
     assert 2 <= len(code) <= 3
+    assert detect_language(text, hint, detect=False) in (code, NOT_LOOKED_AT)
+
+
+TOLD_WITHOUT_THE_DETECTOR = {
+    "": UNDETERMINED,
+    "10/10 👍": UNDETERMINED,
+    "IPA": UNDETERMINED,
+    ENGLISH: "en",
+    "I don\u2019t know if they\u2019d like it": "en",
+    "It\u2019s the best, and the café is near": "en",
+    "这个产品不好用": "zh",
+    "東京のビール最高": "ja",
+    "맥주가 정말 맛있어요": "ko",
+}
+OTHERS = {
+    "de": "Dieses Bier schmeckt mir nicht und war zu teuer, ich will das Geld zurück",
+    "fr": "Cette bière est vraiment excellente, je la recommande à tous mes amis",
+    "es": "Esta cerveza es muy buena y la recomiendo a todos, no me canso de ella",
+    "pt": "Esta cerveja é muito boa e eu a recomendo a todos, não me canso dela",
+    "nl": "Dit bier is erg lekker, ik was er al lang naar op zoek en het is of blijft goed",
+    "it": "Questa birra è davvero ottima, la consiglio a tutti i miei amici",
+    "da": "Denne øl er rigtig god, og jeg vil have mere af den til jul, for den er billig",
+    "sv": "Den här ölen är mycket god, och jag vill ha mer av den till jul",
+    "pl": "To piwo jest bardzo dobre i polecam je wszystkim, nie mam nic do dodania",
+    "ru": "Это пиво мне совсем не понравилось",
+}
+
+
+@pytest.mark.parametrize(("text", "code"), TOLD_WITHOUT_THE_DETECTOR.items())
+def test_without_the_detector_scripts_and_english_function_words_tell(text: str, code: str) -> None:
+    assert detect_language(text, detect=False) == detect_language(text) == code
+
+
+@pytest.mark.parametrize(("code", "text"), OTHERS.items())
+def test_other_languages_are_for_the_detector_alone(code: str, text: str) -> None:
+    assert detect_language(text, detect=False) == NOT_LOOKED_AT
+    assert detect_language(text) == code
+
+
+@pytest.mark.parametrize("quote", ["the best", "this and that", "\u201cthe one and only\u201d"])
+@pytest.mark.parametrize("code", OTHERS)
+def test_a_few_english_words_make_no_english_text(code: str, quote: str) -> None:
+    text = f"{OTHERS[code]}, {quote}, {OTHERS[code]}, {OTHERS[code]}"
+    assert detect_language(text, detect=False) == NOT_LOOKED_AT
+
+
+def test_a_text_that_is_not_looked_at_is_told_from_one_that_tells_nothing() -> None:
+    assert detect_language("qwv zkj", detect=False) == NOT_LOOKED_AT
+    assert detect_language("qwv zkj") == UNDETERMINED
+
+
+def test_a_hint_wins_over_function_words() -> None:
+    assert detect_language(ENGLISH, "fr", detect=False) == "fr"
+
+
+def test_the_detector_is_not_loaded_where_it_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise AssertionError("nobody asked")
+
+    monkeypatch.setattr(language, "_detector", refuse)
+    for text in OTHERS.values():
+        detect_language(text, detect=False)
+    for text in TOLD_WITHOUT_THE_DETECTOR:
+        detect_language(text)
 
 
 @given(st.text("abc 好の한", min_size=1, max_size=40), st.text("好の한 xyz", max_size=40))

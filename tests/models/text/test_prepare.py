@@ -5,14 +5,18 @@ import subprocess
 import sys
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.text import (
+    NOT_LOOKED_AT,
     CleanText,
     LoneSurrogateError,
     clean,
+    cut_words,
     detect_language,
+    has_words,
     prepare_text,
     tokenize,
 )
@@ -50,6 +54,16 @@ def test_what_has_no_letter_has_no_words(raw: str) -> None:
 @pytest.mark.parametrize("raw", ["a", "好", "क", "ア", "𐐀"])
 def test_a_letter_of_any_script_is_a_word(raw: str) -> None:
     assert prepare_text(raw).has_words
+
+
+@given(st.text())
+def test_words_are_there_where_a_letter_is(text: str) -> None:
+    assert has_words(text) == (regex.search(r"\p{L}", text) is not None)
+
+
+def test_words_are_cut_alike_whether_the_language_was_looked_at_before_or_not() -> None:
+    for text in ("Dieses Bier ist nicht gut", "これはビールです", "The best of beers", "啤酒", ""):
+        assert cut_words(text, NOT_LOOKED_AT) == cut_words(text, detect_language(text))
 
 
 def test_the_result_cannot_be_changed() -> None:
