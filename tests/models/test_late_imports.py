@@ -38,3 +38,12 @@ def test_a_module_does_not_load_what_only_learning_needs(module: str):
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_process_that_tokenises_does_not_load_what_runs_the_model():
+    module = "models.embedding.engine.tokenising"
+    program = f"import sys, {module}; print('onnxruntime' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from models.embedding.engine.runners import TokenIds, Vectors
 from models.embedding.errors import UnsupportedModelError
-
-"""What becomes of a text beyond the model's longest input."""
+from models.embedding.runner_types import TokenIds, Vectors
+from models.embedding.tokens import Inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,53 @@ def cut_text(ids: TokenIds, frame: Frame, max_chunks: int) -> Cut:
     return Cut(rows, [max(window.size, 1) for window in windows], own.size > count * room)
 
 
-def combine(vectors: Vectors, weights: Sequence[int], counts: Sequence[int]) -> Vectors:
+def cut_texts(texts: Sequence[list[int]], frame: Frame, max_chunks: int) -> Inputs:
+    """Cut texts into inputs that the model takes, each as `cut_text` does.
+
+    Parameters
+    ----------
+    texts
+        Token ids of each text, as `cut_text` wants them.
+    frame, max_chunks
+        As for `cut_text`.
+    """
+    head, tail = frame.head.tolist(), frame.tail.tolist()
+    # A text of one input, by far the commonest, is put together of lists: arrays take ten times
+    # as long to make.
+    room = 0 if frame.prefix.size else frame.max_tokens - len(head) - len(tail)
+    ids: list[int] = []
+    lengths, weights, counts, truncated = [], [], [], []
+    for text in texts:
+        if len(text) <= room:
+            ids += head
+            ids += text
+            ids += tail
+            lengths.append(len(head) + len(text) + len(tail))
+            weights.append(max(len(text), 1))
+            counts.append(1)
+            truncated.append(False)
+            continue
+        cut = cut_text(np.array(text, dtype=np.int64), frame, max_chunks)
+        for row in cut.rows:
+            ids += row.tolist()
+            lengths.append(row.size)
+        weights += cut.weights
+        counts.append(len(cut.rows))
+        truncated.append(cut.truncated)
+    return Inputs(
+        np.array(ids, np.int32),
+        np.array(lengths, np.int32),
+        np.array(weights, np.int32),
+        np.array(counts, np.int32),
+        np.array(truncated, np.bool_),
+    )
+
+
+def combine(
+    vectors: Vectors,
+    weights: Sequence[int] | NDArray[np.integer],
+    counts: Sequence[int] | NDArray[np.integer],
+) -> Vectors:
     """Make one vector a text of the vectors of its chunks.
 
     Parameters

@@ -3,28 +3,23 @@
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from models.embedding.engine.busy_time import BusyTime
-from models.embedding.engine.chunks import (
-    Cut,
-    Frame,
-    combine,
-    cut_text,
-    unit_or_nan,
-    without_broken,
-)
+from models.embedding.engine.chunks import combine, unit_or_nan, without_broken
 from models.embedding.engine.runners import Runner, RunnerTotals, Vectors, open_runner
 from models.embedding.engine.text_cache import TextCache, TextHasher
-from models.embedding.errors import DamagedFileError, UnusableTextError
+from models.embedding.engine.tokenising import TextTokeniser, TokeniserRecipe, load_tokenizer
 from models.embedding.manifest import TOKENIZER_FILE, Manifest
 from models.embedding.policy import BATCH_TOKENS, MAX_CHUNKS, Device, LongTexts
+from models.embedding.tokens import Inputs, Tokens
 
 
 @dataclass(frozen=True)
@@ -78,6 +73,8 @@ class OnnxEmbedder:
         Chunks of a text at most; what is beyond is truncated.
     cache_texts
         Vectors kept of the texts used last; 0 keeps none.
+    folder
+        Where the model lies, for other processes to tokenise by.
 
     Attributes
     ----------
@@ -103,18 +100,20 @@ class OnnxEmbedder:
         long_texts: LongTexts = "truncate",
         max_chunks: int = MAX_CHUNKS,
         cache_texts: int = 0,
+        folder: Path | None = None,
     ) -> None:
         self.manifest = manifest
         self.device = runner.device
         self.fell_back = runner.fell_back
         self.threads = runner.threads
-        self._prefix = manifest.prefix
-        self._max_chunks = max_chunks if long_texts == "chunk" else 1
-        self.identity = _identity(manifest, self._max_chunks)
-        self._frame = Frame.of(tokenizer, manifest.max_tokens, self._prefix)
-        self._tokenizer = tokenizer
+        self._folder = folder
+        self._max_chunks = chunks = max_chunks if long_texts == "chunk" else 1
+        self.identity = _identity(manifest, chunks)
+        self._hasher = TextHasher()
+        self._tokenise = TextTokeniser(
+            tokenizer, manifest.max_tokens, manifest.prefix, chunks, self._hasher
+        )
         self._runner = runner
-        self._hash = TextHasher()
         self._cache = TextCache(cache_texts, manifest.dimensions)
         self._tokenising, self._running = BusyTime(), BusyTime()
         self._counts = EmbeddingTotals()
@@ -181,6 +180,21 @@ class OnnxEmbedder:
             long_texts=long_texts,
             max_chunks=max_chunks,
             cache_texts=cache_texts,
+            folder=folder,
+        )
+
+    @property
+    def recipe(self) -> TokeniserRecipe | None:
+        """What other processes tokenise by, for `embed_tokens`; None where they cannot."""
+        if self._folder is None:
+            return None
+        return TokeniserRecipe(
+            self._folder.absolute(),
+            self.manifest.files[TOKENIZER_FILE],
+            self.manifest.max_tokens,
+            self.manifest.prefix,
+            self._max_chunks,
+            self._hasher.secret,
         )
 
     @property
@@ -221,21 +235,17 @@ class OnnxEmbedder:
         UnusableTextError
             If a text is empty or no valid Unicode; says which, and embeds none.
         """
-        keys = self._keys(texts)
-        by_key = dict(zip(keys, texts, strict=True))
-        distinct = list(by_key)
-        vectors = np.empty((len(distinct), self.dimensions), dtype=np.float32)
-        missing = np.flatnonzero(~self._cache.get(distinct, vectors)).tolist()
-        cuts: list[Cut] = []
-        if missing:
-            cuts = self._tokenise([by_key[distinct[place]] for place in missing])
-            fresh = self._run(cuts)
-            self._cache.put([distinct[place] for place in missing], fresh)
-            vectors[missing] = fresh
-        places = {key: place for place, key in enumerate(distinct)}
-        vectors = vectors[np.array([places[key] for key in keys], dtype=np.intp)]
-        self._count(cuts, vectors)
-        return vectors
+        keys, places, distinct = self._tokenise.distinct(texts)
+
+        def inputs(missing: NDArray[np.bool_]) -> Inputs:
+            with self._tokenising:
+                return self._tokenise.inputs([distinct[at] for at in np.flatnonzero(missing)])
+
+        return self._embed(keys, places, inputs)
+
+    def embed_tokens(self, tokens: Tokens) -> Vectors:
+        """Embed texts that are tokenised, by a tokeniser of `recipe`; as `embed` does."""
+        return self._embed(tokens.keys, tokens.places, tokens.inputs.keep)
 
     def close(self) -> None:
         """End the threads; what is being embedded is finished first."""
@@ -247,57 +257,42 @@ class OnnxEmbedder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _keys(self, texts: Sequence[str]) -> list[bytes]:
-        """Refuse what has no embedding; give a hash of each text."""
-        keys = []
-        for index, text in enumerate(texts):
-            if not text.strip():
-                raise UnusableTextError(
-                    f"text {index} of {len(texts)} is empty; leave such texts out."
-                )
-            try:
-                keys.append(self._hash(text))
-            except UnicodeEncodeError as error:
-                raise UnusableTextError(
-                    f"text {index} of {len(texts)} has a lone surrogate; refuse such texts earlier."
-                ) from error
-        return keys
+    def _embed(
+        self,
+        keys: list[bytes],
+        places: NDArray[np.int64],
+        inputs: Callable[[NDArray[np.bool_]], Inputs],
+    ) -> Vectors:
+        """Look distinct texts up, and run the inputs of those that are not known."""
+        vectors = np.empty((len(keys), self.dimensions), dtype=np.float32)
+        missing = ~self._cache.get(keys, vectors)
+        run = None
+        if missing.any():
+            run = inputs(missing)
+            fresh = self._run(run)
+            self._cache.put([keys[at] for at in np.flatnonzero(missing)], fresh)
+            vectors[missing] = fresh
+        vectors = vectors[places]
+        self._count(run, vectors)
+        return vectors
 
-    def _tokenise(self, texts: Sequence[str]) -> list[Cut]:
-        """Give each text as the model's inputs."""
-        with self._tokenising:
-            # Special tokens are put around each chunk here. In its fast mode the tokenizer leaves
-            # out offsets, and in both it runs on all cores without Python's lock.
-            encodings = self._tokenizer.encode_batch_fast(
-                [self._prefix + text for text in texts] if self._prefix else list(texts),
-                add_special_tokens=False,
-            )
-            return [
-                cut_text(np.array(encoding.ids, dtype=np.int64), self._frame, self._max_chunks)
-                for encoding in encodings
-            ]
-
-    def _run(self, cuts: Sequence[Cut]) -> Vectors:
+    def _run(self, inputs: Inputs) -> Vectors:
         """Give the vector of each text."""
         with self._running:
-            vectors = self._runner.run([row for cut in cuts for row in cut.rows])
+            vectors = self._runner.run(inputs.rows())
         # Profiles add unit vectors.
         vectors = without_broken(vectors) if self.manifest.normalise else unit_or_nan(vectors)
-        return combine(
-            vectors,
-            [weight for cut in cuts for weight in cut.weights],
-            [len(cut.rows) for cut in cuts],
-        )
+        return combine(vectors, inputs.weights, inputs.counts)
 
-    def _count(self, cuts: Sequence[Cut], vectors: Vectors) -> None:
+    def _count(self, run: Inputs | None, vectors: Vectors) -> None:
         with self._counting:
             counts = self._counts
             self._counts = replace(
                 counts,
                 texts=counts.texts + len(vectors),
-                tokens=counts.tokens + sum(row.size for cut in cuts for row in cut.rows),
-                truncated=counts.truncated + sum(cut.truncated for cut in cuts),
-                cache_hits=counts.cache_hits + len(vectors) - len(cuts),
+                tokens=counts.tokens + (run.ids.size if run else 0),
+                truncated=counts.truncated + (int(run.truncated.sum()) if run else 0),
+                cache_hits=counts.cache_hits + len(vectors) - (len(run) if run else 0),
                 failed=counts.failed + int(np.isnan(vectors[:, 0]).sum()),
             )
 
@@ -308,22 +303,3 @@ def _identity(manifest: Manifest, max_chunks: int) -> str:
         return manifest.identity
     content = {"model": manifest.identity, "long_texts": "chunk", "max_chunks": max_chunks}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """Open a tokenizer, with neither padding nor truncation.
-
-    Raises
-    ------
-    DamagedFileError
-        If the file is none.
-    """
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise DamagedFileError(
-            f"{path} is not a tokenizer ({error}); prepare the model again."
-        ) from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer

@@ -1,8 +1,8 @@
 """Vectors of texts seen lately, so that a text that comes again is not embedded again.
 
 Reviews repeat: "Good product", "ok", and what is sent twice. Texts are not kept, only hashes under
-a key that is drawn anew in every process: from a memory dump nobody can tell whether a text that
-they know was there.
+a key that is drawn anew by every process, and known to those that tokenise for it: from a memory
+dump nobody can tell whether a text that they know was there.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedding.engine.runners import Vectors
+from models.embedding.runner_types import Vectors
 
 KEY_BYTES = 16
 """Bytes of a text's hash: with 2^32 texts, two of them share one with a probability of 2^-65."""
 
 
 class TextHasher:
-    """Hashes of texts: BLAKE2b (RFC 7693) under a random key."""
+    """Hashes of texts: BLAKE2b (RFC 7693) under a random key.
 
-    def __init__(self) -> None:
-        self._secret = secrets.token_bytes(32)
+    Parameters
+    ----------
+    secret
+        The key, where another process has drawn it.
+    """
+
+    def __init__(self, secret: bytes | None = None) -> None:
+        self.secret = secret or secrets.token_bytes(32)
 
     def __call__(self, text: str) -> bytes:
         """Give the hash of exactly this text.
@@ -36,7 +42,7 @@ class TextHasher:
         UnicodeEncodeError
             If it has a lone surrogate.
         """
-        return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES, key=self._secret).digest()
+        return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES, key=self.secret).digest()
 
 
 class TextCache:

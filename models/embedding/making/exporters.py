@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from models.embedding.engine.embedder import load_tokenizer
+from models.embedding.engine.tokenising import load_tokenizer
 from models.embedding.errors import MissingFileError, UnsupportedModelError
 from models.embedding.making.bert_graph import build_bert
 from models.embedding.making.bert_int8 import build_int8

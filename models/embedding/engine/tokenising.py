@@ -1,0 +1,169 @@
+"""From texts to token ids. It needs no ONNX Runtime, and may be done in another process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from models.embedding.engine.chunks import Frame, cut_texts
+from models.embedding.engine.text_cache import TextHasher
+from models.embedding.errors import DamagedFileError, UnusableTextError
+from models.embedding.manifest import TOKENIZER_FILE
+from models.embedding.model_files import verify_files
+from models.embedding.tokens import Inputs, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TokeniserRecipe:
+    """What it takes to make the same tokeniser in another process.
+
+    Attributes
+    ----------
+    folder, digest
+        The model's folder, and the SHA-256 of the tokenizer's file in it: a model that was made
+        anew meanwhile has other tokens.
+    max_tokens, prefix, max_chunks
+        As for `TextTokeniser`.
+    secret
+        Key of the texts' hashes.
+    """
+
+    folder: Path
+    digest: str
+    max_tokens: int
+    prefix: str
+    max_chunks: int
+    secret: bytes
+
+    def load(self) -> TextTokeniser:
+        """Make the tokeniser.
+
+        Raises
+        ------
+        MissingFileError, DamagedFileError
+            If the file is not there, or is no longer what it was.
+        """
+        verify_files(self.folder, {TOKENIZER_FILE: self.digest})
+        return TextTokeniser.of(self, load_tokenizer(self.folder / TOKENIZER_FILE))
+
+
+class TextTokeniser:
+    """Turns texts into inputs of a model; safe to call from several threads.
+
+    Parameters
+    ----------
+    tokenizer
+        The model's own.
+    max_tokens
+        The model's longest input.
+    prefix
+        What the model wants before every text.
+    max_chunks
+        Inputs of a text at most; what is beyond is truncated.
+    hasher
+        Hashes of texts.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        max_tokens: int,
+        prefix: str,
+        max_chunks: int,
+        hasher: TextHasher,
+    ) -> None:
+        self._frame = Frame.of(tokenizer, max_tokens, prefix)
+        self._tokenizer = tokenizer
+        self._prefix = prefix
+        self._max_chunks = max_chunks
+        self._hash = hasher
+
+    @classmethod
+    def of(cls, recipe: TokeniserRecipe, tokenizer: Tokenizer) -> Self:
+        """Make one by a recipe, of a tokenizer that is open."""
+        return cls(
+            tokenizer,
+            recipe.max_tokens,
+            recipe.prefix,
+            recipe.max_chunks,
+            TextHasher(recipe.secret),
+        )
+
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        """Tokenise texts, in their order; one that comes several times is tokenised once.
+
+        Raises
+        ------
+        UnusableTextError
+            If a text is empty or no valid Unicode; says which.
+        """
+        keys, places, distinct = self.distinct(texts)
+        return Tokens(keys, places, self.inputs(distinct))
+
+    def distinct(self, texts: Sequence[str]) -> tuple[list[bytes], NDArray[np.int64], list[str]]:
+        """Tell texts apart.
+
+        Returns
+        -------
+        keys, places, distinct
+            Hashes of the distinct texts, which of them each text is, and the distinct texts.
+
+        Raises
+        ------
+        UnusableTextError
+            If a text is empty or no valid Unicode; says which.
+        """
+        numbers: dict[bytes, int] = {}
+        places: list[int] = []
+        distinct: list[str] = []
+        for index, text in enumerate(texts):
+            if not text or text.isspace():
+                raise UnusableTextError(
+                    f"text {index} of {len(texts)} is empty; leave such texts out."
+                )
+            try:
+                key = self._hash(text)
+            except UnicodeEncodeError as error:
+                raise UnusableTextError(
+                    f"text {index} of {len(texts)} has a lone surrogate; refuse such texts earlier."
+                ) from error
+            place = numbers.setdefault(key, len(numbers))
+            if place == len(distinct):
+                distinct.append(text)
+            places.append(place)
+        return list(numbers), np.array(places, np.int64), distinct
+
+    def inputs(self, texts: Sequence[str]) -> Inputs:
+        """Cut each text into the model's inputs."""
+        # Special tokens are put around each input here. In its fast mode the tokenizer leaves out
+        # offsets, and in both it runs on all cores without Python's lock.
+        encodings = self._tokenizer.encode_batch_fast(
+            [self._prefix + text for text in texts] if self._prefix else list(texts),
+            add_special_tokens=False,
+        )
+        return cut_texts([encoding.ids for encoding in encodings], self._frame, self._max_chunks)
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Open a tokenizer, with neither padding nor truncation.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is none.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise DamagedFileError(
+            f"{path} is not a tokenizer ({error}); prepare the model again."
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
