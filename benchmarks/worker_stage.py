@@ -158,8 +158,7 @@ def _embed(path: Path, stored: Path, embedder: Embedder) -> None:
     parts: list[Vectors] = []
     for start in range(0, len(records), BATCH):
         batch = preparation(records[start : start + BATCH])
-        accepted = list(batch.accepted)
-        rows += [entry.record.offset for entry in accepted]
-        parts.append(batch.embeddings[[entry.row for entry in accepted]])
+        rows += [batch.record_of(row).offset for row in range(len(batch.events))]
+        parts.append(batch.embeddings)
     stored.parent.mkdir(parents=True, exist_ok=True)
     np.savez(stored, row=np.array(rows), vectors=np.concatenate(parts).astype(np.float16))

@@ -14,7 +14,7 @@ from consumer.contract.records import Record
 from consumer.kafka.cluster import read_topic
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
-from consumer.stages.segmentation.preparation import PreparedBatch, RefusedRecord
+from consumer.stages.segmentation.prepared import PreparedBatch
 from consumer.stages.segmentation.stage import SegmentationStage
 from models.embedding.runner_types import Embedder, Vectors
 from models.profiles.table import ProfileTable
@@ -104,10 +104,9 @@ def recompute(
         prepared = stage.prepare(batch)
         # What today's settings refuse shows in the counts. It is no dead letter, and the limit on
         # the share of those is none of the migration's business.
-        accepted = PreparedBatch(tuple(prepared.accepted), prepared.embeddings)
         if failed is not None:
             failed.update(_without_vector(prepared, settings.events.key))
-        stage.apply(accepted, frozenset({partition}))
+        stage.apply(prepared.accepting_only(), frozenset({partition}))
         stage.committed()
         step(len(batch))
     return stage.tables[partition]
@@ -127,9 +126,9 @@ def embedding_rate(settings: Settings, embedder: Embedder, records: Sequence[Rec
 
 def _without_vector(prepared: PreparedBatch, form: KeyForm) -> Iterator[str]:
     """Give the user of each record that failed; its key was the user's when it was read."""
-    for entry in prepared.entries:
-        if isinstance(entry, RefusedRecord) and entry.refusal.reason in _FAILED:
-            yield decode_key(entry.record.key or b"", form) or ""
+    for record, refusal in prepared.refused():
+        if refusal.reason in _FAILED:
+            yield decode_key(record.key or b"", form) or ""
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

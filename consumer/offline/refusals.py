@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from consumer.contract.records import Record
-from consumer.stages.segmentation.preparation import PreparedBatch, RefusedRecord
+from consumer.stages.segmentation.prepared import PreparedBatch
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent
 from schemas.intake import Intake, RefusedError, decode_object
@@ -72,9 +72,8 @@ class Refusals:
 
     def watch(self, batch: PreparedBatch) -> None:
         """Count those of a batch, of labels too."""
-        for entry in batch.entries:
-            if isinstance(entry, RefusedRecord):
-                self.add(entry.record, entry.refusal)
+        for record, refusal in batch.refused():
+            self.add(record, refusal)
         for label in batch.labels:
             if isinstance(label.outcome, Refusal):
                 self.add(label.record, label.outcome)

@@ -27,13 +27,14 @@ from consumer.offline.refusals import Refusals, RefusedCount
 from consumer.settings import Settings
 from consumer.stages.segmentation.labelling import FixedLabelModel
 from consumer.stages.segmentation.model_source import FixedModel
-from consumer.stages.segmentation.preparation import PreparedBatch
+from consumer.stages.segmentation.prepared import PreparedBatch
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.shared.snapshots import read_label_model, read_model
 from consumer.stages.training.stage import TrainingStage
 from models.daemon_pool import DaemonPool
 from models.embedding.runner_types import Embedder
 from models.labels.model import LabelModel
+from models.profiles.table import from_microseconds
 from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.dead_letters import HEADER_PREFIX, DeadLetter, Refusal, RefusalReason, to_base64
@@ -65,8 +66,8 @@ class EventClock:
 
     def see(self, batch: PreparedBatch) -> None:
         """Move on to the events of a batch."""
-        times = [entry.event.occurred_at for entry in batch.accepted]
-        self.latest = max([self.latest, *times])
+        if len(batch.events):
+            self.latest = max(self.latest, from_microseconds(int(batch.events.times.max())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ class Replay:
             if watch is not None:
                 watch(prepared)
             self._maintain(idle=False)
-            done += len(prepared.entries) + len(prepared.labels)
+            done += len(prepared)
             if progress is not None:
                 progress(done)
         self._maintain(idle=True)

@@ -17,7 +17,7 @@ from consumer.offline.evaluate.contents import Point
 from consumer.offline.evaluate.tracks import Track
 from consumer.offline.evaluate.users import LEAST_SCORED_USERS
 from consumer.settings import TopicSettings
-from consumer.stages.segmentation.preparation import PreparedBatch
+from consumer.stages.segmentation.prepared import PreparedBatch
 from models.measures.agreement import Agreement, Confusion
 from models.profiles.table import hash_event_id
 from schemas.changes import SegmentChange
@@ -93,18 +93,19 @@ class Observer:
 
     def watch(self, batch: PreparedBatch) -> None:
         """Take a batch of events, whose changes have come already."""
-        for entry in batch.accepted:
-            event = entry.event
-            identity = hash_event_id(f"{event.user_id}\n{event.event_id}")
+        events = batch.events
+        for row, (user, event_id) in enumerate(zip(events.users, events.event_ids, strict=True)):
+            record = batch.record_of(row)
+            identity = hash_event_id(f"{user}\n{event_id}")
             fresh = identity not in self._seen
-            track = self.tracks.setdefault(event.user_id, Track())
+            track = self.tracks.setdefault(user, Track())
             label = None
             if fresh:
                 self._seen.add(identity)
-                label = None if self.label is None else label_of(entry.record.value, self.label)
+                label = None if self.label is None else label_of(record.value, self.label)
                 track.see(label)
             # Also of an event that came again after the worker had forgotten its id.
-            for change in self._caused.pop(entry.record.offset, ()):
+            for change in self._caused.pop(record.offset, ()):
                 self._move(change)
             if fresh:
                 self.events += 1

@@ -35,7 +35,7 @@ from consumer.offline.outcome import Counts
 from consumer.offline.replay import Progress, Replay
 from consumer.report.user_map import UserMap
 from consumer.settings import Settings
-from consumer.stages.segmentation.preparation import PreparedBatch
+from consumer.stages.segmentation.prepared import PreparedBatch
 from models.distances import Floats, Ints
 from models.embedding.runner_types import Embedder
 from models.measures.agreement import Confusion
@@ -201,7 +201,7 @@ def _see_labels(
     labels: LabelWatch, observer: Observer, replay: Replay, batch: PreparedBatch
 ) -> None:
     """Show the profiles that a batch has moved, each once, in the order of their events."""
-    users = list(dict.fromkeys(entry.event.user_id for entry in batch.accepted))
+    users = list(dict.fromkeys(batch.events.users))
     rows = replay.segmentation.tables[0].gather(users)
     for row, (user, vector) in enumerate(zip(users, rows.vectors(), strict=True)):
         if (label := observer.tracks[user].label) is not None:

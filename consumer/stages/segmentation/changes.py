@@ -22,7 +22,6 @@ from schemas.changes import (
     SourceRef,
     cloudevents_headers,
 )
-from schemas.events import UserEvent
 from schemas.segment_model import NO_SEGMENT
 
 # Enough to compare distances between unit vectors, and the same digits on every processor.
@@ -31,33 +30,28 @@ _DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What made the worker decide: an event with its record, or a new model."""
+    """What made the worker decide: an event, or a new model."""
 
     at: datetime
-    record: Record | None = None
-    event: UserEvent | None = None
+    source: SourceRef | None = None
+    """The event's place."""
+    occurred_at: datetime | None = None
 
     @classmethod
-    def of_event(cls, record: Record, event: UserEvent, at: datetime) -> Self:
+    def of_event(cls, record: Record, event_id: str, occurred_at: datetime, at: datetime) -> Self:
         """Name an event as the cause."""
-        return cls(at, record, event)
+        source = SourceRef(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            event_id=event_id,
+        )
+        return cls(at, source, occurred_at)
 
     @classmethod
     def of_model(cls, at: datetime) -> Self:
         """Name a new model as the cause."""
         return cls(at)
-
-    @property
-    def source(self) -> SourceRef | None:
-        """The event's place, as it stands in a change."""
-        if self.record is None or self.event is None:
-            return None
-        return SourceRef(
-            topic=self.record.topic,
-            partition=self.record.partition,
-            offset=self.record.offset,
-            event_id=self.event.event_id,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +99,7 @@ class ChangeWriter:
             previous_segment=previous,
             reason=reason,
             changed_at=cause.at,
-            occurred_at=cause.event.occurred_at if cause.event else None,
+            occurred_at=cause.occurred_at,
             distance=_figure(decision.distance),
             previous_distance=_figure(decision.previous_distance),
             margin=_figure(decision.margin),

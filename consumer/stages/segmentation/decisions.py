@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +45,15 @@ class Decisions:
         self,
         rows: ProfileRows,
         places: NDArray[np.int64],
-        causes: Sequence[Cause],
+        cause_of: Callable[[int], Cause],
         model: SegmentModel,
     ) -> Decided:
-        """Decide on some rows, each of which an event has moved."""
-        return self._decide(rows, places, causes, model, rows.events[places] - rows.since[places])
+        """Decide on some rows, each of which an event has moved.
+
+        `cause_of` gives the event of an entry of `places`.
+        """
+        rested = rows.events[places] - rows.since[places]
+        return self._decide(rows, places, cause_of, model, rested, by_model=False)
 
     def by_model(self, rows: ProfileRows, cause: Cause, model: SegmentModel) -> Decided:
         """Decide on all rows under a model that may be new to them."""
@@ -58,15 +62,18 @@ class Decisions:
         # is not new to them, and must not move them earlier than their next event would.
         dwelt = rows.events - rows.since
         rested = np.where(rows.versions < model.version, self._policy.dwell_events, dwelt)
-        return self._decide(rows, np.arange(len(rows)), [cause] * len(rows), model, rested)
+        places = np.arange(len(rows))
+        return self._decide(rows, places, lambda _: cause, model, rested, by_model=True)
 
     def _decide(
         self,
         rows: ProfileRows,
         places: NDArray[np.int64],
-        causes: Sequence[Cause],
+        cause_of: Callable[[int], Cause],
         model: SegmentModel,
         rested: NDArray[np.int64],
+        *,
+        by_model: bool,
     ) -> Decided:
         decisions = decide(
             rows.vectors(places),
@@ -79,15 +86,15 @@ class Decisions:
         )
         before, decided = rows.segments[places], rows.versions[places]
         rows.versions[places] = model.version
-        labels = self._labels.decide(rows, places, new=causes[0].event is None)
+        labels = self._labels.decide(rows, places, new=by_model)
         changed = decisions.changed if labels is None else decisions.changed | labels.changed
         found: Decided = {}
         for i in np.flatnonzero(changed).tolist():
-            place, cause = int(places[i]), causes[i]
+            place = int(places[i])
             label = self._labels.publish(rows, place, labels, i)
             if decisions.changed[i]:
                 reason = ChangeReason.BEHAVIOUR
-                if cause.event is None:
+                if by_model:
                     after = int(decisions.segment[i])
                     reason = self._lineage_of(model).reason(int(before[i]), after, int(decided[i]))
             elif label is not None:
@@ -95,7 +102,7 @@ class Decisions:
             else:
                 continue
             found[i] = self._writer.write(
-                rows, place, decisions.at(i), cause, model, reason=reason, label=label
+                rows, place, decisions.at(i), cause_of(i), model, reason=reason, label=label
             )
         return found
 

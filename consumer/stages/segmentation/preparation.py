@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from consumer.contract.clock import Clock
 from consumer.contract.records import Record
-from consumer.stages.segmentation.labelling import LabelEntry
+from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch, PreparedEvents
 from consumer.stages.shared.unexpected import Faults, embed_apart
 from models.embedding.runner_types import Embedder
+from models.profiles.table import hash_event_id, to_microseconds
 from models.text import CleanText, prepare_text
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent
@@ -24,67 +23,7 @@ _NO_VECTOR = Refusal(
     detail="the embedding model has no vector for this text: it fails on it, and on it alone",
 )
 
-
-@dataclass(frozen=True, slots=True)
-class PreparedEvent:
-    """An accepted record: the event and what its text says."""
-
-    record: Record
-    event: UserEvent
-    tokens: tuple[str, ...]
-    language: str
-    row: int
-    """Its row in the batch's embeddings."""
-    left_out: tuple[str, ...] = ()
-    """Fields that nothing rests on, left out since they were not as the contract says."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedRecord:
-    """A record for the dead letters."""
-
-    record: Record
-    refusal: Refusal
-
-
-Entry = PreparedEvent | RefusedRecord
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedBatch:
-    """What `Preparation` makes of records: entries in their order, embeddings float32 (n, d).
-
-    The embedding of an accepted event is a unit vector; rows that no event names may hold NaN.
-    """
-
-    entries: tuple[Entry, ...]
-    embeddings: NDArray[np.float32]
-    labels: tuple[LabelEntry, ...] = ()
-    """Records of `segment-labels` that came in between."""
-
-    def __len__(self) -> int:
-        return len(self.entries) + len(self.labels)
-
-    def beginning(self, count: int) -> PreparedBatch:
-        """Give the batch without what comes after so many of its records, labels last."""
-        labels = self.labels[: max(count - len(self.entries), 0)]
-        return replace(self, entries=self.entries[:count], labels=labels)
-
-    def refusing(self, number: int, refusal: Refusal) -> PreparedBatch:
-        """Give the batch with one of its records refused, counted from 0, labels last."""
-        if number < len(self.entries):
-            entries = list(self.entries)
-            entries[number] = RefusedRecord(entries[number].record, refusal)
-            return replace(self, entries=tuple(entries))
-        labels = list(self.labels)
-        number -= len(self.entries)
-        labels[number] = LabelEntry(labels[number].record, refusal)
-        return replace(self, labels=tuple(labels))
-
-    @property
-    def accepted(self) -> Iterator[PreparedEvent]:
-        """The events among the entries."""
-        return (entry for entry in self.entries if isinstance(entry, PreparedEvent))
+_CODES = {kind: code for code, kind in enumerate(EVENT_TYPES)}
 
 
 def words_of(event: UserEvent) -> tuple[str, CleanText]:
@@ -133,38 +72,56 @@ class Preparation:
         # One batch is cleaned while another is embedded. Two cleaned at once would gain nothing, as
         # Python runs one thread at a time, and the parsers are not made for several.
         with self._cleaning:
-            entries, texts = self._clean(records)
-        vectors, faults = embed_apart(self._embedder, texts, self._most_faults)
+            events, refused = self._clean(records)
+        vectors, faults = embed_apart(self._embedder, events.texts, self._most_faults)
         refusals = dict.fromkeys(np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist(), _NO_VECTOR)
         refusals |= {row: self._faults.refusal(error) for row, error in faults.items()}
-        if refusals:
-            entries = [
-                RefusedRecord(entry.record, refusals[entry.row])
-                if isinstance(entry, PreparedEvent) and entry.row in refusals
-                else entry
-                for entry in entries
-            ]
-        return PreparedBatch(tuple(entries), vectors)
+        return PreparedBatch(records, refused, events, vectors).refusing_events(refusals)
 
-    def _clean(self, records: Sequence[Record]) -> tuple[list[Entry], list[str]]:
-        """Give an entry for each record, and the texts that the rows of the events stand for."""
+    def _clean(self, records: Sequence[Record]) -> tuple[PreparedEvents, dict[int, Refusal]]:
+        """Give the events among the records, and why the others are none, by number."""
         now = self._clock()
-        entries: list[Entry] = []
+        refusals: dict[int, Refusal] = {}
+        numbers: list[int] = []
+        users: list[str] = []
+        event_ids: list[str] = []
+        times: list[int] = []
+        types: list[int] = []
+        languages: list[str] = []
         texts: list[str] = []
-        for record in records:
+        words: list[tuple[str, ...] | None] = []
+        left_out: dict[int, tuple[str, ...]] = {}
+        for number, record in enumerate(records):
             try:
-                event, left_out = self._intake.sift(record.value, record.key, now)
+                event, without = self._intake.sift(record.value, record.key, now)
                 _, clean = words_of(event)
+                time, code = to_microseconds(event.occurred_at), _CODES[event.type]
             except RefusedError as error:
-                entries.append(RefusedRecord(record, error.refusal))
+                refusals[number] = error.refusal
                 continue
             except Exception as error:
-                entries.append(RefusedRecord(record, self._faults.refusal(error)))
+                refusals[number] = self._faults.refusal(error)
                 continue
-            entries.append(
-                PreparedEvent(
-                    record, event, tuple(clean.tokens), clean.language, len(texts), left_out
-                )
-            )
+            if without:
+                left_out[len(numbers)] = without
+            numbers.append(number)
+            users.append(event.user_id)
+            event_ids.append(event.event_id)
+            times.append(time)
+            types.append(code)
+            languages.append(clean.language)
             texts.append(clean.text)
-        return entries, texts
+            words.append(clean.tokens)
+        events = PreparedEvents(
+            numbers=np.array(numbers, np.int64),
+            users=users,
+            event_ids=event_ids,
+            hashes=np.array([hash_event_id(each) for each in event_ids], np.uint64),
+            times=np.array(times, np.int64),
+            types=np.array(types, np.uint8),
+            languages=languages,
+            texts=texts,
+            words=words,
+            left_out=left_out,
+        )
+        return events, refusals

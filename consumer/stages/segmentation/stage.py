@@ -25,7 +25,8 @@ from consumer.stages.segmentation.decisions import Decided, Decisions, count_cha
 from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
 from consumer.stages.segmentation.model_source import ModelSource
 from consumer.stages.segmentation.placement import Placement
-from consumer.stages.segmentation.preparation import Preparation, PreparedBatch, PreparedEvent
+from consumer.stages.segmentation.preparation import Preparation
+from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch
 from consumer.stages.segmentation.profile_writer import ProfileWriter
 from consumer.stages.segmentation.restoration import ProfileRestoration
 from consumer.stages.segmentation.stats import SegmentationStats
@@ -39,7 +40,7 @@ from consumer.stages.shared.refusal_log import RefusalLog
 from consumer.stages.shared.unexpected import Faults, apply_apart
 from models.embedding.runner_types import Embedder
 from models.profiles.snapshot import ProfileSnapshot
-from models.profiles.table import ProfileRows, ProfileTable
+from models.profiles.table import ProfileRows, ProfileTable, from_microseconds
 from models.segments.model import SegmentModel
 from schemas.user_labels import LabelGiven
 
@@ -107,7 +108,8 @@ class SegmentationStage:
             self._faults,
             settings.dead_letters.max_unexpected,
         )
-        self._weights = settings.events.weights
+        weights = settings.events.weights
+        self._weights = np.array([weights[kind] for kind in EVENT_TYPES], np.float64)
         self._policy = settings.profile
         self._dead_letters = settings.dead_letters
         self._limit = DeadLetterLimit(settings.dead_letters)
@@ -204,21 +206,18 @@ class SegmentationStage:
         return outputs
 
     def _apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> list[Output]:
-        topic, most_bytes = self._topics.dead_letters, self._dead_letters.max_value_bytes
-        outputs: list[Output] = []
-        by_partition: dict[int, list[PreparedEvent]] = defaultdict(list)
-        for entry in prepared.entries:
-            if entry.record.partition not in partitions:
-                continue
-            if self.placement is not None:
-                self.placement.look(entry.record)
-            if isinstance(entry, PreparedEvent):
-                by_partition[entry.record.partition].append(entry)
-                self._pending.left_out.update(entry.left_out)
-            else:
-                self._pending.refused[entry.refusal.reason] += 1
-                self._refusals.note(entry.record, entry.refusal, topic)
-                outputs.append(dead_letter_output(topic, entry.record, entry.refusal, most_bytes))
+        if self.placement is not None:
+            for record in prepared.records:
+                if record.partition in partitions:
+                    self.placement.look(record)
+        outputs = self._refused(prepared, partitions)
+        by_partition: dict[int, list[int]] = defaultdict(list)
+        for row, number in enumerate(prepared.events.numbers.tolist()):
+            if (partition := prepared.records[number].partition) in partitions:
+                by_partition[partition].append(row)
+        for row, names in prepared.events.left_out.items():
+            if prepared.record_of(row).partition in partitions:
+                self._pending.left_out.update(names)
         labels: dict[int, list[LabelGiven]] = defaultdict(list)
         current = [each for each in prepared.labels if each.record.partition in partitions]
         outputs += self.labels.refused(current, self._pending.labels_refused)
@@ -233,19 +232,31 @@ class SegmentationStage:
         now = self._clock()
         for partition in dict.fromkeys((*by_partition, *labels)):
             outputs += self._apply_partition(
-                partition, by_partition[partition], prepared.embeddings, now, labels[partition]
+                partition, prepared, by_partition[partition], now, labels[partition]
             )
+        return outputs
+
+    def _refused(self, prepared: PreparedBatch, partitions: frozenset[int]) -> list[Output]:
+        """Give the dead letters of events, and count them."""
+        topic, most_bytes = self._topics.dead_letters, self._dead_letters.max_value_bytes
+        outputs = []
+        for record, refusal in prepared.refused():
+            if record.partition in partitions:
+                self._pending.refused[refusal.reason] += 1
+                self._refusals.note(record, refusal, topic)
+                outputs.append(dead_letter_output(topic, record, refusal, most_bytes))
         return outputs
 
     def _apply_partition(
         self,
         partition: int,
-        events: Sequence[PreparedEvent],
-        embeddings: NDArray[np.float32],
+        batch: PreparedBatch,
+        events: Sequence[int],
         now: datetime,
         given: Sequence[LabelGiven],
     ) -> list[Output]:
-        places, turns = in_turns(events)
+        chosen = np.array(events, np.int64)
+        places, own, turns = in_turns([batch.events.users[row] for row in events])
         moved = range(len(places))
         for each in given:
             places.setdefault(each.user_id, len(places))
@@ -253,20 +264,21 @@ class SegmentationStage:
         relabelled = self.labels.give(rows, places, given)
         changes: dict[int, list[Output]] = {}
         latest: dict[int, int] = {}
-        for turn_entries in turns:
-            self._apply_turn(rows, turn_entries, embeddings, now, changes)
-            latest.update((place, entry.row) for place, entry in turn_entries)
+        for turn in turns:
+            changes |= self._apply_turn(rows, own[turn], chosen[turn], batch, now)
+            latest.update(zip(own[turn].tolist(), chosen[turn].tolist(), strict=True))
         # A label that says what is known already touches nobody.
         touched = [*moved, *(row for row in relabelled if row not in moved)]
         if len(touched) < len(rows):
             rows = rows.take(touched)
             relabelled = [touched.index(row) for row in relabelled]
         self._overlay.append((partition, rows))
-        outputs = [output for offset in sorted(changes) for output in changes[offset]]
+        outputs = [output for row in sorted(changes) for output in changes[row]]
         outputs += self._profiles.states(partition, rows)
         # One for each sampled user that the batch touched.
         threshold = self.model.sample_threshold if self.model else 1.0
-        texts = {place: embeddings[row] for place, row in latest.items()} if self._drift else {}
+        vectors = batch.embeddings
+        texts = {place: vectors[row] for place, row in latest.items()} if self._drift else {}
         outputs += self._profiles.samples(
             rows, threshold, moved=moved, relabelled=relabelled, latest=texts
         )
@@ -275,25 +287,32 @@ class SegmentationStage:
     def _apply_turn(
         self,
         rows: ProfileRows,
-        entries: Sequence[tuple[int, PreparedEvent]],
-        embeddings: NDArray[np.float32],
+        places: NDArray[np.int64],
+        turn: NDArray[np.int64],
+        batch: PreparedBatch,
         now: datetime,
-        changes: dict[int, list[Output]],
-    ) -> None:
+    ) -> dict[int, list[Output]]:
+        """Apply events of different users; give the records of the changes by event."""
         fresh, places = move_profiles(
             rows,
-            entries,
-            embeddings,
+            places,
+            turn,
+            batch,
             weights=self._weights,
             policy=self._policy,
             stats=self._pending,
         )
-        if fresh and self.model is not None:
-            causes = [Cause.of_event(e.record, e.event, now) for e in fresh]
-            decided = self._decisions.by_events(rows, places, causes, self.model)
-            self._pending.changes.update(count_changes(decided))
-            for i, (_, outputs) in decided.items():
-                changes[fresh[i].record.offset] = outputs
+        if not len(fresh) or self.model is None:
+            return {}
+
+        def cause_of(entry: int) -> Cause:
+            row, events = int(fresh[entry]), batch.events
+            time = from_microseconds(int(events.times[row]))
+            return Cause.of_event(batch.record_of(row), events.event_ids[row], time, now)
+
+        decided = self._decisions.by_events(rows, places, cause_of, self.model)
+        self._pending.changes.update(count_changes(decided))
+        return {int(fresh[i]): outputs for i, (_, outputs) in decided.items()}
 
     # --- a new model ------------------------------------------------------------------------
 
