@@ -1,6 +1,8 @@
 """Characters: what a text may hold before anything looks at its words.
 
-Everything here takes time in proportion to the text, whatever it holds.
+Everything here takes time in proportion to the text, whatever it holds. Most texts need little of
+it, and a few scans in C tell which: each function that has such ways out stands beside one that has
+none and gives the same (``normalize_fully``, ``collapse_fully``).
 """
 
 import re
@@ -33,12 +35,18 @@ _STRAY_IN_EMOJI = regex.compile(
     rf"|\u200d+(?![{_PICTOGRAPH}])"
 )
 
+# What is drawn as nothing and yet is printable to Python, and what may not stand before an emoji.
+_INVISIBLE_PRINTABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\ufffc\ufffd\U000e0000-\U000effff]"
+)
+
 MAX_MARKS = 30
 """Combining marks kept on one letter, as in the Stream-Safe Text Format (UAX #15, section 13).
 
 CPython orders the marks of a letter by insertion: 100,000 of them take six seconds to normalise.
 """
 
+_MARK = regex.compile(r"\p{M}")
 _TOO_MANY_MARKS = regex.compile(rf"\p{{M}}{{{MAX_MARKS + 1},}}+")
 
 
@@ -74,8 +82,26 @@ def normalize(text: str) -> str:
     Spaces are left as they are. The result may be longer than the text: NFKC writes the one
     character U+FDFA as eighteen.
     """
-    if text.isascii() and text.replace("\n", "").isprintable():
+    seen = text.replace("\n", "")
+    if not seen.isprintable():
+        # Where nothing else is in the way: tabs stay, and these spaces are ones to NFKC.
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        seen = text
+        for character in "\n\t\u3000\xa0":
+            seen = seen.replace(character, "")
+        if not seen.isprintable():
+            return normalize_fully(text)
+    if text.isascii():
         return text
+    # Of more marks in a row than a letter may have, one stands at a place that is looked at here.
+    places = text[MAX_MARKS :: MAX_MARKS + 1]
+    if _INVISIBLE_PRINTABLE.search(text) or (not places.isascii() and _MARK.search(places)):
+        return normalize_fully(text)
+    return unicodedata.normalize("NFKC", text)
+
+
+def normalize_fully(text: str) -> str:
+    """Do as `normalize` does, with no way out."""
     text = _LINE_BREAK.sub("\n", text.replace("\r\n", "\n"))
     if text.isascii():
         return _ASCII_CONTROL.sub("", text)
@@ -102,6 +128,20 @@ def _drop_invisible(text: str) -> str:
 
 
 def collapse_whitespace(text: str) -> str:
-    r"""Put one space between words and one ``\n`` between lines that hold something."""
+    r"""Put one space between words and one ``\n`` between lines that hold something.
+
+    The text is one that `normalize` gave.
+    """
+    if "\t" in text or "\u1680" in text:
+        return collapse_fully(text)
+    if "  " not in text:
+        lines = [line.strip(" ") for line in text.split("\n")]
+    else:
+        lines = [" ".join(line.split()) for line in text.split("\n")]
+    return "\n".join([line for line in lines if line])
+
+
+def collapse_fully(text: str) -> str:
+    """Do as `collapse_whitespace` does to any text."""
     lines = (" ".join(line.split()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)

@@ -12,6 +12,9 @@ HTML with block elements is read as HTML first, and as Markdown after that where
 evidence of that too. Otherwise Markdown comes first, with the inline HTML in it. Tags within
 code (between backticks) are no evidence.
 
+Most texts show at a glance that there is no markup in them, or only such as needs no parser; the
+functions whose names end in ``_fully`` do without these ways out and give the same.
+
 Once a text is known to be HTML, a ``<`` that begins no tag is text (`models.text.tags`), and the
 rest is read as a browser would. BBCode (`models.text.bbcode`) goes first.
 """
@@ -23,8 +26,9 @@ import html
 import re
 from typing import TYPE_CHECKING
 
+from models.text import simple_html
 from models.text.bbcode import strip_bbcode
-from models.text.tags import protect
+from models.text.tags import ELEMENTS, RAW, protect
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -49,8 +53,11 @@ _KEPT_NAMES = frozenset((*_DROPPED, "img"))
 
 # `<name>`, `<link>` or `<address>` are placeholders more often than markup and no evidence.
 _BLOCK_EVIDENCE = (
-    "article|blockquote|body|center|dd|div|dl|dt|figure|h[1-6]|head|html|li|ol|p|pre|section|table|tbody|td|th"
-    "|thead|tr|ul"
+    "article|blockquote|body|center|dd|div|dl|dt|figure|h1|h2|h3|h4|h5|h6|head|html|li|ol|p|pre"
+    "|section|table|tbody|td|th|thead|tr|ul"
+)
+_BLOCK_TAGS = frozenset(
+    f"{slash}{name}" for name in _BLOCK_EVIDENCE.split("|") for slash in ("", "/")
 )
 _INLINE_EVIDENCE = (
     "a|b|big|br|code|del|details|em|font|hr|i|img|ins|kbd|s|small|span|strike|strong|sub|summary"
@@ -63,31 +70,32 @@ _BLOCK_TAG = re.compile(
 _INLINE_TAG = re.compile(rf"<(?:/?(?:{_INLINE_EVIDENCE}){_TAG_END}|!--[^<>]{{0,500}}-->)", re.I)
 
 _TARGET = r"(?:[a-zA-Z][a-zA-Z0-9+.-]{1,20}:|[/#.?]|www\.|[^\s()<>]{1,200}[./])"
-# What makes a text Markdown, each behind a string to look for first: that is ten times faster.
+# What makes a text Markdown, each behind strings of which one is in every text that the pattern
+# finds: to look for these first is ten times faster.
 _MARKDOWN = tuple(
-    (needle, re.compile(pattern, re.MULTILINE))
-    for needle, pattern in (
-        ("](", rf"\]\(<?{_TARGET}"),
-        ("]: ", r"^[ ]{0,3}\[[^\[\]\n]{1,100}\]:[ ]+\S"),
-        ("`", r"`[^`\n]+`"),
-        ("```", r"^[ ]{0,3}```"),
-        ("~~~", r"^[ ]{0,3}~~~"),
-        ("# ", r"^[ ]{0,3}\#{1,6}[ ]+\S"),
-        (">", r"^[ ]{0,3}>[ ]?[^\W\d]"),
-        ("\n", r"^[ ]{0,3}([-*])[ ]+\S.*\n[ ]{0,3}\1[ ]+\S"),
+    (needles, re.compile(pattern, re.MULTILINE))
+    for needles, pattern in (
+        (("](",), rf"\]\(<?{_TARGET}"),
+        (("]: ",), r"^[ ]{0,3}\[[^\[\]\n]{1,100}\]:[ ]+\S"),
+        (("`",), r"`[^`\n]+`"),
+        (("```",), r"^[ ]{0,3}```"),
+        (("~~~",), r"^[ ]{0,3}~~~"),
+        (("# ",), r"^[ ]{0,3}\#{1,6}[ ]+\S"),
+        ((">",), r"^[ ]{0,3}>[ ]?[^\W\d]"),
+        (("\n ", "\n-", "\n*"), r"^[ ]{0,3}([-*])[ ]+\S.*\n[ ]{0,3}\1[ ]+\S"),
         # Emphasis starts and ends at a word's edge and holds a letter: 2*3*4, *26# and \sum_{i}_j
         # are text. A star may touch letters of scripts that are written without spaces.
         (
-            "*",
+            ("*",),
             r"\*(?<![A-Za-z0-9*\\]\*)\*{0,2}(?=[^\s*\\)\]}.,;:!?])(?=[^*\n]*?[^\W\d_])[^*\n]+"
             r"(?<=[^\s*])\*{1,3}(?![A-Za-z0-9*])",
         ),
         (
-            "_",
+            ("_",),
             r"_(?<![^\s(\[\"'*~\u201c\u2018\u2013\u2014-]_)_{0,2}(?=[^\s_])(?=[^_\n]*?[^\W\d_])[^_\n]+"
             r"(?<=[^\s_])_{1,3}(?![\w{(\\]|\.\w)",
         ),
-        ("~~", r"~~(?=[^\s~])[^~\n]+(?<=[^\s~])~~"),
+        (("~~",), r"~~(?=[^\s~])[^~\n]+(?<=[^\s~])~~"),
     )
 )
 # CommonMark does not close **重點:**請 since a letter follows the punctuation; its authors mean it.
@@ -117,6 +125,21 @@ def strip_markup(text: str) -> str:
         collapsed, and what entities stood for has not been normalised.
     """
     text = strip_bbcode(text)
+    if "<" in text and "`" not in text:
+        html = simple_html.cut(text)
+        if html is not None and not _BLOCK_TAGS.isdisjoint(html.names):
+            shown = simple_html.join(html, _GAPS)
+            if shown is not None:
+                return markdown_to_text(shown) if _is_markdown(shown) else shown
+    return _strip_others(text)
+
+
+def strip_markup_fully(text: str) -> str:
+    """Do as `strip_markup` does, with no way out."""
+    return _strip_others(strip_bbcode(text))
+
+
+def _strip_others(text: str) -> str:
     visible = _outside_code(text) if "`" in text else text
     tagged = "<" in visible
     if tagged and _BLOCK_TAG.search(visible):
@@ -195,7 +218,13 @@ def _is_target(url: str) -> bool:
 
 
 def _is_markdown(text: str) -> bool:
-    return any(needle in text and pattern.search(text) for needle, pattern in _MARKDOWN)
+    for needles, pattern in _MARKDOWN:
+        for needle in needles:
+            if needle in text:
+                if pattern.search(text):
+                    return True
+                break
+    return False
 
 
 def _outside_code(text: str) -> str:
@@ -205,10 +234,17 @@ def _outside_code(text: str) -> str:
 
 def _plain_element(tag: re.Match[str]) -> str:
     name = tag[2].lower()
-    if name in _KEPT_NAMES:
-        return tag[0]
-    separator = "\f" if name in _BLOCKS else " " if name in _CELLS else ""
-    return f"{separator}<{tag[1]}span"
+    return tag[0] if name in _KEPT_NAMES else f"{_gap(name)}<{tag[1]}span"
+
+
+def _gap(name: str) -> str:
+    return "\f" if name in _BLOCKS else " " if name in _CELLS else ""
+
+
+# What the tags that need no parser leave, by name, closing ones with their slash.
+_GAPS = {
+    f"{slash}{name}": _gap(name) for name in ELEMENTS - RAW - _KEPT_NAMES for slash in ("", "/")
+}
 
 
 def _mark_preformatted_lines(source: str) -> str:

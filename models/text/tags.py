@@ -24,7 +24,7 @@ from functools import cached_property
 _LONGEST_QUOTED = 1_000
 """Characters of a quoted value with ``<`` or ``>`` in it."""
 
-_ELEMENTS = (
+_NAMES = (
     "a abbr acronym address applet area article aside audio b base basefont bdi bdo bgsound big "
     "blink blockquote body br button canvas caption center cite code col colgroup data datalist dd "
     "del details dfn dialog dir div dl dt em embed fieldset figcaption figure font footer form "
@@ -35,7 +35,7 @@ _ELEMENTS = (
     "strike strong style sub summary sup svg table tbody td template textarea tfoot th thead time "
     "title tr track tt u ul var video wbr xmp"
 )
-_NAMES = frozenset(_ELEMENTS.split())
+ELEMENTS = frozenset(_NAMES.split())
 _BARE = (
     "allowfullscreen async autofocus autoplay checked compact contenteditable controls default "
     "defer disabled download draggable formnovalidate hidden inert ismap itemscope loop multiple "
@@ -77,14 +77,14 @@ _OPENER = re.compile(r"<")
 _BEGINNING = re.compile(r"</?[a-zA-Z][a-zA-Z0-9:_-]*+")
 _HAS_VALUE = re.compile(r"""[^\s"'<>/=]\s*+=\s*+["'\w#/.]""")
 _ATTRIBUTES = re.compile(rf"{_ATTRIBUTE}(?:\s*+=\s*+{_ANY_VALUE})?+")
-_RAW = frozenset(("script", "style", "template", "iframe"))
+RAW = frozenset(("script", "style", "template", "iframe"))
 _ALTERNATIVE = re.compile(rf"""\salt\s*+=\s*+({_ANY_VALUE})""", re.IGNORECASE)
 _TAG_LIKE = re.compile(r"</?(?:a|b|br|div|em|i|li|ol|p|span|strong|table|td|tr|ul)\s*/?>", re.I)
 
 
 # Tags that every reader reads alike; most texts have no others.
 _PLAIN = re.compile(
-    rf"</?(?:{'|'.join(sorted(_NAMES - _RAW))})"
+    rf"</?(?:{'|'.join(sorted(ELEMENTS - RAW))})"
     r"""(?:\s++[a-z-]{1,30}+=(?:"[^"<>]*+"|'[^'<>]*+')){0,20}+\s*+/?>""",
     re.IGNORECASE,
 )
@@ -150,10 +150,10 @@ def _read(source: _Source, start: int) -> tuple[str, int]:
     if (found := _match(text, start, slash)) is None:
         return ("&lt;", start + 1) if slash else _cut_off(text, start)
     name, attributes = found["name"].lower(), found["attributes"]
-    known = name in _NAMES or "-" in name or ":" in name or _HAS_VALUE.search(attributes)
+    known = name in ELEMENTS or "-" in name or ":" in name or _HAS_VALUE.search(attributes)
     if not known and (f"<{name}" if slash else f"</{name}") not in source.openings:
         return "&lt;", start + 1
-    if name in _RAW and not slash:
+    if name in RAW and not slash:
         return _raw(source, name, start, found.end())
     if name == "img" and (alternative := _ALTERNATIVE.search(attributes)) is not None:
         return _image(alternative[1]), found.end()
@@ -180,7 +180,7 @@ def _image(alternative: str) -> str:
 
 def _cut_off(text: str, start: int) -> tuple[str, int]:
     found = _CUT_OFF.match(text, start)
-    if found is None or found["name"].lower() not in _NAMES:
+    if found is None or found["name"].lower() not in ELEMENTS:
         return "&lt;", start + 1
     return " ", found.end()
 

@@ -1,0 +1,200 @@
+"""The ways out for texts that need little: the same, byte for byte, as without them."""
+
+from __future__ import annotations
+
+from html.entities import html5
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from models.text import characters, clean, markup, simple_html
+from models.text.characters import (
+    MAX_MARKS,
+    collapse_fully,
+    collapse_whitespace,
+    normalize,
+    normalize_fully,
+)
+from models.text.clean import _URL, clean_fully, remove_urls
+from models.text.markup import html_to_text, strip_markup, strip_markup_fully
+
+ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+SPACES = st.sampled_from(
+    [
+        "",
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "\t",
+        "\r\n",
+        "\r",
+        "\u3000",
+        "\xa0",
+        "\u1680",
+        "\x0b",
+        "\f",
+        "\x1c",
+    ]
+)
+MARKS = st.sampled_from(
+    ["\u0301", "\u0301" * MAX_MARKS, "\u0301" * (MAX_MARKS + 1), "\u3099\u0315" * 20, "\u093f" * 31]
+)
+INVISIBLE = st.sampled_from(
+    list(
+        "\u200b\u200d\ufe0f\u034f\u3164\ufffd\ufffc\xad\ue000\u115f\U000e0101\x00\x1f\x7f\u2028\x85"
+    )
+)
+LETTERS = st.sampled_from(
+    ["a", "Word", "é", "e", "好", "啤酒", "\uff0c", "ﬁ", "ﷺ", "👩", "❤", "™", "각", "ｶﾞ"]
+)
+TEXTS = st.lists(ANY | SPACES | MARKS | INVISIBLE | LETTERS, max_size=20).map("".join)
+
+TAGS = (
+    "<p> </p> <br> <br/> <BR> <li> </li> <ul> <pre> </pre> <td> <th> <em> </em> <a\thref='x>'> "
+    "</a> <code> </code> <blockquote> </blockquote> <hr\t/> <h1\tclass='a'> <img\tsrc='a'> "
+    "<a\thref=\"http://a.b/c?d=e&amp;f\"\trel='nofollow'> <img\talt=''> <img\talt='a\tcat'> "
+    "<img\talt=\"b's\"\tsrc='c'> <img\talt='a&amp;b'> <img\talt='d'\talt='e'/> "
+    "<img\talt='\n'\talt='x'> <IMG\talt='c'> </img> <script> </script> <x> <x-y> <p\tchecked> <P> "
+    "</P> <span\n> < > <3 </ <a <!-- -->"
+)
+REFERENCES = (
+    "& &amp; &lt; &gt; &nbsp; &#39; &#x27; &#128; &#0; &#xD800; &#1114112; &#10; &#32; &NewLine; "
+    "&Tab; &ampx; &amp &nosuch; &am &; &#; &#x; &NotEqualTilde; &#8203; &#xfe0f; &hellip; p;"
+)
+OTHERS = (
+    "* ** _ ` ``` ~~ # > - [b] [/b] [a](http://b.c) [1]: http:// https://x.y www.x WWW. word words "
+    ". , ( ) [ ] 好 é"
+)
+PIECES = (
+    st.sampled_from(TAGS.split(" ")).map(lambda tag: tag.replace("\t", " "))
+    | st.sampled_from(REFERENCES.split(" "))
+    | st.sampled_from(OTHERS.split(" "))
+    | SPACES
+)
+RAW = st.lists(PIECES, max_size=25).map("".join)
+HTML = st.lists(
+    st.sampled_from([tag.replace("\t", " ") for tag in TAGS.split(" ")[:27]])
+    | st.sampled_from(REFERENCES.split(" "))
+    | st.sampled_from(["", " ", "\n", "    ", "word", "two words", "é", "# ", "> ", "*a*"]),
+    min_size=1,
+    max_size=25,
+).map("".join)
+
+
+@given(TEXTS)
+@example("\u3000x\u3000\u0301")
+@example("a" * MAX_MARKS + "\u0301" * (MAX_MARKS + 1))
+@example("\u2122\ufe0f")
+def test_characters_are_normalised_as_without_a_way_out(text: str) -> None:
+    assert normalize(text) == normalize_fully(text)
+
+
+def test_no_character_that_is_taken_as_it_is_would_have_been_dropped() -> None:
+    printable = [chr(code) for code in range(0x110000) if chr(code).isprintable()]
+    taken = [char for char in printable if not characters._INVISIBLE_PRINTABLE.match(char)]
+    assert len(taken) > 100_000
+    for start in range(0, len(taken), 1_000):
+        chunk = " ".join(taken[start : start + 1_000])
+        assert normalize(chunk) == normalize_fully(chunk)
+
+
+@pytest.mark.parametrize("before", range(MAX_MARKS + 2))
+@pytest.mark.parametrize("marks", [MAX_MARKS, MAX_MARKS + 1, 2 * MAX_MARKS])
+def test_a_run_of_marks_is_found_wherever_it_begins(before: int, marks: int) -> None:
+    text = "好" * before + "\u0301" * marks + "b"
+    assert len(normalize(text)) == before + MAX_MARKS + 1
+
+
+@given(TEXTS | RAW)
+def test_white_space_is_collapsed_as_without_a_way_out(text: str) -> None:
+    text = normalize(text)
+    assert collapse_whitespace(text) == collapse_fully(text)
+
+
+def test_no_white_space_but_what_is_looked_for_is_left_in_a_normalised_text() -> None:
+    spaces = "".join(char for char in map(chr, range(0x110000)) if char.isspace())
+    assert set(normalize(spaces)) == set(" \n\t\u1680")
+
+
+@given(RAW)
+@example("(https://x.y)[www.a.b]<ftp://c> shttp://a http://http://b wwww.c httphttp://d://e")
+@example("see(http://a.b) and((http://c.d(e))f")
+@example("http://a.bwww.c.d ://www.x")
+def test_urls_are_removed_as_without_a_way_out(text: str) -> None:
+    assert remove_urls(text) == _URL.sub(" ", text)
+
+
+@given(HTML)
+@example("    <p># a")
+@example("&#32;<p>a</p>")
+@example("</p> a<p>b")
+@example("<p>&am</p>p;")
+@example("<pre>&NewLine;&Tab;</pre>")
+@example("<pre>\na\n</pre>\nb\n<pre>c")
+@example("   <img alt='   # a'><p>b</p>")
+def test_simple_html_is_read_as_the_parser_reads_it(html: str) -> None:
+    html = normalize(html)
+    cut = simple_html.cut(html)
+    if cut is not None and cut.names:
+        joined = simple_html.join(cut, markup._GAPS)
+        assert joined in (None, html_to_text(html))
+
+
+@pytest.mark.parametrize("start", range(0, len(html5), 500))
+def test_every_entity_stands_for_what_the_parser_says(start: int) -> None:
+    for name in list(html5)[start : start + 500]:
+        html = f"<p>a &{name} b</p>"
+        joined = simple_html.join(simple_html.cut(html), markup._GAPS)
+        assert joined == html_to_text(html) or (
+            joined is None and (name[-1] != ";" or html5[name] in "\n\t")
+        )
+
+
+@given(st.integers(0, 0x120000), st.sampled_from("dxX"))
+def test_every_number_stands_for_what_the_parser_says(code: int, form: str) -> None:
+    number = str(code) if form == "d" else f"{form}{code:x}"
+    html = f"<p>a &#{number}; b</p>"
+    assert strip_markup(html) == strip_markup_fully(html)
+
+
+@given(RAW | HTML)
+def test_markup_is_stripped_as_without_a_way_out(text: str) -> None:
+    text = normalize(text)
+    assert strip_markup(text) == strip_markup_fully(text)
+
+
+@given(RAW)
+def test_what_makes_a_text_markdown_has_one_of_the_strings_that_are_looked_for(text: str) -> None:
+    for needles, pattern in markup._MARKDOWN:
+        assert not pattern.search(text) or any(needle in text for needle in needles)
+
+
+@given(RAW | HTML | TEXTS)
+def test_texts_are_cleaned_as_without_a_way_out(raw: str) -> None:
+    assert clean(raw) == clean_fully(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("Simply a text.  With two lines.\n\nAnd 5 > 3 - so it is", None),
+        ("這個產品\uff0c不好用。\u3000沒有說明書\uff01", "這個產品,不好用。 沒有說明書!"),
+        (
+            "Title\n<p>It&rsquo;s <em>the</em> &amp; <a href=\"http://a.b/c\" rel='x'>best</a>.</p>"
+            "<ul>\n<li>one</li><li><img src='a' alt='two'></li></ul><pre>a\nb</pre>",
+            "Title\nIt\u2019s the & best.\none\ntwo\na\nb",
+        ),
+    ],
+)
+def test_common_texts_need_neither_parser_nor_the_full_passes(
+    monkeypatch: pytest.MonkeyPatch, raw: str, text: str | None
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("this text needs none of it")
+
+    monkeypatch.setattr(characters, "normalize_fully", refuse)
+    monkeypatch.setattr(markup, "html_to_text", refuse)
+    monkeypatch.setattr(markup, "markdown_to_text", refuse)
+    assert clean(raw) == (text or "Simply a text. With two lines.\nAnd 5 > 3 - so it is")
