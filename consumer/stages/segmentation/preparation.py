@@ -12,11 +12,11 @@ from consumer.contract.records import Record
 from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch, PreparedEvents
 from consumer.stages.shared.unexpected import Faults, embed_apart
 from models.embedding.runner_types import Embedder
-from models.profiles.table import hash_event_id, to_microseconds
+from models.profiles.table import hash_event_id
 from models.text import CleanText, prepare_text
 from schemas.dead_letters import Refusal, RefusalReason
-from schemas.events import UserEvent
 from schemas.intake import Intake, RefusedError
+from schemas.sifting import SiftedEvent
 
 _NO_VECTOR = Refusal(
     reason=RefusalReason.EMBEDDING_FAILED,
@@ -26,7 +26,7 @@ _NO_VECTOR = Refusal(
 _CODES = {kind: code for code, kind in enumerate(EVENT_TYPES)}
 
 
-def words_of(event: UserEvent) -> tuple[str, CleanText]:
+def words_of(event: SiftedEvent) -> tuple[str, CleanText]:
     """Give what an event says, as it came and cleaned: its text, or its title in place of that.
 
     Raises
@@ -95,7 +95,7 @@ class Preparation:
             try:
                 event, without = self._intake.sift(record.value, record.key, now)
                 _, clean = words_of(event)
-                time, code = to_microseconds(event.occurred_at), _CODES[event.type]
+                time, code = event.microseconds, _CODES[event.type]
             except RefusedError as error:
                 refusals[number] = error.refusal
                 continue
