@@ -6,8 +6,10 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from consumer.settings import LogSettings
+if TYPE_CHECKING:
+    from consumer.settings import LogSettings
 
 
 class _JsonFormatter(logging.Formatter):

@@ -6,12 +6,12 @@ All of it is a few arrays, whatever the number of texts, so that it is sent at l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedding.runner_types import TokenIds
+from models.embedding.runner_types import Embedder, TokenIds, Vectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,3 +92,10 @@ class Tokens:
             (np.cumsum(chosen) - 1)[places],
             self.inputs.keep(chosen),
         )
+
+
+class TokenEmbedder(Embedder, Protocol):
+    """An embedder whose texts may be tokenised elsewhere."""
+
+    def embed_tokens(self, tokens: Tokens) -> Vectors:
+        """Return one unit vector a text, as `embed` does."""

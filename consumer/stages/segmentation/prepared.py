@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumer.contract.records import Record
-from consumer.stages.segmentation.labelling import LabelEntry
 from schemas.dead_letters import Refusal
 from schemas.events import EventType
+
+if TYPE_CHECKING:  # what it takes to read settings, which a process that cleans does without
+    from consumer.stages.segmentation.labelling import LabelEntry
 
 EVENT_TYPES = tuple(EventType)
 """What the codes of `PreparedEvents.types` stand for."""
@@ -142,7 +144,7 @@ class PreparedBatch:
             )
         labels = list(self.labels)
         number -= len(self.records)
-        labels[number] = LabelEntry(labels[number].record, refusal)
+        labels[number] = replace(labels[number], outcome=refusal)
         return replace(self, labels=tuple(labels))
 
     def refusing_events(self, refusals: Mapping[int, Refusal]) -> Self:

@@ -17,17 +17,19 @@ too often: `dead_letters.max_unexpected`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Protocol, Self, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import numpy as np
 
 from consumer.contract.errors import place, stack
 from consumer.contract.stage import StageError
-from consumer.stages.shared.dead_letters import DeadLetterLimit
 from models.embedding.errors import EmbeddingError, UnusableTextError
-from models.embedding.runner_types import Embedder, Vectors
+from models.embedding.runner_types import Vectors
 from schemas.dead_letters import Refusal, RefusalReason
+
+if TYPE_CHECKING:  # what it takes to read settings, which a process that cleans does without
+    from consumer.stages.shared.dead_letters import DeadLetterLimit
 
 logger = logging.getLogger(__name__)
 
@@ -79,15 +81,28 @@ class Faults:
         return what
 
 
+class _Several(Protocol):
+    """Texts, in whatever form, that can be embedded by parts."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Self: ...
+
+
+S = TypeVar("S", bound=_Several)
+
+
 def embed_apart(
-    embedder: Embedder, texts: Sequence[str], most: int
+    embed: Callable[[S], Vectors], texts: S, *, dimensions: int, most: int
 ) -> tuple[Vectors, dict[int, Exception]]:
-    """Embed texts; where the embedder fails, find the texts to blame by halving.
+    """Embed texts; where that fails, find the texts to blame by halving.
 
     Parameters
     ----------
-    embedder, texts
+    embed, texts
         What embeds what.
+    dimensions
+        Length of a vector.
     most
         How many texts may be to blame.
 
@@ -101,24 +116,24 @@ def embed_apart(
     Raises
     ------
     Exception
-        What the embedder raised, where it is no record's, or where more texts than `most` fail.
+        What was raised, where it is no record's, or where more texts than `most` fail.
     """
     failed: dict[int, Exception] = {}
 
-    def embed(first: int, end: int) -> list[Vectors]:
+    def parts(first: int, end: int) -> list[Vectors]:
         try:
-            return [embedder.embed(texts[first:end])]
+            return [embed(texts[first:end])]
         except Exception as error:
             if not of_a_record(error) or (end - first == 1 and len(failed) >= most):
                 raise
             if end - first == 1:
                 failed[first] = error
-                return [np.full((1, embedder.dimensions), np.nan, np.float32)]
+                return [np.full((1, dimensions), np.nan, np.float32)]
         middle = (first + end) // 2
-        return embed(first, middle) + embed(middle, end)
+        return parts(first, middle) + parts(middle, end)
 
-    parts = embed(0, len(texts))
-    return (parts[0] if len(parts) == 1 else np.concatenate(parts)), failed
+    found = parts(0, len(texts))
+    return (found[0] if len(found) == 1 else np.concatenate(found)), failed
 
 
 class Batch(Protocol):

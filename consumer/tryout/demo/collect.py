@@ -19,7 +19,7 @@ from consumer.offline.outcome import Counts, no_segments
 from consumer.offline.refusals import Refusals
 from consumer.report.user_map import UserMap
 from consumer.settings import Settings
-from consumer.stages.segmentation.preparation import words_of
+from consumer.stages.segmentation.cleaning import words_of
 from consumer.tryout.demo.contents import ReportData, Story, Timing, UserText, count_changes
 from consumer.tryout.demo.story import choose_story
 from consumer.tryout.demo.stream import Stream
@@ -217,7 +217,7 @@ def _texts(
         if intake.user_id(value) not in wanted:
             continue
         try:
-            event, _ = intake.sift(value, key, now)
+            event = intake.read(value, key, now)
             raw, _ = words_of(event)
         except RefusedError:
             continue

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import consumer.stages.segmentation.preparation
+import consumer.stages.segmentation.cleaning
 from consumer.contract.records import Output
 from consumer.settings import Settings
 from consumer.stages.intake import IntakeStage
@@ -77,14 +77,14 @@ def reasons(outputs: Sequence[Output], topic: str = "user-events.dlq") -> list[d
 
 @pytest.fixture
 def failing_cleaner(monkeypatch: pytest.MonkeyPatch) -> None:
-    clean = consumer.stages.segmentation.preparation.prepare_text
+    clean = consumer.stages.segmentation.cleaning.prepare_text
 
     def fail(text: str, language: str | None) -> Any:
         if SECRET in text:
             raise OverflowError(f"cannot clean {SECRET}")
         return clean(text, language)
 
-    monkeypatch.setattr(consumer.stages.segmentation.preparation, "prepare_text", fail)
+    monkeypatch.setattr(consumer.stages.segmentation.cleaning, "prepare_text", fail)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_the_reason_names_the_exception_and_the_place_and_quotes_nothing(
     with caplog.at_level(logging.WARNING):
         letters = reasons(worker.run(records(a_stream(bad=(3, 4)))))
     assert "OverflowError" in letters[0]["dlq_detail"]
-    assert "at consumer/stages/segmentation/preparation.py:" in letters[0]["dlq_detail"]
+    assert "at consumer/stages/segmentation/cleaning.py:" in letters[0]["dlq_detail"]
     assert SECRET not in letters[0]["dlq_detail"]
     assert SECRET not in caplog.text
     # Where it came from stands in the log, once.
@@ -268,7 +268,8 @@ def test_halving_finds_every_text_to_blame_and_embeds_the_others_as_ever(
     bad: set[int], count: int
 ) -> None:
     texts = [f"text {n}" + (f" {SECRET}" if n in bad else "") for n in range(count)]
-    vectors, failed = embed_apart(FailingEmbedder(), texts, most=8)
+    embedder = FailingEmbedder()
+    vectors, failed = embed_apart(embedder.embed, texts, dimensions=embedder.dimensions, most=8)
     assert set(failed) == {n for n in bad if n < count}
     expected = EMBEDDER.embed(texts)
     for row in range(count):

@@ -1,0 +1,180 @@
+"""The part of preparing that needs no model: what of a batch are events, what they say, in tokens.
+
+It may be done in another process (`consumer.stages.segmentation.processes`). So it loads neither a
+Kafka client nor ONNX Runtime, and what goes in and comes out is cheap to send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedEvents
+from consumer.stages.shared.unexpected import Faults
+from models.embedding.engine.tokenising import TextTokeniser
+from models.embedding.tokens import Tokens
+from models.profiles.table import hash_event_id, to_microseconds
+from models.text import CleanText, prepare_text
+from schemas.dead_letters import Refusal, RefusalReason
+from schemas.events import UserEvent
+from schemas.intake import Intake, RefusedError
+
+_CODES = {kind: code for code, kind in enumerate(EVENT_TYPES)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cleaned:
+    """What cleaning makes of a batch's records.
+
+    Attributes
+    ----------
+    events
+        The accepted ones.
+    refusals
+        Why the others are none, by their number.
+    tokens
+        Of the events' texts, in their order; None where nothing has tokenised them yet.
+    """
+
+    events: PreparedEvents
+    refusals: dict[int, Refusal]
+    tokens: Tokens | None = None
+
+
+def words_of(event: UserEvent) -> tuple[str, CleanText]:
+    """Give what an event says, as it came and cleaned: its text, or its title in place of that.
+
+    Raises
+    ------
+    RefusedError
+        If neither holds words.
+    """
+    for raw in (event.text, event.item_title):
+        if raw and (clean := prepare_text(raw, event.language)).has_words:
+            return raw, clean
+    raise RefusedError(RefusalReason.NO_TEXT, "neither text nor item_title holds words", "text")
+
+
+class Cleaning:
+    """Validates records and cleans their texts; for one thread.
+
+    Parameters
+    ----------
+    intake
+        Reads events from records.
+    faults
+        Makes refusals of what the program fails on.
+    tokeniser
+        Of the model, where texts are to be tokenised too.
+    """
+
+    def __init__(
+        self, intake: Intake, faults: Faults, tokeniser: TextTokeniser | None = None
+    ) -> None:
+        self._intake = intake
+        self._faults = faults
+        self._tokeniser = tokeniser
+
+    def __call__(
+        self, values: Sequence[bytes | None], keys: Sequence[bytes | None], now: datetime
+    ) -> Cleaned:
+        """Clean a batch.
+
+        Parameters
+        ----------
+        values, keys
+            Of its records, as they came from Kafka.
+        now
+            What event times in the future are told by.
+        """
+        events, refusals = self._clean(values, keys, now)
+        if self._tokeniser is None:
+            return Cleaned(events, refusals)
+        try:
+            return Cleaned(events, refusals, self._tokeniser(events.texts))
+        except Exception:
+            # One text is to blame, or a few; which they are each text has to tell alone.
+            return self._tokenise_apart(self._tokeniser, events, refusals)
+
+    def _clean(
+        self, values: Sequence[bytes | None], keys: Sequence[bytes | None], now: datetime
+    ) -> tuple[PreparedEvents, dict[int, Refusal]]:
+        """Give the events among the records, and why the others are none, by number."""
+        refusals: dict[int, Refusal] = {}
+        numbers: list[int] = []
+        users: list[str] = []
+        event_ids: list[str] = []
+        times: list[int] = []
+        types: list[int] = []
+        languages: list[str] = []
+        texts: list[str] = []
+        words: list[tuple[str, ...] | None] = []
+        left_out: dict[int, tuple[str, ...]] = {}
+        for number, (value, key) in enumerate(zip(values, keys, strict=True)):
+            try:
+                event, without = self._intake.sift(value, key, now)
+                _, clean = words_of(event)
+                time, code = to_microseconds(event.occurred_at), _CODES[event.type]
+            except RefusedError as error:
+                refusals[number] = error.refusal
+                continue
+            except Exception as error:
+                refusals[number] = self._faults.refusal(error)
+                continue
+            if without:
+                left_out[len(numbers)] = without
+            numbers.append(number)
+            users.append(event.user_id)
+            event_ids.append(event.event_id)
+            times.append(time)
+            types.append(code)
+            languages.append(clean.language)
+            texts.append(clean.text)
+            words.append(clean.tokens)
+        events = PreparedEvents(
+            numbers=np.array(numbers, np.int64),
+            users=users,
+            event_ids=event_ids,
+            hashes=np.array([hash_event_id(each) for each in event_ids], np.uint64),
+            times=np.array(times, np.int64),
+            types=np.array(types, np.uint8),
+            languages=languages,
+            texts=texts,
+            words=words,
+            left_out=left_out,
+        )
+        return events, refusals
+
+    def _tokenise_apart(
+        self, tokeniser: TextTokeniser, events: PreparedEvents, refusals: dict[int, Refusal]
+    ) -> Cleaned:
+        """Tokenise all texts but those that fail, which are refused."""
+        good: list[int] = []
+        for row, text in enumerate(events.texts):
+            try:
+                tokeniser([text])
+            except Exception as error:
+                refusals[int(events.numbers[row])] = self._faults.refusal(error)
+            else:
+                good.append(row)
+        events = events.take(good)
+        return Cleaned(events, refusals, tokeniser(events.texts))
+
+
+def renumbered(cleaned: Cleaned, numbers: Sequence[int]) -> Cleaned:
+    """Give what cleaning made of some of a batch's records the numbers that those have in it.
+
+    Parameters
+    ----------
+    cleaned
+        Of these records alone.
+    numbers
+        Their numbers in the batch, ascending.
+    """
+    places = np.array(numbers, np.int64)
+    events = replace(cleaned.events, numbers=places[cleaned.events.numbers])
+    refusals = {numbers[number]: refusal for number, refusal in cleaned.refusals.items()}
+    return replace(cleaned, events=events, refusals=refusals)
