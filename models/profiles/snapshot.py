@@ -1,29 +1,39 @@
 """A profile table as plain arrays and back, bit for bit: what a local checkpoint holds.
 
-Nothing is done user by user that can be done for all at once. Strings become a column of characters
-and one of lengths; words and labels, which many users share, become codes into a list of distinct
-ones. Numbers are kept as they are in memory, little-endian.
+The large arrays are the table's own, and a table made of them takes them over as they are: they
+may be pages of a file that are read when they are first asked for, and copied when they are first
+written to. Nothing is done user by user that can be done for all at once. Strings become a column
+of characters and one of lengths. Numbers are kept as they are in memory, little-endian.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.profiles.table import ProfileRows, ProfileTable
+from models.profiles.table import (
+    LINKS,
+    NOBODY,
+    NUMBERS,
+    SHARED,
+    ProfileTable,
+    TableParts,
+)
 
 Columns = Mapping[str, NDArray[Any]]
 
 _I32 = np.dtype("<i4")
 _F64 = np.dtype("<f8")
-_NO_LABEL = -1
-# Columns of names, or None, that many users share: with what holds their codes.
-_NAMES = {"labels": "label_codes", "given": "given_codes", "predicted": "predicted_codes"}
+_BYTE = np.dtype("u1")
+_SUMS = ("sums32",)
+"""By vector class."""
+_NONE = -1
+"""Length of a string that is not there."""
 
 
 class SnapshotError(ValueError):
@@ -35,69 +45,59 @@ class ProfileSnapshot:
     """The users that a table holds at one moment, without a copy of their states.
 
     It is taken in milliseconds and costs little memory, but it is blurred: while it is written
-    elsewhere, the table goes on, and of a user who is `put` meanwhile it shows the old state, the
-    new one, or some columns of each. That is enough beside a changelog which holds the whole state
-    of each user who was put: reading that from the moment of the snapshot on sets right whatever
-    was blurred (a fuzzy checkpoint, as in Mohan et al., "ARIES", ACM TODS 1992). No user may be
-    removed from the table meanwhile, since that moves another one's row.
-
-    Attributes
-    ----------
-    rows
-        One row a user. The arrays are the table's own; the lists are copies, and a user's words are
-        replaced in the table, never written into.
-    places
-        Row of each user in the order in which the table lists them, int64 (n,).
+    elsewhere, the table goes on, and of a user who is `put` or removed meanwhile it shows the old
+    state, the new one, some columns of each, or another such user's. That is enough beside a
+    changelog that tells of each user who was put, with the whole state, and of each who was
+    removed: reading that from the moment of the snapshot on sets right whatever was blurred (a
+    fuzzy checkpoint, as in Mohan et al., "ARIES", ACM TODS 1992). It rests on two things. Of a user
+    who was not put or removed all is as it was: no row and no slot changes hands for another user's
+    sake. And what says where something is (`TableParts.links`, users, names) is a copy, taken at
+    one moment: so no two users ever point at one place.
     """
 
-    rows: ProfileRows
-    places: NDArray[np.int64]
+    parts: TableParts
+    users: int
 
     @classmethod
     def of(cls, table: ProfileTable) -> Self:
         """Take the users of a table."""
-        rows, count = table.rows, len(table)
-        columns: dict[str, Any] = {**rows.lists(), **rows.arrays()}
-        taken = {name: column[:count] for name, column in columns.items()}
-        return cls(ProfileRows(**taken), table.places)
+        return cls(table.parts(), len(table))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.users
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Give everything as little-endian arrays in C order, by name; `table_of` takes them.
 
-        The large ones are the table's own, not copies.
+        The large ones are the table's own, not copies; there is one for each chunk.
         """
-        rows = self.rows
-        columns = {
-            name: np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
-            for name, column in rows.arrays().items()
-        }
-        columns["places"] = self.places.astype(_I32)
-        columns |= _pack_strings("users", rows.users)
-        for name, codes in _NAMES.items():
-            labels: dict[str, int] = {}
-            columns[codes] = np.fromiter(
-                (
-                    _NO_LABEL if label is None else labels.setdefault(label, len(labels))
-                    for label in rows.lists()[name]
-                ),
-                _I32,
-                len(rows),
-            )
-            columns |= _pack_strings(name, list(labels))
+        parts = self.parts
+        columns = {"layout": _layout(), "links": _as_bytes(parts.links)}
+        columns |= _numbered("numbers", [_as_bytes(chunk) for chunk in parts.numbers])
+        for name, vectors in zip(_SUMS, parts.vectors, strict=True):
+            columns |= _numbered(name, vectors)
+        for number, rings in enumerate(parts.rings):
+            columns |= _numbered(f"ids{number}", rings)
+        columns |= _pack_strings("users", parts.users)
+        columns |= _pack_strings("names", parts.names)
         words: dict[str, int] = {}
-        columns["term_counts"] = np.fromiter(map(len, rows.terms), _I32, len(rows))
+        columns["term_rows"] = np.fromiter(parts.terms, _I32, len(parts.terms))
+        columns["term_counts"] = np.fromiter(map(len, parts.terms.values()), _I32, len(parts.terms))
         # A loop of Python's own rather than one long call into C: the thread that writes a
         # checkpoint then lets go of the interpreter now and then.
         columns["term_codes"] = np.fromiter(
-            (words.setdefault(word, len(words)) for terms in rows.terms for word in terms), _I32
+            (words.setdefault(word, len(words)) for own in parts.terms.values() for word in own),
+            _I32,
         )
         columns["term_weights"] = np.fromiter(
-            (weight for terms in rows.terms for weight in terms.values()), _F64
+            (weight for own in parts.terms.values() for weight in own.values()), _F64
         )
         columns |= _pack_strings("words", list(words))
+        columns["extra_rows"] = np.fromiter(parts.extra, _I32, len(parts.extra))
+        columns["extra_lengths"] = np.fromiter(
+            map(len, parts.extra.values()), _I32, len(parts.extra)
+        )
+        columns["extra_bytes"] = np.frombuffer(b"".join(parts.extra.values()), _BYTE)
         return columns
 
 
@@ -107,14 +107,15 @@ def table_of(columns: Columns, dimensions: int, memory: int) -> ProfileTable:
     Parameters
     ----------
     columns
-        What `ProfileSnapshot.columns` gave. The table takes the arrays over.
+        What `ProfileSnapshot.columns` gave. The table takes the arrays over, without a copy where
+        they can be written to; that writing must not reach whoever else has them.
     dimensions, memory
         Length of the embeddings, and how many event ids are remembered.
 
     Returns
     -------
     ProfileTable
-        The same states in the same order as in the table that it was taken from.
+        The same states in the same rows as in the table that it was taken from.
 
     Raises
     ------
@@ -122,50 +123,132 @@ def table_of(columns: Columns, dimensions: int, memory: int) -> ProfileTable:
         If a column is missing, or has another type, another shape or other values than the rest
         asks for.
     """
+    table = ProfileTable(dimensions, memory)
     try:
+        if columns["layout"].tobytes() != _layout().tobytes():
+            raise SnapshotError("the column layout is that of another version")
         users = _unpack_strings("users", columns)
-        empty = ProfileRows.empty([], dimensions, memory)
-        arrays = {}
-        for name, example in empty.arrays().items():
-            column = columns[name]
-            shape = (len(users), *example.shape[1:])
-            if column.shape != shape or column.dtype.newbyteorder("=") != example.dtype:
-                raise SnapshotError(
-                    f"the column {name} is {column.dtype} {column.shape}, not "
-                    f"{example.dtype} {shape}"
-                )
-            arrays[name] = np.require(column, example.dtype, ["C", "W"])
-        names: dict[str, Any] = {}
-        for name, column_of_codes in _NAMES.items():
-            known = [*_unpack_strings(name, columns), None]
-            codes = _checked_codes(column_of_codes, columns, len(users), _NO_LABEL, len(known) - 1)
-            names[name] = [known[code] for code in codes]
-        words = _unpack_strings("words", columns)
-        places = _checked_codes("places", columns, len(users), 0, len(users))
-        terms = _terms(columns, words, len(users))
-        rows = ProfileRows(users=users, terms=terms, **(names | arrays))
+        names = _unpack_strings("names", columns)
+        links = _structured(_chunk("links", columns["links"], _BYTE, LINKS.itemsize), LINKS)
+        parts = TableParts(
+            users=users,
+            names=names,
+            links=links,
+            numbers=[
+                _structured(chunk, NUMBERS)
+                for chunk in _chunks("numbers", columns, _BYTE, NUMBERS.itemsize)
+            ],
+            vectors=[
+                _chunks(name, columns, slab.dtype, slab.width)
+                for name, slab in zip(_SUMS, table.vector_slabs, strict=True)
+            ],
+            rings=[
+                _chunks(f"ids{number}", columns, slab.dtype, slab.width)
+                for number, slab in enumerate(table.ring_slabs)
+            ],
+            terms=_terms(columns, len(users)),
+            extra=_extra(columns, len(users)),
+        )
     except KeyError as error:
         raise SnapshotError(f"the column {error.args[0]} is missing") from None
-    if len(set(users)) != len(users) or len(set(places)) != len(users):
+    _check_links(parts)
+    made = ProfileTable.of_parts(parts, dimensions, memory)
+    if len(made) != np.count_nonzero(links["vector_class"] != NOBODY):
         raise SnapshotError("a user is in it twice")
-    return ProfileTable.of_rows(rows, np.array(places, np.int64), dimensions, memory)
+    return made
 
 
-def _terms(columns: Columns, words: Sequence[str], users: int) -> list[dict[str, float]]:
-    counts = _checked_codes("term_counts", columns, users, 0, np.iinfo(np.int32).max)
+def _check_links(parts: TableParts) -> None:
+    """Make sure that each row's places are there and are its alone."""
+    rows, links = len(parts.users), parts.links
+    if len(links) != rows:
+        raise SnapshotError(f"the column links has {len(links)} rows, not {rows}")
+    if (count := sum(map(len, parts.numbers))) != rows:
+        raise SnapshotError(f"the columns numbers have {count} rows, not {rows}")
+    nobody = np.fromiter((user is None for user in parts.users), np.bool_, rows)
+    if (nobody != (links["vector_class"] == NOBODY)).any():
+        raise SnapshotError("the column links does not fit the users")
+    for kind, slabs in (("vector", parts.vectors), ("ring", parts.rings)):
+        classes = links[f"{kind}_class"]
+        if rows and not (classes.min() >= NOBODY and classes.max() < len(slabs)):
+            raise SnapshotError(f"the column links has a {kind} class that there is not")
+        for number, chunks in enumerate(slabs):
+            slots, count = links[kind][classes == number], sum(map(len, chunks))
+            if len(slots) and not (slots.min() >= 0 and slots.max() < count):
+                raise SnapshotError(f"the column links has a {kind} outside of 0 to {count - 1}")
+            if len(slots) and np.bincount(slots).max() > 1:
+                raise SnapshotError(f"the column links has a {kind} twice")
+    known = [name for name in parts.names if name is not None]
+    if len(set(known)) < len(known):
+        raise SnapshotError("the column names has a name twice")
+    for name in SHARED:
+        if rows and not (links[name].min() >= 0 and links[name].max() <= len(parts.names)):
+            raise SnapshotError(f"the column links has {name} outside of 0 to {len(parts.names)}")
+
+
+def _layout() -> NDArray[Any]:
+    """Say what the structured columns are made of, as text."""
+    return np.frombuffer(repr((NUMBERS.descr, LINKS.descr)).encode(), _BYTE)
+
+
+def _as_bytes(rows: NDArray[Any]) -> NDArray[Any]:
+    return rows.view(_BYTE).reshape(len(rows), rows.dtype.itemsize)
+
+
+def _structured(rows: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return rows.reshape(-1).view(dtype)
+
+
+def _numbered(name: str, chunks: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {f"{name}.{number}": chunk for number, chunk in enumerate(chunks)}
+
+
+def _chunks(name: str, columns: Columns, dtype: np.dtype[Any], width: int) -> list[NDArray[Any]]:
+    found: list[NDArray[Any]] = []
+    while (column := columns.get(f"{name}.{len(found)}")) is not None:
+        found.append(_chunk(f"{name}.{len(found)}", column, dtype, width))
+    return found
+
+
+def _chunk(name: str, column: NDArray[Any], dtype: np.dtype[Any], width: int) -> NDArray[Any]:
+    if column.ndim != 2 or column.shape[1] != width or column.dtype != dtype:
+        raise SnapshotError(
+            f"the column {name} is {column.dtype} {column.shape}, not {dtype} (n, {width})"
+        )
+    return np.require(column, dtype, ["C", "W"])
+
+
+def _terms(columns: Columns, users: int) -> dict[int, dict[str, float]]:
+    words = [word or "" for word in _unpack_strings("words", columns)]
+    rows = _checked("term_rows", columns, columns["term_rows"].size, 0, users)
+    counts = _checked("term_counts", columns, len(rows), 0, np.iinfo(np.int32).max)
     total = sum(counts)
-    codes = _checked_codes("term_codes", columns, total, 0, len(words))
+    codes = _checked("term_codes", columns, total, 0, len(words))
     weights = columns["term_weights"]
-    if weights.shape != (total,):
+    if weights.dtype != _F64 or weights.shape != (total,):
         raise SnapshotError(f"the column term_weights has {weights.size} entries, not {total}")
+    if len(set(rows)) < len(rows):
+        raise SnapshotError("the column term_rows has a row twice")
     names, values = [words[code] for code in codes], weights.tolist()
-    return [
-        dict(zip(names[start:end], values[start:end], strict=True))
-        for start, end in pairwise(accumulate(counts, initial=0))
-    ]
+    return {
+        row: dict(zip(names[start:end], values[start:end], strict=True))
+        for row, (start, end) in zip(rows, pairwise(accumulate(counts, initial=0)), strict=True)
+    }
 
 
-def _checked_codes(name: str, columns: Columns, count: int, low: int, high: int) -> list[int]:
+def _extra(columns: Columns, users: int) -> dict[int, bytes]:
+    rows = _checked("extra_rows", columns, columns["extra_rows"].size, 0, users)
+    lengths = _checked("extra_lengths", columns, len(rows), 0, np.iinfo(np.int32).max)
+    joined = columns["extra_bytes"].tobytes()
+    if sum(lengths) != len(joined) or len(set(rows)) < len(rows):
+        raise SnapshotError("the column extra_lengths does not fit extra_bytes")
+    return {
+        row: joined[start:end]
+        for row, (start, end) in zip(rows, pairwise(accumulate(lengths, initial=0)), strict=True)
+    }
+
+
+def _checked(name: str, columns: Columns, count: int, low: int, high: int) -> list[int]:
     """Give a column of integers from `low` up to below `high`."""
     column = columns[name]
     if column.dtype != _I32 or column.shape != (count,):
@@ -174,24 +257,32 @@ def _checked_codes(name: str, columns: Columns, count: int, low: int, high: int)
         )
     if count and not (low <= column.min() and column.max() < high):
         raise SnapshotError(f"the column {name} has values outside of {low} to {high - 1}")
-    codes: list[int] = column.tolist()
-    return codes
+    numbers: list[int] = column.tolist()
+    return numbers
 
 
-def _pack_strings(name: str, strings: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _pack_strings(name: str, strings: Sequence[str | None]) -> dict[str, NDArray[Any]]:
+    text = "".join(string for string in strings if string is not None)
+    lengths: Iterable[int] = (_NONE if string is None else len(string) for string in strings)
     return {
-        f"{name}_text": np.frombuffer("".join(strings).encode(), np.uint8),
-        f"{name}_lengths": np.fromiter(map(len, strings), _I32, len(strings)),
+        f"{name}_text": np.frombuffer(text.encode(), _BYTE),
+        f"{name}_lengths": np.fromiter(lengths, _I32, len(strings)),
     }
 
 
-def _unpack_strings(name: str, columns: Columns) -> list[str]:
-    lengths: Iterable[int] = columns[f"{name}_lengths"].tolist()
+def _unpack_strings(name: str, columns: Columns) -> list[str | None]:
+    column = columns[f"{name}_lengths"]
+    _checked(f"{name}_lengths", columns, column.size, _NONE, np.iinfo(np.int32).max)
     try:
         text = columns[f"{name}_text"].tobytes().decode()
     except UnicodeDecodeError:
         raise SnapshotError(f"the column {name}_text is not UTF-8") from None
-    places = list(accumulate(lengths, initial=0))
-    if places[-1] != len(text) or min(lengths, default=0) < 0:
+    ends = np.cumsum(np.maximum(column, 0), dtype=np.int64)
+    if (ends[-1] if len(ends) else 0) != len(text):
         raise SnapshotError(f"the column {name}_lengths does not fit {name}_text")
-    return [text[start:end] for start, end in pairwise(places)]
+    strings: list[str | None] = [
+        text[start:end] for start, end in pairwise(chain((0,), ends.tolist()))
+    ]
+    for i in np.flatnonzero(column < 0).tolist():
+        strings[i] = None
+    return strings

@@ -1,324 +1,165 @@
-"""Rolling user profiles: exponentially faded sums of embeddings, for many users at once.
+"""The users of one input partition, held compactly.
 
-With half-life h, event i at event time t_i with embedding e_i and gain w_i, a user's profile is
+What is known of a user lies in several places, so that each takes no more than it needs:
 
-    S(t) = sum of w_i * 2^-((t - t_i) / h) * e_i        W(t) = sum of w_i * 2^-((t - t_i) / h)
+* numbers that everybody has, in one row of a structured array;
+* the sum of embeddings, in a slab by precision;
+* the hashes of event ids, a ring in a slab by size: a user moves to the next size when it is full;
+* names that many users share, as codes;
+* typical words and unknown sections, in dicts that only those have an entry in who have some.
 
-kept as (S, W, t) with t the latest event time seen. A late event is faded before it is added, a new
-one fades what is there; so the order of events does not matter, to rounding. (This is the forward
-decay of Cormode et al., "Forward Decay: A Practical Time Decay Model for Streaming Systems", ICDE
-2009, anchored at the latest event so that nothing overflows.)
-
-S is rounded to float32 after every event. That is also what the changelog holds: a state restored
-from it equals the state that was lost, bit for bit, and so do all later decisions.
+A user's row says in `links` where the rest is. Rows and slots change hands only when their user is
+put or removed, never for another user's sake: a snapshot that is written meanwhile rests on it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.profiles.names import Names
 from models.profiles.policy import ProfilePolicy
-from schemas.arrays import decode_array, encode_array
-from schemas.profiles import ProfileLabels, ProfileRecord
+from models.profiles.rows import (
+    ProfileMismatchError,
+    ProfileRows,
+    fade,
+    from_microseconds,
+    hash_event_id,
+    to_microseconds,
+    unit_rows,
+)
+from models.profiles.slab import FIRST_ROWS, SizedSlabs, Slab
+from schemas.profiles import ProfileRecord
 from schemas.segment_model import NO_SEGMENT
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
+__all__ = [
+    "ProfileMismatchError",
+    "ProfilePolicy",
+    "ProfileRows",
+    "ProfileTable",
+    "fade",
+    "from_microseconds",
+    "hash_event_id",
+    "to_microseconds",
+    "unit_rows",
+]
+
 I64 = NDArray[np.int64]
-U64 = NDArray[np.uint64]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_COUNTS = (
+    "reference",
+    "events",
+    "repeats",
+    "segments",
+    "since",
+    "sequence",
+    "versions",
+    "label_since",
+    "label_versions",
+)
+NUMBERS = np.dtype([("weights", "<f8"), *((name, "<i8") for name in _COUNTS)])
+"""What is known of everybody, with the names of `ProfileRows`."""
+
+SHARED = ("labels", "given", "predicted")
+LINKS = np.dtype(
+    [
+        ("vector", "<i4"),
+        ("ring", "<i4"),
+        *((name, "<i4") for name in SHARED),
+        ("vector_class", "i1"),
+        ("ring_class", "i1"),
+        ("_", "<i2"),
+    ]
+)
+"""Where a user's vector and ring are, class and slot, and codes of names. A row of the vector class
+-1 is nobody's."""
+
+NOBODY = -1
+_SMALLEST_RING = 4
+_RING_GROWTH = 4
+_SCAN_ROWS = 16_384
 
 
-class ProfileMismatchError(ValueError):
-    """Recorded state that this worker cannot go on with: another embedding model, another size."""
-
-
-def to_microseconds(time: datetime) -> int:
-    """Microseconds since 1970 of a time with a zone; exact, unlike float seconds."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """Turn what `to_microseconds` gave back into a time in UTC."""
-    return _EPOCH + microseconds * _MICROSECOND
-
-
-def hash_event_id(event_id: str) -> int:
-    """BLAKE2b-64 of an event id, never 0 (which marks an empty place in the memory)."""
-    digest = hashlib.blake2b(event_id.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") or 1
-
-
-def fade(age: I64, half_life: timedelta) -> F64:
-    """Weights 2^-(age / half_life) of ages in microseconds, both of shape (n,).
-
-    Computed one by one with the C library's pow: numpy's vectorised exp2 may round a value
-    differently by its place in the array, and a user's state must not depend on the batch.
-    """
-    scale = -1.0 / (half_life // _MICROSECOND)
-    return np.array([2.0 ** (scale * value) for value in age.tolist()], dtype=np.float64)
-
-
-def unit_rows(rows: NDArray[np.floating]) -> F64:
-    """Rows scaled to length 1, as float64; a zero row stays zero. Each row by itself."""
-    wide = rows.astype(np.float64)
-    norms = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
-    units: F64 = np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 0)
-    return units
+def ring_sizes(memory: int) -> list[int]:
+    """Give the sizes of rings of event ids, up to a memory of so many."""
+    sizes = []
+    size = _SMALLEST_RING
+    while size < memory:
+        sizes.append(size)
+        size *= _RING_GROWTH
+    return [*sizes, memory]
 
 
 @dataclass(slots=True)
-class ProfileRows:
-    """States of n users, as arrays with one row a user.
+class TableParts:
+    """What a table consists of.
 
     Attributes
     ----------
-    sums
-        S, float32 (n, d).
-    weights
-        W, float64 (n,).
-    reference
-        Time t of S and W, microseconds since 1970, int64 (n,).
-    events, repeats
-        Events counted, and events not counted since their id was known, int64 (n,).
-    recent
-        Hashes of the latest event ids, uint64 (n, m), a ring with the next place at events % m;
-        0 is an empty place.
-    segments, since, sequence
-        Segment id (NO_SEGMENT where none), `events` at its latest change, number of changes.
-    versions
-        Version of the segment model of the latest decision, 0 before the first, int64 (n,).
-    labels, terms
-        The label that the segment was published with, and the user's typical words.
-    given, predicted
-        The label that was given for the user (`segment-labels`), and the one published.
-    label_since, label_versions
-        `events` at the latest change of the published label, and version of the label model of the
-        latest decision, 0 before the first, int64 (n,).
+    users
+        By row, None where a row is nobody's.
+    names
+        By code from 1 up, None where a code is free.
+    links
+        LINKS (rows,).
+    numbers
+        Chunks of NUMBERS, together one a row.
+    vectors
+        By vector class, chunks of sums (slots, dimensions).
+    rings
+        By ring class, chunks of event ids uint64 (slots, size).
+    terms, extra
+        By row, of those who have some.
     """
 
-    users: list[str]
-    sums: F32
-    weights: F64
-    reference: I64
-    events: I64
-    repeats: I64
-    recent: U64
-    segments: I64
-    since: I64
-    sequence: I64
-    versions: I64
-    labels: list[str | None]
-    terms: list[dict[str, float]]
-    given: list[str | None]
-    predicted: list[str | None]
-    label_since: I64
-    label_versions: I64
-
-    @classmethod
-    def empty(cls, users: Sequence[str], dimensions: int, memory: int) -> Self:
-        """Make the states of users of whom nothing is known."""
-        n = len(users)
-        return cls(
-            users=list(users),
-            sums=np.zeros((n, dimensions), np.float32),
-            weights=np.zeros(n),
-            reference=np.zeros(n, np.int64),
-            events=np.zeros(n, np.int64),
-            repeats=np.zeros(n, np.int64),
-            recent=np.zeros((n, memory), np.uint64),
-            segments=np.full(n, NO_SEGMENT, np.int64),
-            since=np.zeros(n, np.int64),
-            sequence=np.zeros(n, np.int64),
-            versions=np.zeros(n, np.int64),
-            labels=[None] * n,
-            terms=[{} for _ in range(n)],
-            given=[None] * n,
-            predicted=[None] * n,
-            label_since=np.zeros(n, np.int64),
-            label_versions=np.zeros(n, np.int64),
-        )
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def take(self, rows: Sequence[int]) -> ProfileRows:
-        """Copy some rows."""
-        columns: dict[str, Any] = {
-            **{name: [own[row] for row in rows] for name, own in self.lists().items()},
-            **{name: column[list(rows)] for name, column in self.arrays().items()},
-        }
-        return ProfileRows(**columns)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """All columns that are arrays, by name."""
-        return {name: getattr(self, name) for name in _ARRAY_COLUMNS}
-
-    def lists(self) -> dict[str, list[Any]]:
-        """All columns that are lists, by name."""
-        return {name: getattr(self, name) for name in _LIST_COLUMNS}
-
-    def vectors(self, rows: I64 | slice = slice(None)) -> F64:
-        """Profile vectors S/|S| of some rows, float64 (k, d)."""
-        return unit_rows(self.sums[rows])
-
-    def add(
-        self, rows: I64, embeddings: F32, gains: F64, times: I64, policy: ProfilePolicy
-    ) -> tuple[F64, F64]:
-        """Move the profiles of k different users by one event each.
-
-        Parameters
-        ----------
-        rows
-            Which users, int64 (k,), no row twice.
-        embeddings, gains, times
-            Unit vectors float32 (k, d), weights > 0 (k,), event times in microseconds (k,).
-        policy
-            Gives the half-life.
-
-        Returns
-        -------
-        tuple
-            By what each old sum was faded and with what each event was added, float64 (k,) both.
-        """
-        # A user's first event sets the reference time; there is nothing yet to fade.
-        reference = np.where(self.events[rows] == 0, times, self.reference[rows])
-        step = times - reference
-        keep = fade(np.maximum(step, 0), policy.half_life)
-        gains = gains * fade(np.maximum(-step, 0), policy.half_life)
-        sums = self.sums[rows] * keep[:, None] + embeddings * gains[:, None]
-        self.sums[rows] = sums.astype(np.float32)
-        self.weights[rows] = self.weights[rows] * keep + gains
-        self.reference[rows] = np.maximum(reference, times)
-        return keep, gains
-
-    def remember(self, rows: I64, event_hashes: U64) -> None:
-        """Count one event for each of k different users and keep its id."""
-        memory = self.recent.shape[1]
-        self.recent[rows, self.events[rows] % memory] = event_hashes
-        self.events[rows] += 1
-
-    def knows(self, rows: I64, event_hashes: U64) -> NDArray[np.bool_]:
-        """Tell which of k users have had the event, within the memory."""
-        known: NDArray[np.bool_] = (self.recent[rows] == event_hashes[:, None]).any(axis=1)
-        return known
-
-    def note_terms(
-        self, row: int, tokens: Iterable[str], keep: float, gain: float, limit: int
-    ) -> None:
-        """Fade a user's typical words by `keep` and count each word of a new text once.
-
-        Only the `limit` heaviest are kept, so the memory is bounded; a word that comes up rarely
-        may be forgotten in between (the usual price of a bounded counter).
-        """
-        terms = {term: weight * keep for term, weight in self.terms[row].items()}
-        for token in set(tokens):
-            terms[token] = terms.get(token, 0.0) + gain
-        heaviest = sorted(terms.items(), key=lambda item: (-item[1], item[0]))[:limit]
-        self.terms[row] = dict(heaviest)
-
-    def to_record(self, row: int, embedding: str) -> ProfileRecord:
-        """Give one user's state as it stands in the changelog."""
-        events, memory = int(self.events[row]), self.recent.shape[1]
-        ring = self.recent[row]
-        oldest_first = np.roll(ring, -(events % memory)) if events > memory else ring[:events]
-        segment = int(self.segments[row])
-        return ProfileRecord(
-            user_id=self.users[row],
-            embedding=embedding,
-            vector=encode_array(self.sums[row], "<f4"),
-            weight=float(self.weights[row]),
-            reference_time=from_microseconds(int(self.reference[row])),
-            events=events,
-            repeats=int(self.repeats[row]),
-            recent_events=encode_array(oldest_first, "<u8"),
-            terms=self.terms[row],
-            segment=None if segment == NO_SEGMENT else segment,
-            segment_label=self.labels[row],
-            segment_since_event=int(self.since[row]),
-            sequence=int(self.sequence[row]),
-            model_version=int(self.versions[row]),
-            labels=self._labels_of(row),
-        )
-
-    def _labels_of(self, row: int) -> ProfileLabels | None:
-        """Give what is known of a user's labels, None where that is nothing."""
-        given, predicted = self.given[row], self.predicted[row]
-        since, version = int(self.label_since[row]), int(self.label_versions[row])
-        if given is None and predicted is None and not (since or version):
-            return None
-        return ProfileLabels(
-            given=given, predicted=predicted, since_event=since, model_version=version
-        )
-
-    def load_record(self, row: int, record: ProfileRecord) -> None:
-        """Set one row to a state read from the changelog.
-
-        Raises
-        ------
-        ProfileMismatchError
-            If the vector has another number of dimensions.
-        """
-        vector = decode_array(record.vector, "<f4")
-        dimensions = self.sums.shape[1]
-        if vector.shape != (dimensions,):
-            raise ProfileMismatchError(
-                f"the recorded profile of user {record.user_id!r} has {vector.size} dimensions, "
-                f"this worker's embedding model has {dimensions}"
-            )
-        memory = self.recent.shape[1]
-        recent = decode_array(record.recent_events, "<u8")[-memory:]
-        places = (record.events - len(recent) + np.arange(len(recent))) % memory
-        self.users[row] = record.user_id
-        self.sums[row] = vector
-        self.weights[row] = record.weight
-        self.reference[row] = to_microseconds(record.reference_time)
-        self.events[row] = record.events
-        self.repeats[row] = record.repeats
-        self.recent[row] = 0
-        self.recent[row, places] = recent
-        self.segments[row] = NO_SEGMENT if record.segment is None else record.segment
-        self.since[row] = record.segment_since_event
-        self.sequence[row] = record.sequence
-        self.versions[row] = record.model_version
-        self.labels[row] = record.segment_label
-        self.terms[row] = dict(record.terms)
-        labels = record.labels or _NO_LABELS
-        self.given[row] = labels.given
-        self.predicted[row] = labels.predicted
-        self.label_since[row] = labels.since_event
-        self.label_versions[row] = labels.model_version
+    users: list[str | None]
+    names: list[str | None]
+    links: NDArray[Any]
+    numbers: list[NDArray[Any]]
+    vectors: list[list[NDArray[Any]]]
+    rings: list[list[NDArray[Any]]]
+    terms: dict[int, dict[str, float]]
+    extra: dict[int, bytes]
 
 
-_NO_LABELS = ProfileLabels()
-_LIST_COLUMNS = ("users", "labels", "terms", "given", "predicted")
-_ARRAY_COLUMNS = tuple(each.name for each in fields(ProfileRows) if each.name not in _LIST_COLUMNS)
-
-
-@dataclass(slots=True)
 class ProfileTable:
-    """The users of one input partition: a slab of rows and an index, grown by doubling.
+    """The users of one input partition.
 
     A batch works on copies of the rows that it touches (`gather`), which become the state only when
     the batch is known to be committed (`put`).
+
+    Parameters
+    ----------
+    dimensions, memory
+        Length of the embeddings, and how many event ids are remembered.
+    first
+        Rows of a slab's first chunk.
     """
 
-    dimensions: int
-    memory: int
-    _rows: ProfileRows = field(init=False)
-    _index: dict[str, int] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._rows = ProfileRows.empty([], self.dimensions, self.memory)
+    def __init__(self, dimensions: int, memory: int, *, first: int = FIRST_ROWS) -> None:
+        self.dimensions, self.memory = dimensions, memory
+        self._first = first
+        self._index: dict[str, int] = {}
+        self._users: list[str | None] = []
+        self._free: list[int] = []
+        self._numbers = Slab(NUMBERS, first=first)
+        self._links = Slab(LINKS, first=first)
+        self._vectors = SizedSlabs([Slab(np.dtype("<f4"), dimensions, first)])
+        self._sizes = np.array(ring_sizes(memory), np.int64)
+        self._rings = SizedSlabs(
+            [Slab(np.dtype("<u8"), size, first) for size in self._sizes.tolist()]
+        )
+        self._names = Names(self._names_in_use)
+        self._terms: dict[int, dict[str, float]] = {}
+        self._extra: dict[int, bytes] = {}
+        # Of the look at each user under the present model: of this process, so in no record.
+        self._looked = Slab(np.dtype("<i8"), first=first)
+        self._looked_epoch = self._looked_upto = 0
 
     def __len__(self) -> int:
         return len(self._index)
@@ -327,86 +168,294 @@ class ProfileTable:
         return user in self._index
 
     @property
-    def rows(self) -> ProfileRows:
-        """States of the users, the first `len(table)` rows, by arrival; not to be written."""
-        return self._rows
-
-    @property
     def users(self) -> list[str]:
-        """The users, in order of arrival."""
-        return list(self._index)
+        """The users, by row."""
+        return [user for user in self._users if user is not None]
 
     @property
-    def places(self) -> I64:
-        """Row of each of `users`, int64 (n,)."""
-        return np.fromiter(self._index.values(), np.int64, len(self._index))
+    def vector_slabs(self) -> Sequence[Slab]:
+        """Where sums are, by vector class."""
+        return self._vectors.slabs
 
-    @classmethod
-    def of_rows(cls, rows: ProfileRows, places: I64, dimensions: int, memory: int) -> Self:
-        """Make a table of states that it takes over; its `places` become those given."""
-        table = cls(dimensions, memory)
-        table._rows, table._index = rows, {rows.users[row]: row for row in places.tolist()}
-        return table
+    @property
+    def ring_slabs(self) -> Sequence[Slab]:
+        """Where event ids are, by ring class."""
+        return self._rings.slabs
+
+    def chunks(self, users: int = 4096) -> Iterator[ProfileRows]:
+        """Copy all states, so many users at a time, by row."""
+        everybody = self.users
+        for start in range(0, len(everybody), users):
+            yield self.gather(everybody[start : start + users])
+
+    def find(self, users: Sequence[str]) -> I64:
+        """Give the rows of users, -1 for those not known, int64 (n,).
+
+        A user's row stays the same until the user is removed.
+        """
+        return np.fromiter(map(self._index.get, users, repeat(NOBODY)), np.int64, len(users))
 
     def gather(self, users: Sequence[str]) -> ProfileRows:
         """Copy the states of some users, empty ones for users not known."""
+        places = self.find(users)
+        known = np.flatnonzero(places >= 0)
+        if len(known) == len(users):
+            return self._states(list(users), places)
         copy = ProfileRows.empty(users, self.dimensions, self.memory)
-        known = [(i, self._index[user]) for i, user in enumerate(users) if user in self._index]
-        if known:
-            into, out_of = (np.array(column, np.int64) for column in zip(*known, strict=True))
+        if len(known):
+            states = self._states([users[i] for i in known.tolist()], places[known])
             for name, column in copy.arrays().items():
-                column[into] = self._rows.arrays()[name][out_of]
-            for name, own in self._rows.lists().items():
-                into_list = copy.lists()[name]
-                for i, row in known:
-                    into_list[i] = own[row]
+                column[known] = states.arrays()[name]
+            for name, own in states.lists().items():
+                into = copy.lists()[name]
+                for i, value in zip(known.tolist(), own, strict=True):
+                    into[i] = value
         return copy
 
+    def states(self, rows: I64) -> ProfileRows:
+        """Copy the states in some rows, each of which is a user's."""
+        users = [self._users[row] for row in rows.tolist()]
+        if None in users:
+            raise IndexError("a row is nobody's")
+        return self._states([user for user in users if user is not None], rows)
+
+    def _states(self, users: list[str], rows: I64) -> ProfileRows:
+        n = len(users)
+        numbers, links = self._numbers.take(rows), self._links.take(rows)
+        sums: NDArray[np.float32] | None = None
+        for _, slab, where, slots in self._vectors.parts(links["vector_class"], links["vector"]):
+            if isinstance(where, slice):
+                sums = slab.take(slots).astype(np.float32, copy=False)
+                continue
+            sums = np.empty((n, self.dimensions), np.float32) if sums is None else sums
+            sums[where] = slab.take(slots)
+        recent = np.zeros((n, self.memory), np.uint64)
+        for _, slab, where, slots in self._rings.parts(links["ring_class"], links["ring"]):
+            recent[where, : slab.width] = slab.take(slots)
+        numbered = rows.tolist()
+        terms = [{} for _ in range(n)] if not self._terms else self._terms_of(numbered)
+        extra = [self._extra.get(row, b"") for row in numbered] if self._extra else [b""] * n
+        columns: dict[str, Any] = {
+            **{name: numbers[name].copy() for name in NUMBERS.names or ()},
+            **{name: self._names.names(links[name]) for name in SHARED},
+        }
+        if sums is None:
+            sums = np.zeros((n, self.dimensions), np.float32)
+        return ProfileRows(
+            users=users, sums=sums, recent=recent, terms=terms, extra=extra, **columns
+        )
+
+    def _terms_of(self, rows: list[int]) -> list[dict[str, float]]:
+        terms = self._terms
+        return [terms.get(row) or {} for row in rows]
+
     def put(self, states: ProfileRows) -> None:
-        """Make states the users' own; `states` must not be used afterwards."""
-        places = np.array([self._place(user) for user in states.users], np.int64)
-        for name, column in self._rows.arrays().items():
-            column[places] = states.arrays()[name]
-        for name, own in self._rows.lists().items():
-            values = states.lists()[name]
-            for i, row in enumerate(places.tolist()):
-                own[row] = values[i]
+        """Make states the users' own; of a user who is in it twice, the last one counts.
+
+        `states` must not be used afterwards.
+        """
+        if len(set(states.users)) < len(states):
+            last = {user: i for i, user in enumerate(states.users)}
+            states = states.take(sorted(last.values()))
+        rows = self._place(states.users)
+        n = len(rows)
+        numbers = np.empty(n, NUMBERS)
+        for name in NUMBERS.names or ():
+            numbers[name] = getattr(states, name)
+        links = self._links.take(rows)
+        self._vectors.move(links["vector_class"], links["vector"], np.zeros(n, np.int64))
+        for _, slab, where, slots in self._vectors.parts(links["vector_class"], links["vector"]):
+            slab.put(slots, states.sums[where])
+        self._rings.move(links["ring_class"], links["ring"], self._ring_classes(states.events))
+        for _, slab, where, slots in self._rings.parts(links["ring_class"], links["ring"]):
+            slab.put(slots, states.recent[where, : slab.width])
+        for name in SHARED:
+            links[name] = self._names.codes(getattr(states, name))
+        self._numbers.put(rows, numbers)
+        self._links.put(rows, links)
+        _set_where_any(self._terms, rows, states.terms)
+        _set_where_any(self._extra, rows, states.extra)
+        self._names.sweep()
 
     def load(self, record: ProfileRecord) -> None:
         """Set a user's state to a record of the changelog."""
-        row = self._place(record.user_id)  # may replace self._rows by larger ones
-        self._rows.load_record(row, record)
+        state = ProfileRows.empty([record.user_id], self.dimensions, self.memory)
+        state.load_record(0, record)
+        self.put(state)
 
     def remove(self, user: str) -> None:
-        """Forget a user (a tombstone in the changelog); the last row takes the free place."""
+        """Forget a user (a tombstone in the changelog)."""
         row = self._index.pop(user, None)
         if row is None:
             return
-        last = len(self._index)
-        if row != last:
-            columns: dict[str, Any] = {**self._rows.arrays(), **self._rows.lists()}
-            for column in columns.values():
-                column[row] = column[last]
-            self._index[self._rows.users[row]] = row
+        rows = np.array([row], np.int64)
+        links = self._links.take(rows)
+        nowhere = np.array([NOBODY], np.int64)
+        self._vectors.move(links["vector_class"], links["vector"], nowhere)
+        self._rings.move(links["ring_class"], links["ring"], nowhere)
+        self._links.put(rows, _no_links(1))
+        self._users[row] = None
+        self._terms.pop(row, None)
+        self._extra.pop(row, None)
+        self._free.append(row)
+
+    # Counts may be asked for by another thread: of a batch that is being put, they show a part.
 
     def segment_counts(self) -> Mapping[int, int]:
         """Count users by segment id; NO_SEGMENT counts those without."""
-        ids, counts = np.unique(self._rows.segments[: len(self)], return_counts=True)
-        return dict(zip(ids.tolist(), counts.tolist(), strict=True))
+        total, rows = np.zeros(0, np.int64), len(self._users)
+        for numbers, links in zip(self._numbers.views(rows), self._links.views(rows), strict=True):
+            taken = links["vector_class"] != NOBODY
+            total = _add(total, np.bincount(numbers["segments"][taken] - NO_SEGMENT))
+        return {int(i) + NO_SEGMENT: int(total[i]) for i in np.flatnonzero(total)}
 
-    def _place(self, user: str) -> int:
-        row = self._index.get(user)
-        if row is None:
-            row = len(self._index)
-            if row == len(self._rows.users):
-                self._grow(max(64, 2 * row))
-            self._index[user] = row
-            self._rows.users[row] = user
-        return row
+    def name_counts(self, column: Literal["labels", "given", "predicted"]) -> Mapping[str, int]:
+        """Count users by a label of theirs, but for those without."""
+        total = np.zeros(0, np.int64)
+        for links in self._links.views(len(self._users)):
+            total = _add(total, np.bincount(links[column]))
+        total[:1] = 0
+        codes = np.flatnonzero(total)
+        names = self._names.names(codes.astype(np.int32))
+        return {
+            name: int(total[code])
+            for name, code in zip(names, codes.tolist(), strict=True)
+            if name is not None
+        }
 
-    def _grow(self, capacity: int) -> None:
-        old = self._rows
-        new = ProfileRows.empty([""] * capacity, self.dimensions, self.memory)
-        for each in fields(ProfileRows):
-            getattr(new, each.name)[: len(old)] = getattr(old, each.name)
-        self._rows = new
+    # --- for snapshots -------------------------------------------------------------------------
+
+    def parts(self) -> TableParts:
+        """Give what the table consists of, as of now; slow for nobody.
+
+        Lists and `links` are copies. The chunks of the slabs are the table's own.
+        """
+        return TableParts(
+            users=self._users.copy(),
+            names=self._names.listed(),
+            links=self._links.take(np.arange(len(self._users))),
+            numbers=self._numbers.views(),
+            vectors=[slab.views() for slab in self._vectors.slabs],
+            rings=[slab.views() for slab in self._rings.slabs],
+            terms=self._terms.copy(),
+            extra=self._extra.copy(),
+        )
+
+    @classmethod
+    def of_parts(cls, parts: TableParts, dimensions: int, memory: int) -> Self:
+        """Make a table of parts that fit each other; it takes them over."""
+        table = cls(dimensions, memory)
+        table._users = parts.users
+        table._index = {user: row for row, user in enumerate(parts.users) if user is not None}
+        table._free = [row for row, user in enumerate(parts.users) if user is None]
+        table._names.load(parts.names)
+        table._numbers.adopt(parts.numbers)
+        table._links.adopt([parts.links])
+        table._looked.adopt([np.zeros(len(parts.users), np.int64)])
+        for slabs, chunks, kind in (
+            (table._vectors, parts.vectors, "vector"),
+            (table._rings, parts.rings, "ring"),
+        ):
+            for number, slab in enumerate(slabs.slabs):
+                slab.adopt(chunks[number])
+                of_class = parts.links[f"{kind}_class"] == number
+                taken = np.zeros(slab.used, np.bool_)
+                taken[parts.links[kind][of_class]] = True
+                slab.release(np.flatnonzero(~taken))
+        table._terms, table._extra = parts.terms, parts.extra
+        return table
+
+    # --- who was looked at under which model ---------------------------------------------------
+
+    def looked(self, rows: I64) -> I64:
+        """Give the epoch in which the users of some rows were looked at last, 0 for never."""
+        epochs: I64 = self._looked.take(rows)
+        return epochs
+
+    def mark_looked(self, rows: I64, epoch: int) -> None:
+        """Note that the users of some rows were looked at; the epoch 0 takes a look back."""
+        self._looked.put(rows, np.full(len(rows), epoch, np.int64))
+        if len(rows) and epoch < self._looked_epoch:
+            self._looked_upto = min(self._looked_upto, int(rows.min()))
+
+    def unlooked(self, epoch: int, limit: int) -> I64:
+        """Give rows, `limit` at most, of users whose latest look is of an epoch before this one."""
+        if epoch != self._looked_epoch:
+            self._looked_epoch, self._looked_upto = epoch, 0
+        found: list[I64] = []
+        count, start = 0, self._looked_upto
+        while start < len(self._users) and count < limit:
+            rows = np.arange(start, min(start + _SCAN_ROWS, len(self._users)))
+            nobody = self._links.take(rows)["vector_class"] == NOBODY
+            waiting = rows[(self._looked.take(rows) < epoch) & ~nobody]
+            if len(waiting) and not count:
+                self._looked_upto = int(waiting[0])
+            found.append(waiting[: limit - count])
+            count += len(found[-1])
+            start += len(rows)
+        if not count:
+            self._looked_upto = len(self._users)
+        return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+    # --- places --------------------------------------------------------------------------------
+
+    def _place(self, users: Sequence[str]) -> I64:
+        """Give the rows of users, new ones to those not known."""
+        rows = self.find(users)
+        new = np.flatnonzero(rows < 0)
+        if not len(new):
+            return rows
+        again = [self._free.pop() for _ in range(min(len(new), len(self._free)))]
+        fresh = len(new) - len(again)
+        for slab in (self._numbers, self._links, self._looked):
+            slab.allocate(fresh)
+        places = again + list(range(len(self._users), len(self._users) + fresh))
+        self._users.extend([None] * fresh)
+        for i, row in zip(new.tolist(), places, strict=True):
+            self._users[row] = users[i]
+            self._index[users[i]] = row
+        taken = np.array(places, np.int64)
+        self._looked_upto = min(self._looked_upto, int(taken.min()))
+        self._links.put(taken, _no_links(len(taken)))
+        self._looked.put(taken, np.zeros(len(taken), np.int64))
+        rows[new] = taken
+        return rows
+
+    def _ring_classes(self, events: I64) -> I64:
+        """Give the smallest ring that holds the ids of so many events; none for no event."""
+        held = np.minimum(events, self.memory)
+        classes: I64 = np.where(held > 0, np.searchsorted(self._sizes, held), NOBODY)
+        return classes
+
+    def _names_in_use(self) -> I64:
+        total = np.zeros(0, np.int64)
+        for links in self._links.views():
+            for name in SHARED:
+                total = _add(total, np.bincount(links[name]))
+        return total
+
+
+def _no_links(count: int) -> NDArray[Any]:
+    links = np.zeros(count, LINKS)
+    links["vector_class"] = links["ring_class"] = NOBODY
+    return links
+
+
+def _set_where_any(table: dict[int, Any], rows: I64, values: Sequence[Any]) -> None:
+    """Keep values by row, but for those that are empty."""
+    if not table and not any(values):
+        return
+    for row, value in zip(rows.tolist(), values, strict=True):
+        if value:
+            table[row] = value
+        else:
+            table.pop(row, None)
+
+
+def _add(one: I64, other: I64) -> I64:
+    """Add counts of which one may be longer."""
+    if len(one) < len(other):
+        one, other = other, one
+    total = one.copy()
+    total[: len(other)] += other
+    return total

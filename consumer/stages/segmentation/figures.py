@@ -56,9 +56,11 @@ def _of_labels(stage: SegmentationStage) -> Figures:
     published: Counter[str] = Counter()
     given = 0
     for table in list(stage.tables.values()):
-        rows, count = table.rows, len(table)
-        given += sum(label is not None for label in rows.given[:count])
-        published.update(label or "" for label in rows.predicted[:count])
+        given += sum(table.name_counts("given").values())
+        labels = table.name_counts("predicted")
+        published.update(labels)
+        if others := len(table) - sum(labels.values()):
+            published[""] += others
     yield "users_given_label", given
     yield "label_users", published
     yield "label_model_version", stage.labels.model.version if stage.labels.model else 0

@@ -1,0 +1,173 @@
+"""Arrays that grow without a copy of what is there.
+
+A slab is a list of chunks. A new chunk is as large as all before it, up to a limit; memory that
+nobody has touched yet is not given by the system either. So the number of chunks grows like a
+logarithm, a batch of rows is found in a few steps, and what a thread is reading in a chunk stays
+where it is, whatever the slab goes on to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+I64 = NDArray[np.int64]
+Rows = NDArray[Any]
+"""Of any type, one row each along the first axis."""
+
+FIRST_ROWS = 1024
+MOST_ROWS = 1 << 20
+
+
+class Slab:
+    """Rows of one type and width, by number.
+
+    Parameters
+    ----------
+    dtype
+        Of each number, or a structured one.
+    width
+        Numbers a row; a row of width 0 is a single number (or structure), not an array.
+    first
+        Rows of the first chunk.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], width: int = 0, first: int = FIRST_ROWS) -> None:
+        self.dtype, self.width = dtype, width
+        self._first = first
+        self._shape = (width,) if width else ()
+        self._item = np.dtype((np.void, dtype.itemsize * max(width, 1)))
+        self._chunks: list[Rows] = []
+        # The same memory, a row as one item: copied by memcpy rather than number by number.
+        self._items: list[Rows] = []
+        self._starts = np.zeros(0, np.int64)
+        self._capacity = 0
+        self.used = 0
+        """Rows 0 up to this have been given out."""
+        self._free: list[int] = []
+
+    def adopt(self, chunks: Sequence[Rows]) -> None:
+        """Begin with arrays that the slab takes over, with all their rows given out."""
+        for chunk in chunks:
+            if len(chunk):
+                self._append(chunk)
+        self.used = self._capacity
+
+    @property
+    def free(self) -> int:
+        """Rows that were given back."""
+        return len(self._free)
+
+    @property
+    def bytes(self) -> int:
+        """What the rows that were given out take, those given back included."""
+        return self.used * self._item.itemsize
+
+    def allocate(self, count: int) -> I64:
+        """Give out rows, those that were given back first; what is in them is undefined."""
+        again = min(count, len(self._free))
+        rows = np.empty(count, np.int64)
+        if again:
+            rows[:again] = self._free[-again:]
+            del self._free[-again:]
+        fresh = count - again
+        rows[again:] = np.arange(self.used, self.used + fresh)
+        self.used += fresh
+        while self._capacity < self.used:
+            size = max(self._first, min(self._capacity, MOST_ROWS))
+            self._append(np.empty((size, *self._shape), self.dtype))
+        return rows
+
+    def release(self, rows: I64) -> None:
+        """Take rows back."""
+        self._free.extend(rows.tolist())
+
+    def take(self, rows: I64) -> Rows:
+        """Copy rows out, (n,) or (n, width)."""
+        if len(self._chunks) == 1:
+            return self._chunks[0].take(rows, axis=0)
+        out = np.empty((len(rows), *self._shape), self.dtype)
+        items = self._items_of(out)
+        for chunk, where, inside in self._parts(rows):
+            items[where] = self._items[chunk].take(inside)
+        return out
+
+    def put(self, rows: I64, values: Rows) -> None:
+        """Write rows, no row twice."""
+        items = self._items_of(np.ascontiguousarray(values, self.dtype))
+        for chunk, where, inside in self._parts(rows):
+            self._items[chunk][inside] = items[where]
+
+    def views(self, upto: int | None = None) -> list[Rows]:
+        """Give the chunks themselves, of the first rows only where `upto` is given."""
+        end = self.used if upto is None else upto
+        # Another thread may ask while a chunk is being added, and one list be longer for a moment.
+        chunks = zip(self._starts.tolist(), self._chunks, strict=False)
+        return [chunk[: end - start] for start, chunk in chunks if start < end]
+
+    def _parts(self, rows: I64) -> Iterator[tuple[int, Any, I64]]:
+        """Cut rows by chunk: its number, which of the rows they are, and their places in it."""
+        if len(self._chunks) == 1:
+            yield 0, slice(None), rows
+            return
+        chunks = np.searchsorted(self._starts, rows, "right") - 1
+        for chunk in np.flatnonzero(np.bincount(chunks)).tolist():
+            where = np.flatnonzero(chunks == chunk)
+            yield chunk, where, rows[where] - self._starts[chunk]
+
+    def _append(self, chunk: Rows) -> None:
+        self._chunks.append(chunk)
+        self._items.append(self._items_of(chunk))
+        self._starts = np.append(self._starts, self._capacity)
+        self._capacity += len(chunk)
+
+    def _items_of(self, rows: Rows) -> Rows:
+        return rows.view(self._item).reshape(-1)
+
+
+class SizedSlabs:
+    """Slabs for rows of several sizes: each row has a class, and a slot in that class's slab.
+
+    Who uses it keeps class and slot of each row; the class -1 is that of a row without a slot.
+    """
+
+    def __init__(self, slabs: Sequence[Slab]) -> None:
+        self.slabs = tuple(slabs)
+
+    def move(self, classes: NDArray[np.int8], slots: NDArray[np.int32], wanted: I64) -> None:
+        """Give rows slots of the classes they want; changes `classes` and `slots` in place.
+
+        Those that are in the right class keep their slot. Slots that are left may be given to
+        others of the same call.
+        """
+        moved = np.flatnonzero(classes != wanted)
+        if not len(moved):
+            return
+        for number, slab in enumerate(self.slabs):
+            left = moved[classes[moved] == number]
+            if len(left):
+                slab.release(slots[left].astype(np.int64))
+        for number, slab in enumerate(self.slabs):
+            come = moved[wanted[moved] == number]
+            if len(come):
+                slots[come] = slab.allocate(len(come))
+        classes[moved] = wanted[moved]
+
+    def parts(
+        self, classes: NDArray[np.int8], slots: NDArray[np.int32]
+    ) -> Iterator[tuple[int, Slab, Any, I64]]:
+        """Cut rows by class: its number, its slab, which of the rows they are, and their slots."""
+        if not len(classes):
+            return
+        first = int(classes[0])
+        if (classes == first).all():
+            if first >= 0:
+                yield first, self.slabs[first], slice(None), slots.astype(np.int64)
+            return
+        for number, slab in enumerate(self.slabs):
+            where = np.flatnonzero(classes == number)
+            if len(where):
+                yield number, slab, where, slots[where].astype(np.int64)
