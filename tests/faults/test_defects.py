@@ -21,6 +21,8 @@ RED = {
     "restore_to_the_last_stable_offset": ("open-transaction", 1, {"broken"}),
     "answers_taken_for_aborts": ("lost-answer", 4, {"doubled"}),
 }
+# A defect does harm where the fault meets a certain moment, which a busy machine may miss.
+_TRIES = 3
 
 
 def test_every_defect_has_its_scenario() -> None:
@@ -33,6 +35,11 @@ def test_a_defect_turns_its_scenario_red(
 ) -> None:
     name, trials, seen = RED[defect]
     scenario = next(scenario for scenario in SCENARIOS if scenario.name == name)
-    row = run_scenario(broker, tmp_path, scenario, trials=trials, seed=7, defect=defect)
+    for seed in range(7, 7 + _TRIES):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        row = run_scenario(broker, folder, scenario, trials=trials, seed=seed, defect=defect)
+        if row.red:
+            break
     assert row.red
     assert any(getattr(row.verdict, field) > 0 for field in seen), row.verdict
