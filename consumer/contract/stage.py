@@ -8,7 +8,7 @@ calls, all but the first two from one thread:
     prepare(records)                                 in threads of its own, must not touch state
     assigned(partition, restoration)
     apply(prepared) -> outputs -> committed() or aborted()
-    maintain(idle)  -> outputs -> committed() or aborted()
+    maintain(idle)  -> outputs -> committed() or aborted(); committed() at once where it gives none
     revoked(partition)
 
 `tests/consumer/contract` has a stage that computes next to nothing, for tests of what drives one.
@@ -171,9 +171,11 @@ class Stage(Protocol[Prepared, Restoring]):
         ...
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
-        """Do work that no record asks for, such as a new model; None when there is none.
+        """Do a piece of the work that no record asks for, such as a new model; None without any.
 
-        Called between batches until it gives None; `idle` tells that no record is waiting.
+        Called between batches; as soon as possible again until it gives None. A piece should take
+        some 20 ms at most: a batch that becomes ready meanwhile waits for it. One that has nothing
+        to write needs no transaction. `idle` tells that no record is waiting.
         """
         ...
 

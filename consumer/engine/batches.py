@@ -82,6 +82,11 @@ class Batches(Generic[Prepared]):
         return not self._collecting.records and not self._preparing
 
     @property
+    def ready(self) -> bool:
+        """Whether the first batch is prepared."""
+        return bool(self._preparing) and self._preparing[0].future.done()
+
+    @property
     def room(self) -> int:
         """How many records the batch being collected still takes."""
         return self._settings.max_records - len(self._collecting.records)

@@ -3,6 +3,10 @@
 With the segment model fixed, a user's changes depend on that user's events and their order alone:
 not on partitions, workers, batches, rebalances or crashes. So a run over Kafka must give exactly
 what `segmenter replay` gives, but for the time of processing and the places of the records.
+
+Changes are compared user by user: each one, and their order. Between users there is no order to
+hold to: of a new model a replay looks at all users before the next event, a worker looks at those
+of a batch first and at the others in between batches.
 """
 
 from __future__ import annotations
@@ -29,15 +33,26 @@ def comparable(change: SegmentChange) -> dict[str, Any]:
 
 
 def differences(expected: Iterable[SegmentChange], found: Iterable[SegmentChange]) -> Iterator[str]:
-    """Tell how two sets of changes differ, by the changes' ids.
+    """Tell how changes differ, by their ids, and whether each user's are in the same order.
+
+    Parameters
+    ----------
+    expected, found
+        Changes; those of one user in their order.
 
     Yields
     ------
     str
-        A sentence for each change that is missing, doubled, too many or different.
+        A sentence for each change that is missing, doubled, too many, different, or behind one that
+        it should be ahead of.
     """
-    wanted = {change.id: comparable(change) for change in expected}
+    wanted: dict[str, dict[str, Any]] = {}
+    numbers: dict[str, int] = {}  # of the expected ones, in their order
+    for change in expected:
+        wanted[change.id] = comparable(change)
+        numbers[change.id] = len(numbers)
     seen: set[str] = set()
+    last: dict[str, tuple[int, str]] = {}
     for change in found:
         if change.id in seen:
             yield f"change {change.id} of user {change.user_id!r} came twice"
@@ -46,6 +61,13 @@ def differences(expected: Iterable[SegmentChange], found: Iterable[SegmentChange
         elif wanted[change.id] != comparable(change):
             names = [n for n, v in comparable(change).items() if wanted[change.id][n] != v]
             yield f"change {change.id} of user {change.user_id!r} differs in {', '.join(names)}"
+        elif (number := numbers[change.id]) < (before := last.get(change.user_id, (-1, "")))[0]:
+            yield (
+                f"change {change.id} of user {change.user_id!r}, of model version "
+                f"{change.model.version}, came after change {before[1]}, which it is ahead of"
+            )
+        else:
+            last[change.user_id] = number, change.id
         seen.add(change.id)
     for change_id in wanted.keys() - seen:
         yield f"change {change_id} of user {wanted[change_id]['user_id']!r} is missing"

@@ -163,6 +163,16 @@ class ProfileRows:
         }
         return ProfileRows(**columns)
 
+    def overwrite(self, rows: Sequence[int], states: ProfileRows) -> None:
+        """Set some rows to states of the same users."""
+        at = list(rows)
+        for name, column in self.arrays().items():
+            column[at] = states.arrays()[name]
+        for name, own in self.lists().items():
+            values = states.lists()[name]
+            for row, value in zip(at, values, strict=True):
+                own[row] = value
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All columns that are arrays, by name."""
         return {name: getattr(self, name) for name in _ARRAY_COLUMNS}

@@ -214,12 +214,19 @@ class ProfileTable:
 
     def states(self, rows: I64) -> ProfileRows:
         """Copy the states in some rows, each of which is a user's."""
+        return self._states(self._users_in(rows), rows)
+
+    def standings(self, rows: I64) -> ProfileRows:
+        """Copy the states in some rows but for event ids and words, which no decision asks for."""
+        return self._states(self._users_in(rows), rows, whole=False)
+
+    def _users_in(self, rows: I64) -> list[str]:
         users = [self._users[row] for row in rows.tolist()]
         if None in users:
             raise IndexError("a row is nobody's")
-        return self._states([user for user in users if user is not None], rows)
+        return [user for user in users if user is not None]
 
-    def _states(self, users: list[str], rows: I64) -> ProfileRows:
+    def _states(self, users: list[str], rows: I64, *, whole: bool = True) -> ProfileRows:
         n = len(users)
         numbers, links = self._numbers.take(rows), self._links.take(rows)
         sums: NDArray[np.float32] | None = None
@@ -229,12 +236,15 @@ class ProfileTable:
                 continue
             sums = np.empty((n, self.dimensions), np.float32) if sums is None else sums
             sums[where] = slab.take(slots)
-        recent = np.zeros((n, self.memory), np.uint64)
-        for _, slab, where, slots in self._rings.parts(links["ring_class"], links["ring"]):
-            recent[where, : slab.width] = slab.take(slots)
-        numbered = rows.tolist()
-        terms = [{} for _ in range(n)] if not self._terms else self._terms_of(numbered)
-        extra = [self._extra.get(row, b"") for row in numbered] if self._extra else [b""] * n
+        recent = np.zeros((n, self.memory if whole else 0), np.uint64)
+        terms: list[dict[str, float]] = [{} for _ in range(n)]
+        extra = [b""] * n
+        if whole:
+            for _, slab, where, slots in self._rings.parts(links["ring_class"], links["ring"]):
+                recent[where, : slab.width] = slab.take(slots)
+            numbered = rows.tolist()
+            terms = self._terms_of(numbered) if self._terms else terms
+            extra = [self._extra.get(row, b"") for row in numbered] if self._extra else extra
         columns: dict[str, Any] = {
             **{name: numbers[name].copy() for name in NUMBERS.names or ()},
             **{name: self._names.names(links[name]) for name in SHARED},

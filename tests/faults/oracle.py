@@ -78,8 +78,11 @@ def _judge_changes(
 ) -> None:
     if not expected:
         raise AssertionError("the stream makes no changes: the oracle would hold nothing")
+    # Each user's changes in their order; between users there is none, since workers look at users
+    # under a new model in another order than a replay.
     wanted = {change.id: comparable(change) for change in expected}
     seen: Counter[str] = Counter()
+    last: Counter[str] = Counter()
     for change in found:
         seen[change.id] += 1
         if seen[change.id] > 1:
@@ -91,6 +94,10 @@ def _judge_changes(
         elif wanted[change.id] != comparable(change):
             verdict.differing += 1
             verdict.note(f"change {change.sequence} of {change.user_id} differs from the replay's")
+        elif change.sequence < last[change.user_id]:
+            verdict.broken += 1
+            verdict.note(f"change {change.sequence} of {change.user_id} came too late")
+        last[change.user_id] = max(last[change.user_id], change.sequence)
     missing = wanted.keys() - seen.keys()
     verdict.lost += len(missing)
     for identity in list(missing)[:3]:

@@ -55,15 +55,37 @@ class Decisions:
         rested = rows.events[places] - rows.since[places]
         return self._decide(rows, places, cause_of, model, rested, by_model=False)
 
+    def moved_by(self, rows: ProfileRows, model: SegmentModel) -> NDArray[np.int64]:
+        """Give the rows that `by_model` would change; only notes in `rows` that it has decided.
+
+        Of event ids and words nothing is asked, so `rows` need not have them.
+        """
+        everyone = np.arange(len(rows))
+        decisions = decide(
+            rows.vectors(),
+            rows.segments,
+            rows.events,
+            self._rested(rows, model),
+            model,
+            self._policy,
+            weights=rows.weights,
+        )
+        labels = self._labels.decide(rows, everyone, new=True)
+        changed = decisions.changed if labels is None else decisions.changed | labels.changed
+        return np.flatnonzero(changed)
+
     def by_model(self, rows: ProfileRows, cause: Cause, model: SegmentModel) -> Decided:
         """Decide on all rows under a model that may be new to them."""
+        rested = self._rested(rows, model)
+        places = np.arange(len(rows))
+        return self._decide(rows, places, lambda _: cause, model, rested, by_model=True)
+
+    def _rested(self, rows: ProfileRows, model: SegmentModel) -> NDArray[np.int64]:
         # What a new model says holds at once; dwelling is for behaviour. But users are also looked
         # at again after a restart, a rebalance or an abort: a model that has decided on them before
         # is not new to them, and must not move them earlier than their next event would.
         dwelt = rows.events - rows.since
-        rested = np.where(rows.versions < model.version, self._policy.dwell_events, dwelt)
-        places = np.arange(len(rows))
-        return self._decide(rows, places, lambda _: cause, model, rested, by_model=True)
+        return np.where(rows.versions < model.version, self._policy.dwell_events, dwelt)
 
     def _decide(
         self,

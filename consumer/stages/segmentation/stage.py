@@ -2,14 +2,15 @@
 
 Reading order for the way of an event: `prepare` (what an event is, its text, its vector, in
 `consumer.stages.segmentation.preparation`), `apply` (the profile moves, the segment follows),
-`maintain` (a new model moves users without an event).
+`maintain` (a new model moves users without an event, in
+`consumer.stages.segmentation.reassignment`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -21,13 +22,14 @@ from consumer.contract.records import Output, Record
 from consumer.contract.stage import StageError
 from consumer.settings import Settings
 from consumer.stages.segmentation.changes import Cause, ChangeWriter
-from consumer.stages.segmentation.decisions import Decided, Decisions, count_changes
+from consumer.stages.segmentation.decisions import Decisions, count_changes
 from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
 from consumer.stages.segmentation.model_source import ModelSource
 from consumer.stages.segmentation.placement import Placement
 from consumer.stages.segmentation.preparation import Preparation
 from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch
 from consumer.stages.segmentation.profile_writer import ProfileWriter
+from consumer.stages.segmentation.reassignment import Look, Reassignment
 from consumer.stages.segmentation.restoration import ProfileRestoration
 from consumer.stages.segmentation.stats import SegmentationStats
 from consumer.stages.segmentation.turns import in_turns, move_profiles
@@ -120,17 +122,19 @@ class SegmentationStage:
             if partitioner == "any" or input_partitions is None
             else Placement(partitioner, input_partitions)
         )
-        self._chunk = settings.batch.reassign_users
         writer = ChangeWriter(settings.topics, settings.kafka.group_id)
         self._decisions = Decisions(settings.assignment, self.labels, writer)
+        self._reassignment = Reassignment(
+            self._decisions, self._faults, most_users=settings.batch.reassign_users
+        )
         self._profiles = ProfileWriter(
             settings.topics, embedder.identity, labels=self.labels.enabled
         )
         self._drift = settings.drift.enabled
         self._tables: dict[int, ProfileTable] = {}
-        # Users still to be looked at under the present model, by partition.
-        self._unseen: dict[int, list[str]] = {}
         self._overlay: list[tuple[int, ProfileRows]] = []
+        # Who was looked at under the present model: users of a batch, or rows of a table.
+        self._looked: list[tuple[int, Sequence[str] | NDArray[np.int64]]] = []
         self._pending = SegmentationStats()
 
     # --- partitions -------------------------------------------------------------------------
@@ -151,13 +155,11 @@ class SegmentationStage:
         """
         restoration.check()
         self._tables[partition] = restoration.table
-        # A crash may have come in the middle of a model's re-assignment: look at all users again.
-        self._unseen[partition] = restoration.table.users
+        self._reassignment.partition_came()
 
     def revoked(self, partition: int) -> None:
         """Let go of a partition."""
         self._tables.pop(partition, None)
-        self._unseen.pop(partition, None)
 
     def snapshot(self, partition: int) -> ProfileSnapshot:
         """Take a partition's committed profiles; between `committed` and the next of it."""
@@ -171,7 +173,7 @@ class SegmentationStage:
     @property
     def settled(self) -> bool:
         """Whether every user has been looked at under the newest model known, if there is one."""
-        return self.model is None or not any(self._unseen.values())
+        return self.model is None or self._reassignment.settled
 
     # --- the way of an event ----------------------------------------------------------------
 
@@ -190,6 +192,7 @@ class SegmentationStage:
         A record on which that fails in a way that nobody expected is refused, and the others are
         applied as if it had not been there.
         """
+        self._adopt_newest()
         outputs = apply_apart(
             prepared,
             lambda batch: self._apply(batch, partitions),
@@ -258,9 +261,11 @@ class SegmentationStage:
         chosen = np.array(events, np.int64)
         places, own, turns = in_turns([batch.events.users[row] for row in events])
         moved = range(len(places))
+        writers = list(places)
         for each in given:
             places.setdefault(each.user_id, len(places))
         rows = self._tables[partition].gather(list(places))
+        outputs = self._look_at_writers(partition, writers, rows, now)
         relabelled = self.labels.give(rows, places, given)
         changes: dict[int, list[Output]] = {}
         latest: dict[int, int] = {}
@@ -273,7 +278,7 @@ class SegmentationStage:
             rows = rows.take(touched)
             relabelled = [touched.index(row) for row in relabelled]
         self._overlay.append((partition, rows))
-        outputs = [output for row in sorted(changes) for output in changes[row]]
+        outputs += [output for row in sorted(changes) for output in changes[row]]
         outputs += self._profiles.states(partition, rows)
         # One for each sampled user that the batch touched.
         threshold = self.model.sample_threshold if self.model else 1.0
@@ -283,6 +288,22 @@ class SegmentationStage:
             rows, threshold, moved=moved, relabelled=relabelled, latest=texts
         )
         return outputs
+
+    def _look_at_writers(
+        self, partition: int, writers: Sequence[str], rows: ProfileRows, now: datetime
+    ) -> list[Output]:
+        """Look at users under a new model before their events are applied.
+
+        They are the first of `rows`, which are set to what that comes to.
+        """
+        self._looked.append((partition, writers))
+        if self.model is None:
+            return []
+        look = self._reassignment.of_batch(
+            self._tables[partition], rows, len(writers), Cause.of_model(now), self.model
+        )
+        self._take_in(look)
+        return look.changes
 
     def _apply_turn(
         self,
@@ -318,19 +339,28 @@ class SegmentationStage:
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:  # noqa: ARG002
         """Take a new model over, and look at the next users under it."""
+        self._adopt_newest()
+        if self.model is None:
+            return None
+        look = self._reassignment.piece(self._tables, Cause.of_model(self._clock()), self.model)
+        if look is None:
+            return None
+        self._take_in(look)
+        self._looked += look.looked
+        self._overlay += look.moved
+        states = [self._profiles.states(partition, moved) for partition, moved in look.moved]
+        return [*look.changes, *(output for outputs in states for output in outputs)]
+
+    def _take_in(self, look: Look) -> None:
+        self._pending.changes.update(look.counts)
+        self._pending.passed_over += look.passed_over
+
+    def _adopt_newest(self) -> None:
         newest = self._models.latest()
         if newest is not None and (self.model is None or newest.version > self.model.version):
             self._adopt(newest)
         if self.labels.adopt():
-            self._look_at_all()
-        if self.model is None:
-            return None
-        for partition, users in self._unseen.items():
-            while users:
-                # A chunk without a change needs no transaction.
-                if outputs := self._reassign(partition, users, self.model):
-                    return outputs
-        return None
+            self._reassignment.begin()
 
     def _adopt(self, model: SegmentModel) -> None:
         if model.embedding != self._embedder.identity:
@@ -342,52 +372,7 @@ class SegmentationStage:
             )
         logger.info("segment model %d: %d segments", model.version, len(model.ids))
         self.model = model
-        self._look_at_all()
-
-    def _look_at_all(self) -> None:
-        self._unseen = {partition: table.users for partition, table in self._tables.items()}
-
-    def _reassign(self, partition: int, users: list[str], model: SegmentModel) -> list[Output]:
-        chunk = users[-self._chunk :]
-        del users[-self._chunk :]
-        cause = Cause.of_model(self._clock())
-        outputs: list[Output] = []
-        states: list[Output] = []
-        for rows, decided in self._decided(partition, chunk, cause, model):
-            self._pending.changes.update(count_changes(decided))
-            moved = rows.take(sorted(decided))
-            self._overlay.append((partition, moved))
-            outputs += [output for row in sorted(decided) for output in decided[row][1]]
-            states += self._profiles.states(partition, moved)
-        return outputs + states
-
-    def _decided(
-        self, partition: int, users: Sequence[str], cause: Cause, model: SegmentModel
-    ) -> Iterator[tuple[ProfileRows, Decided]]:
-        """Decide on users under a model; those on whom the program fails are found by halving.
-
-        They stay as they are, until an event of theirs or the next model.
-        """
-        rows = self._tables[partition].gather(users)
-        # Of a user whose events were gone when the group was migrated to another embedding model
-        # only the standing is known, until the next event: there is no profile to judge by.
-        if len(known := np.flatnonzero(rows.weights > 0)) < len(rows):
-            rows = rows.take(known.tolist())
-        if not len(rows):
-            return
-        try:
-            decided = self._decisions.by_model(rows, cause, model)
-        except Exception as error:
-            self._faults.tell(error, "a user under a new model")
-            if len(users) == 1:
-                self.stats.passed_over += 1  # there may be nothing to commit
-                return
-            middle = len(users) // 2
-            for part in (users[:middle], users[middle:]):
-                yield from self._decided(partition, part, cause, model)
-            return
-        if decided:
-            yield rows, decided
+        self._reassignment.begin()
 
     # --- the end of a transaction -----------------------------------------------------------
 
@@ -395,6 +380,10 @@ class SegmentationStage:
         """Make the batch's rows the state."""
         for partition, rows in self._overlay:
             self._tables[partition].put(rows)
+        for partition, who in self._looked:
+            table = self._tables[partition]
+            rows_looked = who if isinstance(who, np.ndarray) else table.find(who)
+            table.mark_looked(rows_looked, self._reassignment.epoch)
         self.stats.add(self._pending)
         self._limit.commit(accepted=self._pending.used, refused=self._pending.all_refused)
         self._refusals.committed()
@@ -403,14 +392,12 @@ class SegmentationStage:
         self._clear()
 
     def aborted(self) -> None:
-        """Forget the batch; users who were to be re-assigned are looked at again."""
-        for partition, _ in self._overlay:
-            self._unseen[partition] = self._tables[partition].users
+        """Forget the batch; who was looked at in it is looked at again."""
         self._refusals.aborted()
         if self.placement is not None:
             self.placement.aborted()
         self._clear()
 
     def _clear(self) -> None:
-        self._overlay = []
+        self._overlay, self._looked = [], []
         self._pending = SegmentationStats()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
 from typing import Any
 
 from confluent_kafka import KafkaError, TopicPartition
@@ -120,6 +121,10 @@ class World:
         self.batches: Batches[list[Record]]
         self.now = 0.0
         """The time by which the process is seen to have stood still."""
+        self.passed = 0.0
+        """Seconds by which the loop's clock is ahead."""
+        self.timeouts: list[float] = []
+        """Of the polls."""
         self.limits: dict[str, float] = {}
         self.member_limits: dict[str, float] = {}
         self.high = -1001
@@ -171,7 +176,7 @@ class World:
     # --- the time: it passes, but for pauses ------------------------------------------------
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.monotonic() + self.passed
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -195,6 +200,10 @@ class World:
         assert self.batches.wait(30)
         return []
 
+    def all_prepared(self) -> None:
+        """Let all batches in preparation become ready."""
+        assert not wait([batch.future for batch in self.batches._preparing], 30).not_done
+
     def _call(self, name: str, partitions: Sequence[int]) -> None:
         self.callbacks[name](self, [TopicPartition(TOPIC, number) for number in partitions])
         self.calls.append(f"{name} ended")
@@ -206,6 +215,7 @@ class World:
         self.callbacks = callbacks
 
     def consume(self, room: int, timeout: float) -> Sequence[Message]:
+        self.timeouts.append(timeout)
         if not self.steps:
             self.loop.stop()
             return []
@@ -313,6 +323,11 @@ def assign(world: World, *partitions: int) -> Step:
 
 def records(*places: tuple[int, int]) -> Step:
     return lambda: [Message(*place) for place in places]
+
+
+def own_work(pieces: int) -> list[list[Output]]:
+    """Pieces of the stage's own work, each of one record named after it."""
+    return [[Output("changes", f"piece {n}".encode(), b"{}")] for n in range(pieces)]
 
 
 def nothing() -> list[Message]:

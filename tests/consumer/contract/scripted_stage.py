@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from consumer.contract.records import Output, Record
@@ -30,6 +30,8 @@ class ScriptedStage:
         self.prepare_gate.set()
         self.revoke_error: Exception | None = None
         self.own_work: list[list[Output]] = []
+        self.busy: Callable[[str], None] = lambda _: None
+        """Called with "batch" or "piece" while the stage works on one."""
 
     def restoration(self, partition: int) -> Any:
         raise AssertionError("the stand-in of the restorer makes none")
@@ -49,6 +51,7 @@ class ScriptedStage:
             raise self.revoke_error
 
     def apply(self, prepared: list[Record], partitions: frozenset[int]) -> list[Output]:
+        self.busy("batch")
         return [
             Output("changes", name_of(record).encode(), b"{}")
             for record in prepared
@@ -56,7 +59,10 @@ class ScriptedStage:
         ]
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
-        return self.own_work.pop(0) if self.own_work else None
+        if not self.own_work:
+            return None
+        self.busy("piece")
+        return self.own_work.pop(0)
 
     def committed(self) -> None:
         self.calls.append("committed")

@@ -28,6 +28,7 @@ from tests.consumer.contract.scripted_loop import (
     assign,
     failing,
     nothing,
+    own_work,
     records,
 )
 
@@ -814,7 +815,7 @@ def test_a_stage_that_an_abort_spoils_is_read_back_by_the_same_producer(world: W
 
 
 def test_twenty_aborts_in_a_row_end_the_loop(world: World) -> None:
-    world.stage.own_work = [[] for _ in range(100)]
+    world.stage.own_work = own_work(100)
     world.outcomes = [Outcome.ABORTED] * 100
     with pytest.raises(FatalKafkaError, match="20 transactions in a row were aborted"):
         world.run(assign(world, 0), *[nothing] * 50)
@@ -827,7 +828,7 @@ def test_twenty_aborts_in_a_row_end_the_loop(world: World) -> None:
 
 def test_a_commit_in_between_begins_the_count_of_aborts_anew(world: World) -> None:
     some = [Outcome.ABORTED] * 19
-    world.stage.own_work = [[] for _ in range(40)]
+    world.stage.own_work = own_work(40)
     world.outcomes = [*some, Outcome.COMMITTED, *some, Outcome.COMMITTED]
     world.run(assign(world, 0), *[nothing] * 45)
     assert world.attempts == 40

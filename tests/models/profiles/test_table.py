@@ -240,3 +240,57 @@ def test_times_survive_the_way_to_microseconds_and_back(naive_time: datetime) ->
 def test_hashes_of_event_ids_are_stable() -> None:
     # A changed hash would make every restored memory forget; so the value itself is held here.
     assert hash_event_id("e1") == 292540415853092123
+
+
+# --- who was looked at under a new model --------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from(["put", "remove", "look"]), st.sampled_from("abcdefgh")),
+            st.tuples(st.just("epoch"), st.just("")),
+        )
+    )
+)
+def test_who_is_left_in_an_epoch_is_who_was_not_looked_at_in_it(
+    steps: list[tuple[str, str]],
+) -> None:
+    table, epoch = ProfileTable(2, 2), 1
+    looked: dict[str, int] = {}
+    for what, user in steps:
+        if what == "epoch":
+            epoch += 1
+        elif what == "put":
+            table.put(table.gather([user]))
+            looked.setdefault(user, 0)
+        elif what == "remove":
+            table.remove(user)
+            looked.pop(user, None)
+        elif user in looked:
+            table.mark_looked(table.find([user]), epoch)
+            looked[user] = epoch
+        left = {user for user, last in looked.items() if last < epoch}
+        rows = table.unlooked(epoch, 100)
+        assert set(table.states(rows).users) == left
+        assert len(table.unlooked(epoch, 1)) == min(len(left), 1)
+        known = [*looked]
+        assert table.looked(table.find(known)).tolist() == [*looked.values()]
+
+
+def test_a_standing_is_a_state_without_event_ids_and_words() -> None:
+    table = ProfileTable(2, 2)
+    states = table.gather(["u", "v"])
+    states.sums[:] = [[1, 2], [3, 4]]
+    states.segments[:], states.labels, states.predicted = [5, 6], ["a", "b"], ["c", None]
+    states.remember(np.array([0, 1]), np.array([7, 8], np.uint64))
+    states.note_terms(1, ["word"], 1.0, 1.0, 5)
+    table.put(states)
+    standing = table.standings(np.array([1]))
+    whole = table.gather(["v"])
+    assert (standing.recent.size, standing.terms) == (0, [{}])
+    for name in ("users", "labels", "predicted"):
+        assert getattr(standing, name) == getattr(whole, name)
+    for name, column in standing.arrays().items():
+        if name != "recent":
+            assert (column == whole.arrays()[name]).all()

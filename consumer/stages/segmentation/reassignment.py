@@ -1,0 +1,221 @@
+"""What a new model does to users without an event of theirs: each is looked at once under it.
+
+A model is taken up between batches. Adopting it begins an epoch, and each table knows which users
+were looked at in it. Those of a batch who were not are looked at first, in the batch's transaction:
+so each user sees what it would have seen if all had been looked at at once, and nobody's events
+wait for the others. These follow piece by piece, each bounded in time and in users. A newer model
+that comes meanwhile begins another epoch: who was not looked at under the former one goes straight
+to it, as in a worker that skips versions. So each user's changes are in the order of the versions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.contract.clock import Timer
+from consumer.contract.records import Output
+from consumer.stages.segmentation.changes import Cause
+from consumer.stages.segmentation.decisions import Decided, Decisions, count_changes
+from consumer.stages.shared.unexpected import Faults
+from models.profiles.table import ProfileRows, ProfileTable
+from models.segments.model import SegmentModel
+
+I64 = NDArray[np.int64]
+T = TypeVar("T")
+
+# Users judged at once: enough to hide the cost of a call, in a millisecond or two.
+_JUDGED = 512
+# Users written down from one look at the clock to the next.
+_WRITTEN = 16
+
+
+@dataclass(slots=True)
+class Look:
+    """What looking at users has come to; nothing of it is state yet.
+
+    Attributes
+    ----------
+    looked
+        Rows of those looked at, by partition.
+    moved
+        States of those who change, by partition; of a batch they are in its rows.
+    changes
+        Their records.
+    counts
+        Changes by status and reason.
+    passed_over
+        How many the program has failed on.
+    """
+
+    looked: list[tuple[int, I64]] = field(default_factory=list)
+    moved: list[tuple[int, ProfileRows]] = field(default_factory=list)
+    changes: list[Output] = field(default_factory=list)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    passed_over: int = 0
+
+    def note(self, decided: Decided) -> None:
+        """Take in the changes of some users."""
+        self.changes += [output for row in sorted(decided) for output in decided[row][1]]
+        self.counts += count_changes(decided)
+
+
+class Reassignment:
+    """Looks at users under a new model, those of a batch first and the others in pieces.
+
+    Parameters
+    ----------
+    decisions
+        Decides on users.
+    faults
+        Tells of users on whom the program fails. They are found by halving and stay as they are,
+        until an event of theirs or the next model.
+    most_users
+        Looked at in one piece.
+    seconds
+        After which a piece ends. One that has begun to write down changes ends a few users later.
+    timer
+        What time it is.
+    """
+
+    def __init__(
+        self,
+        decisions: Decisions,
+        faults: Faults,
+        *,
+        most_users: int,
+        seconds: float = 0.02,
+        timer: Timer = time,
+    ) -> None:
+        self._decisions = decisions
+        self._faults = faults
+        self._most_users = most_users
+        self._seconds = seconds
+        self._now = timer.monotonic
+        self.epoch = 0
+        self.settled = True
+        """Whether everybody was looked at under the latest model."""
+
+    def begin(self) -> None:
+        """Look at everybody again, under another model."""
+        self.epoch += 1
+        self.settled = False
+
+    def partition_came(self) -> None:
+        """Look at the users of a table that was read back: a crash may have come amid a take-up."""
+        self.settled = False
+
+    def of_batch(
+        self, table: ProfileTable, rows: ProfileRows, count: int, cause: Cause, model: SegmentModel
+    ) -> Look:
+        """Look at the first `count` users of a batch as far as they are left.
+
+        Their rows are set to what that comes to.
+        """
+        look = Look()
+        if self.settled:
+            return look
+        own = table.find(rows.users[:count])
+        known = np.flatnonzero(own >= 0)
+        left = known[table.looked(own[known]) < self.epoch]
+        place_of = {rows.users[place]: place for place in left.tolist()}
+        for movers in self._movers(table, own[left], model, look):
+            places = [place_of[user] for user in movers.users]
+            for states, decided in self._written(rows.take(places), cause, model, look):
+                rows.overwrite([place_of[user] for user in states.users], states)
+                look.note(decided)
+        return look
+
+    def piece(
+        self, tables: Mapping[int, ProfileTable], cause: Cause, model: SegmentModel
+    ) -> Look | None:
+        """Look at the next users of all tables; None where nobody is left."""
+        if self.settled:
+            return None
+        look, room, ends = Look(), self._most_users, self._now() + self._seconds
+        for partition, table in tables.items():
+            left = table.unlooked(self.epoch, room)
+            room -= len(left)
+            for first in range(0, len(left), _JUDGED):
+                judged = left[first : first + _JUDGED]
+                done = self._look_at(partition, table, judged, cause, model, look, ends)
+                look.looked.append((partition, judged[:done]))
+                if self._now() >= ends:
+                    return look
+            if not room:
+                return look
+        self.settled = not look.looked
+        return look if look.looked else None
+
+    def _look_at(  # noqa: PLR0917 - what a piece works with
+        self,
+        partition: int,
+        table: ProfileTable,
+        rows: I64,
+        cause: Cause,
+        model: SegmentModel,
+        look: Look,
+        ends: float,
+    ) -> int:
+        """Look at users, and give how many of them were looked at when time was up."""
+        movers = [user for part in self._movers(table, rows, model, look) for user in part.users]
+        for first in range(0, len(movers), _WRITTEN):
+            states = table.gather(movers[first : first + _WRITTEN])
+            for moved, decided in self._written(states, cause, model, look):
+                look.moved.append((partition, moved))
+                look.note(decided)
+            rest = movers[first + _WRITTEN :]
+            if rest and self._now() >= ends:
+                return int(np.searchsorted(rows, table.find(rest[:1])[0]))
+        return len(rows)
+
+    def _movers(
+        self, table: ProfileTable, rows: I64, model: SegmentModel, look: Look
+    ) -> Iterator[ProfileRows]:
+        """Give those users who change, without event ids and words, in order."""
+
+        def judge(some: I64) -> ProfileRows:
+            states = table.standings(some)
+            # Of a user whose events were gone when the group was migrated to another embedding
+            # model only the standing is known, until the next event: nothing to judge by.
+            if len(known := np.flatnonzero(states.weights > 0)) < len(some):
+                states = states.take(known.tolist())
+            if not len(states):
+                return states
+            return states.take(self._decisions.moved_by(states, model).tolist())
+
+        return self._apart(rows, judge, look)
+
+    def _written(
+        self, rows: ProfileRows, cause: Cause, model: SegmentModel, look: Look
+    ) -> Iterator[tuple[ProfileRows, Decided]]:
+        """Give the states and changes of users who change."""
+
+        def write(some: I64) -> tuple[ProfileRows, Decided]:
+            states = rows.take(some.tolist())
+            return states, self._decisions.by_model(states, cause, model)
+
+        return self._apart(np.arange(len(rows)), write, look)
+
+    def _apart(self, users: I64, work: Callable[[I64], T], look: Look) -> Iterator[T]:
+        """Work on users; those on whom that fails are found by halving, and left out."""
+        if not len(users):
+            return
+        try:
+            done = work(users)
+        except Exception as error:
+            self._faults.tell(error, "a user under a new model")
+            if len(users) == 1:
+                look.passed_over += 1
+                return
+            middle = len(users) // 2
+            yield from self._apart(users[:middle], work, look)
+            yield from self._apart(users[middle:], work, look)
+            return
+        yield done

@@ -1,0 +1,330 @@
+"""Taking a new model up between batches: each user sees what it would have seen all at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumer.contract.records import Output, Record
+from consumer.verify.oracle import differences
+from models.profiles.table import ProfileTable
+from models.segments.model import SegmentModel
+from schemas.changes import SegmentChange
+from tests.consumer.contract.scripted_clock import Clock
+from tests.consumer.stages.label_data import Worker as LabelWorker
+from tests.consumer.stages.label_data import a_label_model, on
+from tests.consumer.stages.stage_data import (
+    EMBEDDER,
+    TOPICS,
+    Worker,
+    a_model,
+    changes_in,
+    event,
+    of,
+    records,
+    turned,
+)
+
+TEXTS = (*TOPICS, "cats whiskers paws purring fur")
+USERS = [f"u{n}" for n in range(6)]
+SETTINGS = on(
+    batch={"reassign_users": 2},
+    assignment={"dwell_events": 2},
+    profile={"half_life_days": 2},
+    labels={"dwell_events": 1},
+)
+
+Batch = list[tuple[int, int, int]]
+"""Events by user, number and text."""
+Step = tuple[str, Any]
+
+_events = st.tuples(
+    st.integers(0, len(USERS) - 1), st.integers(1, 40), st.integers(0, len(TEXTS) - 1)
+)
+_steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("batch"), st.lists(_events, min_size=1, max_size=6)),
+        st.tuples(st.just("abort"), st.lists(_events, min_size=1, max_size=6)),
+        st.tuples(st.just("model"), st.permutations([0, 1, 2]).map(tuple)),
+        st.tuples(st.just("labels"), st.booleans()),
+        st.tuples(st.just("pieces"), st.integers(1, 3)),
+        st.tuples(st.just("restart"), st.none()),
+    ),
+    min_size=4,
+    max_size=24,
+)
+
+
+def model_of(version: int, order: tuple[int, ...]) -> SegmentModel:
+    """Segments whose ids stand for other texts in each version; every third lacks one."""
+    kept = order[: 2 if version % 3 == 0 else 3]
+    centres = EMBEDDER.embed([TEXTS[n] for n in kept]).astype(np.float64)
+    texts = tuple(TEXTS[n] for n in kept)
+    return a_model(version, texts, centres=centres)
+
+
+@dataclass
+class Followed:
+    """A worker that takes models up piece by piece, and whom else is told of it.
+
+    `seen` is called whenever a user is looked at, or first seen, under the present models.
+    """
+
+    seen: Callable[[str], None] = lambda _: None
+    worker: LabelWorker = field(init=False)
+    changes: list[SegmentChange] = field(default_factory=list)
+    log: dict[str, Record] = field(default_factory=dict)
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        self.worker = LabelWorker(model=None, settings=SETTINGS)
+
+    @property
+    def table(self) -> ProfileTable:
+        return self.worker.stage.tables[0]
+
+    def left(self) -> set[str]:
+        rows = self.table.unlooked(self.worker.stage._reassignment.epoch, len(self.table))
+        return set(self.table.states(rows).users)
+
+    def take(self, outputs: Iterable[Output]) -> None:
+        outputs = list(outputs)
+        self.changes += changes_in(outputs)
+        for output in of(outputs, "user-profiles"):
+            key = output.key or b""
+            self.log[key.decode()] = Record("user-profiles", 0, 0, -1, key, output.value)
+
+    def records(self, batch: Batch) -> list[Record]:
+        made = records(event(USERS[user], number, TEXTS[text]) for user, number, text in batch)
+        self.offset += len(made)
+        return made
+
+    def batch(self, batch: list[Record], *, abort: bool = False) -> None:
+        stage = self.worker.stage
+        if abort:
+            stage.apply(stage.prepare(batch), frozenset([0]))
+            stage.aborted()
+        for record in batch:
+            self.seen((record.key or b"").decode())
+        self.take(self.worker.run(batch))
+
+    def piece(self) -> bool:
+        stage = self.worker.stage
+        outputs = stage.maintain(idle=False)
+        if outputs is None:
+            return False
+        before = self.left()
+        stage.committed()
+        for user in sorted(before - self.left()):
+            self.seen(user)
+        self.take(outputs)
+        return True
+
+    def restart(self) -> None:
+        former, self.worker = self.worker, LabelWorker(model=None, settings=SETTINGS)
+        restoration = self.worker.stage.restoration(0)
+        for record in self.log.values():
+            restoration.load(record)
+        self.worker.stage.revoked(0)
+        self.worker.source.model = former.source.model
+        self.worker.labels.model = former.labels.model
+        self.worker.stage.assigned(0, restoration)
+
+
+class AllAtOnce:
+    """A worker that looks at all its users before anything else."""
+
+    def __init__(self) -> None:
+        self.worker = LabelWorker(model=None, settings=SETTINGS)
+        self.changes: list[SegmentChange] = []
+
+    def look(self, model: SegmentModel | None, labels: Any) -> None:
+        self.worker.source.model, self.worker.labels.model = model, labels
+        self.changes += changes_in(self.worker.maintain())
+
+    def batch(self, batch: list[Record]) -> None:
+        self.changes += changes_in(self.worker.run(batch))
+
+
+def play(steps: list[Step], *, drain: bool) -> tuple[Followed, dict[str, AllAtOnce], AllAtOnce]:
+    """Take steps with a worker, with one for each user alone, and with one that looks at all.
+
+    Each of the second kind is given only the events of its user, and models when the first one
+    looks at that user under them. With `drain` a model is taken up before the next one comes.
+    """
+    alone: dict[str, AllAtOnce] = defaultdict(AllAtOnce)
+    whole = AllAtOnce()
+    followed = Followed()
+    source = followed.worker
+
+    def seen(user: str) -> None:
+        alone[user].look(followed.worker.source.model, followed.worker.labels.model)
+
+    followed.seen = seen
+    version = 0
+    for kind, what in steps:
+        if kind in ("model", "labels"):
+            while drain and followed.piece():
+                pass
+            version += 1
+            source = followed.worker
+            if kind == "model":
+                source.source.model = model_of(version, what)
+            else:
+                source.labels.model = a_label_model(version, swap=what)
+            whole.look(source.source.model, source.labels.model)
+        elif kind in ("batch", "abort"):
+            batch = followed.records(what)
+            followed.batch(batch, abort=kind == "abort")
+            for record in batch:
+                alone[(record.key or b"").decode()].batch([record])
+            whole.batch(batch)
+        elif kind == "pieces":
+            for _ in range(what):
+                followed.piece()
+        else:
+            followed.restart()
+    while followed.piece():
+        pass
+    return followed, alone, whole
+
+
+@settings(max_examples=40)
+@given(_steps)
+def test_each_user_sees_what_a_worker_of_its_own_would_have_seen(steps: list[Step]) -> None:
+    followed, alone, _ = play(steps, drain=False)
+    for user, other in alone.items():
+        mine = [change for change in followed.changes if change.user_id == user]
+        assert mine == other.changes
+        assert followed.worker.state()[user] == other.worker.state()[user]
+        versions = [change.model.version for change in mine]
+        assert versions == sorted(versions)
+
+
+@settings(max_examples=40)
+@given(_steps)
+def test_models_that_are_taken_up_before_the_next_ones_change_users_as_all_at_once(
+    steps: list[Step],
+) -> None:
+    followed, _, whole = play(steps, drain=True)
+    assert list(differences(whole.changes, followed.changes)) == []
+    assert followed.worker.state() == whole.worker.state()
+
+
+# --- what the oracle still finds ----------------------------------------------------------------
+
+
+def a_take_up(users: int = 5) -> tuple[list[SegmentChange], list[SegmentChange]]:
+    """Changes of users of whom all change with each of two versions: all at once, and piecewise."""
+    batches: list[Batch] = [[(n, number, 0) for n in range(users)] for number in (1, 2)]
+    models: list[Step] = [("model", (0, 1, 2)), ("model", (1, 0, 2))]
+    steps = [("batch", batches[0]), models[0], ("pieces", 1), ("batch", batches[1][:2]), models[1]]
+    followed, _, whole = play([*steps, ("batch", batches[1][2:])], drain=True)
+    assert [c.user_id for c in followed.changes] != [c.user_id for c in whole.changes]
+    assert len(whole.changes) == 2 * users
+    return whole.changes, followed.changes
+
+
+def test_the_oracle_takes_users_in_another_order_for_the_same() -> None:
+    expected, found = a_take_up()
+    assert list(differences(expected, found)) == []
+
+
+def test_the_oracle_finds_a_change_under_an_older_version_after_one_under_a_newer() -> None:
+    expected, found = a_take_up()
+    first, second = [n for n, change in enumerate(found) if change.user_id == "u3"]
+    assert found[first].model.version < found[second].model.version
+    found[first], found[second] = found[second], found[first]
+    (told,) = differences(expected, found)
+    assert "of user 'u3', of model version 1, came after change" in told
+
+
+def test_the_oracle_finds_a_user_who_was_left_out() -> None:
+    expected, found = a_take_up()
+    left_out = [c for c in found if (c.user_id, c.model.version) != ("u4", 2)]
+    (told,) = differences(expected, left_out)
+    assert "of user 'u4' is missing" in told
+
+
+# --- pieces -------------------------------------------------------------------------------------
+
+
+class Ticking(Clock):
+    """A clock that goes on by a second whenever it is looked at."""
+
+    def monotonic(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def a_worker(users: int, clock: Clock, **batch: Any) -> Worker:
+    """A worker of users who all enter a segment with the model that has come."""
+    worker = Worker(batch=batch)
+    worker.run(records(event(f"u{n}", 1) for n in range(users)))
+    worker.stage._reassignment._now = clock.monotonic
+    worker.source.model = a_model()
+    return worker
+
+
+def piece(worker: Worker) -> list[str]:
+    """Users who change in one piece."""
+    outputs = worker.stage.maintain(idle=False)
+    assert outputs is not None
+    worker.stage.committed()
+    return [change.user_id for change in changes_in(outputs)]
+
+
+def test_a_piece_ends_when_its_time_is_up_and_the_next_one_goes_on_behind_it() -> None:
+    worker = a_worker(100, Ticking())
+    pieces = [piece(worker)]
+    while not worker.stage.settled:
+        if worker.stage.maintain(idle=False) is None:
+            break
+        worker.stage.aborted()
+        pieces.append(piece(worker))
+    assert all(0 < len(users) <= 16 for users in pieces)
+    assert [user for users in pieces for user in users] == [f"u{n}" for n in range(100)]
+
+
+def test_while_time_lasts_a_piece_goes_on_to_as_many_users_as_a_transaction_may_have() -> None:
+    worker = a_worker(50, Clock(), reassign_users=30)
+    assert [len(piece(worker)), len(piece(worker))] == [30, 20]
+    assert worker.stage.maintain(idle=False) is None
+
+
+def test_users_who_do_not_move_are_judged_without_their_words_and_event_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = a_worker(50, Clock())
+    worker.maintain()
+    gathered: list[str] = []
+    gather = ProfileTable.gather
+
+    def watched(table: ProfileTable, users: Any) -> Any:
+        gathered.extend(users)
+        return gather(table, users)
+
+    monkeypatch.setattr(ProfileTable, "gather", watched)
+    worker.source.model = a_model(2)
+    assert worker.stage.maintain(idle=False) == []
+    worker.stage.committed()
+    assert gathered == []
+    assert worker.stage.maintain(idle=False) is None
+    assert worker.stage.settled
+
+
+def test_a_batch_takes_a_new_model_over_by_itself() -> None:
+    worker = Worker(a_model())
+    worker.run(records([event("u", 1), event("v", 1)]))
+    worker.source.model = turned(a_model())
+    (change,) = changes_in(worker.run(records([event("u", 2)])))
+    assert (change.user_id, change.model.version, change.source) == ("u", 2, None)
+    assert not worker.stage.settled
+    assert [change.user_id for change in changes_in(worker.maintain())] == ["v"]
