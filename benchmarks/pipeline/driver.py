@@ -1,0 +1,204 @@
+"""Runs a checkout's own code with a table for a model; started by `benchmarks.pipeline.checkouts`.
+
+It runs in checkouts of other versions too, with their own Python, so it imports nothing of this
+folder, and looks for what it needs of the product under the names that it has had. Requests come in
+as JSON, one a line, and go out likewise.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import gc
+import io
+import json
+import pstats
+import sys
+import time
+import zlib
+from collections import Counter
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BATCH = 512
+IDENTITY = "0" * 64
+
+
+def found(*places: str) -> Any:
+    """Import the first of several names that there is, such as `module:name`."""
+    for place in places:
+        module, _, name = place.partition(":")
+        try:
+            return getattr(import_module(module), name)
+        except (ImportError, AttributeError):
+            continue
+    raise ImportError(f"none of {', '.join(places)} is there")
+
+
+Record = found("consumer.contract.records:Record", "consumer.records:Record")
+Settings = found("consumer.settings:Settings")
+FixedModel = found(
+    "consumer.stages.segmentation.model_source:FixedModel", "consumer.replay:FixedModel"
+)
+Stage = found(
+    "consumer.stages.segmentation.stage:SegmentationStage",
+    "consumer.stages.segmentation:SegmentationStage",
+)
+SegmentModel = found("models.segments.model:SegmentModel", "models.segments:SegmentModel")
+
+
+class Table:
+    """An embedder that answers from a table of texts; one that is not in it gets some row."""
+
+    identity = IDENTITY
+
+    def __init__(self, folder: Path) -> None:
+        texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
+        self._vectors = np.load(folder / "vectors.npy")
+        self._rows = {text: row for row, own in enumerate(texts) for text in own}
+        self.dimensions = self._vectors.shape[1]
+        self.missed = 0
+
+    def embed(self, texts: Any) -> Any:
+        """Look the vectors up."""
+        rows = self._rows
+        return self._vectors[
+            [rows.get(text, -1) if text in rows else self._miss(text) for text in texts]
+        ]
+
+    def _miss(self, text: str) -> int:
+        self.missed += 1
+        return zlib.crc32(text.encode()) % len(self._vectors)
+
+
+class Noting:
+    """An embedder that only notes what it is asked for."""
+
+    identity = IDENTITY
+    dimensions = 1
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def embed(self, texts: Any) -> Any:
+        """Note the texts."""
+        self.texts += texts
+        return np.zeros((len(texts), 1), np.float32)
+
+
+def segment_model(folder: Path, threshold: float, version: int = 1) -> Any:
+    """Make the segment model of the table's centres."""
+    centres = np.load(folder / "centres.npy")
+    count = len(centres)
+    return SegmentModel(
+        version=version,
+        embedding=IDENTITY,
+        ids=np.arange(count),
+        centres=centres,
+        radii=np.full(count, 0.8),
+        sizes=np.full(count, 500),
+        labels=tuple(f"segment {i}" for i in range(count)),
+        words=(("word",),) * count,
+        since=(1,) * count,
+        next_id=count,
+        sample_threshold=threshold,
+        samples=3000,
+        seed=1,
+    )
+
+
+def records(path: str, start: int, stop: int | None) -> list[Any]:
+    """Read the records of a file: key, tab, value, in each line."""
+    topic = Settings().topics.events
+    lines = Path(path).read_bytes().split(b"\n")[:-1][start:stop]
+    pairs = (line.split(b"\t", 1) for line in lines)
+    return [Record(topic, 0, start + n, -1, key, value) for n, (key, value) in enumerate(pairs)]
+
+
+class Driver:
+    """Answers requests, each a method's name and its arguments."""
+
+    def __init__(self) -> None:
+        self.stage: Any = None
+        self.embedder: Any = None
+
+    def make(self, table: str, threshold: float | None, settings: dict[str, Any]) -> dict[str, Any]:
+        """Make a stage that has one partition; without a threshold there is no segment model."""
+        folder = Path(table)
+        self.embedder = Table(folder)
+        model = None if threshold is None else segment_model(folder, threshold)
+        now = datetime.now(UTC)
+        self.stage = Stage(
+            Settings(**settings), self.embedder, FixedModel(model), intake_clock=lambda: now
+        )
+        self.stage.assigned(0, self.stage.restoration(0))
+        self.stage.maintain(idle=True)
+        return {}
+
+    def feed(self, path: str, start: int, stop: int, profile: str | None = None) -> dict[str, Any]:
+        """Let records through, and tell what that took.
+
+        Returns
+        -------
+        dict
+            `prepare` and `apply` in seconds of processor time, the number of `events`, and `out`:
+            records and bytes (key and value) by topic. Where `profile` names one of the two,
+            `profiled` tells where its time went; the times are then of no use.
+        """
+        given = records(path, start, stop)
+        spent = {"prepare": 0.0, "apply": 0.0}
+        written, sizes = Counter[str](), Counter[str]()
+        profiler = cProfile.Profile()
+        gc.collect()
+        for place in range(0, len(given), BATCH):
+            chunk = given[place : place + BATCH]
+            for step in ("prepare", "apply"):
+                if profile == step:
+                    profiler.enable()
+                begun = time.process_time()
+                if step == "prepare":
+                    prepared = self.stage.prepare(chunk)
+                else:
+                    outputs = list(self.stage.apply(prepared, frozenset({0})))
+                    self.stage.committed()
+                spent[step] += time.process_time() - begun
+                profiler.disable()
+            for output in outputs:
+                written[output.topic] += 1
+                sizes[output.topic] += len(output.key or b"") + len(output.value or b"")
+        out = {topic: [written[topic], sizes[topic]] for topic in sorted(written)}
+        told = {**spent, "events": len(given), "missed": self.embedder.missed, "out": out}
+        if profile:
+            text = io.StringIO()
+            pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(40)
+            told["profiled"] = text.getvalue()
+        return told
+
+    def texts(self, path: str) -> dict[str, Any]:
+        """Tell the clean text of each of a file's events, None for one that is refused."""
+        noting = Noting()
+        stage = Stage(Settings(), noting, FixedModel(None))
+        own: list[str | None] = []
+        for record in records(path, 0, None):
+            noting.texts = []
+            stage.prepare([record])
+            own.append(noting.texts[0] if noting.texts else None)
+        return {"texts": own}
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    driver = Driver()
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = getattr(driver, request.pop("do"))(**request)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
