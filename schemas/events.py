@@ -11,6 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from schemas.base import Identifier
 
+MAX_LANGUAGE_CHARS = 35
+MAX_ITEM_CHARS = 256
+
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
@@ -82,10 +85,10 @@ class UserEvent(BaseModel):
     text: str | None = Field(
         None, description="The raw text, HTML and Markdown allowed.", repr=False
     )
-    language: Annotated[str, Field(max_length=35)] | None = Field(
+    language: Annotated[str, Field(max_length=MAX_LANGUAGE_CHARS)] | None = Field(
         None, description="BCP 47 tag of the text where it is known; detected otherwise."
     )
-    item_id: Annotated[str, Field(max_length=256)] | None = Field(
+    item_id: Annotated[str, Field(max_length=MAX_ITEM_CHARS)] | None = Field(
         None, description="What the event is about."
     )
     item_title: str | None = Field(

@@ -21,6 +21,7 @@ from schemas.ids import nan_name
 from schemas.keys import KeyForm, decode_key, encode_key
 from schemas.leftovers import without_unusable
 from schemas.mapping import EventMapping, MappingError
+from schemas.sifting import SiftedEvent, sift_fields, sift_json, user_of_json
 from schemas.times import format_hint
 
 # Never quoted, not even in part: they are what people wrote.
@@ -90,9 +91,9 @@ class Intake:
         RefusedError
             With the reason, the field and a sentence that quotes no text.
         """
-        return self.sift(value, key, now)[0]
+        return self.judge(value, key, now)[0]
 
-    def sift(
+    def judge(
         self, value: bytes | None, key: bytes | None, now: datetime
     ) -> tuple[UserEvent, tuple[str, ...]]:
         """Read one record as `read` does, and name the fields that were left out of it.
@@ -108,23 +109,63 @@ class Intake:
         self._check_time(event, now)
         return event, left_out
 
+    def sift(
+        self, value: bytes | None, key: bytes | None, now: datetime
+    ) -> tuple[SiftedEvent, tuple[str, ...]]:
+        """Read one record as `judge` does, which only what is not read at once comes to.
+
+        A good event in a common form takes a fifth of the time so. The event, the fields left out
+        and the refusals are the same.
+        """
+        event = self._sift(value)
+        if event is None or not self._holds(event, key, now):
+            judged, left_out = self.judge(value, key, now)
+            return SiftedEvent.of(judged), left_out
+        return event, ()
+
+    def _sift(self, value: bytes | None) -> SiftedEvent | None:
+        try:
+            if self.mapping.picks_nothing:
+                return sift_json(_payload(value))
+            source = from_json(_payload(value))
+            return sift_fields(self.mapping.apply(source)) if isinstance(source, dict) else None
+        except ValueError:
+            return None
+
+    def _holds(self, event: SiftedEvent, key: bytes | None, now: datetime) -> bool:
+        """Tell whether there is nothing against an event; `judge` says what there is."""
+        user, text, title, time = event.user_id, event.text, event.item_title, event.occurred_at
+        return (
+            key is not None
+            and (key == user.encode() if self.key == "raw" else decode_key(key, self.key) == user)
+            and (text is None or len(text) <= self.max_text_chars)
+            and (title is None or len(title) <= self.max_text_chars)
+            and time >= self.earliest
+            and time - now <= self.max_future_skew
+        )
+
     def user_finder(self) -> Callable[[bytes | None], str]:
         """Give a function from a value to its user id alone, whatever else may be wrong with it.
 
         It raises RefusedError where there is no user id, or none that a user event may have.
         """
-        mapping = self.mapping
+        return self._find_user if self.mapping.picks_nothing else self.judge_user
 
-        def find(value: bytes | None) -> str:
-            data = decode_object(value)
-            try:
-                return _Identified.model_validate(mapping.user_of(data)).user_id
-            except MappingError as error:
-                raise _unmapped(error) from None
-            except ValidationError as error:
-                raise refused_field(error) from None
+    def _find_user(self, value: bytes | None) -> str:
+        try:
+            return user_of_json(_payload(value))
+        except ValueError:
+            return self.judge_user(value)
 
-        return find
+    def judge_user(self, value: bytes | None) -> str:
+        """Find the user as `user_finder` does; only what is not found at once comes to it."""
+        data = decode_object(value)
+        try:
+            return _Identified.model_validate(self.mapping.user_of(data)).user_id
+        except MappingError as error:
+            raise _unmapped(error) from None
+        except ValidationError as error:
+            raise refused_field(error) from None
 
     def key_of(self, value: bytes) -> bytes | None:
         """Give the key that a record of a file gets, or None where it has no user id."""
@@ -179,13 +220,18 @@ class Intake:
                 f"{self.earliest.isoformat()}",
                 "occurred_at",
             )
-        if event.occurred_at > now + self.max_future_skew:
+        if event.occurred_at - now > self.max_future_skew:
             raise RefusedError(
                 RefusalReason.TIME_IN_FUTURE,
                 f"occurred_at {event.occurred_at.isoformat()} lies more than "
                 f"{self.max_future_skew} ahead of the clock",
                 "occurred_at",
             )
+
+
+def _payload(value: bytes | None) -> bytes:
+    """Give the JSON of a value: all of it, most often."""
+    return (value if value[0] else unframe(value)[0]) if value else b""
 
 
 def decode_object(value: bytes | None) -> dict[str, Any]:

@@ -15,11 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.errors import problems
+from schemas.events import MAX_ITEM_CHARS, MAX_LANGUAGE_CHARS
 from schemas.ids import number_as_id
 
 _TAG = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,4}")
-_MAX_TAG_CHARS = 35
-_MAX_ITEM_CHARS = 256
 
 
 def without_unusable(
@@ -58,7 +57,7 @@ def _language(value: Any) -> str | None:
     texts = value if isinstance(value, list) else [value]
     for text in texts:
         for tag in re.split(r"[,;\s]+", text[:1000]) if isinstance(text, str) else ():
-            if len(tag) <= _MAX_TAG_CHARS and _TAG.fullmatch(tag):
+            if len(tag) <= MAX_LANGUAGE_CHARS and _TAG.fullmatch(tag):
                 return tag
     return None
 
@@ -70,7 +69,7 @@ def _item(value: Any) -> str | None:
         text = number_as_id(value)
     except ValueError:
         return None
-    return text if len(text) <= _MAX_ITEM_CHARS else None
+    return text if len(text) <= MAX_ITEM_CHARS else None
 
 
 def _rating(value: Any) -> float | None:

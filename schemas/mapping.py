@@ -153,6 +153,11 @@ class EventMapping(BaseModel):
         return self == EventMapping()
 
     @cached_property
+    def picks_nothing(self) -> bool:
+        """Whether every record is read as the user event that it is."""
+        return not self.when and self._picks_nothing
+
+    @cached_property
     def _picks_nothing(self) -> bool:
         """Whether a record of this form is a user event, whatever other forms there are."""
         bare = {"name": "", "when": [], "alternatives": [], "known_only": False}

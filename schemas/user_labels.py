@@ -107,7 +107,7 @@ class LabelIntake:
             self.key,
             "labels.key",
         )
-        if found.labelled_at > now + self.max_future_skew:
+        if found.labelled_at - now > self.max_future_skew:
             raise RefusedError(
                 RefusalReason.TIME_IN_FUTURE,
                 f"labelled_at {found.labelled_at.isoformat()} lies more than "

@@ -16,11 +16,11 @@ from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedEvents
 from consumer.stages.shared.unexpected import Faults
 from models.embedding.engine.tokenising import TextTokeniser
 from models.embedding.tokens import Tokens
-from models.profiles.table import hash_event_id, to_microseconds
+from models.profiles.table import hash_event_id
 from models.text import CleanText, prepare_text
 from schemas.dead_letters import Refusal, RefusalReason
-from schemas.events import UserEvent
 from schemas.intake import Intake, RefusedError
+from schemas.sifting import SiftedEvent
 
 _CODES = {kind: code for code, kind in enumerate(EVENT_TYPES)}
 
@@ -44,7 +44,7 @@ class Cleaned:
     tokens: Tokens | None = None
 
 
-def words_of(event: UserEvent) -> tuple[str, CleanText]:
+def words_of(event: SiftedEvent) -> tuple[str, CleanText]:
     """Give what an event says, as it came and cleaned: its text, or its title in place of that.
 
     Raises
@@ -117,7 +117,7 @@ class Cleaning:
             try:
                 event, without = self._intake.sift(value, key, now)
                 _, clean = words_of(event)
-                time, code = to_microseconds(event.occurred_at), _CODES[event.type]
+                time, code = event.microseconds, _CODES[event.type]
             except RefusedError as error:
                 refusals[number] = error.refusal
                 continue

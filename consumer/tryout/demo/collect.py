@@ -217,7 +217,7 @@ def _texts(
         if intake.user_id(value) not in wanted:
             continue
         try:
-            event = intake.read(value, key, now)
+            event, _ = intake.sift(value, key, now)
             raw, _ = words_of(event)
         except RefusedError:
             continue
