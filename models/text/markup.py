@@ -24,9 +24,10 @@ from __future__ import annotations
 import functools
 import html
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from models.text import simple_html
+from models.text import simple_html, simple_markdown
 from models.text.bbcode import strip_bbcode
 from models.text.tags import ELEMENTS, RAW, protect
 
@@ -131,23 +132,23 @@ def strip_markup(text: str) -> str:
             shown = simple_html.join(html, _GAPS)
             if shown is not None:
                 return markdown_to_text(shown) if _is_markdown(shown) else shown
-    return _strip_others(text)
+    return _strip_others(text, markdown_to_text)
 
 
 def strip_markup_fully(text: str) -> str:
-    """Do as `strip_markup` does, with no way out."""
-    return _strip_others(strip_bbcode(text))
+    """Do as `strip_markup` does, with no way out; white space may be another."""
+    return _strip_others(strip_bbcode(text), markdown_fully)
 
 
-def _strip_others(text: str) -> str:
+def _strip_others(text: str, from_markdown: Callable[..., str]) -> str:
     visible = _outside_code(text) if "`" in text else text
     tagged = "<" in visible
     if tagged and _BLOCK_TAG.search(visible):
         text = html_to_text(text)
-        return markdown_to_text(text) if _is_markdown(text) else text
+        return from_markdown(text) if _is_markdown(text) else text
     inline = tagged and _INLINE_TAG.search(visible) is not None
     if _is_markdown(text):
-        return markdown_to_text(text, inline_html=inline)
+        return from_markdown(text, inline_html=inline)
     if inline:
         return html_to_text(text)
     if "&" in text:
@@ -187,6 +188,15 @@ def markdown_to_text(source: str, *, inline_html: bool = False) -> str:
 
     Line breaks are kept, as comments mean them. Without `inline_html`, tags are text.
     """
+    if not inline_html and len(source) <= MAX_MARKDOWN:
+        text = simple_markdown.read(source, _LINK_TARGET)
+        if text is not None:
+            return _LEFTOVER_STRONG.sub(r"\1", text)
+    return markdown_fully(source, inline_html=inline_html)
+
+
+def markdown_fully(source: str, *, inline_html: bool = False) -> str:
+    """Do as `markdown_to_text` does, by the parser; white space may be another."""
     head, tail = source, ""
     if len(source) > MAX_MARKDOWN:
         cut = source.rfind("\n", MAX_MARKDOWN // 2, MAX_MARKDOWN)

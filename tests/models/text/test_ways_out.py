@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.text import characters, clean, markup, simple_html
+from models.text import characters, clean, markup, simple_html, simple_markdown
 from models.text.characters import (
     MAX_MARKS,
     collapse_fully,
@@ -17,7 +17,7 @@ from models.text.characters import (
     normalize_fully,
 )
 from models.text.clean import _URL, clean_fully, remove_urls
-from models.text.markup import html_to_text, strip_markup, strip_markup_fully
+from models.text.markup import html_to_text, markdown_fully, strip_markup, strip_markup_fully
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SPACES = st.sampled_from(
@@ -79,6 +79,17 @@ HTML = st.lists(
     | st.sampled_from(REFERENCES.split(" "))
     | st.sampled_from(["", " ", "\n", "    ", "word", "two words", "é", "# ", "> ", "*a*"]),
     min_size=1,
+    max_size=25,
+).map("".join)
+
+
+MARKS_AND_WORDS = (
+    "* ** *** _ __ ` `` a bc 1 . , ! ( ) ' \" : - > + # [x] [ ] [a\tb](http://c) [d](e.f(g)) "
+    "[h](i) ![j](k) [l]: é 好 \\ $ 😀 ~~ = & &amp; < <b> \u201c http://u.v"
+)
+MARKDOWN = st.lists(
+    st.sampled_from([mark.replace("\t", " ") for mark in MARKS_AND_WORDS.split(" ")])
+    | st.sampled_from([" ", " ", "  ", "\n", "\n\n", "    ", "words"]),
     max_size=25,
 ).map("".join)
 
@@ -159,10 +170,43 @@ def test_every_number_stands_for_what_the_parser_says(code: int, form: str) -> N
     assert strip_markup(html) == strip_markup_fully(html)
 
 
-@given(RAW | HTML)
+@given(RAW | HTML | MARKDOWN)
 def test_markup_is_stripped_as_without_a_way_out(text: str) -> None:
     text = normalize(text)
-    assert strip_markup(text) == strip_markup_fully(text)
+    assert collapse_fully(strip_markup(text)) == collapse_fully(strip_markup_fully(text))
+
+
+@given(MARKDOWN)
+@example("*a* **b** ***c*** _d_ __e__ snake_case `f*g` [h](http://i.j) [k] [l](m n) 2 * 3 * 4")
+@example('see *it\'s _so_*, "*a*" *"a"* _e.g._ *b.*c ` d ` **e**f*g*h')
+@example("a\n\n- b\n\n- c\n[a](b.c(d)) [e](f.(g(h)))")
+@example("[a]: b\n1. *c*\n+1 *d*\n    *e*\n# *f*\n*g*\n===\n> *h*")
+@example("a *b\nc* d\\\n\\*e\\* **f` g** `")
+def test_simple_markdown_is_read_as_the_parser_reads_it(text: str) -> None:
+    text = normalize(text)
+    simple = simple_markdown.read(text, markup._LINK_TARGET)
+    if simple is not None:
+        simple = markup._LEFTOVER_STRONG.sub(r"\1", simple)
+        assert collapse_fully(simple) == collapse_fully(markdown_fully(text))
+
+
+@pytest.mark.parametrize(
+    ("markdown", "text"),
+    [
+        ("See [the shop](http://a.b/c_(d)?e&f), *really*.", "See the shop, really."),
+        ('"*So*", they _said_: **buy** `a * b`', '"So", they said: buy a * b'),
+        ("Two lines\n\n**of** snake_case [1] & more", "Two lines\nof snake_case [1] & more"),
+    ],
+)
+def test_common_markdown_needs_no_parser(
+    monkeypatch: pytest.MonkeyPatch, markdown: str, text: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("this text needs none")
+
+    assert collapse_fully(markdown_fully(markdown)) == text
+    monkeypatch.setattr(markup, "markdown_fully", refuse)
+    assert clean(markdown) == text
 
 
 @given(RAW)

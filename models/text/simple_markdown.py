@@ -1,0 +1,74 @@
+r"""Markdown of one line after another, to text without a parser.
+
+Most Markdown is a comment with a link, some code or a word in italics. Where every line of a text
+can only be (part of) a paragraph, and every mark that could mean something is part of a code span,
+a link or emphasis with nothing of the kind inside, CommonMark leaves nothing to be weighed. What is
+in any way unusual is left to `models.text.markup`, which says what Markdown means here.
+"""
+
+from __future__ import annotations
+
+import re
+
+# What a line of a paragraph may begin with: nothing that begins a block. A number is none of a list
+# without what follows it there.
+_LINE = (
+    r"(?:[^\W\d_]|[@\"'($\\\u201c\u2018]|\d+(?![\d.)])|[*_+#-](?=[^\W_])|\*\*(?=[^\W_])|`(?!`)"
+    r"|\[(?![^\]\n]*\]:))"
+)
+_OTHER_LINE = re.compile(rf"^(?![ ]{{0,3}}{_LINE}|[ ]*$)", re.MULTILINE)
+# Entities, images, strikethrough, tags and addresses in angle brackets, breaks.
+_UNUSUAL = re.compile(r"&#?[a-zA-Z0-9]{1,32};|!\[|~~|<(?=[a-zA-Z/!?])|\\$", re.MULTILINE)
+_PLAIN = r"[^*_`\[\]\\\n]"
+_MARK = re.compile(
+    # An escape.
+    r"\\(?P<escaped>[!-/:-@\[-`{-~])"
+    r"|`(?P<code>[^`\n]+)`(?!`)"
+    rf"|\[(?P<text>{_PLAIN}+)\]\((?P<target>(?:[^\s()<>\\]|\([^\s()<>\\]*\))+)\)"
+    rf"|(?P<brackets>\[{_PLAIN}*\])(?![(\[])"
+    # Emphasis begins before a letter or digit, or with a quotation where a word may begin. It ends
+    # after a letter or digit, or after punctuation where a word may end. Underscores do neither
+    # amid a word.
+    r"|(?P<stars>\*{1,3})(?=[^\W_]|(?<=\s.)[\"'(]|(?<=^.)[\"'(])"
+    rf"(?P<starred>{_PLAIN}*(?:(?<=[^\W_])|(?<=[.,;:!?)\"'])(?=\*+(?:[\s.,;:!?)]|\Z))))"
+    r"(?P=stars)(?!\*)"
+    rf"|(?<![^\s(\"'])(?P<lines>_{{1,3}})(?P<lined>[^\W_]{_PLAIN}*"
+    r"(?:(?<=[^\W_])|(?<=[.,;:!?)\"'])))(?P=lines)(?=[\s.,;:!?)\"']|\Z)"
+    # These begin nothing, so they are text.
+    r"|(?P<literal>\*+(?=\s|\Z)|_+(?=\s|\Z)|(?<=[^\W_])_+)"
+    r"|[*_`\[\]]"
+)
+
+
+class _UnusualError(Exception):
+    """The text holds what only a parser can read."""
+
+
+def read(source: str, is_target: re.Pattern[str]) -> str | None:
+    """Give what `models.text.markup.markdown_to_text` gives, but for white space, or None.
+
+    Parameters
+    ----------
+    source
+        A normalised text.
+    is_target
+        What the target of a link begins with; brackets before others are text.
+    """
+    if _UNUSUAL.search(source) or _OTHER_LINE.search(source):
+        return None
+
+    def words(mark: re.Match[str]) -> str:
+        kind = mark.lastgroup
+        if kind == "target" and is_target.match(mark["target"]):
+            return mark["text"]
+        if kind == "code":
+            code = mark["code"]
+            return code[1:-1] if code[0] == code[-1] == " " and code.strip(" ") else code
+        if kind in ("starred", "lined", "literal", "brackets", "escaped"):
+            return mark[kind]
+        raise _UnusualError
+
+    try:
+        return _MARK.sub(words, source)
+    except _UnusualError:
+        return None
