@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, get_args
@@ -11,7 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
-from schemas.base import Identifier
+from schemas.base import MAX_ID_CHARS, Identifier
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.encodings import encoding_of
 from schemas.errors import problems, quoted
@@ -20,7 +21,8 @@ from schemas.framing import unframe
 from schemas.ids import nan_name
 from schemas.keys import KeyForm, decode_key, encode_key
 from schemas.leftovers import without_unusable
-from schemas.mapping import EventMapping, MappingError
+from schemas.mapping import EventMapping
+from schemas.picking import MappingError
 from schemas.sifting import SiftedEvent, sift_fields, sift_json, user_of_json
 from schemas.times import format_hint
 
@@ -149,13 +151,20 @@ class Intake:
 
         It raises RefusedError where there is no user id, or none that a user event may have.
         """
-        return self._find_user if self.mapping.picks_nothing else self.judge_user
+        return self._find_user
 
     def _find_user(self, value: bytes | None) -> str:
         try:
-            return user_of_json(_payload(value))
+            if self.mapping.picks_nothing:
+                return user_of_json(_payload(value))
+            source = from_json(_payload(value))
+            if isinstance(source, dict):
+                user = self.mapping.user_of(source).get("user_id")
+                if isinstance(user, str) and 0 < len(user) <= MAX_ID_CHARS:
+                    return user
         except ValueError:
-            return self.judge_user(value)
+            pass
+        return self.judge_user(value)
 
     def judge_user(self, value: bytes | None) -> str:
         """Find the user as `user_finder` does; only what is not found at once comes to it."""
@@ -174,6 +183,9 @@ class Intake:
 
     def user_id(self, value: bytes) -> str | None:
         """Give the user id of a record of a file, or None where it has none."""
+        if self.mapping.picks_nothing:
+            with suppress(ValueError):
+                return user_of_json(_payload(value))
         try:
             user_id = self.mapping.apply(decode_object(value)).get("user_id")
         except (RefusedError, MappingError):

@@ -11,14 +11,27 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from schemas.errors import quoted
 from schemas.events import EventType, UserEvent
-from schemas.ids import nan_name, number_as_id
+from schemas.picking import (
+    OPTIONAL,
+    MappingError,
+    hashed,
+    id_of,
+    is_one_step,
+    is_short,
+    item,
+    part_of_id,
+    part_of_text,
+    value_at,
+    without_value,
+)
 from schemas.presets import FORMS
 from schemas.times import TimeFormat, check_pattern, format_hint, read_time
 
 _TEXTUAL = {"text", "item_title"}
 # What tells records and users apart: half of such an id would make one of two.
 _IDENTIFYING = {"event_id", "user_id"}
-_OPTIONAL = "?"
+_MAY_BE_NUMBERS = {*_IDENTIFYING, "item_id"}
+_BETWEEN_TEXTS = "\n\n"
 
 
 MappingPreset = Literal[
@@ -36,23 +49,6 @@ MappingPreset = Literal[
     "auto",
 ]
 """Well-known formats; `auto` tells them apart by each record alone."""
-
-
-class MappingError(ValueError):
-    """A source object that cannot be read as the mapping says.
-
-    Attributes
-    ----------
-    field
-        The field of the user event, or the path in the source, that it is about.
-    missing
-        Whether something is not there, rather than not as it should be.
-    """
-
-    def __init__(self, field: str, detail: str, *, missing: bool = False) -> None:
-        super().__init__(detail)
-        self.field = field
-        self.missing = missing
 
 
 class EventMapping(BaseModel):
@@ -160,8 +156,23 @@ class EventMapping(BaseModel):
     @cached_property
     def _picks_nothing(self) -> bool:
         """Whether a record of this form is a user event, whatever other forms there are."""
-        bare = {"name": "", "when": [], "alternatives": [], "known_only": False}
-        return self.model_copy(update=bare).is_identity
+        telling = {"name", "when", "alternatives", "known_only"}
+        fields = type(self).model_fields
+        return all(
+            getattr(self, name) == field.get_default(call_default_factory=True)
+            for name, field in fields.items()
+            if name not in telling
+        )
+
+    @cached_property
+    def _single(self) -> list[tuple[str, str]]:
+        """Fields with one path, of one step: these and their names in the source."""
+        return [(name, paths[0]) for name, paths in self._paths if is_one_step(paths)]
+
+    @cached_property
+    def _several(self) -> list[tuple[str, list[str]]]:
+        """The other fields, and their paths."""
+        return [(name, paths) for name, paths in self._paths if not is_one_step(paths)]
 
     @cached_property
     def _paths(self) -> list[tuple[str, list[str]]]:
@@ -186,15 +197,65 @@ class EventMapping(BaseModel):
         form = self._form_of(source)
         if form._picks_nothing:
             return dict(source)
-        event: dict[str, Any] = dict(form.constants)
-        for name, paths in form._paths:
-            if (value := form._pick(source, name, paths)) is not None:
-                event[name] = value
+        event = form._picked_at_once(source)
+        if event is None:
+            event = form._picked(source)
         if "event_id" not in event and form.event_id_from:
             event["event_id"] = form._digest(source)
         if "occurred_at" in event and form._formats != ("rfc3339",):
             event["occurred_at"] = form._time(event["occurred_at"])
         return event
+
+    def _picked(self, source: Mapping[str, Any]) -> dict[str, Any]:
+        event: dict[str, Any] = dict(self.constants)
+        for name, paths in self._paths:
+            if (value := self._pick(source, name, paths)) is not None:
+                event[name] = value
+        return event
+
+    def _picked_at_once(self, source: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Pick the fields of a record as most are; None where `_picked` has to look closer."""
+        event: dict[str, Any] = dict(self.constants)
+        for name, path in self._single:
+            value: Any = source.get(path)
+            kind = value.__class__
+            if kind is str:
+                if value not in self.null_values:
+                    event[name] = value
+                elif name == "user_id":
+                    return None
+            elif value is None:
+                continue
+            elif name in _MAY_BE_NUMBERS and (kind is int or kind is float):
+                if kind is float or not is_short(value):
+                    return None
+                event[name] = str(value)
+            else:
+                event[name] = value
+        for name, paths in self._several:
+            parts = self._parts(source, name, paths)
+            if parts is None:
+                return None
+            if parts:
+                event[name] = (_BETWEEN_TEXTS if name in _TEXTUAL else ":").join(parts)
+        return event
+
+    def _parts(self, source: Mapping[str, Any], name: str, paths: list[str]) -> list[str] | None:
+        """Give what a field is joined of; None where that is not plain text, or lacks a part."""
+        parts = []
+        for path in paths:
+            value: Any = self._at(source, path)
+            kind = value.__class__
+            if value is None or value == "":
+                if name in _IDENTIFYING and not path.endswith(OPTIONAL):
+                    return None
+            elif kind is str:
+                parts.append(value)
+            elif kind is int and is_short(value):
+                parts.append(str(value))
+            else:
+                return None
+        return parts
 
     def user_of(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """Pick the user id alone, whatever else may be wrong; empty where there is none.
@@ -217,7 +278,10 @@ class EventMapping(BaseModel):
         return self if not self.when or self._fits(source) else self._other_form(source)
 
     def _fits(self, source: Mapping[str, Any]) -> bool:
-        return all(value_at(source, path) is not None for path in self.when)
+        for path in self.when:  # noqa: SIM110 - many forms are asked, most of which fit at no path
+            if value_at(source, path) is None:
+                return False
+        return True
 
     def _other_form(self, source: Mapping[str, Any]) -> EventMapping:
         """Choose another form for a record, by the record alone."""
@@ -248,18 +312,18 @@ class EventMapping(BaseModel):
             if name == "user_id" and value is None:
                 self._check_somebody(source, paths[0])
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            return _id_of(name, value) if name in _IDENTIFYING and is_number else _item(name, value)
+            return id_of(name, value) if name in _IDENTIFYING and is_number else item(name, value)
         found = [(path, self._at(source, path)) for path in paths]
         present = [(path, value) for path, value in found if value not in (None, "")]
         if not present:
             return None
         if name in _IDENTIFYING:
             for path, value in found:
-                if value in (None, "") and not path.endswith(_OPTIONAL):
-                    raise _without_value(path, f"fields.{name}")
-            return ":".join(_part_of_id(name, path, value) for path, value in present)
+                if value in (None, "") and not path.endswith(OPTIONAL):
+                    raise without_value(path, f"fields.{name}")
+            return ":".join(part_of_id(name, path, value) for path, value in present)
         if name in _TEXTUAL:
-            return "\n\n".join(_part_of_text(name, path, value) for path, value in present)
+            return _BETWEEN_TEXTS.join(part_of_text(name, path, value) for path, value in present)
         return ":".join(str(value) for _, value in present)
 
     def _check_somebody(self, source: Mapping[str, Any], path: str) -> None:
@@ -275,11 +339,14 @@ class EventMapping(BaseModel):
         values = []
         for path in self.event_id_from:
             value = self._at(source, path)
+            if value.__class__ is str and value:
+                values.append(value)
+                continue
             if value in (None, "", [], {}):
-                if not path.endswith(_OPTIONAL):
-                    raise _without_value(path, "event_id_from")
+                if not path.endswith(OPTIONAL):
+                    raise without_value(path, "event_id_from")
                 value = None
-            values.append("" if value is None else _hashed(path, value))
+            values.append("" if value is None else hashed(path, value))
         if not any(values):
             paths = ", ".join(map(repr, self.event_id_from))
             raise MappingError(
@@ -292,8 +359,8 @@ class EventMapping(BaseModel):
 
     def _at(self, source: Mapping[str, Any], path: str) -> Any:
         value = value_at(source, path)
-        if value is None and path.endswith(_OPTIONAL):
-            value = value_at(source, path.removesuffix(_OPTIONAL))
+        if value is None and path.endswith(OPTIONAL):
+            value = value_at(source, path.removesuffix(OPTIONAL))
         return None if isinstance(value, str) and value in self.null_values else value
 
     def _time(self, value: object) -> object:
@@ -308,67 +375,3 @@ class EventMapping(BaseModel):
 PRESETS: dict[MappingPreset, EventMapping] = {
     name: EventMapping(**FORMS[name]) for name in get_args(MappingPreset)
 }
-
-
-def value_at(source: Any, path: str) -> Any:
-    """Follow a dotted path; None where it leads nowhere. A key with dots in it is tried first."""
-    if isinstance(source, Mapping):
-        if path in source:
-            return source[path]
-        head, _, rest = path.partition(".")
-        if rest and head in source:
-            return value_at(source[head], rest)
-    return None
-
-
-def _id_of(name: str, value: float) -> str:
-    try:
-        return number_as_id(value)
-    except ValueError as error:
-        raise MappingError(name, f"{name}: {error}") from None
-
-
-def _item(name: str, value: Any) -> Any:
-    """Give a value as it is, the number of an item as text; one that is no id is left out later."""
-    if name == "item_id" and isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return number_as_id(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _part_of_id(name: str, path: str, value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _id_of(name, value)
-    if not isinstance(value, str):
-        raise MappingError(name, f"{name}: {path!r} must be a string or a whole number")
-    return value
-
-
-def _part_of_text(name: str, path: str, value: Any) -> str:
-    if (no_number := nan_name(value)) is not None:
-        raise MappingError(name, f"{name}: {path!r} is {no_number}, no text")
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise MappingError(name, f"{name}: {path!r} must be a string")
-    return str(value)
-
-
-def _hashed(path: str, value: Any) -> str:
-    """Give the text that a value has in the hash: the same for 104 and 104.0."""
-    if not isinstance(value, float) or (not value.is_integer() and nan_name(value) is None):
-        return str(value)
-    try:
-        return number_as_id(value)
-    except ValueError as error:
-        raise MappingError(path, f"event_id cannot be made: {path!r}: {error}") from None
-
-
-def _without_value(path: str, where: str) -> MappingError:
-    return MappingError(
-        path,
-        f"{where.removeprefix('fields.').removesuffix('_from')} cannot be made: the path {path!r} "
-        f"of {where} has no value; mend its spelling, or write {path + _OPTIONAL!r} where it may "
-        "be absent",
-        missing=True,
-    )

@@ -114,7 +114,9 @@ def sift_fields(fields: Mapping[str, Any]) -> SiftedEvent:
         If one is not as the contract says; it may be one that nothing rests on.
     """
     checked = _FROM_FIELDS(fields)
-    checked["occurred_at"] = parse_rfc3339(checked["occurred_at"])
+    time = checked["occurred_at"]
+    if time.__class__ is not datetime or time.tzinfo is not UTC:
+        checked["occurred_at"] = parse_rfc3339(time)
     return SiftedEvent._make(checked.values())
 
 

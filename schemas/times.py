@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -64,7 +64,7 @@ def read_time(
     for name in formats:
         for pattern in patterns if name == "pattern" else ("",):
             try:
-                return _read(value, name, pattern)
+                return _READERS[name](value, pattern)
             except (ValueError, OverflowError, OSError):
                 continue
     spelled = ", ".join(formats)
@@ -102,21 +102,9 @@ def check_pattern(pattern: str) -> None:
             raise ValueError(f"time_pattern {pattern!r}: {error}") from None
 
 
-def _read(value: object, name: TimeFormat, pattern: str) -> datetime:
-    match name:
-        case "rfc3339":
-            return parse_rfc3339(value)
-        case "iso8601":
-            return parse_iso8601(value)
-        case "epoch-seconds":
-            return datetime.fromtimestamp(_number(value), UTC)
-        case "epoch-milliseconds":
-            return datetime.fromtimestamp(_number(value) / 1000, UTC)
-        case "pattern":
-            return _in_utc(datetime.strptime(str(value), pattern))  # noqa: DTZ007
-
-
 def _in_utc(time: datetime) -> datetime:
+    if time.tzinfo is UTC:
+        return time
     return parse_rfc3339(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
@@ -124,3 +112,12 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("not a number")
     return float(value)
+
+
+_READERS: dict[TimeFormat, Callable[[object, str], datetime]] = {
+    "rfc3339": lambda value, _: parse_rfc3339(value),
+    "iso8601": lambda value, _: parse_iso8601(value),
+    "epoch-seconds": lambda value, _: datetime.fromtimestamp(_number(value), UTC),
+    "epoch-milliseconds": lambda value, _: datetime.fromtimestamp(_number(value) / 1000, UTC),
+    "pattern": lambda value, pattern: _in_utc(datetime.strptime(str(value), pattern)),  # noqa: DTZ007
+}

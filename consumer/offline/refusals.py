@@ -13,7 +13,8 @@ from consumer.stages.segmentation.prepared import PreparedBatch
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent
 from schemas.intake import Intake, RefusedError, decode_object
-from schemas.mapping import PRESETS, EventMapping, value_at
+from schemas.mapping import PRESETS, EventMapping
+from schemas.picking import value_at
 
 _SHOWN = 5
 _SHOWN_NAMES = 12

@@ -41,7 +41,7 @@ class EventSettings(Section):
         datetime(1990, 1, 1, tzinfo=UTC), description="Event times before it are refused."
     )
     max_future_skew_seconds: float = Field(
-        3600, ge=0, description="Seconds that an event time may lie ahead of the clock."
+        3600, ge=0, le=1e11, description="Seconds that an event time may lie ahead of the clock."
     )
     weights: dict[EventType, float] = Field(
         default_factory=lambda: {

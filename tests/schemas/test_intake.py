@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.dead_letters import RefusalReason
-from schemas.events import EventType
+from schemas.events import EventType, UserEvent
 from schemas.intake import Intake, RefusedError
 from schemas.mapping import PRESETS, EventMapping
 from tests.schemas.intakes import an_intake
@@ -307,3 +307,11 @@ def test_the_limits_are_settings() -> None:
     assert refusal(encode(), intake=intake).reason is RefusalReason.TEXT_TOO_LONG
     event = intake.read(encode(text="abc", occurred_at="2030-01-01T00:00:00Z"), b"u1", NOW)
     assert event.occurred_at.year == 2030
+
+
+def test_any_skew_may_be_set_without_a_time_that_python_lacks() -> None:
+    intake = an_intake(max_future_skew=timedelta.max)
+    value = encode(occurred_at="9999-12-31T23:59:59Z")
+    assert intake.read(value, b"u1", NOW) == UserEvent(
+        **intake.sift(value, b"u1", NOW)[0]._asdict()
+    )

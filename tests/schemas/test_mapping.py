@@ -16,6 +16,7 @@ from schemas.events import UserEvent
 from schemas.intake import RefusedError
 from schemas.keys import decode_key
 from schemas.mapping import PRESETS, EventMapping
+from schemas.picking import MappingError
 from tests.schemas.intakes import an_intake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -186,6 +187,50 @@ def test_any_object_is_read_or_refused_whatever_the_mapping(
         return
     assert event.user_id
     assert {*left_out} <= {"language", "item_id", "rating"}
+
+
+class Closer(EventMapping):
+    """A mapping that looks closer at every record, which is how all were picked once."""
+
+    def _picked_at_once(self, source: Any) -> None:
+        """Pick nothing at once."""
+
+
+FORMS = [
+    *(mapping for mapping in MAPPINGS if not mapping._picks_nothing),
+    *(form for mapping in PRESETS.values() for form in mapping.alternatives),
+    EventMapping(
+        fields={name: ["a", "b.c", "text?"] for name in ("event_id", "item_id", "language")},
+        null_values=["[x]", "en,de"],
+    ),
+]
+PLAIN = st.sampled_from(["u1", "", "[x]", "en,de", 104, 104.0, 2**53, 2**70, True, None])
+
+
+@given(st.sampled_from(FORMS), st.data())
+def test_what_is_picked_at_once_is_what_a_closer_look_picks(
+    mapping: EventMapping, data: st.DataObject
+) -> None:
+    mapping = mapping.model_copy(update={"when": [], "alternatives": []})
+    closer = Closer(**mapping.model_dump())
+    paths = {*mapping.event_id_from, *(path for _, each in mapping._paths for path in each)}
+    names = st.sampled_from(sorted(paths | {path.removesuffix("?") for path in paths} | {"b"}))
+    source = data.draw(st.dictionaries(names, PLAIN | JSON, max_size=9))
+    assert picked(mapping, source) == picked(closer, source)
+
+
+def picked(mapping: EventMapping, source: dict[str, Any]) -> object:
+    try:
+        return repr(sorted(mapping.apply(source).items()))
+    except MappingError as error:
+        return str(error), error.field, error.missing
+
+
+def test_a_form_that_picks_nothing_is_known_whatever_was_asked_before() -> None:
+    asked, unasked = (EventMapping(name="a", when=["event_id"]) for _ in range(2))
+    assert not asked.is_identity
+    source = {"event_id": 7, "user_id": "u1"}
+    assert asked.apply(source) == unasked.apply(source) == source
 
 
 def test_values_that_stand_for_none_are_none() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -101,3 +102,41 @@ def test_a_pattern_that_can_read_no_time_is_refused_by_name(pattern: str) -> Non
     with pytest.raises(ValueError, match="time_pattern"):
         check_pattern(pattern)
     check_pattern("%Y-%m-%d")
+
+
+def reference(text: str) -> datetime | None:
+    """Read RFC 3339 by its parts."""
+    found = re.fullmatch(
+        r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?"
+        r"(?:[Zz]|([+-])(\d\d):(\d\d))",
+        text,
+        re.ASCII,
+    )
+    if found is None:
+        return None
+    *numbers, fraction, sign, hours, minutes = found.groups()
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    if int(minutes or 0) > 59:
+        return None
+    try:
+        zone = timezone(-offset if sign == "-" else offset)
+        micro = int((fraction or "").ljust(6, "0")[:6])
+        return datetime(*map(int, numbers), micro, zone).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+@given(
+    st.from_regex(
+        r"\A(000|199|202|999)\d-[01]\d-[0-3]\d[Tt ][0-2]\d:[0-5]\d:[0-6]\d"
+        r"(\.\d{0,10})?([Zz]|[+-][0-2]\d:?[0-6]\d)?\Z"
+    )
+)
+def test_a_time_of_rfc_3339_is_what_its_parts_say(text: str) -> None:
+    expected = reference(text)
+    if expected is None:
+        with pytest.raises(ValueError, match=r"."):
+            parse_rfc3339(text)
+    else:
+        time = parse_rfc3339(text)
+        assert (time, time.tzinfo) == (expected, UTC)

@@ -21,7 +21,7 @@ from consumer.stages.segmentation.prepared import PreparedBatch
 from models.measures.agreement import Agreement, Confusion
 from models.profiles.table import hash_event_id
 from schemas.changes import SegmentChange
-from schemas.mapping import value_at
+from schemas.picking import value_at
 
 MOST_POINTS = 120
 """Points along the stream at most. When there are more, every second one is dropped."""
