@@ -150,6 +150,7 @@ def _embed(path: Path, stored: Path, embedder: Embedder) -> None:
         wall_clock,
         Faults(),
         settings.dead_letters.max_unexpected,
+        language_share=settings.events.language_share,
     )
     records: list[Record] = list(
         read_records(path, settings.topics.events, settings.events.intake())

@@ -15,7 +15,7 @@ from consumer.report.wording import one_line, plural
 from consumer.settings import Settings
 from models.embedding.manifest import Manifest
 from models.embedding.runner_types import Embedder
-from models.text.language import UNDETERMINED
+from models.text import NOT_LOOKED_AT, UNDETERMINED
 
 _WIDTH = 80
 _LABEL_CHARS = 60
@@ -139,7 +139,8 @@ def unread_language(languages: Counter[str], embedder: Embedder) -> str | None:
     manifest: Manifest | None = getattr(embedder, "manifest", None)
     if manifest is None or not (reads := manifest.reads):
         return None
-    known = {code: count for code, count in languages.items() if code != UNDETERMINED}
+    unknown = (UNDETERMINED, NOT_LOOKED_AT)
+    known = {code: count for code, count in languages.items() if code not in unknown}
     unread = {code: count for code, count in known.items() if code not in reads}
     total, lost = sum(known.values()), sum(unread.values())
     if total < _LEAST_TEXTS or lost <= _MOST_UNREAD * total:

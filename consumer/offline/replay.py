@@ -138,8 +138,10 @@ class Replay:
         self._source = FixedModel(self.model)
         self._label_source = FixedLabelModel(self.label_model)
         self._clock = EventClock()
+        # English and East Asian texts are counted in full, so a share of the others would mislead.
+        events = self.settings.events.model_copy(update={"language_share": 1.0})
         self.segmentation = SegmentationStage(
-            self.settings,
+            self.settings.model_copy(update={"events": events}),
             self.embedder,
             self._source,
             clock=self._clock,

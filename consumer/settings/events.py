@@ -37,6 +37,14 @@ class EventSettings(Section):
     max_text_chars: int = Field(
         100_000, ge=1, le=10_000_000, description="Longest text accepted, in characters."
     )
+    language_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of users, by hash, for whose texts the language detector is asked where "
+        "hint, script and English words do not tell. Counted as not_looked_at for the others, "
+        "unless their words are kept.",
+    )
     earliest: Rfc3339 = Field(
         datetime(1990, 1, 1, tzinfo=UTC), description="Event times before it are refused."
     )

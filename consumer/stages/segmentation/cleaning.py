@@ -16,8 +16,9 @@ from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedEvents
 from consumer.stages.shared.unexpected import Faults
 from models.embedding.engine.tokenising import TextTokeniser
 from models.embedding.tokens import Tokens
+from models.profiles.sample import rank
 from models.profiles.table import hash_event_id
-from models.text import CleanText, prepare_text
+from models.text import clean, detect_language, has_words, tokenize
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.intake import Intake, RefusedError
 from schemas.sifting import SiftedEvent
@@ -44,7 +45,7 @@ class Cleaned:
     tokens: Tokens | None = None
 
 
-def words_of(event: SiftedEvent) -> tuple[str, CleanText]:
+def words_of(event: SiftedEvent) -> tuple[str, str]:
     """Give what an event says, as it came and cleaned: its text, or its title in place of that.
 
     Raises
@@ -53,8 +54,8 @@ def words_of(event: SiftedEvent) -> tuple[str, CleanText]:
         If neither holds words.
     """
     for raw in (event.text, event.item_title):
-        if raw and (clean := prepare_text(raw, event.language)).has_words:
-            return raw, clean
+        if raw and has_words(text := clean(raw)):
+            return raw, text
     raise RefusedError(RefusalReason.NO_TEXT, "neither text nor item_title holds words", "text")
 
 
@@ -69,17 +70,30 @@ class Cleaning:
         Makes refusals of what the program fails on.
     tokeniser
         Of the model, where texts are to be tokenised too.
+    language_share
+        Share of users, by hash, for whose texts the language detector is asked where nothing
+        cheaper tells (`events.language_share`).
     """
 
     def __init__(
-        self, intake: Intake, faults: Faults, tokeniser: TextTokeniser | None = None
+        self,
+        intake: Intake,
+        faults: Faults,
+        tokeniser: TextTokeniser | None = None,
+        *,
+        language_share: float,
     ) -> None:
         self._intake = intake
         self._faults = faults
         self._tokeniser = tokeniser
+        self._language_share = language_share
 
     def __call__(
-        self, values: Sequence[bytes | None], keys: Sequence[bytes | None], now: datetime
+        self,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None],
+        now: datetime,
+        sampled: float = 1,
     ) -> Cleaned:
         """Clean a batch.
 
@@ -89,8 +103,10 @@ class Cleaning:
             Of its records, as they came from Kafka.
         now
             What event times in the future are told by.
+        sampled
+            Up to which `rank` the words of users are kept: those of others are not cut.
         """
-        events, refusals = self._clean(values, keys, now)
+        events, refusals = self._clean(values, keys, now, sampled)
         if self._tokeniser is None:
             return Cleaned(events, refusals)
         try:
@@ -100,7 +116,11 @@ class Cleaning:
             return self._tokenise_apart(self._tokeniser, events, refusals)
 
     def _clean(
-        self, values: Sequence[bytes | None], keys: Sequence[bytes | None], now: datetime
+        self,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None],
+        now: datetime,
+        sampled: float,
     ) -> tuple[PreparedEvents, dict[int, Refusal]]:
         """Give the events among the records, and why the others are none, by number."""
         refusals: dict[int, Refusal] = {}
@@ -116,7 +136,8 @@ class Cleaning:
         for number, (value, key) in enumerate(zip(values, keys, strict=True)):
             try:
                 event, without = self._intake.sift(value, key, now)
-                _, clean = words_of(event)
+                _, text = words_of(event)
+                language, cut = self._told(event, text, sampled)
                 time, code = event.microseconds, _CODES[event.type]
             except RefusedError as error:
                 refusals[number] = error.refusal
@@ -131,9 +152,9 @@ class Cleaning:
             event_ids.append(event.event_id)
             times.append(time)
             types.append(code)
-            languages.append(clean.language)
-            texts.append(clean.text)
-            words.append(clean.tokens)
+            languages.append(language)
+            texts.append(text)
+            words.append(cut)
         events = PreparedEvents(
             numbers=np.array(numbers, np.int64),
             users=users,
@@ -147,6 +168,17 @@ class Cleaning:
             left_out=left_out,
         )
         return events, refusals
+
+    def _told(
+        self, event: SiftedEvent, text: str, sampled: float
+    ) -> tuple[str, tuple[str, ...] | None]:
+        """Give the language of a text, as far as that is wanted, and its words if they are."""
+        place = rank(event.user_id) if sampled < 1 else 0
+        kept = place <= sampled
+        language = detect_language(
+            text, event.language, detect=kept or place <= self._language_share
+        )
+        return language, tuple(tokenize(text, language)) if kept else None
 
     def _tokenise_apart(
         self, tokeniser: TextTokeniser, events: PreparedEvents, refusals: dict[int, Refusal]

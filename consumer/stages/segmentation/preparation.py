@@ -44,6 +44,8 @@ class Preparation:
         Makes refusals of what the program fails on.
     most_faults
         How many texts of a batch the embedder may fail on.
+    language_share
+        Share of users whose texts the language detector looks at, see `Cleaning`.
     elsewhere
         What cleans in other processes; else it is done here, in the calling thread.
     """
@@ -56,13 +58,14 @@ class Preparation:
         faults: Faults,
         most_faults: int,
         *,
+        language_share: float,
         elsewhere: CleanElsewhere | None = None,
     ) -> None:
         self._embedder = embedder
         self._clock = clock
         self._faults = faults
         self._most_faults = most_faults
-        self._cleaning = Cleaning(intake, faults)
+        self._cleaning = Cleaning(intake, faults, language_share=language_share)
         self._one = threading.Lock()
         self._clean = elsewhere or self._clean_here
 

@@ -109,6 +109,7 @@ class SegmentationStage:
             intake_clock,
             self._faults,
             settings.dead_letters.max_unexpected,
+            language_share=settings.events.language_share,
         )
         weights = settings.events.weights
         self._weights = np.array([weights[kind] for kind in EVENT_TYPES], np.float64)

@@ -77,14 +77,14 @@ def reasons(outputs: Sequence[Output], topic: str = "user-events.dlq") -> list[d
 
 @pytest.fixture
 def failing_cleaner(monkeypatch: pytest.MonkeyPatch) -> None:
-    clean = consumer.stages.segmentation.cleaning.prepare_text
+    clean = consumer.stages.segmentation.cleaning.clean
 
-    def fail(text: str, language: str | None) -> Any:
+    def fail(text: str) -> Any:
         if SECRET in text:
             raise OverflowError(f"cannot clean {SECRET}")
-        return clean(text, language)
+        return clean(text)
 
-    monkeypatch.setattr(consumer.stages.segmentation.cleaning, "prepare_text", fail)
+    monkeypatch.setattr(consumer.stages.segmentation.cleaning, "clean", fail)
 
 
 @pytest.fixture
