@@ -20,9 +20,14 @@ class Origin(NamedTuple):
     timestamp: int
 
 
+_HEADERS = tuple(HEADER_PREFIX + name for name in Origin._fields)
+
+
 def origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
     """Give the headers of a record that comes from another one; all values are UTF-8 text."""
-    return [(HEADER_PREFIX + name, str(value).encode()) for name, value in origin._asdict().items()]
+    topic, *numbers = origin
+    values = (topic.encode(), *(b"%d" % number for number in numbers))
+    return list(zip(_HEADERS, values, strict=True))
 
 
 def origin_of(headers: Iterable[tuple[str, bytes | str | None]]) -> Origin | None:

@@ -31,7 +31,7 @@ from schemas.dead_letters import Refusal, RefusalReason
 from schemas.intake import RefusedError
 from schemas.keys import encode_key
 from schemas.origins import HEADER_PREFIX, Origin, origin_headers
-from schemas.partitioner import Partitioner, partition_of
+from schemas.partitioner import Partitioner, partitions_of
 
 KeyFate = Literal["kept", "changed", "missing"]
 """What became of a record's key: it was right, it was another one, there was none."""
@@ -180,15 +180,16 @@ class IntakeStage:
     def apply(self, prepared: Sequence[Identified], partitions: frozenset[int]) -> list[Output]:
         """Give the records under their new keys, in their order, and the dead letters."""
         now = int(self._clock().timestamp() * 1000)
+        own = [each for each in prepared if each.record.partition in partitions]
+        keys = [each.outcome for each in own if isinstance(each.outcome, bytes)]
+        places = iter(partitions_of(keys, self._partitions, self._partitioner))
         outputs = []
-        for each in prepared:
+        for each in own:
             record, outcome = each.record, each.outcome
-            if record.partition not in partitions:
-                continue
             if isinstance(outcome, bytes):
                 fate: KeyFate = "changed" if record.key else "missing"
                 self._pending.rekeyed["kept" if record.key == outcome else fate] += 1
-                outputs.append(self._rekeyed(record, outcome, now))
+                outputs.append(self._rekeyed(record, outcome, next(places), now))
                 continue
             self._pending.refused[outcome.reason] += 1
             self._refusals.note(record, outcome, self._dead_letters)
@@ -200,15 +201,15 @@ class IntakeStage:
             raise
         return outputs
 
-    def _rekeyed(self, record: Record, key: bytes, now: int) -> Output:
+    def _rekeyed(self, record: Record, key: bytes, partition: int, now: int) -> Output:
         origin = Origin(record.topic, record.partition, record.offset, record.timestamp)
-        others = tuple(each for each in record.headers if not each[0].startswith(HEADER_PREFIX))
+        others = [each for each in record.headers if not each[0].startswith(HEADER_PREFIX)]
         return Output(
             self._events,
             key,
             record.value,
             (*others, *origin_headers(origin)),
-            partition_of(key, self._partitions, self._partitioner),
+            partition,
             self._timestamp(record.timestamp, now),
         )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from schemas.partitioner import murmur2, partition_of
+from schemas.partitioner import murmur2, murmur2_of, partition_of, partitions_of
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,17 @@ def test_the_two_partitioners_agree_on_one_key_in_as_many_as_there_are_partition
     assert 0.07 < same / len(keys) < 0.1
     for partitioner in ("murmur2", "crc32"):
         assert {partition_of(k, 12, partitioner) for k in keys} == set(range(12))
+
+
+KEYS = (
+    st.binary(max_size=9)
+    | st.binary(min_size=60, max_size=70)
+    | st.text(max_size=40).map(str.encode)
+)
+
+
+@given(st.lists(KEYS, max_size=20), st.integers(1, 1000), st.sampled_from(["murmur2", "crc32"]))
+def test_many_keys_are_hashed_as_each_of_them(keys, partitions, partitioner) -> None:
+    assert murmur2_of(keys).tolist() == [murmur2(key) for key in keys]
+    one_by_one = [partition_of(key, partitions, partitioner) for key in keys]
+    assert partitions_of(keys, partitions, partitioner) == one_by_one

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from consumer.contract.records import Record
-from schemas.partitioner import Partitioner, partition_of
+from schemas.partitioner import Partitioner, partitions_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +32,15 @@ class Placement:
         self._example: Record | None = None
         self._told = False
 
-    def look(self, record: Record) -> None:
-        """Take a record of the transaction to come; one without a key belongs nowhere."""
-        if not record.key:
-            return
-        misplaced = self._of(record) != record.partition
-        self._pending.append(misplaced)
-        if misplaced and self._example is None:
-            self._example = record
+    def look(self, records: Sequence[Record]) -> None:
+        """Take records of the transaction to come; one without a key belongs nowhere."""
+        keyed = [record for record in records if record.key]
+        keys = [record.key or b"" for record in keyed]
+        for record, partition in zip(keyed, self._of(keys), strict=True):
+            misplaced = partition != record.partition
+            self._pending.append(misplaced)
+            if misplaced and self._example is None:
+                self._example = record
 
     def committed(self) -> None:
         """Count the records of the transaction."""
@@ -54,8 +56,8 @@ class Placement:
         self._pending = []
         self._example = None if not self.misplaced else self._example
 
-    def _of(self, record: Record) -> int:
-        return partition_of(record.key or b"", self._partitions, self._partitioner)
+    def _of(self, keys: Sequence[bytes]) -> list[int]:
+        return partitions_of(keys, self._partitions, self._partitioner)
 
     def _tell(self, record: Record) -> None:
         logger.warning(
@@ -71,5 +73,5 @@ class Placement:
             record.topic,
             record.partition,
             record.offset,
-            self._of(record),
+            self._of([record.key or b""])[0],
         )

@@ -211,9 +211,8 @@ class SegmentationStage:
 
     def _apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> list[Output]:
         if self.placement is not None:
-            for record in prepared.records:
-                if record.partition in partitions:
-                    self.placement.look(record)
+            own = [record for record in prepared.records if record.partition in partitions]
+            self.placement.look(own)
         outputs = self._refused(prepared, partitions)
         by_partition: dict[int, list[int]] = defaultdict(list)
         for row, number in enumerate(prepared.events.numbers.tolist()):
@@ -225,9 +224,9 @@ class SegmentationStage:
         labels: dict[int, list[LabelGiven]] = defaultdict(list)
         current = [each for each in prepared.labels if each.record.partition in partitions]
         outputs += self.labels.refused(current, self._pending.labels_refused)
+        if self.placement is not None:
+            self.placement.look([each.record for each in current])
         for each in current:
-            if self.placement is not None:
-                self.placement.look(each.record)
             if isinstance(each.outcome, LabelGiven):
                 labels[each.record.partition].append(each.outcome)
                 self._pending.labels += 1
