@@ -24,6 +24,8 @@ from consumer.kafka.topics import new_topics
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import Follower
+from models.profiles.codec import encode
+from models.profiles.table import ProfileRows
 from schemas.arrays import encode_array
 from schemas.changes import cloudevents_headers
 from schemas.partitioner import partition_of
@@ -74,8 +76,10 @@ def write(settings: Settings, count: int) -> None:
             "vector": encode_array(rng.normal(size=384), "<f4"),
             "recent_events": encode_array(rng.integers(0, 2**63, 64), "<u8"),
             "terms": {f"word{n}": 1.0 for n in range(16)},
+            "events": 64,
         }
     )
+    rows = ProfileRows.empty([""], 384, 64)
     for turn in range(CHANGES_A_USER):
         for first in range(0, users, 250):
             producer.begin_transaction()
@@ -98,7 +102,8 @@ def write(settings: Settings, count: int) -> None:
                     "segment": segment.id,
                     "segment_label": segment.label,
                 }
-                value = profile.model_copy(update=state).model_dump_json().encode()
+                rows.load_record(0, profile.model_copy(update=state))
+                (value,) = encode(rows, profile.embedding)
                 producer.produce(topics.profiles, value, key, place)
                 producer.poll(0)
             producer.commit_transaction(30)

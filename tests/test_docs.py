@@ -18,7 +18,11 @@ from consumer.cli import main as cli
 from consumer.cli.command import Command
 from consumer.report.markdown import fill, made_parts
 from consumer.settings import Settings
+from models.profiles.codec import encode
+from models.profiles.table import ProfileRows
 from schemas.dead_letters import RefusalReason
+from schemas.profiles import ProfileRecord
+from schemas.states import read_profile
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,6 +55,18 @@ def test_every_command_of_a_page_is_one_that_the_command_line_takes(
     monkeypatch.setattr(Command, "invoke", lambda _self, _ctx: 0)
     for command in commands(page):
         assert cli.main(command) == 0, f"{shlex.join(command)}: {capsys.readouterr().err}"
+
+
+def test_the_record_that_is_taken_apart_byte_by_byte_is_the_one_that_a_worker_writes() -> None:
+    page = ROOT / "docs/formats.md"
+    (example,), (former,) = blocks(page, "text"), blocks(page, "json")
+    numbers = re.findall(r"^ *((?:[0-9a-f]+ )*[0-9a-f]+)(?=  |$)", example, re.MULTILINE)
+    value = bytes.fromhex("".join(numbers))
+    record = ProfileRecord.model_validate_json(former)
+    assert read_profile(b"ann", value) == record
+    rows = ProfileRows.empty(["ann"], 2, 64)
+    rows.load_record(0, record)
+    assert encode(rows, record.embedding) == [value]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

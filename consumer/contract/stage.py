@@ -4,7 +4,7 @@ A stage is plain Python behind this protocol. The loop is the only code that kno
 drives a stage over Kafka, `consumer.offline.replay` drives the same stage over a file. The order of
 calls, all but the first two from one thread:
 
-    restoration(partition) -> load(record)...        in a thread of its own, nothing shared
+    restoration(partition) -> load_many(records)     in a thread of its own, nothing shared
     prepare(records)                                 in threads of its own, must not touch state
     assigned(partition, restoration)
     apply(prepared) -> outputs -> committed() or aborted()
@@ -67,6 +67,10 @@ class Restoration(Protocol):
 
     def load(self, record: Record) -> None:
         """Take one record in; a null value is a tombstone."""
+        ...
+
+    def load_many(self, records: Sequence[Record]) -> None:
+        """Take records in, in their order; comes to the same as one after the other."""
         ...
 
 

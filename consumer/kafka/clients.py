@@ -47,6 +47,9 @@ def reader_config(kafka: KafkaSettings) -> dict[str, Any]:
     return {
         **kafka.client(),
         "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+        # A reader that is faster than the queue in the client fills it again and again; for so long
+        # nothing is fetched then, a second by default, however soon it is empty.
+        "fetch.queue.backoff.ms": 10,
         **kafka.consumer_properties,
         # librdkafka wants a name; nothing is ever committed under it.
         "group.id": f"{kafka.group_id}-reader-{uuid.uuid4()}",

@@ -13,6 +13,7 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
+    Message,
     TopicCollection,
     TopicPartition,
 )
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 # they have heard of it.
 SPREADING_SECONDS = 3.0
 _TRUNCATION_SECONDS = 15.0
+# Records that a reader is given at once, at most.
+_AT_ONCE = 1000
 
 
 class ReadStalledError(ExpectedError):
@@ -275,7 +278,30 @@ class Cluster:
         cancelled: Callable[[], bool] = lambda: False,
         progress: Progress = lambda _count, _share: None,
     ) -> Generator[Record, None, None]:
-        """Give the committed records of a partition below a target offset.
+        """Give what `read_many` gives, record by record."""
+        for records in self.read_many(
+            topic,
+            partition,
+            target,
+            start=start,
+            no_progress_seconds=no_progress_seconds,
+            cancelled=cancelled,
+            progress=progress,
+        ):
+            yield from records
+
+    def read_many(
+        self,
+        topic: str,
+        partition: int,
+        target: int,
+        *,
+        start: int = 0,
+        no_progress_seconds: float,
+        cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress = lambda _count, _share: None,
+    ) -> Generator[list[Record], None, None]:
+        """Give the committed records of a partition below a target offset, some at a time.
 
         Parameters
         ----------
@@ -311,42 +337,52 @@ class Cluster:
             # beginning.
             consumer.assign([TopicPartition(topic, partition, start)])
             low: int | None = start or None
-            count, offset = 0, start
+            count, reached = 0, start
             reported = last = self._timer.monotonic()
-            while not cancelled():
+            while reached < target and not cancelled():
                 now = self._timer.monotonic()
                 if now - last > no_progress_seconds:
                     raise ReadStalledError(
                         f"no record of {topic}[{partition}] for {no_progress_seconds:g} s, though "
                         f"offset {target} was not reached: is a broker down, or a transaction open?"
                     )
-                for message in consumer.consume(1000, 0.05):
-                    offset = message.offset() or 0
-                    error = message.error()
-                    if error is not None and passes(error):
-                        broker_log.error(error.name(), error.str())
-                        continue  # no_progress_seconds ends it
-                    if error is not None:
-                        _raise_unless_end(
-                            error, f"{topic}[{partition}] does not hold offset {start}"
-                        )
-                        # The end of what is stable: of use only if it is our end too.
-                    if offset >= target:
-                        progress(count, 1.0)
-                        return
-                    if error is not None:
-                        continue
-                    low = offset if low is None else low
-                    count += 1
-                    yield as_record(message)
-                    # After the yield: what the reader of a record does with it is not the broker's.
+                found = []
+                for message in consumer.consume(_AT_ONCE, 0.05):
+                    if (error := message.error()) is not None:
+                        reached = max(reached, self._end_told(message, error, start))
+                    elif (offset := message.offset() or 0) < target:
+                        found.append(as_record(message))
+                        reached = offset + 1
+                    else:
+                        reached = target
+                if found:
+                    low = found[0].offset if low is None else low
+                    count += len(found)
+                    yield found
+                    # After the yield: what the reader does with them is not the broker's.
                     last = self._timer.monotonic()
-                    if offset + 1 >= target:
-                        progress(count, 1.0)
-                        return
-                if low is not None and now - reported > 0.5:
+                if low is not None and reached < target and now - reported > 0.5:
                     reported = now
-                    progress(count, min(1.0, (offset - low) / max(target - low, 1)))
+                    progress(count, (reached - low) / max(target - low, 1))
+            if reached >= target:
+                progress(count, 1.0)
+
+    def _end_told(self, message: Message, error: KafkaError, start: int) -> int:
+        """Give the end of what is stable where a message tells it, else 0.
+
+        Raises
+        ------
+        OffsetGoneError
+            If it tells that the partition does not hold `start`.
+        KafkaException
+            If it tells an error that does not pass.
+        """
+        if passes(error):
+            broker_log.error(error.name(), error.str())
+            return 0  # no_progress_seconds ends it
+        place = f"{message.topic()}[{message.partition()}]"
+        _raise_unless_end(error, f"{place} does not hold offset {start}")
+        return message.offset() or 0
 
     def read_all(self, topic: str, no_progress_seconds: float) -> Iterator[Record]:
         """Give all committed records of a topic, partition after partition; raises as `read`."""

@@ -119,7 +119,7 @@ TOPICS = (
     Topic(
         setting="profiles",
         key="`user_id`",
-        value="JSON, a user's state",
+        value="binary, [a user's state](formats.md)",
         schema="user-profiles",
         kept="compacted",
         aligned=True,

@@ -7,6 +7,7 @@ from typing import Any
 
 from consumer.stages.segmentation.restoration import ProfileRestoration
 from models.embedding.runner_types import Embedder
+from models.profiles.table import ProfileRows
 from schemas.profiles import ProfileRecord
 
 _STANDING = (
@@ -28,9 +29,13 @@ ever" is true of them even where the input's beginning is gone."""
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """A user whose latest record is of another embedding model; its vector is not kept."""
+    """A user whose latest record is of another embedding model; its vector is not kept.
+
+    `extra` are sections of it that this version does not know.
+    """
 
     record: ProfileRecord
+    extra: bytes = b""
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -59,10 +64,10 @@ class PartitionState(ProfileRestoration):
         super().__init__(topic, partition, embedder, memory)
         self._formers: dict[str, Former] = {}
 
-    def set_aside(self, profile: ProfileRecord, place: str) -> None:
+    def set_aside(self, rows: ProfileRows, row: int, embedding: str) -> None:
         """Keep all that is known of a user whose latest record is of another embedding model."""
-        super().set_aside(profile, place)
-        self._formers[profile.user_id] = Former(profile.model_copy(update={"vector": ""}))
+        record = rows.to_record(row, embedding).model_copy(update={"vector": ""})
+        self._formers[record.user_id] = Former(record, rows.extra[row])
 
     @property
     def formers(self) -> dict[str, Former]:

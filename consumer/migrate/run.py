@@ -255,8 +255,9 @@ class Migration:
         identity, users = self._embedder.identity, [former.record.user_id for former in chunk]
         fresh = made.gather(users)
         for row, former in enumerate(chunk):
-            profile = former.migrated(fresh.to_record(row, identity))
-            state.take(profile, f"made of {profile.user_id!r}")
+            fresh.load_record(row, former.migrated(fresh.to_record(row, identity)))
+            fresh.extra[row] = former.extra
+        state.table.put(fresh)
         rows = state.table.gather(users)
         known = {row for row, weight in enumerate(rows.weights) if weight > 0}
         self._without_history += len(users) - len(known)

@@ -237,13 +237,13 @@ class Survey:
         """Read a partition of the changelog to its end."""
         topic, settings = self._settings.topics.profiles, self._settings
         state = PartitionState(topic, number, self._embedder, settings.profile.event_memory)
-        for record in self._cluster.read(
+        for records in self._cluster.read_many(
             topic,
             number,
             self._cluster.end(topic, number),
             no_progress_seconds=settings.restore.no_progress_seconds,
         ):
-            state.load(record)
+            state.load_many(records)
         return state
 
     def input_of(

@@ -75,6 +75,11 @@ class NothingToRestore:
 
     changelogs: Sequence[Changelog] = ()
 
+    def load_many(self, records: Sequence[Record]) -> None:
+        """Take records in."""
+        for record in records:
+            self.load(record)
+
     def load(self, record: Record) -> None:
         """Take no record in, as there is no changelog."""
 

@@ -282,7 +282,7 @@ class Restorer:
         *,
         refuse: bool,
     ) -> None:
-        for record in self._cluster.read(
+        for records in self._cluster.read_many(
             log.topic,
             log.partition,
             target,
@@ -293,8 +293,8 @@ class Restorer:
         ):
             if refuse:
                 raise self._lost_offsets(log)
-            restoration.load(record)
-            task.records += 1
+            restoration.load_many(records)
+            task.records += len(records)
 
     def _report(self, task: RestoreTask, topic: str) -> Callable[[int, float], None]:
         def report(count: int, share: float) -> None:

@@ -13,10 +13,12 @@ from consumer.contract.records import Headers, Record
 from consumer.verify.ledger import MembershipFacts, ProfileFacts, Standing
 from consumer.verify.report import ViolationKind, Violations
 from schemas.base import Contract, Identifier
+from schemas.binary import NewerRecordError, RecordError, is_binary
 from schemas.changes import SegmentChange, cloudevents_headers
 from schemas.dead_letters import HEADER_PREFIX, DeadLetter
 from schemas.errors import first_problem
 from schemas.profiles import ProfileRecord
+from schemas.states import read_state
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Contract)
@@ -148,7 +150,7 @@ def _faults(expected: Mapping[str, object], found: Mapping[str, object]) -> tupl
 # --- memberships and profiles -------------------------------------------------------------------
 
 
-def membership(value: bytes) -> tuple[str, MembershipFacts]:
+def membership(value: bytes, _key: bytes | None = None) -> tuple[str, MembershipFacts]:
     """Read all of a membership: the user, and what is compared with the change; raises as `read`.
 
     That is canonical JSON, wherever either comes from.
@@ -162,10 +164,22 @@ def canonical(change: SegmentChange) -> bytes:
     return change.model_dump_json().encode()
 
 
-def profile(value: bytes) -> tuple[str, ProfileFacts]:
-    """Read all of a profile; raises as `read`."""
+def profile(value: bytes, key: bytes | None = None) -> tuple[str, ProfileFacts]:
+    """Read all of a profile, of a record in either form or of a line; raises as `read`."""
+    if is_binary(value):
+        return _state(key or b"", value)
     record = read(ProfileRecord, value)
     return record.user_id, ProfileFacts.of(record)
+
+
+def _state(key: bytes, value: bytes) -> tuple[str, ProfileFacts]:
+    try:
+        state = read_state(key, value)
+    except NewerRecordError as error:
+        raise MalformedError(f"it was written by a newer version ({error})") from None
+    except RecordError as error:
+        raise MalformedError(str(error)) from None
+    return state.user, ProfileFacts.of_state(state)
 
 
 class _Place(BaseModel):
@@ -191,7 +205,7 @@ class _ProfileHead(BaseModel):
     labels: _Labels | None = None
 
 
-def membership_head(value: bytes) -> tuple[str, MembershipFacts]:
+def membership_head(value: bytes, _key: bytes | None = None) -> tuple[str, MembershipFacts]:
     """Read of a membership what a running audit keeps; raises as `read`.
 
     Its other fields are those of the change when the bytes are, and the change is read in full.
@@ -202,11 +216,14 @@ def membership_head(value: bytes) -> tuple[str, MembershipFacts]:
     return head.user_id, MembershipFacts(standing, value)
 
 
-def profile_head(value: bytes) -> tuple[str, ProfileFacts]:
+def profile_head(value: bytes, key: bytes | None = None) -> tuple[str, ProfileFacts]:
     """Read of a profile what a running audit keeps; raises as `read`.
 
-    The vector, which is most of the record, is passed over; `profile` costs nine times as much.
+    Of JSON the vector, which is most of it, is passed over; `profile` costs nine times as much.
     """
+    if is_binary(value):
+        user, found = _state(key or b"", value)
+        return user, found._replace(events=0, repeats=0, embedding=None)
     head = read(_ProfileHead, value)
     label = head.labels.predicted if head.labels else None
     facts = ProfileFacts.showing(head.sequence, head.segment, head.segment_label, label)
@@ -214,6 +231,9 @@ def profile_head(value: bytes) -> tuple[str, ProfileFacts]:
 
 
 V = TypeVar("V", MembershipFacts, ProfileFacts)
+
+ReadState = Callable[[bytes, bytes | None], tuple[str, V]]
+"""From a value and its key: the user, and what is kept of the value; raises MalformedError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +257,7 @@ class State(Generic[V]):
 
 def state_in(
     record: Record,
-    read_value: Callable[[bytes], tuple[str, V]],
+    read_value: ReadState[V],
     unreadable: V,
     violations: Violations,
 ) -> State[V] | None:
@@ -248,7 +268,7 @@ def state_in(
     record
         The record.
     read_value
-        Gives the user and what is to be kept, or raises MalformedError.
+        Reads a value that is there.
     unreadable
         What stands for a value that cannot be read.
     violations
@@ -264,7 +284,7 @@ def state_in(
     if record.value is None:
         return State(user)
     try:
-        found, facts = read_value(record.value)
+        found, facts = read_value(record.value, record.key)
         if found != user:
             raise MalformedError("its key is another user than the one in it")
     except MalformedError as error:

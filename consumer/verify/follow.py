@@ -334,9 +334,7 @@ class Follower:
             return
         self._read_up.at((topic, partition), record.offset + 1)
 
-    def _state(
-        self, record: Record, read: Callable[[bytes], tuple[str, V]], unreadable: V
-    ) -> State[V] | None:
+    def _state(self, record: Record, read: decode.ReadState[V], unreadable: V) -> State[V] | None:
         state = decode.state_in(record, read, unreadable, self._news)
         if state is not None and state.fault is not None:
             self._news.add(ViolationKind.MALFORMED, record.topic, state.fault)

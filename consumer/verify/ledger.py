@@ -15,6 +15,8 @@ from typing import NamedTuple, Self
 
 from schemas.changes import SegmentChange
 from schemas.profiles import ProfileRecord
+from schemas.segment_model import NO_SEGMENT
+from schemas.states import UserState
 
 RECENT = 100_000
 """How many change ids, dead letters and texts an audit without an end remembers. A change that
@@ -141,6 +143,14 @@ class ProfileFacts(NamedTuple):
         """Give what a profile shows: standing and predicted label."""
         standing = Standing.of(sequence, segment, place)._replace(document=hash(label))
         return cls(standing, label)
+
+    @classmethod
+    def of_state(cls, state: UserState) -> Self:
+        """Reduce a state."""
+        segment = None if state.segment == NO_SEGMENT else state.segment
+        shown = cls.showing(state.sequence, segment, state.rest.label, state.rest.predicted)
+        events, repeats = state.events, state.repeats
+        return shown._replace(events=events, repeats=repeats, embedding=state.embedding)
 
     @classmethod
     def of(cls, profile: ProfileRecord) -> Self:

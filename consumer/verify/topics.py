@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -189,7 +189,7 @@ class _TopicAudit(WholeAudit):
                 yield decode.read(SegmentChange, record.value)
 
     def _states(
-        self, topic: str, read: Callable[[bytes], tuple[str, V]], unreadable: V
+        self, topic: str, read: decode.ReadState[V], unreadable: V
     ) -> Iterator[tuple[Record, State[V]]]:
         """Read a compacted topic. A value that cannot be read counts until a later one comes."""
         faults: dict[str, str] = {}

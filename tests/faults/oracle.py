@@ -17,6 +17,7 @@ from consumer.verify.oracle import comparable
 from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange
 from schemas.profiles import ProfileRecord
+from schemas.states import read_profile
 from tests.consumer.kafka_runs import changes_of, replayed
 from tests.faults.load import Pair
 from tests.stubs import HashingEmbedder
@@ -108,7 +109,7 @@ def _judge_profiles(settings: Settings, replay: Replay, verdict: Verdict) -> Non
     """Compare the final state of every user, bit for bit."""
     latest: dict[str, ProfileRecord] = {}
     for record in read_topic(settings, settings.topics.profiles):
-        profile = ProfileRecord.model_validate_json(record.value or b"")
+        profile = read_profile(record.key or b"", record.value or b"")
         latest[profile.user_id] = profile
     table = replay.segmentation.tables[0]
     for user in table.users:

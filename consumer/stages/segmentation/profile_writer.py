@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from consumer.contract.records import Output
 from consumer.settings import TopicSettings
+from models.profiles.codec import encode
 from models.profiles.sample import rank
 from models.profiles.table import ProfileRows, from_microseconds
 from schemas.arrays import encode_array
@@ -65,14 +66,10 @@ class ProfileWriter:
 
     def states(self, partition: int, rows: ProfileRows) -> list[Output]:
         """Give the state of all rows, for the changelog's partition of the same number."""
+        topic, values = self.topics.profiles, encode(rows, self.embedding)
         return [
-            Output(
-                self.topics.profiles,
-                user.encode(),
-                rows.to_record(row, self.embedding).model_dump_json().encode(),
-                partition=partition,
-            )
-            for row, user in enumerate(rows.users)
+            Output(topic, user.encode(), value, partition=partition)
+            for user, value in zip(rows.users, values, strict=True)
         ]
 
     def samples(

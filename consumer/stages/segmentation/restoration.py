@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+from collections.abc import Sequence
 
 from consumer.contract.records import Record
 from consumer.contract.stage import Changelog, Columns, StageError, StateKind, Upto
 from models.embedding.runner_types import Embedder
+from models.profiles.codec import RecordAtError, decode
 from models.profiles.snapshot import table_of
-from models.profiles.table import ProfileTable
-from schemas.base import claimed_schema
-from schemas.errors import first_problem
-from schemas.profiles import PROFILE_SCHEMA, ProfileRecord
+from models.profiles.table import ProfileRows, ProfileTable
+from schemas.binary import NewerRecordError, RecordError
+from schemas.profiles import PROFILE_SCHEMA
 
 
 class ProfileRestoration:
@@ -48,40 +48,37 @@ class ProfileRestoration:
 
     def load(self, record: Record) -> None:
         """Take one record of the changelog in."""
-        place = f"{record.topic}[{record.partition}]@{record.offset}"
+        self.load_many([record])
+
+    def load_many(self, records: Sequence[Record]) -> None:
+        """Take records of the changelog in; of a user's only the latest is left."""
         try:
-            if record.value is None:
-                user = (record.key or b"").decode()
-                self.table.remove(user)
+            read = decode(
+                [record.key for record in records],
+                [record.value for record in records],
+                self._embedding,
+                self.table.dimensions,
+                self.table.memory,
+            )
+        except RecordAtError as error:
+            raise _unreadable(records[error.number], error.reason) from None
+        latest = {user: number for number, user in enumerate(read.rows.users)}
+        own = []
+        for user, number in latest.items():
+            if self.former:
                 self.former.pop(user, None)
-                return
-            profile = ProfileRecord.model_validate_json(record.value)
-        except ValidationError as error:
-            if (schema := claimed_schema(record.value)) > PROFILE_SCHEMA:
-                raise StageError(
-                    f"the changelog record {place} was written by a newer version (schema "
-                    f"{schema}; this one knows {PROFILE_SCHEMA}): upgrade this worker"
-                ) from None
-            raise _unreadable(place, first_problem(error)) from None
-        except UnicodeDecodeError:
-            raise _unreadable(place, "its key is not UTF-8") from None
-        if profile.embedding != self._embedding:
-            self.table.remove(profile.user_id)
-            self.set_aside(profile, place)
-            return
-        self.former.pop(profile.user_id, None)
-        self.take(profile, place)
+            if number in read.tombstones:
+                self.table.remove(user)
+            elif (embedding := read.foreign.get(number)) is not None:
+                self.table.remove(user)
+                self.former[user] = (_place(records[number]), embedding)
+                self.set_aside(read.rows, number, embedding)
+            else:
+                own.append(number)
+        self.table.put(read.rows if len(own) == len(records) else read.rows.take(own))
 
-    def set_aside(self, profile: ProfileRecord, place: str) -> None:
-        """Note a user whose latest record is of another embedding model."""
-        self.former[profile.user_id] = (place, profile.embedding)
-
-    def take(self, profile: ProfileRecord, place: str) -> None:
-        """Take a profile of this embedding model in."""
-        try:
-            self.table.load(profile)
-        except ValueError as error:
-            raise _unreadable(place, str(error)) from None
+    def set_aside(self, rows: ProfileRows, row: int, embedding: str) -> None:
+        """Be told of a user whose latest record is of another embedding model."""
 
     def check(self) -> None:
         """Make sure that all that was read back is of this worker's embedding model.
@@ -100,8 +97,17 @@ class ProfileRestoration:
             )
 
 
-def _unreadable(place: str, reason: str) -> StageError:
+def _place(record: Record) -> str:
+    return f"{record.topic}[{record.partition}]@{record.offset}"
+
+
+def _unreadable(record: Record, reason: RecordError) -> StageError:
+    if isinstance(reason, NewerRecordError):
+        return StageError(
+            f"the changelog record {_place(record)} was written by a newer version ({reason}): "
+            "upgrade this worker"
+        )
     return StageError(
-        f"the changelog record {place} cannot be read: {reason}; "
+        f"the changelog record {_place(record)} cannot be read: {reason}; "
         "it was written by another version or another program"
     )

@@ -67,6 +67,11 @@ class TrainerRestoration:
         self._label_models_topic = topics.label_models
         self._reference_topic = topics.drift_reference
 
+    def load_many(self, records: Sequence[Record]) -> None:
+        """Take records in."""
+        for record in records:
+            self.load(record)
+
     def load(self, record: Record) -> None:
         """Take one record in."""
         place = _place(record)

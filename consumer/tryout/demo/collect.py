@@ -35,6 +35,7 @@ from schemas.intake import RefusedError
 from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord
 from schemas.segment_model import NO_SEGMENT, SegmentModelRecord
+from schemas.states import read_profile
 
 _Contract = TypeVar("_Contract", bound=BaseModel)
 
@@ -184,7 +185,7 @@ def _profiles(
             latest.pop(user, None)
             earlier.pop(user, None)
             continue
-        profile = ProfileRecord.model_validate_json(record.value)
+        profile = read_profile(record.key or b"", record.value)
         before = latest.get(user)
         if before is not None and before.segment is not None and before.segment != profile.segment:
             earlier[user] = unit_rows(_vector(before)[None])[0]

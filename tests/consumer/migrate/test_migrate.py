@@ -35,6 +35,7 @@ from models.segments.model import SegmentModel
 from schemas.arrays import decode_array
 from schemas.profiles import ProfileRecord, ProfileSample
 from schemas.segment_model import SEGMENT_MODEL_KEY
+from schemas.states import read_profile
 from tests.consumer.kafka_runs import (
     PARTITIONS,
     TOPICS,
@@ -146,7 +147,7 @@ def bring_over(
 
 def profiles_in(settings: Settings) -> dict[str, ProfileRecord]:
     return {
-        (record.key or b"").decode(): ProfileRecord.model_validate_json(record.value or b"")
+        (record.key or b"").decode(): read_profile(record.key or b"", record.value or b"")
         for record in read_topic(settings, settings.topics.profiles)
     }
 

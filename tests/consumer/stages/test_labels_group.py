@@ -18,6 +18,7 @@ from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify.oracle import differences
 from consumer.wiring.model_feed import LabelModelFeed
 from schemas.changes import ChangeStatus, SegmentChange
+from schemas.states import read_profile
 from tests.consumer.kafka_runs import (
     PARTITIONS,
     TOPICS,
@@ -131,11 +132,11 @@ def test_labels_become_part_of_changes_as_in_a_replay(broker: EmbeddedKafka) -> 
     assert list(differences(replayed(second, pairs, kept), changes_of(second))) == []
     assert len(list(read_topic(second, second.topics.label_dead_letters))) == 1
     profiles = {
-        json.loads(record.value)["user_id"]: json.loads(record.value)["labels"]
+        record.key.decode(): read_profile(record.key, record.value).labels
         for record in read_topic(second, second.topics.profiles)
-        if record.value
+        if record.key and record.value
     }
-    given = {user: own["given"] for user, own in profiles.items() if own["given"]}
+    given = {user: own.given for user, own in profiles.items() if own and own.given}
     assert given == {f"u{n}": NAMES[n % 2] for n in range(USERS // 2)}
     result = audit(second)
     assert result.exit_code == 0, result.render()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from consumer.contract.records import Record
 from consumer.kafka.topics import new_topics
 from consumer.settings import Settings
@@ -12,6 +10,7 @@ from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.training.stage import TrainingStage
 from schemas.changes import ChangeReason, ChangeStatus
+from schemas.states import read_profile
 from tests.consumer.stages.label_data import (
     NAMES,
     Worker,
@@ -57,7 +56,9 @@ def test_a_label_is_kept_in_the_profile_and_sent_with_it() -> None:
     worker.run(records([event("u", 0)]))
     outputs = worker.run([label_record("u", "brewers")])
     (state,) = of(outputs, "user-profiles")
-    assert json.loads(state.value)["labels"]["given"] == "brewers"
+    profile = read_profile(state.key, state.value)
+    assert profile.labels is not None
+    assert profile.labels.given == "brewers"
     (sample,) = samples_in(outputs)
     # Segments were learned from this profile already.
     assert (sample.label, sample.sampled) == ("brewers", False)

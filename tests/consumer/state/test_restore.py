@@ -339,10 +339,12 @@ def test_records_deleted_beyond_a_checkpoint_make_it_outdated(settings, store, s
 
 def test_an_offset_that_goes_while_it_is_read_from_starts_the_restore_over(settings, store, saved):
     class Losing(Cluster):
-        def read(self, *args: Any, start: int = 0, **kwargs: Any) -> Generator[Record, None, None]:
+        def read_many(
+            self, *args: Any, start: int = 0, **kwargs: Any
+        ) -> Generator[list[Record], None, None]:
             if start > 0:
                 raise OffsetGoneError("gone")
-            return super().read(*args, start=start, **kwargs)
+            return super().read_many(*args, start=start, **kwargs)
 
     run(settings, LATER)
     back = restore(settings, store, cluster=Losing(settings.kafka))

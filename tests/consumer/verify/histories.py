@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from models.profiles.codec import encode
+from models.profiles.table import ProfileRows
 from schemas.arrays import encode_array
 from schemas.changes import (
     ChangeReason,
@@ -140,6 +142,13 @@ def _profile(user: str, path: UserPath, chain: Sequence[SegmentChange]) -> Profi
         segment_since_event=0,
         sequence=len(chain),
     )
+
+
+def binary_profile(profile: ProfileRecord) -> bytes:
+    """Give a profile as workers write it; `model_dump_json` is how they wrote it before."""
+    rows = ProfileRows.empty([profile.user_id], 4, 8)
+    rows.load_record(0, profile)
+    return encode(rows, profile.embedding)[0]
 
 
 def dead_letter(offset: int) -> DeadLetter:

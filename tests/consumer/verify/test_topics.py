@@ -30,6 +30,7 @@ from tests.consumer.verify.histories import (
     START,
     History,
     UserPath,
+    binary_profile,
     history_of,
 )
 
@@ -118,7 +119,7 @@ class Deployment:
         self.send(self.topics.memberships, change.user_id, change)
 
     def send_profile(self, profile: ProfileRecord) -> None:
-        self.send(self.topics.profiles, profile.user_id, profile)
+        self.send(self.topics.profiles, profile.user_id, binary_profile(profile))
 
     def send_dead_letter(self, letter: DeadLetter) -> None:
         headers = dead_letter_headers(
@@ -392,6 +393,30 @@ def test_a_value_that_cannot_be_read_counts_only_until_a_later_one_replaces_it(
     deployment.publish(history)
     result = deployment.verify()
     assert result.ok, result.render()
+
+
+def test_records_of_the_former_form_are_read_beside_binary_ones(
+    deployment: Deployment, history: History
+) -> None:
+    deployment.publish(history)
+    with deployment.transaction():
+        for user in ("cat", "user 1", "user 2"):
+            deployment.send(deployment.topics.profiles, user, history.profiles[user])
+    result = deployment.verify()
+    assert result.ok, result.render()
+    assert result.counts.accepted == sum(each.events for each in history.profiles.values())
+
+
+def test_a_binary_profile_under_another_users_key_is_found(
+    deployment: Deployment, history: History
+) -> None:
+    deployment.publish(history)
+    with deployment.transaction():
+        stray = binary_profile(history.profiles["ann"])
+        deployment.send(deployment.topics.profiles, "cat", stray)
+    result = deployment.verify()
+    assert kinds(result) == {Kind.MALFORMED: 1}
+    assert "stands under another key" in result.render()
 
 
 def test_a_segment_that_the_latest_model_does_not_have_is_found(
