@@ -34,14 +34,24 @@ class PreparationHungError(ExpectedError):
 class Batch(Generic[Prepared]):
     """Records on their way, with the epochs under which they were read.
 
-    `opened` is when the first record came, `first` since when no batch before it is in preparation.
+    `bytes` is their size; `opened` is when the first one came, `first` since when no batch before
+    it is in preparation.
     """
 
     records: list[Record] = field(default_factory=list)
+    bytes: int = 0
     epochs: dict[int, int] = field(default_factory=dict)
     opened: float = 0.0
     first: float = 0.0
     future: Future[Prepared] = field(default_factory=Future)
+
+
+def size_of(record: Record) -> int:
+    """Give the bytes of a record: key, value and headers."""
+    size = len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value)
+    return size
 
 
 class Batches(Generic[Prepared]):
@@ -73,13 +83,22 @@ class Batches(Generic[Prepared]):
         threads = [DaemonPool(1, f"prepare-{number}") for number in range(_AHEAD)]
         self._threads, self._turns = threads, itertools.cycle(threads)
         self._collecting: Batch[Prepared] = Batch()
+        # Large enough, and followed by records that came with theirs.
+        self._closed: deque[Batch[Prepared]] = deque()
+        # Bytes of a record, by the latest batch; a first guess leaves the number to decide.
+        self._record_bytes = settings.max_bytes / settings.max_records
         # Only the first may be given out.
         self._preparing: deque[Batch[Prepared]] = deque()
 
     @property
     def empty(self) -> bool:
         """Whether nothing is under way."""
-        return not self._collecting.records and not self._preparing
+        return not (self._collecting.records or self._closed or self._preparing)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the records under way."""
+        return sum(batch.bytes for batch in (self._collecting, *self._closed, *self._preparing))
 
     @property
     def ready(self) -> bool:
@@ -88,23 +107,38 @@ class Batches(Generic[Prepared]):
 
     @property
     def room(self) -> int:
-        """How many records the batch being collected still takes."""
-        return self._settings.max_records - len(self._collecting.records)
+        """How many records the batch being collected still takes, as far as that is known.
+
+        In bytes it is a guess, by the size of the latest ones: `collect` makes another batch of
+        what is too much.
+        """
+        batch = self._collecting
+        left = self._settings.max_bytes - batch.bytes
+        if self._closed or left <= 0:
+            return 0
+        records = self._settings.max_records - len(batch.records)
+        size = max(self._record_bytes, batch.bytes / max(len(batch.records), 1))
+        fit = int(left / max(size, 1))
+        return min(records, fit if batch.records else max(fit, 1))
 
     @property
     def due_in(self) -> float | None:
-        """Seconds until the batch being collected has waited long enough; None when it is empty."""
-        batch = self._collecting
+        """Seconds until the first batch collected has waited long enough; None when it is empty."""
+        batch = self._closed[0] if self._closed else self._collecting
         if not batch.records:
             return None
         return max(batch.opened + self._settings.max_wait_seconds - self._now(), 0.0)
 
     def collect(self, record: Record, epoch: int) -> None:
         """Add a record."""
-        batch = self._collecting
+        batch, size = self._collecting, size_of(record)
+        if batch.records and batch.bytes + size > self._settings.max_bytes:
+            self._closed.append(batch)
+            batch = self._collecting = Batch()
         if not batch.records:
             batch.opened = self._now()
         batch.records.append(record)
+        batch.bytes += size
         batch.epochs[record.partition] = epoch
 
     def advance(self) -> Batch[Prepared] | None:
@@ -125,7 +159,11 @@ class Batches(Generic[Prepared]):
                 self._check(self._preparing[0])
         due = not self._preparing and self.due_in == 0.0
         if len(self._preparing) < _AHEAD and (self.room <= 0 or due):
-            batch, self._collecting = self._collecting, Batch()
+            if self._closed:
+                batch = self._closed.popleft()
+            else:
+                batch, self._collecting = self._collecting, Batch()
+            self._record_bytes = batch.bytes / len(batch.records)
             batch.first = self._now()
             batch.future = next(self._turns).submit(lambda: self._prepare(batch.records))
             self._preparing.append(batch)
@@ -152,13 +190,15 @@ class Batches(Generic[Prepared]):
         return any(not partitions.isdisjoint(batch.epochs) for batch in self._preparing)
 
     def leave_out(self, partitions: frozenset[int]) -> None:
-        """Take records of these partitions out of the batch being collected."""
-        batch = self._collecting
-        batch.records = [record for record in batch.records if record.partition not in partitions]
+        """Take records of these partitions out of what is only collected."""
+        for batch in (self._collecting, *self._closed):
+            batch.records = [each for each in batch.records if each.partition not in partitions]
+            batch.bytes = sum(map(size_of, batch.records))
+        self._closed = deque(batch for batch in self._closed if batch.records)
 
     def drop(self) -> None:
         """Forget all batches; their records will be read again."""
-        self._collecting = Batch()
+        self._collecting, self._closed = Batch(), deque()
         while (batch := self.take()) is not None:
             batch.future.cancel()
 

@@ -20,7 +20,7 @@ from consumer.kafka.asking import passes
 from consumer.kafka.broker_log import broker_log
 from consumer.kafka.clients import consumer_config
 from consumer.kafka.connection import Connection
-from consumer.settings import KafkaSettings
+from consumer.settings import BatchSettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,8 @@ class Membership:
         How to reach the cluster, and as whom to join.
     group_id, topic
         The group, and what its members share out.
+    batch_bytes
+        What the client may fetch ahead.
     make
         Makes a client.
     held_pause_seconds, held_sessions
@@ -93,6 +95,7 @@ class Membership:
         group_id: str,
         topic: str,
         *,
+        batch_bytes: int = BatchSettings().max_bytes,
         make: Callable[[dict[str, Any]], Consumer] = Consumer,
         held_pause_seconds: float = 1.0,
         held_sessions: float = 4,
@@ -115,7 +118,7 @@ class Membership:
             kafka.bootstrap_servers, kafka.session_timeout_seconds, kafka.group_protocol
         )
         self._config = {
-            **consumer_config(kafka, group_id),
+            **consumer_config(kafka, group_id, batch_bytes),
             **self.connection.config(),
             "error_cb": self._on_error,
         }

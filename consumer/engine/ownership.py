@@ -147,6 +147,7 @@ class Ownership:
         metrics, restorer, membership = self._metrics, self._restorer, self._parts.membership
         progress, behind = restorer.progress, self._measure()
         metrics.partitions.set(len(self._assignment))
+        metrics.under_way.set(self._parts.batches.bytes)
         metrics.restoring.set(len(restorer.tasks))
         metrics.restore_share.set(progress.share)
         metrics.restore.show(progress.records, progress.eta_seconds)

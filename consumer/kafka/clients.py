@@ -6,19 +6,31 @@ import uuid
 from typing import Any
 
 from consumer.kafka.broker_log import librdkafka_logger
-from consumer.settings import KafkaSettings
+from consumer.settings import BatchSettings, KafkaSettings
 
 # Room for a dead letter with a text of several MB and for a segment model with many centres.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+# Less would be fetched again and again.
+_LEAST_AHEAD = 1_000_000
 
 
-def consumer_config(kafka: KafkaSettings, group_id: str) -> dict[str, Any]:
-    """Configure a member of a consumer group whose offsets go into transactions."""
+def consumer_config(
+    kafka: KafkaSettings, group_id: str, batch_bytes: int = BatchSettings().max_bytes
+) -> dict[str, Any]:
+    """Configure a member of a consumer group whose offsets go into transactions.
+
+    `batch_bytes` is what is to be fetched ahead at most, and of what one answer may hold packed.
+    """
+    ahead = max(batch_bytes, _LEAST_AHEAD)
     config: dict[str, Any] = {
         **kafka.client(),
-        # Small enough that a slow stage does not hold many MB of texts, large enough for a batch.
-        "queued.max.messages.kbytes": 16_384,
-        "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+        # What is fetched and waits in the client: a batch's worth, whatever the lag. A broker gives
+        # a record that is larger than all of these by itself (KIP-74).
+        "queued.max.messages.kbytes": ahead // 1000,
+        "fetch.max.bytes": ahead,
+        "fetch.message.max.bytes": ahead // 4,
+        # Once the queue is full the client looks again after so long, 1 s by default.
+        "fetch.queue.backoff.ms": 10,
         **kafka.consumer_properties,
         "group.id": group_id,
         "enable.auto.commit": False,

@@ -40,7 +40,8 @@ USES: dict[str, tuple[str, ...]] = {
     "intake": (
         *("kafka", "topics.raw_events", "topics.events", "topics.dead_letters"),
         *("events.preset", *FINDS_USERS, "events.key", "events.partitioner"),
-        *("training.idle_seconds", "batch.max_records", "batch.max_wait_seconds"),
+        *("training.idle_seconds", "batch.max_records", "batch.max_bytes"),
+        "batch.max_wait_seconds",
         *("batch.prepare_timeout_seconds", "dead_letters", "restore.no_progress_seconds", "http"),
         "log",
     ),

@@ -89,6 +89,7 @@ class LoopMetrics:
         self.commit_seconds = _histogram("transaction_seconds", registry, _SECONDS)
         self.prepare_seconds = _histogram("prepare_seconds", registry, _SECONDS)
         self.batch_records = _histogram("batch_records", registry, _RECORDS)
+        self.under_way = _gauge("records_under_way_bytes", registry)
         self.partitions = _gauge("assigned_partitions", registry)
         self.input_partitions = _gauge("input_partitions", registry)
         self.restoring = _gauge("restoring_partitions", registry)

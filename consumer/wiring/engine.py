@@ -74,7 +74,7 @@ def build_loop(
         restore.no_progress_seconds,
         health.tick,
     )
-    membership = Membership(kafka, group_id, topic)
+    membership = Membership(kafka, group_id, topic, batch_bytes=settings.batch.max_bytes)
     partitions = cluster.partitions(topic)
     store = CheckpointStore.of(restore)
 

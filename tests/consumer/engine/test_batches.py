@@ -154,6 +154,73 @@ def test_with_all_left_out_nothing_is_due(bench: Bench) -> None:
     assert batches.due_in is None
 
 
+# --- bytes --------------------------------------------------------------------------------------
+
+
+def large(offset: int, size: int, partition: int = 0) -> Record:
+    """A record of so many bytes, half of them in a header."""
+    half = (size - 2) // 2
+    headers = (("h", bytes(half)),)
+    return Record(
+        "user-events", partition, offset, -1, b"u", bytes(size - half - 2), headers=headers
+    )
+
+
+def batches_of_rest(batches: Batches[list[int]]) -> list[list[int]]:
+    """Offsets of all that is under way, by batch, in the order in which batches come out."""
+    found = []
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not batches.empty:
+        assert time.monotonic() < deadline
+        if batches.wait(0.05) and (batch := batches.advance()) is not None:
+            found.append(offsets(batch.records))
+    return found
+
+
+def test_what_is_too_many_bytes_for_a_batch_makes_the_next_one(bench: Bench) -> None:
+    batches = bench.batches(max_records=100, max_bytes=1024, max_wait_seconds=0.001)
+    for number in range(7):  # as one poll may bring them
+        batches.collect(large(number, 400), 1)
+    assert batches.bytes == 2800
+    assert batches.room == 0
+    bench.gate.clear()
+    batches.advance()
+    assert batches.room == 0
+    bench.gate.set()
+    assert batches.wait(WAIT_SECONDS)
+    first = batches.advance()
+    assert first is not None
+    rest = batches_of_rest(batches)
+    assert [offsets(first.records), *rest] == [[0, 1], [2, 3], [4, 5], [6]]
+
+
+def test_a_record_that_is_larger_than_a_batch_may_be_is_one_by_itself(bench: Bench) -> None:
+    batches = bench.batches(max_records=100, max_bytes=1024, max_wait_seconds=0.001)
+    for number, size in enumerate((100, 5000, 100, 100)):
+        batches.collect(large(number, size), 1)
+    assert batches_of_rest(batches) == [[0], [1], [2, 3]]
+
+
+def test_less_is_asked_for_where_records_are_large(bench: Bench) -> None:
+    batches = bench.batches(max_records=100, max_bytes=10_000, max_wait_seconds=0.001)
+    assert batches.room == 100
+    batches.collect(large(0, 1000), 1)
+    assert batches.room == 9
+    assert batches_of_rest(batches) == [[0]]
+    assert batches.room == 10  # by the batch before
+    batches.collect(large(1, 9_500), 1)
+    assert batches.room == 0  # another one of this size does not fit
+
+
+def test_bytes_of_partitions_that_are_left_out_do_not_count(bench: Bench) -> None:
+    batches = bench.batches(max_records=100, max_bytes=1024, max_wait_seconds=0.001)
+    for number in range(4):
+        batches.collect(large(number, 500, partition=number // 2), 1)
+    batches.leave_out(frozenset([0]))
+    assert batches.bytes == 1000
+    assert batches_of_rest(batches) == [[2, 3]]
+
+
 # --- preparing ----------------------------------------------------------------------------------
 
 

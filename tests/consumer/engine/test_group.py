@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -18,6 +19,7 @@ from consumer.kafka.cluster import read_topic
 from consumer.offline.replay import Replay
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
+from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.shared.dead_letters import DeadLetterLimitError
 from consumer.stages.training.stage import TrainingStage
 from consumer.tryout.broker import EmbeddedKafka
@@ -199,6 +201,29 @@ def test_too_many_bad_records_stop_the_worker_before_they_are_committed(
         assert "dead_letters.max_share" in str(running.error)
     assert committed(settings) == len(list(read_topic(settings, settings.topics.dead_letters)))
     assert committed(settings) < 20
+
+
+def test_large_records_are_taken_in_batches_of_few_bytes(
+    broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(broker.bootstrap_servers, batch={"max_bytes": 500_000})
+    pairs = [event(f"u{n % 7}", n, "hops malt " * 10_000) for n in range(60)]
+    pairs[30] = event("u2", 30, "hops malt " * 300_000)  # larger than all that is fetched at once
+    produce(settings, pairs)
+    seen: list[list[int]] = []
+    prepare = SegmentationStage.prepare
+
+    def watched(stage: SegmentationStage, records: Sequence[Record]) -> Any:
+        seen.append([len(record.value or b"") for record in records])
+        return prepare(stage, records)
+
+    monkeypatch.setattr(SegmentationStage, "prepare", watched)
+    with worker(settings):
+        until(lambda: committed(settings) == len(pairs))
+    assert sum(map(len, seen)) >= len(pairs)
+    assert all(sum(sizes) <= 500_000 or len(sizes) == 1 for sizes in seen)
+    assert max(map(len, seen)) > 1
+    assert audit(settings).exit_code == 0
 
 
 def publish(settings: Settings, version: int, *, swap: bool) -> None:
