@@ -5,7 +5,9 @@ The same record, compacted by user, is the topic `segment-memberships`: each use
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -185,19 +187,34 @@ class SegmentChange(Published):
             cause = f"label-model:{self.label.version}"
         else:
             cause = f"model:{self.model.version}"
-        return str(uuid.uuid5(_CHANGE_NAMESPACE, f"{self.user_id}\n{cause}\n{self.sequence}"))
+        return change_id(self.user_id, cause, self.sequence)
+
+
+def change_id(user_id: str, cause: str, sequence: int) -> str:
+    """Give the id of a user's change by its cause, see `SegmentChange.id`."""
+    name = f"{user_id}\n{cause}\n{sequence}".encode()
+    digest = hashlib.sha1(_CHANGE_NAMESPACE.bytes + name, usedforsecurity=False).digest()
+    # As `uuid.uuid5` does, which takes three times as long.
+    number = int.from_bytes(digest[:16]) & ~(0xF000 << 64 | 0xC000 << 48) | 0x5000 << 64 | 1 << 63
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def change_headers(identity: str, source: str, user_id: str, time: datetime) -> EventHeaders:
+    """Kafka headers of CloudEvents 1.0 in binary mode for the change of such an id."""
+    return binary_headers(
+        event_id=identity,
+        source=source,
+        event_type=CHANGE_TYPE,
+        data_schema=CHANGE_SCHEMA,
+        subject=user_id,
+        time=time,
+    )
 
 
 def cloudevents_headers(change: SegmentChange, source: str) -> EventHeaders:
     """Kafka headers of CloudEvents 1.0 in binary mode for one change."""
-    return binary_headers(
-        event_id=change.id,
-        source=source,
-        event_type=CHANGE_TYPE,
-        data_schema=CHANGE_SCHEMA,
-        subject=change.user_id,
-        time=change.changed_at,
-    )
+    return change_headers(change.id, source, change.user_id, change.changed_at)
 
 
 def structured_cloudevent(change: SegmentChange, source: str) -> dict[str, object]:

@@ -67,11 +67,22 @@ def decide_labels(  # noqa: PLR0917 - one array after the other
     policy
         The thresholds.
     """
+    return judge_labels(model.probabilities(vectors), current, events, rested, model, policy)
+
+
+def judge_labels(  # noqa: PLR0917 - one array after the other
+    probabilities: Floats,
+    current: Sequence[str | None],
+    events: Ints,
+    rested: Ints,
+    model: LabelModel,
+    policy: LabelPolicy,
+) -> LabelDecisions:
+    """Decide as `decide_labels`, from the probability of each label, float64[n, K]."""
     rows = {name: row for row, name in enumerate(model.names)}
     before = np.array(
         [NO_LABEL if name is None else rows.get(name, NO_LABEL) for name in current], np.int64
     )
-    probabilities = model.probabilities(vectors)
     users = np.arange(len(before))
     best = probabilities.argmax(axis=1)
     likeliest = probabilities[users, best]

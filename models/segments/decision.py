@@ -14,6 +14,9 @@ from models.segments.model import SegmentModel
 from models.segments.policy import AssignmentPolicy
 from schemas.segment_model import NO_SEGMENT
 
+# Between them the squares of a sum's numbers lose nothing that counts to float32's range.
+_SHORTEST, _LONGEST = 1e-12, 1e12
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -178,3 +181,42 @@ def decide(  # noqa: PLR0917 - one array after the other
         _, second = nearest(vectors[alone], model.centres, exclude=row[alone])
         margin[alone] = second - distance[alone]
     return Decisions(segment, segment != current, distance, previous_distance, margin, sure)
+
+
+def nearest_beyond_doubt(sums: NDArray[np.float32], model: SegmentModel) -> Ints:
+    """Row of the centre that is nearest to each profile S/|S| where single precision can tell it.
+
+    A look at n profiles for a tenth of what `decide` costs. With K = |c|²/2 the nearest centre is
+    that of the largest S·c - |S| K. Computed in float32 that is off by less than (2 d + 8) u |S|
+    (|c| + K) with u = 2^-24, in whatever order products are added up (Higham, Accuracy and
+    Stability, 3.1). Where the second largest is within some four times as much, or where numbers
+    are so small or large that float32 loses more, the answer is -1. So a row's answer may differ
+    between processors, but never says another centre than `models.distances.nearest`.
+
+    Parameters
+    ----------
+    sums
+        float32[n, d]. Profiles of any length.
+    model
+        The segments.
+
+    Returns
+    -------
+    int64[n]
+    """
+    centres = model.centres.astype(np.float32)
+    half_squares = np.einsum("ij,ij->i", centres, centres) / 2
+    # What overflows, or is none, is no number above the slack.
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
+        scores = sums @ centres.T
+        scores -= lengths[:, None] * half_squares
+        best = scores.argmax(axis=1)
+        users = np.arange(len(scores))
+        highest = scores[users, best].astype(np.float64)
+        scores[users, best] = -np.inf
+        ahead = highest - scores.max(axis=1)
+    reach = float(np.sqrt(2 * half_squares.max())) + float(half_squares.max())
+    slack = 8 * (sums.shape[1] + 4) * 2.0**-24 * reach * lengths.astype(np.float64) + 1e-30
+    sure = (ahead > slack) & (lengths > _SHORTEST) & (lengths < _LONGEST)
+    return np.where(sure, best, -1)

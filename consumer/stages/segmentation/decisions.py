@@ -4,22 +4,76 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumer.contract.records import Output
-from consumer.stages.segmentation.changes import Cause, ChangeWriter
+from consumer.stages.segmentation.changes import Cause, Change, ChangeWriter
 from consumer.stages.segmentation.labelling import Labelling
-from models.profiles.table import ProfileRows
-from models.segments.decision import decide
+from consumer.stages.segmentation.standings import Standings
+from models.labels.decision import LabelDecisions
+from models.profiles.table import ProfileRows, unit_rows
+from models.segments.decision import Decisions as SegmentDecisions
+from models.segments.decision import decide, nearest_beyond_doubt
 from models.segments.lineage import Lineage
 from models.segments.model import SegmentModel
 from models.segments.policy import AssignmentPolicy
-from schemas.changes import ChangeReason, SegmentChange
+from schemas.changes import ChangeReason
 
-Decided = dict[int, tuple[SegmentChange, list[Output]]]
+Rows = NDArray[np.int64]
+
+Decided = dict[int, tuple[Change, list[Output]]]
 """Change and records of those who change, by their place in what was asked for."""
+
+AT_ONCE = 64
+"""Moments of one user that are decided on at once: after a change the rest is decided again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Question:
+    """On whom is to be decided, and what the answer rests on whatever the segment so far.
+
+    Attributes
+    ----------
+    certain
+        Row of the nearest centre at each moment, -1 where there is doubt.
+    probabilities
+        Of each label at each moment, where labels are known.
+    """
+
+    rows: ProfileRows
+    at: Standings
+    model: SegmentModel
+    certain: Rows
+    probabilities: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Verdict:
+    """What was decided on some moments.
+
+    Attributes
+    ----------
+    before, decided
+        The segments so far, and the versions that they were decided under, of every moment.
+    seats
+        The moments of which an exact answer was asked; of the others nothing changes.
+    segments
+        The answers, one a seat.
+    labels
+        Where labels are known, of every moment.
+    changes
+        Entries of `seats` of which something changes.
+    """
+
+    before: Rows
+    decided: Rows
+    seats: Rows
+    segments: SegmentDecisions
+    labels: LabelDecisions | None
+    changes: Rows
 
 
 class Decisions:
@@ -44,87 +98,132 @@ class Decisions:
     def by_events(
         self,
         rows: ProfileRows,
-        places: NDArray[np.int64],
+        after: Standings,
         cause_of: Callable[[int], Cause],
         model: SegmentModel,
     ) -> Decided:
-        """Decide on some rows, each of which an event has moved.
+        """Decide on users as each of their events has left them.
 
-        `cause_of` gives the event of an entry of `places`.
+        All of a user's moments are decided on at once, as if nothing changed in between. Where
+        something does, what follows is decided again: nobody's decision rests on another row, so
+        the outcome is that of one event after the other.
+
+        `cause_of` gives the event of an entry of `after`.
         """
-        rested = rows.events[places] - rows.since[places]
-        return self._decide(rows, places, cause_of, model, rested, by_model=False)
+        question = self._question(rows, after, model)
+        found: Decided = {}
+        last = int(after.nth.max(initial=0))
+        for first in range(0, last + 1, AT_ONCE):
+            pending = np.arange(len(after.places))
+            if last >= AT_ONCE:
+                pending = np.flatnonzero((after.nth >= first) & (after.nth < first + AT_ONCE))
+            while len(pending):
+                rested = after.events[pending] - rows.since[after.places[pending]]
+                changed = self._decide(question, pending, rested, cause_of, by_model=False)
+                found |= changed
+                pending = _following(after.places, pending, list(changed))
+        return found
 
-    def moved_by(self, rows: ProfileRows, model: SegmentModel) -> NDArray[np.int64]:
+    def moved_by(self, rows: ProfileRows, model: SegmentModel) -> Rows:
         """Give the rows that `by_model` would change; only notes in `rows` that it has decided.
 
         Of event ids and words nothing is asked, so `rows` need not have them.
         """
-        everyone = np.arange(len(rows))
-        decisions = decide(
-            rows.vectors(),
-            rows.segments,
-            rows.events,
-            self._rested(rows, model),
-            model,
-            self._policy,
-            weights=rows.weights,
-        )
-        labels = self._labels.decide(rows, everyone, new=True)
-        changed = decisions.changed if labels is None else decisions.changed | labels.changed
-        return np.flatnonzero(changed)
+        question = self._question(rows, Standings.of(rows), model)
+        rested = self._rested(rows, model)
+        verdict = self._judge(question, question.at.places, rested, by_model=True)
+        return verdict.seats[verdict.changes]
 
     def by_model(self, rows: ProfileRows, cause: Cause, model: SegmentModel) -> Decided:
         """Decide on all rows under a model that may be new to them."""
+        question = self._question(rows, Standings.of(rows), model)
         rested = self._rested(rows, model)
-        places = np.arange(len(rows))
-        return self._decide(rows, places, lambda _: cause, model, rested, by_model=True)
+        return self._decide(question, question.at.places, rested, lambda _: cause, by_model=True)
 
-    def _rested(self, rows: ProfileRows, model: SegmentModel) -> NDArray[np.int64]:
+    def _rested(self, rows: ProfileRows, model: SegmentModel) -> Rows:
         # What a new model says holds at once; dwelling is for behaviour. But users are also looked
         # at again after a restart, a rebalance or an abort: a model that has decided on them before
         # is not new to them, and must not move them earlier than their next event would.
         dwelt = rows.events - rows.since
         return np.where(rows.versions < model.version, self._policy.dwell_events, dwelt)
 
-    def _decide(
+    def _question(
         self,
         rows: ProfileRows,
-        places: NDArray[np.int64],
-        cause_of: Callable[[int], Cause],
+        at: Standings,
         model: SegmentModel,
-        rested: NDArray[np.int64],
+    ) -> _Question:
+        # Distance alone may put a user out of a segment, so where there is a limit all are asked.
+        certain = (
+            nearest_beyond_doubt(at.sums, model)
+            if self._policy.max_distance is None
+            else np.full(len(at.sums), -1)
+        )
+        return _Question(rows, at, model, certain, self._labels.probabilities(at.sums))
+
+    def _judge(
+        self, question: _Question, pending: Rows, rested: Rows, *, by_model: bool
+    ) -> _Verdict:
+        """Decide on some moments, and note in the rows that they were decided on."""
+        rows, at, model = question.rows, question.at, question.model
+        places = at.places[pending]
+        before, decided = rows.segments[places], rows.versions[places]
+        labels = self._labels.decide(rows, at, pending, question.probabilities, new=by_model)
+        rows.versions[places] = model.version
+        known = model.rows_of(before)
+        asked = (known < 0) | (question.certain[pending] != known)
+        if labels is not None:
+            asked |= labels.changed
+        seats = np.flatnonzero(asked)
+        entries = pending[seats]
+        segments = decide(
+            unit_rows(at.sums[entries]),
+            before[seats],
+            at.events[entries],
+            rested[seats],
+            model,
+            self._policy,
+            weights=at.weights[entries],
+        )
+        changed = segments.changed if labels is None else segments.changed | labels.changed[seats]
+        return _Verdict(before, decided, seats, segments, labels, np.flatnonzero(changed))
+
+    def _decide(
+        self,
+        question: _Question,
+        pending: Rows,
+        rested: Rows,
+        cause_of: Callable[[int], Cause],
         *,
         by_model: bool,
     ) -> Decided:
-        decisions = decide(
-            rows.vectors(places),
-            rows.segments[places],
-            rows.events[places],
-            rested,
-            model,
-            self._policy,
-            weights=rows.weights[places],
-        )
-        before, decided = rows.segments[places], rows.versions[places]
-        rows.versions[places] = model.version
-        labels = self._labels.decide(rows, places, new=by_model)
-        changed = decisions.changed if labels is None else decisions.changed | labels.changed
+        """Decide on some moments, and write down the first change of each user among them."""
+        rows, at, model = question.rows, question.at, question.model
+        verdict = self._judge(question, pending, rested, by_model=by_model)
         found: Decided = {}
-        for i in np.flatnonzero(changed).tolist():
-            place = int(places[i])
-            label = self._labels.publish(rows, place, labels, i)
-            if decisions.changed[i]:
-                reason = ChangeReason.BEHAVIOUR
-                if by_model:
-                    after = int(decisions.segment[i])
-                    reason = self._lineage_of(model).reason(int(before[i]), after, int(decided[i]))
-            elif label is not None:
-                reason = ChangeReason.LABEL_CHANGED
-            else:
+        done: set[int] = set()
+        for i in verdict.changes.tolist():
+            seat = int(verdict.seats[i])
+            entry = int(pending[seat])
+            if (place := int(at.places[entry])) in done:
                 continue
-            found[i] = self._writer.write(
-                rows, place, decisions.at(i), cause_of(i), model, reason=reason, label=label
+            done.add(place)
+            reason = ChangeReason.BEHAVIOUR
+            before, now = int(verdict.before[seat]), int(verdict.segments.segment[i])
+            if now == before:
+                reason = ChangeReason.LABEL_CHANGED
+            elif by_model:
+                version = int(verdict.decided[seat])
+                reason = self._lineage_of(model).reason(before, now, version)
+            found[entry] = self._writer.write(
+                rows,
+                place,
+                at.at(entry),
+                verdict.segments.at(i),
+                cause_of(entry),
+                model,
+                reason=reason,
+                label=self._labels.publish(rows, at, entry, verdict.labels, seat),
             )
         return found
 
@@ -133,6 +232,15 @@ class Decisions:
         if self._lineage is None or self._lineage.version != model.version:
             self._lineage = Lineage(model)
         return self._lineage
+
+
+def _following(places: Rows, pending: Rows, changed: list[int]) -> Rows:
+    """Give what is pending of the users who have changed, behind the change of each."""
+    if not changed or len(pending) == 1:
+        return pending[:0]
+    behind = np.full(int(places.max()) + 1, len(places))
+    behind[places[changed]] = changed
+    return pending[pending > behind[places[pending]]]
 
 
 def count_changes(found: Decided) -> Counter[tuple[str, str]]:

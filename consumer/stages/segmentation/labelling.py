@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from consumer.contract.records import Output, Record
 from consumer.settings import Settings
+from consumer.stages.segmentation.standings import Standings
 from consumer.stages.shared.dead_letters import dead_letter_output
 from consumer.stages.shared.unexpected import Faults
-from models.labels.decision import LabelDecisions, decide_labels
+from models.labels.decision import LabelDecisions, judge_labels
 from models.labels.model import LabelModel
-from models.profiles.table import ProfileRows
+from models.profiles.table import ProfileRows, unit_rows
 from schemas.changes import LabelRef
 from schemas.dead_letters import Refusal
 from schemas.intake import RefusedError
@@ -140,25 +141,36 @@ class Labelling:
         self.model = newest
         return True
 
-    def decide(
-        self, rows: ProfileRows, places: NDArray[np.int64], *, new: bool
-    ) -> LabelDecisions | None:
-        """Decide the labels of some rows and note that they were decided; None without a model.
+    def probabilities(self, sums: NDArray[np.float32]) -> NDArray[np.float64] | None:
+        """Give the probability of each label for profiles; None without a model."""
+        return None if self.model is None else self.model.probabilities(unit_rows(sums))
 
-        `new` tells that no event has made them be looked at: a model that has not decided on a user
-        before then need not wait for the user to dwell.
+    def decide(
+        self,
+        rows: ProfileRows,
+        at: Standings,
+        pending: NDArray[np.int64],
+        probabilities: NDArray[np.float64] | None,
+        *,
+        new: bool,
+    ) -> LabelDecisions | None:
+        """Decide labels at some moments and note that they were decided; None without a model.
+
+        `new` tells that no event has made the users be looked at: a model that has not decided on a
+        user before then need not wait for the user to dwell.
         """
         model = self.model
-        if model is None:
+        if model is None or probabilities is None:
             return None
-        rested = rows.events[places] - rows.label_since[places]
+        places = at.places[pending]
+        rested = at.events[pending] - rows.label_since[places]
         if new:
             unseen = rows.label_versions[places] < model.version
             rested = np.where(unseen, self._policy.dwell_events, rested)
-        decided = decide_labels(
-            rows.vectors(places),
+        decided = judge_labels(
+            probabilities[pending],
             [rows.predicted[place] for place in places.tolist()],
-            rows.events[places],
+            at.events[pending],
             rested,
             model,
             self._policy,
@@ -167,20 +179,30 @@ class Labelling:
         return decided
 
     def publish(
-        self, rows: ProfileRows, row: int, decisions: LabelDecisions | None, at: int
+        self,
+        rows: ProfileRows,
+        at: Standings,
+        moment: int,
+        decisions: LabelDecisions | None,
+        entry: int,
     ) -> LabelRef | None:
-        """Set a row's label to what entry `at` of the decisions says; give it for the change."""
+        """Set a user's label at a moment to what an entry of the decisions says.
+
+        Gives the label for the change.
+        """
         if decisions is None or self.model is None:
             return None
-        number = int(decisions.row[at])
+        row = int(at.places[moment])
+        number = int(decisions.row[entry])
         name = self.model.names[number] if number >= 0 else None
+        probability = None if name is None else float(decisions.probability[entry])
         previous = rows.predicted[row]
-        if decisions.changed[at]:
+        if decisions.changed[entry]:
             rows.predicted[row] = name
-            rows.label_since[row] = rows.events[row]
+            rows.label_since[row] = at.events[moment]
         return LabelRef(
             name=name,
-            probability=None if name is None else round(float(decisions.probability[at]), _DIGITS),
+            probability=None if probability is None else round(probability, _DIGITS),
             previous=previous,
             version=self.model.version,
         )

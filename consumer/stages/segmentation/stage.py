@@ -32,7 +32,7 @@ from consumer.stages.segmentation.profile_writer import ProfileWriter
 from consumer.stages.segmentation.reassignment import Look, Reassignment
 from consumer.stages.segmentation.restoration import ProfileRestoration
 from consumer.stages.segmentation.stats import SegmentationStats
-from consumer.stages.segmentation.turns import in_turns, move_profiles
+from consumer.stages.segmentation.turns import Moves
 from consumer.stages.shared.dead_letters import (
     DeadLetterLimit,
     DeadLetterLimitError,
@@ -235,7 +235,11 @@ class SegmentationStage:
         now = self._clock()
         for partition in dict.fromkeys((*by_partition, *labels)):
             outputs += self._apply_partition(
-                partition, prepared, by_partition[partition], now, labels[partition]
+                partition,
+                prepared,
+                np.array(by_partition[partition], np.int64),
+                now,
+                labels[partition],
             )
         return outputs
 
@@ -254,38 +258,36 @@ class SegmentationStage:
         self,
         partition: int,
         batch: PreparedBatch,
-        events: Sequence[int],
+        chosen: NDArray[np.int64],
         now: datetime,
         given: Sequence[LabelGiven],
     ) -> list[Output]:
-        chosen = np.array(events, np.int64)
-        places, own, turns = in_turns([batch.events.users[row] for row in events])
-        moved = range(len(places))
-        writers = list(places)
+        events, rows_of_events = batch.events, chosen.tolist()
+        places: dict[str, int] = {}
+        own = [places.setdefault(events.users[row], len(places)) for row in rows_of_events]
+        moved, writers = len(places), list(places)
         for each in given:
             places.setdefault(each.user_id, len(places))
         rows = self._tables[partition].gather(list(places))
         outputs = self._look_at_writers(partition, writers, rows, now)
         relabelled = self.labels.give(rows, places, given)
-        changes: dict[int, list[Output]] = {}
-        latest: dict[int, int] = {}
-        for turn in turns:
-            changes |= self._apply_turn(rows, own[turn], chosen[turn], batch, now)
-            latest.update(zip(own[turn].tolist(), chosen[turn].tolist(), strict=True))
+        threshold = self.model.sample_threshold if self.model else 1.0
+        outputs += self._move(rows, np.array(own, np.int64), chosen, batch, now)
+        latest = dict(zip(own, rows_of_events, strict=True)) if self._drift else {}
         # A label that says what is known already touches nobody.
-        touched = [*moved, *(row for row in relabelled if row not in moved)]
+        touched = [*range(moved), *(row for row in relabelled if row >= moved)]
         if len(touched) < len(rows):
             rows = rows.take(touched)
             relabelled = [touched.index(row) for row in relabelled]
         self._overlay.append((partition, rows))
-        outputs += [output for row in sorted(changes) for output in changes[row]]
         outputs += self._profiles.states(partition, rows)
         # One for each sampled user that the batch touched.
-        threshold = self.model.sample_threshold if self.model else 1.0
-        vectors = batch.embeddings
-        texts = {place: vectors[row] for place, row in latest.items()} if self._drift else {}
         outputs += self._profiles.samples(
-            rows, threshold, moved=moved, relabelled=relabelled, latest=texts
+            rows,
+            threshold,
+            moved=range(moved),
+            relabelled=relabelled,
+            latest={place: batch.embeddings[row] for place, row in latest.items()},
         )
         return outputs
 
@@ -305,35 +307,36 @@ class SegmentationStage:
         self._take_in(look)
         return look.changes
 
-    def _apply_turn(
+    def _move(
         self,
         rows: ProfileRows,
-        places: NDArray[np.int64],
-        turn: NDArray[np.int64],
+        own: NDArray[np.int64],
+        chosen: NDArray[np.int64],
         batch: PreparedBatch,
         now: datetime,
-    ) -> dict[int, list[Output]]:
-        """Apply events of different users; give the records of the changes by event."""
-        fresh, places = move_profiles(
+    ) -> list[Output]:
+        """Apply events, each to the row of its user; give the records of the changes."""
+        fresh, after = Moves(
             rows,
-            places,
-            turn,
+            own,
+            chosen,
             batch,
             weights=self._weights,
             policy=self._policy,
+            worded=np.ones(len(rows), np.bool_),
             stats=self._pending,
-        )
+        ).apply()
         if not len(fresh) or self.model is None:
-            return {}
+            return []
 
         def cause_of(entry: int) -> Cause:
-            row, events = int(fresh[entry]), batch.events
-            time = from_microseconds(int(events.times[row]))
-            return Cause.of_event(batch.record_of(row), events.event_ids[row], time, now)
+            row = int(fresh[entry])
+            time = from_microseconds(int(batch.events.times[row]))
+            return Cause.of_event(batch.record_of(row), batch.events.event_ids[row], time, now)
 
-        decided = self._decisions.by_events(rows, places, cause_of, self.model)
+        decided = self._decisions.by_events(rows, after, cause_of, self.model)
         self._pending.changes.update(count_changes(decided))
-        return {int(fresh[i]): outputs for i, (_, outputs) in decided.items()}
+        return [output for entry in sorted(decided) for output in decided[entry][1]]
 
     # --- a new model ------------------------------------------------------------------------
 

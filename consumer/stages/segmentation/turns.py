@@ -1,101 +1,183 @@
-"""How the events of a batch move profiles: side by side those of different users, in turns."""
+"""How the events of a batch move profiles: side by side those of different users, in turns.
+
+A turn holds at most one event a user, so its events are applied as arrays. Where few users have
+events left, each user's are followed one by one instead: a user with 500 events in a batch would
+cost 500 turns. Either way every event meets the profile that those before it have left.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch
+from consumer.stages.segmentation.standings import Standings
 from consumer.stages.segmentation.stats import SegmentationStats
 from models.profiles.policy import ProfilePolicy
+from models.profiles.runs import follow
 from models.profiles.table import ProfileRows
 from models.text import cut_words
 
 Rows = NDArray[np.int64]
 
-
-def in_turns(users: Sequence[str]) -> tuple[dict[str, int], Rows, list[Rows]]:
-    """Give the users of events their places, and cut the events into turns.
-
-    A turn holds at most one event a user, so its events can be applied side by side; a user's own
-    events follow each other turn by turn, each judged by itself.
-
-    Returns
-    -------
-    tuple
-        The users' places, those of each event's user, int64 (n,), and the events of each turn.
-    """
-    places: dict[str, int] = {}
-    turns: list[list[int]] = []
-    seen: Counter[int] = Counter()
-    own = [places.setdefault(user, len(places)) for user in users]
-    for event, place in enumerate(own):
-        if seen[place] == len(turns):
-            turns.append([])
-        turns[seen[place]].append(event)
-        seen[place] += 1
-    return places, np.array(own, np.int64), [np.array(turn, np.int64) for turn in turns]
+LEAST_IN_A_TURN = 8
+"""Users from which on a turn is applied as arrays."""
 
 
-def move_profiles(
-    rows: ProfileRows,
-    places: Rows,
-    turn: Rows,
-    batch: PreparedBatch,
-    *,
-    weights: NDArray[np.float64],
-    policy: ProfilePolicy,
-    stats: SegmentationStats,
-) -> tuple[Rows, Rows]:
-    """Move profiles by the events of a turn, but for those that were seen before.
+@dataclass(slots=True, eq=False)
+class Moves:
+    """Moves profiles by the events of a batch, all of one partition.
 
     Parameters
     ----------
     rows
-        The users.
-    places
-        The row of each event's user.
-    turn
-        The events, by their rows in the batch.
+        The users; moved in place.
+    own
+        Row of each event's user, int64 (n,).
+    chosen
+        The events, by their rows in the batch, int64 (n,).
     batch
         What they say.
     weights
         By the code of an event's type.
     policy
         How profiles fade.
+    worded
+        By row, whether the user's words are kept.
     stats
         Counts what is accepted and what is repeated.
-
-    Returns
-    -------
-    tuple
-        The events that count, and the row of each one's user, int64 (n,).
     """
-    events = batch.events
-    hashes, times = events.hashes[turn], events.times[turn]
-    known = rows.knows(places, hashes)
-    rows.repeats[places[known]] += 1
-    stats.repeated += int(known.sum())
-    # Of what counted only the id is kept, but nothing that counted is later than this: so the
-    # record is no copy of the first one. An edit that keeps its time cannot be told.
-    stats.edited += int((known & (times > rows.reference[places])).sum())
-    fresh, places, hashes, times = turn[~known], places[~known], hashes[~known], times[~known]
-    if not len(fresh):
-        return fresh, places
-    types = events.types[fresh]
-    keeps, gains = rows.add(places, batch.embeddings[fresh], weights[types], times, policy)
-    rows.remember(places, hashes)
-    for event, place, keep, gain in zip(
-        fresh.tolist(), places.tolist(), keeps.tolist(), gains.tolist(), strict=True
-    ):
+
+    rows: ProfileRows
+    own: Rows
+    chosen: Rows
+    batch: PreparedBatch
+    weights: NDArray[np.float64]
+    policy: ProfilePolicy
+    worded: NDArray[np.bool_]
+    stats: SegmentationStats
+
+    def apply(self) -> tuple[Rows, Standings]:
+        """Move the profiles, but for events that were seen before.
+
+        Returns
+        -------
+        tuple
+            The events that count, by their rows in the batch, int64 (k,), ascending, and how each
+            left its user's profile.
+        """
+        nth = _occurrences(self.own)
+        if nth.any():
+            fresh, after = self._several(nth)
+        else:
+            everyone = np.arange(len(self.own))
+            fresh = self._turn(everyone)
+            after = Standings.of(self.rows)
+            if not (fresh.all() and len(self.rows) == len(self.own)):
+                after = after.take(self.own[fresh])
+        counted = self.chosen[fresh]
+        events = self.batch.events
+        types = np.bincount(events.types[counted], minlength=len(EVENT_TYPES))
+        self.stats.accepted.update(
+            {kind: count for kind, count in zip(EVENT_TYPES, types.tolist(), strict=True) if count}
+        )
+        self.stats.languages.update([events.languages[row] for row in counted.tolist()])
+        return counted, after
+
+    def _several(self, nth: Rows) -> tuple[NDArray[np.bool_], Standings]:
+        """Apply events of which some are of one user."""
+        n, dimensions = len(self.own), self.rows.sums.shape[1]
+        fresh = np.zeros(n, np.bool_)
+        after = Standings(
+            self.own,
+            nth,
+            np.empty((n, dimensions), np.float32),
+            np.empty(n),
+            np.empty(n, np.int64),
+            np.empty(n, np.int64),
+        )
+        sizes = np.bincount(nth)
+        small = np.flatnonzero(sizes < LEAST_IN_A_TURN)
+        turns = int(small[0]) if len(small) else len(sizes)
+        for turn in range(turns):
+            entries = np.flatnonzero(nth == turn)
+            fresh[entries] = self._turn(entries)
+            after.set(entries, self.rows, self.own[entries])
+        left: dict[int, list[int]] = {}
+        for entry in np.flatnonzero(nth >= turns).tolist():
+            left.setdefault(int(self.own[entry]), []).append(entry)
+        for place, its in left.items():
+            self._follow(place, np.array(its, np.int64), fresh, after)
+        return fresh, after.take(np.flatnonzero(fresh))
+
+    def _turn(self, entries: Rows) -> NDArray[np.bool_]:
+        """Apply events of different users as arrays; tell which of them count."""
+        rows, chosen, places = self.rows, self.chosen[entries], self.own[entries]
+        events = self.batch.events
+        hashes, times = events.hashes[chosen], events.times[chosen]
+        known = rows.knows(places, hashes)
+        fresh = ~known
+        if known.any():
+            rows.repeats[places[known]] += 1
+            self.stats.repeated += int(known.sum())
+            # Of what counted only the id is kept, but nothing that counted is later than this: so
+            # the record is no copy of the first one. An edit that keeps its time cannot be told.
+            self.stats.edited += int((known & (times > rows.reference[places])).sum())
+            chosen, places = chosen[fresh], places[fresh]
+            hashes, times = hashes[fresh], times[fresh]
+        if len(places):
+            keeps, gains = rows.add(
+                places,
+                self.batch.embeddings[chosen],
+                self.weights[events.types[chosen]],
+                times,
+                self.policy,
+            )
+            rows.remember(places, hashes)
+            for i in np.flatnonzero(self.worded[places]).tolist():
+                self._note(int(places[i]), int(chosen[i]), float(keeps[i]), float(gains[i]))
+        return fresh
+
+    def _follow(
+        self, place: int, entries: Rows, fresh: NDArray[np.bool_], after: Standings
+    ) -> None:
+        """Apply events of one user, one after the other."""
+        chosen, events = self.chosen[entries], self.batch.events
+        run = follow(
+            self.rows,
+            place,
+            self.batch.embeddings[chosen],
+            self.weights[events.types[chosen]],
+            events.times[chosen],
+            events.hashes[chosen],
+            self.policy,
+        )
+        fresh[entries] = run.fresh
+        after.sums[entries], after.weights[entries] = run.sums, run.weights
+        after.reference[entries], after.events[entries] = run.reference, run.events
+        self.stats.repeated += len(entries) - sum(run.fresh)
+        self.stats.edited += run.edited
+        if self.worded[place]:
+            for i in np.flatnonzero(run.fresh).tolist():
+                self._note(place, int(chosen[i]), run.keeps[i], run.gains[i])
+
+    def _note(self, place: int, event: int, keep: float, gain: float) -> None:
+        """Note an event's words, cut here where that was not known to be asked for."""
+        events = self.batch.events
         words = events.words[event]
         if words is None:
             words = cut_words(events.texts[event], events.languages[event])
-        rows.note_terms(place, words, keep, gain, policy.terms)
-        stats.languages[events.languages[event]] += 1
-    for code, count in zip(*np.unique(types, return_counts=True), strict=True):
-        stats.accepted[EVENT_TYPES[code]] += int(count)
-    return fresh, places
+        self.rows.note_terms(place, words, keep, gain, self.policy.terms)
+
+
+def _occurrences(own: Rows) -> Rows:
+    """Give of each event how many of its user's are before it, int64 (n,)."""
+    order = np.argsort(own, kind="stable")
+    ordered = own[order]
+    firsts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    counts = np.diff(np.r_[firsts, len(own)])
+    nth = np.empty_like(own)
+    nth[order] = np.arange(len(own)) - np.repeat(firsts, counts)
+    return nth

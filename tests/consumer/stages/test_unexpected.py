@@ -15,6 +15,7 @@ import consumer.stages.segmentation.cleaning
 from consumer.contract.records import Output
 from consumer.settings import Settings
 from consumer.stages.intake import IntakeStage
+from consumer.stages.segmentation.standings import Standings
 from consumer.stages.shared.dead_letters import DeadLetterLimitError
 from consumer.stages.shared.unexpected import embed_apart, shortest_failing
 from models.embedding.errors import DeviceFailedError
@@ -212,15 +213,15 @@ def test_a_user_on_whom_a_new_model_fails_is_passed_over_and_the_others_move(
     model = a_model()
     worker = Worker(model, batch={"reassign_users": 4})
     worker.run(records([event(f"u{n}", n) for n in range(9)]))
-    vectors = ProfileRows.vectors
+    of_rows = Standings.of
 
-    def fail(rows: ProfileRows, *given: Any) -> Any:
+    def fail(rows: ProfileRows) -> Standings:
         if "u4" in rows.users:
             raise SomeError(SECRET)
-        return vectors(rows, *given)
+        return of_rows(rows)
 
     with monkeypatch.context() as broken:
-        broken.setattr(ProfileRows, "vectors", fail)
+        broken.setattr(Standings, "of", fail)
         worker.source.model = turned(model)
         moved = {change.user_id for change in changes_in(worker.maintain())}
         assert moved == {f"u{n}" for n in range(9)} - {"u4"}
@@ -237,10 +238,10 @@ def test_what_is_no_users_doing_still_stops_a_worker_under_a_new_model(
     worker = Worker(a_model())
     worker.run(records([event("u1", 1)]))
 
-    def fail(rows: ProfileRows, *given: Any) -> Any:
+    def fail(rows: ProfileRows) -> Standings:
         raise MemoryError
 
-    monkeypatch.setattr(ProfileRows, "vectors", fail)
+    monkeypatch.setattr(Standings, "of", fail)
     worker.source.model = turned(a_model())
     with pytest.raises(MemoryError):
         worker.maintain()

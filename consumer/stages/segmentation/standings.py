@@ -1,0 +1,65 @@
+"""Profiles at the moments at which their users are decided on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.profiles.table import ProfileRows
+
+Rows = NDArray[np.int64]
+
+
+class Moment(NamedTuple):
+    """How much a decision rests on: a profile's events, its weight and its reference time."""
+
+    events: int
+    weight: float
+    reference: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standings:
+    """Profiles as they stood at k moments at which their users are to be decided on.
+
+    Attributes
+    ----------
+    places
+        Row of the user, int64 (k,).
+    nth
+        Which of the user's moments it is, from 0, int64 (k,). They come in their order.
+    sums, weights, reference, events
+        As in `ProfileRows`, at that moment.
+    """
+
+    places: Rows
+    nth: Rows
+    sums: NDArray[np.float32]
+    weights: NDArray[np.float64]
+    reference: Rows
+    events: Rows
+
+    def at(self, entry: int) -> Moment:
+        """Give the figures of one moment."""
+        return Moment(
+            int(self.events[entry]), float(self.weights[entry]), int(self.reference[entry])
+        )
+
+    @classmethod
+    def of(cls, rows: ProfileRows) -> Standings:
+        """Give the present standing of each row; it goes on being the rows' own memory."""
+        n = len(rows)
+        places, nth = np.arange(n), np.zeros(n, np.int64)
+        return cls(places, nth, rows.sums, rows.weights, rows.reference, rows.events)
+
+    def take(self, entries: Rows) -> Standings:
+        """Copy some moments."""
+        return Standings(*(getattr(self, each.name)[entries] for each in fields(self)))
+
+    def set(self, entries: Rows, rows: ProfileRows, places: Rows) -> None:
+        """Set moments to the present standing of their users."""
+        for name in ("sums", "weights", "reference", "events"):
+            getattr(self, name)[entries] = getattr(rows, name)[places]
