@@ -60,8 +60,15 @@ class PartitionState(ProfileRestoration):
     Those of the present model are in `table`.
     """
 
-    def __init__(self, topic: str, partition: int, embedder: Embedder, memory: int) -> None:
-        super().__init__(topic, partition, embedder, memory)
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        embedder: Embedder,
+        memory: int,
+        float16_limit: float | None = None,
+    ) -> None:
+        super().__init__(topic, partition, embedder, memory, float16_limit)
         self._formers: dict[str, Former] = {}
 
     def set_aside(self, rows: ProfileRows, row: int, embedding: str) -> None:

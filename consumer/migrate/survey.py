@@ -236,7 +236,10 @@ class Survey:
     def state(self, number: int) -> PartitionState:
         """Read a partition of the changelog to its end."""
         topic, settings = self._settings.topics.profiles, self._settings
-        state = PartitionState(topic, number, self._embedder, settings.profile.event_memory)
+        policy = settings.profile
+        state = PartitionState(
+            topic, number, self._embedder, policy.event_memory, policy.float16_limit
+        )
         for records in self._cluster.read_many(
             topic,
             number,

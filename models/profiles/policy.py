@@ -6,6 +6,7 @@ Settings are read by every command, so nothing that computes is loaded here.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import Field
 
@@ -24,6 +25,25 @@ class ProfilePolicy(Section):
         64, ge=1, le=65_536, description="Latest event ids remembered for each user."
     )
     terms: int = Field(16, ge=0, le=256, description="Typical words kept for each user.")
+
+    precision: Literal["float32", "float16"] = Field(
+        "float32",
+        description="How sums of embeddings are kept: float16 takes half of the memory.",
+    )
+    float16_max_weight: float = Field(
+        128,
+        gt=0,
+        le=1024,
+        description=(
+            "Up to this weight of a profile precision float16 holds; heavier ones stay float32, "
+            "since float16 would swallow new events."
+        ),
+    )
+
+    @property
+    def float16_limit(self) -> float | None:
+        """Weight up to which sums are float16, None where none are."""
+        return self.float16_max_weight if self.precision == "float16" else None
 
     @property
     def half_life(self) -> timedelta:

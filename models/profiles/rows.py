@@ -9,8 +9,9 @@ one fades what is there; so the order of events does not matter, to rounding. (T
 decay of Cormode et al., "Forward Decay: A Practical Time Decay Model for Streaming Systems", ICDE
 2009, anchored at the latest event so that nothing overflows.)
 
-S is rounded to float32 after every event. That is also what the changelog holds: a state restored
-from it equals the state that was lost, bit for bit, and so do all later decisions.
+S is rounded to float32 after every event, or to float16 by a setting (`models.profiles.float16`).
+That is also what the changelog holds: a state restored from it equals the state that was lost, bit
+for bit, and so do all later decisions.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.profiles.float16 import rounded
 from models.profiles.policy import ProfilePolicy
 from schemas.arrays import decode_array, encode_array
 from schemas.profiles import ProfileLabels, ProfileRecord
@@ -210,8 +212,9 @@ class ProfileRows:
         keep = fade(np.maximum(step, 0), policy.half_life)
         gains = gains * fade(np.maximum(-step, 0), policy.half_life)
         sums = self.sums[rows] * keep[:, None] + embeddings * gains[:, None]
-        self.sums[rows] = sums.astype(np.float32)
-        self.weights[rows] = self.weights[rows] * keep + gains
+        weights = self.weights[rows] * keep + gains
+        self.sums[rows] = rounded(sums.astype(np.float32), weights, policy.float16_limit)
+        self.weights[rows] = weights
         self.reference[rows] = np.maximum(reference, times)
         return keep, gains
 

@@ -57,9 +57,9 @@ class Slab:
         self.used = self._capacity
 
     @property
-    def free(self) -> int:
-        """Rows that were given back."""
-        return len(self._free)
+    def in_use(self) -> int:
+        """Rows that were given out and not given back."""
+        return self.used - len(self._free)
 
     @property
     def bytes(self) -> int:
@@ -107,6 +107,13 @@ class Slab:
         # Another thread may ask while a chunk is being added, and one list be longer for a moment.
         chunks = zip(self._starts.tolist(), self._chunks, strict=False)
         return [chunk[: end - start] for start, chunk in chunks if start < end]
+
+    def column(self, name: str | None, upto: int) -> Rows:
+        """Copy one field of the first rows, or all of them."""
+        views = self.views(upto)
+        if not views:
+            views = [np.empty((0, *self._shape), self.dtype)]
+        return np.concatenate([view if name is None else view[name] for view in views])
 
     def _parts(self, rows: I64) -> Iterator[tuple[int, Any, I64]]:
         """Cut rows by chunk: its number, which of the rows they are, and their places in it."""

@@ -30,7 +30,7 @@ Columns = Mapping[str, NDArray[Any]]
 _I32 = np.dtype("<i4")
 _F64 = np.dtype("<f8")
 _BYTE = np.dtype("u1")
-_SUMS = ("sums32",)
+_SUMS = ("sums32", "sums16")
 """By vector class."""
 _NONE = -1
 """Length of a string that is not there."""
@@ -101,7 +101,9 @@ class ProfileSnapshot:
         return columns
 
 
-def table_of(columns: Columns, dimensions: int, memory: int) -> ProfileTable:
+def table_of(
+    columns: Columns, dimensions: int, memory: int, float16_limit: float | None = None
+) -> ProfileTable:
     """Make the table that a snapshot's columns describe.
 
     Parameters
@@ -111,6 +113,8 @@ def table_of(columns: Columns, dimensions: int, memory: int) -> ProfileTable:
         they can be written to; that writing must not reach whoever else has them.
     dimensions, memory
         Length of the embeddings, and how many event ids are remembered.
+    float16_limit
+        That of the table which it was taken from.
 
     Returns
     -------
@@ -123,7 +127,7 @@ def table_of(columns: Columns, dimensions: int, memory: int) -> ProfileTable:
         If a column is missing, or has another type, another shape or other values than the rest
         asks for.
     """
-    table = ProfileTable(dimensions, memory)
+    table = ProfileTable(dimensions, memory, float16_limit)
     try:
         if columns["layout"].tobytes() != _layout().tobytes():
             raise SnapshotError("the column layout is that of another version")
@@ -152,7 +156,7 @@ def table_of(columns: Columns, dimensions: int, memory: int) -> ProfileTable:
     except KeyError as error:
         raise SnapshotError(f"the column {error.args[0]} is missing") from None
     _check_links(parts)
-    made = ProfileTable.of_parts(parts, dimensions, memory)
+    made = ProfileTable.of_parts(parts, dimensions, memory, float16_limit)
     if len(made) != np.count_nonzero(links["vector_class"] != NOBODY):
         raise SnapshotError("a user is in it twice")
     return made

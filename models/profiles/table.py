@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.profiles.float16 import from_half, in_half, to_half
 from models.profiles.names import Names
 from models.profiles.policy import ProfilePolicy
 from models.profiles.rows import (
@@ -80,6 +81,8 @@ LINKS = np.dtype(
 -1 is nobody's."""
 
 NOBODY = -1
+_HALF = 1
+"""The vector class of sums in half precision; 0 is that of those in single precision."""
 _SMALLEST_RING = 4
 _RING_GROWTH = 4
 _SCAN_ROWS = 16_384
@@ -137,19 +140,32 @@ class ProfileTable:
     ----------
     dimensions, memory
         Length of the embeddings, and how many event ids are remembered.
+    float16_limit
+        Weight up to which sums are kept as float16; None where none is. What is put is rounded to
+        it, which changes nothing where `ProfileRows.add` has the same limit.
     first
         Rows of a slab's first chunk.
     """
 
-    def __init__(self, dimensions: int, memory: int, *, first: int = FIRST_ROWS) -> None:
+    def __init__(
+        self,
+        dimensions: int,
+        memory: int,
+        float16_limit: float | None = None,
+        *,
+        first: int = FIRST_ROWS,
+    ) -> None:
         self.dimensions, self.memory = dimensions, memory
+        self.float16_limit = float16_limit
         self._first = first
         self._index: dict[str, int] = {}
         self._users: list[str | None] = []
         self._free: list[int] = []
         self._numbers = Slab(NUMBERS, first=first)
         self._links = Slab(LINKS, first=first)
-        self._vectors = SizedSlabs([Slab(np.dtype("<f4"), dimensions, first)])
+        self._vectors = SizedSlabs(
+            [Slab(np.dtype("<f4"), dimensions, first), Slab(np.dtype("<u2"), dimensions, first)]
+        )
         self._sizes = np.array(ring_sizes(memory), np.int64)
         self._rings = SizedSlabs(
             [Slab(np.dtype("<u8"), size, first) for size in self._sizes.tolist()]
@@ -159,6 +175,8 @@ class ProfileTable:
         self._extra: dict[int, bytes] = {}
         # Of the look at each user under the present model: of this process, so in no record.
         self._looked = Slab(np.dtype("<i8"), first=first)
+        self.latest = 0
+        """The latest reference time there was, microseconds since 1970."""
         self._looked_epoch = self._looked_upto = 0
 
     def __len__(self) -> int:
@@ -229,13 +247,6 @@ class ProfileTable:
     def _states(self, users: list[str], rows: I64, *, whole: bool = True) -> ProfileRows:
         n = len(users)
         numbers, links = self._numbers.take(rows), self._links.take(rows)
-        sums: NDArray[np.float32] | None = None
-        for _, slab, where, slots in self._vectors.parts(links["vector_class"], links["vector"]):
-            if isinstance(where, slice):
-                sums = slab.take(slots).astype(np.float32, copy=False)
-                continue
-            sums = np.empty((n, self.dimensions), np.float32) if sums is None else sums
-            sums[where] = slab.take(slots)
         recent = np.zeros((n, self.memory if whole else 0), np.uint64)
         terms: list[dict[str, float]] = [{} for _ in range(n)]
         extra = [b""] * n
@@ -249,11 +260,20 @@ class ProfileTable:
             **{name: numbers[name].copy() for name in NUMBERS.names or ()},
             **{name: self._names.names(links[name]) for name in SHARED},
         }
-        if sums is None:
-            sums = np.zeros((n, self.dimensions), np.float32)
         return ProfileRows(
-            users=users, sums=sums, recent=recent, terms=terms, extra=extra, **columns
+            users=users, sums=self._sums(links), recent=recent, terms=terms, extra=extra, **columns
         )
+
+    def _sums(self, links: NDArray[Any]) -> NDArray[np.float32]:
+        classes, slots = links["vector_class"], links["vector"]
+        sums: NDArray[np.float32] | None = None
+        for number, slab, where, inside in self._vectors.parts(classes, slots):
+            part = from_half(slab.take(inside)) if number == _HALF else slab.take(inside)
+            if isinstance(where, slice):
+                return part
+            sums = np.empty((len(links), self.dimensions), np.float32) if sums is None else sums
+            sums[where] = part
+        return np.zeros((0, self.dimensions), np.float32) if sums is None else sums
 
     def _terms_of(self, rows: list[int]) -> list[dict[str, float]]:
         terms = self._terms
@@ -273,14 +293,19 @@ class ProfileTable:
         for name in NUMBERS.names or ():
             numbers[name] = getattr(states, name)
         links = self._links.take(rows)
-        self._vectors.move(links["vector_class"], links["vector"], np.zeros(n, np.int64))
-        for _, slab, where, slots in self._vectors.parts(links["vector_class"], links["vector"]):
-            slab.put(slots, states.sums[where])
+        halves = in_half(states.sums, states.weights, self.float16_limit)
+        self._vectors.move(links["vector_class"], links["vector"], halves.astype(np.int64))
+        for number, slab, where, slots in self._vectors.parts(
+            links["vector_class"], links["vector"]
+        ):
+            part = states.sums[where]
+            slab.put(slots, to_half(part) if number == _HALF else part)
         self._rings.move(links["ring_class"], links["ring"], self._ring_classes(states.events))
         for _, slab, where, slots in self._rings.parts(links["ring_class"], links["ring"]):
             slab.put(slots, states.recent[where, : slab.width])
         for name in SHARED:
             links[name] = self._names.codes(getattr(states, name))
+        self.latest = max(self.latest, int(states.reference.max(initial=0)))
         self._numbers.put(rows, numbers)
         self._links.put(rows, links)
         _set_where_any(self._terms, rows, states.terms)
@@ -309,29 +334,35 @@ class ProfileTable:
         self._extra.pop(row, None)
         self._free.append(row)
 
+    def silent(self, before: int) -> list[str]:
+        """Give the users whose latest event lies before a time, and who were given no label.
+
+        Parameters
+        ----------
+        before
+            Microseconds since 1970, compared with the reference time of a profile.
+        """
+        rows = len(self._users)
+        reference = self._numbers.column("reference", rows)
+        vector_class, given = (self._links.column(name, rows) for name in ("vector_class", "given"))
+        chosen = (reference < before) & (vector_class != NOBODY) & (given == 0)
+        return self._users_in(np.flatnonzero(chosen))
+
     # Counts may be asked for by another thread: of a batch that is being put, they show a part.
 
     def segment_counts(self) -> Mapping[int, int]:
         """Count users by segment id; NO_SEGMENT counts those without."""
-        total, rows = np.zeros(0, np.int64), len(self._users)
-        for numbers, links in zip(self._numbers.views(rows), self._links.views(rows), strict=True):
-            taken = links["vector_class"] != NOBODY
-            total = _add(total, np.bincount(numbers["segments"][taken] - NO_SEGMENT))
-        return {int(i) + NO_SEGMENT: int(total[i]) for i in np.flatnonzero(total)}
+        rows = len(self._users)
+        taken = self._links.column("vector_class", rows) != NOBODY
+        counts = np.bincount(self._numbers.column("segments", rows)[taken] - NO_SEGMENT)
+        return {int(i) + NO_SEGMENT: int(counts[i]) for i in np.flatnonzero(counts)}
 
     def name_counts(self, column: Literal["labels", "given", "predicted"]) -> Mapping[str, int]:
         """Count users by a label of theirs, but for those without."""
-        total = np.zeros(0, np.int64)
-        for links in self._links.views(len(self._users)):
-            total = _add(total, np.bincount(links[column]))
-        total[:1] = 0
-        codes = np.flatnonzero(total)
-        names = self._names.names(codes.astype(np.int32))
-        return {
-            name: int(total[code])
-            for name, code in zip(names, codes.tolist(), strict=True)
-            if name is not None
-        }
+        counts = np.bincount(self._links.column(column, len(self._users)))
+        codes = np.flatnonzero(counts)
+        named = zip(self._names.names(codes.astype(np.int32)), codes.tolist(), strict=True)
+        return {name: int(counts[code]) for name, code in named if name is not None}
 
     # --- for snapshots -------------------------------------------------------------------------
 
@@ -343,7 +374,7 @@ class ProfileTable:
         return TableParts(
             users=self._users.copy(),
             names=self._names.listed(),
-            links=self._links.take(np.arange(len(self._users))),
+            links=self._links.column(None, len(self._users)),
             numbers=self._numbers.views(),
             vectors=[slab.views() for slab in self._vectors.slabs],
             rings=[slab.views() for slab in self._rings.slabs],
@@ -352,9 +383,11 @@ class ProfileTable:
         )
 
     @classmethod
-    def of_parts(cls, parts: TableParts, dimensions: int, memory: int) -> Self:
+    def of_parts(
+        cls, parts: TableParts, dimensions: int, memory: int, float16_limit: float | None = None
+    ) -> Self:
         """Make a table of parts that fit each other; it takes them over."""
-        table = cls(dimensions, memory)
+        table = cls(dimensions, memory, float16_limit)
         table._users = parts.users
         table._index = {user: row for row, user in enumerate(parts.users) if user is not None}
         table._free = [row for row, user in enumerate(parts.users) if user is None]
@@ -373,6 +406,7 @@ class ProfileTable:
                 taken[parts.links[kind][of_class]] = True
                 slab.release(np.flatnonzero(~taken))
         table._terms, table._extra = parts.terms, parts.extra
+        table.latest = max((int(each["reference"].max()) for each in parts.numbers), default=0)
         return table
 
     # --- who was looked at under which model ---------------------------------------------------
@@ -438,11 +472,9 @@ class ProfileTable:
         return classes
 
     def _names_in_use(self) -> I64:
-        total = np.zeros(0, np.int64)
-        for links in self._links.views():
-            for name in SHARED:
-                total = _add(total, np.bincount(links[name]))
-        return total
+        columns = (self._links.column(name, len(self._users)) for name in SHARED)
+        counts: I64 = np.bincount(np.concatenate(list(columns)))
+        return counts
 
 
 def _no_links(count: int) -> NDArray[Any]:
@@ -460,12 +492,3 @@ def _set_where_any(table: dict[int, Any], rows: I64, values: Sequence[Any]) -> N
             table[row] = value
         else:
             table.pop(row, None)
-
-
-def _add(one: I64, other: I64) -> I64:
-    """Add counts of which one may be longer."""
-    if len(one) < len(other):
-        one, other = other, one
-    total = one.copy()
-    total[: len(other)] += other
-    return total

@@ -17,9 +17,16 @@ from schemas.profiles import PROFILE_SCHEMA
 class ProfileRestoration:
     """Reads one partition's profiles back from the changelog."""
 
-    def __init__(self, topic: str, partition: int, embedder: Embedder, memory: int) -> None:
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        embedder: Embedder,
+        memory: int,
+        float16_limit: float | None = None,
+    ) -> None:
         self.changelogs = (Changelog(topic, partition, Upto.END, needs_offset=True),)
-        self.table = ProfileTable(embedder.dimensions, memory)
+        self.table = ProfileTable(embedder.dimensions, memory, float16_limit)
         # Users whose latest record is of another embedding model: place and model. Before the topic
         # is compacted, a migrated user's former record is still there, ahead of the new one.
         self.former: dict[str, tuple[str, str]] = {}
@@ -28,11 +35,13 @@ class ProfileRestoration:
     @property
     def kind(self) -> StateKind:
         """What a checkpoint has to have in common with this worker's profiles."""
+        limit = self.table.float16_limit
         return {
             "schema_version": PROFILE_SCHEMA,
             "embedding": self._embedding,
             "dimensions": self.table.dimensions,
             "event_memory": self.table.memory,
+            "precision": "float32" if limit is None else f"float16 up to {limit:g}",
         }
 
     def resume(self, columns: Columns) -> int:
@@ -43,7 +52,8 @@ class ProfileRestoration:
         SnapshotError
             If the columns make up no profiles of this kind; the table then is as it was.
         """
-        self.table = table_of(columns, self.table.dimensions, self.table.memory)
+        table = self.table
+        self.table = table_of(columns, table.dimensions, table.memory, table.float16_limit)
         return len(self.table)
 
     def load(self, record: Record) -> None:

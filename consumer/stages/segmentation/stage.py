@@ -143,7 +143,11 @@ class SegmentationStage:
     def restoration(self, partition: int) -> ProfileRestoration:
         """Begin to read back a partition's profiles."""
         return ProfileRestoration(
-            self._topics.profiles, partition, self._embedder, self._policy.event_memory
+            self._topics.profiles,
+            partition,
+            self._embedder,
+            self._policy.event_memory,
+            self._policy.float16_limit,
         )
 
     def assigned(self, partition: int, restoration: ProfileRestoration) -> None:
