@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, get_args
@@ -183,14 +182,10 @@ class Intake:
 
     def user_id(self, value: bytes) -> str | None:
         """Give the user id of a record of a file, or None where it has none."""
-        if self.mapping.picks_nothing:
-            with suppress(ValueError):
-                return user_of_json(_payload(value))
         try:
-            user_id = self.mapping.apply(decode_object(value)).get("user_id")
-        except (RefusedError, MappingError):
+            return self._find_user(value)
+        except RefusedError:
             return None
-        return user_id if isinstance(user_id, str) and user_id else None
 
     def occurred_at(self, value: bytes) -> datetime | None:
         """Give the event time of a record, None where it cannot be read."""

@@ -297,6 +297,12 @@ def test_a_record_is_read_by_the_first_form_that_fits_it() -> None:
     assert refusal(mapping, uid=...).field == "user_id"
 
 
+def test_a_line_has_its_key_whatever_else_is_wrong_with_it() -> None:
+    intake = an_intake(mapping=EventMapping(fields=PATHS, time_format="epoch-seconds"))
+    assert intake.key_of(json.dumps({**SOURCE, "occurred_at": "soon"}).encode()) == b"u1"
+    assert intake.key_of(json.dumps({**SOURCE, "uid": None}).encode()) is None
+
+
 def test_the_user_alone_is_found_in_any_form_whatever_else_is_wrong() -> None:
     find = an_intake(mapping=PRESETS["auto"]).user_finder()
     review = {"reviewerID": "u1", "asin": "B", "unixReviewTime": "never"}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from consumer.offline.files import EventFileError, read_lines, read_records
+from schemas.intake import RefusedError
 from schemas.mapping import PRESETS, EventMapping
 from tests.schemas.intakes import an_intake
 
@@ -53,11 +55,14 @@ def test_the_key_is_found_through_the_mapping(tmp_path):
     assert [record.key for record in read_records(path, "topic", intake)] == [b"7", None]
 
 
-def test_a_line_whose_time_cannot_be_read_has_no_key(tmp_path):
+def test_a_line_whose_time_cannot_be_read_has_its_key_and_is_refused_for_the_time(tmp_path):
     path = tmp_path / "events"
-    path.write_bytes(b'{"user_id": "a", "timestamp": "soon"}\n')
+    path.write_bytes(b'{"user_id": "a", "asin": "b", "timestamp": "soon"}\n')
     intake = an_intake(PRESETS["amazon-reviews"])
-    assert [record.key for record in read_records(path, "topic", intake)] == [None]
+    (record,) = read_records(path, "topic", intake)
+    assert record.key == b"a"
+    with pytest.raises(RefusedError, match="occurred_at"):
+        intake.read(record.value, record.key, datetime.now(UTC))
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\r\n", gzip.compress(b"", mtime=0)])
