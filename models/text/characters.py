@@ -17,6 +17,11 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LINE_BREAK = re.compile(r"[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 _ASCII_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]+")
+_ASCII_UNUSUAL = bytes({*range(0x20), 0x7F} - {*b"\n\t"})
+
+# The commonest characters that NFKC changes. With these out of the way most texts are in it, and
+# that is told in a seventh of the time that bringing them to it takes.
+_FULL_WIDTH = tuple((chr(ord(mark) + 0xFEE0), mark) for mark in ",!?:;()~")
 
 # Drawn as nothing, or as something only one font knows: controls and format characters, soft
 # hyphens, zero widths and fillers, private use, non-characters, the plane that is set aside for
@@ -82,21 +87,24 @@ def normalize(text: str) -> str:
     Spaces are left as they are. The result may be longer than the text: NFKC writes the one
     character U+FDFA as eighteen.
     """
-    seen = text.replace("\n", "")
-    if not seen.isprintable():
-        # Where nothing else is in the way: tabs stay, and these spaces are ones to NFKC.
+    if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        seen = text
-        for character in "\n\t\u3000\xa0":
-            seen = seen.replace(character, "")
-        if not seen.isprintable():
-            return normalize_fully(text)
     if text.isascii():
-        return text
+        usual = len(text.encode().translate(None, _ASCII_UNUSUAL)) == len(text)
+        return text if usual else normalize_fully(text)
+    seen = text
+    for space in "\n\t\u3000\xa0":  # which are no obstacle, and not printable to Python
+        seen = seen.replace(space, "")
     # Of more marks in a row than a letter may have, one stands at a place that is looked at here.
     places = text[MAX_MARKS :: MAX_MARKS + 1]
-    if _INVISIBLE_PRINTABLE.search(text) or (not places.isascii() and _MARK.search(places)):
+    if (
+        not seen.isprintable()
+        or _INVISIBLE_PRINTABLE.search(text)
+        or (not places.isascii() and _MARK.search(places))
+    ):
         return normalize_fully(text)
+    for wide, mark in _FULL_WIDTH:
+        text = text.replace(wide, mark)
     return unicodedata.normalize("NFKC", text)
 
 
@@ -134,11 +142,8 @@ def collapse_whitespace(text: str) -> str:
     """
     if "\t" in text or "\u1680" in text:
         return collapse_fully(text)
-    if "  " not in text:
-        lines = [line.strip(" ") for line in text.split("\n")]
-    else:
-        lines = [" ".join(line.split()) for line in text.split("\n")]
-    return "\n".join([line for line in lines if line])
+    lines = [line.strip(" ") for line in text.split("\n")]
+    return "\n".join([" ".join(line.split()) if "  " in line else line for line in lines if line])
 
 
 def collapse_fully(text: str) -> str:

@@ -58,7 +58,8 @@ def clean(raw: str) -> str:
     refuse_surrogates(raw)
     source = normalize(raw)[:MAX_CHARS]
     text = strip_markup(source)
-    if text is not source:
+    # Taking out of ASCII what is no entity leaves nothing to be brought to another form.
+    if text is not source and ("&" in source or not source.isascii()):
         text = normalize(text)
     if "://" in text or "w." in text or "W." in text:
         text = remove_urls(text)

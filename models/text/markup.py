@@ -71,33 +71,39 @@ _BLOCK_TAG = re.compile(
 _INLINE_TAG = re.compile(rf"<(?:/?(?:{_INLINE_EVIDENCE}){_TAG_END}|!--[^<>]{{0,500}}-->)", re.I)
 
 _TARGET = r"(?:[a-zA-Z][a-zA-Z0-9+.-]{1,20}:|[/#.?]|www\.|[^\s()<>]{1,200}[./])"
-# What makes a text Markdown, each behind strings of which one is in every text that the pattern
-# finds: to look for these first is ten times faster.
-_MARKDOWN = tuple(
-    (needles, re.compile(pattern, re.MULTILINE))
-    for needles, pattern in (
-        (("](",), rf"\]\(<?{_TARGET}"),
-        (("]: ",), r"^[ ]{0,3}\[[^\[\]\n]{1,100}\]:[ ]+\S"),
-        (("`",), r"`[^`\n]+`"),
-        (("```",), r"^[ ]{0,3}```"),
-        (("~~~",), r"^[ ]{0,3}~~~"),
-        (("# ",), r"^[ ]{0,3}\#{1,6}[ ]+\S"),
-        ((">",), r"^[ ]{0,3}>[ ]?[^\W\d]"),
-        (("\n ", "\n-", "\n*"), r"^[ ]{0,3}([-*])[ ]+\S.*\n[ ]{0,3}\1[ ]+\S"),
-        # Emphasis starts and ends at a word's edge and holds a letter: 2*3*4, *26# and \sum_{i}_j
-        # are text. A star may touch letters of scripts that are written without spaces.
-        (
-            ("*",),
-            r"\*(?<![A-Za-z0-9*\\]\*)\*{0,2}(?=[^\s*\\)\]}.,;:!?])(?=[^*\n]*?[^\W\d_])[^*\n]+"
-            r"(?<=[^\s*])\*{1,3}(?![A-Za-z0-9*])",
-        ),
-        (
-            ("_",),
-            r"_(?<![^\s(\[\"'*~\u201c\u2018\u2013\u2014-]_)_{0,2}(?=[^\s_])(?=[^_\n]*?[^\W\d_])[^_\n]+"
-            r"(?<=[^\s_])_{1,3}(?![\w{(\\]|\.\w)",
-        ),
-        (("~~",), r"~~(?=[^\s~])[^~\n]+(?<=[^\s~])~~"),
-    )
+# What begins a line of Markdown, each behind a character that is in every such text: to look for
+# that first is a hundred times faster.
+_LINE_SIGNS = (
+    ("]", r"\[[^\[\]\n]{1,100}\]:[ ]+\S"),
+    ("`", r"```"),
+    ("~", r"~~~"),
+    ("#", r"\#{1,6}[ ]+\S"),
+    (">", r">[ ]?[^\W\d]"),
+    ("-", r"-[ ]+\S.*\n[ ]{0,3}-[ ]+\S"),
+    ("*", r"\*[ ]+\S.*\n[ ]{0,3}\*[ ]+\S"),
+)
+# What is Markdown anywhere.
+_SIGNS = (
+    ("]", rf"\]\(<?{_TARGET}"),
+    ("`", r"`[^`\n]+`"),
+    # Emphasis starts and ends at a word's edge and holds a letter: 2*3*4, *26# and \sum_{i}_j are
+    # text. A star may touch letters of scripts that are written without spaces.
+    (
+        "*",
+        r"\*(?<![A-Za-z0-9*\\]\*)\*{0,2}(?=[^\s*\\)\]}.,;:!?])(?=[^*\n]*?[^\W\d_])[^*\n]+"
+        r"(?<=[^\s*])\*{1,3}(?![A-Za-z0-9*])",
+    ),
+    (
+        "_",
+        r"_(?<![^\s(\[\"'*~\u201c\u2018\u2013\u2014-]_)_{0,2}(?=[^\s_])(?=[^_\n]*?[^\W\d_])[^_\n]+"
+        r"(?<=[^\s_])_{1,3}(?![\w{(\\]|\.\w)",
+    ),
+    ("~", r"~~(?=[^\s~])[^~\n]+(?<=[^\s~])~~"),
+)
+_MARKDOWN = (
+    *((sign, re.compile(pattern)) for sign, pattern in _SIGNS),
+    # What begins with a line feed is found faster than what begins a line.
+    *((sign, re.compile(rf"\n[ ]{{0,3}}{pattern}")) for sign, pattern in _LINE_SIGNS),
 )
 # CommonMark does not close **重點:**請 since a letter follows the punctuation; its authors mean it.
 _LEFTOVER_STRONG = re.compile(
@@ -125,13 +131,12 @@ def strip_markup(text: str) -> str:
         The same object where there was no markup. Lines end where blocks ended, spaces are not
         collapsed, and what entities stood for has not been normalised.
     """
-    text = strip_bbcode(text)
+    if "[" in text:
+        text = strip_bbcode(text)
     if "<" in text and "`" not in text:
-        html = simple_html.cut(text)
-        if html is not None and not _BLOCK_TAGS.isdisjoint(html.names):
-            shown = simple_html.join(html, _GAPS)
-            if shown is not None:
-                return markdown_to_text(shown) if _is_markdown(shown) else shown
+        shown = simple_html.read(text, _GAPS, _BLOCK_TAGS)
+        if shown is not None:
+            return markdown_to_text(shown) if _is_markdown(shown) else shown
     return _strip_others(text, markdown_to_text)
 
 
@@ -228,12 +233,10 @@ def _is_target(url: str) -> bool:
 
 
 def _is_markdown(text: str) -> bool:
-    for needles, pattern in _MARKDOWN:
-        for needle in needles:
-            if needle in text:
-                if pattern.search(text):
-                    return True
-                break
+    text = f"\n{text}"  # so that each line begins with a line feed
+    for sign, pattern in _MARKDOWN:  # noqa: SIM110 - twice as fast as `any`
+        if sign in text and pattern.search(text):
+            return True
     return False
 
 

@@ -9,13 +9,12 @@ which says what HTML means here, and whose result this is.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
 from html.entities import html5
-from itertools import zip_longest
 
 _VALUE = r"""(?:"[^"<>]*"|'[^'<>]*')"""
 _ATTRIBUTES = rf"(?:\s{{1,9}}[a-z][a-z-]{{0,29}}={_VALUE}){{0,20}}"
-_TAG = re.compile(rf"<(/?[a-zA-Z][a-zA-Z0-9]*){_ATTRIBUTES}\s{{0,9}}/?>")
+_TAG = re.compile(rf"(/?[a-z][a-z0-9]*){_ATTRIBUTES}\s{{0,9}}/?")
 _IMAGE = re.compile(rf"<img({_ATTRIBUTES})\s{{0,9}}/?>")
 _ATTRIBUTE = re.compile(rf"([a-z-]+)=({_VALUE})")
 _REFERENCE = re.compile(
@@ -31,78 +30,70 @@ class _UnusualError(Exception):
     """The text holds what only a parser can read."""
 
 
-@dataclass(frozen=True, slots=True)
-class SimpleHtml:
-    """A text cut at its tags.
-
-    Attributes
-    ----------
-    texts
-        What stands before, between and after the tags, one more than there are tags.
-    names
-        The tags' names as they are written, closing ones with their slash.
-    images
-        Whether there were images; what stood for them is in `texts`.
-    """
-
-    texts: list[str]
-    names: list[str]
-    images: bool
-
-
-def cut(source: str) -> SimpleHtml | None:
-    """Cut a normalised text at its tags; None where a ``<`` of it begins none or an unusual one."""
-    images = "<img" in source
-    if images:
-        if source.lstrip().startswith("<img"):
-            return None
-        try:
-            source = _IMAGE.sub(_alternative, source)
-        except _UnusualError:
-            return None
-    pieces = _TAG.split(source)
-    names = pieces[1::2]
-    return SimpleHtml(pieces[::2], names, images) if len(names) == source.count("<") else None
-
-
-def join(html: SimpleHtml, gaps: dict[str, str]) -> str | None:
+def read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str | None:
     r"""Give the text that `models.text.markup.html_to_text` gives.
 
     Parameters
     ----------
-    html
-        What `cut` gave.
+    source
+        A normalised text.
     gaps
-        By name of a tag, as `cut` gives it, what it leaves: a form feed where lines end, a space or
-        nothing.
+        What tags leave, by name: a form feed where lines end, a space or nothing. Closing tags have
+        their slash.
+    evidence
+        Names of which one makes a text HTML.
 
     Returns
     -------
     str
-        The text, None where a tag has no place in `gaps` or an entity is unusual.
+        The text, None where that takes a parser or where nothing says that it is HTML.
     """
-    texts, names = html.texts, html.names
     try:
-        between = [gaps[name] for name in names]
-        texts = [_REFERENCE.sub(_character, text) if "&" in text else text for text in texts]
-    except (KeyError, _UnusualError):
+        return _read(source, gaps, evidence)
+    except _UnusualError:
         return None
+
+
+def _read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str:
+    if "<img" in source:
+        if source.lstrip().startswith("<img"):
+            raise _UnusualError
+        source = _IMAGE.sub(_alternative, source)
+    first, *rest = source.split("<")
+    names: list[str] = []
+    texts: list[str] = []
+    for piece in rest:
+        name, end, text = piece.partition(">")
+        if name not in gaps:
+            tag = _TAG.fullmatch(name)
+            name = tag[1] if tag else ""
+        if not end or name not in gaps:
+            raise _UnusualError
+        names.append(name)
+        texts.append(text)
+    if evidence.isdisjoint(names):
+        raise _UnusualError
+    if "&" in source:
+        first, *texts = [
+            _REFERENCE.sub(_character, text) if "&" in text else text for text in (first, *texts)
+        ]
+    if "<pre" in source:
+        _keep_lines(names, texts)
     # White space before the first element is in no element; closing tags open none.
-    texts[0] = texts[0].lstrip(" \t\n\f")
-    if not texts[0]:
-        if names[0].startswith("/"):
-            return None
-        between[0] = ""
-    if "pre" in names:
-        _keep_lines(texts, names)
-    joined = "".join([part for pair in zip_longest(texts, between, fillvalue="") for part in pair])
-    return joined.replace("\n", " ").replace("\f", "\n")
+    parts = [first.lstrip(" \t\n\f")]
+    if not parts[0] and names[0].startswith("/"):
+        raise _UnusualError
+    for name, text in zip(names, texts, strict=True):
+        parts += gaps[name], text
+    if not parts[0]:
+        parts[1] = ""
+    return "".join(parts).replace("\n", " ").replace("\f", "\n")
 
 
-def _keep_lines(texts: list[str], names: list[str]) -> None:
+def _keep_lines(names: list[str], texts: list[str]) -> None:
     """Make form feeds of the line feeds within ``pre``."""
     inside = False
-    for place, name in enumerate(names, 1):
+    for place, name in enumerate(names):
         if name in ("pre", "/pre"):
             inside = name == "pre"
         if inside:

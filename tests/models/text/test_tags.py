@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from models.text import clean, tags
@@ -54,6 +54,8 @@ def words_of(text: str) -> list[str]:
 @example("<br> <a wone wtwo > wthree")
 @example("<p> <!-- wone <b> wtwo </b>")
 def test_no_word_outside_of_tags_is_lost(text: str) -> None:
+    # Of a script that does not end all goes that follows, unless a tag does, without attributes.
+    assume(not re.search(r"<script\s*>", text))
     comments = re.sub(r"<!--.*?-->", " ", text, flags=re.DOTALL)
     assert words_of(clean(text)) == words_of(comments)
 

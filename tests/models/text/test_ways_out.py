@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.entities import html5
 
 import pytest
@@ -147,17 +148,14 @@ def test_urls_are_removed_as_without_a_way_out(text: str) -> None:
 @example("   <img alt='   # a'><p>b</p>")
 def test_simple_html_is_read_as_the_parser_reads_it(html: str) -> None:
     html = normalize(html)
-    cut = simple_html.cut(html)
-    if cut is not None and cut.names:
-        joined = simple_html.join(cut, markup._GAPS)
-        assert joined in (None, html_to_text(html))
+    assert simple_html.read(html, markup._GAPS, markup._BLOCK_TAGS) in (None, html_to_text(html))
 
 
 @pytest.mark.parametrize("start", range(0, len(html5), 500))
 def test_every_entity_stands_for_what_the_parser_says(start: int) -> None:
     for name in list(html5)[start : start + 500]:
         html = f"<p>a &{name} b</p>"
-        joined = simple_html.join(simple_html.cut(html), markup._GAPS)
+        joined = simple_html.read(html, markup._GAPS, markup._BLOCK_TAGS)
         assert joined == html_to_text(html) or (
             joined is None and (name[-1] != ";" or html5[name] in "\n\t")
         )
@@ -209,10 +207,16 @@ def test_common_markdown_needs_no_parser(
     assert clean(markdown) == text
 
 
-@given(RAW)
-def test_what_makes_a_text_markdown_has_one_of_the_strings_that_are_looked_for(text: str) -> None:
-    for needles, pattern in markup._MARKDOWN:
-        assert not pattern.search(text) or any(needle in text for needle in needles)
+@given(RAW | MARKDOWN)
+@example("- a\n- b")
+@example("x\n  * a b\n * c")
+@example("- a\n* b\n- c")
+@example("a _b_ c")
+def test_a_text_is_taken_for_markdown_by_any_of_its_patterns(text: str) -> None:
+    patterns = [pattern for _, pattern in markup._SIGNS]
+    patterns += [rf"^[ ]{{0,3}}{pattern}" for _, pattern in markup._LINE_SIGNS]
+    found = any(re.search(pattern, text, re.MULTILINE) for pattern in patterns)
+    assert markup._is_markdown(text) == found
 
 
 @given(RAW | HTML | TEXTS)
