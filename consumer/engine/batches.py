@@ -1,7 +1,7 @@
 """The batches that are under way: one is being collected while others are being prepared.
 
-Two are prepared at a time, so that the next one is validated and cleaned while the one before is
-embedded. They come out in the order of their records, whichever is done first.
+Two or more are prepared at a time, so that the next one is validated and cleaned while the one
+before is embedded. They come out in the order of their records, whichever is done first.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from models.daemon_pool import DaemonPool
 
 Prepared = TypeVar("Prepared")
 
-# More would hold more records and gain nothing: one is embedded, one cleaned, one applied.
-_AHEAD = 2
+# In one process more would hold more records and gain nothing: one is embedded, one cleaned, one
+# applied.
+AHEAD = 2
 
 
 class PreparationHungError(ExpectedError):
@@ -60,13 +61,15 @@ class Batches(Generic[Prepared]):
     Parameters
     ----------
     prepare
-        The slow and pure part of the work; called from two threads at the same time.
+        The slow and pure part of the work; called from so many threads at the same time.
     settings
         How large a batch may be, and how long it may take to fill and to prepare.
     close_seconds
         How long the threads are waited for at the end.
     timer
         What time it is.
+    ahead
+        How many are prepared at the same time.
     """
 
     def __init__(
@@ -75,12 +78,15 @@ class Batches(Generic[Prepared]):
         settings: BatchSettings,
         close_seconds: float = 2.0,
         timer: Timer = time,
+        *,
+        ahead: int = AHEAD,
     ) -> None:
         self._prepare = prepare
         self._settings = settings
         self._close_seconds = close_seconds
         self._now = timer.monotonic
-        threads = [DaemonPool(1, f"prepare-{number}") for number in range(_AHEAD)]
+        threads = [DaemonPool(1, f"prepare-{number}") for number in range(ahead)]
+        self._ahead = ahead
         self._threads, self._turns = threads, itertools.cycle(threads)
         self._collecting: Batch[Prepared] = Batch()
         # Large enough, and followed by records that came with theirs.
@@ -158,7 +164,7 @@ class Batches(Generic[Prepared]):
             else:
                 self._check(self._preparing[0])
         due = not self._preparing and self.due_in == 0.0
-        if len(self._preparing) < _AHEAD and (self.room <= 0 or due):
+        if len(self._preparing) < self._ahead and (self.room <= 0 or due):
             if self._closed:
                 batch = self._closed.popleft()
             else:

@@ -29,10 +29,15 @@ class _JsonFormatter(logging.Formatter):
 
 def configure_logging(settings: LogSettings) -> None:
     """Send the log to standard error."""
+    send_log_to_stderr(settings.level, settings.format)
+
+
+def send_log_to_stderr(level: str, form: str) -> None:
+    """Do so, in a process that does not read settings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _JsonFormatter()
-        if settings.format == "json"
+        if form == "json"
         else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     )
-    logging.basicConfig(level=settings.level, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[handler], force=True)

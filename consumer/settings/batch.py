@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, field_validator
 
 from schemas.base import Section
 
@@ -29,6 +31,21 @@ class BatchSettings(Section):
         description="Seconds after which a batch that is still not embedded ends the process: a "
         "device that hangs cannot be interrupted.",
     )
+    prepare_processes: int | Literal["auto"] = Field(
+        "auto",
+        description="Processes that validate, clean and tokenise batches; 0: in threads. auto is 0 "
+        "where the model runs on the CPU, else 2 less than the cores, at least 1 and at most 4.",
+    )
     reassign_users: int = Field(
         2000, ge=1, le=100_000, description="Users looked at in one transaction on a new model."
     )
+
+    @field_validator("prepare_processes", mode="before")
+    @classmethod
+    def _count_or_auto(cls, value: object) -> int | str:
+        # One sentence instead of one for each type that the field may have.
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)
+        if value == "auto" or (type(value) is int and 0 <= value <= 64):
+            return value
+        raise ValueError(f"is {value!r}: give a number of processes from 0 to 64, or auto")

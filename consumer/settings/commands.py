@@ -34,7 +34,9 @@ USES: dict[str, tuple[str, ...]] = {
         "log",
     ),
     "trainer": (
-        *("kafka", *TOPIC_NAMES, "training", "labels", "drift", "batch", "restore", "http"),
+        *("kafka", *TOPIC_NAMES, "training", "labels", "drift", "batch.max_records"),
+        *("batch.max_bytes", "batch.max_wait_seconds", "batch.prepare_timeout_seconds"),
+        *("restore", "http"),
         "log",
     ),
     "intake": (

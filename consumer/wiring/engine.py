@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from consumer.contract.records import Record
 from consumer.contract.stage import Stage
-from consumer.engine.batches import Batches
+from consumer.engine.batches import AHEAD, Batches
 from consumer.engine.loop import Loop
 from consumer.engine.membership import Membership
 from consumer.engine.orphans import OrphanWatch, rebalance
@@ -39,6 +39,7 @@ def build_loop(
     metrics: LoopMetrics,
     health: Health,
     idle_seconds: float,
+    ahead: int = AHEAD,
     transactions: Callable[..., Transactions] = Transactions,
     topic_seconds: float = 5.0,
     certain_seconds: float = CERTAIN_SECONDS,
@@ -60,6 +61,8 @@ def build_loop(
         Where the loop tells of itself.
     idle_seconds
         How long nothing must come before the stage is told that it is idle.
+    ahead
+        Batches that are prepared at the same time.
     transactions
         Makes the producer.
     topic_seconds, certain_seconds
@@ -96,7 +99,7 @@ def build_loop(
         stage=stage,
         membership=membership,
         assignment=Assignment(membership.consumer, topic, partitions, beside),
-        batches=Batches(prepare, settings.batch),
+        batches=Batches(prepare, settings.batch, ahead=ahead),
         restorer=Restorer(
             settings,
             stage,

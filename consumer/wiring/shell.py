@@ -9,6 +9,7 @@ from typing import Any
 
 from consumer.contract.figures import Figures
 from consumer.contract.stage import Stage
+from consumer.engine.batches import AHEAD
 from consumer.process import ending
 from consumer.settings import KafkaSettings, Settings
 from consumer.telemetry.health import Health, serving
@@ -28,6 +29,7 @@ def run(
     role: Role,
     group_id: str,
     facts: Callable[[], dict[str, Any]] = dict,
+    ahead: int = AHEAD,
 ) -> None:
     """Run a stage until SIGTERM or SIGINT.
 
@@ -43,6 +45,8 @@ def run(
         What the process is, and the consumer group that it joins.
     facts
         What /readyz shows beside what the loop knows.
+    ahead
+        Batches that are prepared at the same time.
     """
     registry = new_registry(figures)
     tell_role(registry, role)
@@ -56,6 +60,7 @@ def run(
             metrics=LoopMetrics(registry),
             health=health,
             idle_seconds=settings.training.idle_seconds,
+            ahead=ahead,
         )
         with ending.stopping_by(loop.stop):
             loop.run()

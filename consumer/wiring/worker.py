@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from consumer.contract.figures import Figures
 from consumer.kafka.topic_limits import fit_topics, message_limits, written_topics
@@ -10,11 +11,16 @@ from consumer.kafka.topics import check_topics
 from consumer.settings import Settings
 from consumer.stages.segmentation.figures import figures as stage_figures
 from consumer.stages.segmentation.model_source import FixedModel
+from consumer.stages.segmentation.processes import CleaningProcesses
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.shared.snapshots import load_model
 from consumer.wiring import embedder as embedding
+from consumer.wiring import preparing
 from consumer.wiring.model_feed import LabelModelFeed, ModelFeed
 from consumer.wiring.shell import ends_at_once, run
+
+if TYPE_CHECKING:
+    from models.embedding.engine.embedder import OnnxEmbedder
 
 
 @ends_at_once
@@ -29,6 +35,16 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
         A segment model to keep, in place of the trainer's.
     """
     embedder = embedding.load_embedder(settings)  # first: without it no broker need be asked
+    with preparing.preparing(settings, embedder) as children:
+        _run(settings, model, embedder, children)
+
+
+def _run(
+    settings: Settings,
+    model: Path | None,
+    embedder: OnnxEmbedder,
+    children: preparing.CleaningChildren | None,
+) -> None:
     partitions = check_topics(settings)
     settings = fit_topics(settings, message_limits(settings, written_topics(settings, "worker")))
     source = FixedModel(load_model(model)) if model else ModelFeed(settings)
@@ -39,11 +55,13 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
         source,
         label_models=labels,
         input_partitions=partitions[settings.topics.events],
+        clean_elsewhere=CleaningProcesses(children, settings.dead_letters) if children else None,
     )
 
     def figures() -> Figures:
         yield from stage_figures(stage, source.age_seconds)
         yield from embedding.figures(embedder)
+        yield from preparing.figures(children)
 
     try:
         run(
@@ -57,6 +75,7 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
                 "model_version": source.version,
                 "model_age_seconds": source.age_seconds,
             },
+            ahead=preparing.ahead(children),
         )
     finally:
         if isinstance(source, ModelFeed):

@@ -6,22 +6,25 @@ Kafka client nor ONNX Runtime, and what goes in and comes out is cheap to send.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedEvents
 from consumer.stages.shared.unexpected import Faults
-from models.embedding.engine.tokenising import TextTokeniser
-from models.embedding.tokens import Tokens
 from models.profiles.sample import rank
 from models.profiles.table import hash_event_id
 from models.text import clean, detect_language, has_words, tokenize
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.intake import Intake, RefusedError
 from schemas.sifting import SiftedEvent
+
+if TYPE_CHECKING:  # loaded where texts are tokenised
+    from models.embedding.engine.tokenising import TextTokeniser, TokeniserRecipe
+    from models.embedding.tokens import Tokens
 
 _CODES = {kind: code for code, kind in enumerate(EVENT_TYPES)}
 
@@ -57,6 +60,42 @@ def words_of(event: SiftedEvent) -> tuple[str, str]:
         if raw and has_words(text := clean(raw)):
             return raw, text
     raise RefusedError(RefusalReason.NO_TEXT, "neither text nor item_title holds words", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class CleaningRecipe:
+    """What it takes to clean in another process.
+
+    Attributes
+    ----------
+    intake
+        Reads events from records.
+    language_share
+        As for `Cleaning`.
+    tokeniser
+        How texts are tokenised; None where they are not.
+    """
+
+    intake: Intake
+    language_share: float
+    tokeniser: TokeniserRecipe | None = None
+
+
+Request = tuple[Sequence[bytes | None], Sequence[bytes | None], datetime, float]
+"""What `Cleaning` is called with."""
+
+
+def make_cleaning(recipe: CleaningRecipe) -> Callable[[Request], Cleaned]:
+    """Give what cleans in another process.
+
+    Raises
+    ------
+    MissingFileError, DamagedFileError
+        If the tokenizer is no longer what it was.
+    """
+    tokeniser = recipe.tokeniser.load() if recipe.tokeniser is not None else None
+    cleaning = Cleaning(recipe.intake, Faults(), tokeniser, language_share=recipe.language_share)
+    return lambda request: cleaning(*request)
 
 
 class Cleaning:

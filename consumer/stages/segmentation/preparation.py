@@ -19,9 +19,8 @@ from models.embedding.tokens import TokenEmbedder
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.intake import Intake
 
-CleanElsewhere = Callable[[Sequence[Record], datetime], Cleaned]
-"""Cleans records in other processes, for several threads at once; the time is what event times in
-the future are told by."""
+CleanElsewhere = Callable[[Sequence[Record], datetime, float], Cleaned]
+"""Cleans records in other processes, for several threads at once; with what `Cleaning` is told."""
 
 _NO_VECTOR = Refusal(
     reason=RefusalReason.EMBEDDING_FAILED,
@@ -48,6 +47,12 @@ class Preparation:
         Share of users whose texts the language detector looks at, see `Cleaning`.
     elsewhere
         What cleans in other processes; else it is done here, in the calling thread.
+
+    Attributes
+    ----------
+    sampled
+        Up to which rank users' words are cut here. It may be set while batches are prepared: what
+        of their words a batch does not hold is for who applies it to cut.
     """
 
     def __init__(
@@ -68,10 +73,11 @@ class Preparation:
         self._cleaning = Cleaning(intake, faults, language_share=language_share)
         self._one = threading.Lock()
         self._clean = elsewhere or self._clean_here
+        self.sampled = 1.0
 
     def __call__(self, records: Sequence[Record]) -> PreparedBatch:
         """Prepare a batch."""
-        cleaned = self._clean(records, self._clock())
+        cleaned = self._clean(records, self._clock(), self.sampled)
         events, tokens = cleaned.events, cleaned.tokens
         sizes = {"dimensions": self._embedder.dimensions, "most": self._most_faults}
         if tokens is None:
@@ -83,10 +89,13 @@ class Preparation:
         refusals |= {row: self._faults.refusal(error) for row, error in faults.items()}
         return PreparedBatch(records, cleaned.refusals, events, vectors).refusing_events(refusals)
 
-    def _clean_here(self, records: Sequence[Record], now: datetime) -> Cleaned:
+    def _clean_here(self, records: Sequence[Record], now: datetime, sampled: float) -> Cleaned:
         # One batch is cleaned while another is embedded. Two cleaned at once would gain nothing, as
         # Python runs one thread at a time, and the parsers are not made for several.
         with self._one:
             return self._cleaning(
-                [record.value for record in records], [record.key for record in records], now
+                [record.value for record in records],
+                [record.key for record in records],
+                now,
+                sampled,
             )

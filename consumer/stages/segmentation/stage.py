@@ -26,7 +26,7 @@ from consumer.stages.segmentation.decisions import Decisions, count_changes
 from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
 from consumer.stages.segmentation.model_source import ModelSource
 from consumer.stages.segmentation.placement import Placement
-from consumer.stages.segmentation.preparation import Preparation
+from consumer.stages.segmentation.preparation import CleanElsewhere, Preparation
 from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch
 from consumer.stages.segmentation.profile_writer import ProfileWriter
 from consumer.stages.segmentation.reassignment import Look, Reassignment
@@ -68,6 +68,8 @@ class SegmentationStage:
         Where label models come from, where `labels.enabled`.
     input_partitions
         Partitions of the input, where records are to be looked at for being in the right one.
+    clean_elsewhere
+        What cleans in other processes, where that is not done in the threads that call `prepare`.
     log_refusals
         Whether the log tells of refused records; a replay tells of them at its end.
     """
@@ -85,6 +87,7 @@ class SegmentationStage:
         *,
         label_models: LabelModelSource | None = None,
         input_partitions: int | None = None,
+        clean_elsewhere: CleanElsewhere | None = None,
         log_refusals: bool = True,
     ) -> None:
         self._faults = Faults()
@@ -110,6 +113,7 @@ class SegmentationStage:
             self._faults,
             settings.dead_letters.max_unexpected,
             language_share=settings.events.language_share,
+            elsewhere=clean_elsewhere,
         )
         weights = settings.events.weights
         self._weights = np.array([weights[kind] for kind in EVENT_TYPES], np.float64)

@@ -13,6 +13,7 @@ import numpy as np
 from consumer.contract.records import Output, Record
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
+from consumer.stages.segmentation.preparation import CleanElsewhere
 from consumer.stages.segmentation.stage import SegmentationStage
 from models.embedding.runner_types import Embedder
 from models.segments.model import SegmentModel
@@ -87,12 +88,18 @@ class Worker:
         model: SegmentModel | None = None,
         partitions: Iterable[int] = (0,),
         embedder: Embedder = EMBEDDER,
+        clean_elsewhere: CleanElsewhere | None = None,
         **sections: dict[str, Any],
     ) -> None:
         self.settings = Settings(**sections)
         self.source = FixedModel(model)
         self.stage = SegmentationStage(
-            self.settings, embedder, self.source, clock=lambda: NOW, intake_clock=lambda: NOW
+            self.settings,
+            embedder,
+            self.source,
+            clock=lambda: NOW,
+            intake_clock=lambda: NOW,
+            clean_elsewhere=clean_elsewhere,
         )
         for partition in partitions:
             self.stage.assigned(partition, self.stage.restoration(partition))
