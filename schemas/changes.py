@@ -49,6 +49,9 @@ class ChangeReason(StrEnum):
     LABEL_CHANGED = "label_changed"
     """The segment stays; the label that is predicted for the user is another one."""
 
+    INACTIVE = "inactive"
+    """The user was silent for so long that all that was known of him is let go."""
+
 
 _STATUSES, _REASONS = frozenset(ChangeStatus), frozenset(ChangeReason)
 
@@ -99,7 +102,11 @@ class SegmentChange(Published):
     """A user entered, switched or left a segment, and why."""
 
     user_id: Identifier = Field(description="Whose segment changed; also the key of the record.")
-    sequence: int = Field(ge=1, description="1 for a user's first change, then one more each.")
+    sequence: int = Field(
+        ge=1,
+        description="1 for a user's first change, then one more each; 1 again for the first one "
+        "after `inactive`.",
+    )
     status: Annotated[ChangeStatus, Open()] = Field(
         description="What happened. Later versions may have further values."
     )
@@ -110,12 +117,12 @@ class SegmentChange(Published):
     )
     changed_at: Rfc3339 = Field(description="When the change was decided (processing time).")
     occurred_at: Rfc3339 | None = Field(
-        description="Event time of the event that caused it; null when a new model did."
+        description="Event time of the event that caused it; null where none did."
     )
     distance: float | None = Field(
         ge=0,
         description="Euclidean distance of the unit profile vector to the segment's centre; to the "
-        "nearest centre where the user left.",
+        "nearest centre where the user left. Null after `inactive`.",
     )
     previous_distance: float | None = Field(
         ge=0, description="Likewise to the previous segment; null where that is gone or was none."
@@ -135,7 +142,7 @@ class SegmentChange(Published):
     profile: ProfileSummary = Field(description="How much the decision rests on.")
     model: ModelRef = Field(description="Which models decided.")
     source: SourceRef | None = Field(
-        description="The record of `user-events` that caused it; null where a new model did."
+        description="The record of `user-events` that caused it; null where none did."
     )
     # Left out where the group learns no labels: its changes are as they were before there were any.
     label: LabelRef | None = Field(
@@ -155,6 +162,11 @@ class SegmentChange(Published):
                 raise ValueError(f"status {self.status} does not fit two different segments")
             if self.label is None or self.label.name == self.label.previous:
                 raise ValueError(f"status {self.status} needs a label that differs")
+            return self
+        if self.reason is ChangeReason.INACTIVE:
+            # Also of a user who was in none: that the count of changes begins anew must be told.
+            if self.status is not ChangeStatus.EXITED or self.segment is not None:
+                raise ValueError(f"status {self.status} does not fit the reason {self.reason}")
             return self
         expected = {
             (False, True): ChangeStatus.ENTERED,
@@ -178,13 +190,15 @@ class SegmentChange(Published):
         """The CloudEvents id: a UUIDv5 of what caused the change, so that a retry gives the same.
 
         The cause is the event, or the version of the model, that of the labels where only the label
-        changed. The user's sequence number is part of
+        changed, or since when the user is silent. The user's sequence number is part of
         it: an event id that comes again after the dedupe memory has forgotten it is a new cause.
         """
         if self.source:
             cause = f"event:{self.source.event_id}"
         elif self.label is not None and self.reason is ChangeReason.LABEL_CHANGED:
             cause = f"label-model:{self.label.version}"
+        elif self.reason is ChangeReason.INACTIVE:
+            cause = f"inactive:{self.profile.updated_at.isoformat()}"
         else:
             cause = f"model:{self.model.version}"
         return change_id(self.user_id, cause, self.sequence)

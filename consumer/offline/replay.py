@@ -99,6 +99,8 @@ class ReplayResult:
     """Of the repeated ones, those that came with a later time than all before."""
     left_out: dict[str, int]
     """Values left out of events, by field."""
+    let_go: dict[str, int]
+    """Users who fell silent and were let go, and of those the events accepted and repeated."""
 
 
 @dataclass(slots=True)
@@ -305,8 +307,11 @@ class FolderSink:
         if output.topic == self._topics.changes and output.value is not None:
             change = SegmentChange.model_validate_json(output.value)
             _write_line(self._changes, structured_cloudevent(change, self._source))
-        elif output.topic == self._topics.memberships and output.key and output.value:
-            self.memberships[output.key.decode()] = output.value
+        elif output.topic == self._topics.memberships and output.key:
+            if output.value is None:
+                self.memberships.pop(output.key.decode(), None)
+            else:
+                self.memberships[output.key.decode()] = output.value
         elif output.topic == self._topics.lifecycle and output.value is not None:
             event = LifecycleEvent.model_validate_json(output.value)
             _write_line(self._lifecycle, structured_lifecycle_event(event, self._source))
@@ -341,8 +346,8 @@ class FolderSink:
         stats = replay.segmentation.stats
         result = ReplayResult(
             records=records - stats.labels - stats.labels_refused.total(),
-            accepted=accepted,
-            repeated=repeated,
+            accepted=accepted + stats.let_go["accepted"],
+            repeated=repeated + stats.let_go["repeated"],
             refused=replay.segmentation.stats.refused.total(),
             users=users,
             changes=replay.changes,
@@ -352,6 +357,7 @@ class FolderSink:
             sizes=replay.sizes(),
             edited=stats.edited,
             left_out=dict(sorted(stats.left_out.items())),
+            let_go=dict(stats.let_go),
         )
         (self._folder / files.SUMMARY).write_text(
             json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"

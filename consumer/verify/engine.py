@@ -40,7 +40,7 @@ from consumer.verify.ledger import (
 )
 from consumer.verify.report import MAX_KEPT, Finding, Violations
 from consumer.verify.split import split_at_once
-from schemas.changes import SegmentChange
+from schemas.changes import ChangeReason, SegmentChange
 
 
 @dataclass(slots=True)
@@ -117,6 +117,10 @@ class Engine:
         self.dead_letters = DeadLetters(self._recent)
         self.users = 0
         """Users with a change."""
+        self.let_go = False
+        """Whether a change tells of a user who was let go, having fallen silent."""
+        # Whether sequence numbers may come again: a change or a tombstone may have ended a life.
+        self._lives_end = False
         self.cut_off = 0
         """Of these, users whose first changes are not there."""
         self.begun_anew: Collection[int] = frozenset()
@@ -211,7 +215,13 @@ class Engine:
         if sound and before is not None:
             self._check_before_it_goes(row, user)
         ledger.broken[row] = not sound
-        ledger.changes.put(row, Standing.after(change, value))
+        if change.reason is ChangeReason.INACTIVE:
+            # All of the user is let go: what comes next is a first change.
+            self.users -= 1
+            self.let_go = self._lives_end = True
+            ledger.forget(row)
+        else:
+            ledger.changes.put(row, Standing.after(change, value))
         self._compare(row, user, now)
 
     def membership(self, user: str, membership: MembershipFacts | None, now: float = 0.0) -> None:
@@ -220,6 +230,7 @@ class Engine:
         row = self.ledger.row(user)
         if row in self.split:
             return
+        self._lives_end |= membership is None
         standing = None if membership is None else membership.standing
         self._replace(self.ledger.memberships, row, user, standing)
         if self._whole:
@@ -240,6 +251,7 @@ class Engine:
     ) -> None:
         """Take a profile, None for a tombstone, of a partition of the changelog."""
         self.profiles += 1
+        self._lives_end |= profile is None
         ledger = self.ledger
         row = ledger.find(user)
         if row is None:
@@ -406,10 +418,11 @@ class Engine:
     def _check_before_it_goes(self, row: int, user: str) -> None:
         """Report two records of one sequence number that differ, before one of them is replaced.
 
-        Not of a whole: which former records a compacted topic still holds is left to chance.
+        Not of a whole: which former records a compacted topic still holds is left to chance. Nor
+        where numbers come again: two records of one number may be of two lives of the user.
         """
         ledger = self.ledger
-        if self._whole or ledger.broken[row] or ledger.reported[row]:
+        if self._whole or self._lives_end or ledger.broken[row] or ledger.reported[row]:
             return
         change, membership, profile = ledger.sides(row)
         if change is None:

@@ -36,6 +36,16 @@ _REQUIRED = (
 T = TypeVar("T")
 
 
+class LetGo(BaseModel):
+    """What was counted of users who fell silent, whose profiles are gone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    users: NonNegativeInt = 0
+    accepted: NonNegativeInt = 0
+    repeated: NonNegativeInt = 0
+
+
 class Summary(BaseModel):
     """The counts of a replay, as it wrote them; other entries are of no concern here."""
 
@@ -47,6 +57,7 @@ class Summary(BaseModel):
     refused: NonNegativeInt
     users: NonNegativeInt | None = None
     changes: NonNegativeInt | None = None
+    let_go: LetGo = LetGo()
 
 
 def verify_folder(folder: Path) -> VerifyResult:
@@ -161,6 +172,10 @@ class _FolderAudit(WholeAudit):
                 f"lines of {files.PROFILES} cannot be read, so the events in them are not known"
             )
             return
+        sums = sums._replace(
+            accepted=sums.accepted + told.let_go.accepted,
+            repeated=sums.repeated + told.let_go.repeated,
+        )
         self._compare("accepted", told.accepted, sums.accepted)
         self._compare("repeated", told.repeated, sums.repeated)
         self._compare("users", told.users, sums.users)

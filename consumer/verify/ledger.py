@@ -288,6 +288,12 @@ class Ledger:
             self.broken.append(0)
         return row
 
+    def forget(self, row: int) -> None:
+        """Forget what a row's changes have told."""
+        self.changes.put(row, None)
+        self.labels[row] = UNTOLD
+        self._models[row] = ABSENT
+
     def sides(self, row: int) -> Sides:
         """Give a row of all three columns."""
         return self.changes.at(row), self.memberships.at(row), self.profiles.at(row)

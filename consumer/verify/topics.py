@@ -117,6 +117,7 @@ class _TopicAudit(WholeAudit):
         )
         self._reader = reader
         self._group_id = settings.kafka.group_id
+        self._lets_go = settings.profile.inactive_after is not None
         self._cut = cut
         self._unproven: str | None = None
 
@@ -153,6 +154,8 @@ class _TopicAudit(WholeAudit):
             findings = split_users(len(engine.split), engine.placed, events, partitions)
             self.in_changes.add_all(topics.events, findings)
             self.not_balanced("profiles of users in several partitions do not add up")
+        elif engine.let_go or self._lets_go:
+            self.not_balanced("users who fell silent were let go, with what was counted of them")
         elif sums.unreadable:
             self.not_balanced(
                 f"profiles on {topics.profiles} cannot be read, so their events are not known"

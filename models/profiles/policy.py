@@ -24,6 +24,13 @@ class ProfilePolicy(Section):
     event_memory: int = Field(
         64, ge=1, le=65_536, description="Latest event ids remembered for each user."
     )
+    inactive_half_lives: float | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Half-lives without an event, by event time, after which all that is known of "
+        "a user is let go; none keeps everybody.",
+    )
     terms: int = Field(16, ge=0, le=256, description="Typical words kept for each user.")
 
     precision: Literal["float32", "float16"] = Field(
@@ -44,6 +51,13 @@ class ProfilePolicy(Section):
     def float16_limit(self) -> float | None:
         """Weight up to which sums are float16, None where none are."""
         return self.float16_max_weight if self.precision == "float16" else None
+
+    @property
+    def inactive_after(self) -> timedelta | None:
+        """Silent for so long, a user is let go; None for never."""
+        if self.inactive_half_lives is None:
+            return None
+        return timedelta(days=self.half_life_days * self.inactive_half_lives)
 
     @property
     def half_life(self) -> timedelta:

@@ -117,6 +117,32 @@ def test_a_status_that_contradicts_the_segments_is_refused(status, segment, prev
         )
 
 
+def let_go(**changes: object) -> SegmentChange:
+    values = {"status": ChangeStatus.EXITED, "reason": ChangeReason.INACTIVE, "segment": None}
+    return change(**{**values, "source": None, "occurred_at": None, "distance": None, **changes})
+
+
+@pytest.mark.parametrize("previous", [None, SegmentRef(id=1, label="x")])
+def test_a_user_is_let_go_from_a_segment_or_from_none(previous: SegmentRef | None) -> None:
+    assert let_go(previous_segment=previous).segment is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"segment": SegmentRef(id=1, label="x")}, {"status": ChangeStatus.SWITCHED}],
+    ids=["into a segment", "by another status"],
+)
+def test_a_user_who_is_let_go_is_nowhere(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="does not fit the reason inactive"):
+        let_go(**changes)
+
+
+def test_a_user_who_falls_silent_twice_is_let_go_under_two_ids() -> None:
+    later = ProfileSummary(events=1, weight=1.0, updated_at=TIME.replace(year=2027))
+    assert let_go().id != let_go(profile=later).id
+    assert let_go().id == let_go(changed_at=TIME.replace(year=2028)).id
+
+
 def test_a_change_survives_json() -> None:
     assert SegmentChange.model_validate_json(change().model_dump_json()) == change()
 

@@ -14,7 +14,18 @@ from consumer.stages.segmentation.standings import Moment
 from models.profiles.table import ProfileRows, from_microseconds
 from models.segments.decision import Decision
 from models.segments.model import SegmentModel
-from schemas.changes import ChangeReason, ChangeStatus, LabelRef, change_headers, change_id
+from schemas.changes import (
+    ChangeReason,
+    ChangeStatus,
+    LabelRef,
+    ModelRef,
+    ProfileSummary,
+    SegmentChange,
+    SegmentRef,
+    change_headers,
+    change_id,
+    cloudevents_headers,
+)
 from schemas.segment_model import NO_SEGMENT
 
 # Enough to compare distances between unit vectors, and the same digits on every processor.
@@ -140,6 +151,41 @@ class ChangeWriter:
         return Change(status, reason), [
             Output(self.topics.changes, key, value, headers),
             Output(self.topics.memberships, key, value, headers),
+        ]
+
+    def let_go(
+        self, rows: ProfileRows, row: int, model: SegmentModel, at: datetime
+    ) -> tuple[Change, list[Output]]:
+        """Write the last change of a user of whom nothing will be known, and take the membership.
+
+        The rows stay as they are.
+        """
+        previous = _segment_of(rows, row)
+        change = SegmentChange(
+            user_id=rows.users[row],
+            sequence=int(rows.sequence[row]) + 1,
+            status=ChangeStatus.EXITED,
+            segment=None,
+            previous_segment=None if previous is None else SegmentRef(**previous),
+            reason=ChangeReason.INACTIVE,
+            changed_at=at,
+            occurred_at=None,
+            distance=None,
+            previous_distance=None,
+            margin=None,
+            profile=ProfileSummary(
+                events=int(rows.events[row]),
+                weight=float(rows.weights[row]),
+                updated_at=from_microseconds(int(rows.reference[row])),
+            ),
+            model=ModelRef(embedding=model.embedding, version=model.version),
+            source=None,
+        )
+        key, value = change.user_id.encode(), change.model_dump_json().encode()
+        headers = tuple(cloudevents_headers(change, self.source))
+        return Change(change.status, change.reason), [
+            Output(self.topics.changes, key, value, headers),
+            Output(self.topics.memberships, key, None),
         ]
 
 

@@ -13,11 +13,12 @@ from schemas.events import EventType
 from schemas.leftovers import OPTIONAL_FIELDS
 from schemas.segment_model import NO_SEGMENT
 
-# A change of label alone has a status and a reason of its own.
+# A change of label alone has a status and a reason of its own, and who falls silent leaves.
 _CHANGES = [
     (status, reason)
     for status, reason in product(ChangeStatus, ChangeReason)
     if (status == "labelled") == (reason == "label_changed")
+    and (reason != "inactive" or status == "exited")
 ]
 
 
@@ -34,6 +35,7 @@ def figures(stage: SegmentationStage, model_age_seconds: float | None = None) ->
         yield "misplaced_records", stage.placement.misplaced
     yield "segment_changes", {each: stats.changes[each] for each in _CHANGES}
     yield "users_passed_over", stats.passed_over
+    yield "users_let_go", stats.let_go["users"]
     if stage.labels.enabled:
         yield from _of_labels(stage)
     # A segment of the model is there at 0 where it has no user; a former one that has users

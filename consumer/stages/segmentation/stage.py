@@ -23,6 +23,7 @@ from consumer.contract.stage import StageError
 from consumer.settings import Settings
 from consumer.stages.segmentation.changes import Cause, ChangeWriter
 from consumer.stages.segmentation.decisions import Decisions, count_changes
+from consumer.stages.segmentation.inactive import SilentUsers
 from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
 from consumer.stages.segmentation.model_source import ModelSource
 from consumer.stages.segmentation.placement import Placement
@@ -132,6 +133,7 @@ class SegmentationStage:
         self._reassignment = Reassignment(
             self._decisions, self._faults, most_users=settings.batch.reassign_users
         )
+        self._silent = SilentUsers(settings, writer)
         self._profiles = ProfileWriter(
             settings.topics, embedder.identity, labels=self.labels.enabled
         )
@@ -169,6 +171,7 @@ class SegmentationStage:
     def revoked(self, partition: int) -> None:
         """Let go of a partition."""
         self._tables.pop(partition, None)
+        self._silent.revoked(partition)
 
     def snapshot(self, partition: int) -> ProfileSnapshot:
         """Take a partition's committed profiles; between `committed` and the next of it."""
@@ -349,13 +352,13 @@ class SegmentationStage:
     # --- a new model ------------------------------------------------------------------------
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:  # noqa: ARG002
-        """Take a new model over, and look at the next users under it."""
+        """Take a new model over, look at the next users under it, let go of who fell silent."""
         self._adopt_newest()
         if self.model is None:
             return None
         look = self._reassignment.piece(self._tables, Cause.of_model(self._clock()), self.model)
         if look is None:
-            return None
+            return self._silent.next(self._tables, self.model, self._clock(), self._pending)
         self._take_in(look)
         self._looked += look.looked
         self._overlay += look.moved
@@ -395,6 +398,7 @@ class SegmentationStage:
             table = self._tables[partition]
             rows_looked = who if isinstance(who, np.ndarray) else table.find(who)
             table.mark_looked(rows_looked, self._reassignment.epoch)
+        self._silent.committed(self._tables)
         self.stats.add(self._pending)
         self._limit.commit(accepted=self._pending.used, refused=self._pending.all_refused)
         self._refusals.committed()
@@ -404,6 +408,7 @@ class SegmentationStage:
 
     def aborted(self) -> None:
         """Forget the batch; who was looked at in it is looked at again."""
+        self._silent.aborted()
         self._refusals.aborted()
         if self.placement is not None:
             self.placement.aborted()

@@ -27,6 +27,8 @@ class SegmentationStats:
     labels_refused: Counter[str] = field(default_factory=Counter)
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Changes by status and reason."""
+    let_go: Counter[str] = field(default_factory=Counter)
+    """Users who fell silent, and what was counted of them: `users`, `accepted`, `repeated`."""
     passed_over: int = 0
     """Users on whom the program failed when they were looked at under a new model."""
 
@@ -49,6 +51,7 @@ class SegmentationStats:
         self.edited += other.edited
         self.left_out.update(other.left_out)
         self.refused.update(other.refused)
+        self.let_go.update(other.let_go)
         self.labels += other.labels
         self.labels_refused.update(other.labels_refused)
         self.changes.update(other.changes)

@@ -113,6 +113,7 @@ def _reason(change: SegmentChange) -> str:
             ChangeReason.SEGMENT_SPLIT: f"{version} split the former one.",
             ChangeReason.MODEL_UPDATE: f"{version} drew the lines anew.",
             ChangeReason.LABEL_CHANGED: "The segment stays; another label is predicted.",
+            ChangeReason.INACTIVE: "Nothing came for long.",
         }
         return sentences.get(change.reason, f"The reason is “{one_line(change.reason, 60)}”.")
     if change.segment is None or change.distance is None:

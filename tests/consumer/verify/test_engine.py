@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from consumer.verify.decode import (
 from consumer.verify.engine import Engine
 from consumer.verify.ledger import MembershipFacts, ProfileFacts, Recent
 from consumer.verify.report import ViolationKind, Violations
-from schemas.changes import ChangeStatus, SegmentChange, SegmentRef
+from schemas.changes import ChangeReason, ChangeStatus, SegmentChange, SegmentRef
 from schemas.profiles import ProfileRecord
 from tests.consumer.verify.histories import (
     OTHER_EMBEDDING,
@@ -167,6 +168,92 @@ def test_a_sound_history_passes_from_any_moment_on(history: History, data: st.Da
     engine, violations = audited(data.draw(interleaved(topics)), beginning_lost=True)
     assert violations.first == []
     assert engine.unsettled == 0
+
+
+# --- users who fall silent ----------------------------------------------------------------------
+
+
+def let_go(latest: SegmentChange) -> SegmentChange:
+    """Give the change by which a worker lets a user go, whose latest one is given."""
+    update = {
+        "sequence": latest.sequence + 1,
+        "status": ChangeStatus.EXITED,
+        "reason": ChangeReason.INACTIVE,
+        "segment": None,
+        "previous_segment": latest.segment,
+        "occurred_at": None,
+        "source": None,
+    }
+    return latest.model_copy(update=update)
+
+
+def in_another_life(change: SegmentChange) -> SegmentChange:
+    """Give the same change, caused by something later."""
+    if change.source is None:
+        model = change.model.model_copy(update={"version": change.model.version + 100})
+        return change.model_copy(update={"model": model})
+    source = change.source.model_copy(update={"event_id": f"{change.source.event_id}, later"})
+    return change.model_copy(update={"source": source})
+
+
+def two_lives(history: History, *, numbered_on: int = 0, tombstones: bool = True) -> list[Any]:
+    """Give what each topic tells of users who live through a history, are let go, and come back.
+
+    With `numbered_on` the sequence numbers of the second life are higher by that.
+    """
+    first = Streams.of(history)
+    latest = {change.user_id: change for change, _ in first.changes}
+    ends = [let_go(change) for change in latest.values()]
+    again = [
+        in_another_life(change).model_copy(update={"sequence": change.sequence + numbered_on})
+        for change, _ in first.changes
+    ]
+    changes = [change for change, _ in first.changes] + ends + again
+    gone = [*latest] if tombstones else []
+    return [
+        [_change(change, change.id) for change in changes],
+        [
+            *map(_membership, first.memberships),
+            *map(_no_membership, gone),
+            *map(_membership, again),
+        ],
+        [*map(_profile, first.profiles), *map(_no_profile, gone), *map(_profile, first.profiles)],
+    ]
+
+
+def _no_membership(user: str) -> Step:
+    return lambda engine, now: engine.membership(user, None, now)
+
+
+def _no_profile(user: str) -> Step:
+    return lambda engine, now: engine.profile(user, None, now)
+
+
+@given(histories(), st.data())
+def test_a_user_who_was_let_go_and_comes_back_begins_anew_however_the_topics_are_read(
+    history: History, data: st.DataObject
+) -> None:
+    engine, violations = audited(data.draw(interleaved(two_lives(history))))
+    assert violations.first == []
+    assert engine.unsettled == 0
+    assert engine.users == len(history.memberships)
+
+
+def test_the_changes_of_a_user_who_was_let_go_must_begin_at_1_again() -> None:
+    history = history_of({"u": UserPath((1, 2))})
+    _, violations = audited([*chain(*two_lives(history, numbered_on=3))])
+    assert (Kind.SEQUENCE, "u") in found(violations)
+
+
+def test_a_membership_or_a_profile_that_is_left_of_a_user_who_was_let_go_is_found() -> None:
+    history = history_of({"u": UserPath((1, 2))})
+    (enters, moves, ends, *_), memberships, profiles = two_lives(history)
+    for left, gone, kind in (
+        (memberships[:2], profiles[:4], Kind.MEMBERSHIP_UNFOUNDED),
+        (profiles[:2], memberships[:3], Kind.PROFILE_DIFFERS),
+    ):
+        _, violations = audited([enters, moves, ends, *left, *gone])
+        assert (kind, "u") in found(violations)
 
 
 # --- the two audits -----------------------------------------------------------------------------
