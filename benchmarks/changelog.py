@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.settings import Settings
+from models.profiles.codec import encode
 from models.profiles.table import ProfileRows
 from models.segments.model import SegmentModel
 
@@ -99,10 +100,16 @@ def fill(
     seed: int,
     embedding: str,
     progress: Callable[[int], None] = lambda _done: None,
+    *,
+    half: bool = False,
+    events: int | None = None,
+    words: bool = True,
 ) -> int:
     """Write the profiles of users to the changelog and give the size of a record in bytes.
 
-    Keys go to partitions as the workers' and everybody's events do (murmur2).
+    Keys go to partitions as the workers' and everybody's events do (murmur2). With `half` sums are
+    such as a table in fp16 holds; `events` is how many each user has had, where it is given, and
+    without `words` nobody has any, as users outside of the sample.
     """
     producer = Producer(
         {
@@ -115,8 +122,14 @@ def fill(
     size = 0
     for start in range(users.start, users.stop, _BLOCK):
         rows = profiles(range(start, min(start + _BLOCK, users.stop)), seed)
-        for row, user in enumerate(rows.users):
-            value = rows.to_record(row, embedding).model_dump_json().encode()
+        if half:
+            rows.sums[:] = rows.sums.astype(np.float16)
+        if events is not None:
+            rows.events[:] = events
+            rows.recent[:, events:] = 0
+        if not words:
+            rows.terms = [{} for _ in rows.users]
+        for user, value in zip(rows.users, encode(rows, embedding), strict=True):
             size = len(value)
             while True:
                 try:

@@ -1,9 +1,10 @@
 """Time to read a worker's state back: from its changelog, and from a checkpoint with the rest.
 
-    python -m benchmarks.restore --users 100000
+    python -m benchmarks.restore --users 200000
 
 One run starts a Kafka broker on this machine, writes a changelog of realistic profiles, takes
 checkpoints, writes a tail behind them, and then restores by turns without and with the checkpoints.
+That is done twice: with sums in fp32, and with such as a table in fp16 holds.
 """
 
 from __future__ import annotations
@@ -49,28 +50,40 @@ class NoEmbedder:
 class Options:
     """What is measured."""
 
-    users: int = field(default=100_000, metadata={"help": "users in the changelog"})
+    users: int = field(default=200_000, metadata={"help": "users in the changelog"})
+    events: int = field(default=3, metadata={"help": "events that each user has had"})
+    words: int = field(
+        default=0, metadata={"help": "1 where users have words, as those in the sample have"}
+    )
     partitions: int = field(default=1, metadata={"help": "partitions they are spread over"})
     tail: int = field(default=1_000, metadata={"help": "records behind the checkpoints"})
     rounds: int = field(default=5, metadata={"help": "restores of each kind"})
 
 
+@dataclass(frozen=True)
+class Took:
+    """How long a restore took: seconds on the clock, and of processor time in this process."""
+
+    wall: float
+    cpu: float
+
+
 def restore(
     settings: Settings, store: CheckpointStore | None
-) -> tuple[float, list[Restored], SegmentationStage]:
-    """Read all partitions back and give the seconds from the assignment on."""
+) -> tuple[Took, list[Restored], SegmentationStage]:
+    """Read all partitions back and give how long it took from the assignment on."""
     stage = SegmentationStage(settings, NoEmbedder(), FixedModel())
     restorer = Restorer(settings, stage, settings.kafka.group_id, store=store)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     for partition in range(settings.topics.partitions):
         restorer.start(partition)
     restored: list[Restored] = []
     while len(restored) < settings.topics.partitions:
         restored += restorer.finished()
         time.sleep(0.002)
-    seconds = time.perf_counter() - started
+    took = Took(time.perf_counter() - started, time.process_time() - cpu)
     restorer.close()
-    return seconds, restored, stage
+    return took, restored, stage
 
 
 def profiles_of(restored: Restored) -> ProfileRestoration:
@@ -105,53 +118,60 @@ def check(found: list[Restored], expected: list[Restored]) -> None:
             raise RuntimeError(f"partition {each.partition} has other states")
 
 
-def measure(settings: Settings, arguments: argparse.Namespace, folder: Path) -> Figures:
+def measure(
+    settings: Settings, arguments: argparse.Namespace, folder: Path, *, half: bool
+) -> Figures:
     """Measure on a cluster that is there; the topics are made, and must be new.
 
-    Seconds are medians over the rounds.
+    Seconds are medians over the rounds, and rates those of the fastest: on a machine that others
+    use as well, that is nearest to its own.
     """
+    kind = {"half": half, "events": arguments.events, "words": bool(arguments.words)}
     store = CheckpointStore(folder / "checkpoints", 12 * 3600)
     create_topics(settings)
     commit_offsets(settings)
-    size = fill(settings, range(arguments.users), 0, NoEmbedder.identity)
+    size = fill(settings, range(arguments.users), 0, NoEmbedder.identity, **kind)
     _, restored, stage = restore(settings, store)
     write_seconds = save(stage, restored, store)
     started = time.perf_counter()
     for partition in range(arguments.partitions):
         stage.snapshot(partition)
     snapshot_seconds = (time.perf_counter() - started) / arguments.partitions
-    fill(settings, range(arguments.tail), 1, NoEmbedder.identity)
+    fill(settings, range(arguments.tail), 1, NoEmbedder.identity, **kind)
     del restored, stage
-    without: list[float] = []
-    with_it: list[float] = []
+    without: list[Took] = []
+    with_it: list[Took] = []
     for number in range(arguments.rounds):
-        seconds, expected, _ = restore(settings, None)
-        without.append(seconds)
-        seconds, found, _ = restore(settings, store)
-        with_it.append(seconds)
+        took, expected, _ = restore(settings, None)
+        without.append(took)
+        took, found, _ = restore(settings, store)
+        with_it.append(took)
         if {each.source for each in found} != {"checkpoint"}:
             raise RuntimeError("a checkpoint was not used")
         check(found, expected)
-        print(f"round {number + 1}: changelog {without[-1]:.2f} s, checkpoint {seconds:.2f} s")
+        print(f"round {number + 1}: changelog {without[-1]}, checkpoint {took}")
         del expected, found
     files = sum(path.stat().st_size for path in (folder / "checkpoints").iterdir())
-    slow, fast = statistics.median(without), statistics.median(with_it)
     return {
-        "users": arguments.users,
-        "partitions": arguments.partitions,
-        "tail_records": arguments.tail,
-        "rounds": arguments.rounds,
-        "changelog_seconds": round(slow, 3),
-        "checkpoint_seconds": round(fast, 3),
-        "ratio": round(slow / fast, 1),
-        "changelog_rounds": [round(each, 3) for each in without],
-        "checkpoint_rounds": [round(each, 3) for each in with_it],
+        **rates("changelog", without, arguments.users),
+        **rates("checkpoint", with_it, arguments.users),
         "snapshot_milliseconds": round(1000 * snapshot_seconds, 1),
         "write_seconds": round(write_seconds, 2),
         "checkpoint_bytes": files,
         "record_bytes": size,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
+    }
+
+
+def rates(name: str, rounds: Sequence[Took], users: int) -> Figures:
+    """Give seconds and users a second, on the clock and in processor time."""
+    walls, cpus = [each.wall for each in rounds], [each.cpu for each in rounds]
+    return {
+        f"{name}_seconds": round(statistics.median(walls), 3),
+        f"{name}_cpu_seconds": round(statistics.median(cpus), 3),
+        f"{name}_rounds": [round(each, 3) for each in walls],
+        f"{name}_cpu_rounds": [round(each, 3) for each in cpus],
+        f"{name}_users_a_second": round(users / min(walls)),
+        f"{name}_users_a_cpu_second": round(users / min(cpus)),
     }
 
 
@@ -164,25 +184,41 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
 def measure_all(arguments: argparse.Namespace, folder: Path) -> Figures:
     """Measure on a cluster of its own."""
     with EmbeddedKafka(folder / "kafka") as kafka:
-        settings = Settings(
-            kafka={"bootstrap_servers": kafka.bootstrap_servers, "group_id": "benchmark"},
-            topics={"partitions": arguments.partitions},
-        )
-        return measure(settings, arguments, folder)
+        figures: Figures = {
+            **{name: getattr(arguments, name) for name in Options.__dataclass_fields__},
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        }
+        for name, half in (("float32", False), ("float16", True)):
+            own = folder / name
+            own.mkdir()
+            settings = Settings(
+                kafka={"bootstrap_servers": kafka.bootstrap_servers, "group_id": f"bench-{name}"},
+                topics={
+                    "partitions": arguments.partitions,
+                    "events": f"events-{name}",
+                    "profiles": f"profiles-{name}",
+                },
+                profile={"precision": name},
+            )
+            figures[name] = measure(settings, arguments, own, half=half)
+        return figures
 
 
 def main() -> None:
     arguments = parse()
     figures = run(arguments, lambda folder: measure_all(arguments, folder))
-    megabytes = figures["checkpoint_bytes"] / 1e6
-    print(
-        "{users:,} users, {partitions} partition(s), {tail_records:,} records behind the "
-        "checkpoint, median of {rounds}:\n"
-        "  changelog   {changelog_seconds:7.2f} s\n"
-        "  checkpoint  {checkpoint_seconds:7.2f} s   {ratio:g} times as fast\n"
-        "  taking one holds the loop for {snapshot_milliseconds:g} ms; writing {megabytes:.0f} MB "
-        "took {write_seconds:g} s beside it".format(megabytes=megabytes, **figures)
-    )
+    print(f"{figures['users']:,} users, {figures['partitions']} partition(s), the fastest round:")
+    for name in ("float32", "float16"):
+        own = figures[name]
+        print(
+            "  {name}: {changelog_users_a_second:,} users/s from the changelog, "
+            "{checkpoint_users_a_second:,} from a checkpoint; in processor time "
+            "{changelog_users_a_cpu_second:,} and {checkpoint_users_a_cpu_second:,}; "
+            "{record_bytes:,} bytes a record; taking a checkpoint holds the loop for "
+            "{snapshot_milliseconds:g} ms, writing {megabytes:.0f} MB took {write_seconds:g} s "
+            "beside it".format(name=name, megabytes=own["checkpoint_bytes"] / 1e6, **own)
+        )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -21,6 +22,42 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordColumns:
+    """Records of one partition, in their order, without an object a record.
+
+    Times and headers are left out: state does not rest on them.
+    """
+
+    topic: str
+    partition: int
+    offsets: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+
+    @classmethod
+    def of(cls, *records: Record) -> RecordColumns:
+        """Give some records, one at least, of a partition as columns."""
+        return cls(
+            records[0].topic,
+            records[0].partition,
+            [record.offset for record in records],
+            [record.key for record in records],
+            [record.value for record in records],
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __iter__(self) -> Iterator[Record]:
+        for offset, key, value in zip(self.offsets, self.keys, self.values, strict=True):
+            yield Record(self.topic, self.partition, offset, -1, key, value)
+
+    def place(self, number: int) -> str:
+        """Name one of them, for a sentence."""
+        return f"{self.topic}[{self.partition}]@{self.offsets[number]}"
 
 
 @dataclass(frozen=True, slots=True)

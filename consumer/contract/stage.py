@@ -26,7 +26,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from numpy.typing import NDArray
 
 from consumer.contract.errors import ExpectedError
-from consumer.contract.records import Output, Record
+from consumer.contract.records import Output, Record, RecordColumns
 
 Prepared = TypeVar("Prepared")
 
@@ -69,7 +69,7 @@ class Restoration(Protocol):
         """Take one record in; a null value is a tombstone."""
         ...
 
-    def load_many(self, records: Sequence[Record]) -> None:
+    def load_many(self, records: RecordColumns) -> None:
         """Take records in, in their order; comes to the same as one after the other."""
         ...
 

@@ -27,11 +27,11 @@ from confluent_kafka.admin import (
 
 from consumer.contract.clock import Timer
 from consumer.contract.errors import ExpectedError
-from consumer.contract.records import Record
+from consumer.contract.records import Record, RecordColumns
 from consumer.kafka.asking import AT_ONCE, REQUEST_SECONDS, ask, passes
 from consumer.kafka.broker_log import broker_log
 from consumer.kafka.clients import admin_config, reader_config
-from consumer.kafka.messages import as_record
+from consumer.kafka.messages import as_columns, as_record
 from consumer.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 SPREADING_SECONDS = 3.0
 _TRUNCATION_SECONDS = 15.0
 # Records that a reader is given at once, at most.
-_AT_ONCE = 1000
+_AT_ONCE = 2000
 
 
 class ReadStalledError(ExpectedError):
@@ -278,30 +278,7 @@ class Cluster:
         cancelled: Callable[[], bool] = lambda: False,
         progress: Progress = lambda _count, _share: None,
     ) -> Generator[Record, None, None]:
-        """Give what `read_many` gives, record by record."""
-        for records in self.read_many(
-            topic,
-            partition,
-            target,
-            start=start,
-            no_progress_seconds=no_progress_seconds,
-            cancelled=cancelled,
-            progress=progress,
-        ):
-            yield from records
-
-    def read_many(
-        self,
-        topic: str,
-        partition: int,
-        target: int,
-        *,
-        start: int = 0,
-        no_progress_seconds: float,
-        cancelled: Callable[[], bool] = lambda: False,
-        progress: Progress = lambda _count, _share: None,
-    ) -> Generator[list[Record], None, None]:
-        """Give the committed records of a partition below a target offset, some at a time.
+        """Give the committed records of a partition below a target offset.
 
         Parameters
         ----------
@@ -326,6 +303,51 @@ class Cluster:
         ReadStalledError
             If nothing came for `no_progress_seconds`.
         """
+        for messages in self._read(
+            topic,
+            partition,
+            target,
+            start=start,
+            no_progress_seconds=no_progress_seconds,
+            cancelled=cancelled,
+            progress=progress,
+        ):
+            yield from map(as_record, messages)
+
+    def read_columns(
+        self,
+        topic: str,
+        partition: int,
+        target: int,
+        *,
+        start: int = 0,
+        no_progress_seconds: float,
+        cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress = lambda _count, _share: None,
+    ) -> Generator[RecordColumns, None, None]:
+        """Give what `read` gives, as columns of many records at a time; raises likewise."""
+        for messages in self._read(
+            topic,
+            partition,
+            target,
+            start=start,
+            no_progress_seconds=no_progress_seconds,
+            cancelled=cancelled,
+            progress=progress,
+        ):
+            yield as_columns(topic, partition, messages)
+
+    def _read(
+        self,
+        topic: str,
+        partition: int,
+        target: int,
+        *,
+        start: int,
+        no_progress_seconds: float,
+        cancelled: Callable[[], bool],
+        progress: Progress,
+    ) -> Generator[list[Message], None, None]:
         if start >= target:
             progress(0, 1.0)
             return
@@ -351,12 +373,12 @@ class Cluster:
                     if (error := message.error()) is not None:
                         reached = max(reached, self._end_told(message, error, start))
                     elif (offset := message.offset() or 0) < target:
-                        found.append(as_record(message))
+                        found.append(message)
                         reached = offset + 1
                     else:
                         reached = target
                 if found:
-                    low = found[0].offset if low is None else low
+                    low = (found[0].offset() or 0) if low is None else low
                     count += len(found)
                     yield found
                     # After the yield: what the reader does with them is not the broker's.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from confluent_kafka import Message
 
-from consumer.contract.records import Headers, Record
+from consumer.contract.records import Headers, Record, RecordColumns
 
 
 def as_record(message: Message) -> Record:
@@ -17,6 +19,17 @@ def as_record(message: Message) -> Record:
         key=_as_bytes(message.key()),
         value=_as_bytes(message.value()),
         headers=_headers(message),
+    )
+
+
+def as_columns(topic: str, partition: int, messages: Sequence[Message]) -> RecordColumns:
+    """Give messages of one partition as columns."""
+    return RecordColumns(
+        topic,
+        partition,
+        [message.offset() or 0 for message in messages],
+        [_as_bytes(message.key()) for message in messages],
+        [_as_bytes(message.value()) for message in messages],
     )
 
 

@@ -240,7 +240,7 @@ class Survey:
         state = PartitionState(
             topic, number, self._embedder, policy.event_memory, policy.float16_limit
         )
-        for records in self._cluster.read_many(
+        for records in self._cluster.read_columns(
             topic,
             number,
             self._cluster.end(topic, number),

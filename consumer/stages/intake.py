@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from consumer.contract.clock import Clock, wall_clock
 from consumer.contract.figures import Figures
-from consumer.contract.records import Output, Record
+from consumer.contract.records import Output, Record, RecordColumns
 from consumer.contract.stage import Changelog
 from consumer.settings import Settings
 from consumer.stages.shared.dead_letters import (
@@ -75,7 +75,7 @@ class NothingToRestore:
 
     changelogs: Sequence[Changelog] = ()
 
-    def load_many(self, records: Sequence[Record]) -> None:
+    def load_many(self, records: RecordColumns) -> None:
         """Take records in."""
         for record in records:
             self.load(record)

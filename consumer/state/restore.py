@@ -282,7 +282,7 @@ class Restorer:
         *,
         refuse: bool,
     ) -> None:
-        for records in self._cluster.read_many(
+        for records in self._cluster.read_columns(
             log.topic,
             log.partition,
             target,

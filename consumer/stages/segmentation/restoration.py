@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from consumer.contract.records import Record
+from consumer.contract.records import Record, RecordColumns
 from consumer.contract.stage import Changelog, Columns, StageError, StateKind, Upto
 from models.embedding.runner_types import Embedder
 from models.profiles.codec import RecordAtError, decode
@@ -58,20 +56,20 @@ class ProfileRestoration:
 
     def load(self, record: Record) -> None:
         """Take one record of the changelog in."""
-        self.load_many([record])
+        self.load_many(RecordColumns.of(record))
 
-    def load_many(self, records: Sequence[Record]) -> None:
+    def load_many(self, records: RecordColumns) -> None:
         """Take records of the changelog in; of a user's only the latest is left."""
         try:
             read = decode(
-                [record.key for record in records],
-                [record.value for record in records],
+                records.keys,
+                records.values,
                 self._embedding,
                 self.table.dimensions,
                 self.table.memory,
             )
         except RecordAtError as error:
-            raise _unreadable(records[error.number], error.reason) from None
+            raise _unreadable(records.place(error.number), error.reason) from None
         latest = {user: number for number, user in enumerate(read.rows.users)}
         own = []
         for user, number in latest.items():
@@ -81,7 +79,7 @@ class ProfileRestoration:
                 self.table.remove(user)
             elif (embedding := read.foreign.get(number)) is not None:
                 self.table.remove(user)
-                self.former[user] = (_place(records[number]), embedding)
+                self.former[user] = (records.place(number), embedding)
                 self.set_aside(read.rows, number, embedding)
             else:
                 own.append(number)
@@ -107,17 +105,13 @@ class ProfileRestoration:
             )
 
 
-def _place(record: Record) -> str:
-    return f"{record.topic}[{record.partition}]@{record.offset}"
-
-
-def _unreadable(record: Record, reason: RecordError) -> StageError:
+def _unreadable(place: str, reason: RecordError) -> StageError:
     if isinstance(reason, NewerRecordError):
         return StageError(
-            f"the changelog record {_place(record)} was written by a newer version ({reason}): "
+            f"the changelog record {place} was written by a newer version ({reason}): "
             "upgrade this worker"
         )
     return StageError(
-        f"the changelog record {_place(record)} cannot be read: {reason}; "
+        f"the changelog record {place} cannot be read: {reason}; "
         "it was written by another version or another program"
     )

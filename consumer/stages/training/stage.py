@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.contract.clock import Clock, wall_clock
-from consumer.contract.records import Output, Record
+from consumer.contract.records import Output, Record, RecordColumns
 from consumer.contract.stage import Changelog, StageError, Upto
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_model, read_snapshot
@@ -67,7 +67,7 @@ class TrainerRestoration:
         self._label_models_topic = topics.label_models
         self._reference_topic = topics.drift_reference
 
-    def load_many(self, records: Sequence[Record]) -> None:
+    def load_many(self, records: RecordColumns) -> None:
         """Take records in."""
         for record in records:
             self.load(record)

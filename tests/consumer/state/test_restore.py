@@ -22,7 +22,7 @@ from confluent_kafka.admin import (
 )
 from prometheus_client import CollectorRegistry
 
-from consumer.contract.records import Record
+from consumer.contract.records import Record, RecordColumns
 from consumer.contract.stage import Columns, StageError
 from consumer.kafka.clients import admin_config
 from consumer.kafka.cluster import Cluster, OffsetGoneError
@@ -339,12 +339,12 @@ def test_records_deleted_beyond_a_checkpoint_make_it_outdated(settings, store, s
 
 def test_an_offset_that_goes_while_it_is_read_from_starts_the_restore_over(settings, store, saved):
     class Losing(Cluster):
-        def read_many(
+        def read_columns(
             self, *args: Any, start: int = 0, **kwargs: Any
-        ) -> Generator[list[Record], None, None]:
+        ) -> Generator[RecordColumns, None, None]:
             if start > 0:
                 raise OffsetGoneError("gone")
-            return super().read_many(*args, start=start, **kwargs)
+            return super().read_columns(*args, start=start, **kwargs)
 
     run(settings, LATER)
     back = restore(settings, store, cluster=Losing(settings.kafka))

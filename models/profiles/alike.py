@@ -1,0 +1,256 @@
+"""Many records of `user-profiles` read at once, where they are of the form that workers write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.profiles.layout import (
+    COUNTS,
+    EVENTS_WORD,
+    HEAD_WORD,
+    ID_BYTES,
+    PREFIX,
+    fixed,
+    vector_word,
+    word,
+)
+from models.profiles.rows import ProfileRows
+from schemas.base import MAX_ID_CHARS
+from schemas.binary import CHECKSUM, SECTION, RecordError, checksum, sections_of
+from schemas.segment_model import NO_SEGMENT
+from schemas.states import ALWAYS, EARLIEST, LATEST, STATE, Precision, Rest, Tag
+
+Bools = NDArray[np.bool_]
+I64 = NDArray[np.int64]
+
+_NEVER_NEGATIVE = ("events", "repeats", "since", "sequence", "versions")
+_LEAST_BYTES = PREFIX.itemsize + SECTION.size + CHECKSUM.size
+_WORD = np.dtype("<u8")
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """Records one after the other.
+
+    Attributes
+    ----------
+    data
+        Their bytes.
+    numbers, keys
+        Number among all records, and key, of each.
+    starts, ends
+        Where each lies, int64 (n,).
+    """
+
+    data: bytes
+    numbers: I64
+    keys: list[bytes]
+    starts: I64
+    ends: I64
+
+    def at(self, dtype: np.dtype[Any], places: I64) -> NDArray[Any]:
+        """Copy an item from each place, (k,); where there is no room for one, some other."""
+        last = len(self.data) - dtype.itemsize
+        # One item begins at every byte: numpy needs no alignment.
+        items: NDArray[Any] = np.ndarray((last + 1,), dtype, self.data, strides=(1,))
+        found: NDArray[Any] = items[np.minimum(places, last)]
+        return found
+
+    def some(self, which: I64) -> _Joined:
+        """Leave out others."""
+        keys = self.keys
+        if len(which) < len(keys):
+            keys = [keys[place] for place in which.tolist()]
+        return _Joined(self.data, self.numbers[which], keys, self.starts[which], self.ends[which])
+
+
+def read_alike(
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    embedding: str,
+    rows: ProfileRows,
+) -> Bools:
+    """Read the records that `encode` may have written for this embedding model, as arrays.
+
+    Parameters
+    ----------
+    keys, values
+        Of n records.
+    embedding
+        Identity of the embedding model.
+    rows
+        Empty states of n users, which are set.
+
+    Returns
+    -------
+    array of bool
+        Which records were read, (n,). What is wrong with another one, if anything, is for
+        `read_state` to say: nothing is read here that it would refuse.
+    """
+    done = np.zeros(len(values), np.bool_)
+    found = [
+        (number, key or b"", value)
+        for number, (key, value) in enumerate(zip(keys, values, strict=True))
+        if value is not None and len(value) >= _LEAST_BYTES
+    ]
+    if not found:
+        return done
+    numbers, own_keys, own = zip(*found, strict=True)
+    lengths = np.fromiter(map(len, own), np.int64, len(own))
+    ends = lengths.cumsum()
+    joined = _Joined(
+        b"".join(own), np.array(numbers, np.int64), list(own_keys), ends - lengths, ends
+    )
+    prefix = joined.at(PREFIX, joined.starts)
+    fits = _plausible(prefix, embedding)
+    for precision in Precision:
+        its_word = vector_word(precision, rows.sums.shape[1])
+        which = np.flatnonzero(fits & (prefix["vector_section"] == its_word))
+        if len(which):
+            part = joined.some(which)
+            done[part.numbers] = _read_part(part, prefix[which], precision, rows)
+    return done
+
+
+def _plausible(prefix: NDArray[np.void], embedding: str) -> Bools:
+    """Tell which prefixes are those of states of this embedding model, with numbers in range."""
+    model = np.frombuffer(bytes.fromhex(embedding), _WORD)
+    its = np.ascontiguousarray(prefix["embedding"]).view(_WORD).reshape(-1, len(model))
+    weights, times = prefix["weights"], prefix["reference"]
+    fits: Bools = (prefix["head"] == HEAD_WORD) & (
+        prefix["state_section"] == word(Tag.STATE, STATE.size)
+    )
+    fits &= (its == model).all(axis=1) & np.isfinite(weights) & (weights >= 0)
+    fits &= (times >= EARLIEST) & (times <= LATEST)
+    for name in _NEVER_NEGATIVE:
+        fits &= prefix[name] >= 0
+    fits &= prefix["segments"] >= NO_SEGMENT
+    return fits
+
+
+def _read_part(
+    part: _Joined, prefix: NDArray[np.void], precision: Precision, rows: ProfileRows
+) -> Bools:
+    """Read records with vectors of this precision; tell which were read, (k,)."""
+    size = fixed(precision, rows.sums.shape[1]).itemsize
+    words = part.at(_WORD, part.starts + size - SECTION.size)
+    lengths = (words >> 32).astype(np.int64)
+    rest_starts, rest_ends = part.starts + size + lengths, part.ends - CHECKSUM.size
+    sound: Bools = (words & 0xFFFFFFFF) == EVENTS_WORD
+    sound &= (lengths % ID_BYTES == 0) & (lengths // ID_BYTES <= prefix["events"])
+    sound &= rest_starts <= rest_ends
+    sound &= part.at(_WORD, rest_ends) == _checksums(part)
+    users = _users(part.keys)
+    known: dict[bytes, Rest | None] = {}
+    data = part.data
+    rests = [
+        _rest(data[start:end], known)
+        for start, end in zip(rest_starts.tolist(), rest_ends.tolist(), strict=True)
+    ]
+    if None in users or None in known.values():
+        pairs = zip(users, rests, strict=True)
+        sound &= np.array([None not in pair for pair in pairs], np.bool_)
+    if not sound.all():
+        kept = np.flatnonzero(sound)
+        part, prefix, lengths = part.some(kept), prefix[kept], lengths[kept]
+        users = [users[place] for place in kept.tolist()]
+        rests = [rests[place] for place in kept.tolist()]
+    into = part.numbers
+    for name in ("weights", *COUNTS):
+        getattr(rows, name)[into] = prefix[name]
+    vector = fixed(precision, rows.sums.shape[1])["vector"]
+    vectors = part.at(np.dtype((np.void, vector.itemsize)), part.starts + PREFIX.itemsize)
+    rows.sums[into] = vectors.view(vector.base).reshape(len(into), rows.sums.shape[1])
+    _place_ids(rows.recent, part, lengths // ID_BYTES, part.starts + size, prefix["events"])
+    _place_rests(rows, into, users, rests)
+    return sound
+
+
+def _checksums(part: _Joined) -> NDArray[np.uint64]:
+    view = memoryview(part.data)
+    places = zip(part.starts.tolist(), (part.ends - CHECKSUM.size).tolist(), part.keys, strict=True)
+    return np.fromiter(
+        (checksum(view[start:end]) ^ checksum(key) for start, end, key in places),
+        np.uint64,
+        len(part.keys),
+    )
+
+
+def _place_ids(
+    recent: NDArray[np.uint64], part: _Joined, counts: I64, places: I64, events: I64
+) -> None:
+    """Put rings of ids, of any lengths, into those of one length (n, m)."""
+    memory = recent.shape[1]
+    for count in np.unique(counts[counts > 0]).tolist():
+        item = np.dtype((np.void, ID_BYTES * count))
+        which = np.flatnonzero(counts == count)
+        rings = part.at(item, places[which]).view(_WORD).reshape(len(which), count)
+        into, own_events = part.numbers[which], events[which]
+        if count == memory:
+            recent[into] = rings
+        elif count < memory and (own_events == count).all():
+            recent[into, :count] = rings  # none has gone round
+        else:
+            held = min(count, memory)
+            latest = own_events[:, None] - held + np.arange(held)
+            recent[into[:, None], latest % memory] = np.take_along_axis(
+                rings, latest % count, axis=1
+            )
+
+
+def _place_rests(
+    rows: ProfileRows, into: I64, users: list[str | None], rests: list[Rest | None]
+) -> None:
+    for number, user, rest in zip(into.tolist(), users, rests, strict=True):
+        if user is None or rest is None:
+            continue  # not among those that are kept
+        rows.users[number] = user
+        rows.labels[number] = rest.label
+        if rest.terms:
+            rows.terms[number] = rest.terms
+        if rest.extra:
+            rows.extra[number] = rest.extra
+        if rest.labelled:
+            rows.given[number], rows.predicted[number] = rest.given, rest.predicted
+            rows.label_since[number] = rest.label_since
+            rows.label_versions[number] = rest.label_version
+
+
+def _users(keys: Sequence[bytes]) -> list[str | None]:
+    """Read users; None where a key is none."""
+    users: list[str | None] = []
+    for key in keys:
+        try:
+            user = key.decode()
+        except UnicodeDecodeError:
+            users.append(None)
+        else:
+            users.append(user if 1 <= len(user) <= MAX_ID_CHARS else None)
+    return users
+
+
+def _rest(data: bytes, known: dict[bytes, Rest | None]) -> Rest | None:
+    """Read what follows the ids of events; None where there is something wrong with it.
+
+    What many users have, such as a segment's label alone, is read once.
+    """
+    if data in known:
+        return known[data]
+    rest: Rest | None = Rest()
+    try:
+        seen: set[int] = set(ALWAYS)
+        for tag, flags, payload, whole in sections_of(data):
+            if tag in seen:
+                raise RecordError("a section is there twice")
+            seen.add(tag)
+            if rest is not None and not rest.read(tag, flags, payload):
+                rest.extra += whole
+    except RecordError:
+        rest = None
+    known[data] = rest
+    return rest
