@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, cast
 
@@ -70,6 +71,20 @@ class Command(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Give its own parameters, and the flags of settings: made when they are asked for."""
         return [*super().get_params(ctx), *setting_flags(_words(ctx))]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the arguments; a flag that is none is told with the nearest that help shows."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            shown = [
+                name
+                for param in self.get_params(ctx)
+                if isinstance(param, click.Option) and not param.hidden
+                for name in param.opts
+            ]
+            near = sorted(get_close_matches(error.option_name, shown))
+            raise click.NoSuchOption(error.option_name, possibilities=near, ctx=ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, those of each section of settings apart."""

@@ -37,6 +37,8 @@ _SERVICE_LINK = re.compile(
 )
 # How pydantic-settings begins to say that a flag of several values cannot be read.
 _SEVERAL = re.compile(r"Parsing error encountered for ([\w.]+): ")
+# How it begins to say that what a flag or a variable gives a whole section is no JSON.
+_NO_SECTION = re.compile(r'error parsing value for field "(\w+)" from source "CliSettingsSource"')
 _SERVICE_ADDRESS = re.compile(r"^(tcp|udp|sctp)://")
 
 
@@ -204,8 +206,23 @@ def explain(error: Exception, flags: Mapping[str, str]) -> str:
                 f"setting {name}: give values, or NAME=VALUE where they have names, with commas in "
                 f"between, or JSON (from {flags[name]})"
             )
+        if found := _NO_SECTION.match(str(error)):
+            leaves = setting_names()
+            name, used = next(
+                (name, used)
+                for name, used in flags.items()
+                if f"{name}.".startswith(f"{found[1]}.") and name not in leaves
+            )
+            return f"setting {name}: {_of_section(name)} (from {used})"
         return next(filter(None, map(_no_json, sorted(os.environ))), str(error))
     return str(error)
+
+
+def _of_section(name: str) -> str:
+    """Say how settings of a section are given."""
+    own = next((each for each in setting_names() if each.startswith(f"{name}.")), None)
+    one = f"a section: set one of its settings, such as {own}, or all of it" if own else "given"
+    return f"is {one} as a JSON object"
 
 
 def _no_json(name: str) -> str | None:
@@ -243,6 +260,8 @@ def _sentence(name: str, problem: Problem, given: Mapping[str, str]) -> str:
         sources = sources[:1]
     else:
         shown = _shown(name, problem.given, message)
+        if problem.kind == "model_type":  # it names a class of ours
+            message = _of_section(name)
         if problem.kind in {"literal_error", "enum"}:
             near = get_close_matches(str(problem.given), re.findall(r"'([^']*)'", message), n=1)
             message += f"; did you mean {near[0]!r}?" if near else ""

@@ -102,7 +102,7 @@ def test_every_command_has_help_that_names_it_and_its_settings(segmenter, comman
     code, out, err = segmenter(*command.split(), "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: segmenter {command} [OPTIONS]")
-    shown = set(re.findall(r"^  --([a-z-]+\.[a-z.-]+)", out, re.MULTILINE))
+    shown = set(re.findall(r"^  --([a-z-]+\.[a-z0-9.-]+)", out, re.MULTILINE))
     expected = [name for name in setting_names() if uses(command, name)]
     assert shown == {name.replace("_", "-") for name in expected}
     assert ("--bootstrap-servers" in out) == ("kafka.bootstrap-servers" in shown)
@@ -215,7 +215,7 @@ def test_a_shell_completes_commands_and_the_flags_that_they_use(given, begun, co
         ("topics crate", "create"),
         ("config --kafka.gruop-id x", "--kafka.group-id"),
         ("worker --http.prot 1", "--http.port"),
-        ("broker --data x --kafka.partitions 3", "--topics.partitions"),
+        ("topics create --kafka.partitions 3", "--topics.partitions"),
         ("config --foramt toml", "--format"),
     ],
 )
@@ -223,6 +223,16 @@ def test_a_command_or_flag_that_is_none_is_told_with_the_nearest(segmenter, argu
     code, _, err = segmenter(*arguments.split())
     assert code == 2
     assert repr(meant) in err.partition("Did you mean")[2]
+
+
+@pytest.mark.parametrize(
+    "arguments", ["worker --trainin 5", "broker --data x --topics.partitons 3"]
+)
+def test_no_flag_is_suggested_that_the_help_of_the_command_hides(segmenter, arguments):
+    code, _, err = segmenter(*arguments.split())
+    assert (code, "No such option" in err) == (2, True)
+    assert "--training'" not in err
+    assert "--topics" not in err.replace("--topics.partitons", "")
 
 
 def test_intake_heeds_all_of_a_mapping_that_finds_the_user():

@@ -128,6 +128,27 @@ def test_settings_that_contradict_each_other_are_told_with_both_sources(error, m
     assert "--kafka.group-id" not in said
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "one"),
+    [
+        ("--training", "hunter2", "training.segments"),
+        ("--training", "5", "training.segments"),
+        ("--kafka", "{", "kafka.bootstrap_servers"),
+        ("--events", "hunter2", "events.preset"),
+        ("--events.mapping", "hunter2", "events.mapping.fields"),
+        ("--events.mapping", "[1]", "events.mapping.fields"),
+    ],
+)
+def test_a_section_that_is_given_no_object_is_told_how_to_give_one(error, flag, value, one):
+    said = error(flag, value)
+    name = flag.removeprefix("--")
+    assert f"setting {name}: is a section: set one of its settings, such as {one}, or all" in said
+    assert f"from {flag})" in said
+    assert "hunter2" not in said
+    assert "CliSettingsSource" not in said
+    assert "Policy" not in said
+
+
 @pytest.mark.parametrize("name", ["SEGMENTER_KAFKA", "SEGMENTER_KAFKA__PROPERTIES"])
 def test_a_variable_that_is_no_json_is_named_without_its_content(error, monkeypatch, name):
     monkeypatch.setenv(name, "hunter2")
