@@ -64,12 +64,21 @@ class TopicSettings(Section):
     )
 
     @model_validator(mode="after")
-    def _raw_is_another(self) -> Self:
-        own = {name: value for name, value in self if name != "raw_events"}
-        for name, value in own.items():
-            if value == self.raw_events:
+    def _one_role_each(self) -> Self:
+        roles: dict[str, str] = {}
+        for name, value in self:
+            if not isinstance(value, str):
+                continue
+            if (other := roles.setdefault(value, name)) == name:
+                continue
+            if "raw_events" in (name, other):
+                own = name if other == "raw_events" else other
                 raise ValueError(
-                    f"raw_events is {value!r}, which is topics.{name}: 'segmenter intake' reads "
+                    f"raw_events is {value!r}, which is topics.{own}: 'segmenter intake' reads "
                     "it and writes into topics.events, so it must be a topic of its own"
                 )
+            raise ValueError(
+                f"{name} is {value!r}, which is topics.{other}: each topic holds records of one "
+                "kind, so give them different names"
+            )
         return self

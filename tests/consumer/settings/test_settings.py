@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from itertools import combinations
 
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -13,6 +14,7 @@ from consumer.settings import (
     KafkaSettings,
     Settings,
     SettingsFileError,
+    TopicSettings,
 )
 from schemas.base import Section
 from schemas.events import EventType
@@ -390,3 +392,20 @@ def test_the_new_group_protocol_leaves_its_timing_to_the_broker():
     }
     assert classic.keys() - new.keys() == of_classic
     assert classic["partition.assignment.strategy"] == "cooperative-sticky"
+
+
+TOPICS = [
+    name
+    for name, field in TopicSettings.model_fields.items()
+    if field.annotation in (str, str | None)
+]
+
+
+@pytest.mark.parametrize(("one", "other"), [*combinations(TOPICS, 2)])
+def test_no_topic_has_two_roles(one, other):
+    with pytest.raises(ValidationError) as caught:
+        TopicSettings(**{one: "same", other: "same"})
+    told = str(caught.value)
+    assert "'same'" in told
+    assert one in told
+    assert other in told
