@@ -56,6 +56,8 @@ def in_half(sums: F32, weights: NDArray[np.float64], limit: float | None) -> NDA
 
 def rounded(sums: F32, weights: NDArray[np.float64], limit: float | None) -> F32:
     """Round the sums of those profiles to half precision that are kept in it; may be in place."""
+    if limit is None:
+        return sums
     chosen = in_half(sums, weights, limit)
     if chosen.all() and len(chosen):
         return from_half(to_half(sums))

@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from models.profiles.float16 import rounded
 from models.profiles.policy import ProfilePolicy
 from models.profiles.table import ProfileRows
 
@@ -87,9 +88,11 @@ def follow(  # noqa: PLR0917 - one array after the other
             np.multiply(total, keep, out=total)
             np.multiply(embeddings[i], gain, out=added, dtype=np.float64)
             np.add(total, added, out=total)
-            run.sums[i] = total
-            total[:] = run.sums[i]
             weight = weight * keep + gain
+            run.sums[i] = total
+            if (limit := policy.float16_limit) is not None:
+                run.sums[[i]] = rounded(run.sums[[i]], np.array([weight]), limit)
+            total[:] = run.sums[i]
             reference = max(reference, time)
             place = events % memory
             known.discard(ring[place])

@@ -74,6 +74,7 @@ def stream(batch: list[tuple[str, int, str, int, str]], first: int) -> list[Any]
     labelled=st.booleans(),
     least=st.sampled_from([1, 3, turns.LEAST_IN_A_TURN]),
     at_once=st.sampled_from([1, 3, decisions.AT_ONCE]),
+    float16=st.sampled_from([None, 3.0, 128.0]),
 )
 def test_a_batch_does_what_its_events_do_one_by_one(
     batches: list[list[tuple[str, int, str, int, str]]],
@@ -83,10 +84,16 @@ def test_a_batch_does_what_its_events_do_one_by_one(
     labelled: bool,
     least: int,
     at_once: int,
+    float16: float | None,
 ) -> None:
     given_settings = Settings(
         assignment=assignment,
-        profile={"event_memory": memory, "half_life_days": 30},
+        profile={
+            "event_memory": memory,
+            "half_life_days": 30,
+            "precision": "float16" if float16 else "float32",
+            "float16_max_weight": float16 or 128,
+        },
         labels={"enabled": labelled, "margin": 0.01, "dwell_events": 1, "min_probability": 0.4},
     )
     model = a_model(texts=CENTRES[:centres]) if centres else None
