@@ -14,29 +14,15 @@ import json
 import pstats
 import sys
 import time
-import zlib
 from collections import Counter
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import IDENTITY, Table, found, segment_model
 
 BATCH = 512
-IDENTITY = "0" * 64
-
-
-def found(*places: str) -> Any:
-    """Import the first of several names that there is, such as `module:name`."""
-    for place in places:
-        module, _, name = place.partition(":")
-        try:
-            return getattr(import_module(module), name)
-        except (ImportError, AttributeError):
-            continue
-    raise ImportError(f"none of {', '.join(places)} is there")
-
 
 Record = found("consumer.contract.records:Record", "consumer.records:Record")
 Settings = found("consumer.settings:Settings")
@@ -47,31 +33,6 @@ Stage = found(
     "consumer.stages.segmentation.stage:SegmentationStage",
     "consumer.stages.segmentation:SegmentationStage",
 )
-SegmentModel = found("models.segments.model:SegmentModel", "models.segments:SegmentModel")
-
-
-class Table:
-    """An embedder that answers from a table of texts; one that is not in it gets some row."""
-
-    identity = IDENTITY
-
-    def __init__(self, folder: Path) -> None:
-        texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
-        self._vectors = np.load(folder / "vectors.npy")
-        self._rows = {text: row for row, own in enumerate(texts) for text in own}
-        self.dimensions = self._vectors.shape[1]
-        self.missed = 0
-
-    def embed(self, texts: Any) -> Any:
-        """Look the vectors up."""
-        rows = self._rows
-        return self._vectors[
-            [rows.get(text, -1) if text in rows else self._miss(text) for text in texts]
-        ]
-
-    def _miss(self, text: str) -> int:
-        self.missed += 1
-        return zlib.crc32(text.encode()) % len(self._vectors)
 
 
 class Noting:
@@ -87,27 +48,6 @@ class Noting:
         """Note the texts."""
         self.texts += texts
         return np.zeros((len(texts), 1), np.float32)
-
-
-def segment_model(folder: Path, threshold: float, version: int = 1) -> Any:
-    """Make the segment model of the table's centres."""
-    centres = np.load(folder / "centres.npy")
-    count = len(centres)
-    return SegmentModel(
-        version=version,
-        embedding=IDENTITY,
-        ids=np.arange(count),
-        centres=centres,
-        radii=np.full(count, 0.8),
-        sizes=np.full(count, 500),
-        labels=tuple(f"segment {i}" for i in range(count)),
-        words=(("word",),) * count,
-        since=(1,) * count,
-        next_id=count,
-        sample_threshold=threshold,
-        samples=3000,
-        seed=1,
-    )
 
 
 def records(path: str, start: int, stop: int | None) -> list[Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import table
+from benchmarks.pipeline.builds import default_cache
 from benchmarks.pipeline.checkouts import ROOT, Checkout
 from benchmarks.pipeline.stream import SHORT_WORDS, Stream, as_it_is, make_table, million
 from benchmarks.shared import DATA, Figures, say, write
@@ -42,11 +43,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--profile", choices=STEPS, help="also tell where this step's time goes, in one more round")
     add("--cache", type=Path, default=default_cache(), help="keeps the table")
     add("--output", type=Path, help="where the figures go, as JSON")
-
-
-def default_cache() -> Path:
-    """Give the folder that keeps what takes long to make."""
-    return Path.home() / ".cache" / "segmenter-bench"
 
 
 def measure(options: argparse.Namespace) -> Figures:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -29,6 +29,7 @@ import consumer.wiring.embedder
 import consumer.wiring.trainer
 import consumer.wiring.worker
 import models.river_internals  # noqa: F401 - else each trainer loads River after its fork
+from benchmarks.pipeline.builds import PROGRAM
 from consumer.engine import crash_points
 from consumer.engine.crash_points import CrashPoint
 from consumer.engine.transactions import Transactions
@@ -85,6 +86,9 @@ class Spec:
     """The n-th batch takes this many seconds to embed."""
     newer: bool = False
     """Writes state in the next version of its format, as a later build would."""
+    build: Path | None = None
+    """A checkout of another build, with its `.venv`, that runs in place of this one; no fault of
+    its inside can be had."""
     namespace: Path | None = None
     """Behind which wire it runs (`tests.faults.network.Wire.namespace`)."""
 
@@ -117,6 +121,8 @@ def run(spec: Spec) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     os.environ.update(environment(spec.settings))
+    if spec.build is not None:
+        _become(spec, spec.build)
     embedder: Any = HashingEmbedder(spec.dimensions)
     if spec.slow is not None:
         embedder = _SlowEmbedder(spec.dimensions, *spec.slow)
@@ -134,6 +140,16 @@ def run(spec: Spec) -> None:
     sys.stderr.write(f"=== end of {spec.name}, exit code {code}\n")
     sys.stderr.flush()
     os._exit(code)
+
+
+def _become(spec: Spec, build: Path) -> NoReturn:
+    """Become another build's process; the signal at this parent's end outlasts that."""
+    sys.stderr.write(f"=== start of {spec.name}, pid {os.getpid()}, build {build.name}\n")
+    sys.stderr.flush()
+    os.environ["PYTHONPATH"] = str(build)
+    python = build / ".venv/bin/python"
+    os.chdir(build)
+    os.execv(python, [str(python), str(PROGRAM), "hashing", *spec.arguments])
 
 
 def install(fault: Fault) -> None:

@@ -90,6 +90,8 @@ class Rig:
         """Where w0 runs, when it is to run behind a wire."""
         self.checkpoints: Path | None = None
         """Where w0's checkpoints are, when they are not beside the others'."""
+        self.build: Path | None = None
+        """A checkout of another build that processes are started from."""
         self.settings = self._make_settings()
         create_topics(self.settings)
         if (raw := self.settings.topics.raw_events) is not None:
@@ -184,6 +186,7 @@ class Rig:
             "settings": settings,
             "folder": self.folder,
             "defect": self.options.defect,
+            "build": self.build,
             "namespace": self.namespace if name == "w0" else None,
         }
         return Spec(**{**fields, **changes})

@@ -26,7 +26,7 @@ from confluent_kafka.admin import AdminClient
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.tryout.broker.install import installed_kafka
-from tests.faults import disk, lab, network
+from tests.faults import disk, former, lab, network
 from tests.faults.oracle import Verdict
 from tests.faults.rig import Rig, StuckError, median
 from tests.faults.scenarios import SCENARIOS, Scenario
@@ -47,6 +47,7 @@ _NEEDS: dict[str | None, Callable[[], str | None]] = {
     None: lambda: None,
     "wire": network.available,
     "disk": disk.available,
+    "former": former.available,
 }
 
 
@@ -227,6 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(1 << 30)
     installed_kafka()  # in the lab there is no network to fetch it by
+    if any(scenario.needs == "former" for scenario, _, _ in runs):
+        former.available()  # likewise
     if not lab.inside() and network.available() is None:
         own = list(arguments if arguments is not None else sys.argv[1:])
         seed = [] if "--seed" in own else ["--seed", str(options.seed)]

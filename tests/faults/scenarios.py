@@ -20,6 +20,7 @@ from confluent_kafka.cimpl import NewPartitions
 
 from consumer.engine.crash_points import CrashPoint
 from tests.faults.disk import SmallDisk
+from tests.faults.former import from_former
 from tests.faults.gone import made_anew, retention
 from tests.faults.network import Wire
 from tests.faults.processes import Fault, Member
@@ -53,7 +54,8 @@ class Scenario:
     """Trials in the short selection."""
     options: Options = field(default_factory=Options)
     needs: str | None = None
-    """A `wire` or a `disk`, for which the machine must allow namespaces (`tests.faults.lab`)."""
+    """A `wire` or a `disk`, for which the machine must allow namespaces (`tests.faults.lab`), or
+    the `former` build, for which the repository must hold it."""
 
 
 # --- kills ----------------------------------------------------------------------------------
@@ -583,6 +585,15 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("broker-freeze", "a broker frozen", _bounce("freeze"), 5, 1),
     Scenario("rolling", "rolling restart, static ids", rolling_restart, 3, 1),
     Scenario("upgrade", "rolling upgrade, newer formats", rolling_upgrade, 1, 1, LIVE),
+    Scenario(
+        "upgrade-former",
+        "rolling upgrade from 48f6e1e",
+        from_former,
+        1,
+        1,
+        FOLLOWED,
+        needs="former",
+    ),
     Scenario("kill-revoke", "kill -9 amid a rebalance, static id", killed_amid_rebalance, 5, 1),
     Scenario("scale", "3, 1, 4 and 3 workers", scale, 4, 1),
     Scenario("retention", "retention passes the offset", retention, 5, 1),

@@ -1,0 +1,65 @@
+"""`segmenter` of this build or of another, with a cheap embedder in place of the model.
+
+    python program.py hashing worker --model model.json
+    python program.py FOLDER worker
+
+It runs under the other build's Python, so it imports nothing of this folder's package. FOLDER holds
+a table (`benchmarks.pipeline.stream.make_table`); `hashing` is the tests' embedder. Settings that
+the build does not know are taken out of the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tables import IDENTITY, Table, found
+
+PREFIX = "SEGMENTER_"
+
+
+def keep_known() -> None:
+    """Take out of the environment what this build has no setting for."""
+    settings = found("consumer.settings:Settings")
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        section = settings.model_fields.get(name.removeprefix(PREFIX).lower())
+        if section is None:
+            if name != "SEGMENTER_CACHE":
+                del os.environ[name]
+            continue
+        known = section.annotation.model_fields
+        given = json.loads(os.environ[name])
+        os.environ[name] = json.dumps({key: given[key] for key in given if key in known})
+
+
+def embedder_of(which: str) -> Any:
+    """Make the embedder; of the tests' one a table has what a worker's metrics tell."""
+    hashing = found("tests.stubs:HashingEmbedder")
+    if which == "hashing":
+        return hashing()
+    table = Table(Path(which))
+
+    class TableEmbedder(hashing):  # type: ignore[misc]
+        def embed(self, texts: Any) -> Any:
+            return table.embed(texts)
+
+    made = TableEmbedder(table.dimensions)
+    made.identity = IDENTITY
+    return made
+
+
+def main() -> int:
+    """Run the build's command line."""
+    embedder = embedder_of(sys.argv[1])
+    home = found("consumer.wiring.embedder", "consumer.app")
+    home.load_embedder = lambda _settings: embedder
+    keep_known()
+    sys.argv = ["segmenter", *sys.argv[2:]]
+    return int(found("consumer.cli.main:main", "consumer.cli:main")())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""A table for a model. Runs in checkouts of other versions too, so it imports nothing of this one.
+
+Who runs in another checkout finds this module beside itself, without the package.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+IDENTITY = "0" * 64
+
+
+def found(*places: str) -> Any:
+    """Import the first of several names that there is, such as `module:name`."""
+    for place in places:
+        module, _, name = place.partition(":")
+        try:
+            own = import_module(module)
+            return getattr(own, name) if name else own
+        except (ImportError, AttributeError):
+            continue
+    raise ImportError(f"none of {', '.join(places)} is there")
+
+
+class Table:
+    """An embedder that answers from a table of texts; one that is not in it gets some row."""
+
+    identity = IDENTITY
+
+    def __init__(self, folder: Path) -> None:
+        texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
+        self._vectors = np.load(folder / "vectors.npy")
+        self._rows = {text: row for row, own in enumerate(texts) for text in own}
+        self.dimensions = self._vectors.shape[1]
+        self.missed = 0
+
+    def embed(self, texts: Any) -> Any:
+        """Look the vectors up."""
+        rows = [self._rows.get(text, -1) for text in texts]
+        for place, row in enumerate(rows):
+            if row < 0:
+                self.missed += 1
+                rows[place] = zlib.crc32(texts[place].encode()) % len(self._vectors)
+        return self._vectors[rows]
+
+
+def segment_model(folder: Path, threshold: float, version: int = 1) -> Any:
+    """Make the segment model of a table's centres."""
+    model = found("models.segments.model:SegmentModel", "models.segments:SegmentModel")
+    centres = np.load(folder / "centres.npy")
+    count = len(centres)
+    return model(
+        version=version,
+        embedding=IDENTITY,
+        ids=np.arange(count),
+        centres=centres,
+        radii=np.full(count, 0.8),
+        sizes=np.full(count, 500),
+        labels=tuple(f"segment {i}" for i in range(count)),
+        words=(("word",),) * count,
+        since=(1,) * count,
+        next_id=count,
+        sample_threshold=threshold,
+        samples=3000,
+        seed=1,
+    )
