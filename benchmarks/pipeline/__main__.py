@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.pipeline import stage
+from benchmarks.pipeline import compare, memory, newmodel, stage
 
-PARTS = {"stage": stage}
+PARTS = {"stage": stage, "compare": compare, "memory": memory, "newmodel": newmodel}
 
 
 def main() -> None:

@@ -14,10 +14,10 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from benchmarks.pipeline.anywhere import segment_model
 from benchmarks.pipeline.builds import PROGRAM, ROOT, former_build, quix_python
 from benchmarks.pipeline.checkouts import python_of
 from benchmarks.pipeline.processes import Measured
-from benchmarks.pipeline.tables import segment_model
 from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
 from consumer.tryout.broker.config import free_ports
@@ -56,6 +56,8 @@ class Arm:
     command: list[str]
     environment: dict[str, str]
     checkout: Path = ROOT
+    port: int = 0
+    """Where it serves its metrics, once it has been started."""
 
     @property
     def input(self) -> str:
@@ -72,8 +74,8 @@ class Arm:
         log = self.place.folder / f"{self.group}.{number}.log"
         own = dict(self.environment)
         if "SEGMENTER_HTTP" in own:
-            (port,) = free_ports("127.0.0.1", 1)
-            own["SEGMENTER_HTTP"] = json.dumps({"host": "127.0.0.1", "port": port})
+            (self.port,) = free_ports("127.0.0.1", 1)
+            own["SEGMENTER_HTTP"] = json.dumps({"host": "127.0.0.1", "port": self.port})
         return Measured(self.command, own, self.checkout, log)
 
 
@@ -100,12 +102,12 @@ def settings_of(place: Place, name: str) -> Settings:
     )
 
 
-def make(name: str, place: Place) -> Arm:
-    """Make an arm and its topics."""
+def make(name: str, place: Place, *, live_model: bool = False) -> Arm:
+    """Make an arm and its topics; with a live model a worker follows the topic of models."""
     settings = settings_of(place, name)
     create_topics(settings)
     if name in ("worker", "former"):
-        return _segmenter(name, place, settings)
+        return _segmenter(name, place, settings, live_model=live_model)
     topics, group = settings.topics, settings.kafka.group_id
     given: dict[str, Any] = {
         "servers": place.servers,
@@ -115,9 +117,7 @@ def make(name: str, place: Place) -> Arm:
     }
     plain = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     if name == "bare":
-        given["out"] = [
-            (getattr(topics, topic), share, size) for topic, share, size in place.out
-        ]
+        given["out"] = [(getattr(topics, topic), share, size) for topic, share, size in place.out]
         command = [sys.executable, str(HERE / "bare.py"), json.dumps(given)]
         return Arm(name, place, settings, topics.profiles, command, plain)
     output = f"output-{group}"
@@ -132,7 +132,7 @@ def make(name: str, place: Place) -> Arm:
     return Arm(name, place, settings, output, command, plain)
 
 
-def _segmenter(name: str, place: Place, settings: Settings) -> Arm:
+def _segmenter(name: str, place: Place, settings: Settings, *, live_model: bool) -> Arm:
     checkout = ROOT if name == "worker" else former_build(place.cache)
     model = place.folder / f"model-{place.threshold:g}.json"
     record = segment_model(place.table, place.threshold).to_record()
@@ -143,7 +143,7 @@ def _segmenter(name: str, place: Place, settings: Settings) -> Arm:
         place,
         settings,
         settings.topics.profiles,
-        [*command, "--model", str(model)],
+        command if live_model else [*command, "--model", str(model)],
         {**environment(settings), "PYTHONPATH": str(checkout)},
         checkout,
     )

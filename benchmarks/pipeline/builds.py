@@ -33,7 +33,7 @@ def default_cache() -> Path:
     return Path.home() / ".cache" / "segmenter-bench"
 
 
-def former_missing(root: Path = ROOT) -> str | None:
+def former_missing(root: Path) -> str | None:
     """Say why there is no former build to be made from the repository; None if there is."""
     try:
         found = subprocess.run(
@@ -60,7 +60,7 @@ def former_build(cache: Path | None = None) -> Path:
     folder = (cache or default_cache()) / f"build-{FORMER}"
     if (folder / _DONE).exists():
         return folder
-    if reason := former_missing():
+    if reason := former_missing(ROOT):
         raise BuildError(reason)
     _say(f"making the build of {FORMER} in {folder}, once")
     _empty(folder)

@@ -11,6 +11,7 @@ import cProfile
 import gc
 import io
 import json
+import os
 import pstats
 import sys
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import IDENTITY, Table, found, segment_model
+from anywhere import IDENTITY, Table, found, segment_model
 
 BATCH = 512
 
@@ -33,6 +34,17 @@ Stage = found(
     "consumer.stages.segmentation.stage:SegmentationStage",
     "consumer.stages.segmentation:SegmentationStage",
 )
+
+Rows = found("models.profiles.table:ProfileRows", "models.profiles:ProfileRows")
+rank = found("models.profiles.sample:rank", "models.sample:rank")
+ALL_WORDS = not Path("models/profiles/slab.py").exists()
+"""Whether this version keeps the words of all users."""
+
+
+def resident() -> int:
+    """Give the bytes that this process has in memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class Noting:
@@ -116,6 +128,46 @@ class Driver:
             pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(40)
             told["profiled"] = text.getvalue()
         return told
+
+    def populate(self, names: list[str], copies: int, events: int) -> dict[str, Any]:
+        """Put made-up profiles of namesakes of some users into the table.
+
+        Returns
+        -------
+        dict
+            The number of `users`, and `bytes_a_user` by which the process grew.
+        """
+        table = self.stage.tables[0]
+        draw = np.random.default_rng(1)
+        centres = np.asarray(self.stage.model.centres)
+        self._put(table, [f"{names[0]}-0"], centres, draw, events)
+        gc.collect()
+        before = resident()
+        for copy in range(copies):
+            users = [f"{name}-{copy}" for name in names]
+            self._put(table, users, centres, draw, events)
+        gc.collect()
+        grown = resident() - before
+        return {"users": len(table), "bytes_a_user": round(grown / len(table))}
+
+    def _put(self, table: Any, users: list[str], centres: Any, draw: Any, events: int) -> None:
+        rows = Rows.empty(users, table.dimensions, table.memory)
+        n, held = len(users), min(events, table.memory)
+        rows.segments[:] = draw.integers(0, len(centres), n)
+        rows.weights[:] = events * 0.8
+        noise = draw.normal(scale=0.03, size=(n, table.dimensions))
+        rows.sums[:] = (centres[rows.segments] + noise) * rows.weights[:, None]
+        rows.reference[:] = 1_500_000_000_000_000 + draw.integers(0, 10**13, n)
+        rows.events[:] = events
+        rows.recent[:, :held] = draw.integers(1, 2**64, (n, held), np.uint64)
+        rows.since[:], rows.sequence[:], rows.versions[:] = 1, 1, 1
+        rows.labels = [f"segment {segment}" for segment in rows.segments.tolist()]
+        kept = max(1, min(16, 6 * events))
+        for row, user in enumerate(users):
+            if ALL_WORDS or rank(user) <= self.stage.model.sample_threshold:
+                words = draw.integers(0, 20_000, kept).tolist()
+                rows.terms[row] = {f"word{word}": word / 20_000 for word in words}
+        table.put(rows)
 
     def texts(self, path: str) -> dict[str, Any]:
         """Tell the clean text of each of a file's events, None for one that is refused."""

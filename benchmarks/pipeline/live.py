@@ -27,7 +27,7 @@ class Seen:
 
     def __init__(self, servers: str, topic: str, partitions: int) -> None:
         self.latencies: list[tuple[float, float]] = []
-        """By event that was seen: when it was produced, by the clock, and the seconds since then."""
+        """By event that was seen: when it was produced, by the clock, and the seconds it took."""
         self._waiting: defaultdict[bytes, deque[float]] = defaultdict(deque)
         self._consumer = Consumer(
             {
@@ -82,8 +82,13 @@ class Seen:
                     self.latencies.append((produced, now - produced))
 
 
-def drive(
-    servers: str, topic: str, pairs: Sequence[Pair], rate: float, seen: Seen
+def drive(  # noqa: PLR0917 - also the target of a thread
+    servers: str,
+    topic: str,
+    pairs: Sequence[Pair],
+    rate: float,
+    seen: Seen,
+    stopping: threading.Event | None = None,
 ) -> tuple[float, float]:
     """Produce events at a rate, and wait until they have been seen; give begin and end."""
     producer = Producer(
@@ -96,7 +101,7 @@ def drive(
         }
     )
     begun, sent = time.monotonic(), 0
-    while sent < len(pairs):
+    while sent < len(pairs) and not (stopping and stopping.is_set()):
         due = min(len(pairs), int((time.monotonic() - begun) * rate))
         for key, value in pairs[sent:due]:
             seen.expect(key)

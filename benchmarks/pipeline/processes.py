@@ -55,7 +55,7 @@ class Measured:
 
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
+            self._process = subprocess.Popen(
                 self._command,
                 env=self._environment,
                 cwd=self._folder,

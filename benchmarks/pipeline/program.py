@@ -10,29 +10,11 @@ the build does not know are taken out of the environment.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from tables import IDENTITY, Table, found
-
-PREFIX = "SEGMENTER_"
-
-
-def keep_known() -> None:
-    """Take out of the environment what this build has no setting for."""
-    settings = found("consumer.settings:Settings")
-    for name in [name for name in os.environ if name.startswith(PREFIX)]:
-        section = settings.model_fields.get(name.removeprefix(PREFIX).lower())
-        if section is None:
-            if name != "SEGMENTER_CACHE":
-                del os.environ[name]
-            continue
-        known = section.annotation.model_fields
-        given = json.loads(os.environ[name])
-        os.environ[name] = json.dumps({key: given[key] for key in given if key in known})
+from anywhere import IDENTITY, Table, found, keep_known
 
 
 def embedder_of(which: str) -> Any:

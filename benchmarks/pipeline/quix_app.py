@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from anywhere import Table
 from quixstreams import Application, State
 from river import cluster
-from tables import Table
 
 HALF_LIFE = 0.9
 

@@ -136,7 +136,7 @@ def make_table(folder: Path, data: Path) -> Path:
 
     A vector leans to its event's label as much as those of a real model do.
     """
-    kept = folder / f"table-{zlib.crc32(data.read_bytes()):08x}"
+    kept = folder / f"table-2-{zlib.crc32(data.read_bytes()):08x}"
     if (kept / "texts.json").exists():
         return kept
     kept.mkdir(parents=True, exist_ok=True)
@@ -148,8 +148,9 @@ def make_table(folder: Path, data: Path) -> Path:
             path.write_bytes(b"".join(map(line_of, events)))
             clean = checkout.ask("texts", path=str(path))["texts"]
             texts = texts or [[] for _ in clean]
-            for own, text in zip(texts, clean, strict=True):
-                own.extend([] if text is None else [text])
+            for own, event, text in zip(texts, events, clean, strict=True):
+                # Who does not clean asks for the text as it is.
+                own.extend([event["text"]] if text is None else [event["text"], text])
     labels = sorted({event["label"] for event in events})
     random = np.random.default_rng(1)
     centres = np.linalg.qr(random.standard_normal((DIMENSIONS, len(labels))))[0].T

@@ -8,9 +8,16 @@ from collections import Counter
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.pipeline.anywhere import known
+from benchmarks.pipeline.builds import FORMER, BuildError, former_build, former_missing
+from benchmarks.pipeline.compare import Look, between
+from benchmarks.pipeline.compare import summary_of as best_of
+from benchmarks.pipeline.live import quantiles
+from benchmarks.pipeline.page import comparison
 from benchmarks.pipeline.stage import ratios_of, summary_of
 from benchmarks.pipeline.stream import Event, earlier, line_of, million, multiplied, read_events
 
@@ -88,3 +95,59 @@ def test_costs_are_told_by_event_and_compared_round_by_round() -> None:
     assert ratio["prepare"] == {"least": 0.25, "median": 0.325}
     assert ratio["apply"] == {"least": 1.0, "median": 0.75}
     assert ratios_of({"this": present}) == {}
+
+
+def test_what_came_to_pass_between_two_looks_is_told_by_event_and_process() -> None:
+    first = Look(at=10.0, offset=1000, cpu={"main": 2.0}, broker=5.0)
+    last = Look(at=12.0, offset=3000, cpu={"main": 2.2, "child 0": 0.1}, broker=5.1)
+    assert between(first, last) == {
+        "events_a_second": 1000,
+        "cpu_us": 150.0,
+        "cpu_us_by_process": {"main": 100.0, "child 0": 50.0},
+        "broker_cpu_us": 50.0,
+    }
+
+
+def figures(cpu: float, rate: float) -> dict[str, float]:
+    return {"cpu_us": cpu, "events_a_second": rate, "broker_cpu_us": 20, "memory_mb": 100}
+
+
+def test_of_several_rounds_the_cheapest_counts_and_all_are_kept() -> None:
+    best = best_of([figures(100, 9000), figures(90, 8000)])
+    assert (best["cpu_us"], best["events_a_second"]) == (90, 9000)
+    assert best["cpu_us_of_rounds"] == [100, 90]
+
+
+def test_the_table_tells_costs_as_shares_of_the_workers() -> None:
+    made = comparison({"worker": figures(80, 9000), "quix": figures(1200, 700)})
+    head, _, worker, quix = made.splitlines()
+    assert head.startswith("|  | CPU µs an event | of the worker's |")
+    assert worker.startswith("| worker | 80 | 1.00 |")
+    assert quix.startswith("| (b) Quix Streams and River | 1,200 | 15.00 |")
+
+
+def test_latencies_are_told_by_median_and_99th_percentile() -> None:
+    assert quantiles([n / 1000 for n in range(101)]) == {"p50_ms": 50.0, "p99_ms": 99.0}
+
+
+def test_a_former_build_gets_only_the_settings_that_it_knows() -> None:
+    inner = SimpleNamespace(model_fields={"kept": SimpleNamespace(annotation=str)})
+    fields = {"inner": inner, "plain": dict}
+    section = SimpleNamespace(
+        model_fields={name: SimpleNamespace(annotation=kind) for name, kind in fields.items()}
+    )
+    given = {"inner": {"kept": 1, "new": 2}, "plain": {"any": 3}, "new": 4}
+    assert known(given, section) == {"inner": {"kept": 1}, "plain": {"any": 3}}
+
+
+def test_where_the_former_commit_is_not_to_be_had_it_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.pipeline.builds.ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert FORMER in (former_missing(tmp_path) or "")
+    with pytest.raises(BuildError, match="fetch its whole history"):
+        former_build(tmp_path / "cache")
+    (tmp_path / "cache" / f"build-{FORMER}").mkdir(parents=True)
+    (tmp_path / "cache" / f"build-{FORMER}" / ".made").touch()
+    assert former_build(tmp_path / "cache").name == f"build-{FORMER}"

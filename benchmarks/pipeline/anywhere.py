@@ -1,11 +1,13 @@
-"""A table for a model. Runs in checkouts of other versions too, so it imports nothing of this one.
+"""What works in a checkout of any version: a table for a model, and settings that it knows.
 
-Who runs in another checkout finds this module beside itself, without the package.
+Programs that run in another checkout import it from beside themselves, without the package; so it
+imports nothing of this checkout, and looks for what it needs under the names that it has had.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 
 IDENTITY = "0" * 64
+_PREFIX = "SEGMENTER_"
 
 
 def found(*places: str) -> Any:
@@ -70,3 +73,23 @@ def segment_model(folder: Path, threshold: float, version: int = 1) -> Any:
         samples=3000,
         seed=1,
     )
+
+
+def keep_known() -> None:
+    """Take out of the environment what this build has no setting for."""
+    settings = found("consumer.settings:Settings")
+    for name in [name for name in os.environ if name.startswith(_PREFIX)]:
+        section = settings.model_fields.get(name.removeprefix(_PREFIX).lower())
+        if section is None:
+            if name != "SEGMENTER_CACHE":
+                del os.environ[name]
+            continue
+        os.environ[name] = json.dumps(known(json.loads(os.environ[name]), section.annotation))
+
+
+def known(given: Any, kind: Any) -> Any:
+    """Keep of a section, and of those in it, what this build has a field for."""
+    fields = getattr(kind, "model_fields", None)
+    if fields is None or not isinstance(given, dict):
+        return given
+    return {key: known(given[key], fields[key].annotation) for key in given if key in fields}

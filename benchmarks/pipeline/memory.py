@@ -1,0 +1,130 @@
+"""What a user takes of memory, and what an event costs by the number of users there are.
+
+    python -m benchmarks.pipeline memory --users 10000 1000000 --events 3 64
+    python -m benchmarks.pipeline memory --against DIR --users 100000 --events 3
+
+Profiles are made up, of the users of the multiplied stream, and put into the stage's table as
+committed batches put them. Bytes are those by which the process grew (VmRSS), with all that a table
+needs beside the profiles. Words have those users who are in a sample of 3,000 of 1 M; in a checkout
+of another version everybody has some. Then batches of those users' events are timed, by turns with
+the other numbers of users.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.markdown import table
+from benchmarks.pipeline.builds import default_cache
+from benchmarks.pipeline.checkouts import ROOT, Checkout
+from benchmarks.pipeline.stage import microseconds
+from benchmarks.pipeline.stream import (
+    SAMPLE,
+    SHORT_WORDS,
+    line_of,
+    make_table,
+    multiplied,
+    read_events,
+)
+from benchmarks.shared import DATA, RESULTS, Figures, read, say, write
+
+OUTPUT = RESULTS / "pipeline.json"
+_PASS = 40
+_MILLION = 1_000_000
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    add(
+        "--users", type=int, nargs="+", default=[10_000, 100_000, _MILLION], help="numbers of users"
+    )
+    add("--events", type=int, nargs="+", default=[3, 64], help="events of each user")
+    add("--precisions", nargs="+", default=["float32", "float16"], help="of the vectors")
+    add("--against", type=Path, help="another checkout, with its .venv, in place of this one")
+    add("--rounds", type=int, default=4, help="rounds of four batches that are timed")
+    add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
+    add("--cache", type=Path, default=default_cache(), help="keeps the table")
+    add("--output", type=Path, help="where the figures go, into what is there")
+
+
+def measure(options: argparse.Namespace) -> Figures:
+    """Measure all that is asked for, and tell it."""
+    kept = make_table(options.cache, options.data)
+    checkout = options.against or ROOT
+    rows: list[Figures] = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        for precision in options.precisions:
+            for events in options.events:
+                case = {"precision": precision, "events": events}
+                rows += _sizes(checkout, kept, Path(name), case, options)
+                say(told(rows))
+    if options.output:
+        figures = read(options.output) if options.output.exists() else {}
+        name = "memory" if options.against is None else "memory_former"
+        write(options.output, figures | {name: rows})
+    return {"memory": rows}
+
+
+def _sizes(
+    checkout: Path,
+    kept: Path,
+    folder: Path,
+    case: dict[str, Any],
+    options: argparse.Namespace,
+) -> list[Figures]:
+    """Measure all numbers of users at once, each in a process of its own."""
+    stream = read_events(options.data, SHORT_WORDS)
+    names = sorted({event["user_id"] for event in stream})
+    rows: list[Figures] = []
+    size = 4 * 512
+    with ExitStack() as stack:
+        drivers = []
+        for users in options.users:
+            driver = stack.enter_context(Checkout(checkout))
+            settings: dict[str, Any] = {}
+            if case["precision"] != "float32":
+                settings["profile"] = {"precision": case["precision"]}
+            driver.ask("make", table=str(kept), threshold=SAMPLE / _MILLION, settings=settings)
+            copies = max(1, users // len(names))
+            held = driver.ask("populate", names=names, copies=copies, events=case["events"])
+            rows.append({**case, **held})
+            path = folder / f"window-{users}.tsv"
+            window = islice(
+                multiplied(stream, users, first_pass=_PASS), (options.rounds + 1) * size
+            )
+            path.write_bytes(b"".join(map(line_of, window)))
+            drivers.append((driver, str(path)))
+        spent: list[list[float]] = [[] for _ in drivers]
+        for number in range(options.rounds + 1):
+            for (driver, path), own in zip(drivers, spent, strict=True):
+                place = number * size
+                run = driver.ask("feed", path=path, start=place, stop=place + size)
+                own.append(microseconds(run, "apply"))
+    for row, own in zip(rows, spent, strict=True):
+        # The first round warms up.
+        row["apply_us"] = round(min(own[1:]), 1)
+        row["apply_us_median"] = round(statistics.median(own[1:]), 1)
+    return rows
+
+
+def told(rows: list[Figures]) -> str:
+    """Tell the figures as a table."""
+    head = ["precision", "events a user", "users", "bytes a user", "apply, µs an event"]
+    lines = [
+        [
+            row["precision"],
+            str(row["events"]),
+            f"{row['users']:,}",
+            f"{row['bytes_a_user']:,}",
+            f"{row['apply_us']:.1f} ({row['apply_us_median']:.1f})",
+        ]
+        for row in rows
+    ]
+    return table(head, lines, texts=1)
