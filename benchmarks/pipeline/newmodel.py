@@ -13,7 +13,6 @@ are told apart from those before it.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import tempfile
 import threading
@@ -38,7 +37,7 @@ from benchmarks.pipeline.processes import Measured
 from benchmarks.pipeline.stream import SHORT_WORDS, make_table, read_events
 from benchmarks.shared import DATA, RESULTS, Figures, read, say, write
 from consumer.tryout.broker import EmbeddedKafka
-from schemas.keys import SEGMENT_MODEL_KEY
+from schemas.segment_model import SEGMENT_MODEL_KEY
 
 OUTPUT = RESULTS / "pipeline.json"
 _GIVE_UP_SECONDS = 900
@@ -110,13 +109,12 @@ def _one(place: Place, moves: str, options: argparse.Namespace) -> Figures:
             "users": options.users,
             "capacity": round(capacity),
             "live_rate": round(rate),
-            **_live(place, arm, process, moves, rate, options),
+            **_live(arm, process, moves, rate, options),
             "memory_mb": round(process.memory()),
         }
 
 
 def _live(
-    place: Place,
     arm: Arm,
     process: Measured,
     moves: str,
@@ -126,6 +124,7 @@ def _live(
     """Drive events before and under a new model, and tell the two apart."""
     stopping = threading.Event()
     load = events_of(options, round(rate * 300), "steady")
+    place = arm.place
     with Seen(place.servers, arm.output, place.partitions) as seen:
         driver = threading.Thread(
             target=drive, args=(place.servers, arm.input, load, rate, seen, stopping), daemon=True
@@ -172,9 +171,7 @@ def settled(process: Measured, arm: Arm, version: int) -> bool:
             for family in text_string_to_metric_families(answer.read().decode()):
                 for sample in family.samples:
                     told[sample.name] = sample.value
-    return (
-        told.get("segmenter_settled") == 1 and told.get("segmenter_model_version", 0) >= version
-    )
+    return told.get("segmenter_settled") == 1 and told.get("segmenter_model_version", 0) >= version
 
 
 def events_of(options: argparse.Namespace, count: int, name: str) -> list[Pair]:

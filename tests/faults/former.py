@@ -24,43 +24,44 @@ def available() -> str | None:
 
 
 def from_former(rig: Rig, trials: int) -> int:
-    """The former build runs the group; trainer and workers are replaced one by one.
+    """The former build runs the group; its processes are replaced one by one, under load.
 
-    The trainer first, as docs/upgrading.md asks: it reads the samples of both. A worker of each
-    build is killed meanwhile.
+    The trainer's turn comes between two workers', so that each build reads what the other has
+    written. A worker of each build is killed from outside, and two of this one amid a transaction.
     """
     rig.build = former_build()
     rig.start()
     for _ in range(trials):
         rig.pause(1.0, 2.0)
         _kill(rig, rig.draw.choice(rig.workers).spec.name)
-        formerly = _forms(rig)
-        expect(formerly["JSON"] > 0, "the former build wrote no profiles as JSON")
+        expect(_forms(rig)["JSON"] > 0, "the former build wrote no profiles as JSON")
         rig.build = None
-        _replace(rig, "t0")
         names = [worker.spec.name for worker in rig.workers]
         rig.draw.shuffle(names)
         for number, name in enumerate(names):
-            amid = Fault("produced", rig.draw.randint(1, 5), "kill")
-            _replace(rig, name, fault=None if number == 1 else amid)
-            if number != 1:
+            amid = Fault("produced", rig.draw.randint(1, 5), "kill") if number != 1 else None
+            code = _replace(rig, name, amid)
+            expect(code == 0, f"{name} of the former build stopped with exit code {code}")
+            if amid is not None:
                 rig.until(
                     lambda w=name: -signal.SIGKILL in rig.supervisor.members[w].exits,
                     f"{name} is killed amid a transaction",
                 )
             rig.recover()
+            if number == 0:
+                _replace(rig, "t0")
         _kill(rig, names[0])
         forms = _forms(rig)
-        written = ", ".join(f"{count} as {form}" for form, count in sorted(forms.items()))
+        expect(forms["binary"] > 0, "this build wrote no profiles in its own form")
+        written = ", ".join(f"{count:,} as {form}" for form, count in sorted(forms.items()))
         rig.notes.append(f"profiles in the changelog, from {FORMER} on: {written}")
     return trials
 
 
-def _replace(rig: Rig, name: str, fault: Fault | None = None) -> None:
-    """Restart a process as this build's."""
+def _replace(rig: Rig, name: str, fault: Fault | None = None) -> int:
+    """Restart a process as this build's; give the exit code of the former one."""
     arguments = ("trainer",) if name == "t0" else rig.spec(name).arguments
-    code = rig.supervisor.restart(name, rig.spec(name, arguments=arguments, fault=fault))
-    expect(code == 0, f"{name} of the former build stopped with exit code {code}")
+    return rig.supervisor.restart(name, rig.spec(name, arguments=arguments, fault=fault))
 
 
 def _kill(rig: Rig, name: str) -> None:

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -36,6 +36,10 @@ _STEP = timedelta(days=5)
 HALF_LIFE_DAYS = 10
 # Above any version that a live trainer beside the fixed model publishes.
 FIXED_VERSION = 1_000_000
+POISONS = tuple(range(6))
+"""The ways in which records are spoilt."""
+NOT_A_NUMBER = 2
+"""A rating that is none, which the former build refuses, and this one leaves out."""
 
 
 def fixed_model(embedder: Embedder) -> SegmentModel:
@@ -59,8 +63,8 @@ def fixed_model(embedder: Embedder) -> SegmentModel:
     )
 
 
-def events(seed: int, users: int) -> Iterator[Pair]:
-    """Give records without end."""
+def events(seed: int, users: int, poisons: Sequence[int] = POISONS) -> Iterator[Pair]:
+    """Give records without end, some of them spoilt in one of these ways."""
     draw = random.Random(seed)
     interest = {user: draw.randrange(len(INTERESTS)) for user in range(users)}
     counts: Counter[int] = Counter()
@@ -83,19 +87,19 @@ def events(seed: int, users: int) -> Iterator[Pair]:
             "occurred_at": (_START + number * _STEP).isoformat(),
         }
         if draw.random() < 0.01:
-            yield name.encode(), poison(draw, value)
+            kind = poisons[draw.randrange(len(poisons))]
+            yield name.encode(), poison(value, kind)
         yield name.encode(), json.dumps(value).encode()
 
 
-def poison(draw: random.Random, value: dict[str, str]) -> bytes:
+def poison(value: dict[str, str], kind: int) -> bytes:
     """Spoil an event; its good twin follows."""
-    kind = draw.randrange(6)
     good = json.dumps(value).encode()
     if kind == 0:
         return good[:-1]
     if kind == 1:
         return good.replace(b'"text": "', b'"text": "\xff')
-    if kind == 2:
+    if kind == NOT_A_NUMBER:
         return json.dumps({**value, "rating": float("nan")}).encode()
     if kind == 3:
         return json.dumps({**value, "text": "\ud800"}).encode()
@@ -115,12 +119,21 @@ class Load:
         Of the stream.
     rate
         Records a second.
+    poisons
+        The ways in which some are spoilt.
 
     Where there is a foreign input it goes there, under keys that are no user ids: a user's records
     are in one partition all the same, so that their order is known.
     """
 
-    def __init__(self, settings: Settings, seed: int, users: int, rate: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        seed: int,
+        users: int,
+        rate: float,
+        poisons: Sequence[int] = POISONS,
+    ) -> None:
         self.pairs: list[Pair] = []
         """All records, in the order in which they were produced."""
         self.ends: dict[int, int] = {}
@@ -131,7 +144,7 @@ class Load:
         self.delivered = 0
         self._foreign = settings.topics.raw_events is not None
         self._topic = settings.topics.raw_events or settings.topics.events
-        self._stream = events(seed, users)
+        self._stream = events(seed, users, poisons)
         self._rate = rate
         self._stopping, self._held, self._rests = (threading.Event() for _ in range(3))
         self._config = {

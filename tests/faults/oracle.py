@@ -127,8 +127,16 @@ def _judge_profiles(settings: Settings, replay: Replay, verdict: Verdict) -> Non
             verdict.note(f"{more} records of {user} counted twice")
         elif profile != wanted:
             verdict.differing += 1
-            verdict.note(f"the final state of {user} differs from the replay's")
+            names = ", ".join(_differing(profile, wanted))
+            verdict.note(f"the final state of {user} differs from the replay's in {names}")
     verdict.differing += len(latest)
+
+
+def _differing(one: ProfileRecord, other: ProfileRecord) -> list[str]:
+    """Name the fields in which two states differ."""
+    return [
+        name for name in ProfileRecord.model_fields if getattr(one, name) != getattr(other, name)
+    ]
 
 
 def _judge_dead_letters(settings: Settings, replay: Replay, verdict: Verdict) -> None:

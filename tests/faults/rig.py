@@ -20,7 +20,7 @@ from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import Follower
-from tests.faults.load import HALF_LIFE_DAYS, Load, fixed_model
+from tests.faults.load import HALF_LIFE_DAYS, POISONS, Load, fixed_model
 from tests.faults.oracle import Verdict, judge
 from tests.faults.processes import Fault, Member, Spec, Supervisor, write_model
 from tests.faults.tail import Tail
@@ -60,6 +60,8 @@ class Options:
     """Whether `segmenter verify --follow` looks on."""
     rate: float = 150.0
     users: int = 60
+    poisons: tuple[int, ...] = POISONS
+    """How records of the load are spoilt."""
     defect: str | None = None
     sections: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -100,7 +102,7 @@ class Rig:
         embedder = HashingEmbedder()
         self.model = fixed_model(embedder)
         self.model_file = write_model(folder / "model.json", self.model.to_record())
-        self.load = Load(self.settings, seed, options.users, options.rate)
+        self.load = Load(self.settings, seed, options.users, options.rate, options.poisons)
         self.gone: set[int] = set()
         """Records that nobody can have read, by their place in the load's `pairs`."""
         self._exit = ExitStack()

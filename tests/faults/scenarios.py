@@ -22,6 +22,7 @@ from consumer.engine.crash_points import CrashPoint
 from tests.faults.disk import SmallDisk
 from tests.faults.former import from_former
 from tests.faults.gone import made_anew, retention
+from tests.faults.load import NOT_A_NUMBER, POISONS
 from tests.faults.network import Wire
 from tests.faults.processes import Fault, Member
 from tests.faults.rig import (
@@ -556,6 +557,8 @@ SLOW_DEVICE = Options(
 LARGE_BATCHES = Options(sections={"batch": {"max_wait_seconds": 1.0}})
 INTAKE = Options(workers=1, intakes=2, trainer=False)
 FOLLOWED = Options(followed=True)
+# What the former build takes as this one does.
+ALIKE = Options(followed=True, poisons=tuple(kind for kind in POISONS if kind != NOT_A_NUMBER))
 LIVE = Options(live_model=True, followed=True)
 
 
@@ -591,7 +594,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         from_former,
         1,
         1,
-        FOLLOWED,
+        ALIKE,
         needs="former",
     ),
     Scenario("kill-revoke", "kill -9 amid a rebalance, static id", killed_amid_rebalance, 5, 1),
