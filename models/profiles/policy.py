@@ -32,6 +32,11 @@ class ProfilePolicy(Section):
         "a user is let go; none keeps everybody.",
     )
     terms: int = Field(16, ge=0, le=256, description="Typical words kept for each user.")
+    words: Literal["sampled", "all"] = Field(
+        "sampled",
+        description="Whose words are kept: of the users from whom segments are learned and named "
+        "(training.sample_users), or of all.",
+    )
 
     precision: Literal["float32", "float16"] = Field(
         "float32",

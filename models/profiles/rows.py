@@ -60,6 +60,14 @@ def hash_event_id(event_id: str) -> int:
     return int.from_bytes(digest, "little") or 1
 
 
+def hash_event_ids(event_ids: Sequence[str]) -> U64:
+    """Give `hash_event_id` of each, uint64 (n,)."""
+    digests = b"".join(
+        [hashlib.blake2b(each.encode(), digest_size=8).digest() for each in event_ids]
+    )
+    return np.maximum(np.frombuffer(digests, "<u8").astype(np.uint64), np.uint64(1))
+
+
 def fade(age: I64, half_life: timedelta) -> F64:
     """Weights 2^-(age / half_life) of ages in microseconds, both of shape (n,).
 

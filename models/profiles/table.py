@@ -14,7 +14,7 @@ put or removed, never for another user's sake: a snapshot that is written meanwh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, Literal, Self
@@ -333,6 +333,13 @@ class ProfileTable:
         self._terms.pop(row, None)
         self._extra.pop(row, None)
         self._free.append(row)
+
+    def keep_words(self, wanted: Callable[[str], bool]) -> None:
+        """Let go of the words of users who are not wanted, until an event brings new ones."""
+        owned = list(self._terms)
+        for row, user in zip(owned, self._users_in(np.array(owned, np.int64)), strict=True):
+            if not wanted(user):
+                del self._terms[row]
 
     def silent(self, before: int) -> list[str]:
         """Give the users whose latest event lies before a time, and who were given no label.

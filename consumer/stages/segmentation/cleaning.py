@@ -15,8 +15,8 @@ import numpy as np
 
 from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedEvents
 from consumer.stages.shared.unexpected import Faults
+from models.profiles.rows import hash_event_ids
 from models.profiles.sample import rank
-from models.profiles.table import hash_event_id
 from models.text import clean, detect_language, has_words, tokenize
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.intake import Intake, RefusedError
@@ -165,6 +165,7 @@ class Cleaning:
         refusals: dict[int, Refusal] = {}
         numbers: list[int] = []
         users: list[str] = []
+        ranks: list[float] = []
         event_ids: list[str] = []
         times: list[int] = []
         types: list[int] = []
@@ -176,7 +177,8 @@ class Cleaning:
             try:
                 event, without = self._intake.sift(value, key, now)
                 _, text = words_of(event)
-                language, cut = self._told(event, text, sampled)
+                place = rank(event.user_id)
+                language, cut = self._told(event, text, place, sampled)
                 time, code = event.microseconds, _CODES[event.type]
             except RefusedError as error:
                 refusals[number] = error.refusal
@@ -188,6 +190,7 @@ class Cleaning:
                 left_out[len(numbers)] = without
             numbers.append(number)
             users.append(event.user_id)
+            ranks.append(place)
             event_ids.append(event.event_id)
             times.append(time)
             types.append(code)
@@ -197,8 +200,9 @@ class Cleaning:
         events = PreparedEvents(
             numbers=np.array(numbers, np.int64),
             users=users,
+            ranks=np.array(ranks, np.float64),
             event_ids=event_ids,
-            hashes=np.array([hash_event_id(each) for each in event_ids], np.uint64),
+            hashes=hash_event_ids(event_ids),
             times=np.array(times, np.int64),
             types=np.array(types, np.uint8),
             languages=languages,
@@ -209,10 +213,9 @@ class Cleaning:
         return events, refusals
 
     def _told(
-        self, event: SiftedEvent, text: str, sampled: float
+        self, event: SiftedEvent, text: str, place: float, sampled: float
     ) -> tuple[str, tuple[str, ...] | None]:
         """Give the language of a text, as far as that is wanted, and its words if they are."""
-        place = rank(event.user_id) if sampled < 1 else 0
         kept = place <= sampled
         language = detect_language(
             text, event.language, detect=kept or place <= self._language_share

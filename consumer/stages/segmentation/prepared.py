@@ -33,6 +33,8 @@ class PreparedEvents:
         Which of the batch's records each event is, int64 (n,), ascending.
     users, event_ids
         As the events say.
+    ranks
+        Of the users (`models.profiles.sample.rank`), float64 (n,).
     hashes
         Of the event ids (`models.profiles.table.hash_event_id`), uint64 (n,).
     times
@@ -49,6 +51,7 @@ class PreparedEvents:
 
     numbers: NDArray[np.int64]
     users: list[str]
+    ranks: NDArray[np.float64]
     event_ids: list[str]
     hashes: NDArray[np.uint64]
     times: NDArray[np.int64]
@@ -67,6 +70,7 @@ class PreparedEvents:
             self,
             numbers=self.numbers[:count],
             users=self.users[:count],
+            ranks=self.ranks[:count],
             event_ids=self.event_ids[:count],
             hashes=self.hashes[:count],
             times=self.times[:count],
@@ -84,6 +88,7 @@ class PreparedEvents:
             self,
             numbers=self.numbers[chosen],
             users=[self.users[row] for row in rows],
+            ranks=self.ranks[chosen],
             event_ids=[self.event_ids[row] for row in rows],
             hashes=self.hashes[chosen],
             times=self.times[chosen],

@@ -77,6 +77,7 @@ class ProfileWriter:
         rows: ProfileRows,
         threshold: float,
         *,
+        ranks: NDArray[np.float64] | None = None,
         moved: Container[int] | None = None,
         relabelled: Sequence[int] = (),
         latest: Mapping[int, NDArray[np.float32]] | None = None,
@@ -89,6 +90,8 @@ class ProfileWriter:
             Users whom a batch has touched.
         threshold
             Users whose rank is at most this are sampled.
+        ranks
+            Of the users, float64 (n,); worked out where not given.
         moved
             Rows whose profile has moved, all of them by default. The others are there for their
             label: segments are not learned from them again.
@@ -106,8 +109,14 @@ class ProfileWriter:
         latest = latest or {}
         chosen: list[tuple[int, bool]] = []
         outputs = []
-        for row, user in enumerate(rows.users):
-            by_hash = rank(user) <= threshold
+        if ranks is None:
+            ranks = np.array([rank(user) for user in rows.users], np.float64)
+        within = set(np.flatnonzero(ranks <= threshold).tolist())
+        asked = within | set(relabelled)
+        if self.labels:
+            asked |= {row for row, label in enumerate(rows.given) if label is not None}
+        for row in sorted(asked):
+            user, by_hash = rows.users[row], row in within
             sampled = by_hash and (moved is None or row in moved)
             known = rows.weights[row] > 0
             labelled = self.labels and rows.given[row] is not None and known

@@ -42,6 +42,7 @@ from consumer.stages.shared.dead_letters import (
 from consumer.stages.shared.refusal_log import RefusalLog
 from consumer.stages.shared.unexpected import Faults, apply_apart
 from models.embedding.runner_types import Embedder
+from models.profiles.sample import rank
 from models.profiles.snapshot import ProfileSnapshot
 from models.profiles.table import ProfileRows, ProfileTable, from_microseconds
 from models.segments.model import SegmentModel
@@ -166,6 +167,7 @@ class SegmentationStage:
         """
         restoration.check()
         self._tables[partition] = restoration.table
+        self._let_go_of_words(restoration.table)
         self._reassignment.partition_came()
 
     def revoked(self, partition: int) -> None:
@@ -282,20 +284,39 @@ class SegmentationStage:
         rows = self._tables[partition].gather(list(places))
         outputs = self._look_at_writers(partition, writers, rows, now)
         relabelled = self.labels.give(rows, places, given)
-        threshold = self.model.sample_threshold if self.model else 1.0
-        outputs += self._move(rows, np.array(own, np.int64), chosen, batch, now)
+        ranks = np.ones(len(rows))
+        ranks[own] = events.ranks[chosen]
+        ranks[moved:] = [rank(user) for user in rows.users[moved:]]
+        worded = ranks <= self._worded_upto
+        rows.terms[:moved] = [
+            terms if kept else {}
+            for terms, kept in zip(rows.terms[:moved], worded.tolist(), strict=False)
+        ]
+        moves = Moves(
+            rows,
+            np.array(own, np.int64),
+            chosen,
+            batch,
+            weights=self._weights,
+            policy=self._policy,
+            worded=worded,
+            stats=self._pending,
+        )
+        outputs += self._move(moves, now)
         latest = dict(zip(own, rows_of_events, strict=True)) if self._drift else {}
         # A label that says what is known already touches nobody.
         touched = [*range(moved), *(row for row in relabelled if row >= moved)]
         if len(touched) < len(rows):
             rows = rows.take(touched)
             relabelled = [touched.index(row) for row in relabelled]
+            ranks = ranks[touched]
         self._overlay.append((partition, rows))
         outputs += self._profiles.states(partition, rows)
         # One for each sampled user that the batch touched.
         outputs += self._profiles.samples(
             rows,
-            threshold,
+            self._sampled_upto,
+            ranks=ranks,
             moved=range(moved),
             relabelled=relabelled,
             latest={place: batch.embeddings[row] for place, row in latest.items()},
@@ -318,34 +339,19 @@ class SegmentationStage:
         self._take_in(look)
         return look.changes
 
-    def _move(
-        self,
-        rows: ProfileRows,
-        own: NDArray[np.int64],
-        chosen: NDArray[np.int64],
-        batch: PreparedBatch,
-        now: datetime,
-    ) -> list[Output]:
-        """Apply events, each to the row of its user; give the records of the changes."""
-        fresh, after = Moves(
-            rows,
-            own,
-            chosen,
-            batch,
-            weights=self._weights,
-            policy=self._policy,
-            worded=np.ones(len(rows), np.bool_),
-            stats=self._pending,
-        ).apply()
+    def _move(self, moves: Moves, now: datetime) -> list[Output]:
+        """Apply the events of a partition; give the records of the changes."""
+        fresh, after = moves.apply()
         if not len(fresh) or self.model is None:
             return []
+        batch = moves.batch
 
         def cause_of(entry: int) -> Cause:
             row = int(fresh[entry])
             time = from_microseconds(int(batch.events.times[row]))
             return Cause.of_event(batch.record_of(row), batch.events.event_ids[row], time, now)
 
-        decided = self._decisions.by_events(rows, after, cause_of, self.model)
+        decided = self._decisions.by_events(moves.rows, after, cause_of, self.model)
         self._pending.changes.update(count_changes(decided))
         return [output for entry in sorted(decided) for output in decided[entry][1]]
 
@@ -386,7 +392,24 @@ class SegmentationStage:
             )
         logger.info("segment model %d: %d segments", model.version, len(model.ids))
         self.model = model
+        self._preparation.sampled = self._worded_upto
+        for table in self._tables.values():
+            self._let_go_of_words(table)
         self._reassignment.begin()
+
+    @property
+    def _worded_upto(self) -> float:
+        """Rank up to which users' words are kept."""
+        return self._sampled_upto if self._policy.words == "sampled" else 1.0
+
+    @property
+    def _sampled_upto(self) -> float:
+        """Rank up to which users are in the trainer's sample."""
+        return self.model.sample_threshold if self.model else 1.0
+
+    def _let_go_of_words(self, table: ProfileTable) -> None:
+        if (most := self._worded_upto) < 1:
+            table.keep_words(lambda user: rank(user) <= most)
 
     # --- the end of a transaction -----------------------------------------------------------
 

@@ -16,6 +16,7 @@ from consumer.settings import Settings
 from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch
 from models.labels.decision import decide_labels
 from models.labels.model import LabelModel
+from models.profiles.sample import rank
 from models.profiles.table import ProfileRows, from_microseconds
 from models.segments.decision import decide
 from models.segments.model import SegmentModel
@@ -77,8 +78,10 @@ class OneByOne:
         gain = np.array([self.settings.events.weights[kind]], np.float64)
         keep, gain = rows.add(ROW, batch.embeddings[[event]], gain, time, policy)
         rows.remember(ROW, identity)
-        words = cut_words(events.texts[event], events.languages[event])
-        rows.note_terms(0, words, float(keep[0]), float(gain[0]), policy.terms)
+        threshold = 1.0 if self.model is None else self.model.sample_threshold
+        if policy.words == "all" or rank(user) <= threshold:
+            words = cut_words(events.texts[event], events.languages[event])
+            rows.note_terms(0, words, float(keep[0]), float(gain[0]), policy.terms)
         self.counts[kind] += 1
         self.counts[f"language {events.languages[event]}"] += 1
         return [] if self.model is None else self._decide(rows, batch, event, self.model)

@@ -70,6 +70,9 @@ def stream(batch: list[tuple[str, int, str, int, str]], first: int) -> list[Any]
     batches=st.lists(BATCH, min_size=1, max_size=3),
     assignment=ASSIGNMENT,
     memory=st.sampled_from([1, 5, 64]),
+    words=st.sampled_from(["sampled", "all"]),
+    threshold=st.sampled_from([0.3, 1.0]),
+    cut_upto=st.sampled_from([0.0, 0.5, 1.0]),
     centres=st.integers(0, 4),
     labelled=st.booleans(),
     least=st.sampled_from([1, 3, turns.LEAST_IN_A_TURN]),
@@ -80,6 +83,9 @@ def test_a_batch_does_what_its_events_do_one_by_one(
     batches: list[list[tuple[str, int, str, int, str]]],
     assignment: dict[str, Any],
     memory: int,
+    words: str,
+    threshold: float,
+    cut_upto: float,
     centres: int,
     labelled: bool,
     least: int,
@@ -93,10 +99,13 @@ def test_a_batch_does_what_its_events_do_one_by_one(
             "half_life_days": 30,
             "precision": "float16" if float16 else "float32",
             "float16_max_weight": float16 or 128,
+            "words": words,
         },
         labels={"enabled": labelled, "margin": 0.01, "dwell_events": 1, "min_probability": 0.4},
     )
-    model = a_model(texts=CENTRES[:centres]) if centres else None
+    model = None
+    if centres:
+        model = a_model(texts=CENTRES[:centres], sample_threshold=threshold)
     labels = a_label_model() if labelled else None
     stage = SegmentationStage(
         given_settings,
@@ -110,6 +119,8 @@ def test_a_batch_does_what_its_events_do_one_by_one(
     while stage.maintain(idle=True) is not None:
         stage.committed()
     reference = OneByOne(given_settings, EMBEDDER.identity, EMBEDDER.dimensions, model, labels)
+    # Batches may have been prepared before the model was known.
+    stage._preparation.sampled = cut_upto
     first = 0
     for batch in batches:
         prepared = stage.prepare(stream(batch, first))
