@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from anywhere import IDENTITY, Table, found, segment_model
+from threadpoolctl import threadpool_limits
 
 BATCH = 512
 
@@ -184,6 +185,9 @@ class Driver:
 def main() -> None:
     """Answer requests until there are no more."""
     answers, sys.stdout = sys.stdout, sys.stderr
+    # As workers do when they load their model: OpenBLAS' threads turn on after each product, which
+    # would count as the stage's time.
+    threadpool_limits(1, "blas")
     driver = Driver()
     for line in sys.stdin:
         request = json.loads(line)
