@@ -89,6 +89,7 @@ class ReplayResult:
     refused: int
     users: int
     changes: int
+    lifecycle_events: int
     segments: int
     model_version: int | None
     refused_for: list[RefusedCount]
@@ -292,6 +293,7 @@ class FolderSink:
             self._open(files.LABEL_DEAD_LETTERS) if settings.labels.enabled else None
         )
         self.memberships: dict[str, bytes] = {}
+        self._lifecycle_events = 0
 
     def __enter__(self) -> FolderSink:
         return self
@@ -314,6 +316,7 @@ class FolderSink:
                 self.memberships[output.key.decode()] = output.value
         elif output.topic == self._topics.lifecycle and output.value is not None:
             event = LifecycleEvent.model_validate_json(output.value)
+            self._lifecycle_events += 1
             _write_line(self._lifecycle, structured_lifecycle_event(event, self._source))
         elif output.topic == self._topics.dead_letters:
             self._dead_letters.write(_dead_letter(output).model_dump_json() + "\n")
@@ -351,6 +354,7 @@ class FolderSink:
             refused=replay.segmentation.stats.refused.total(),
             users=users,
             changes=replay.changes,
+            lifecycle_events=self._lifecycle_events,
             segments=len(model.ids) if model else 0,
             model_version=model.version if model else None,
             refused_for=replay.refusals.counts(),

@@ -23,6 +23,9 @@ class EmbeddingTally:
         # Those of `_seen` that are of several, and what was told of them.
         self._mixed: dict[int | None, None] = {}
         self._told: set[tuple[str, str]] = set()
+        # By embedding model, numbers in a vector: how many profiles, the first user.
+        self._vectors: defaultdict[str, dict[int, tuple[int, str]]] = defaultdict(dict)
+        self._centres: dict[str, int] = {}
 
     def add_profile(self, identity: str, user: str) -> None:
         """Count a user's profile."""
@@ -32,6 +35,15 @@ class EmbeddingTally:
         """Count a change under the version that decided it."""
         model = change.model
         self._add(model.version, model.embedding, change.user_id, "change")
+
+    def add_vector(self, identity: str, numbers: int, user: str) -> None:
+        """Count how many numbers the vector of a user's profile has."""
+        count, first = self._vectors[identity].get(numbers, (0, user))
+        self._vectors[identity][numbers] = (count + 1, first)
+
+    def add_centres(self, identity: str, numbers: int) -> None:
+        """Note how many numbers the centres of the latest segment model have."""
+        self._centres[identity] = numbers
 
     def add_model(self, identity: str, version: int, subject: str) -> None:
         """Count the latest segment model; `subject` is where it was found."""
@@ -61,3 +73,18 @@ class EmbeddingTally:
                     f"{count:,} records, the first a {kind}, were made with embedding model "
                     f"{identity[:12]}, {most:,} others with {common[:12]}",
                 )
+
+    def report_vectors(self, violations: Violations) -> None:
+        """Report vectors of another length than the centres', or than most where there are none."""
+        for identity, seen in self._vectors.items():
+            common = max(seen, key=lambda numbers: seen[numbers][0])
+            right = self._centres.get(identity, common)
+            whose = "the segment model's centres" if identity in self._centres else "most others"
+            for numbers, (count, user) in seen.items():
+                if numbers != right:
+                    violations.add(
+                        ViolationKind.MALFORMED,
+                        user,
+                        f"{count:,} profiles, this one first, have vectors of {numbers:,} numbers, "
+                        f"{whose} {right:,}",
+                    )

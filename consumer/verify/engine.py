@@ -262,6 +262,8 @@ class Engine:
         split = self._is_split(row, None if profile is None else partition)
         if self._whole:
             ledger.count(row, profile)
+            if profile is not None and profile.embedding is not None:
+                self.embeddings.add_vector(profile.embedding, profile.numbers, user)
         elif split:
             return
         self._replace(ledger.profiles, row, user, None if profile is None else profile.standing)
@@ -352,6 +354,7 @@ class Engine:
                 self.embeddings.add_profile(identity, user)
         self.dead_letters.settle(float("inf"), self.begun_anew, self._between)
         self.embeddings.report(self._between)
+        self.embeddings.report_vectors(self._between)
         return Sums(users, members, sum(ledger.events), sum(ledger.repeats), unreadable)
 
     def recall(self, change: SegmentChange) -> None:

@@ -22,6 +22,7 @@ from consumer.verify.report import VerifyError, VerifyResult, ViolationKind
 from consumer.verify.whole import WholeAudit
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
+from schemas.segment_model import SegmentModelRecord
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,21 @@ class LetGo(BaseModel):
     repeated: NonNegativeInt = 0
 
 
+class Size(BaseModel):
+    """How many users a segment has in the end; without an id, those in none."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    id: int | None
+    label: str
+    users: NonNegativeInt
+
+
 class Summary(BaseModel):
-    """The counts of a replay, as it wrote them; other entries are of no concern here."""
+    """The counts of a replay, as it wrote them; other entries are of no concern here.
+
+    Those with a default are not in the summary of an earlier version.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -57,6 +71,10 @@ class Summary(BaseModel):
     refused: NonNegativeInt
     users: NonNegativeInt | None = None
     changes: NonNegativeInt | None = None
+    lifecycle_events: NonNegativeInt | None = None
+    segments: NonNegativeInt | None = None
+    model_version: NonNegativeInt | None = None
+    sizes: list[Size] | None = None
     let_go: LetGo = LetGo()
 
 
@@ -88,6 +106,9 @@ class _FolderAudit(WholeAudit):
         self._folder = folder
         # Lines that cannot be read, by file.
         self._malformed: Counter[str] = Counter()
+        self._lives = 0
+        # Users with a profile, by segment.
+        self._sizes: Counter[int | None] = Counter()
 
     def run(self) -> None:
         """Read every file once."""
@@ -100,19 +121,21 @@ class _FolderAudit(WholeAudit):
             engine.membership(user, membership)
         for user, profile in self._by_user(files.PROFILES, decode.profile, UNREADABLE_PROFILE):
             engine.profile(user, profile)
+            self._sizes[profile.standing.segment] += 1
         for source in self._read(files.DEAD_LETTERS, lambda line, _: decode.refused_on(line)):
             engine.dead_letters.add(source, files.DEAD_LETTERS)
         path = self._folder / files.MODEL
         value = path.read_bytes() if path.is_file() else None
         model = self.check_segments(value, files.MODEL, files.MODEL, files.MODEL)
         if (self._folder / files.LIFECYCLE).is_file():
-            lives = filter(None, self._read(files.LIFECYCLE, _life))
+            lives = [*filter(None, self._read(files.LIFECYCLE, _life))]
+            self._lives = len(lives) + self._malformed[files.LIFECYCLE]
             check_lifecycle(lives, model, files.LIFECYCLE, self.between)
         else:
             # Replays of earlier versions have none.
             self.unchecked.append(f"the lives of segments: there is no {files.LIFECYCLE}")
         sums = self.finish(self._changes)
-        self._check_summary(sums)
+        self._check_summary(sums, model, there=value is not None)
         logger.info("%s: %d changes of %d users audited", self._folder, engine.changes, sums.users)
 
     # --- the files --------------------------------------------------------------------------
@@ -156,7 +179,7 @@ class _FolderAudit(WholeAudit):
 
     # --- the sums ---------------------------------------------------------------------------
 
-    def _check_summary(self, sums: Sums) -> None:
+    def _check_summary(self, sums: Sums, model: SegmentModelRecord | None, *, there: bool) -> None:
         name, malformed = files.SUMMARY, self._malformed
         value = (self._folder / name).read_bytes()
         told = decode.attempt(lambda: decode.read(Summary, value), name, name, self.between)
@@ -166,6 +189,10 @@ class _FolderAudit(WholeAudit):
         engine = self.engine
         self._compare("refused", told.refused, engine.dead_letters.count)
         self._compare("changes", told.changes, engine.changes + malformed[files.CHANGES])
+        if (self._folder / files.LIFECYCLE).is_file():
+            self._compare("lifecycle_events", told.lifecycle_events, self._lives)
+        if model is not None or not there:
+            self._check_model(told, model)
         self.counts = replace(self.counts, records=told.records)
         if malformed[files.PROFILES]:
             self.not_balanced(
@@ -181,13 +208,47 @@ class _FolderAudit(WholeAudit):
         self._compare("users", told.users, sums.users)
         self.balance(name, told.records, sums)
 
+    def _check_model(self, told: Summary, model: SegmentModelRecord | None) -> None:
+        """Hold what the summary says of the segments against the model and the profiles."""
+        version = model.version if model else None
+        if "model_version" in told.model_fields_set and told.model_version != version:
+            self._differs(
+                f"model_version is {_number(told.model_version)}, {files.MODEL} is "
+                + ("not there" if version is None else f"of version {version:,}")
+            )
+        segments = {each.id: each.label for each in model.segments} if model else {}
+        self._compare("segments", told.segments, len(segments))
+        if told.sizes is None or self._malformed[files.PROFILES]:
+            return
+        found: dict[int | None, tuple[int | None, str | None]] = {
+            segment: (self._sizes[segment], label) for segment, label in segments.items()
+        }
+        if model is not None and (outside := self._sizes[None]):
+            found[None] = (outside, "no segment")
+        sizes = {each.id: (each.users, each.label) for each in told.sizes}
+        self._compare("the number of sizes", len(told.sizes), len(found))
+        for segment in sorted(sizes.keys() | found.keys(), key=lambda each: (each is None, each)):
+            name = "no segment" if segment is None else f"segment {segment}"
+            users, label = sizes.get(segment, (None, None))
+            counted, right = found.get(segment, (None, None))
+            if users != counted:
+                self._differs(
+                    f"sizes has {_number(users)} users in {name}, the files beside it "
+                    f"{_number(counted)}"
+                )
+            elif label != right:
+                self._differs(f"sizes calls {name} otherwise than {files.MODEL}")
+
+    def _differs(self, sentence: str) -> None:
+        self.between.add(ViolationKind.SUMMARY_DIFFERS, files.SUMMARY, sentence)
+
     def _compare(self, name: str, told: int | None, found: int) -> None:
         if told is not None and told != found:
-            self.between.add(
-                ViolationKind.SUMMARY_DIFFERS,
-                files.SUMMARY,
-                f"{name} is {told:,}, the files beside it hold {found:,}",
-            )
+            self._differs(f"{name} is {told:,}, the files beside it hold {found:,}")
+
+
+def _number(count: int | None) -> str:
+    return "none" if count is None else f"{count:,}"
 
 
 def _change(line: bytes, place: str) -> decode.Told[SegmentChange]:

@@ -115,6 +115,11 @@ class MembershipFacts(NamedTuple):
         return cls(Standing.after(change, document), document)
 
 
+def _bytes_in(base64: str) -> int:
+    """Count the bytes of padded base64 without reading it."""
+    return len(base64) // 4 * 3 - base64.count("=", -2)
+
+
 class ProfileFacts(NamedTuple):
     """A profile, reduced to what is asked of it; without the vector above all.
 
@@ -128,6 +133,8 @@ class ProfileFacts(NamedTuple):
         Counted and not counted; 0 where nobody asks.
     embedding
         The embedding model that it is of, None where nobody asks.
+    numbers
+        How many its vector has; 0 where nobody asks.
     """
 
     standing: Standing
@@ -135,6 +142,7 @@ class ProfileFacts(NamedTuple):
     events: int = 0
     repeats: int = 0
     embedding: str | None = None
+    numbers: int = 0
 
     @classmethod
     def showing(
@@ -150,7 +158,12 @@ class ProfileFacts(NamedTuple):
         segment = None if state.segment == NO_SEGMENT else state.segment
         shown = cls.showing(state.sequence, segment, state.rest.label, state.rest.predicted)
         events, repeats = state.events, state.repeats
-        return shown._replace(events=events, repeats=repeats, embedding=state.embedding)
+        return shown._replace(
+            events=events,
+            repeats=repeats,
+            embedding=state.embedding,
+            numbers=len(state.vector),
+        )
 
     @classmethod
     def of(cls, profile: ProfileRecord) -> Self:
@@ -158,7 +171,12 @@ class ProfileFacts(NamedTuple):
         label = profile.labels.predicted if profile.labels else None
         shown = cls.showing(profile.sequence, profile.segment, profile.segment_label, label)
         events, repeats = profile.events, profile.repeats
-        return shown._replace(events=events, repeats=repeats, embedding=profile.embedding)
+        return shown._replace(
+            events=events,
+            repeats=repeats,
+            embedding=profile.embedding,
+            numbers=-(-_bytes_in(profile.vector) // 4),  # a part of one is one too many
+        )
 
 
 UNREADABLE_MEMBERSHIP = MembershipFacts(UNREADABLE)

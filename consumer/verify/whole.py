@@ -56,6 +56,7 @@ class WholeAudit:
         model = self._model(value, subject, name, missing)
         if model is not None:
             self.engine.embeddings.add_model(model.embedding, model.version, subject)
+            self.engine.embeddings.add_centres(model.embedding, model.dimensions)
             self._check_known(model)
         return model
 

@@ -212,8 +212,15 @@ class ReplayFiles:
                 "changes": len(history.changes),
                 "segments": len(SEGMENTS),
                 "model_version": MODEL_VERSION,
+                "lifecycle_events": 0,
+                "sizes": _sizes([profile.segment for profile in profiles]),
             },
         )
+
+    def tell_no_segments(self) -> None:
+        """Make the summary one of a former version, which says nothing of the segments."""
+        for name in ("segments", "model_version", "lifecycle_events", "sizes"):
+            del self.summary[name]
 
     def write(self, folder: Path) -> Path:
         """Write the files; a string among the lines is written as it is."""
@@ -230,6 +237,14 @@ class ReplayFiles:
         if self.model is not None:
             (folder / "model.json").write_text(_line(self.model), encoding="utf-8")
         return folder
+
+
+def _sizes(places: Sequence[int | None]) -> list[Any]:
+    users = [
+        {"id": each, "label": f"words {each}", "users": places.count(each)} for each in SEGMENTS
+    ]
+    outside = places.count(None)
+    return users + [{"id": None, "label": "no segment", "users": outside}] * bool(outside)
 
 
 def _line(value: Any) -> str:

@@ -227,6 +227,7 @@ def audit(
             {**files.model["segments"][0], **{name: each[name] for name in ("id", "since")}}
             for each in record["segments"]
         ]
+        files.tell_no_segments()
         spoil(files)
         return dict(Counter(each.kind for each in feed(files, tmp_path).first))
 

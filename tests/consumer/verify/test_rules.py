@@ -408,6 +408,7 @@ def test_a_segment_that_the_model_does_not_have_is_found(
 def test_segments_of_a_former_model_may_be_gone(files: ReplayFiles, audit_whole: Audit) -> None:
     files.model["version"] += 1
     files.model["segments"] = files.model["segments"][:1]
+    files.tell_no_segments()
     assert audit_whole().first == ()
 
 
@@ -415,6 +416,7 @@ def test_decisions_of_a_later_model_than_the_one_at_hand_are_reported_as_not_che
     files: ReplayFiles, audit_whole: Audit
 ) -> None:
     files.model["version"] -= 1
+    files.tell_no_segments()
     result = audit_whole()
     assert result.first == ()
     (reason,) = result.unchecked

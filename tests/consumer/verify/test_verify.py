@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from consumer.verify.decode import Told, canonical
 from consumer.verify.engine import Engine
 from consumer.verify.ledger import MembershipFacts, ProfileFacts
 from consumer.verify.report import MAX_KEPT, Counts, Violations
+from schemas.arrays import encode_array
 from schemas.changes import ChangeStatus, SegmentRef
 from tests.consumer.verify.histories import (
     History,
@@ -91,6 +94,7 @@ def test_a_folder_without_a_model_passes_and_says_what_was_not_checked(
     files: ReplayFiles, audit: Callable[[], VerifyResult]
 ) -> None:
     files.model = None
+    files.summary |= {"segments": 0, "model_version": None, "sizes": []}
     result = audit()
     assert result.exit_code == 0
     assert result.unchecked == ("that segments exist: there is no model.json",)
@@ -100,7 +104,8 @@ def test_a_folder_without_a_model_passes_and_says_what_was_not_checked(
 def test_a_summary_needs_no_more_than_the_four_counts(
     files: ReplayFiles, audit: Callable[[], VerifyResult]
 ) -> None:
-    del files.summary["users"], files.summary["changes"]
+    needed = ("records", "accepted", "repeated", "refused")
+    files.summary = {name: files.summary[name] for name in needed}
     assert audit().ok
 
 
@@ -109,6 +114,65 @@ def test_two_memberships_of_a_user_are_found(
 ) -> None:
     files.memberships.append(files.memberships[of_user(files.memberships, "ann")[0]])
     assert found(audit()) == {(Kind.REPEATED_USER, "ann"): 1}
+
+
+# --- the segments -------------------------------------------------------------------------------
+
+
+def test_a_lifecycle_file_that_was_emptied_is_found(
+    files: ReplayFiles, audit: Callable[[], VerifyResult]
+) -> None:
+    files.summary["lifecycle_events"] = 5
+    assert "lifecycle_events is 5" in detail(audit(), Kind.SUMMARY_DIFFERS)
+
+
+def test_a_model_of_another_version_is_found(
+    files: ReplayFiles, audit: Callable[[], VerifyResult]
+) -> None:
+    files.model["version"] += 1
+    told = detail(audit(), Kind.SUMMARY_DIFFERS)
+    assert told == "model_version is 3, model.json is of version 4"
+
+
+def test_a_model_that_went_is_found(files: ReplayFiles, audit: Callable[[], VerifyResult]) -> None:
+    files.model = None
+    details = [each.detail for each in audit().violations]
+    assert "model_version is 3, model.json is not there" in details
+
+
+@pytest.mark.parametrize("version", [None, 2])
+def test_another_version_in_the_summary_is_found(
+    files: ReplayFiles, audit: Callable[[], VerifyResult], version: int | None
+) -> None:
+    files.summary["model_version"] = version
+    assert found(audit()) == {(Kind.SUMMARY_DIFFERS, "summary.json"): 1}
+
+
+def test_wrong_sizes_are_found(files: ReplayFiles, audit: Callable[[], VerifyResult]) -> None:
+    sizes = files.summary["sizes"]
+    sizes[4]["users"] += 1
+    assert detail(audit(), Kind.SUMMARY_DIFFERS).startswith("sizes has 2 users in segment 4,")
+    sizes[4]["users"] -= 1
+    sizes[0]["label"] = "others"
+    assert "sizes calls segment 0 otherwise" in detail(audit(), Kind.SUMMARY_DIFFERS)
+    del sizes[0]
+    assert found(audit()) == {(Kind.SUMMARY_DIFFERS, "summary.json"): 2}
+
+
+@pytest.mark.parametrize("model", [True, False])
+def test_a_vector_of_another_length_is_found(
+    files: ReplayFiles, audit: Callable[[], VerifyResult], model: bool
+) -> None:
+    if not model:
+        files.model = None
+        files.summary |= {"segments": 0, "model_version": None, "sizes": []}
+    for numbers, words in ((3, "3 numbers"), (5, "5 numbers")):
+        files.profiles[0]["vector"] = encode_array(np.ones(numbers), "<f4")
+        told = detail(audit(), Kind.MALFORMED)
+        assert words in told
+        assert told.endswith(" 4")
+    files.profiles[0]["vector"] = base64.b64encode(bytes(17)).decode()
+    assert "5 numbers" in detail(audit(), Kind.MALFORMED)
 
 
 # --- the balance --------------------------------------------------------------------------------
@@ -126,7 +190,9 @@ def test_a_missing_dead_letter_is_found(
     assert detail(result, Kind.BALANCE).endswith("1 are not accounted for")
 
 
-@pytest.mark.parametrize("name", ["accepted", "repeated", "refused", "users", "changes"])
+@pytest.mark.parametrize(
+    "name", ["accepted", "repeated", "refused", "users", "changes", "lifecycle_events", "segments"]
+)
 def test_a_wrong_count_in_the_summary_is_found(
     files: ReplayFiles, audit: Callable[[], VerifyResult], name: str
 ) -> None:
