@@ -16,7 +16,7 @@ class BatchSettings(Section):
     max_bytes: int = Field(
         4_000_000,
         ge=1000,
-        le=1024_000_000,
+        le=1_000_000_000,
         description="Bytes of records (keys, values, headers) in a batch at most; a larger record "
         "is a batch by itself. A process holds four batches, and as much again in its client's "
         "queue.",
