@@ -50,8 +50,8 @@ class Batch(Generic[Prepared]):
 def size_of(record: Record) -> int:
     """Give the bytes of a record: key, value and headers."""
     size = len(record.key or b"") + len(record.value or b"")
-    for name, value in record.headers:
-        size += len(name) + len(value)
+    if record.headers:
+        size += sum(len(name) + len(value) for name, value in record.headers)
     return size
 
 
@@ -82,7 +82,7 @@ class Batches(Generic[Prepared]):
         ahead: int = AHEAD,
     ) -> None:
         self._prepare = prepare
-        self._settings = settings
+        self._settings, self._max_bytes = settings, settings.max_bytes
         self._close_seconds = close_seconds
         self._now = timer.monotonic
         threads = [DaemonPool(1, f"prepare-{number}") for number in range(ahead)]
@@ -119,7 +119,7 @@ class Batches(Generic[Prepared]):
         what is too much.
         """
         batch = self._collecting
-        left = self._settings.max_bytes - batch.bytes
+        left = self._max_bytes - batch.bytes
         if self._closed or left <= 0:
             return 0
         records = self._settings.max_records - len(batch.records)
@@ -138,7 +138,7 @@ class Batches(Generic[Prepared]):
     def collect(self, record: Record, epoch: int) -> None:
         """Add a record."""
         batch, size = self._collecting, size_of(record)
-        if batch.records and batch.bytes + size > self._settings.max_bytes:
+        if batch.bytes + size > self._max_bytes and batch.records:
             self._closed.append(batch)
             batch = self._collecting = Batch()
         if not batch.records:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -210,17 +211,18 @@ class Loop(Generic[Prepared]):
         if messages and self._assignment.epochs != before:
             self._ownership.rewind()
             return
+        count, take = self._assignment.collect, self._batches.collect
+        taken = False
         for message in messages:
             if (error := message.error()) is None:
-                self._collect(message)
+                record = as_record(message)
+                epoch = count(record, message.leader_epoch())
+                if epoch is not None:
+                    take(record, epoch)
+                    taken = True
             elif error.code() == _END:
                 self._assignment.passed(*_place_of(message), message.offset() or 0)
-
-    def _collect(self, message: Message) -> None:
-        record = as_record(message)
-        epoch = self._assignment.collect(record, message.leader_epoch())
-        if epoch is not None:
-            self._batches.collect(record, epoch)
+        if taken:
             self._last_record = self._now()
 
     def _find_again(self, place: Place, why: str) -> None:
@@ -281,8 +283,8 @@ class Loop(Generic[Prepared]):
             within = max(deadline - self._now(), _LEAST_COMMIT_SECONDS)
         if self._commits.commit(outputs, list(current), positions, within):
             self._parts.metrics.batch_records.observe(len(batch.records))
-            for record in records:
-                self._parts.metrics.records.labels(record.partition).inc()
+            for number, count in Counter(record.partition for record in records).items():
+                self._parts.metrics.records.labels(number).inc(count)
 
     def _commit_positions(self) -> None:
         """Commit where partitions stand where that is news and no batch will tell it.

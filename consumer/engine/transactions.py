@@ -44,7 +44,7 @@ from consumer.contract.clock import Timer
 from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Output
 from consumer.engine.crash_points import reached
-from consumer.engine.deliveries import Deliveries
+from consumer.engine.deliveries import Deliveries, Report
 from consumer.engine.timed_calls import HungError, TimedCalls
 from consumer.kafka.asking import Pace, ask
 
@@ -143,7 +143,10 @@ class Transactions:
 
     @property
     def written(self) -> Mapping[tuple[str, int], int]:
-        """By topic and partition, the offset after the last record of the latest transaction."""
+        """By topic and partition, the offset after the last record of the latest transaction.
+
+        Of the partitions that records were written to by their number.
+        """
         return self._deliveries.written
 
     def reopen(self) -> None:
@@ -293,20 +296,19 @@ class Transactions:
         self._repeat("send_offsets_to_transaction", send, budget)
 
     def _produce(self, producer: Producer, output: Output) -> None:
-        arguments: dict[str, Any] = {"headers": list(output.headers)} if output.headers else {}
+        # By position: names cost as much as the call itself. The client's own values stand for
+        # none: a partition of -1, a timestamp of 0.
+        deliveries, partition = self._deliveries, -1
+        report: Report = deliveries.report
         if output.partition is not None:
-            arguments["partition"] = output.partition
-        if output.timestamp is not None:
-            arguments["timestamp"] = output.timestamp
+            partition = output.partition
+            report = deliveries.report_of(output.topic, partition)
+        arguments: tuple[Any, ...] = (output.value, output.key, partition, report)
+        if output.headers or output.timestamp is not None:
+            arguments += (None, output.timestamp or 0, list(output.headers))
         while True:
             try:
-                producer.produce(
-                    output.topic,
-                    key=output.key,
-                    value=output.value,
-                    on_delivery=self._deliveries.report,
-                    **arguments,
-                )
+                producer.produce(output.topic, *arguments)
             except KafkaException as error:
                 self._deliveries.failed(output.topic, error.args[0])
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import Message
 
@@ -11,35 +12,29 @@ from consumer.contract.records import Headers, Record, RecordColumns
 
 def as_record(message: Message) -> Record:
     """Give a message of the client as a record."""
+    # Of what was read key, value and the headers' values are bytes or None; the types of the
+    # client's methods are for what is written, too.
+    key: Any = message.key()
+    value: Any = message.value()
+    headers: Any = message.headers()
     return Record(
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        timestamp=message.timestamp()[1],
-        key=_as_bytes(message.key()),
-        value=_as_bytes(message.value()),
-        headers=_headers(message),
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        key,
+        value,
+        _headers(headers) if headers else (),
     )
 
 
 def as_columns(topic: str, partition: int, messages: Sequence[Message]) -> RecordColumns:
     """Give messages of one partition as columns."""
-    return RecordColumns(
-        topic,
-        partition,
-        [message.offset() or 0 for message in messages],
-        [_as_bytes(message.key()) for message in messages],
-        [_as_bytes(message.value()) for message in messages],
-    )
+    keys: Any = [message.key() for message in messages]
+    values: Any = [message.value() for message in messages]
+    offsets = [message.offset() or 0 for message in messages]
+    return RecordColumns(topic, partition, offsets, keys, values)
 
 
-def _headers(message: Message) -> Headers:
-    headers = message.headers()
-    if not headers:
-        return ()
-    pairs = headers.items() if isinstance(headers, dict) else headers
-    return tuple((name, _as_bytes(value) or b"") for name, value in pairs)
-
-
-def _as_bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
+def _headers(pairs: list[tuple[str, bytes | None]]) -> Headers:
+    return tuple((name, value or b"") for name, value in pairs)

@@ -113,10 +113,22 @@ class ScriptedProducer:
     def init_transactions(self, timeout: float) -> None:
         self.client.call("init", timeout)
 
-    def produce(self, topic: str, **arguments: Any) -> None:
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        callback: Any,
+        on_delivery: None = None,
+        timestamp: int = 0,
+        headers: Any = None,
+    ) -> None:
+        assert headers is None or type(headers) is list, "the client takes lists only"
         self.client.call("produce")
-        self.client.produced.append({"topic": topic, **arguments})
-        self.client.unreported.append(arguments["on_delivery"])
+        given = {"value": value, "key": key, "timestamp": timestamp, "headers": headers}
+        self.client.produced.append({"topic": topic, "partition": partition, **given})
+        self.client.unreported.append(callback)
 
     def poll(self, timeout: float) -> None:
         self.client.call("poll")
