@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.pipeline import compare, memory, newmodel, stage
+from benchmarks.pipeline import compare, memory, newmodel, preparing, stage
 
-PARTS = {"stage": stage, "compare": compare, "memory": memory, "newmodel": newmodel}
+PARTS = {
+    "stage": stage,
+    "compare": compare,
+    "memory": memory,
+    "newmodel": newmodel,
+    "preparing": preparing,
+}
 
 
 def main() -> None:
