@@ -19,8 +19,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from consumer.contract.stage import StageError
@@ -39,6 +40,8 @@ Answer = TypeVar("Answer")
 # One that cannot even start will not be mended by a third attempt.
 _STARTS = 3
 _CLOSE_SECONDS = 2.0
+_ROOT = Path(__file__).parents[2]
+_PACKAGES = ("consumer", "models", "schemas")
 # They are many already, and need no threads of libraries beside themselves.
 _ONE_THREAD = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
@@ -167,6 +170,7 @@ class Children(Generic[Request, Answer]):
         self.count = count
         self._job = (make, spec)
         self._log, self._limit = log, max(int(limit_seconds), 1)
+        self._code = _code()
         self._changing = threading.Lock()
         self._closed = False
         self._restarts = 0
@@ -273,9 +277,27 @@ class Children(Generic[Request, Answer]):
         with self._changing:
             if self._closed:
                 raise ChildFailedError("the processes that prepare batches are being ended")
+            if _code() != self._code:
+                raise ChildFailedError(
+                    f"a process that prepares batches has died ({why}), and the program's files "
+                    "have changed since this process started, so that another one would be of "
+                    "another version: start this process anew"
+                )
             logger.warning("a process that prepares batches has died (%s); another is started", why)
             self._restarts += 1
             self._children[number] = self._start()
 
     def _start(self) -> _Child:
         return _Child(self._log, self._limit, self._job)
+
+
+def _code() -> frozenset[tuple[str, int, int]]:
+    """Tell the program's own files by their sizes and times: an upgrade in place changes them."""
+    files = (path for name in _PACKAGES for path in (_ROOT / name).rglob("*.py"))
+    return frozenset((str(path), each.st_size, each.st_mtime_ns) for path, each in _stats(files))
+
+
+def _stats(files: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in files:
+        with suppress(OSError):  # taken away amid the look
+            yield path, path.stat()

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from consumer.process import children as children_module
 from consumer.process.children import ChildDiedError, ChildFailedError, Children
 from consumer.settings import LogSettings
 from tests.consumer.process.jobs import answering, exiting, failing
@@ -161,6 +162,23 @@ def test_processes_that_do_not_start_are_given_up_after_three_attempts() -> None
     with pytest.raises(ChildFailedError, match=r"3 times in a row .* exit code 9"):
         Children(exiting, 9, 1, log=LogSettings())
     assert own_children() <= before
+
+
+def test_no_process_of_another_version_is_started_beside_this_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where a package is upgraded in place under a process that runs on."""
+    (tmp_path / "consumer").mkdir()
+    file = tmp_path / "consumer" / "some.py"
+    file.write_text("before")
+    monkeypatch.setattr(children_module, "_ROOT", tmp_path)
+    with Children(answering, "spec", 1, log=LogSettings()) as children:
+        with pytest.raises(ChildDiedError):
+            children(("exit", 1))
+        file.write_text("afterwards")
+        with pytest.raises(ChildFailedError, match=r"exit code 1.*have changed .*start .* anew"):
+            children(("exit", 1))
+        assert children.alive == 0
 
 
 def test_a_process_that_says_that_it_cannot_begin_is_not_started_again() -> None:
