@@ -1,21 +1,27 @@
-"""The file of a local checkpoint: written, read, and told whose it is.
+"""The file of a local checkpoint: written, mapped into memory, and told whose it is.
 
 Numbers are little-endian:
 
     magic "SEGMCKPT" | version uint32 | length of the header uint32
-    header, JSON: whose state it is, its offset, its columns
+    header, JSON with blanks behind it: whose state it is, its offset, its columns
     BLAKE2b-256 of all before
-    the columns one after the other, as they are in memory
-    BLAKE2b-256 of all before
+    the columns one after the other, as they are in memory, each with zeros up to a whole page
 
-The first three lines stay as they are in every version, so that a newer one is told from a damaged
-one.
+The header says of each column the XXH3-64 of its pages. The first three lines end with a page, and
+stay as they are in every version, so that another one is told from a damaged one.
+
+A checkpoint is not copied into memory: its columns are the file's own pages, read when they are
+wanted, and of a page that is written to the process gets one of its own (copy on write). All pages
+are held against their checksums before a column is given. A file in use may be removed, or another
+one put in its place: its pages stay until the process lets go of them, and so does their room on
+the disk.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import mmap
 import os
 import struct
 from collections.abc import Callable
@@ -25,6 +31,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, BinaryIO
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -32,12 +39,15 @@ from consumer.contract.stage import Columns, Snapshot, StateKind
 from schemas.errors import first_problem
 
 MAGIC = b"SEGMCKPT"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _PREFIX = struct.Struct("<8sII")
 _DIGEST_BYTES = 32
 # Copied, hashed and written at once: small enough to stay in the processor's cache.
 _BLOCK_BYTES = 1 << 20
+# Of all processors that segmenter runs on, or a part of theirs.
+_PAGE_BYTES = 4096
+_UNKNOWN = "0" * 16
 
 
 class Reason(StrEnum):
@@ -52,7 +62,7 @@ class Reason(StrEnum):
     FOREIGN = "foreign"
     """Of another cluster, group, topic, partition, embedding model or shape."""
     OUTDATED = "outdated"
-    """Too old, or the changelog has lost what follows it."""
+    """Too old, in a former format, or the changelog has lost what follows it."""
     BEYOND_END = "beyond_end"
     """The changelog ends before it."""
 
@@ -90,11 +100,13 @@ class Column(BaseModel):
     name: str
     dtype: Annotated[str, StringConstraints(pattern=r"^([<|][iu][1248]|<f[48])$")]
     shape: tuple[Annotated[int, Field(ge=0)], ...]
+    checksum: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+    """XXH3-64 of its pages in hexadecimal digits: of one length, so that it can be filled in."""
 
     @property
     def bytes(self) -> int:
-        """Its length in the file."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        """Its length in the file, whole pages."""
+        return _whole_pages(math.prod(self.shape) * np.dtype(self.dtype).itemsize)
 
 
 class Header(BaseModel):
@@ -144,28 +156,41 @@ def write_checkpoint(
         users=len(snapshot),
         software=version("segmenter"),
         columns=[
-            Column(name=name, dtype=column.dtype.str, shape=column.shape)
+            Column(name=name, dtype=column.dtype.str, shape=column.shape, checksum=_UNKNOWN)
             for name, column in columns.items()
         ],
     )
+    # What the columns are checked by is known when they are written, and then takes this room.
+    file.write(bytes(len(_head(header))))
+    written = [
+        column.model_copy(update={"checksum": _write_column(file, array, cancelled)})
+        for column, array in zip(header.columns, columns.values(), strict=True)
+    ]
+    file.seek(0)
+    file.write(_head(header.model_copy(update={"columns": written})))
+
+
+def _head(header: Header) -> bytes:
+    """Give all that stands before the columns, whole pages."""
     text = header.model_dump_json().encode()
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    around = _PREFIX.size + _DIGEST_BYTES
+    text = text.ljust(_whole_pages(len(text) + around) - around)
+    head = _PREFIX.pack(MAGIC, FORMAT_VERSION, len(text)) + text
+    return head + hashlib.blake2b(head, digest_size=_DIGEST_BYTES).digest()
 
-    def write(part: bytes) -> None:
-        digest.update(part)
-        file.write(part)
 
-    write(_PREFIX.pack(MAGIC, FORMAT_VERSION, len(text)))
-    write(text)
-    write(digest.digest())
-    for column in columns.values():
-        view = _bytes_of(column)
-        for start in range(0, len(view), _BLOCK_BYTES):
-            if cancelled():
-                raise WriteCancelledError
-            # A copy: the state may go on meanwhile, and what is hashed must be what is written.
-            write(bytes(view[start : start + _BLOCK_BYTES]))
-    file.write(digest.digest())
+def _write_column(file: BinaryIO, column: NDArray[Any], cancelled: Callable[[], bool]) -> str:
+    """Write a column and give its checksum."""
+    digest, view = xxhash.xxh3_64(), _bytes_of(column)
+    for start in range(0, len(view), _BLOCK_BYTES):
+        if cancelled():
+            raise WriteCancelledError
+        # A copy: the state may go on meanwhile, and what is hashed must be what is written.
+        block = bytes(view[start : start + _BLOCK_BYTES])
+        block = block.ljust(_whole_pages(len(block)), b"\0")
+        digest.update(block)
+        file.write(block)
+    return digest.hexdigest()
 
 
 def read_checkpoint(
@@ -173,12 +198,12 @@ def read_checkpoint(
     judge: Callable[[Header], Unusable | None],
     cancelled: Callable[[], bool],
 ) -> Checkpoint | Unusable:
-    """Read a checkpoint.
+    """Map a checkpoint into memory; its columns may be written to, which the file never sees.
 
     Parameters
     ----------
     file
-        Open at its beginning.
+        Open at its beginning; it may be closed afterwards.
     judge
         Asked about the header, before anything else is read.
     cancelled
@@ -190,27 +215,31 @@ def read_checkpoint(
         If the file system does not give it.
     """
     size = os.fstat(file.fileno()).st_size
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    header = _read_header(file, size, digest)
+    header = _read_header(file, size)
     if isinstance(header, Unusable):
         return header
     if unusable := judge(header):
         return unusable
-    # Checked before memory is asked for, which is then at most what the file holds.
-    if file.tell() + sum(column.bytes for column in header.columns) + _DIGEST_BYTES != size:
+    place = file.tell()
+    if place + sum(column.bytes for column in header.columns) != size:
         return Unusable(Reason.DAMAGED, f"its {size} bytes are not what its header says")
+    pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
     columns: dict[str, NDArray[np.generic]] = {}
     for column in header.columns:
-        columns[column.name] = array = np.empty(column.shape, column.dtype)
-        view = _bytes_of(array)
-        for start in range(0, len(view), _BLOCK_BYTES):
-            block = file.read(min(_BLOCK_BYTES, len(view) - start))
-            digest.update(block)
-            if len(block) < min(_BLOCK_BYTES, len(view) - start) or cancelled():
+        digest = xxhash.xxh3_64()
+        for start in range(place, place + column.bytes, _BLOCK_BYTES):
+            if cancelled():
                 return Unusable(Reason.DAMAGED, "it was not read to its end")
-            view[start : start + len(block)] = block
-    if file.read() != digest.digest():
-        return Unusable(Reason.DAMAGED, "its checksum does not fit")
+            end = min(start + _BLOCK_BYTES, place + column.bytes)
+            with memoryview(pages)[start:end] as block:
+                digest.update(block)
+        if digest.hexdigest() != column.checksum:
+            return Unusable(
+                Reason.DAMAGED, f"the checksum of its column {column.name} does not fit"
+            )
+        # Not frombuffer, which wants one item at least.
+        columns[column.name] = np.ndarray(column.shape, column.dtype, pages, place)
+        place += column.bytes
     return Checkpoint(header, columns)
 
 
@@ -218,7 +247,11 @@ def _bytes_of(array: NDArray[Any]) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _read_header(file: BinaryIO, size: int, digest: hashlib.blake2b) -> Header | Unusable:
+def _whole_pages(size: int) -> int:
+    return -(-size // _PAGE_BYTES) * _PAGE_BYTES
+
+
+def _read_header(file: BinaryIO, size: int) -> Header | Unusable:
     prefix = file.read(_PREFIX.size)
     if len(prefix) < _PREFIX.size or not prefix.startswith(MAGIC):
         return Unusable(Reason.DAMAGED, "it does not begin as a checkpoint does")
@@ -226,15 +259,15 @@ def _read_header(file: BinaryIO, size: int, digest: hashlib.blake2b) -> Header |
     if length > size:
         return Unusable(Reason.DAMAGED, "it ends too early")
     text = file.read(length)
-    digest.update(prefix)
-    digest.update(text)
-    check = file.read(_DIGEST_BYTES)
-    if check != digest.digest():
+    if (
+        file.read(_DIGEST_BYTES)
+        != hashlib.blake2b(prefix + text, digest_size=_DIGEST_BYTES).digest()
+    ):
         return Unusable(Reason.DAMAGED, "the checksum of its header does not fit")
-    digest.update(check)
-    if written_version > FORMAT_VERSION:
+    if written_version != FORMAT_VERSION:
+        former = written_version < FORMAT_VERSION
         return Unusable(
-            Reason.FUTURE,
+            Reason.OUTDATED if former else Reason.FUTURE,
             f"its format is {written_version}, this version of segmenter knows {FORMAT_VERSION}",
         )
     try:

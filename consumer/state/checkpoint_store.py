@@ -130,7 +130,7 @@ class CheckpointStore:
                 )
                 file.flush()
                 os.fsync(file.fileno())
-                size = file.tell()
+                size = os.fstat(file.fileno()).st_size
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):

@@ -166,10 +166,17 @@ def test_none_at_all_is_missing(store):
     assert reason(read(store)) is Reason.MISSING
 
 
+def places(whole: bytes) -> list[int]:
+    """All that are near to where something begins, and some of the zeros and blanks behind it."""
+    near = {start + byte for start in range(0, len(whole), 4096) for byte in range(-40, 40)}
+    text = whole.index(b" " * 100)  # what stands in the header
+    return sorted({*near, *range(text), *range(0, len(whole), 61)} & {*range(len(whole))})
+
+
 def test_any_damage_to_a_single_byte_is_told(store):
     path = write(store)
     whole = path.read_bytes()
-    for place in range(len(whole)):
+    for place in places(whole):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << (place % 8)
         path.write_bytes(damaged)
@@ -195,7 +202,7 @@ def test_any_other_bytes_are_told(store, data):
 def test_a_file_cut_off_anywhere_is_told(store):
     path = write(store)
     whole = path.read_bytes()
-    for length in range(len(whole)):
+    for length in places(whole):
         path.write_bytes(whole[:length])
         assert reason(read(store)) is Reason.DAMAGED, length
 
@@ -243,10 +250,72 @@ def of_format(version: int, checkpoint: bytes) -> bytes:
 
 def test_a_newer_format_is_told_from_damage(store):
     path = write(store)
-    path.write_bytes(of_format(2, path.read_bytes()))
+    path.write_bytes(of_format(3, path.read_bytes()))
     found = read(store)
     assert reason(found) is Reason.FUTURE
-    assert "format is 2" in found.detail
+    assert "format is 3" in found.detail
+
+
+def test_a_former_format_is_told_from_damage_and_says_which_it_is(store):
+    path = write(store)
+    path.write_bytes(of_format(1, path.read_bytes()))
+    found = read(store)
+    assert reason(found) is Reason.OUTDATED
+    assert "format is 1, this version of segmenter knows 2" in found.detail
+
+
+def test_a_damaged_column_is_named(store):
+    path = write(store)
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1  # of the last page with anything in it
+    path.write_bytes(damaged)
+    assert "the checksum of its column names does not fit" in read(store).detail
+
+
+# --- a file in use --------------------------------------------------------------------------------
+
+
+def large(value: int) -> State:
+    return State(1, column=np.full(5_000_000, value, np.uint8))
+
+
+def test_what_is_written_to_a_column_stays_in_this_process(store):
+    path = write(store)
+    whole = path.read_bytes()
+    columns = read(store).columns
+    assert columns["sums"].flags.writeable
+    assert columns["sums"].ctypes.data % 4096 == 0
+    columns["sums"][:] = -1.0
+    assert path.read_bytes() == whole
+    assert read(store).columns["sums"].tobytes() == State().columns()["sums"].tobytes()
+
+
+@pytest.mark.parametrize("then", ["another takes its place", "it is removed", "the disk is full"])
+def test_a_file_in_use_may_go(store, then):
+    path = write(store, 10, large(1))
+    column = read(store).columns["column"]
+    column[:10] = 7
+    if then == "another takes its place":
+        write(store, 20, large(2))
+    elif then == "it is removed":
+        path.unlink()
+    else:
+        with largest_file(1_500_000), pytest.raises(OSError):  # noqa: PT011
+            store.write(OWNER, 20, large(2), taken_at=store.now())
+    assert np.unique(column[10:]).tolist() == [1]
+    column[20:30] = 8  # pages of the process's own, whatever became of the file
+    assert (column[:10] == 7).all()
+    assert (column[20:30] == 8).all()
+
+
+def test_a_state_that_came_from_a_file_is_written_over_it(store):
+    write(store, 10, large(1))
+    column = read(store).columns["column"]
+    column[-1] = 9
+    write(store, 20, State(1, column=column))
+    again = read(store)
+    assert again.header.offset == 20
+    assert again.columns["column"].tobytes() == column.tobytes()
 
 
 def test_the_changelog_must_still_hold_what_follows(store):
