@@ -47,19 +47,23 @@ class Slab:
         self._capacity = 0
         self.used = 0
         """Rows 0 up to this have been given out."""
-        self._free: list[int] = []
+        # A stack of rows that were given back, and how many of each chunk's are in use.
+        self._free = np.empty(0, np.int32)
+        self._freed = 0
+        self._in_use = np.zeros(0, np.int64)
 
     def adopt(self, chunks: Sequence[Rows]) -> None:
         """Begin with arrays that the slab takes over, with all their rows given out."""
         for chunk in chunks:
             if len(chunk):
                 self._append(chunk)
+                self._in_use[-1] = len(chunk)
         self.used = self._capacity
 
     @property
     def in_use(self) -> int:
         """Rows that were given out and not given back."""
-        return self.used - len(self._free)
+        return self.used - self._freed
 
     @property
     def bytes(self) -> int:
@@ -68,22 +72,31 @@ class Slab:
 
     def allocate(self, count: int) -> I64:
         """Give out rows, those that were given back first; what is in them is undefined."""
-        again = min(count, len(self._free))
+        again = min(count, self._freed)
         rows = np.empty(count, np.int64)
-        if again:
-            rows[:again] = self._free[-again:]
-            del self._free[-again:]
+        rows[:again] = self._free[self._freed - again : self._freed]
+        self._freed -= again
         fresh = count - again
         rows[again:] = np.arange(self.used, self.used + fresh)
         self.used += fresh
         while self._capacity < self.used:
             size = max(self._first, min(self._capacity, MOST_ROWS))
             self._append(np.empty((size, *self._shape), self.dtype))
+        self._in_use += self._by_chunk(rows)
         return rows
 
     def release(self, rows: I64) -> None:
-        """Take rows back."""
-        self._free.extend(rows.tolist())
+        """Take rows back; a chunk without any in use gives its memory back to the system."""
+        if self._freed + len(rows) > len(self._free):
+            more = np.empty(max(len(rows), len(self._free)), np.int32)
+            self._free = np.concatenate([self._free, more])
+        self._free[self._freed : self._freed + len(rows)] = rows
+        self._freed += len(rows)
+        count = self._by_chunk(rows)
+        self._in_use -= count
+        for number in np.flatnonzero((self._in_use == 0) & (count > 0)).tolist():
+            self._chunks[number] = np.empty_like(self._chunks[number], subok=False)
+            self._items[number] = self._items_of(self._chunks[number])
 
     def take(self, rows: I64) -> Rows:
         """Copy rows out, (n,) or (n, width)."""
@@ -125,10 +138,16 @@ class Slab:
             where = np.flatnonzero(chunks == chunk)
             yield chunk, where, rows[where] - self._starts[chunk]
 
+    def _by_chunk(self, rows: I64) -> I64:
+        chunks = np.searchsorted(self._starts, rows, "right") - 1
+        counts: I64 = np.bincount(chunks, minlength=len(self._chunks))
+        return counts
+
     def _append(self, chunk: Rows) -> None:
         self._chunks.append(chunk)
         self._items.append(self._items_of(chunk))
         self._starts = np.append(self._starts, self._capacity)
+        self._in_use = np.append(self._in_use, 0)
         self._capacity += len(chunk)
 
     def _items_of(self, rows: Rows) -> Rows:
