@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -216,14 +217,27 @@ def change_id(user_id: str, cause: str, sequence: int) -> str:
 
 def change_headers(identity: str, source: str, user_id: str, time: datetime) -> EventHeaders:
     """Kafka headers of CloudEvents 1.0 in binary mode for the change of such an id."""
+    headers = _headers_of(source, time).copy()
+    headers[_ID_AT] = ("ce_id", identity.encode())
+    headers[_SUBJECT_AT] = ("ce_subject", user_id.encode())
+    return headers
+
+
+# Those of a batch differ in the id and the user alone.
+@lru_cache(maxsize=8)
+def _headers_of(source: str, time: datetime) -> EventHeaders:
     return binary_headers(
-        event_id=identity,
+        event_id="",
         source=source,
         event_type=CHANGE_TYPE,
         data_schema=CHANGE_SCHEMA,
-        subject=user_id,
+        subject="",
         time=time,
     )
+
+
+_NAMES = [name for name, _ in _headers_of("", datetime(1970, 1, 1, tzinfo=UTC))]
+_ID_AT, _SUBJECT_AT = _NAMES.index("ce_id"), _NAMES.index("ce_subject")
 
 
 def cloudevents_headers(change: SegmentChange, source: str) -> EventHeaders:

@@ -40,6 +40,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+_ROWS_AT_ONCE = 128
+
+
 class ProfileMismatchError(ValueError):
     """Recorded state that this worker cannot go on with: another embedding model, another size."""
 
@@ -219,9 +222,15 @@ class ProfileRows:
         step = times - reference
         keep = fade(np.maximum(step, 0), policy.half_life)
         gains = gains * fade(np.maximum(-step, 0), policy.half_life)
-        sums = self.sums[rows] * keep[:, None] + embeddings * gains[:, None]
         weights = self.weights[rows] * keep + gains
-        self.sums[rows] = rounded(sums.astype(np.float32), weights, policy.float16_limit)
+        # A part at a time: what is in between stays in the processor's cache.
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            sums = self.sums[rows[part]] * keep[part, None]
+            sums += embeddings[part] * gains[part, None]
+            self.sums[rows[part]] = rounded(
+                sums.astype(np.float32), weights[part], policy.float16_limit
+            )
         self.weights[rows] = weights
         self.reference[rows] = np.maximum(reference, times)
         return keep, gains

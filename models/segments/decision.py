@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,8 +19,7 @@ from schemas.segment_model import NO_SEGMENT
 _SHORTEST, _LONGEST = 1e-12, 1e12
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One user's entry of `Decisions`, with None where that has NaN or `NO_SEGMENT`."""
 
     segment: int | None
@@ -64,19 +64,25 @@ class Decisions:
 
     def at(self, row: int) -> Decision:
         """Give one user's decision in plain Python numbers."""
-        segment = int(self.segment[row])
-        return Decision(
-            segment=None if segment == NO_SEGMENT else segment,
-            changed=bool(self.changed[row]),
-            distance=float(self.distance[row]),
-            previous_distance=_number(self.previous_distance[row]),
-            margin=_number(self.margin[row]),
-            confidence=_number(self.confidence[row]),
-        )
+        return self.each(np.array([row]))[0]
+
+    def each(self, rows: Ints) -> list[Decision]:
+        """Give some users' decisions in plain Python numbers."""
+        figures = (self.previous_distance, self.margin, self.confidence)
+        return [
+            Decision(None if segment == NO_SEGMENT else segment, changed, distance, *others)
+            for segment, changed, distance, *others in zip(
+                self.segment[rows].tolist(),
+                self.changed[rows].tolist(),
+                self.distance[rows].tolist(),
+                *(_numbers(figure[rows]) for figure in figures),
+                strict=True,
+            )
+        ]
 
 
-def _number(value: np.float64) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _numbers(values: Floats) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def decide(  # noqa: PLR0917 - one array after the other

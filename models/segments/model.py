@@ -7,6 +7,7 @@ its centres (`models.segments.decision`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -222,5 +223,8 @@ class SegmentModel:
 
     def label_of(self, segment: int) -> str | None:
         """Label of a segment by its id, None where the model does not hold it."""
-        row = int(self.rows_of(np.array([segment], dtype=np.int64))[0])
-        return self.labels[row] if row >= 0 else None
+        return self._labels_by_id.get(segment)
+
+    @cached_property
+    def _labels_by_id(self) -> dict[int, str]:
+        return dict(zip(self.ids.tolist(), self.labels, strict=True))

@@ -21,6 +21,7 @@ from models.segments.lineage import Lineage
 from models.segments.model import SegmentModel
 from models.segments.policy import AssignmentPolicy
 from schemas.changes import ChangeReason
+from schemas.segment_model import NO_SEGMENT
 
 Rows = NDArray[np.int64]
 
@@ -202,14 +203,21 @@ class Decisions:
         verdict = self._judge(question, pending, rested, by_model=by_model)
         found: Decided = {}
         done: set[int] = set()
-        for i in verdict.changes.tolist():
-            seat = int(verdict.seats[i])
-            entry = int(pending[seat])
-            if (place := int(at.places[entry])) in done:
+        seats = verdict.seats[verdict.changes]
+        entries = pending[seats]
+        for seat, entry, place, before, decision in zip(
+            seats.tolist(),
+            entries.tolist(),
+            at.places[entries].tolist(),
+            verdict.before[seats].tolist(),
+            verdict.segments.each(verdict.changes),
+            strict=True,
+        ):
+            if place in done:
                 continue
             done.add(place)
             reason = ChangeReason.BEHAVIOUR
-            before, now = int(verdict.before[seat]), int(verdict.segments.segment[i])
+            now = NO_SEGMENT if decision.segment is None else decision.segment
             if now == before:
                 reason = ChangeReason.LABEL_CHANGED
             elif by_model:
@@ -219,7 +227,7 @@ class Decisions:
                 rows,
                 place,
                 at.at(entry),
-                verdict.segments.at(i),
+                decision,
                 cause_of(entry),
                 model,
                 reason=reason,

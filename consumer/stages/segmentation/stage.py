@@ -303,7 +303,6 @@ class SegmentationStage:
             stats=self._pending,
         )
         outputs += self._move(moves, now)
-        latest = dict(zip(own, rows_of_events, strict=True)) if self._drift else {}
         # A label that says what is known already touches nobody.
         touched = [*range(moved), *(row for row in relabelled if row >= moved)]
         if len(touched) < len(rows):
@@ -313,13 +312,19 @@ class SegmentationStage:
         self._overlay.append((partition, rows))
         outputs += self._profiles.states(partition, rows)
         # One for each sampled user that the batch touched.
+        sampled = (ranks <= self._sampled_upto).tolist() if self._drift else []
+        latest = {
+            place: batch.embeddings[row]
+            for place, row in zip(own, rows_of_events, strict=True)
+            if sampled and sampled[place]
+        }
         outputs += self._profiles.samples(
             rows,
             self._sampled_upto,
             ranks=ranks,
             moved=range(moved),
             relabelled=relabelled,
-            latest={place: batch.embeddings[row] for place, row in latest.items()},
+            latest=latest,
         )
         return outputs
 
