@@ -257,8 +257,8 @@ class ProfileRows:
         terms = {term: weight * keep for term, weight in self.terms[row].items()}
         for token in set(tokens):
             terms[token] = terms.get(token, 0.0) + gain
-        heaviest = sorted(terms.items(), key=lambda item: (-item[1], item[0]))[:limit]
-        self.terms[row] = dict(heaviest)
+        heaviest = sorted([(-weight, term) for term, weight in terms.items()])[:limit]
+        self.terms[row] = {term: -weight for weight, term in heaviest}
 
     def to_record(self, row: int, embedding: str) -> ProfileRecord:
         """Give one user's state as it stands in the changelog."""
