@@ -110,6 +110,7 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         Right("group", "{group}-follower", ("Describe",)),
     ),
     "produce": (),
+    "profile": (_READER,),
     "migrate": (
         # Of its configuration the session is asked for, under KIP-848; without that it is taken
         # for 60 s.

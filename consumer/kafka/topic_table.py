@@ -8,7 +8,7 @@ from typing import Literal
 from consumer.report.markdown import code, table
 from consumer.settings import TopicSettings
 
-Role = Literal["worker", "trainer", "intake", "verify", "produce", "migrate"]
+Role = Literal["worker", "trainer", "intake", "verify", "produce", "migrate", "profile"]
 
 Kept = Literal["compacted", "hours", "free"]
 """By key; as topics.retention_hours says; as whoever makes the topic wants it."""
@@ -124,7 +124,7 @@ TOPICS = (
         kept="compacted",
         aligned=True,
         writers=("worker", "migrate"),
-        readers=("worker", "verify", "migrate"),
+        readers=("worker", "verify", "migrate", "profile"),
         for_you="no: the workers' changelog",
     ),
     # One partition: whoever has it is the trainer.

@@ -48,6 +48,7 @@ COMMANDS = [
     "evaluate",
     "verify",
     "migrate",
+    "profile",
     "topics create",
     "produce",
     "model prepare",

@@ -158,6 +158,7 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
             done = (user, "Allowed", "Topic", topic, "READ")
             until(lambda done=done: done in kafka.decisions(), f"{user} has not read {topic}")
     kafka.run("verify", SETTINGS, "verify")
+    kafka.run("profile", SETTINGS, "profile", "u1")
     kafka.run("migrate", newer, "migrate", dimensions=32)
 
 
