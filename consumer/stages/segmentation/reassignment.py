@@ -30,10 +30,11 @@ from models.segments.model import SegmentModel
 I64 = NDArray[np.int64]
 T = TypeVar("T")
 
-# Users judged at once: enough to hide the cost of a call, in a millisecond or two.
+# Users judged at once: enough to hide the cost of a call, in a few milliseconds.
 _JUDGED = 512
 # Users written down from one look at the clock to the next.
-_WRITTEN = 16
+_WRITTEN = 64
+_NO_ROWS = np.zeros(0, np.int64)
 
 
 @dataclass(slots=True)
@@ -99,6 +100,8 @@ class Reassignment:
         self._seconds = seconds
         self._now = timer.monotonic
         self.epoch = 0
+        # Users of a table who change and were not written down when a piece was over.
+        self._kept: dict[int, tuple[ProfileTable, I64]] = {}
         self.settled = True
         """Whether everybody was looked at under the latest model."""
 
@@ -106,10 +109,15 @@ class Reassignment:
         """Look at everybody again, under another model."""
         self.epoch += 1
         self.settled = False
+        self._kept.clear()
 
     def partition_came(self) -> None:
         """Look at the users of a table that was read back: a crash may have come amid a take-up."""
         self.settled = False
+
+    def partition_went(self, partition: int) -> None:
+        """Forget a table."""
+        self._kept.pop(partition, None)
 
     def of_batch(
         self, table: ProfileTable, rows: ProfileRows, count: int, cause: Cause, model: SegmentModel
@@ -140,12 +148,22 @@ class Reassignment:
             return None
         look, room, ends = Look(), self._most_users, self._now() + self._seconds
         for partition, table in tables.items():
+            movers = self._movers_left(partition, table)
+            if len(movers):
+                # Who is looked at in this piece is marked when it is committed: only then the table
+                # can tell who is left besides.
+                written = self._write(partition, table, movers[:room], cause, model, look, ends)
+                self._keep(partition, table, movers[written:])
+                return look
             left = table.unlooked(self.epoch, room)
             room -= len(left)
             for first in range(0, len(left), _JUDGED):
                 judged = left[first : first + _JUDGED]
-                done = self._look_at(partition, table, judged, cause, model, look, ends)
-                look.looked.append((partition, judged[:done]))
+                found = [part.users for part in self._movers(table, judged, model, look)]
+                movers = table.find([user for users in found for user in users])
+                look.looked.append((partition, np.setdiff1d(judged, movers, assume_unique=True)))
+                written = self._write(partition, table, movers, cause, model, look, ends)
+                self._keep(partition, table, movers[written:])
                 if self._now() >= ends:
                     return look
             if not room:
@@ -153,27 +171,42 @@ class Reassignment:
         self.settled = not look.looked
         return look if look.looked else None
 
-    def _look_at(  # noqa: PLR0917 - what a piece works with
+    def _movers_left(self, partition: int, table: ProfileTable) -> I64:
+        """Give the rows of users who change and were not written down yet.
+
+        Nothing changes a user who was not looked at: so what was found stays true.
+        """
+        of, movers = self._kept.pop(partition, (table, _NO_ROWS))
+        if of is not table:
+            return _NO_ROWS
+        return movers[table.looked(movers) < self.epoch]
+
+    def _keep(self, partition: int, table: ProfileTable, movers: I64) -> None:
+        if len(movers):
+            self._kept[partition] = table, movers
+
+    def _write(  # noqa: PLR0917 - what a piece works with
         self,
         partition: int,
         table: ProfileTable,
-        rows: I64,
+        movers: I64,
         cause: Cause,
         model: SegmentModel,
         look: Look,
         ends: float,
     ) -> int:
-        """Look at users, and give how many of them were looked at when time was up."""
-        movers = [user for part in self._movers(table, rows, model, look) for user in part.users]
-        for first in range(0, len(movers), _WRITTEN):
-            states = table.gather(movers[first : first + _WRITTEN])
-            for moved, decided in self._written(states, cause, model, look):
+        """Write down users who change, and give how many there were when time was up."""
+        done = 0
+        while done < len(movers):
+            some = movers[done : done + _WRITTEN]
+            for moved, decided in self._written(table.states(some), cause, model, look):
                 look.moved.append((partition, moved))
                 look.note(decided)
-            rest = movers[first + _WRITTEN :]
-            if rest and self._now() >= ends:
-                return int(np.searchsorted(rows, table.find(rest[:1])[0]))
-        return len(rows)
+            look.looked.append((partition, some))
+            done += len(some)
+            if self._now() >= ends:
+                break
+        return done
 
     def _movers(
         self, table: ProfileTable, rows: I64, model: SegmentModel, look: Look

@@ -173,6 +173,7 @@ class SegmentationStage:
     def revoked(self, partition: int) -> None:
         """Let go of a partition."""
         self._tables.pop(partition, None)
+        self._reassignment.partition_went(partition)
         self._silent.revoked(partition)
 
     def snapshot(self, partition: int) -> ProfileSnapshot:

@@ -16,7 +16,7 @@ from consumer.contract.records import Output, Record
 from consumer.verify.oracle import differences
 from models.profiles.table import ProfileTable
 from models.segments.model import SegmentModel
-from schemas.changes import SegmentChange
+from schemas.changes import ChangeReason, SegmentChange
 from tests.consumer.contract.scripted_clock import Clock
 from tests.consumer.stages.label_data import Worker as LabelWorker
 from tests.consumer.stages.label_data import a_label_model, on
@@ -282,15 +282,31 @@ def piece(worker: Worker) -> list[str]:
 
 
 def test_a_piece_ends_when_its_time_is_up_and_the_next_one_goes_on_behind_it() -> None:
-    worker = a_worker(100, Ticking())
-    pieces = [piece(worker)]
-    while not worker.stage.settled:
-        if worker.stage.maintain(idle=False) is None:
-            break
+    worker = a_worker(200, Ticking())
+    pieces = []
+    while worker.stage.maintain(idle=False) is not None:
         worker.stage.aborted()
         pieces.append(piece(worker))
-    assert all(0 < len(users) <= 16 for users in pieces)
-    assert [user for users in pieces for user in users] == [f"u{n}" for n in range(100)]
+    assert all(0 < len(users) <= 64 for users in pieces)
+    everybody = sorted(f"u{n}" for n in range(200))
+    assert sorted(user for users in pieces for user in users) == everybody
+
+
+def test_users_are_looked_at_in_one_order_however_long_a_piece_lasts() -> None:
+    """A replay's files are the same bytes on every machine."""
+    short, long = (a_worker(200, clock, reassign_users=150) for clock in (Ticking(), Clock()))
+    first = [change.user_id for change in changes_in(short.maintain())]
+    assert first == [change.user_id for change in changes_in(long.maintain())]
+
+
+def test_who_was_found_to_move_and_wrote_meanwhile_is_not_moved_again() -> None:
+    worker = a_worker(200, Ticking())
+    assert len(piece(worker)) == 64
+    (change,) = changes_in(worker.run(records([event("u100", 2)])))
+    assert change.reason is ChangeReason.MODEL_UPDATE
+    rest = changes_in(worker.maintain())
+    assert len(rest) == 200 - 64 - 1
+    assert "u100" not in {change.user_id for change in rest}
 
 
 def test_while_time_lasts_a_piece_goes_on_to_as_many_users_as_a_transaction_may_have() -> None:
