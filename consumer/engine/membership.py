@@ -18,7 +18,7 @@ from consumer.contract.clock import Timer
 from consumer.engine.transactions import FatalKafkaError
 from consumer.kafka.asking import passes
 from consumer.kafka.broker_log import broker_log
-from consumer.kafka.clients import consumer_config
+from consumer.kafka.clients import consumer_config, made
 from consumer.kafka.connection import Connection
 from consumer.settings import BatchSettings, KafkaSettings
 
@@ -122,7 +122,7 @@ class Membership:
             **self.connection.config(),
             "error_cb": self._on_error,
         }
-        self.consumer = make(self._config)
+        self.consumer = made(make, self._config)
 
     @property
     def has_place(self) -> bool:
@@ -169,7 +169,7 @@ class Membership:
         logger.info("waiting until the group gives up the predecessor of this name")
         self.consumer.close()
         self._timer.sleep(self._held_pause_seconds)
-        self.consumer = self._make(self._config)
+        self.consumer = made(self._make, self._config)
         self.join(owner)
 
     def poll(self, room: int, seconds: float) -> Sequence[Message]:

@@ -23,7 +23,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicParti
 
 from consumer.kafka.asking import AT_ONCE, ask
 from consumer.kafka.background import Background
-from consumer.kafka.clients import consumer_config
+from consumer.kafka.clients import consumer_config, made
 from consumer.kafka.cluster import Cluster
 from consumer.settings import KafkaSettings
 
@@ -141,7 +141,7 @@ def rebalance(kafka: KafkaSettings, group_id: str, topic: str) -> None:
     """
     nameless = kafka.model_copy(update={"instance_id": None})
     joined: list[bool] = []
-    client = Consumer(consumer_config(nameless, group_id))
+    client = made(Consumer, consumer_config(nameless, group_id))
     try:
         # What it is given it never reads: it is given back at once.
         client.subscribe([topic], on_assign=lambda *_: joined.append(True))

@@ -47,6 +47,7 @@ from consumer.engine.crash_points import reached
 from consumer.engine.deliveries import Deliveries, Report
 from consumer.engine.timed_calls import HungError, TimedCalls
 from consumer.kafka.asking import Pace, ask
+from consumer.kafka.clients import made
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class Transactions:
             self._producer = None
 
     def _start(self) -> None:
-        producer = self._make(self._config)
+        producer = made(self._make, self._config)
 
         def start(seconds: float) -> None:
             if self._ends < float("inf"):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from confluent_kafka import KafkaException
+
+from consumer.contract.errors import UsageError
 from consumer.kafka.broker_log import librdkafka_logger
 from consumer.settings import BatchSettings, KafkaSettings
 
@@ -12,6 +16,31 @@ from consumer.settings import BatchSettings, KafkaSettings
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # Less would be fetched again and again.
 _LEAST_AHEAD = 1_000_000
+
+
+Client = TypeVar("Client")
+
+
+class ClientSettingsError(UsageError):
+    """The Kafka client refuses a property: no broker was asked."""
+
+
+def made(make: Callable[[dict[str, Any]], Client], config: Mapping[str, Any]) -> Client:
+    """Make a client of a configuration of this module.
+
+    Raises
+    ------
+    ClientSettingsError
+        If librdkafka does not know a property, or refuses its value.
+    """
+    try:
+        return make(dict(config))
+    except KafkaException as error:
+        raise ClientSettingsError(
+            f"the Kafka client refuses its settings: {error.args[0].str()}; look at "
+            "kafka.properties, kafka.secrets, kafka.consumer_properties and "
+            "kafka.producer_properties"
+        ) from error
 
 
 def consumer_config(

@@ -30,7 +30,7 @@ from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Record, RecordColumns
 from consumer.kafka.asking import AT_ONCE, REQUEST_SECONDS, ask, passes
 from consumer.kafka.broker_log import broker_log
-from consumer.kafka.clients import admin_config, reader_config
+from consumer.kafka.clients import admin_config, made, reader_config
 from consumer.kafka.messages import as_columns, as_record
 from consumer.settings import KafkaSettings, Settings
 
@@ -90,12 +90,12 @@ class Cluster:
     def admin(self) -> AdminClient:
         """The client that asks, made when it is needed first."""
         # Kept: one that is collected while a question is under way never answers.
-        return AdminClient(admin_config(self._kafka))
+        return made(AdminClient, admin_config(self._kafka))
 
     @contextmanager
     def _reader(self, **properties: str | int) -> Iterator[Consumer]:
         names = {name.replace("_", "."): value for name, value in properties.items()}
-        client = Consumer({**reader_config(self._kafka), **names})
+        client = made(Consumer, {**reader_config(self._kafka), **names})
         try:
             yield client
         finally:

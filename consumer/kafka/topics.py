@@ -11,7 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from consumer.contract.errors import ExpectedError, UsageError
 from consumer.kafka.asking import REQUEST_SECONDS, announce, unreachable
-from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config
+from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config, made
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topic_table import TOPICS, Topic
@@ -162,7 +162,7 @@ def create_topics(settings: Settings) -> dict[str, bool]:
     missing = [each for each in wanted if each.topic not in there]
     if not missing:
         return created
-    admin = AdminClient(admin_config(settings.kafka))
+    admin = made(AdminClient, admin_config(settings.kafka))
     futures: dict[str, Future[None]] = admin.create_topics(
         missing, operation_timeout=_TIMEOUT_SECONDS, request_timeout=_TIMEOUT_SECONDS
     )

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from consumer.contract.errors import ExpectedError, UsageError
 from consumer.contract.records import Record
-from consumer.kafka.clients import sender_config
+from consumer.kafka.clients import made, sender_config
 from consumer.kafka.topics import TopicError, partition_counts
 from consumer.offline.files import EventFileError
 from consumer.offline.refusals import hint_for
@@ -164,7 +164,7 @@ def producer(settings: Settings) -> Producer:
     config = sender_config(settings.kafka)
     if settings.events.partitioner == "crc32":
         config = {**config, "partitioner": "consistent_random"}
-    return Producer(config)
+    return made(Producer, config)
 
 
 def send(

@@ -19,7 +19,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer.kafka.asking import Client, ask
-from consumer.kafka.clients import admin_config, reader_config
+from consumer.kafka.clients import admin_config, made, reader_config
 from consumer.kafka.cluster import committed_by
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topics import TopicError, partition_counts
@@ -94,7 +94,7 @@ class Lookups:
 
     Raises
     ------
-    VerifyError
+    ClientSettingsError
         If the Kafka client refuses a property.
     """
 
@@ -109,7 +109,7 @@ class Lookups:
         self.consumer = open_consumer(settings, group_id, consumer_properties or {})
         # Kept as long as there may be a question: an admin client that is collected while one is
         # under way never answers.
-        self.admin = AdminClient(admin_config(settings.kafka))
+        self.admin = made(AdminClient, admin_config(settings.kafka))
 
     def close(self) -> None:
         """Close the consumer."""
@@ -261,23 +261,19 @@ def open_consumer(settings: Settings, group_id: str, properties: Mapping[str, An
 
     Raises
     ------
-    VerifyError
+    ClientSettingsError
         If the Kafka client refuses a property.
     """
-    try:
-        return Consumer(
-            {
-                **reader_config(settings.kafka),
-                "group.id": group_id,
-                # librdkafka's own: much is read at once, and a larger record comes all the same.
-                "fetch.message.max.bytes": 1_048_576,
-                # Records that retention removes before they are read must not pass unnoticed.
-                "auto.offset.reset": "error",
-                **properties,
-            }
-        )
-    except KafkaException as error:
-        raise VerifyError(f"the Kafka client refuses its settings: {error_text(error)}") from error
+    config = {
+        **reader_config(settings.kafka),
+        "group.id": group_id,
+        # librdkafka's own: much is read at once, and a larger record comes all the same.
+        "fetch.message.max.bytes": 1_048_576,
+        # Records that retention removes before they are read must not pass unnoticed.
+        "auto.offset.reset": "error",
+        **properties,
+    }
+    return made(Consumer, config)
 
 
 def error_text(error: KafkaException) -> str:

@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from consumer.contract.records import Record
 from consumer.kafka.broker_log import broker_log
-from consumer.kafka.clients import reader_config
+from consumer.kafka.clients import made, reader_config
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.messages import as_record
 from consumer.settings import Settings
@@ -94,7 +94,7 @@ class Feed(Generic[Model]):
             if newer is not None:
                 raise newer
             following = end
-        self._consumer = Consumer(reader_config(settings.kafka))
+        self._consumer = made(Consumer, reader_config(settings.kafka))
         self._consumer.assign([TopicPartition(self._topic, 0, following)])
 
     def latest(self) -> Model | None:

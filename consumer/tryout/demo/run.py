@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from consumer.contract.errors import ExpectedError
-from consumer.kafka.clients import reader_config
+from consumer.kafka.clients import made, reader_config
 from consumer.kafka.topics import create_topics, partition_counts
 from consumer.offline import outcome
 from consumer.offline.files import spooled
@@ -143,8 +143,8 @@ class _Run:
         self._workers = [f"worker-{i}" for i in range(workers)]
         self._children: dict[str, Child] = {}
         # Never subscribes: it only asks where the group is.
-        self._asker = Consumer(
-            {**reader_config(settings.kafka), "group.id": settings.kafka.group_id}
+        self._asker = made(
+            Consumer, {**reader_config(settings.kafka), "group.id": settings.kafka.group_id}
         )
         events = settings.topics.events
         self._partitions = partition_counts(settings, [events])[events]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from confluent_kafka import Producer
 
-from consumer.kafka.clients import sender_config
+from consumer.kafka.clients import made, sender_config
 from consumer.offline.evaluate.observe import label_of
 from consumer.offline.evaluate.tracks import Track
 from consumer.offline.files import event_file, read_records
@@ -122,7 +122,9 @@ class Feeder(threading.Thread):
     def __init__(self, settings: Settings, records: Iterable[StreamRecord]) -> None:
         super().__init__(name="feeder", daemon=True)
         self._records = records
-        self._sending = Sending(Producer(sender_config(settings.kafka)), settings.topics.events)
+        self._sending = Sending(
+            made(Producer, sender_config(settings.kafka)), settings.topics.events
+        )
         self.result = self._sending.result
         self.started: float | None = None
         self.finished = False

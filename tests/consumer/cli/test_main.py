@@ -279,6 +279,13 @@ def test_intake_heeds_all_of_a_mapping_that_finds_the_user():
             "verify --follow --bootstrap-servers 127.0.0.1:1",
             "cannot reach Kafka at 127.0.0.1:1: it refuses the connection",
         ),
+        *(
+            (
+                f"{command} --kafka.properties nonsense=1",
+                'No such configuration property: "nonsense"',
+            )
+            for command in ("worker", "trainer", "topics create", "verify", "migrate")
+        ),
         ("verify /nowhere", "/nowhere holds no segment-changes.jsonl: give the --output folder"),
     ],
 )
