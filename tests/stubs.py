@@ -20,6 +20,7 @@ class HashingEmbedder:
     manifest = SimpleNamespace(name="hashing", precision="fp32", reads=None)
     device, fell_back = "cpu", False
     totals, runner_totals = EmbeddingTotals(), RunnerTotals()
+    recipe = None
 
     def __init__(self, dimensions: int = 64) -> None:
         self.dimensions = dimensions

@@ -20,8 +20,10 @@ class EndedError(Exception):
 
 def tree(pid: int) -> list[int]:
     """Give a process and all that come from it."""
+    below: list[str] = []
     try:
-        below = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        for task in Path(f"/proc/{pid}/task").iterdir():  # a child is the thread's that started it
+            below += (task / "children").read_text(encoding="ascii").split()
     except OSError:
         return []
     return [pid, *(each for child in below for each in tree(int(child)))]

@@ -40,6 +40,7 @@ Answer = TypeVar("Answer")
 # One that cannot even start will not be mended by a third attempt.
 _STARTS = 3
 _CLOSE_SECONDS = 2.0
+_ENDED = "the processes that prepare batches are being ended"
 _ROOT = Path(__file__).parents[2]
 _PACKAGES = ("consumer", "models", "schemas")
 # They are many already, and need no threads of libraries beside themselves.
@@ -62,7 +63,6 @@ class _Child:
 
     def __init__(self, log: LogSettings, limit: int, job: tuple[Any, Any]) -> None:
         self._pipe, other = socket.socketpair()
-        environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(sys.path)}
         with other:
             # A process group of its own: what is typed at a terminal, or sent to the group, is for
             # this process, which may need the other one to finish what it has begun.
@@ -71,7 +71,7 @@ class _Child:
                 stdin=subprocess.DEVNULL,
                 stdout=2,
                 pass_fds=(other.fileno(),),
-                env=environment,
+                env=_environment(),
                 process_group=0,
             )
         with suppress(OSError):  # it is gone: found out when it is asked whether it is ready
@@ -196,6 +196,8 @@ class Children(Generic[Request, Answer]):
         ChildFailedError
             If it cannot answer, or no process can be started in the place of one that died.
         """
+        if self._closed:
+            raise ChildFailedError(_ENDED)
         answer: Answer = self._threads.submit(lambda: self._ask(request)).result()
         return answer
 
@@ -276,7 +278,7 @@ class Children(Generic[Request, Answer]):
     def _replace(self, number: int, why: str) -> None:
         with self._changing:
             if self._closed:
-                raise ChildFailedError("the processes that prepare batches are being ended")
+                raise ChildFailedError(_ENDED)
             if _code() != self._code:
                 raise ChildFailedError(
                     f"a process that prepares batches has died ({why}), and the program's files "
@@ -289,6 +291,13 @@ class Children(Generic[Request, Answer]):
 
     def _start(self) -> _Child:
         return _Child(self._log, self._limit, self._job)
+
+
+def _environment() -> dict[str, str]:
+    """Give what a process needs to know: it finds what this one does, and reads no settings."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SEGMENTER_")}
+    path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
+    return {**own, **_ONE_THREAD, "PYTHONPATH": path}
 
 
 def _code() -> frozenset[tuple[str, int, int]]:

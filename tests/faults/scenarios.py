@@ -24,6 +24,7 @@ from tests.faults.former import from_former
 from tests.faults.gone import made_anew, retention
 from tests.faults.load import NOT_A_NUMBER, POISONS
 from tests.faults.network import Wire
+from tests.faults.preparing import PREPARING, kill_preparing
 from tests.faults.processes import Fault, Member
 from tests.faults.rig import (
     PARTITIONS,
@@ -575,6 +576,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill-unnamed", "kill -9, no instance ids", kill_at_points, 10, 2, UNNAMED),
     Scenario("kill-intake", "kill -9 of intake amid a transaction", kill_intake, 60, 4, INTAKE),
     Scenario("kill-random", "kill -9 at any time", kill_at_any_time, 30, 3),
+    Scenario("kill-preparing", "kill -9 of preparing processes", kill_preparing, 30, 3, PREPARING),
     Scenario("kill-live", "kill -9, trainer too, live model", kill_with_trainer, 12, 2, LIVE),
     Scenario("zombie", "SIGSTOP past the session, SIGCONT", zombies, 10, 1),
     Scenario("zombie-unnamed", "SIGSTOP, no instance ids", zombies, 10, 1, UNNAMED),

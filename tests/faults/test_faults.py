@@ -39,6 +39,7 @@ def assert_survived(
         ("kill", "classic"),
         ("kill-live", "classic"),
         ("kill-intake", "classic"),
+        ("kill-preparing", "classic"),
         ("zombie", "classic"),
         ("zombie-unnamed", "consumer"),
         ("lost-answer", "classic"),

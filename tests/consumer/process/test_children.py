@@ -122,8 +122,9 @@ def test_who_died_is_collected_so_that_no_zombie_is_left(children: Children) -> 
 
 def test_children_have_no_children(children: Children) -> None:
     for pid in children.pids:
-        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-        assert listed == ""
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        assert threads
+        assert {(each / "children").read_text(encoding="ascii") for each in threads} == {""}
 
 
 def test_an_exception_is_told_by_its_type_and_the_process_lives_on(children: Children) -> None:
@@ -152,9 +153,19 @@ def test_the_end_leaves_no_process_even_amid_a_request() -> None:
         until(lambda: len(children._idle) == 1)
         children.close()
         with pytest.raises(ChildFailedError, match="being ended"):
+            children(("echo", 1))
+        with pytest.raises(ChildFailedError, match="being ended"):
             asleep.result()
     assert not own_children() & set(pids)
     assert children.alive == 0
+
+
+def test_children_are_not_told_secrets_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGMENTER_KAFKA__SECRETS", f'{{"sasl.password": "{SECRET}"}}')
+    with Children(answering, "spec", 1, log=LogSettings()) as children:
+        environment = children(("environment", None))
+    assert SECRET not in str(environment)
+    assert environment["PATH"] == os.environ["PATH"]
 
 
 def test_processes_that_do_not_start_are_given_up_after_three_attempts() -> None:
