@@ -1,9 +1,10 @@
 r"""Markdown of one line after another, to text without a parser.
 
 Most Markdown is a comment with a link, some code or a word in italics. Where every line of a text
-can only be (part of) a paragraph, and every mark that could mean something is part of a code span,
-a link or emphasis with nothing of the kind inside, CommonMark leaves nothing to be weighed. What is
-in any way unusual is left to `models.text.markup`, which says what Markdown means here.
+can only be one of a paragraph, be it quoted or an item, or of a heading, and every mark that could
+mean something is part of a code span, a link or emphasis with nothing of the kind inside,
+CommonMark leaves nothing to be weighed. What is in any way unusual is left to `models.text.markup`,
+which says what Markdown means here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ _LINE = (
     r"(?:[^\W\d_]|[@\"'($\\\u201c\u2018]|\d+(?![\d.)])|[*_+#-](?=[^\W_])|\*\*(?=[^\W_])|`(?!`)"
     r"|\[(?![^\]\n]*\]:))"
 )
+# Before that may stand what says that the line is quoted, an item or a heading, which is no text.
+_BEFORE = re.compile(
+    r"^[ ]{0,3}(?:>[ ]?|[-*+][ ]{1,4}(?=[^ \n]))+(?:#{1,6}[ ](?![^\n]*#[ ]*$))?"
+    r"|^[ ]{0,3}#{1,6}[ ](?![^\n]*#[ ]*$)",
+    re.MULTILINE,
+)
+_BEFORE_SIGN = re.compile(r"(?:\A|\n)[ ]{0,3}[-*+>#]")
 _OTHER_LINE = re.compile(rf"^(?![ ]{{0,3}}{_LINE}|[ ]*$)", re.MULTILINE)
 # Entities, images, strikethrough, tags and addresses in angle brackets, breaks.
 _UNUSUAL = re.compile(r"&#?[a-zA-Z0-9]{1,32};|!\[|~~|<(?=[a-zA-Z/!?])|\\$", re.MULTILINE)
@@ -29,10 +37,10 @@ _MARK = re.compile(
     # Emphasis begins before a letter or digit, or with a quotation where a word may begin. It ends
     # after a letter or digit, or after punctuation where a word may end. Underscores do neither
     # amid a word.
-    r"|(?P<stars>\*{1,3})(?=[^\W_]|(?<=\s.)[\"'(]|(?<=^.)[\"'(])"
+    r"|(?P<stars>\*{1,3})(?=[^\W_]|(?<=\s.)[\"'(])"
     rf"(?P<starred>{_PLAIN}*(?:(?<=[^\W_])|(?<=[.,;:!?)\"'])(?=\*+(?:[\s.,;:!?)]|\Z))))"
     r"(?P=stars)(?!\*)"
-    rf"|(?<![^\s(\"'])(?P<lines>_{{1,3}})(?P<lined>[^\W_]{_PLAIN}*"
+    rf"|(?<![^\s(\"'])(?P<lines>_{{1,3}})(?=[^\W_]|(?<=\s.)[\"'(])(?P<lined>{_PLAIN}*"
     r"(?:(?<=[^\W_])|(?<=[.,;:!?)\"'])))(?P=lines)(?=[\s.,;:!?)\"']|\Z)"
     # These begin nothing, so they are text.
     r"|(?P<literal>\*+(?=\s|\Z)|_+(?=\s|\Z)|(?<=[^\W_])_+)"
@@ -54,6 +62,8 @@ def read(source: str, is_target: re.Pattern[str]) -> str | None:
     is_target
         What the target of a link begins with; brackets before others are text.
     """
+    if _BEFORE_SIGN.search(source):
+        source = _BEFORE.sub("", source)
     if _UNUSUAL.search(source) or _OTHER_LINE.search(source):
         return None
 

@@ -90,7 +90,8 @@ MARKS_AND_WORDS = (
 )
 MARKDOWN = st.lists(
     st.sampled_from([mark.replace("\t", " ") for mark in MARKS_AND_WORDS.split(" ")])
-    | st.sampled_from([" ", " ", "  ", "\n", "\n\n", "    ", "words"]),
+    | st.sampled_from([" ", " ", "  ", "\n", "\n\n", "    ", "words"])
+    | st.sampled_from(["\n- ", "\n> ", "\n# ", "\n* ", "\n  + ", "\n>\n", "\n- > ", "\n1. "]),
     max_size=25,
 ).map("".join)
 
@@ -193,6 +194,7 @@ def test_simple_markdown_is_read_as_the_parser_reads_it(text: str) -> None:
     [
         ("See [the shop](http://a.b/c_(d)?e&f), *really*.", "See the shop, really."),
         ('"*So*", they _said_: **buy** `a * b`', '"So", they said: buy a * b'),
+        ("> so *they* said\n\n- [a](b.c)\n- b\n\n# And *so*\non", "so they said\na\nb\nAnd so\non"),
         ("Two lines\n\n**of** snake_case [1] & more", "Two lines\nof snake_case [1] & more"),
     ],
 )
