@@ -4,7 +4,8 @@
 
 Once with a trainer, which learns from the profiles and so publishes other centres in the last
 digits, and once with the last segments of the first such run kept: there the precision alone
-differs. A change counts as the same if user, status, segment and time of the event are.
+differs. A change counts as the same if user, status, segment and time of the event are; by how much
+the distances to the segment differ in those shows that the precisions do.
 """
 
 from __future__ import annotations
@@ -34,18 +35,25 @@ Change = tuple[str, str, int | None, str | None]
 
 def changes_of(
     records: Sequence[Record], embedder: Embedder, precision: str, model: SegmentModel | None
-) -> tuple[list[Change], Replay]:
-    """Run events through worker and trainer, or with a model that stays; give all changes."""
+) -> tuple[dict[Change, float], Replay]:
+    """Run events through worker and trainer, or with a model that stays.
+
+    Returns
+    -------
+    tuple
+        The changes, each with its distance to the segment, and what made them.
+    """
     settings = Settings()
     profile = settings.profile.model_copy(update={"precision": precision})
     replay = Replay(settings.model_copy(update={"profile": profile}), embedder, model)
-    changes: list[Change] = []
+    changes: dict[Change, float] = {}
 
     def note(output: Output) -> None:
         if output.topic == settings.topics.changes and output.value is not None:
             said = json.loads(output.value)
             segment = said["segment"] and said["segment"]["id"]
-            changes.append((said["user_id"], said["status"], segment, said["occurred_at"]))
+            change = said["user_id"], said["status"], segment, said["occurred_at"]
+            changes[change] = said["distance"] or 0.0
 
     replay.run(records, note)
     return changes, replay
@@ -68,10 +76,13 @@ def compare(records: Sequence[Record], lines: Sequence[bytes], embedder: Embedde
     figures: Figures = {}
     for kind in ("trained", "kept"):
         runs = {name: changes_of(records, embedder, name, model) for name in PRECISIONS}
-        single, half = (set(changes) for changes, _ in runs.values())
+        single, half = (changes for changes, _ in runs.values())
+        same = single.keys() & half.keys()
         figures[kind] = {
             "changes": {name: len(changes) for name, (changes, _) in runs.items()},
-            "only_in": {"float32": len(single - half), "float16": len(half - single)},
+            "only_in": {"float32": len(single) - len(same), "float16": len(half) - len(same)},
+            "other_distances": sum(single[change] != half[change] for change in same),
+            "largest_difference": max(abs(single[change] - half[change]) for change in same),
             "v_measure": {
                 name: {str(least): round(v_measure(replay, topics, least), 4) for least in (1, 10)}
                 for name, (_, replay) in runs.items()

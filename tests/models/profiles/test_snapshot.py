@@ -67,6 +67,31 @@ def test_a_table_made_anew_is_the_same_and_goes_on_the_same(steps) -> None:
     assert sorted(records(other)) == sorted(records(table))
 
 
+def test_a_table_goes_on_in_the_pages_of_a_file_which_stays_as_it_was(tmp_path) -> None:
+    table = ProfileTable(DIMENSIONS, MEMORY)
+    for number in range(9):
+        put(table, f"u{number}", ({}, "l", number))
+    mapped = {}
+    for name, column in ProfileSnapshot.of(table).columns().items():
+        path = tmp_path / name
+        column.tofile(path)
+        if column.size:
+            mapped[name] = np.memmap(path, column.dtype, "c", shape=column.shape)
+        else:
+            mapped[name] = column.copy()
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    other = table_of(mapped, DIMENSIONS, MEMORY)
+    (own,) = other.vector_slabs[0].views()
+    assert np.shares_memory(own, mapped["sums32.0"])
+    assert any(np.shares_memory(ring, mapped["ids0.0"]) for ring in other.ring_slabs[0].views())
+    for each in (table, other):
+        put(each, "u3", ({}, "m", 77))
+        put(each, "new", ({}, None, 78))
+        each.remove("u5")
+    assert records(other) == records(table)
+    assert {path: path.read_bytes() for path in files} == files
+
+
 def test_words_keep_their_order() -> None:
     table = ProfileTable(DIMENSIONS, MEMORY)
     put(table, "u", ({"b": 1.0, "a": 3.0, "c": 2.0}, None, 0))
