@@ -34,7 +34,7 @@ class BatchSettings(Section):
     prepare_processes: int | Literal["auto"] = Field(
         "auto",
         description="Processes that validate, clean and tokenise batches; 0: in threads. auto is 0 "
-        "where the model runs on the CPU, else 2 less than the cores, at least 1 and at most 4.",
+        "where the model runs on the CPU, else 2 less than the cores, at least 1 and at most 6.",
     )
     reassign_users: int = Field(
         2000, ge=1, le=100_000, description="Users looked at in one transaction on a new model."

@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 CleaningChildren = Children[Request, Cleaned]
 
-_MOST_UNASKED = 4
+# More than the worker itself has work from: with the default tokenizer a long text takes a process
+# six times as long as the worker (docs/performance.md).
+_MOST_UNASKED = 6
 # The process that hangs has to be noticed, and told of, by this one first.
 _LATER_SECONDS = 10.0
 

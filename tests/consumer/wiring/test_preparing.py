@@ -21,7 +21,8 @@ from consumer.wiring import preparing
         ("cuda", 3, 1),
         ("cuda", 4, 2),
         ("cuda", 6, 4),
-        ("tensorrt", 64, 4),
+        ("cuda", 7, 5),
+        ("tensorrt", 64, 6),
     ],
 )
 def test_where_nobody_says_how_many_it_is_by_the_device_and_the_cores(
