@@ -61,7 +61,7 @@ def clean(raw: str) -> str:
     # Taking out of ASCII what is no entity leaves nothing to be brought to another form.
     if text is not source and ("&" in source or not source.isascii()):
         text = normalize(text)
-    if "://" in text or "w." in text or "W." in text:
+    if "://" in text or (("w." in text or "W." in text) and "www." in text.lower()):
         text = remove_urls(text)
     return collapse_whitespace(text)
 

@@ -221,6 +221,8 @@ def _markdown(inline_html: bool) -> MarkdownIt:
     # remark in brackets: [note 1](see below).
     parser.normalizeLink = _unchanged  # type: ignore[method-assign]
     parser.validateLink = _is_target  # type: ignore[method-assign]
+    # It gathers its rules at its first text, and while it does, other threads see none of them.
+    parser.render("*a*")
     return parser
 
 

@@ -4,13 +4,14 @@ The bounds are on what reaches a parser whose rules are quadratic, not on the cl
 """
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from selectolax import lexbor
 
-from models.text import clean, markup, prepare_text
+from models.text import clean, detect_language, language, markup, prepare_text
 from models.text.characters import MAX_MARKS, normalize
 from models.text.clean import MAX_CHARS
 
@@ -138,3 +139,20 @@ def test_marks_of_all_scripts_count_as_marks(mark: str) -> None:
 @pytest.mark.parametrize("letter", "a-ก好 1")
 def test_what_is_no_mark_may_be_repeated(letter: str) -> None:
     assert normalize(letter * 100) == letter * 100
+
+
+@pytest.mark.parametrize("inline_html", [False, True])
+def test_the_parser_of_markdown_has_its_rules_before_a_thread_gets_it(inline_html: bool) -> None:
+    parser = markup._markdown.__wrapped__(inline_html)
+    rulers = (parser.core.ruler, parser.block.ruler, parser.inline.ruler, parser.inline.ruler2)
+    assert all(ruler.__cache__ for ruler in rulers)
+
+
+def test_threads_that_begin_together_clean_as_one_thread_does() -> None:
+    texts = ["<p>a *b* &amp; c</p>", "*d [e](f.g)* ~~h~~ ![i](j.k)", "1. *l*\n2. m", "的 *好*"] * 5
+    expected = [clean(text) for text in texts]
+    for cached in (markup._markdown, language._detector):
+        cached.cache_clear()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(clean, texts)) == expected
+        assert set(pool.map(detect_language, ["Das ist nicht gut genug"] * 20)) == {"de"}
