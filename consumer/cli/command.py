@@ -14,6 +14,7 @@ from typing import Any, cast
 import click
 
 from consumer.cli.flags import setting_flags
+from consumer.cli.values import GivenPath
 from consumer.contract.errors import ExpectedError, UsageError, place, stack
 from consumer.contract.extras import need
 from consumer.process import ending
@@ -65,7 +66,7 @@ class Command(click.Command):
         self._own_signals = own_signals
         self._loads = loads
         self._extra = extra
-        config = click.Path(exists=True, dir_okay=False)
+        config = GivenPath(exists=True, dir_okay=False)
         self.params.append(click.Option(["--config"], type=config, help="TOML file of settings."))
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import event_file, now, segment_model
+from consumer.cli.values import GivenPath, event_file, now, segment_model
 from consumer.contract.errors import ExpectedError
 from consumer.settings import Settings
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from consumer.offline.replay import Replay
 
 _FIGURES = "evaluation.json"
-_FOLDER = click.Path(file_okay=False, writable=True, path_type=Path)
+_FOLDER = GivenPath(file_okay=False, writable=True, path_type=Path)
 
 
 @click.command(cls=Command, extra="evaluate")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import FOLDER
+from consumer.cli.values import FOLDER, GivenPath
 from consumer.contract.errors import UsageError
 from consumer.contract.extras import need
 from consumer.settings import Settings
@@ -17,7 +17,7 @@ from consumer.settings import Settings
 if TYPE_CHECKING:
     from models.embedding.inventory import CachedModel
 
-_MADE = click.Path(exists=True, file_okay=False, path_type=Path)
+_MADE = GivenPath(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from consumer.cli.command import Command
+from consumer.cli.values import ANY_PATH
 from consumer.settings import Settings
 
 
@@ -14,7 +15,7 @@ from consumer.settings import Settings
 @click.argument("user", help="The user's id.")
 @click.option(
     "--file",
-    type=click.Path(path_type=Path),
+    type=ANY_PATH,
     metavar="PATH",
     help="Look there instead of on the topic: a record's bytes, JSON lines, or a replay's folder.",
 )

@@ -6,15 +6,28 @@ import math
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from schemas.events import parse_rfc3339
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
+
+class GivenPath(click.Path):
+    """A path that is one: of an empty text Python makes the folder that the process is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty text, which a script gives where its variable is not set."""
+        if value == "":
+            self.fail("the path is empty; the present folder is '.'.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = GivenPath(exists=True, dir_okay=False, path_type=Path)
+FOLDER = GivenPath(file_okay=False, path_type=Path)
+ANY_PATH = GivenPath(path_type=Path)
 # `-` is the standard input. What bash makes of <(command) is a pipe, which is a file here.
-EVENTS = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+EVENTS = GivenPath(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
 def above_0(text: str) -> float:

@@ -9,24 +9,23 @@ from typing import Any
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import above_0
+from consumer.cli.values import ANY_PATH, above_0
 from consumer.contract.errors import UsageError
 from consumer.settings import Settings
 
-_FOLDER = click.Path(path_type=Path)
 _seconds = partial(click.option, type=above_0, metavar="SECONDS")
 
 
 @click.command(cls=Command)
 @click.argument(
     "folder",
-    type=_FOLDER,
+    type=ANY_PATH,
     required=False,
     help="A replay's output; without it the topics are read.",
 )
 @click.option(
     "--against",
-    type=_FOLDER,
+    type=ANY_PATH,
     metavar="FOLDER",
     help="Compare the topics with this replay of the same input and model.",
 )
@@ -65,8 +64,10 @@ def verify(
     if folder is not None and against is not None:
         raise UsageError("--against compares topics with a folder: leave the other folder out")
 
-    from consumer.verify import verify_folder, verify_topics
+    from consumer.verify import check_ended, verify_folder, verify_topics
 
+    if against is not None:
+        check_ended(against)
     result = verify_folder(folder) if folder else verify_topics(settings, intake=True)
     click.echo(result.render().rstrip("\n"))
     if against is None or result.exit_code != 0:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from schemas.base import Section
+
+
+def _is_a_path(value: object) -> object:
+    """Refuse an empty text, of which a path to the folder that the process is in would be made."""
+    if value == "":
+        raise ValueError("the path is empty: leave it out where there is to be none")
+    return value
 
 
 class RestoreSettings(Section):
@@ -20,7 +28,7 @@ class RestoreSettings(Section):
         description="Begin where kafka.auto_offset_reset says although the changelog holds state "
         "and the group has no offset: events count again, or are skipped.",
     )
-    checkpoint_dir: Path | None = Field(
+    checkpoint_dir: Annotated[Path | None, BeforeValidator(_is_a_path)] = Field(
         None,
         description="Folder on a lasting volume for local checkpoints of the state; none keeps "
         "no checkpoints.",

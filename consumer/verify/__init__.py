@@ -14,7 +14,7 @@ Beside them: `lookups` asks the cluster, `intake` audits the stage before the wo
 compares the topics with a replay.
 """
 
-from consumer.verify.folder import verify_folder
+from consumer.verify.folder import check_ended, verify_folder
 from consumer.verify.follow import Follower
 from consumer.verify.news import FollowReport
 from consumer.verify.report import VerifyError, VerifyResult, Violation, ViolationKind
@@ -27,6 +27,7 @@ __all__ = [
     "VerifyResult",
     "Violation",
     "ViolationKind",
+    "check_ended",
     "verify_folder",
     "verify_topics",
 ]

@@ -78,6 +78,20 @@ class Summary(BaseModel):
     let_go: LetGo = LetGo()
 
 
+def check_ended(folder: Path) -> None:
+    """Check that a folder holds what a replay that has ended leaves there.
+
+    Raises
+    ------
+    VerifyError
+        If it does not.
+    """
+    if missing := [name for name in _REQUIRED if not (folder / name).is_file()]:
+        raise VerifyError(
+            f"{folder} holds no {missing[0]}: give the --output folder of a replay that has ended"
+        )
+
+
 def verify_folder(folder: Path) -> VerifyResult:
     """Audit a replay's folder.
 
@@ -86,10 +100,7 @@ def verify_folder(folder: Path) -> VerifyResult:
     VerifyError
         If it is not the folder of a finished replay, or cannot be read.
     """
-    if missing := [name for name in _REQUIRED if not (folder / name).is_file()]:
-        raise VerifyError(
-            f"{folder} holds no {missing[0]}: give the --output folder of a replay that has ended"
-        )
+    check_ended(folder)
     try:
         audit = _FolderAudit(folder)
         audit.run()

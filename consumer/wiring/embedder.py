@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from consumer.contract.figures import Figures
 from consumer.settings import Settings
-from models.embedding.errors import DeviceUnavailableError
+from models.embedding.errors import DeviceUnavailableError, ModelNotMadeError
 from models.embedding.manifest import Precision, is_exported
 from models.embedding.policy import Device, EmbeddingPolicy
 from models.embedding.prepared import prepared_model
@@ -79,7 +79,14 @@ def make_models(embedding: EmbeddingPolicy) -> list[Path]:
 
 
 def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Device) -> OnnxEmbedder:
-    folder = prepared_model(embedding.model, precision)
+    try:
+        folder = prepared_model(embedding.model, precision)
+    except ModelNotMadeError:
+        if device in ("cuda", "tensorrt") and not embedding.allow_cpu_fallback:
+            from models.embedding.runtime import check_gpu  # noqa: PLC0415
+
+            check_gpu(device)  # without one the model would be made in vain
+        raise
     from models.embedding.engine.embedder import OnnxEmbedder  # noqa: PLC0415
 
     embedder = OnnxEmbedder.load(

@@ -142,6 +142,18 @@ def _no_gpu(device: UsedDevice, reason: str) -> DeviceUnavailableError:
     )
 
 
+def check_gpu(device: UsedDevice) -> None:
+    """Check that there is a GPU where one is asked for, before anything else is looked for.
+
+    Raises
+    ------
+    DeviceUnavailableError
+        If there is none.
+    """
+    if device != "cpu" and not gpu_available():
+        raise _no_gpu(device, "no GPU is there, or no build of it for GPUs")
+
+
 def gpu_available() -> bool:
     """Whether ONNX Runtime is built for CUDA, and a driver is there that shows a GPU.
 

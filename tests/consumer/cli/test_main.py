@@ -286,6 +286,8 @@ def test_intake_heeds_all_of_a_mapping_that_finds_the_user():
             )
             for command in ("worker", "trainer", "topics create", "verify", "migrate")
         ),
+        ("verify --against /nowhere", "/nowhere holds no segment-changes.jsonl: give the --output"),
+        ("config --restore.checkpoint-dir=", "the path is empty"),
         ("verify /nowhere", "/nowhere holds no segment-changes.jsonl: give the --output folder"),
     ],
 )
@@ -294,6 +296,30 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(segmenter, arguments, s
     assert (code, out) == (2, "")
     assert sentence in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", ""),
+        ("verify", "--against", ""),
+        ("replay", "/etc/hostname", "--output", ""),
+        ("evaluate", "/etc/hostname", "--output", ""),
+        ("demo", "--output", ""),
+        ("demo", "--input", ""),
+        ("broker", "--data", ""),
+        ("model", "export", "x", "--output", ""),
+        ("model", "verify", ""),
+        ("produce", ""),
+        ("profile", "u", "--file", ""),
+        ("worker", "--model", ""),
+        ("config", "--config", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_present_folder(segmenter, arguments):
+    code, _, err = segmenter(*arguments)
+    assert code == 2
+    assert "the path is empty" in err
 
 
 @pytest.mark.parametrize("time", ["yesterday", "2026-01-01", "2026-02-30T00:00:00Z"])

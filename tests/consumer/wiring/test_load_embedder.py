@@ -13,7 +13,7 @@ from consumer.settings import Settings
 from consumer.wiring import embedder
 from models.embedding import runtime
 from models.embedding.engine.embedder import OnnxEmbedder
-from models.embedding.errors import DeviceUnavailableError
+from models.embedding.errors import DeviceUnavailableError, ModelNotMadeError
 from models.embedding.policy import EmbeddingPolicy
 
 
@@ -72,6 +72,24 @@ def test_a_gpu_that_cannot_be_used_is_left_alone_with_a_warning_unless_it_was_as
     assert machine.loaded[0][:2] == ("int8", "cpu")
     assert "there is a GPU, but the CPU is used: libcudnn is missing" in caplog.text
     with pytest.raises(DeviceUnavailableError):
+        embedder.load_embedder(Settings(embedding={"device": "cuda"}))
+
+
+def test_a_gpu_that_is_not_there_is_told_before_the_model_that_is_not_made(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_made(*_: Any) -> Path:
+        raise ModelNotMadeError("run 'segmenter model prepare'")
+
+    monkeypatch.setattr(embedder, "prepared_model", not_made)
+    for device in ("cuda", "tensorrt"):
+        with pytest.raises(DeviceUnavailableError, match=f"device '{device}' was asked for"):
+            embedder.load_embedder(Settings(embedding={"device": device}))
+    for given in ({"device": "cuda", "allow_cpu_fallback": True}, {"device": "cpu"}):
+        with pytest.raises(ModelNotMadeError):
+            embedder.load_embedder(Settings(embedding=given))
+    machine.gpu = True
+    with pytest.raises(ModelNotMadeError):
         embedder.load_embedder(Settings(embedding={"device": "cuda"}))
 
 
