@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-ROWS_AT_ONCE = 4096
-"""Rows compared in one go: bounds the memory of a call at some tens of MB at d = 384."""
+ROWS_AT_ONCE = 128
+"""Rows compared in one go, so that what is in between stays in the processor's cache: 4,096 rows of
+d = 384 take six times as long a row."""
 
 
 class VectorsError(ValueError):
@@ -87,6 +88,20 @@ def distances_to(vectors: ArrayLike, centres: ArrayLike) -> Floats:
         The same bits as `nearest` gives for the same pair.
     """
     return np.sqrt(_squared(np.asarray(vectors, np.float64), np.asarray(centres, np.float64)))
+
+
+def distances_to_all(vectors: ArrayLike, centres: ArrayLike) -> Floats:
+    """Euclidean distance of each vector, float64[n, d], from each of K centres, float64[n, K].
+
+    The same bits as `distances_to` gives for each pair.
+    """
+    vectors, centres = np.asarray(vectors, np.float64), np.asarray(centres, np.float64)
+    found = np.empty((len(vectors), len(centres)))
+    for start in range(0, len(vectors), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        for column, centre in enumerate(centres):
+            found[part, column] = _squared(vectors[part], centre)
+    return np.sqrt(found)
 
 
 def separations(centres: ArrayLike) -> Floats:

@@ -24,7 +24,7 @@ import math
 
 import numpy as np
 
-from models.distances import Floats, Ints, distances_to
+from models.distances import Floats, Ints, distances_to_all
 
 CONCENTRATION = 24.0
 """Of a profile that rests on much evidence. A single text is worth 20: what its noise along the
@@ -57,12 +57,15 @@ def confidence(vectors: Floats, rows: Ints, weights: Floats, centres: Floats) ->
     float64[n]
         In [0, 1].
     """
-    squares = np.empty((len(vectors), len(centres)))
-    for column, centre in enumerate(centres):
-        squares[:, column] = np.square(distances_to(vectors, centre))
+    return confidence_at(distances_to_all(vectors, centres), rows, weights, centres)
+
+
+def confidence_at(distances: Floats, rows: Ints, weights: Floats, centres: Floats) -> Floats:
+    """Give the same, from the distance to every centre, float64[n, K]."""
+    squares = np.square(distances)
     shrunk = weights / (weights + HALF_WEIGHT)
     sharpness = 0.5 * _sharpness(centres) * shrunk
-    found = np.empty(len(vectors))
+    found = np.empty(len(distances))
     for i, (own, row) in enumerate(zip(squares.tolist(), rows.tolist(), strict=True)):
         found[i] = _share(own, row, float(sharpness[i]))
     return found

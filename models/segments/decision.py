@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.distances import Floats, Ints, VectorsError, distances_to, nearest
-from models.segments.confidence import confidence
+from models.distances import Floats, Ints, VectorsError, distances_to, distances_to_all, nearest
+from models.segments.confidence import confidence_at
 from models.segments.model import SegmentModel
 from models.segments.policy import AssignmentPolicy
 from schemas.segment_model import NO_SEGMENT
@@ -171,7 +171,8 @@ def decide(  # noqa: PLR0917 - one array after the other
     # Asked only of those who may go: it takes the distance to every centre.
     goes = moves | forced | enters
     sure = np.full(len(vectors), np.nan)
-    sure[goes] = confidence(vectors[goes], nearest_row[goes], weights[goes], model.centres)
+    every = distances_to_all(vectors[goes], model.centres)
+    sure[goes] = confidence_at(every, nearest_row[goes], weights[goes], model.centres)
     unsure = ~forced & (sure < policy.min_confidence)
     moves, enters = moves & ~unsure, enters & ~unsure
     sure[unsure] = np.nan
@@ -184,8 +185,10 @@ def decide(  # noqa: PLR0917 - one array after the other
     margin = np.where(row >= 0, previous_distance - distance, np.nan)
     alone = (row >= 0) & ~known
     if len(model.ids) > 1 and alone.any():
-        _, second = nearest(vectors[alone], model.centres, exclude=row[alone])
-        margin[alone] = second - distance[alone]
+        # All of them are among those who might go.
+        others = every[(np.cumsum(goes) - 1)[alone]]
+        others[np.arange(len(others)), row[alone]] = np.inf
+        margin[alone] = others.min(axis=1) - distance[alone]
     return Decisions(segment, segment != current, distance, previous_distance, margin, sure)
 
 

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from river import cluster
 
-from models.distances import ROWS_AT_ONCE, VectorsError, distances_to, nearest, separations
+from models.distances import (
+    ROWS_AT_ONCE,
+    VectorsError,
+    distances_to,
+    distances_to_all,
+    nearest,
+    separations,
+)
 from tests.models.synthetic import Topics, unit
 
 # Whole numbers have exact squares: ties are ties in every way of adding up.
@@ -134,3 +141,12 @@ def test_separation_is_the_distance_to_the_nearest_other_centre(centres):
     np.testing.assert_allclose(separations(centres), apart.min(axis=1), rtol=1e-12)
     with pytest.raises(VectorsError, match="too few"):
         separations(centres[:1])
+
+
+def test_distances_to_all_centres_are_those_of_each_pair():
+    random = np.random.default_rng(11)
+    vectors, centres = random.normal(size=(ROWS_AT_ONCE + 3, 9)), random.normal(size=(5, 9))
+    found = distances_to_all(vectors, centres)
+    for column, centre in enumerate(centres):
+        assert np.array_equal(found[:, column], distances_to(vectors, centre))
+    assert np.array_equal(found.min(axis=1), nearest(vectors, centres)[1])
