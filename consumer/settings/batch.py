@@ -18,8 +18,8 @@ class BatchSettings(Section):
         ge=1000,
         le=1_000_000_000,
         description="Bytes of records (keys, values, headers) in a batch at most; a larger record "
-        "is a batch by itself. A process holds four batches, and as much again in its client's "
-        "queue.",
+        "is a batch by itself. A process holds four batches, one more for each process that "
+        "prepares, and as much again in its client's queue.",
     )
     max_wait_seconds: float = Field(
         0.5, gt=0, le=60, description="Seconds that a batch waits to fill."
