@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.pipeline import compare, memory, newmodel, preparing, stage
+from benchmarks.pipeline.page import render_page
 
 PARTS = {
     "stage": stage,
@@ -28,6 +29,8 @@ def main() -> None:
         )
         part.add_to(own)
         own.set_defaults(measure=part.measure)
+    rendering = parts.add_parser("render", help="write docs/performance.md's tables and picture")
+    rendering.set_defaults(measure=lambda _options: render_page())
     options = parser.parse_args()
     options.measure(options)
 

@@ -33,7 +33,7 @@ from benchmarks.pipeline.arms import ARMS, WAIT_SECONDS, Arm, Place, make
 from benchmarks.pipeline.builds import default_cache
 from benchmarks.pipeline.checkouts import ROOT, Checkout
 from benchmarks.pipeline.live import Pair, Seen, drive, quantiles
-from benchmarks.pipeline.page import comparison
+from benchmarks.pipeline.page import OUTPUT, comparison, keep, render_page
 from benchmarks.pipeline.processes import cpu_seconds
 from benchmarks.pipeline.stage import STREAMS, TEXTS
 from benchmarks.pipeline.stream import (
@@ -45,11 +45,10 @@ from benchmarks.pipeline.stream import (
     multiplied,
     read_events,
 )
-from benchmarks.shared import DATA, RESULTS, Figures, read, say, write
+from benchmarks.shared import DATA, Figures, read, say
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 
-OUTPUT = RESULTS / "pipeline.json"
 _PASS = 40
 _GIVE_UP_SECONDS = 600
 _LOOK_SECONDS = 0.02
@@ -83,7 +82,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
     add("--cache", type=Path, default=default_cache(), help="keeps environments and the table")
     add("--logs", type=Path, help="keeps the arms' logs")
-    add("--output", type=Path, default=OUTPUT, help="where the figures go")
+    add("--output", type=Path, help="where the figures go; else to the page, but for --quick")
 
 
 def measure(options: argparse.Namespace) -> Figures:
@@ -103,17 +102,20 @@ def measure(options: argparse.Namespace) -> Figures:
                     title = f"{which}, {length}"
                     found[title] = _arms(kafka, place, load_of(options, which, length), options)
                     say(told(title, found[title]))
-    figures = read(options.output) if options.output.exists() else {}
-    figures |= {
-        "machine": machine.facts(),
-        "compare": figures.get("compare", {}) | found,
-        "options": {
+    output = options.output or (None if options.quick else OUTPUT)
+    former = read(output).get("compare", {}) if output and output.exists() else {}
+    figures = keep(
+        output,
+        machine=machine.facts(),
+        options={
             "events": options.events,
             "rounds": options.rounds,
             "batch.max_wait_seconds": WAIT_SECONDS,
         },
-    }
-    write(options.output, figures)
+        compare=former | found,
+    )
+    if output == OUTPUT:
+        render_page()
     return figures
 
 

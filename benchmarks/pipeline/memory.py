@@ -20,9 +20,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import table
 from benchmarks.pipeline.builds import default_cache
 from benchmarks.pipeline.checkouts import ROOT, Checkout
+from benchmarks.pipeline.page import keep, memory
 from benchmarks.pipeline.stage import microseconds
 from benchmarks.pipeline.stream import (
     SAMPLE,
@@ -32,9 +32,8 @@ from benchmarks.pipeline.stream import (
     multiplied,
     read_events,
 )
-from benchmarks.shared import DATA, RESULTS, Figures, read, say, write
+from benchmarks.shared import DATA, Figures, say
 
-OUTPUT = RESULTS / "pipeline.json"
 _PASS = 40
 _MILLION = 1_000_000
 
@@ -64,12 +63,8 @@ def measure(options: argparse.Namespace) -> Figures:
             for events in options.events:
                 case = {"precision": precision, "events": events}
                 rows += _sizes(checkout, kept, Path(name), case, options)
-                say(told(rows))
-    if options.output:
-        figures = read(options.output) if options.output.exists() else {}
-        name = "memory" if options.against is None else "memory_former"
-        write(options.output, figures | {name: rows})
-    return {"memory": rows}
+                say(memory(rows))
+    return keep(options.output, **{"memory" if options.against is None else "memory_former": rows})
 
 
 def _sizes(
@@ -112,19 +107,3 @@ def _sizes(
         row["apply_us"] = round(min(own[1:]), 1)
         row["apply_us_median"] = round(statistics.median(own[1:]), 1)
     return rows
-
-
-def told(rows: list[Figures]) -> str:
-    """Tell the figures as a table."""
-    head = ["precision", "events a user", "users", "bytes a user", "apply, µs an event"]
-    lines = [
-        [
-            row["precision"],
-            str(row["events"]),
-            f"{row['users']:,}",
-            f"{row['bytes_a_user']:,}",
-            f"{row['apply_us']:.1f} ({row['apply_us_median']:.1f})",
-        ]
-        for row in rows
-    ]
-    return table(head, lines, texts=1)

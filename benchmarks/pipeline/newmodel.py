@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -27,19 +27,18 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.changelog import centres, commit_offsets, fill, model_of, user_name
-from benchmarks.markdown import table
 from benchmarks.pipeline.anywhere import IDENTITY
 from benchmarks.pipeline.arms import Arm, Place, make
 from benchmarks.pipeline.builds import default_cache
 from benchmarks.pipeline.compare import committed, offsets_of, pairs, produce
 from benchmarks.pipeline.live import Pair, Seen, drive, quantiles
+from benchmarks.pipeline.page import keep, newmodel
 from benchmarks.pipeline.processes import Measured
 from benchmarks.pipeline.stream import SHORT_WORDS, make_table, read_events
-from benchmarks.shared import DATA, RESULTS, Figures, read, say, write
+from benchmarks.shared import DATA, Figures, say
 from consumer.tryout.broker import EmbeddedKafka
 from schemas.segment_model import SEGMENT_MODEL_KEY
 
-OUTPUT = RESULTS / "pipeline.json"
 _GIVE_UP_SECONDS = 900
 _FILLING, _TIMED = 4_096, 16_384
 MOVES = ("none", "all")
@@ -69,11 +68,8 @@ def measure(options: argparse.Namespace) -> Figures:
             with EmbeddedKafka(Path(name) / f"kafka-{moves}") as kafka:
                 place = Place(kafka.bootstrap_servers, folder, kept, 1, options.cache, 1.0)
                 rows.append(_one(place, moves, options))
-                say(told(rows))
-    if options.output:
-        figures = read(options.output) if options.output.exists() else {}
-        write(options.output, figures | {"newmodel": rows})
-    return {"newmodel": rows}
+                say(newmodel(rows))
+    return keep(options.output, newmodel=rows)
 
 
 def _one(place: Place, moves: str, options: argparse.Namespace) -> Figures:
@@ -190,24 +186,3 @@ def events_of(options: argparse.Namespace, count: int, name: str) -> list[Pair]:
             for number in range(count)
         ]
     )
-
-
-def told(rows: Sequence[Figures]) -> str:
-    """Tell the figures as a table."""
-    head = [
-        *("users", "who moves", "live events/s", "p50 / p99 without, ms"),
-        *("p50 / p99 under a new model, ms", "p99, times", "seconds until settled"),
-    ]
-    lines = [
-        [
-            f"{row['users']:,}",
-            row["moves"],
-            f"{row['live_rate']:,}",
-            "{p50_ms:.0f} / {p99_ms:.0f}".format(**row["without"]),
-            "{p50_ms:.0f} / {p99_ms:.0f}".format(**row["under"]),
-            f"{row['ratio_p99']:.2f}",
-            f"{row['seconds']:.1f}",
-        ]
-        for row in rows
-    ]
-    return table(head, lines)

@@ -22,8 +22,9 @@ from typing import Any
 from benchmarks.markdown import table
 from benchmarks.pipeline.builds import default_cache
 from benchmarks.pipeline.checkouts import ROOT, Checkout
+from benchmarks.pipeline.page import keep
 from benchmarks.pipeline.stream import SHORT_WORDS, Stream, as_it_is, make_table, million
-from benchmarks.shared import DATA, Figures, say, write
+from benchmarks.shared import DATA, Figures, say
 
 STEPS = ("prepare", "apply")
 TEXTS = {"short": SHORT_WORDS, "full": None}
@@ -49,7 +50,7 @@ def measure(options: argparse.Namespace) -> Figures:
     """Measure all that is asked for, and tell it."""
     checkouts = {"this": ROOT}
     if options.against is not None:
-        checkouts = {options.against.resolve().name: options.against, **checkouts}
+        checkouts = {"former": options.against, **checkouts}
     kept = make_table(options.cache, options.data)
     figures: Figures = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -61,9 +62,7 @@ def measure(options: argparse.Namespace) -> Figures:
                 summary = {side: summary_of(each) for side, each in runs.items()}
                 figures[f"{which}, {length}"] = {**summary, **ratios_of(runs)}
                 say(_told(figures[f"{which}, {length}"], list(checkouts)))
-    if options.output:
-        write(options.output, figures)
-    return figures
+    return keep(options.output, stage=figures)
 
 
 def _stream(folder: Path, options: argparse.Namespace, which: str, words: int | None) -> Stream:
