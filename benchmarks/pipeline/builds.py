@@ -1,6 +1,6 @@
 """Environments of their own for what is measured beside this version, made once and kept.
 
-They lie in a cache folder (`default_cache`), 600 MB in all, and are made from lock files by pip,
+They lie in a cache folder (`default_cache`), 1 GB in all, and are made from lock files by pip,
 which needs a package index the first time.
 """
 
@@ -14,6 +14,8 @@ import tarfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+
+from consumer.tryout.broker.jars import once
 
 ROOT = Path(__file__).parents[2]
 FORMER = "48f6e1e"
@@ -57,9 +59,13 @@ def former_build(cache: Path | None = None) -> Path:
     BuildError
         If the commit is not to be had or its packages cannot be installed.
     """
-    folder = (cache or default_cache()) / f"build-{FORMER}"
-    if (folder / _DONE).exists():
-        return folder
+    cache = cache or default_cache()
+    folder = cache / f"build-{FORMER}"
+    once(cache, (folder / _DONE).exists, lambda: _make_former(folder))
+    return folder
+
+
+def _make_former(folder: Path) -> None:
     if reason := former_missing(ROOT):
         raise BuildError(reason)
     _say(f"making the build of {FORMER} in {folder}, once")
@@ -72,7 +78,6 @@ def former_build(cache: Path | None = None) -> Path:
     python = _environment(folder / ".venv", folder / "requirements.lock")
     _pip(python, "--no-deps", "--no-build-isolation", "-e", str(folder))
     (folder / _DONE).touch()
-    return folder
 
 
 def quix_python(cache: Path | None = None) -> Path:
@@ -83,15 +88,17 @@ def quix_python(cache: Path | None = None) -> Path:
     BuildError
         If the packages cannot be installed.
     """
-    lock = QUIX_LOCK.read_bytes()
-    folder = (cache or default_cache()) / f"quix-{zlib.crc32(lock):08x}"
-    python = folder / "bin" / "python"
-    if not (folder / _DONE).exists():
-        _say(f"making the environment of Quix Streams in {folder}, once")
-        _empty(folder)
-        python = _environment(folder, QUIX_LOCK)
-        (folder / _DONE).touch()
-    return python
+    cache = cache or default_cache()
+    folder = cache / f"quix-{zlib.crc32(QUIX_LOCK.read_bytes()):08x}"
+    once(cache, (folder / _DONE).exists, lambda: _make_quix(folder))
+    return folder / "bin" / "python"
+
+
+def _make_quix(folder: Path) -> None:
+    _say(f"making the environment of Quix Streams in {folder}, once")
+    _empty(folder)
+    _environment(folder, QUIX_LOCK)
+    (folder / _DONE).touch()
 
 
 def _say(what: str) -> None:

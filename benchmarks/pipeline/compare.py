@@ -21,7 +21,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -78,6 +78,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--most-rate", type=float, default=6_000, help="live events a second at most")
     add("--rounds", type=int, default=2, help="rounds")
     add("--quick", action="store_true", help="a small run, to see that all works")
+    add("--workers", type=int, nargs="*", default=[], help="also so many, a partition each")
     add("--processes", type=int, nargs="*", default=[], help="also with so many that prepare")
     add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
     add("--cache", type=Path, default=default_cache(), help="keeps environments and the table")
@@ -155,15 +156,17 @@ def _arms(
     kafka: EmbeddedKafka, place: Place, load: Load, options: argparse.Namespace
 ) -> dict[str, Figures]:
     place = replace(place, threshold=load.threshold, out=written_for(place, load))
-    contenders = [(name, place) for name in options.arms]
+    contenders = [(name, name, place, 1) for name in options.arms]
     for number in options.processes:
-        sections = {"batch": {"prepare_processes": number}}
-        contenders.append((f"worker-{number}", replace(place, sections=sections)))
-    runs: dict[str, list[Figures]] = {name: [] for name, _ in contenders}
+        own = replace(place, sections={"batch": {"prepare_processes": number}})
+        contenders.append((f"worker, {number} preparing", "worker", own, 1))
+    for number in options.workers:
+        own = replace(place, partitions=number)
+        contenders.append((f"worker, {number} of them", "worker", own, number))
+    runs: dict[str, list[Figures]] = {name: [] for name, *_ in contenders}
     for _ in range(options.rounds):
-        for name, own in contenders:
-            arm = make(name.split("-")[0], own)
-            runs[name].append(run_of(kafka, arm, load, options))
+        for name, kind, own, count in contenders:
+            runs[name].append(run_of(kafka, make(kind, own), count, load, options))
             say(f"  {name}: {runs[name][-1]}")
     return {name: summary_of(each) for name, each in runs.items()}
 
@@ -197,23 +200,28 @@ class Look:
     broker: float
 
 
-def run_of(kafka: EmbeddedKafka, arm: Arm, load: Load, options: argparse.Namespace) -> Figures:
-    """Let one arm work its backlog off, and then live events."""
+def run_of(
+    kafka: EmbeddedKafka, arm: Arm, count: int, load: Load, options: argparse.Namespace
+) -> Figures:
+    """Let so many processes of an arm work its backlog off, and then live events."""
     timed = load.timed[: options.quix_events] if arm.name == "quix" else load.timed
     filling = load.filling[: options.quix_events] if arm.name == "quix" else load.filling
     produce(arm.place.servers, arm.input, [*filling, *timed])
     broker = kafka.pid(0) or 0
-    with closing(offsets_of(arm)) as offsets, arm.start() as process:
+    with closing(offsets_of(arm)) as offsets, ExitStack() as stack:
+        processes = [stack.enter_context(arm.start(number)) for number in range(count)]
 
         def look() -> Look:
-            return Look(
-                time.monotonic(), committed(offsets, arm), process.cpu(), cpu_seconds(broker)
-            )
+            cpu = [process.cpu() for process in processes]
+            own = {f"{n} {name}": each for n, one in enumerate(cpu) for name, each in one.items()}
+            own = cpu[0] if count == 1 else own
+            return Look(time.monotonic(), committed(offsets, arm), own, cpu_seconds(broker))
 
         def wait(least: int) -> Look:
             deadline = time.monotonic() + _GIVE_UP_SECONDS
             while (seen := look()).offset < least:
-                process.check()
+                for process in processes:
+                    process.check()
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"{arm.name} is at {seen.offset}, not at {least}")
                 time.sleep(_LOOK_SECONDS)
@@ -236,7 +244,7 @@ def run_of(kafka: EmbeddedKafka, arm: Arm, load: Load, options: argparse.Namespa
                     "unseen": seen.left,
                     "live": between(before, look()),
                 }
-        figures["memory_mb"] = round(process.memory())
+        figures["memory_mb"] = round(sum(process.memory() for process in processes))
     return figures
 
 

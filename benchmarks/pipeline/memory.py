@@ -96,14 +96,15 @@ def _sizes(
             )
             path.write_bytes(b"".join(map(line_of, window)))
             drivers.append((driver, str(path)))
-        spent: list[list[float]] = [[] for _ in drivers]
+        runs: list[list[dict[str, Any]]] = [[] for _ in drivers]
         for number in range(options.rounds + 1):
-            for (driver, path), own in zip(drivers, spent, strict=True):
+            for (driver, path), own in zip(drivers, runs, strict=True):
                 place = number * size
-                run = driver.ask("feed", path=path, start=place, stop=place + size)
-                own.append(microseconds(run, "apply"))
-    for row, own in zip(rows, spent, strict=True):
-        # The first round warms up.
-        row["apply_us"] = round(min(own[1:]), 1)
-        row["apply_us_median"] = round(statistics.median(own[1:]), 1)
+                own.append(driver.ask("feed", path=path, start=place, stop=place + size))
+    for row, own in zip(rows, runs, strict=True):
+        for name, steps in (("apply_us", ("apply",)), ("event_us", ("prepare", "apply"))):
+            # The first round warms up.
+            each = [microseconds(run, *steps) for run in own[1:]]
+            row[name] = round(min(each), 1)
+            row[f"{name}_median"] = round(statistics.median(each), 1)
     return rows

@@ -39,8 +39,8 @@ def title_of(name: str) -> str:
 
 def name_of(arm: str) -> str:
     """Name an arm in a table."""
-    first, _, number = arm.partition("-")
-    return f"{NAMES[first]}, {number} preparing" if number else NAMES[first]
+    first, comma, more = arm.partition(",")
+    return NAMES[first] + comma + more
 
 
 def comparison(figures: Mapping[str, Figures]) -> str:
@@ -116,7 +116,8 @@ def memory(rows: list[Figures]) -> str:
             "events a user": "{events}",
             "users": "{users:,}",
             "bytes a user": "{bytes_a_user:,}",
-            "apply, µs an event": "{apply_us:.1f}",
+            "apply, µs an event": "{apply_us:.1f} ({apply_us_median:.1f})",
+            "with prepare": "{event_us:.1f} ({event_us_median:.1f})",
         },
         texts=1,
     )

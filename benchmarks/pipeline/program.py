@@ -30,6 +30,7 @@ def embedder_of(which: str) -> Any:
 
     made = TableEmbedder(table.dimensions)
     made.identity = IDENTITY
+    made.recipe = None  # of no tokeniser: texts are what it is asked for
     return made
 
 
