@@ -208,7 +208,7 @@ def of_costs(costs: Costs) -> str:
 def of_assumed(assumed: Assumed) -> str:
     """Write what the reader sets."""
     rows = [
-        [f"`--{each.name.replace('_', '-')}`", f"{getattr(assumed, each.name):g}", said(each)]
+        [f"`--{each.name.replace('_', '-')}`", f"{getattr(assumed, each.name):,}", said(each)]
         for each in fields(assumed)
     ]
     return table(["flag", "here", "what"], rows, texts=3)

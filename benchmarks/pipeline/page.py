@@ -178,6 +178,8 @@ def drawn(figures: Mapping[str, Mapping[str, Figures]]) -> bytes:
         last = row == len(figures) - 1
         dress(axes, title_of(stream), x="CPU µs an event, of all its processes" if last else "")
         axes.set_xscale("log")
+        axes.set_xlim(5, 5_000)
+        axes.set_xticks([10, 100, 1_000], ["10", "100", "1,000"])
         for place, (arm, each) in enumerate(arms.items()):
             colour = COLOURS[0] if arm.startswith("worker") else "#b0b7bf"
             axes.barh(place, each["cpu_us"], color=colour)
