@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from benchmarks import capacity
 from benchmarks.capacity import Assumed, Costs, dollars, plan, state
-from benchmarks.markdown import render
 
 COSTS = Costs(
     prepare_us=40,
@@ -61,12 +58,3 @@ def test_what_is_computed_is_marked() -> None:
     cells = capacity.of_rates(COSTS, Assumed()).splitlines()[2].strip("| ").split(" | ")
     assert cells[0] == "10,000"
     assert all(cell.endswith("°") for cell in cells[1:])
-
-
-def test_the_page_in_the_repository_is_what_the_script_renders(tmp_path: Path) -> None:
-    page = tmp_path / "capacity.md"
-    page.write_text(capacity.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    for name in capacity.parts_of(COSTS, Assumed()):
-        page.write_text(render(page.read_text(encoding="utf-8"), name, ""), encoding="utf-8")
-    capacity.render_page(page=page)
-    assert page.read_text(encoding="utf-8") == capacity.PAGE.read_text(encoding="utf-8")
