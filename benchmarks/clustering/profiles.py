@@ -22,8 +22,7 @@ from consumer.settings import Settings
 from models.distances import Floats, Ints
 from models.embedding.runner_types import Embedder
 from models.measures.agreement import Agreement, agreement
-from schemas.arrays import decode_array
-from schemas.profiles import ProfileSample
+from schemas.samples import read_sample
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,9 @@ def read_profiles(
     samples = Settings().topics.samples
     for output in run_stage(new_stage(lookup), records):
         if output.topic == samples and output.value is not None:
-            sample = ProfileSample.model_validate_json(output.value)
-            users.append(sample.user_id)
-            profiles.append(decode_array(sample.vector, "<f4").astype(np.float64))
+            sample = read_sample(output.key or b"", output.value)
+            users.append(sample.user)
+            profiles.append(sample.vector.astype(np.float64))
             weights.append(sample.weight)
     events, labels = truth_of(lines)
     last = {user: row for row, user in enumerate(users) if user in labels}

@@ -10,11 +10,11 @@ import numpy as np
 from benchmarks.drifting.streams import Stream
 from consumer.contract.records import Record
 from consumer.settings import Settings
-from consumer.stages.segmentation.profile_writer import profile_sample
 from consumer.stages.training.stage import TrainingStage
 from models.distances import Floats, nearest
 from models.drift.check import DriftReport
 from models.profiles.sample import rank
+from models.profiles.sample_codec import encode_samples
 from models.profiles.table import ProfileRows
 
 BATCH = 512
@@ -89,9 +89,9 @@ def looks(
         records = []
         for user, event in latest.items():
             if ranks[user] <= threshold:
-                vector = rows.vectors(np.array([user]))[0]
-                sample = profile_sample(rows, user, vector, EMBEDDING, latest=stream.vectors[event])
-                key, value = stream.names[user].encode(), sample.model_dump_json().encode()
+                latest_text = {user: stream.vectors[event]}
+                (value,) = encode_samples(rows, [user], EMBEDDING, latest=latest_text)
+                key = stream.names[user].encode()
                 records.append(Record("profile-samples", 0, offset, -1, key, value))
                 offset += 1
         stage.apply(stage.prepare(records), frozenset({0}))

@@ -131,7 +131,7 @@ TOPICS = (
     Topic(
         setting="samples",
         key="`user_id`",
-        value="JSON, a sampled profile, or null",
+        value="binary, [a sampled profile](formats.md), or null",
         schema="profile-samples",
         kept="compacted",
         single=True,

@@ -55,7 +55,7 @@ def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
         if record.value is None:
             feed.former.pop(user, None)
             continue
-        sample = read_sample(record.value, place)
+        sample = read_sample(record.key or b"", record.value, place)
         if sample.embedding == embedding:
             feed.former.pop(user, None)
         else:

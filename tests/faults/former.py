@@ -26,8 +26,9 @@ def available() -> str | None:
 def from_former(rig: Rig, trials: int) -> int:
     """The former build runs the group; its processes are replaced one by one, under load.
 
-    The trainer's turn comes between two workers', so that each build reads what the other has
-    written. A worker of each build is killed from outside, and two of this one amid a transaction.
+    The trainer's turn comes first: one of the former build cannot read what this build's workers
+    send it. Of the state, each build reads what the other has written. A worker of each build is
+    killed from outside, and two of this one amid a transaction.
     """
     rig.build = former_build()
     rig.start()
@@ -36,6 +37,7 @@ def from_former(rig: Rig, trials: int) -> int:
         _kill(rig, rig.draw.choice(rig.workers).spec.name)
         expect(_forms(rig)["JSON"] > 0, "the former build wrote no profiles as JSON")
         rig.build = None
+        _replace(rig, "t0")
         names = [worker.spec.name for worker in rig.workers]
         rig.draw.shuffle(names)
         for number, name in enumerate(names):
@@ -48,8 +50,6 @@ def from_former(rig: Rig, trials: int) -> int:
                     f"{name} is killed amid a transaction",
                 )
             rig.recover()
-            if number == 0:
-                _replace(rig, "t0")
         _kill(rig, names[0])
         forms = _forms(rig)
         expect(forms["binary"] > 0, "this build wrote no profiles in its own form")

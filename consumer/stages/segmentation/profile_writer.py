@@ -12,38 +12,8 @@ from consumer.contract.records import Output
 from consumer.settings import TopicSettings
 from models.profiles.codec import encode
 from models.profiles.sample import rank
-from models.profiles.table import ProfileRows, from_microseconds
-from schemas.arrays import encode_array
-from schemas.profiles import ProfileSample
-
-
-def profile_sample(
-    rows: ProfileRows,
-    row: int,
-    vector: NDArray[np.float64],
-    embedding: str,
-    *,
-    labels: bool = False,
-    sampled: bool = True,
-    latest: NDArray[np.float32] | None = None,
-) -> ProfileSample:
-    """Give what the trainer learns from: one user's profile, with its unit vector float64 (d,).
-
-    With `labels` it says the label that was given for the user; `sampled` whether segments are
-    learned from it. `latest` is the embedding of the user's latest text, float32 (d,), where that
-    is known.
-    """
-    return ProfileSample(
-        user_id=rows.users[row],
-        embedding=embedding,
-        vector=encode_array(vector, "<f4"),
-        weight=float(rows.weights[row]),
-        terms=rows.terms[row],
-        updated_at=from_microseconds(int(rows.reference[row])),
-        label=rows.given[row] if labels else None,
-        sampled=sampled,
-        latest=None if latest is None else encode_array(latest, "<f2"),
-    )
+from models.profiles.sample_codec import encode_samples
+from models.profiles.table import ProfileRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +95,16 @@ class ProfileWriter:
                 chosen.append((row, sampled))
             elif withdrawn:
                 outputs.append(Output(self.topics.samples, user.encode(), None))
-        vectors = rows.vectors(np.array([row for row, _ in chosen], np.int64))
-        for (row, sampled), vector in zip(chosen, vectors, strict=True):
-            sample = profile_sample(
-                rows,
-                row,
-                vector,
-                self.embedding,
-                labels=self.labels,
-                sampled=sampled,
-                latest=latest.get(row) if sampled else None,
-            )
-            value = sample.model_dump_json().encode()
+        learned = {row for row, sampled in chosen if sampled}
+        told = {row: vector for row, vector in latest.items() if row in learned}
+        values = encode_samples(
+            rows,
+            [row for row, _ in chosen],
+            self.embedding,
+            sampled=[sampled for _, sampled in chosen],
+            labels=self.labels,
+            latest=told,
+        )
+        for (row, _), value in zip(chosen, values, strict=True):
             outputs.append(Output(self.topics.samples, rows.users[row].encode(), value))
         return outputs

@@ -25,13 +25,12 @@ from models.drift.latest import LatestText, LatestTexts
 from models.drift.reference import DriftReference
 from models.profiles.sample import UserSample, rank
 from models.segments.model import SegmentModel
-from schemas.arrays import decode_array
 from schemas.drift import (
     DRIFT_REFERENCE_KEY,
     DRIFT_REFERENCE_SCHEMA,
     DriftReferenceRecord,
 )
-from schemas.profiles import ProfileSample
+from schemas.samples import Sample
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ def read_reference(record: Record, place: str) -> DriftReference | None:
     )
 
 
-def latest_text(user: str, sample: ProfileSample, offset: int, place: str) -> LatestText | None:
+def latest_text(user: str, sample: Sample, offset: int, place: str) -> LatestText | None:
     """Take the user's latest text out of a sample; None where it has none.
 
     Raises
@@ -81,11 +80,8 @@ def latest_text(user: str, sample: ProfileSample, offset: int, place: str) -> La
     """
     if sample.latest is None:
         return None
-    try:
-        vector = decode_array(sample.latest, "<f2").astype(np.float16)
-    except ValueError as error:
-        raise StageError(f"{place} is no profile sample: its latest text: {error}") from None
-    if len(vector) != (numbers := len(decode_array(sample.vector, "<f4"))):
+    vector = sample.latest
+    if len(vector) != (numbers := len(sample.vector)):
         raise StageError(
             f"{place} is no profile sample: its latest text has {len(vector)} numbers, its vector "
             f"{numbers}"

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from consumer.contract.clock import Clock, wall_clock
 from consumer.contract.records import Output, Record, RecordColumns
 from consumer.contract.stage import Changelog, StageError, Upto
 from consumer.settings import Settings
-from consumer.stages.shared.snapshots import read_model, read_snapshot
+from consumer.stages.shared.snapshots import NewerModelError, read_model
 from consumer.stages.training.drift_monitor import DriftMonitor, latest_text, read_reference
 from consumer.stages.training.label_training import LabelTraining
 from consumer.stages.training.transition_events import lifecycle_outputs
@@ -23,8 +22,9 @@ from models.drift.latest import LatestTexts
 from models.drift.reference import DriftReference
 from models.profiles.sample import UserSample, rank
 from models.segments.model import SegmentModel
-from schemas.arrays import decode_array
-from schemas.profiles import SAMPLE_SCHEMA, ProfileSample
+from schemas import samples
+from schemas.binary import NewerRecordError, RecordError
+from schemas.samples import Sample
 from schemas.segment_model import (
     SEGMENT_MODEL_KEY,
 )
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 class PreparedSamples:
     """Samples by user in the order of arrival; None is a tombstone."""
 
-    samples: tuple[tuple[Record, str, ProfileSample | None], ...]
+    samples: tuple[tuple[Record, str, Sample | None], ...]
     """Where it came from, user, sample."""
 
 
@@ -87,7 +87,7 @@ class TrainerRestoration:
             self.reference = read_reference(record, place)
             return
         user, sample = _read_sample(record)
-        vector = np.empty(0) if sample is None else _vector(sample, place)
+        vector = np.empty(0) if sample is None else sample.vector.astype(np.float64)
         if self.labels.enabled:
             embedding_of, label = (sample.embedding, sample.label) if sample else (None, None)
             self.labels.load(record, user, embedding_of, vector, label)
@@ -250,7 +250,7 @@ class TrainingStage:
                 continue
             place = _place(record)
             clusterer = self._for_embedding(sample.embedding, place)
-            vector = _vector(sample, place)
+            vector = sample.vector.astype(np.float64)
             gone = self.labels.learn(record, user, sample.embedding, vector, sample.label)
             if sample.sampled:
                 evicted = clusterer.learn(user, vector, sample.terms, sample.weight)
@@ -342,38 +342,33 @@ def _place(record: Record) -> str:
     return f"{record.topic}[{record.partition}]@{record.offset}"
 
 
-def read_sample(value: bytes, place: str) -> ProfileSample:
-    """Read a sampled profile; `place` is where it came from, for the error.
+def read_sample(key: bytes, value: bytes, place: str) -> Sample:
+    """Read a sampled profile in either form; `place` is where it came from, for the error.
 
     Raises
     ------
     StageError
         If it is none; NewerModelError if a newer version has written it.
     """
-    return read_snapshot(
-        value,
-        place,
-        ProfileSample.model_validate_json,
-        what="profile sample",
-        schema=SAMPLE_SCHEMA,
-    )
-
-
-def _read_sample(record: Record) -> tuple[str, ProfileSample | None]:
     try:
-        user = (record.key or b"").decode()
+        return samples.read_sample(key, value)
+    except NewerRecordError as error:
+        raise NewerModelError(
+            f"{place} was written by a newer version ({error}): upgrade this process"
+        ) from None
+    except RecordError as error:
+        raise StageError(f"{place} is no profile sample: {error}") from None
+
+
+def _read_sample(record: Record) -> tuple[str, Sample | None]:
+    key = record.key or b""
+    try:
+        user = key.decode()
         if record.value is None:
             return user, None
     except UnicodeDecodeError:
         raise StageError(f"{_place(record)} is no profile sample: its key is not UTF-8") from None
-    return user, read_sample(record.value, _place(record))
-
-
-def _vector(sample: ProfileSample, place: str) -> NDArray[np.float64]:
-    try:
-        return decode_array(sample.vector, "<f4").astype(np.float64)
-    except ValueError as error:
-        raise StageError(f"{place} is no profile sample: its vector: {error}") from None
+    return user, read_sample(key, record.value, _place(record))
 
 
 def _mixed(place: str, embedding: str, known: str) -> StageError:

@@ -34,6 +34,7 @@ from models.embedding.runner_types import Embedder
 from models.segments.model import SegmentModel
 from schemas.arrays import decode_array
 from schemas.profiles import ProfileRecord, ProfileSample
+from schemas.samples import read_sample
 from schemas.segment_model import SEGMENT_MODEL_KEY
 from schemas.states import read_profile
 from tests.consumer.kafka_runs import (
@@ -158,7 +159,7 @@ def samples_in(settings: Settings) -> dict[str, ProfileSample]:
         user = (record.key or b"").decode()
         found.pop(user, None)
         if record.value is not None:
-            found[user] = ProfileSample.model_validate_json(record.value)
+            found[user] = read_sample(record.key or b"", record.value).to_record()
     return found
 
 

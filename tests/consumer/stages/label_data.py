@@ -18,6 +18,7 @@ from consumer.stages.training.stage import TrainingStage
 from models.labels.model import LabelModel
 from schemas.arrays import encode_array
 from schemas.profiles import ProfileSample
+from schemas.samples import read_sample
 from tests.consumer.stages.stage_data import (
     ALL,
     EMBEDDER,
@@ -103,7 +104,7 @@ class Worker:
 
 def samples_in(outputs: Iterable[Output]) -> list[ProfileSample | None]:
     return [
-        None if output.value is None else ProfileSample.model_validate_json(output.value)
+        None if output.value is None else read_sample(output.key or b"", output.value).to_record()
         for output in of(outputs, "profile-samples")
     ]
 

@@ -19,6 +19,7 @@ from models.drift.check import TESTS
 from schemas.arrays import encode_array
 from schemas.drift import DriftReferenceRecord
 from schemas.profiles import ProfileSample
+from schemas.samples import read_sample
 from tests.consumer.stages.drift_data import DIMENSIONS, EMBEDDING, Trainer, sample
 from tests.consumer.stages.stage_data import ALL, START, Worker, event, of, records
 
@@ -202,7 +203,7 @@ def test_a_worker_sends_the_latest_text_of_a_user_unless_drift_is_not_wanted():
         worker = Worker(drift={"enabled": enabled})
         batch = records([event("ann", 1), event("ann", 2, "qubit photon"), event("bob", 1)])
         sent = [
-            ProfileSample.model_validate_json(output.value)
+            read_sample(output.key, output.value).to_record()
             for output in of(worker.run(batch), "profile-samples")
         ]
         assert [each.user_id for each in sent] == ["ann", "bob"]

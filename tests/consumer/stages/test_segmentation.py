@@ -23,7 +23,8 @@ from models.segments.model import SegmentModel
 from schemas.arrays import decode_array, encode_array
 from schemas.changes import ChangeReason, ChangeStatus, SegmentChange
 from schemas.lifecycle import RetiredSegment
-from schemas.profiles import ProfileRecord, ProfileSample
+from schemas.profiles import ProfileRecord
+from schemas.samples import read_sample
 from schemas.segment_model import NO_SEGMENT
 from tests.consumer.stages.stage_data import (
     EMBEDDER,
@@ -674,7 +675,7 @@ def test_a_sample_is_the_users_present_profile_of_unit_length():
     worker = Worker()
     outputs = worker.run(records([event("u", 1), event("u", 5, "photon")]))
     (output,) = of(outputs, "profile-samples")
-    sample = ProfileSample.model_validate_json(output.value)
+    sample = read_sample(output.key, output.value).to_record()
     profile = profile_of(worker, "u")
     total = decode_array(profile.vector, "<f4").astype(float)
     expected = total / np.linalg.norm(total)
