@@ -112,6 +112,11 @@ class Batches(Generic[Prepared]):
         return bool(self._preparing) and self._preparing[0].future.done()
 
     @property
+    def preparing(self) -> bool:
+        """Whether the first batch is still being prepared."""
+        return bool(self._preparing) and not self._preparing[0].future.done()
+
+    @property
     def room(self) -> int:
         """How many records the batch being collected still takes, as far as that is known.
 

@@ -9,6 +9,7 @@ One turn of the loop, in order:
 4. If the stage has work of its own (a new model), do a piece of it, in a transaction where there is
    something to write. Not while another batch is ready, so that no event waits for more than one
    piece; under full load, where one always is, pieces have a fifth of the time (`_BATCHES_FIRST`).
+   While one is being prepared they have half of it: the threads that prepare share Python's lock.
 
 Preparing runs in threads of its own, so that batch n + 2 is cleaned and batch n + 1 embedded while
 batch n commits. Batches are applied in the order in which they were read.
@@ -108,9 +109,9 @@ class Loop(Generic[Prepared]):
         self._last_record = self._now()
         self._last_report = 0.0
         # Whether the stage had work of its own when it was asked last, how long that took, and how
-        # long batches took since; seconds.
+        # long batches took since, and when it ended; seconds.
         self._working = False
-        self._piece_seconds = self._batch_seconds = 0.0
+        self._piece_seconds = self._batch_seconds = self._piece_ended = 0.0
         self._full_since: float | None = None
         self._ownership = Ownership(parts)
         self._commits = Commits(parts, self._ownership, self._stopping.is_set)
@@ -179,7 +180,7 @@ class Loop(Generic[Prepared]):
             self._paused_for_patience = False
         due = self._batches.due_in
         timeout = _POLL_SECONDS if due is None else min(_POLL_SECONDS, due)
-        self._consume(room, 0.0 if self._working else timeout)
+        self._consume(room, min(timeout, self._rest) if self._working else timeout)
 
     def _poll_while_full(self) -> None:
         """Wait for the batch in preparation; keep the membership alive if it takes long."""
@@ -187,7 +188,7 @@ class Loop(Generic[Prepared]):
             now = self._now()
             self._full_since = now if self._full_since is None else self._full_since
             patience = max(self._full_since + self._patience_seconds - now, 0.0)
-            if self._batches.wait(0.0 if self._working else patience):
+            if self._batches.wait(min(patience, self._rest) if self._working else patience):
                 self._full_since = None
                 return
             if self._working and patience:
@@ -256,6 +257,8 @@ class Loop(Generic[Prepared]):
             return
         if self._batches.ready and self._batch_seconds < _BATCHES_FIRST * self._piece_seconds:
             return
+        if self._rest > 0:
+            return
         began = self._now()
         outputs = self._stage.maintain(idle=self._idle)
         self._working = outputs is not None
@@ -263,7 +266,18 @@ class Loop(Generic[Prepared]):
             self._commits.commit(outputs, active)
         elif outputs is not None:
             self._stage.committed()
-        self._piece_seconds, self._batch_seconds = self._now() - began, 0.0
+        self._piece_ended = self._now()
+        self._piece_seconds, self._batch_seconds = self._piece_ended - began, 0.0
+
+    @property
+    def _rest(self) -> float:
+        """Seconds until the next piece, with a batch in preparation: as long as the last one took.
+
+        In them the loop waits, and whoever prepares has Python's lock.
+        """
+        if not self._batches.preparing:
+            return 0.0
+        return max(self._piece_ended + self._piece_seconds - self._now(), 0.0)
 
     def _apply(self, batch: Batch[Prepared], deadline: float | None = None) -> None:
         """Apply a prepared batch and commit it."""

@@ -20,7 +20,8 @@ from consumer.kafka.asking import passes
 from consumer.kafka.broker_log import broker_log
 from consumer.kafka.clients import consumer_config, made
 from consumer.kafka.connection import Connection
-from consumer.settings import BatchSettings, KafkaSettings
+from consumer.settings import KafkaSettings
+from consumer.settings.batch import BATCH_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Membership:
         group_id: str,
         topic: str,
         *,
-        batch_bytes: int = BatchSettings().max_bytes,
+        batch_bytes: int = BATCH_BYTES,
         make: Callable[[dict[str, Any]], Consumer] = Consumer,
         held_pause_seconds: float = 1.0,
         held_sessions: float = 4,

@@ -10,7 +10,8 @@ from confluent_kafka import KafkaException
 
 from consumer.contract.errors import UsageError
 from consumer.kafka.broker_log import librdkafka_logger
-from consumer.settings import BatchSettings, KafkaSettings
+from consumer.settings import KafkaSettings
+from consumer.settings.batch import BATCH_BYTES
 
 # Room for a dead letter with a text of several MB and for a segment model with many centres.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -44,7 +45,7 @@ def made(make: Callable[[dict[str, Any]], Client], config: Mapping[str, Any]) ->
 
 
 def consumer_config(
-    kafka: KafkaSettings, group_id: str, batch_bytes: int = BatchSettings().max_bytes
+    kafka: KafkaSettings, group_id: str, batch_bytes: int = BATCH_BYTES
 ) -> dict[str, Any]:
     """Configure a member of a consumer group whose offsets go into transactions.
 

@@ -8,13 +8,16 @@ from pydantic import Field, field_validator
 
 from schemas.base import Section
 
+BATCH_BYTES = 4_000_000
+"""Bytes in a batch where nobody says otherwise."""
+
 
 class BatchSettings(Section):
     """How much goes into one transaction."""
 
     max_records: int = Field(512, ge=1, le=100_000, description="Records in a batch at most.")
     max_bytes: int = Field(
-        4_000_000,
+        BATCH_BYTES,
         ge=1000,
         le=1_000_000_000,
         description="Bytes of records (keys, values, headers) in a batch at most; a larger record "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -132,3 +133,37 @@ def test_a_stage_with_work_and_no_partitions_does_not_keep_the_loop_turning(worl
 
     world.run(assign(world, 0), nothing, revoke, assign(world), nothing, nothing)
     assert all(timeout > 0 for timeout in world.timeouts[-2:])
+
+
+def test_while_a_batch_is_prepared_a_piece_rests_for_as_long_as_the_last_one_took(
+    world: World,
+) -> None:
+    world.stage.prepare_gate.clear()
+    began: list[float] = []
+
+    def busy(what: str) -> None:
+        if what == "piece":
+            began.append(world.passed)
+            world.passed += 30.0
+
+    def later() -> list[Message]:
+        world.passed += 10.0
+        return []
+
+    def release() -> list[Message]:
+        world.stage.prepare_gate.set()
+        return world.prepared()
+
+    world.stage.busy = busy
+    world.limits["silent_seconds"] = 1e9
+    world.stage.own_work = own_work(4)
+    world.run(
+        assign(world, 0),
+        records((0, 10), (0, 11)),
+        *[later] * 6,
+        release,
+        batch={"prepare_timeout_seconds": 86400},
+    )
+    resting = [after - before for before, after in pairwise(began)]
+    assert 60.0 in resting  # a piece of 30 s, and three polls of 10 s
+    assert len(keys(world)) == 5
