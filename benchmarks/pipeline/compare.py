@@ -68,7 +68,7 @@ class Load:
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="which arms")
+    add("--arms", nargs="*", choices=ARMS, default=list(ARMS), help="which arms")
     add("--streams", nargs="+", choices=STREAMS, default=list(STREAMS), help="which streams")
     add("--texts", nargs="+", choices=list(TEXTS), default=list(TEXTS), help="which texts")
     add("--users", type=int, default=1_000_000, help="users of the multiplied stream")
@@ -113,7 +113,7 @@ def measure(options: argparse.Namespace) -> Figures:
             "rounds": options.rounds,
             "batch.max_wait_seconds": WAIT_SECONDS,
         },
-        compare=former | found,
+        compare=former | {name: former.get(name, {}) | arms for name, arms in found.items()},
     )
     if output == OUTPUT:
         render_page()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks import capacity
-from benchmarks.capacity import Assumed, Costs, dollars, plan, state
+from benchmarks.capacity import Assumed, Costs, costs_of, dollars, plan, state
+from benchmarks.markdown import render
 
 COSTS = Costs(
     prepare_us=40,
@@ -54,7 +57,35 @@ def test_a_million_events_cost_what_their_share_of_an_hour_costs() -> None:
     assert parts["all"] == pytest.approx(sum(v for name, v in parts.items() if name != "all"))
 
 
+def test_costs_are_taken_from_the_figures_those_of_preparing_where_they_stand_apart() -> None:
+    stage = {"prepare": {"least": 30}, "out": {"a": {"bytes": 100}, "b": {"bytes": 50}}}
+    arms = {"worker": {"cpu_us": 90, "broker_cpu_us": 9}}
+    held = [{"precision": "float32", "events": 3, "users": 10**6, "bytes_a_user": 1900}]
+    figures = {"stage": {"million, short": {"this": stage}}, "memory": held}
+    restore = {"users": 1000, "checkpoint_seconds": 0.5, "changelog_seconds": 4}
+    embed = {"contenders": [{"name": "ours-int8", "texts_per_second": 900, "cores": 2}]}
+
+    def of(arms: dict[str, object]) -> Costs:
+        return costs_of({**figures, "compare": {"million, short": arms}}, restore, embed)
+
+    together = of(arms)
+    assert (together.prepare_us, together.loop_us, together.bytes_out) == (30, 60, 150)
+    assert (together.checkpoint_users, together.cpu_texts) == (2000, 450)
+    by_process = {"main": 40, "child 0": 35}
+    apart = of({**arms, "worker, 1 preparing": {"cpu_us_by_process": by_process}})
+    assert (apart.prepare_us, apart.loop_us) == (35, 40)
+
+
 def test_what_is_computed_is_marked() -> None:
     cells = capacity.of_rates(COSTS, Assumed()).splitlines()[2].strip("| ").split(" | ")
     assert cells[0] == "10,000"
     assert all(cell.endswith("°") for cell in cells[1:])
+
+
+def test_the_page_in_the_repository_is_what_the_script_renders(tmp_path: Path) -> None:
+    page = tmp_path / "capacity.md"
+    page.write_text(capacity.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    for name in capacity.parts_of(COSTS, Assumed()):
+        page.write_text(render(page.read_text(encoding="utf-8"), name, ""), encoding="utf-8")
+    capacity.render_page(page=page)
+    assert page.read_text(encoding="utf-8") == capacity.PAGE.read_text(encoding="utf-8")

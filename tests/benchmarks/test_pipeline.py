@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.markdown import render
+from benchmarks.pipeline import page
 from benchmarks.pipeline.anywhere import known
 from benchmarks.pipeline.builds import FORMER, BuildError, former_build, former_missing
 from benchmarks.pipeline.compare import Look, between
@@ -152,6 +154,18 @@ def test_where_the_former_commit_is_not_to_be_had_it_is_said_so(
     (tmp_path / "cache" / f"build-{FORMER}").mkdir(parents=True)
     (tmp_path / "cache" / f"build-{FORMER}" / ".made").touch()
     assert former_build(tmp_path / "cache").name == f"build-{FORMER}"
+
+
+def test_the_page_in_the_repository_says_what_the_results_say(tmp_path: Path) -> None:
+    written = page.PAGE.read_text(encoding="utf-8")
+    copy = tmp_path / "performance.md"
+    text = written
+    for name in page.parts_of(read(page.OUTPUT)):
+        text = render(text, name, "")
+    copy.write_text(text, encoding="utf-8")
+    page.render_page(page=copy, picture=tmp_path / "pipeline.png")
+    assert copy.read_text(encoding="utf-8") == written
+    assert (tmp_path / "pipeline.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_figures_of_one_question_leave_the_others_as_they_were(tmp_path: Path) -> None:
