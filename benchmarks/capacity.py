@@ -65,7 +65,7 @@ class Costs:
     bytes_a_user: Mapping[str, float]
     """By precision, of users with three events, where there are 1 M."""
     checkpoint_users: float
-    """Users read back from a checkpoint in a second."""
+    """Users read back from a checkpoint in a second, in float32."""
     changelog_users: float
     cpu_texts: float
     """Short texts that a core embeds in a second, int8."""
@@ -93,8 +93,8 @@ def costs_of(pipeline: Figures, restore: Figures, embed: Figures) -> Costs:
         broker_us=worker["broker_cpu_us"],
         bytes_out=sum(each["bytes"] for each in stage["out"].values()),
         bytes_a_user=held,
-        checkpoint_users=restore["users"] / restore["checkpoint_seconds"],
-        changelog_users=restore["users"] / restore["changelog_seconds"],
+        checkpoint_users=restore["float32"]["checkpoint_users_a_second"],
+        changelog_users=restore["float32"]["changelog_users_a_second"],
         cpu_texts=ours["texts_per_second"] / ours["cores"],
     )
 
@@ -128,7 +128,7 @@ def plan(rate: int, costs: Costs, assumed: Assumed) -> Plan:
         return math.ceil(rate * microseconds / 1e6 / assumed.busy)
 
     gpus = math.ceil(rate / assumed.gpu_texts / assumed.busy)
-    # A pod's loop is one process; a GPU is of one pod.
+    # A pod's loop is one process; no GPU is without a pod, and pods may share one.
     pods = max(cores(costs.loop_us), gpus)
     return Plan(
         rate=rate,

@@ -29,7 +29,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from benchmarks import machine
-from benchmarks.pipeline.arms import ARMS, WAIT_SECONDS, Arm, Place, make
+from benchmarks.pipeline.arms import ARMS, Arm, Place, make
 from benchmarks.pipeline.builds import default_cache
 from benchmarks.pipeline.checkouts import ROOT, Checkout
 from benchmarks.pipeline.live import Pair, Seen, drive, quantiles
@@ -92,7 +92,9 @@ def measure(options: argparse.Namespace) -> Figures:
         options.events, options.quix_events, options.rounds = 4_096, 512, 1
         options.seconds = min(options.seconds, 3)
     kept = make_table(options.cache, options.data)
-    found: Figures = {}
+    output = options.output or (None if options.quick else OUTPUT)
+    found = read(output).get("compare", {}) if output and output.exists() else {}
+    figures: Figures = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = options.logs or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,21 +102,12 @@ def measure(options: argparse.Namespace) -> Figures:
             for which in options.streams:
                 for length in options.texts:
                     place = Place(kafka.bootstrap_servers, folder, kept, 1, options.cache, 1.0)
-                    title = f"{which}, {length}"
-                    found[title] = _arms(kafka, place, load_of(options, which, length), options)
-                    say(told(title, found[title]))
-    output = options.output or (None if options.quick else OUTPUT)
-    former = read(output).get("compare", {}) if output and output.exists() else {}
-    figures = keep(
-        output,
-        machine=machine.facts(),
-        options={
-            "events": options.events,
-            "rounds": options.rounds,
-            "batch.max_wait_seconds": WAIT_SECONDS,
-        },
-        compare=former | {name: former.get(name, {}) | arms for name, arms in found.items()},
-    )
+                    title, load = f"{which}, {length}", load_of(options, which, length)
+                    # What has been measured is kept, whatever becomes of the rest.
+                    for arms in _arms(kafka, place, load, options):
+                        found[title] = found.get(title, {}) | arms
+                        figures = keep(output, machine=machine.facts(), compare=found)
+                    say(f"\n{title}\n{comparison(found[title])}")
     if output == OUTPUT:
         render_page()
     return figures
@@ -154,7 +147,8 @@ def pairs(events: Sequence[Event] | Iterator[Event]) -> list[Pair]:
 
 def _arms(
     kafka: EmbeddedKafka, place: Place, load: Load, options: argparse.Namespace
-) -> dict[str, Figures]:
+) -> Iterator[dict[str, Figures]]:
+    """Run all arms by turns, round by round, and after each run give what there is of all."""
     place = replace(place, threshold=load.threshold, out=written_for(place, load))
     contenders = [(name, name, place, 1) for name in options.arms]
     for number in options.processes:
@@ -168,7 +162,7 @@ def _arms(
         for name, kind, own, count in contenders:
             runs[name].append(run_of(kafka, make(kind, own), count, load, options))
             say(f"  {name}: {runs[name][-1]}")
-    return {name: summary_of(each) for name, each in runs.items()}
+            yield {name: summary_of(each) for name, each in runs.items() if each}
 
 
 def written_for(place: Place, load: Load) -> list[tuple[str, float, int]]:
@@ -212,10 +206,11 @@ def run_of(
         processes = [stack.enter_context(arm.start(number)) for number in range(count)]
 
         def look() -> Look:
+            offset, at = committed(offsets, arm), time.monotonic()
             cpu = [process.cpu() for process in processes]
             own = {f"{n} {name}": each for n, one in enumerate(cpu) for name, each in one.items()}
             own = cpu[0] if count == 1 else own
-            return Look(time.monotonic(), committed(offsets, arm), own, cpu_seconds(broker))
+            return Look(at, offset, own, cpu_seconds(broker))
 
         def wait(least: int) -> Look:
             deadline = time.monotonic() + _GIVE_UP_SECONDS
@@ -284,8 +279,15 @@ def produce(servers: str, topic: str, what: Sequence[Pair]) -> None:
 
 def offsets_of(arm: Arm) -> Consumer:
     """Make a client that asks for what an arm's group has committed, and is no member of it."""
-    servers = arm.place.servers
-    return Consumer({"bootstrap.servers": servers, "group.id": arm.group, "log_level": 0})
+    return Consumer(
+        {
+            "bootstrap.servers": arm.place.servers,
+            "group.id": arm.group,
+            # Else it waits for the end of the open transaction; there nearly always is one.
+            "isolation.level": "read_uncommitted",
+            "log_level": 0,
+        }
+    )
 
 
 def committed(offsets: Consumer, arm: Arm) -> int:
@@ -303,8 +305,3 @@ def summary_of(runs: Sequence[Figures]) -> Figures:
     best = min(runs, key=lambda run: float(run["cpu_us"]))
     quickest = max(float(run["events_a_second"]) for run in runs)
     return {**best, "events_a_second": quickest, "cpu_us_of_rounds": [r["cpu_us"] for r in runs]}
-
-
-def told(title: str, figures: dict[str, Figures]) -> str:
-    """Tell the figures of a stream as a table."""
-    return f"\n{title}\n{comparison(figures)}"

@@ -28,14 +28,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.changelog import centres, commit_offsets, fill, model_of, user_name
 from benchmarks.pipeline.anywhere import IDENTITY
-from benchmarks.pipeline.arms import Arm, Place, make
+from benchmarks.pipeline.arms import WAIT_SECONDS, Arm, Place, make
 from benchmarks.pipeline.builds import default_cache
 from benchmarks.pipeline.compare import committed, offsets_of, pairs, produce
 from benchmarks.pipeline.live import Pair, Seen, drive, quantiles
 from benchmarks.pipeline.page import keep, newmodel
 from benchmarks.pipeline.processes import Measured
 from benchmarks.pipeline.stream import SHORT_WORDS, make_table, read_events
-from benchmarks.shared import DATA, Figures, say
+from benchmarks.shared import DATA, Figures, read, say
 from consumer.tryout.broker import EmbeddedKafka
 from schemas.segment_model import SEGMENT_MODEL_KEY
 
@@ -50,6 +50,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--users", type=int, default=1_000_000, help="users with a profile")
     add("--moves", nargs="+", choices=MOVES, default=["none"], help="who moves")
     add("--seconds", type=float, default=15, help="of live events before the model")
+    add("--wait", type=float, default=WAIT_SECONDS, help="batch.max_wait_seconds")
     add("--most-rate", type=float, default=4_000, help="live events a second at most")
     add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
     add("--cache", type=Path, default=default_cache(), help="keeps the table")
@@ -67,9 +68,11 @@ def measure(options: argparse.Namespace) -> Figures:
         for moves in options.moves:
             with EmbeddedKafka(Path(name) / f"kafka-{moves}") as kafka:
                 place = Place(kafka.bootstrap_servers, folder, kept, 1, options.cache, 1.0)
+                place.sections["batch"] = {"max_wait_seconds": options.wait}
                 rows.append(_one(place, moves, options))
                 say(newmodel(rows))
-    return keep(options.output, newmodel=rows)
+    former = read(options.output).get("newmodel", []) if options.output else []
+    return keep(options.output, newmodel=[*former, *rows])
 
 
 def _one(place: Place, moves: str, options: argparse.Namespace) -> Figures:
@@ -105,6 +108,7 @@ def _one(place: Place, moves: str, options: argparse.Namespace) -> Figures:
             "users": options.users,
             "capacity": round(capacity),
             "live_rate": round(rate),
+            "max_wait_ms": round(options.wait * 1000),
             **_live(arm, process, moves, rate, options),
             "memory_mb": round(process.memory()),
         }

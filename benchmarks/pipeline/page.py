@@ -130,6 +130,7 @@ def newmodel(rows: list[Figures]) -> str:
         {
             "users": "{users:,}",
             "who moves": "{moves}",
+            "waits, ms": lambda row: str(row.get("max_wait_ms", 100)),
             "live events/s": "{live_rate:,}",
             "p50 / p99 without, ms": lambda row: "{p50_ms:.0f} / {p99_ms:.0f}".format(
                 **row["without"]

@@ -25,7 +25,7 @@ def tree(pid: int) -> list[int]:
         for task in Path(f"/proc/{pid}/task").iterdir():  # a child is the thread's that started it
             below += (task / "children").read_text(encoding="ascii").split()
     except OSError:
-        return []
+        below = []
     return [pid, *(each for child in below for each in tree(int(child)))]
 
 
@@ -39,8 +39,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory_mb(pid: int, name: str = "VmRSS") -> float:
-    """Give what a process has in memory, or with `VmHWM` has had at most."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+    """Give what a process has in memory, or with `VmHWM` has had at most; 0 of one that is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0.0
+    for line in lines:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     return 0.0

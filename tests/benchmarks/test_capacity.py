@@ -62,7 +62,8 @@ def test_costs_are_taken_from_the_figures_those_of_preparing_where_they_stand_ap
     arms = {"worker": {"cpu_us": 90, "broker_cpu_us": 9}}
     held = [{"precision": "float32", "events": 3, "users": 10**6, "bytes_a_user": 1900}]
     figures = {"stage": {"million, short": {"this": stage}}, "memory": held}
-    restore = {"users": 1000, "checkpoint_seconds": 0.5, "changelog_seconds": 4}
+    speeds = {"checkpoint_users_a_second": 2000, "changelog_users_a_second": 250}
+    restore = {"float32": speeds}
     embed = {"contenders": [{"name": "ours-int8", "texts_per_second": 900, "cores": 2}]}
 
     def of(arms: dict[str, object]) -> Costs:
