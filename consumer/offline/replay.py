@@ -184,6 +184,7 @@ class Replay:
         done = 0
         for prepared in self._prepared(records):
             self._clock.see(prepared)
+            prepared = self.segmentation.without_late(prepared, frozenset({0}))  # noqa: PLW2901
             self.refusals.watch(prepared)
             self._forward(self.segmentation.apply(prepared, frozenset({0})))
             if watch is not None:

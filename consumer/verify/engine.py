@@ -195,7 +195,9 @@ class Engine:
         if told.faults:
             report(user, rules.envelope(told.place, "change", told.faults))
         report(user, rules.change_id(change, told.recorded_id, told.due_id))
-        new = self._ids.add(digest_of(told.recorded_id))
+        # In another life of the user the same may be caused again, by an event that was edited.
+        life = ledger.lives[row]
+        new = self._ids.add(digest_of(f"{life} {told.recorded_id}" if life else told.recorded_id))
         if not new:
             report(user, rules.published_once(change, told.recorded_id))
         if split or not new:

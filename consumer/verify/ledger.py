@@ -257,6 +257,8 @@ class Ledger:
         For each row, whether its disagreement was reported and lasts.
     broken
         For each row, whether the latest change did not go on from the one before.
+    lives
+        For each row, how often the user was let go.
     """
 
     def __init__(self, recent: int | None) -> None:
@@ -277,6 +279,7 @@ class Ledger:
         self.partitions = array("i")
         self.reported = bytearray()
         self.broken = bytearray()
+        self.lives = array("i")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -304,10 +307,12 @@ class Ledger:
             self.partitions.append(NO_PARTITION)
             self.reported.append(0)
             self.broken.append(0)
+            self.lives.append(0)
         return row
 
     def forget(self, row: int) -> None:
         """Forget what a row's changes have told."""
+        self.lives[row] += 1
         self.changes.put(row, None)
         self.labels[row] = UNTOLD
         self._models[row] = ABSENT

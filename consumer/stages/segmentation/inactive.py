@@ -9,17 +9,26 @@ is one transaction either way.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from consumer.contract.records import Output
 from consumer.settings import Settings
 from consumer.stages.segmentation.changes import ChangeWriter
+from consumer.stages.segmentation.prepared import PreparedBatch
 from consumer.stages.segmentation.stats import SegmentationStats
 from models.profiles.sample import rank
 from models.profiles.table import ProfileRows, ProfileTable
 from models.segments.model import SegmentModel
+from schemas.dead_letters import Refusal, RefusalReason
 
 _MICROSECOND = timedelta(microseconds=1)
+_TOO_LATE = Refusal(
+    reason=RefusalReason.TIME_TOO_OLD,
+    field="occurred_at",
+    detail="occurred_at lies more than profile.inactive_half_lives before the latest event of the "
+    "partition, and nothing is known of the user: one who is silent for so long is let go",
+)
 # A look costs a pass over a column: this often in the time that makes a user silent.
 _LOOKS = 50
 
@@ -50,6 +59,35 @@ class SilentUsers:
         """Let go of a partition."""
         self._looked.pop(partition, None)
         self._silent.pop(partition, None)
+
+    def late(
+        self,
+        prepared: PreparedBatch,
+        tables: Mapping[int, ProfileTable],
+        partitions: frozenset[int],
+    ) -> dict[int, Refusal]:
+        """Refuse events that lie so far back that they alone would make a silent user.
+
+        Of a user who was let go every event is of this kind when it comes again. It would bring the
+        user back for a moment, with changes under the ids of the former life.
+
+        Returns
+        -------
+        dict
+            By the rows of the events.
+        """
+        if self._after is None:
+            return {}
+        events, found = prepared.events, {}
+        bounds = {number: tables[number].latest - self._after for number in partitions & {*tables}}
+        come = set()
+        for row, (user, time) in enumerate(zip(events.users, events.times.tolist(), strict=True)):
+            partition = prepared.record_of(row).partition
+            if partition not in bounds or time >= bounds[partition]:
+                come.add((partition, user))
+            elif user not in tables[partition] and (partition, user) not in come:
+                found[row] = _TOO_LATE
+        return found
 
     def next(
         self,

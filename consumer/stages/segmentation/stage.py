@@ -223,7 +223,12 @@ class SegmentationStage:
             raise
         return outputs
 
+    def without_late(self, prepared: PreparedBatch, partitions: frozenset[int]) -> PreparedBatch:
+        """Give the batch with those events refused that would bring silent users back."""
+        return prepared.refusing_events(self._silent.late(prepared, self._tables, partitions))
+
     def _apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> list[Output]:
+        prepared = self.without_late(prepared, partitions)
         if self.placement is not None:
             own = [record for record in prepared.records if record.partition in partitions]
             self.placement.look(own)

@@ -104,6 +104,26 @@ def test_a_user_who_comes_back_begins_anew():
     assert (entered.status, entered.sequence, entered.profile.events) == ("entered", 1, 1)
 
 
+def test_events_of_a_user_who_was_let_go_make_nothing_anew_when_they_come_again():
+    at_work = worker(dead_letters={"max_share": 1})
+    first = [event("u", 0), event("u", 1, TOPICS[1])]
+    at_work.run(records([*first, event("w", 20)]))
+    at_work.maintain()
+    again = at_work.run(records(first))
+    assert [output.topic for output in again] == ["user-events.dlq"] * 2
+    assert at_work.stage.stats.refused == {"time_too_old": 2}
+    assert at_work.state().keys() == {"w"}
+
+
+def test_a_late_event_of_a_user_who_is_known_counts_also_right_behind_the_first_one():
+    at_work = worker()
+    at_work.run(records([event("w", 20)]))
+    at_work.run(records([event("u", 19), event("u", 2)]))
+    at_work.run(records([event("u", 3)]))
+    assert at_work.stage.stats.accepted.total() == 4
+    assert at_work.stage.stats.refused == {}
+
+
 def test_a_user_who_writes_before_the_look_stays():
     at_work = worker()
     at_work.run(records([event("u", 0), event("w", 12), event("u", 13)]))
@@ -199,11 +219,14 @@ def test_what_a_worker_writes_of_users_who_come_and_go_is_sound(seed: int):
 def test_a_replay_that_lets_users_go_adds_up(tmp_path: Path):
     lines = [event(f"u{n}", day) for n in range(4) for day in (0, 0, 1)]
     lines += [event("w", day) for day in range(12, 40)]
+    lines += lines[:3]  # once more, behind everything
     events = tmp_path / "events.jsonl"
     events.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    settings = Settings(profile=SILENT, assignment=FREE, batch={"max_records": 8})
+    sections = {"batch": {"max_records": 8}, "dead_letters": {"max_share": 1}}
+    settings = Settings(profile=SILENT, assignment=FREE, **sections)
     told = replay_file(events, tmp_path / "out", settings, EMBEDDER, model=a_model(), now=NOW)
-    assert (told.users, told.accepted, told.repeated) == (1, 8 + 28, 4)
+    assert (told.users, told.accepted, told.repeated, told.refused) == (1, 8 + 28, 4, 3)
+    assert [(each.reason, each.count) for each in told.refused_for] == [("time_too_old", 3)]
     assert told.let_go == {"users": 4, "accepted": 8, "repeated": 4}
     outcome = verify_folder(tmp_path / "out")
     assert (outcome.exit_code, outcome.violations) == (0, ())
