@@ -49,6 +49,8 @@ Prepared = TypeVar("Prepared")
 
 # What comes in place of a record.
 _GONE, _END = KafkaError._AUTO_OFFSET_RESET, KafkaError._PARTITION_EOF
+# Messages of one poll: as many large ones may come on top of what a batch may hold.
+_AT_ONCE = 32
 # How long a poll may wait while a batch is being prepared: the latency it adds to a commit.
 _POLL_SECONDS = 0.05
 # A transaction needs a little time even where a deadline is near.
@@ -180,7 +182,12 @@ class Loop(Generic[Prepared]):
             self._paused_for_patience = False
         due = self._batches.due_in
         timeout = _POLL_SECONDS if due is None else min(_POLL_SECONDS, due)
-        self._consume(room, min(timeout, self._rest) if self._working else timeout)
+        timeout = min(timeout, self._rest) if self._working else timeout
+        # In steps: how large records are is known only when they are there.
+        while self._consume(min(room, _AT_ONCE), timeout) == _AT_ONCE:
+            room, timeout = self._batches.room, 0.0
+            if room <= 0:
+                return
 
     def _poll_while_full(self) -> None:
         """Wait for the batch in preparation; keep the membership alive if it takes long."""
@@ -199,8 +206,8 @@ class Loop(Generic[Prepared]):
         # What comes was fetched before the pause took hold; there is room for a few more.
         self._consume(1, _POLL_SECONDS)
 
-    def _consume(self, room: int, timeout: float) -> None:
-        """Poll once and collect."""
+    def _consume(self, room: int, timeout: float) -> int:
+        """Poll once and collect; give the number of messages."""
         # A partition may be taken away and come back within this very call; what was read before
         # is then void, which the epochs taken afterwards cannot tell. So callbacks count epochs up
         # and drop what is collected, and messages in hand belong to the epoch of now or to none.
@@ -211,7 +218,7 @@ class Loop(Generic[Prepared]):
                 self._find_again(_place_of(message), error.str())
         if messages and self._assignment.epochs != before:
             self._ownership.rewind()
-            return
+            return 0
         count, take = self._assignment.collect, self._batches.collect
         taken = False
         for message in messages:
@@ -225,6 +232,7 @@ class Loop(Generic[Prepared]):
                 self._assignment.passed(*_place_of(message), message.offset() or 0)
         if taken:
             self._last_record = self._now()
+        return len(messages)
 
     def _find_again(self, place: Place, why: str) -> None:
         """Go on elsewhere in a partition, where the client has found its place to be gone."""

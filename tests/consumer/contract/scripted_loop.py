@@ -35,9 +35,15 @@ class Message:
     """A record, or an error in place of one."""
 
     def __init__(
-        self, partition: int, offset: int, error: KafkaError | None = None, topic: str = TOPIC
+        self,
+        partition: int,
+        offset: int,
+        error: KafkaError | None = None,
+        topic: str = TOPIC,
+        value: bytes = b"{}",
     ) -> None:
         self._place, self._error, self._topic = (partition, offset), error, topic
+        self._value = value
 
     def error(self) -> KafkaError | None:
         return self._error
@@ -58,7 +64,7 @@ class Message:
         return b"u"
 
     def value(self) -> bytes:
-        return b"{}"
+        return self._value
 
     def headers(self) -> None:
         return None
@@ -125,6 +131,8 @@ class World:
         """Seconds by which the loop's clock is ahead."""
         self.timeouts: list[float] = []
         """Of the polls."""
+        self.rooms: list[int] = []
+        """How many messages the polls asked for."""
         self.limits: dict[str, float] = {}
         self.member_limits: dict[str, float] = {}
         self.high = -1001
@@ -216,6 +224,7 @@ class World:
 
     def consume(self, room: int, timeout: float) -> Sequence[Message]:
         self.timeouts.append(timeout)
+        self.rooms.append(room)
         if not self.steps:
             self.loop.stop()
             return []
