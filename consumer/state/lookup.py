@@ -87,10 +87,12 @@ def find_profile(settings: Settings, user: str) -> FoundProfile:
 def find_in_file(path: Path, user: str) -> FoundProfile:
     """Look for a user's record in a replay's folder, in a file of JSON lines, or of one record.
 
+    Of several lines the last one is the user's.
+
     Raises
     ------
     ProfileNotFoundError
-        If there is none, or it cannot be read.
+        If there is none; that says so of the first line that cannot be read, where there is one.
     """
     file = path / files.PROFILES if path.is_dir() else path
     try:
@@ -99,11 +101,18 @@ def find_in_file(path: Path, user: str) -> FoundProfile:
         raise ProfileNotFoundError(f"cannot read {file}: {error.strerror}") from None
     if is_binary(data):
         return read_found(str(file), user, data)
+    latest: FoundProfile | None = None
+    unreadable: ProfileNotFoundError | None = None
     for place, line in _lines(file, data):
-        found = read_found(place, user, line)
-        if found.record.user_id == user:
-            return found
-    raise ProfileNotFoundError(f"{file} has no record of the user {user!r}")
+        try:
+            found = read_found(place, user, line)
+        except ProfileNotFoundError as error:
+            unreadable = unreadable or error
+        else:
+            latest = found if found.record.user_id == user else latest
+    if latest is not None:
+        return latest
+    raise unreadable or ProfileNotFoundError(f"{file} has no record of the user {user!r}")
 
 
 def _lines(file: Path, data: bytes) -> Iterator[tuple[str, bytes]]:

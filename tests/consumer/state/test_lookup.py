@@ -123,13 +123,27 @@ def test_a_dumped_record_is_shown_with_sections_that_are_not_known(shown, tmp_pa
 
 def test_a_replays_folder_and_a_file_of_lines_are_looked_into(shown, tmp_path):
     path = tmp_path / "profiles.jsonl"
-    path.write_bytes(b"\n".join([former("ann"), b"", former("bob", 7), b""]))
+    # The last of several counts, as in a topic that was dumped; a torn line hides nobody else.
+    lines = [former("ann"), b"", former("bob", 5), b"{", former("bob", 7), b""]
+    path.write_bytes(b"\n".join(lines))
     for given in (tmp_path, path):
         code, out, _ = shown("bob", "--file", given)
         assert (code, json.loads(out)["events"]) == (0, 7)
     code, _, err = shown("cat", "--file", path)
     assert code == 3
+    assert "line 4 cannot be read" in err
+    path.write_bytes(former("ann"))
+    code, _, err = shown("cat", "--file", path)
+    assert code == 3
     assert f"{path} has no record of the user 'cat'" in err
+
+
+@pytest.mark.parametrize("user", ["", "\udcff", "x" * 5_000], ids=["empty", "no UTF-8", "long"])
+def test_what_no_event_has_as_its_user_is_refused(shown, tmp_path, user):
+    code, out, err = shown(user, "--file", tmp_path / "any")
+    assert (code, out) == (2, "")
+    assert "USER" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
