@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from consumer.kafka.clients import ClientSettingsError
 from consumer.settings import Settings, TopicSettings
 from consumer.verify import VerifyError, VerifyResult, ViolationKind, verify_topics
 from consumer.verify import topics as topics_module
@@ -708,5 +709,5 @@ def test_a_cluster_that_does_not_answer_is_named() -> None:
 
 def test_a_property_that_the_client_does_not_know_is_named() -> None:
     kafka = {"bootstrap_servers": "127.0.0.1:1", "properties": {"no.such.property": "x"}}
-    with pytest.raises(VerifyError, match=r"no\.such\.property"):
+    with pytest.raises(ClientSettingsError, match=r"no\.such\.property"):
         verify_topics(Settings(kafka=kafka))
