@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -13,6 +14,8 @@ from pydantic import (
     GetJsonSchemaHandler,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
@@ -45,9 +48,34 @@ class Contract(BaseModel):
 
 
 class Section(BaseModel):
-    """A group of settings; an unknown name is an error, not a silent default."""
+    """A group of settings; an unknown name is an error, not a silent default.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    Flags and variables are text, so text that is a number is one. A truth value is none, though
+    Python and pydantic take it for 1 or 0. `none` is the value of what may be left out.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_given(cls, value: object, info: ValidationInfo) -> object:
+        taken = kinds(cls.model_fields[info.field_name or ""].annotation)
+        # A flag that may be given several times is a list.
+        word = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(word, str) and NoneType in taken and word.strip().lower() == "none":
+            return None
+        within = value.values() if isinstance(value, dict) else [value]
+        if taken & {int, float} and bool not in taken and any(isinstance(v, bool) for v in within):
+            raise ValueError("give a number, not true or false")
+        return value
+
+
+def kinds(annotation: Any) -> set[Any]:
+    """Give the types that a field's value may have; of a mapping, those of its values."""
+    of_values = get_args(annotation)[1:] if get_origin(annotation) is dict else get_args(annotation)
+    return set().union(*map(kinds, of_values)) if of_values else {annotation}
 
 
 class Published(Contract):

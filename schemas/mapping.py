@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from schemas.base import Section
 from schemas.errors import quoted
 from schemas.events import EventType, UserEvent
 from schemas.picking import (
@@ -51,7 +52,7 @@ MappingPreset = Literal[
 """Well-known formats; `auto` tells them apart by each record alone."""
 
 
-class EventMapping(BaseModel):
+class EventMapping(Section):
     """Where each field of a user event is found in a source object.
 
     A path is dotted ("review.author.id"). Several paths for one field are joined, by a blank line
@@ -59,8 +60,6 @@ class EventMapping(BaseModel):
     name, so that the empty mapping changes nothing. Where several paths make an id, each must have
     a value, save those that end in "?".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fields: dict[str, list[str]] = Field(
         default_factory=dict, description="Field of the user event: paths in the source object."

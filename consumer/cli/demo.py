@@ -7,17 +7,17 @@ from typing import Any
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import EVENTS, FOLDER, segment_model
+from consumer.cli.values import EVENTS, FOLDER, Count, segment_model
 from consumer.settings import Settings
 
-_USERS = click.IntRange(1, 10_000_000)
+_USERS = Count(1, 10_000_000)
 
 
 @click.command(cls=Command, extra="demo")
 @click.option("--input", "input_file", type=EVENTS, help="Events, as for replay; else made up.")
 @click.option("--output", type=FOLDER, default="demo-output", help="Folder for results.")
 @segment_model
-@click.option("--workers", type=click.IntRange(1), default=2, help="Worker processes.")
+@click.option("--workers", type=Count(1), default=2, help="Worker processes.")
 @click.option("--users", type=_USERS, default=400, help="Users of the stream that is made up.")
 def demo(settings: Settings, **how: Any) -> int:
     """Run everything on this machine and show what comes out."""

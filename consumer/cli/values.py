@@ -30,10 +30,20 @@ ANY_PATH = GivenPath(path_type=Path)
 EVENTS = GivenPath(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
+class Count(click.IntRange):
+    """A whole number, in digits from 0 to 9: Python takes those of other scripts too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take a number."""
+        if isinstance(value, str) and not value.isascii():
+            self.fail(f"{value!r} is no number in the digits 0 to 9.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def above_0(text: str) -> float:
-    """Take a number above 0; NaN and infinity are none."""
+    """Take a number above 0; NaN and infinity are none, nor are digits of other scripts."""
     with suppress(ValueError):
-        if 0 < (number := float(text)) < math.inf:
+        if text.isascii() and 0 < (number := float(text)) < math.inf:
             return number
     raise click.BadParameter(f"{text} is no number above 0.")
 

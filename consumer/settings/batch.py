@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from schemas.base import Section
+from schemas.errors import quoted
 
 BATCH_BYTES = 4_000_000
 """Bytes in a batch where nobody says otherwise."""
@@ -47,8 +49,8 @@ class BatchSettings(Section):
     @classmethod
     def _count_or_auto(cls, value: object) -> int | str:
         # One sentence instead of one for each type that the field may have.
-        if isinstance(value, str) and value.strip().isdecimal():
+        if isinstance(value, str) and re.fullmatch("[0-9]+", value.strip()):
             value = int(value)
         if value == "auto" or (type(value) is int and 0 <= value <= 64):
             return value
-        raise ValueError(f"is {value!r}: give a number of processes from 0 to 64, or auto")
+        raise ValueError(f"is {quoted(value)}: give a number of processes from 0 to 64, or auto")

@@ -274,7 +274,7 @@ def _shown(name: str, value: Any, message: str) -> str:
     """Show a value that is short and no secret, where the message does not show it itself."""
     if not isinstance(value, str | int | float) or not name or is_secret(name):
         return ""
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     told = text in message or f"is {value}:" in message
     return "" if told or len(text) > _LONGEST_VALUE else f"it is {text}"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.base import Section
 
@@ -12,42 +13,34 @@ from schemas.base import Section
 class TopicSettings(Section):
     """Names of the topics, and how `segmenter topics create` makes them."""
 
-    events: str = Field("user-events", min_length=1, description="Input.")
+    events: str = Field("user-events", description="Input.")
     raw_events: str | None = Field(
         None,
-        min_length=1,
         description="A foreign topic whose keys or partitions cannot be trusted, which 'segmenter "
         "intake' re-keys into events; none where producers write events themselves.",
     )
-    dead_letters: str = Field("user-events.dlq", min_length=1, description="Refused records.")
-    changes: str = Field("segment-changes", min_length=1, description="Output.")
+    dead_letters: str = Field("user-events.dlq", description="Refused records.")
+    changes: str = Field("segment-changes", description="Output.")
     memberships: str = Field(
-        "segment-memberships", min_length=1, description="Each user's latest change, compacted."
+        "segment-memberships", description="Each user's latest change, compacted."
     )
-    profiles: str = Field("user-profiles", min_length=1, description="Changelog of the state.")
-    samples: str = Field(
-        "profile-samples", min_length=1, description="Feed of the trainer, one partition."
-    )
-    models: str = Field("segment-models", min_length=1, description="Snapshots, one partition.")
+    profiles: str = Field("user-profiles", description="Changelog of the state.")
+    samples: str = Field("profile-samples", description="Feed of the trainer, one partition.")
+    models: str = Field("segment-models", description="Snapshots, one partition.")
     lifecycle: str = Field(
         "segment-lifecycle",
-        min_length=1,
         description="Segments created, split, merged and retired, one partition.",
     )
     labels: str = Field(
         "segment-labels",
-        min_length=1,
         description="Labels of users, read where labels.enabled; as many partitions as events.",
     )
-    label_dead_letters: str = Field(
-        "segment-labels.dlq", min_length=1, description="Refused records of labels."
-    )
+    label_dead_letters: str = Field("segment-labels.dlq", description="Refused records of labels.")
     label_models: str = Field(
-        "label-models", min_length=1, description="Snapshots of the label model, one partition."
+        "label-models", description="Snapshots of the label model, one partition."
     )
     drift_reference: str = Field(
         "drift-reference",
-        min_length=1,
         description="What the trainer measures drift against, compacted, one partition.",
     )
     partitions: int = Field(
@@ -63,14 +56,32 @@ class TopicSettings(Section):
         "ever.",
     )
 
+    @field_validator("*")
+    @classmethod
+    def _as_kafka_takes_it(cls, value: object) -> object:
+        if isinstance(value, str) and (
+            not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}
+        ):
+            raise ValueError(
+                "Kafka takes no such name: give 1 to 249 of A-Z, a-z, 0-9, dot, underscore and "
+                "hyphen, and not one or two dots alone"
+            )
+        return value
+
     @model_validator(mode="after")
     def _one_role_each(self) -> Self:
         roles: dict[str, str] = {}
         for name, value in self:
             if not isinstance(value, str):
                 continue
-            if (other := roles.setdefault(value, name)) == name:
+            # Kafka makes no two topics that differ in these alone: its metrics' names would not.
+            if (other := roles.setdefault(value.replace(".", "_"), name)) == name:
                 continue
+            if value != (its := getattr(self, other)):
+                raise ValueError(
+                    f"{name} is {value!r} and {other} {its!r}: Kafka makes no two topics whose "
+                    "names differ only by '.' and '_'"
+                )
             if "raw_events" in (name, other):
                 own = name if other == "raw_events" else other
                 raise ValueError(

@@ -5,11 +5,13 @@ Settings are read by every command, so nothing that computes is loaded here.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from schemas.base import Section
+from schemas.errors import quoted
 
 Projection = Literal["none", "random", "pca"]
 
@@ -88,11 +90,11 @@ class ClusteringPolicy(Section):
     @classmethod
     def _count_or_auto(cls, value: object) -> int | str:
         # One sentence instead of one for each type that the field may have.
-        if isinstance(value, str) and value.strip().isdecimal():
+        if isinstance(value, str) and re.fullmatch("[0-9]+", value.strip()):
             value = int(value)
         if value == "auto" or (type(value) is int and 1 <= value <= 4096):
             return value
-        raise ValueError(f"is {value!r}: give a number of segments from 1 to 4096, or auto")
+        raise ValueError(f"is {quoted(value)}: give a number of segments from 1 to 4096, or auto")
 
     @model_validator(mode="after")
     def _enough_users(self) -> Self:

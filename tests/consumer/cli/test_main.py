@@ -263,6 +263,11 @@ def test_intake_heeds_all_of_a_mapping_that_finds_the_user():
         ("broker", "Missing option '--data'"),
         ("broker --data x --brokers 2", "'--brokers': '2' is not one of '1', '3'"),
         ("broker --data x --port 0", "port is 0: choose one from 1 to 65535"),
+        ("broker --data x --port \u0669\u0660", "no number in the digits 0 to 9"),
+        (
+            "demo --users \u0661\u0662",
+            "'--users': '\u0661\u0662' is no number in the digits 0 to 9",
+        ),
         ("demo --workers 0", "'--workers': 0 is not in the range x>=1"),
         ("verify a --against b", "--against compares topics with a folder"),
         ("verify a --follow", "--follow audits topics without an end: leave FOLDER and --against"),
@@ -274,6 +279,7 @@ def test_intake_heeds_all_of_a_mapping_that_finds_the_user():
         ("produce /etc/hostname --rate 0", "'--rate': 0 is no number above 0"),
         ("produce /etc/hostname --rate inf", "'--rate': inf is no number above 0"),
         ("verify --follow --every 0", "'--every': 0 is no number above 0"),
+        ("verify --follow --for \u0661", "'--for': \u0661 is no number above 0"),
         ("verify --follow --settle nan", "'--settle': nan is no number above 0"),
         (
             "verify --follow --bootstrap-servers 127.0.0.1:1",

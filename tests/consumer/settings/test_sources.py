@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shlex
 import subprocess
+from types import NoneType
+from typing import get_args
 
 import pytest
 
 from consumer.cli import main as cli
 from consumer.settings import Settings
 from consumer.settings.format import FORMATS, to_env, to_toml
-from consumer.settings.sources import environment_hints, setting_names, variable
+from consumer.settings.sources import environment_hints, fields, flag, setting_names, variable
+from schemas.base import kinds
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +48,80 @@ def file(tmp_path):
         return str(path)
 
     return write
+
+
+# --- what stands for nothing, and what for a number -----------------------------------------------
+
+OPTIONAL = [name for name, field in fields(Settings) if NoneType in get_args(field.annotation)]
+NUMBERS = [name for name, field in fields(Settings) if {int, float} & kinds(field.annotation)]
+
+
+def test_there_are_settings_that_may_be_left_out_and_numbers():
+    assert {"profile.inactive_half_lives", "http.port", "kafka.instance_id"} < set(OPTIONAL)
+    assert {"batch.max_records", "training.segments", "events.weights"} < set(NUMBERS)
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+@pytest.mark.parametrize("where", ["flag", "variable", "file"])
+def test_what_may_be_left_out_is_set_to_none_by_that_word(name, where, file, monkeypatch, capsys):
+    arguments = []
+    if where == "variable":
+        monkeypatch.setenv(variable(name), "None")
+    elif where == "file":
+        section, _, own = name.rpartition(".")
+        arguments = ["--config", file(f"[{section}]\n{own} = 'none'")]
+    else:
+        arguments = [flag(name), "none"]
+    assert cli.main(["config", *arguments]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    for part in name.split("."):
+        shown = shown[part]
+    assert shown is None
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_truth_value_is_no_number(name, error, file):
+    section, _, own = name.partition(".")
+    value = "{view = true}" if name == "events.weights" else "true"
+    said = error("--config", path := file(f"[{section}]\n{own} = {value}"))
+    assert f"setting {name}: " in said
+    assert "give a number" in said
+    assert "true" in said
+    assert f"from {path}, line 2)" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((each, "\u0661\u0662") for each in NUMBERS if each != "events.weights"),
+        ("training.segments", "\uff15"),
+        ("restore.no_progress_seconds", "inf"),
+        ("restore.no_progress_seconds", "nan"),
+        ("topics.retention_hours", "inf"),
+    ],
+)
+def test_a_number_is_finite_and_in_digits_that_everybody_reads(name, value, error):
+    assert f"setting {name}: " in (said := error(f"{flag(name)}={value}"))
+    assert f"'{value}'" in said
+
+
+@pytest.mark.parametrize("value", ["a/b", "", ".", "..", "x" * 250, "caf\u00e9", "two words"])
+@pytest.mark.parametrize("name", ["events", "raw_events"])
+def test_a_name_that_kafka_gives_no_topic_is_refused_by_its_setting(name, value, error):
+    said = error(f"--topics.{name.replace('_', '-')}", value)
+    assert f"setting topics.{name}: Kafka takes no such name: give 1 to 249 of A-Z" in said
+    assert len(value) > 60 or f"(it is '{value}', from" in said
+
+
+def test_a_topic_may_have_a_name_of_all_that_kafka_takes():
+    name = "Ab9._-" + "x" * 243
+    assert Settings(topics={"events": name}).topics.events == name
+
+
+def test_names_that_differ_by_dots_and_underscores_alone_are_refused_with_both(error):
+    said = error("--topics.events", "user.events", "--topics.raw-events", "user_events")
+    assert "raw_events is 'user_events' and events 'user.events': Kafka makes no two topics" in said
+    assert "(from --topics.events, from --topics.raw-events)" in said
 
 
 # --- where an error comes from --------------------------------------------------------------------
