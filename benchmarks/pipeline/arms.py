@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -28,6 +28,19 @@ WAIT_SECONDS = 0.1
 ARMS = ("worker", "bare", "former", "quix")
 
 
+class Written(NamedTuple):
+    """What a worker writes to a topic."""
+
+    topic: str
+    """The setting of its name."""
+    records: float
+    """For each event."""
+    bytes: int
+    """Of a value."""
+    headers: Sequence[tuple[str, int]]
+    """Names, and bytes of the values."""
+
+
 @dataclass
 class Place:
     """Where an arm works: a cluster, a folder, a table, and topics of its own."""
@@ -38,8 +51,8 @@ class Place:
     partitions: int
     cache: Path
     threshold: float
-    out: Sequence[tuple[str, float, int]] = ()
-    """What the worker writes for an event: topic, records and bytes; for the bare loop."""
+    out: Sequence[Written] = ()
+    """What the worker writes for an event; for the bare loop."""
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings of the worker."""
 
@@ -117,7 +130,7 @@ def make(name: str, place: Place, *, live_model: bool = False) -> Arm:
     }
     plain = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     if name == "bare":
-        given["out"] = [(getattr(topics, topic), share, size) for topic, share, size in place.out]
+        given["out"] = [(getattr(topics, each.topic), *each[1:]) for each in place.out]
         command = [sys.executable, str(HERE / "bare.py"), json.dumps(given)]
         return Arm(name, place, settings, topics.profiles, command, plain)
     output = f"output-{group}"

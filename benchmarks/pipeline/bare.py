@@ -1,9 +1,10 @@
 """The least that a loop can be: consume, produce records of the same sizes, commit, exactly once.
 
-    python bare.py '{"servers": ..., "group": ..., "input": ..., "out": [[topic, share, bytes]]}'
+    python bare.py '{"servers": ..., "group": ..., "input": ..., "out": [...]}'
 
-It looks at nothing of what it reads. `share` is the number of records for each that is read. The
-clients are configured as the worker's are.
+It looks at nothing of what it reads. Each of `out` is a topic, the number of records for each that
+is read, bytes of a value, and names and bytes of its headers. The clients are configured as the
+worker's are.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ def run(given: dict[str, Any]) -> None:
     )
     consumer.subscribe([given["input"]])
     noise = os.urandom(_POOL)
-    due = [0.0 for _ in given["out"]]
+    out = [
+        (topic, share, size, [(name, noise[:length]) for name, length in headers])
+        for topic, share, size, headers in given["out"]
+    ]
+    due = [0.0 for _ in out]
     place = 0
     while not stopping:
         batch = _poll(consumer, given["wait"])
@@ -59,12 +64,16 @@ def run(given: dict[str, Any]) -> None:
         producer.begin_transaction()
         for message in batch:
             key = message.key()
-            for number, (topic, share, size) in enumerate(given["out"]):
+            for number, (topic, share, size, headers) in enumerate(out):
                 due[number] += share
                 while due[number] >= 1:
                     due[number] -= 1
                     place = (place + 4099) % (_POOL - size)
-                    producer.produce(topic, noise[place : place + size], key)
+                    value = noise[place : place + size]
+                    if headers:
+                        producer.produce(topic, value, key, headers=headers)
+                    else:
+                        producer.produce(topic, value, key)
         last = batch[-1]
         where = TopicPartition(last.topic(), last.partition(), last.offset() + 1)
         producer.send_offsets_to_transaction([where], consumer.consumer_group_metadata(), 30)

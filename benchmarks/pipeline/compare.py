@@ -29,7 +29,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from benchmarks import machine
-from benchmarks.pipeline.arms import ARMS, Arm, Place, make
+from benchmarks.pipeline.arms import ARMS, Arm, Place, Written, make
 from benchmarks.pipeline.builds import default_cache
 from benchmarks.pipeline.checkouts import ROOT, Checkout
 from benchmarks.pipeline.live import Pair, Seen, drive, quantiles
@@ -165,8 +165,8 @@ def _arms(
             yield {name: summary_of(each) for name, each in runs.items() if each}
 
 
-def written_for(place: Place, load: Load) -> list[tuple[str, float, int]]:
-    """Tell what the worker writes for an event: setting of the topic, records, bytes of a value."""
+def written_for(place: Place, load: Load) -> list[Written]:
+    """Tell what the worker writes for an event."""
     path = place.folder / "sized.tsv"
     some = [*load.filling[:_SIZED], *load.timed[:_SIZED]]
     path.write_bytes(b"".join(key + b"\t" + value + b"\n" for key, value in some))
@@ -178,7 +178,12 @@ def written_for(place: Place, load: Load) -> list[tuple[str, float, int]]:
     topics = {str(value): key for key, value in Settings().topics.model_dump().items()}
     key_bytes = statistics.mean(len(key) for key, _ in some)
     return [
-        (topics[topic], count / out["events"], max(1, round(size / count - key_bytes)))
+        Written(
+            topics[topic],
+            count / out["events"],
+            max(1, round(size / count - key_bytes)),
+            out["headers"].get(topic, []),
+        )
         for topic, (count, size) in out["out"].items()
         if topics[topic] in ("profiles", "changes", "memberships", "samples")
     ]

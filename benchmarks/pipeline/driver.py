@@ -97,13 +97,15 @@ class Driver:
         Returns
         -------
         dict
-            `prepare` and `apply` in seconds of processor time, the number of `events`, and `out`:
-            records and bytes (key and value) by topic. Where `profile` names one of the two,
-            `profiled` tells where its time went; the times are then of no use.
+            `prepare` and `apply` in seconds of processor time, the number of `events`, and by topic
+            `out`, records and bytes (key and value), and `headers`, names and bytes of a record's.
+            Where `profile` names one of the two, `profiled` tells where its time went; the times
+            are then of no use.
         """
         given = records(path, start, stop)
         spent = {"prepare": 0.0, "apply": 0.0}
         written, sizes = Counter[str](), Counter[str]()
+        headers: dict[str, list[tuple[str, int]]] = {}
         profiler = cProfile.Profile()
         gc.collect()
         for place in range(0, len(given), BATCH):
@@ -122,8 +124,11 @@ class Driver:
             for output in outputs:
                 written[output.topic] += 1
                 sizes[output.topic] += len(output.key or b"") + len(output.value or b"")
+                if output.headers:
+                    headers[output.topic] = [(name, len(value)) for name, value in output.headers]
         out = {topic: [written[topic], sizes[topic]] for topic in sorted(written)}
-        told = {**spent, "events": len(given), "missed": self.embedder.missed, "out": out}
+        told = {**spent, "events": len(given), "missed": self.embedder.missed}
+        told |= {"out": out, "headers": headers}
         if profile:
             text = io.StringIO()
             pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(40)
