@@ -169,11 +169,14 @@ def _expected(error: Exception) -> str | None:
     """Give the sentence of what the world did to a command; None for what the program did."""
     from confluent_kafka import KafkaException
 
+    from consumer.kafka.asking import words
     from models.embedding.errors import EmbeddingError
 
     if isinstance(error, OSError) and error.filename is not None:
         return f"cannot use {error.filename}: {error.strerror}"
-    if isinstance(error, ExpectedError | KafkaException | EmbeddingError) or (
+    if isinstance(error, KafkaException):
+        return f"Kafka: {words(error)}"
+    if isinstance(error, ExpectedError | EmbeddingError) or (
         isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
     ):
         return str(error)

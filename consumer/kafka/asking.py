@@ -169,6 +169,10 @@ def announce(servers: str) -> None:
 
 def unreachable(servers: str, error: KafkaException) -> str:
     """Say why a cluster cannot be asked: the cause where it is known, else the client's words."""
+    return f"cannot reach Kafka at {servers}: {words(error).removeprefix(f'{servers}: ')}"
+
+
+def words(error: KafkaException) -> str:
+    """Say why something was not answered: the cause where it is known, else the client's words."""
     reason = broker_log.reason() if passes(error.args[0]) else None
-    words = (reason or str(error.args[0].str())).removeprefix(f"{servers}: ")
-    return f"cannot reach Kafka at {servers}: {words}"
+    return reason or str(error.args[0].str())

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+
 from consumer.contract import folder as files
 from consumer.contract.errors import ExpectedError
+from consumer.kafka.asking import REQUEST_SECONDS, words
 from consumer.kafka.cluster import Cluster
+from consumer.kafka.topics import TopicError, partition_counts
 from consumer.settings import Settings
 from schemas.binary import SECTION, NewerRecordError, RecordError, is_binary, sections_of
 from schemas.keys import encode_key
@@ -40,22 +44,25 @@ class FoundProfile:
     form: str
 
 
-def find_profile(settings: Settings, user: str) -> FoundProfile:
+def find_profile(
+    settings: Settings, user: str, *, seconds: float = REQUEST_SECONDS
+) -> FoundProfile:
     """Look for the latest record of a user on `user-profiles`.
 
     It is read from the partition that `events.partitioner` puts the user's events in, from its
-    beginning to its end; from all partitions where that is `any`.
+    beginning to its end; from all partitions where that is `any`. The cluster is asked which topics
+    there are for so many seconds.
 
     Raises
     ------
     ProfileNotFoundError
         If there is no record, or the latest one is a tombstone or cannot be read.
-    KafkaException, ReadStalledError
-        If the topic cannot be read.
+    TopicError, ReadStalledError
+        If the cluster cannot be reached, or the topic not be read.
     """
     topic, events = settings.topics.profiles, settings.events
-    cluster, key = Cluster(settings.kafka), user.encode()
-    count = cluster.topics([topic]).get(topic)
+    cluster = Cluster(settings.kafka)
+    count = partition_counts(settings, [topic], cluster, seconds=seconds).get(topic)
     if count is None:
         raise ProfileNotFoundError(f"there is no topic {topic}: check topics.profiles")
     where = range(count)
@@ -64,6 +71,24 @@ def find_profile(settings: Settings, user: str) -> FoundProfile:
         own = partition_of(encode_key(user, events.key), count, events.partitioner)
         where = range(own, own + 1)
         hint = "; with --events.partitioner any all partitions are looked at"
+    try:
+        latest = _latest(settings, cluster, where, user.encode())
+    except KafkaException as error:
+        raise TopicError(f"topic {topic} cannot be read: {words(error)}") from error
+    places = topic if len(where) != 1 else f"{topic}[{where[0]}]"
+    if latest is None:
+        raise ProfileNotFoundError(f"{places} has no record of the user {user!r}{hint}")
+    place, value = latest
+    if value is None:
+        raise ProfileNotFoundError(f"the user {user!r} was removed from {topic}, by {place}")
+    return read_found(place, user, value)
+
+
+def _latest(
+    settings: Settings, cluster: Cluster, where: range, key: bytes
+) -> tuple[str, bytes | None] | None:
+    """Give place and value of the last record under a key, None where there is none."""
+    topic = settings.topics.profiles
     latest: tuple[str, bytes | None] | None = None
     for partition in where:
         for records in cluster.read_columns(
@@ -75,13 +100,7 @@ def find_profile(settings: Settings, user: str) -> FoundProfile:
             for number, its_key in enumerate(records.keys):
                 if its_key == key:
                     latest = records.place(number), records.values[number]
-    places = topic if len(where) != 1 else f"{topic}[{where[0]}]"
-    if latest is None:
-        raise ProfileNotFoundError(f"{places} has no record of the user {user!r}{hint}")
-    place, value = latest
-    if value is None:
-        raise ProfileNotFoundError(f"the user {user!r} was removed from {topic}, by {place}")
-    return read_found(place, user, value)
+    return latest
 
 
 def find_in_file(path: Path, user: str) -> FoundProfile:

@@ -47,7 +47,7 @@ def failing(monkeypatch):
     return fail
 
 
-@pytest.mark.parametrize("command", LONG_RUNNING)
+@pytest.mark.parametrize("command", [*LONG_RUNNING, "profile ann"])
 def test_a_cluster_that_refuses_ends_a_command_in_one_sentence(command, failing, capsys, caplog):
     failing(KafkaException(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED, "no right to")))
     assert cli.main(command.split()) == (2 if command == "verify --follow" else 3)

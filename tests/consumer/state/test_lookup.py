@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from consumer.cli import main as cli
+from consumer.kafka.cluster import Cluster
+from consumer.kafka.topics import TopicError
 from consumer.settings import Settings
+from consumer.state.lookup import find_profile
 from consumer.tryout.broker import EmbeddedKafka
 from models.profiles.codec import encode
 from models.profiles.table import ProfileRows
@@ -108,6 +111,32 @@ def test_a_topic_that_is_not_there_is_one_sentence(settings, shown):
     code, _, err = shown("ann", settings=other)
     assert code == 3
     assert "there is no topic nowhere: check topics.profiles" in err
+
+
+NOWHERE = Settings(kafka={"bootstrap_servers": "127.0.0.1:1"})
+"""Nothing listens there."""
+
+
+def test_a_cluster_that_is_not_reached_is_told_with_address_and_cause():
+    with pytest.raises(TopicError) as told:
+        find_profile(NOWHERE, "ann", seconds=0.5)
+    said = str(told.value)
+    assert said.startswith("cannot reach Kafka at 127.0.0.1:1: it refuses the connection")
+    assert "KafkaError{" not in said
+
+
+def test_a_topic_that_may_not_be_read_is_one_sentence(monkeypatch):
+    refused = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+
+    def end(*_):
+        raise refused
+
+    monkeypatch.setattr(Cluster, "topics", lambda *_: {"user-profiles": 3})
+    monkeypatch.setattr(Cluster, "end", end)
+    with pytest.raises(TopicError) as told:
+        find_profile(NOWHERE, "ann")
+    words = "topic user-profiles cannot be read: Broker: Topic authorization failed"
+    assert str(told.value) == words
 
 
 # --- files ----------------------------------------------------------------------------------------
