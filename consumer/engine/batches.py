@@ -27,6 +27,11 @@ Prepared = TypeVar("Prepared")
 AHEAD = 2
 
 
+def no_suspect() -> str:
+    """Say what may hang where nobody knows better."""
+    return "does this process get any time, or does it hang?"
+
+
 class PreparationHungError(ExpectedError):
     """A batch is not prepared in time, and the thread that prepares it cannot be interrupted."""
 
@@ -70,6 +75,8 @@ class Batches(Generic[Prepared]):
         What time it is.
     ahead
         How many are prepared at the same time.
+    suspect
+        Asked, where a batch is not prepared in time, for what may hang.
     """
 
     def __init__(
@@ -80,8 +87,9 @@ class Batches(Generic[Prepared]):
         timer: Timer = time,
         *,
         ahead: int = AHEAD,
+        suspect: Callable[[], str] = no_suspect,
     ) -> None:
-        self._prepare = prepare
+        self._prepare, self._suspect = prepare, suspect
         self._settings, self._max_bytes = settings, settings.max_bytes
         self._close_seconds = close_seconds
         self._now = timer.monotonic
@@ -225,5 +233,5 @@ class Batches(Generic[Prepared]):
         if self._now() - batch.first > limit:
             raise PreparationHungError(
                 f"a batch of {len(batch.records)} records is not prepared after {limit:g} s "
-                "(batch.prepare_timeout_seconds): does the embedding's device hang?"
+                f"(batch.prepare_timeout_seconds): {self._suspect()}"
             )

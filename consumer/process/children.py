@@ -175,6 +175,7 @@ class Children(Generic[Request, Answer]):
         self._closed = False
         self._restarts = 0
         self._busy_seconds = 0.0
+        self._asked: dict[int, float] = {}  # since when, of those that are at a request
         self._children = {number: self._start() for number in range(count)}
         # A thread for each process, so that requests wait for one in the order in which they came.
         self._idle = deque(range(count))
@@ -221,6 +222,15 @@ class Children(Generic[Request, Answer]):
         """Time that they have spent on requests that were answered, added up."""
         return self._busy_seconds
 
+    @property
+    def longest_wait(self) -> tuple[int, float] | None:
+        """The process longest at a request, and for how many seconds; None where none is."""
+        asked = self._asked.copy()  # at once: the threads that ask change it
+        if not asked:
+            return None
+        number = min(asked, key=asked.__getitem__)
+        return self._children[number].process.pid, time.monotonic() - asked[number]
+
     def kill(self) -> None:
         """End them at once and wait for none; this process ends too."""
         for child in list(self._children.values()):
@@ -247,6 +257,7 @@ class Children(Generic[Request, Answer]):
 
     def _ask(self, request: Request) -> Answer:
         number = self._idle.popleft()  # there are as many threads as processes
+        self._asked[number] = time.monotonic()
         try:
             self._ready(number)
             answer: Answer
@@ -255,6 +266,7 @@ class Children(Generic[Request, Answer]):
             self._replace(number, str(error))
             raise
         finally:
+            del self._asked[number]
             self._idle.append(number)
         with self._changing:
             self._busy_seconds += seconds

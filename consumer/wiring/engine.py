@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from consumer.contract.records import Record
 from consumer.contract.stage import Stage
-from consumer.engine.batches import AHEAD, Batches
+from consumer.engine.batches import AHEAD, Batches, no_suspect
 from consumer.engine.loop import Loop
 from consumer.engine.membership import Membership
 from consumer.engine.orphans import OrphanWatch, rebalance
@@ -40,6 +40,7 @@ def build_loop(
     health: Health,
     idle_seconds: float,
     ahead: int = AHEAD,
+    suspect: Callable[[], str] = no_suspect,
     transactions: Callable[..., Transactions] = Transactions,
     topic_seconds: float = 5.0,
     certain_seconds: float = CERTAIN_SECONDS,
@@ -63,6 +64,8 @@ def build_loop(
         How long nothing must come before the stage is told that it is idle.
     ahead
         Batches that are prepared at the same time.
+    suspect
+        Tells what may hang where a batch is not prepared in time.
     transactions
         Makes the producer.
     topic_seconds, certain_seconds
@@ -99,7 +102,7 @@ def build_loop(
         stage=stage,
         membership=membership,
         assignment=Assignment(membership.consumer, topic, partitions, beside),
-        batches=Batches(prepare, settings.batch, ahead=ahead),
+        batches=Batches(prepare, settings.batch, ahead=ahead, suspect=suspect),
         restorer=Restorer(
             settings,
             stage,

@@ -85,6 +85,22 @@ def ahead(children: CleaningChildren | None) -> int:
     return AHEAD if children is None else children.count + 2
 
 
+def suspect(children: CleaningChildren | None, seconds: float) -> str:
+    """Say what may hang where a batch is not prepared after so many seconds.
+
+    Its text is cleaned first. So it is a process where one has been at a request for most of that
+    time, else what comes after: the embedding.
+    """
+    if children is not None and (waited := children.longest_wait) is not None:
+        pid, lasted = waited
+        if lasted > seconds / 2:
+            return (
+                f"the process {pid} that prepares batches (batch.prepare_processes) has not "
+                f"answered for {lasted:.0f} s; is it stopped, or does it get no time?"
+            )
+    return "does the embedding's device hang?"
+
+
 def figures(children: CleaningChildren | None) -> Figures:
     """Give the figures of the processes, all 0 where there are none."""
     yield "preparing_processes", children.alive if children else 0

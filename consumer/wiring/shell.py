@@ -9,7 +9,7 @@ from typing import Any
 
 from consumer.contract.figures import Figures
 from consumer.contract.stage import Stage
-from consumer.engine.batches import AHEAD
+from consumer.engine.batches import AHEAD, no_suspect
 from consumer.process import ending
 from consumer.settings import KafkaSettings, Settings
 from consumer.telemetry.health import Health, serving
@@ -30,6 +30,7 @@ def run(
     group_id: str,
     facts: Callable[[], dict[str, Any]] = dict,
     ahead: int = AHEAD,
+    suspect: Callable[[], str] = no_suspect,
 ) -> None:
     """Run a stage until SIGTERM or SIGINT.
 
@@ -47,6 +48,8 @@ def run(
         What /readyz shows beside what the loop knows.
     ahead
         Batches that are prepared at the same time.
+    suspect
+        Tells what may hang where a batch is not prepared in time.
     """
     registry = new_registry(figures)
     tell_role(registry, role)
@@ -61,6 +64,7 @@ def run(
             health=health,
             idle_seconds=settings.training.idle_seconds,
             ahead=ahead,
+            suspect=suspect,
         )
         with ending.stopping_by(loop.stop):
             loop.run()

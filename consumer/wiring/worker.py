@@ -76,6 +76,7 @@ def _run(
                 "model_age_seconds": source.age_seconds,
             },
             ahead=preparing.ahead(children),
+            suspect=lambda: preparing.suspect(children, settings.batch.prepare_timeout_seconds),
         )
     finally:
         if isinstance(source, ModelFeed):

@@ -372,7 +372,24 @@ def test_a_preparation_that_hangs_raises_and_names_the_setting(bench: Bench) -> 
         until_raised(batches.advance)
     message = str(raised.value)
     assert message.startswith("a batch of 3 records is not prepared after 0.05 s")
-    assert "batch.prepare_timeout_seconds" in message
+    assert message.endswith(
+        "(batch.prepare_timeout_seconds): does this process get any time, or does it hang?"
+    )
+
+
+def test_a_preparation_that_hangs_is_told_with_what_may_be_to_blame(clock: Clock) -> None:
+    gate = threading.Event()
+    settings = BatchSettings(max_records=3, max_wait_seconds=60, prepare_timeout_seconds=10)
+    batches = Batches(
+        lambda _: gate.wait(60), settings, timer=clock, suspect=lambda: "is 4711 stopped?"
+    )
+    fill(batches, 0, 1, 2)
+    batches.advance()
+    clock.now += 11
+    with pytest.raises(PreparationHungError, match=r"timeout_seconds\): is 4711 stopped\?$"):
+        batches.advance()
+    gate.set()
+    batches.close()
 
 
 def until_raised(call: Callable[[], object]) -> None:

@@ -110,6 +110,27 @@ def test_a_process_killed_amid_a_request_or_idle_is_replaced(children: Children)
     assert children(("echo", 1)) == children(("echo", 1)) == ("spec", 1)
 
 
+def test_a_process_that_is_stopped_amid_a_request_is_the_one_that_is_waited_for(
+    children: Children,
+) -> None:
+    assert children.longest_wait is None
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(children, ("sleep", 0.2))
+        until(lambda: children.longest_wait is not None)
+        pid, _ = children.longest_wait
+        assert pid in children.pids
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            until(lambda: children.longest_wait[1] > 1)
+            assert children.longest_wait[0] == pid
+            assert children(("echo", 1)) == ("spec", 1)  # the other one
+            assert not asked.done()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        asked.result(60)
+    assert children.longest_wait is None
+
+
 def test_who_died_is_collected_so_that_no_zombie_is_left(children: Children) -> None:
     seen = set(children.pids)
     for _ in range(3):

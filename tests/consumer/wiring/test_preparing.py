@@ -52,6 +52,24 @@ def test_on_the_cpu_batches_are_prepared_in_threads_and_all_figures_are_there() 
         assert set(dict(preparing.figures(children)).values()) == {0}
 
 
+@pytest.mark.parametrize(
+    ("waited", "told"),
+    [
+        (None, "does the embedding's device hang?"),
+        ((4711, 0.2), "does the embedding's device hang?"),
+        (
+            (4711, 9.2),
+            "the process 4711 that prepares batches (batch.prepare_processes) has not answered for "
+            "9 s; is it stopped, or does it get no time?",
+        ),
+    ],
+)
+def test_what_hangs_is_the_process_that_does_not_answer_else_the_device(waited, told) -> None:
+    children: Any = SimpleNamespace(longest_wait=waited)
+    assert preparing.suspect(children, 10) == told
+    assert preparing.suspect(None, 10) == "does the embedding's device hang?"
+
+
 def test_processes_are_there_as_long_as_the_worker_is() -> None:
     settings = Settings(batch={"prepare_processes": 1})
     embedder: Any = SimpleNamespace(device="cpu", recipe=None)
