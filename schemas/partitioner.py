@@ -96,9 +96,9 @@ def partition_of(key: bytes, partitions: int, partitioner: Partitioner = "murmur
 
 def partitions_of(
     keys: Sequence[bytes], partitions: int, partitioner: Partitioner = "murmur2"
-) -> list[int]:
-    """Give the partition of each of many keys, as `partition_of` does one by one."""
+) -> NDArray[np.int64]:
+    """Give the partition of each of many keys, as `partition_of` does one by one; shape (n,)."""
     if partitioner == "murmur2":
-        found: list[int] = ((murmur2_of(keys) & np.uint32(0x7FFFFFFF)) % partitions).tolist()
-        return found
-    return [_PARTITIONERS[partitioner](key, partitions) for key in keys]
+        return ((murmur2_of(keys) & np.uint32(0x7FFFFFFF)) % np.uint32(partitions)).astype(np.int64)
+    crc32 = np.fromiter(map(zlib.crc32, keys), np.uint32, len(keys))
+    return (crc32 % np.uint32(partitions)).astype(np.int64)

@@ -20,6 +20,7 @@ from typing import Any
 
 from consumer.contract.errors import ExpectedError, stack
 from consumer.process import pipe
+from consumer.process.garbage import looked_for_rarely
 from consumer.process.logs import send_log_to_stderr
 from models.embedding.errors import EmbeddingError
 
@@ -50,19 +51,20 @@ def _serve(served: socket.socket) -> None:
         pipe.send(served, _failed(error))
         return
     pipe.send(served, ("ready", None, 0.0))
-    while True:
-        request = pipe.receive(served)
-        # Of a call that hangs for good not even a thread may be run any more, but the system ends a
-        # process whose alarm goes off. By then the other process has given up.
-        signal.alarm(limit)
-        since = time.perf_counter()
-        try:
-            answer = ("done", call(request), time.perf_counter() - since)
-        except Exception as error:
-            answer = _failed(error)
-        signal.alarm(0)
-        pipe.send(served, answer)
-        del request, answer  # it waits without what the last one took
+    with looked_for_rarely():
+        while True:
+            request = pipe.receive(served)
+            # Of a call that hangs for good not even a thread may be run any more, but the system
+            # ends a process whose alarm goes off. By then the other process has given up.
+            signal.alarm(limit)
+            since = time.perf_counter()
+            try:
+                answer = ("done", call(request), time.perf_counter() - since)
+            except Exception as error:
+                answer = _failed(error)
+            signal.alarm(0)
+            pipe.send(served, answer)
+            del request, answer  # it waits without what the last one took
 
 
 def _failed(error: Exception) -> tuple[str, str, float]:

@@ -187,7 +187,7 @@ class IntakeStage:
         now = int(self._clock().timestamp() * 1000)
         own = [each for each in prepared if each.record.partition in partitions]
         keys = [each.outcome for each in own if isinstance(each.outcome, bytes)]
-        places = iter(partitions_of(keys, self._partitions, self._partitioner))
+        places = iter(partitions_of(keys, self._partitions, self._partitioner).tolist())
         outputs = []
         for each in own:
             record, outcome = each.record, each.outcome

@@ -11,6 +11,7 @@ from consumer.contract.figures import Figures
 from consumer.contract.stage import Stage
 from consumer.engine.batches import AHEAD, no_suspect
 from consumer.process import ending
+from consumer.process.garbage import looked_for_rarely
 from consumer.settings import KafkaSettings, Settings
 from consumer.telemetry.health import Health, serving
 from consumer.telemetry.metrics import LoopMetrics, new_registry, tell_role
@@ -66,7 +67,7 @@ def run(
             ahead=ahead,
             suspect=suspect,
         )
-        with ending.stopping_by(loop.stop):
+        with ending.stopping_by(loop.stop), looked_for_rarely():
             loop.run()
 
 

@@ -12,6 +12,7 @@ from confluent_kafka import Message, Producer
 from consumer.contract.records import Record
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
+from consumer.stages.segmentation.placement import Placement
 from consumer.stages.segmentation.stage import SegmentationStage
 from schemas.partitioner import Partitioner, partition_of
 from tests.consumer.stages.stage_data import EMBEDDER, event, records
@@ -71,6 +72,21 @@ def test_records_that_one_partitioner_has_placed_are_all_right(
     stage = stage_of(partitioner)
     run(stage, by(placed_by))
     assert (misplaced(stage), caplog.messages) == (0, [])
+
+
+def test_of_many_records_the_first_are_looked_at_and_then_every_sixteenth() -> None:
+    placement = Placement("murmur2", PARTITIONS)
+    elsewhere = [replace(EVENTS[0], partition=(by("murmur2")[0].partition + 1) % PARTITIONS)] * 800
+    while placement.records < 10_000:
+        before = placement.records
+        placement.look(elsewhere)
+        placement.committed()
+        assert placement.misplaced == placement.records == before + 800
+    for size, looked_at in ((800, 50), (17, 2), (1, 1), (0, 0)):
+        before = placement.records
+        placement.look(elsewhere[:size])
+        placement.committed()
+        assert placement.misplaced == placement.records == before + looked_at
 
 
 def test_a_record_without_a_key_belongs_nowhere() -> None:
