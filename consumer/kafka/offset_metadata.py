@@ -62,6 +62,9 @@ class OffsetMetadata(BaseModel):
     """Where the group began in it; None where an earlier version did not say."""
     lost: Mapping[str, Loss] = Field(default_factory=dict)
     """By reason, since the group began; never forgotten."""
+    settings: Mapping[str, str] | None = None
+    """Of the member that has committed, as `consumer.settings.agreed` gives them; None where an
+    earlier version did not say."""
 
     @classmethod
     def read(cls, text: str | None) -> OffsetMetadata:
@@ -112,7 +115,7 @@ _INPUTS = TypeAdapter(dict[str, OffsetMetadata])
 
 def write_inputs(inputs: Mapping[str, OffsetMetadata]) -> bytes:
     """Give the header's value."""
-    return _INPUTS.dump_json(dict(inputs), exclude_defaults=True)
+    return _INPUTS.dump_json(dict(inputs), exclude_defaults=True, exclude={"__all__": {"settings"}})
 
 
 def read_inputs(headers: Iterable[tuple[str, bytes]]) -> dict[str, OffsetMetadata]:

@@ -29,7 +29,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from confluent_kafka import OFFSET_INVALID, TopicPartition
 
@@ -39,6 +39,7 @@ from consumer.kafka.asking import Pace, ask
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import LossReason, OffsetMetadata
 from consumer.settings import Settings
+from consumer.settings.agreed import agreed, differences
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +145,9 @@ class Positions:
         How long an offset in an open transaction is waited for, and whether a loss is refused.
     certain_seconds
         How long what would send a group back has to be the same.
+    command
+        What the group's members run: `worker`, `trainer` or `intake`. With it, whoever takes a
+        partition over is told where the former member's settings differ from its own.
     clock, timer
         The time of a loss, and what passes until it is certain.
     """
@@ -155,6 +159,7 @@ class Positions:
         settings: Settings,
         *,
         certain_seconds: float = CERTAIN_SECONDS,
+        command: str | None = None,
         clock: Clock = wall_clock,
         timer: Timer = time,
     ) -> None:
@@ -163,6 +168,9 @@ class Positions:
         self._wait_seconds = settings.restore.no_progress_seconds
         self._refuses = settings.kafka.fail_on_data_loss
         self._certain_seconds = certain_seconds
+        self._command = command
+        self._agreed = None if command is None else agreed(settings, command)
+        self._told: set[tuple[str, ...]] = set()
         self._clock = clock
         self._timer = timer
         # As of the last time: what the brokers forget when the topic is deleted.
@@ -213,9 +221,29 @@ class Positions:
                 metadata = metadata.model_copy(update={"first": None})
             epoch = None if moved else place.leader_epoch
             position = Position(offset, metadata, epoch, committed=metadata == known)
+        position = self._with_settings(position, known, f"{topic}[{partition}]")
         # Without the cluster: one that is made anew under a process has its topics made anew.
         self._known[topic, partition] = position.metadata.model_copy(update={"cluster_id": None})
         return position
+
+    def _with_settings(self, position: Position, known: OffsetMetadata, name: str) -> Position:
+        """Have this member's settings committed too; tell, once, where a former one's differ."""
+        if self._command is None or self._agreed is None or known.settings == self._agreed:
+            return position
+        differing = differences(known.settings or self._agreed, self._agreed, self._command)
+        if differing and differing not in self._told:
+            self._told.add(differing)
+            logger.warning(
+                "in the %s of the group %r that had %s before, %s: all members of a group need "
+                "these alike; where they were changed, start those anew that still have the "
+                "former ones",
+                self._command,
+                self._group_id,
+                name,
+                ", ".join(differing),
+            )
+        metadata = position.metadata.model_copy(update={"settings": self._agreed})
+        return replace(position, metadata=metadata, committed=False)
 
     def _lost(
         self,

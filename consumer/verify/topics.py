@@ -12,6 +12,7 @@ from consumer.contract.records import Record
 from consumer.kafka.asking import REQUEST_SECONDS
 from consumer.kafka.groups import intake_group
 from consumer.settings import Settings, TopicSettings
+from consumer.settings.agreed import apart
 from consumer.verify import decode
 from consumer.verify.cut import Cut, Span, TopicReader
 from consumer.verify.decode import Source, State, Told, V
@@ -148,6 +149,7 @@ class _TopicAudit(WholeAudit):
         self._check_segments()
         sums = self.finish(self._changes)
         self.counts = replace(self.counts, lag=self._lag(), lost=self._lost())
+        self._tell_settings()
         if engine.split:
             events = self._read(topics.events)
             partitions = len(spans[topics.events])
@@ -270,6 +272,15 @@ class _TopicAudit(WholeAudit):
                 for loss in metadata.lost.values():
                     lost = (lost or 0) + loss.records
         return lost
+
+    def _tell_settings(self) -> None:
+        """Tell of members of the group whose settings differ from those of the others."""
+        settings = {number: each.settings for number, each in self._cut.metadata.items()}
+        for told, partitions in apart(settings, "worker").items():
+            self.notes.append(
+                "the group's workers need the same settings: where "
+                f"{self._topics.events}{partitions} were read last, {', '.join(told)}"
+            )
 
     def _check_balance(self, sums: Sums) -> None:
         topic, cut = self._topics.events, self._cut

@@ -39,6 +39,7 @@ def build_loop(
     metrics: LoopMetrics,
     health: Health,
     idle_seconds: float,
+    command: str | None = None,
     ahead: int = AHEAD,
     suspect: Callable[[], str] = no_suspect,
     transactions: Callable[..., Transactions] = Transactions,
@@ -62,6 +63,8 @@ def build_loop(
         Where the loop tells of itself.
     idle_seconds
         How long nothing must come before the stage is told that it is idle.
+    command
+        What the group's members run, whose settings are held against each other.
     ahead
         Batches that are prepared at the same time.
     suspect
@@ -108,7 +111,9 @@ def build_loop(
             stage,
             group_id,
             cluster=cluster,
-            positions=Positions(cluster, group_id, settings, certain_seconds=certain_seconds),
+            positions=Positions(
+                cluster, group_id, settings, certain_seconds=certain_seconds, command=command
+            ),
             store=store,
             metrics=metrics.restore,
         ),

@@ -64,6 +64,7 @@ def run(
             metrics=LoopMetrics(registry),
             health=health,
             idle_seconds=settings.training.idle_seconds,
+            command=role,
             ahead=ahead,
             suspect=suspect,
         )

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.kafka.offset_metadata import Loss, LossReason, OffsetMetadata
+from consumer.kafka.offset_metadata import (
+    INPUTS_HEADER,
+    Loss,
+    LossReason,
+    OffsetMetadata,
+    read_inputs,
+    write_inputs,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
@@ -61,3 +68,10 @@ def test_losses_add_up_by_reason() -> None:
     assert "2 times, last on 2026-01-05 03:04 UTC; 35 records" in retention
     assert "made anew" in recreated
     assert "once" in recreated
+
+
+def test_a_members_settings_go_with_the_offset_and_not_into_the_changelogs_header() -> None:
+    known = OffsetMetadata(topic_id="a", settings={"profile.half_life_days": "30.0"})
+    assert OffsetMetadata.read(known.write()) == known
+    header = write_inputs({"user-events": known})
+    assert read_inputs([(INPUTS_HEADER, header)]) == {"user-events": OffsetMetadata(topic_id="a")}

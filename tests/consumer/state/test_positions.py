@@ -67,8 +67,17 @@ class Brokers:
         return self.now
 
     def positions(self, **kafka: Any) -> Positions:
-        settings = Settings(kafka=kafka)
-        return Positions(self, "g", settings, clock=lambda: NOW, timer=self)  # type: ignore[arg-type]
+        return self.positions_of(Settings(kafka=kafka))
+
+    def positions_of(self, settings: Settings, command: str | None = None) -> Positions:
+        return Positions(
+            self,  # type: ignore[arg-type]
+            "g",
+            settings,
+            command=command,
+            clock=lambda: NOW,
+            timer=self,
+        )
 
 
 def find(
@@ -222,3 +231,49 @@ def test_a_loss_is_refused_where_that_is_set(log: Log, told: str) -> None:
         find(brokers, fail_on_data_loss=True)
     # It concerns no group that begins.
     assert find(Brokers([log]), fail_on_data_loss=True).begins
+
+
+# --- settings that the group's members need alike -------------------------------------------------
+
+FORMER = KNOWN.model_copy(update={"settings": {"profile.half_life_days": "30.0"}})
+
+
+def taken_over(known: OffsetMetadata, settings: Settings, partitions: int = 1) -> list[Position]:
+    """What a worker with these settings finds where another one left off."""
+    positions = Brokers([Log(0, 90, "a")], 30, known.write()).positions_of(settings, "worker")
+    return [positions.find(TOPIC, number, "earliest") for number in range(partitions)]
+
+
+def test_who_takes_over_from_a_member_with_other_settings_says_so_once_with_both_values(caplog):
+    found = taken_over(FORMER, Settings(profile={"precision": "float16"}), partitions=3)
+    [told] = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert told.startswith(
+        "in the worker of the group 'g' that had user-events[0] before, "
+        "profile.half_life_days is 30.0 (here 180.0), "
+        'profile.precision is "float32" (here "float16"): all members of a group need these alike'
+    )
+    metadata = KNOWN.model_copy(update={"settings": {"profile.precision": '"float16"'}})
+    assert found == [Position(30, metadata, committed=False)] * 3
+
+
+def test_who_takes_over_from_a_member_with_the_same_settings_says_nothing(caplog):
+    [position] = taken_over(FORMER, Settings(profile={"half_life_days": 30}))
+    assert position == Position(30, FORMER)
+    assert caplog.records == []
+
+
+def test_what_an_earlier_version_has_committed_gets_the_settings_without_a_word(caplog):
+    [position] = taken_over(KNOWN, Settings())
+    metadata = KNOWN.model_copy(update={"settings": {}})
+    assert position == Position(30, metadata, committed=False)
+    assert caplog.records == []
+
+
+def test_a_group_that_begins_has_its_settings_committed_with_its_place():
+    positions = Brokers([Log(0, 90, "a")]).positions_of(
+        Settings(assignment={"margin": 0.1}), "worker"
+    )
+    found = positions.find(TOPIC, 0, "earliest")
+    assert found.metadata.settings == {"assignment.margin": "0.1"}
+    assert found.begins
+    assert not found.committed

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import pytest
@@ -14,6 +15,7 @@ from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from consumer.kafka.clients import ClientSettingsError
+from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.settings import Settings, TopicSettings
 from consumer.verify import VerifyError, VerifyResult, ViolationKind, verify_topics
 from consumer.verify import topics as topics_module
@@ -132,8 +134,11 @@ class Deployment:
         )
         self.send(self.topics.dead_letters, b"\xff", b"\xff{", headers=headers)
 
-    def send_offsets(self) -> None:
-        places = [TopicPartition(self.topics.events, p, o) for p, o in self._next_offset.items()]
+    def send_offsets(self, told: Mapping[int, str] = MappingProxyType({})) -> None:
+        places = [
+            TopicPartition(self.topics.events, p, o, told.get(p, ""))
+            for p, o in self._next_offset.items()
+        ]
         metadata = self.consumer.consumer_group_metadata()
         self.producer.send_offsets_to_transaction(places, metadata, 30)
 
@@ -300,6 +305,22 @@ def test_the_lag_is_reported_and_no_violation(deployment: Deployment, history: H
 
 
 # --- what is not --------------------------------------------------------------------------------
+
+
+def test_workers_with_other_settings_than_the_others_are_told_of(
+    deployment: Deployment, history: History
+) -> None:
+    deployment.publish(history)
+    others = OffsetMetadata(settings={}).write()
+    one = OffsetMetadata(settings={"profile.half_life_days": "30.0"}).write()
+    with deployment.transaction():
+        deployment.send_offsets({0: others, 1: one, 2: others})
+    result = deployment.verify()
+    assert result.ok
+    assert (
+        f"the group's workers need the same settings: where {deployment.topics.events}[1] were "
+        "read last, profile.half_life_days is 30.0 (elsewhere 180.0)"
+    ) in result.notes
 
 
 def test_defects_in_topics_are_found(deployment: Deployment, history: History) -> None:
