@@ -81,6 +81,10 @@ StateKind = Mapping[str, str | int]
 """What a saved state must have in common with the stage that goes on with it."""
 
 
+class OtherVersionError(ValueError):
+    """A saved state is sound, and in a form of another version of the program."""
+
+
 @runtime_checkable
 class Resumable(Protocol):
     """A restoration that may begin with a checkpoint in place of its changelog's beginning.
@@ -100,7 +104,8 @@ class Resumable(Protocol):
         Raises
         ------
         ValueError
-            If the columns are no state of this kind.
+            If the columns are no state of this kind; OtherVersionError where another version has
+            written them.
         """
         ...
 

@@ -62,7 +62,7 @@ class Reason(StrEnum):
     FOREIGN = "foreign"
     """Of another cluster, group, topic, partition, embedding model or shape."""
     OUTDATED = "outdated"
-    """Too old, in a former format, or the changelog has lost what follows it."""
+    """Too old, in the form of another version, or the changelog has lost what follows it."""
     BEYOND_END = "beyond_end"
     """The changelog ends before it."""
 
@@ -268,7 +268,8 @@ def _read_header(file: BinaryIO, size: int) -> Header | Unusable:
         former = written_version < FORMAT_VERSION
         return Unusable(
             Reason.OUTDATED if former else Reason.FUTURE,
-            f"its format is {written_version}, this version of segmenter knows {FORMAT_VERSION}",
+            f"it is of {'an older' if former else 'a newer'} version of segmenter (its format is "
+            f"{written_version}, this one knows {FORMAT_VERSION})",
         )
     try:
         return Header.model_validate_json(text)

@@ -21,7 +21,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from consumer.contract.stage import Changelog, Restoration, Resumable, Stage, StageError, Upto
+from consumer.contract.stage import (
+    Changelog,
+    OtherVersionError,
+    Restoration,
+    Resumable,
+    Stage,
+    StageError,
+    Upto,
+)
 from consumer.kafka.asking import AskCancelledError
 from consumer.kafka.cluster import Cluster, OffsetGoneError
 from consumer.kafka.offset_metadata import OffsetMetadata, read_inputs
@@ -247,7 +255,8 @@ class Restorer:
             try:
                 restored.users = restoration.resume(found.columns)
             except ValueError as error:
-                found = Unusable(Reason.DAMAGED, str(error))
+                other = isinstance(error, OtherVersionError)
+                found = Unusable(Reason.OUTDATED if other else Reason.DAMAGED, str(error))
                 restored.restoration = self._stage.restoration(task.partition)
             else:
                 restored.source = "checkpoint"

@@ -40,6 +40,10 @@ class SnapshotError(ValueError):
     """Columns that make up no profile table."""
 
 
+class OtherLayoutError(SnapshotError):
+    """Columns of a profile table as another version has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProfileSnapshot:
     """The users that a table holds at one moment, without a copy of their states.
@@ -126,11 +130,13 @@ def table_of(
     SnapshotError
         If a column is missing, or has another type, another shape or other values than the rest
         asks for.
+    OtherLayoutError
+        If that is because another version has written them.
     """
     table = ProfileTable(dimensions, memory, float16_limit)
     try:
         if columns["layout"].tobytes() != _layout().tobytes():
-            raise SnapshotError("the column layout is that of another version")
+            raise OtherLayoutError("its columns are laid out as another version has them")
         users = _unpack_strings("users", columns)
         names = _unpack_strings("names", columns)
         links = _structured(_chunk("links", columns["links"], _BYTE, LINKS.itemsize), LINKS)

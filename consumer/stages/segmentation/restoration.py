@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from consumer.contract.records import Record, RecordColumns
-from consumer.contract.stage import Changelog, Columns, StageError, StateKind, Upto
+from consumer.contract.stage import (
+    Changelog,
+    Columns,
+    OtherVersionError,
+    StageError,
+    StateKind,
+    Upto,
+)
 from models.embedding.runner_types import Embedder
 from models.profiles.codec import RecordAtError, decode
-from models.profiles.snapshot import table_of
+from models.profiles.snapshot import OtherLayoutError, table_of
 from models.profiles.table import ProfileRows, ProfileTable
 from schemas.binary import NewerRecordError, RecordError
 from schemas.profiles import PROFILE_SCHEMA
@@ -47,11 +54,14 @@ class ProfileRestoration:
 
         Raises
         ------
-        SnapshotError
+        SnapshotError, OtherVersionError
             If the columns make up no profiles of this kind; the table then is as it was.
         """
         table = self.table
-        self.table = table_of(columns, table.dimensions, table.memory, table.float16_limit)
+        try:
+            self.table = table_of(columns, table.dimensions, table.memory, table.float16_limit)
+        except OtherLayoutError as error:
+            raise OtherVersionError(str(error)) from None
         return len(self.table)
 
     def load(self, record: Record) -> None:

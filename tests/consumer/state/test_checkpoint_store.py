@@ -253,7 +253,7 @@ def test_a_newer_format_is_told_from_damage(store):
     path.write_bytes(of_format(3, path.read_bytes()))
     found = read(store)
     assert reason(found) is Reason.FUTURE
-    assert "format is 3" in found.detail
+    assert found.detail.startswith("it is of a newer version of segmenter (its format is 3, ")
 
 
 def test_a_former_format_is_told_from_damage_and_says_which_it_is(store):
@@ -261,7 +261,9 @@ def test_a_former_format_is_told_from_damage_and_says_which_it_is(store):
     path.write_bytes(of_format(1, path.read_bytes()))
     found = read(store)
     assert reason(found) is Reason.OUTDATED
-    assert "format is 1, this version of segmenter knows 2" in found.detail
+    assert found.detail == (
+        "it is of an older version of segmenter (its format is 1, this one knows 2)"
+    )
 
 
 def test_a_damaged_column_is_named(store):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import (
@@ -141,6 +142,13 @@ class NoColumns:
         return {}
 
 
+class OtherColumns(NoColumns):
+    """A snapshot as another version lays it out."""
+
+    def columns(self) -> Columns:
+        return {"layout": np.array([1], "u1")}
+
+
 def save(back: Back, store: CheckpointStore) -> None:
     """Write checkpoints of what was read back."""
     checkpointer = Checkpointer(back.stage, store, 60, back.metrics)
@@ -259,7 +267,9 @@ def checkpoints(store: CheckpointStore) -> list[Path]:
     return sorted(store._folder.glob("*.checkpoint"))
 
 
-@pytest.mark.parametrize("flaw", ["damaged", "future", "too old", "of another state", "unfit"])
+@pytest.mark.parametrize(
+    "flaw", ["damaged", "future", "too old", "of another state", "unfit", "of another version"]
+)
 def test_a_checkpoint_that_cannot_be_used_is_dropped_with_one_warning(
     settings, store, saved, flaw, caplog
 ):
@@ -281,6 +291,10 @@ def test_a_checkpoint_that_cannot_be_used_is_dropped_with_one_warning(
     elif flaw == "unfit":
         for each in saved.restored.values():
             store.write(each.owner, each.covered, NoColumns(), taken_at=store.now())
+    elif flaw == "of another version":
+        for each in saved.restored.values():
+            store.write(each.owner, each.covered, OtherColumns(), taken_at=store.now())
+        reason = Reason.OUTDATED
     back = restore(settings, store)
     assert back.sources == {"changelog"}
     assert back.profiles == restore(settings).profiles

@@ -146,7 +146,7 @@ def links(**changed) -> np.ndarray:
     ("name", "column", "sentence"),
     [
         ("layout", None, "column layout is missing"),
-        ("layout", np.array([1], "u1"), "layout is that of another version"),
+        ("layout", np.array([1], "u1"), "columns are laid out as another version has them"),
         ("links", np.zeros((2, 5), "u1"), r"links is uint8 \(2, 5\), not uint8 \(n, 24\)"),
         ("links", links()[:1], "links has 1 rows, not 2"),
         ("links", links(vector=[0, 0]), "links has a vector twice"),
