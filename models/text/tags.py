@@ -12,7 +12,8 @@ things amid real markup, so here a tag has to look like one:
 
 The same for what is cut off: of ``<a href="http://trunca`` the open value is dropped up to the next
 space, no more. A comment, script or style that does not end: the comment is text without its
-``<!--``; of a script all goes that follows, unless tags do, as in ``use <script> here<br>``.
+``<!--``; of a script all goes that follows, unless tags do, as in ``use <script> here<br>``. (A
+browser would show none of it; but who writes tags behind it has not written a script.)
 
 All in linear time: nothing is read twice that the next ``<`` does not bound, but quoted values with
 ``<`` or ``>`` in them, and these up to `_LONGEST_QUOTED`.
@@ -79,14 +80,17 @@ _HAS_VALUE = re.compile(r"""[^\s"'<>/=]\s*+=\s*+["'\w#/.]""")
 _ATTRIBUTES = re.compile(rf"{_ATTRIBUTE}(?:\s*+=\s*+{_ANY_VALUE})?+")
 RAW = frozenset(("script", "style", "template", "iframe"))
 _ALTERNATIVE = re.compile(rf"""\salt\s*+=\s*+({_ANY_VALUE})""", re.IGNORECASE)
-_TAG_LIKE = re.compile(r"</?(?:a|b|br|div|em|i|li|ol|p|span|strong|table|td|tr|ul)\s*/?>", re.I)
 
-
+_KNOWN = rf"</?(?:{'|'.join(sorted(ELEMENTS - RAW))})"
 # Tags that every reader reads alike; most texts have no others.
 _PLAIN = re.compile(
-    rf"</?(?:{'|'.join(sorted(ELEMENTS - RAW))})"
+    rf"{_KNOWN}"
     r"""(?:\s++[a-z-]{1,30}+=(?:"[^"<>]*+"|'[^'<>]*+')){0,20}+\s*+/?>""",
     re.IGNORECASE,
+)
+_TAG_LIKE = (
+    rf"{_KNOWN}"
+    r"""(?:\s++[a-z-]{1,30}+=(?:"[^"<>]*+"|'[^'<>]*+'|[^\s"'<>=`]++)){0,20}+\s*+/?>"""
 )
 
 
@@ -206,6 +210,6 @@ def _raw(source: _Source, name: str, start: int, end: int) -> tuple[str, int]:
     if source.last(closing) >= end:
         found = re.compile(closing, re.IGNORECASE).search(source.text, end)
         return "", found.end() if found else end
-    if source.last(_TAG_LIKE.pattern) >= end:
+    if source.last(_TAG_LIKE) >= end:
         return "&lt;", start + 1
     return "", len(source.text)

@@ -88,6 +88,8 @@ def test_no_word_outside_of_tags_is_lost(text: str) -> None:
         ("<p>use <script in a page", "use <script in a page"),
         ("<br>How do I use <script> here<br>or there", "How do I use <script> here\nor there"),
         ("<p>visible</p><script>never closed", "visible"),
+        ('<p id="a">use <script > <p id="b">so', "use <script >\nso"),
+        ('use <style > <img src="a.png"> so <br>', "use <style > so"),
         ("<br><john@x.example> wrote", "<john@x.example> wrote"),
         ("<br>mail <https://foo.bar> gone", "mail gone"),
         ("<br>a <! great > b <? c > d", "a <! great > b <? c > d"),
@@ -99,6 +101,17 @@ def test_no_word_outside_of_tags_is_lost(text: str) -> None:
 )
 def test_what_cannot_be_a_tag_is_text(html: str, text: str) -> None:
     assert clean(html) == text
+
+
+BEHIND = st.sampled_from(
+    ["<br>", "<p class='a'>", '<img src="a.png" alt="">', "<h1 id=b>", "</td>", '<DIV a="1" b=2 >']
+)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=5), BEHIND, st.sampled_from(sorted(tags.RAW)))
+def test_no_word_behind_a_script_is_lost_that_only_names_it(words, tag, name) -> None:
+    text = f'<p id="a">we use <{name} > {" ".join(words)} {tag} {words[0]}'
+    assert words_of(clean(text)) == words_of(text)
 
 
 UNITS = (
