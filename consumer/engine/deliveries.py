@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import KafkaError, Message
+
+from consumer.contract.records import Output
 
 Report = Callable[[KafkaError | None, Message], None]
 
@@ -13,52 +15,45 @@ _FOLLOWING = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._S
 
 
 class Deliveries:
-    """Takes the reports of one transaction.
+    """Takes the reports of one transaction, of the last record of each place that it writes to.
 
-    There is one for each record, so a report of success does next to nothing: it counts, and where
-    the offset is asked for it keeps the message, the last one of its partition.
+    A report of each would cost as much as to write the record. The last one's will do. Records of a
+    partition are delivered in their order, one request at a time, so it has the highest offset. And
+    what goes wrong with a topic as a whole (missing, closed to us) goes wrong with its last record;
+    what goes wrong with single records is an error of the transaction itself, which names the
+    topic.
 
     Attributes
     ----------
     failure, topic
         The first failure, but for those that only follow from another record's, and where the
         record was to go; None and empty while there is none.
-    missing
-        How many records were produced and have not arrived.
     """
 
     def __init__(self) -> None:
         self.failure: KafkaError | None = None
         self.topic = ""
-        self.missing = 0
-        self._places: dict[tuple[str, int], _Place] = {}
+        self._latest: list[Message] = []
+
+    def reports(self, outputs: Sequence[Output]) -> Mapping[int, Report]:
+        """Give the reports to ask for, by the number of the output."""
+        last = {(output.topic, output.partition): n for n, output in enumerate(outputs)}
+        return {
+            number: self._failed if partition is None else self._reported
+            for (_, partition), number in last.items()
+        }
 
     @property
     def written(self) -> dict[tuple[str, int], int]:
         """By topic and partition, the offset after the last record that was written by its number.
 
-        Records of a partition are reported in their order: one request is under way at a time.
+        Empty of those whose report has not come.
         """
-        latest = {place: each.latest for place, each in self._places.items()}
         return {
-            place: offset + 1
-            for place, message in latest.items()
-            if message is not None and (offset := message.offset()) is not None
+            (message.topic() or "", message.partition() or 0): offset + 1
+            for message in self._latest
+            if (offset := message.offset()) is not None
         }
-
-    def report(self, error: KafkaError | None, message: Message) -> None:
-        """Note that a record went out; called from within the client, so it must not raise."""
-        if error is None:
-            self.missing -= 1
-        else:
-            self.failed(message.topic() or "", error)
-
-    def report_of(self, topic: str, partition: int) -> Report:
-        """Give what also notes the offset, for records of a partition."""
-        place = self._places.get((topic, partition))
-        if place is None:
-            place = self._places[topic, partition] = _Place(self)
-        return place.report
 
     def failed(self, topic: str, error: KafkaError) -> None:
         """Note that a record could not be written."""
@@ -71,15 +66,13 @@ class Deliveries:
         """Where the failure was, as the beginning of a sentence."""
         return f"while writing to {self.topic}: " if self.failure else ""
 
+    # Called from within the client, so they must not raise.
 
-class _Place:
-    """A partition that records are written to by its number, and the last one that arrived."""
-
-    def __init__(self, deliveries: Deliveries) -> None:
-        self._deliveries = deliveries
-        self.latest: Message | None = None
-
-    def report(self, error: KafkaError | None, message: Message) -> None:
+    def _reported(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self.latest = message
-        self._deliveries.report(error, message)
+            self._latest.append(message)
+        self._failed(error, message)
+
+    def _failed(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self.failed(message.topic() or "", error)

@@ -23,18 +23,19 @@ issue 5423 and the Jepsen report on Bufstream tell how torn transactions come of
 producer is destroyed and a new one started, whose start makes the coordinator settle the old one's
 transaction.
 
-An abort may end a producer, too. librdkafka drops what it has not delivered, and gives the sequence
+An abort ends a producer, too. librdkafka drops what it has not delivered, and gives the sequence
 numbers of that to the next records under the same epoch. A record that a broker did take, and whose
 answer was lost with a connection, was among the undelivered; so the broker takes the next one for a
-repetition, says yes, and writes nothing. Where an abort drops anything a new producer is started,
-with a new epoch.
+repetition, says yes, and writes nothing. What an abort drops is not counted, since that takes a
+report of each record. So behind every abort of a transaction with a record in it a new producer is
+started, with a new epoch.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -44,7 +45,7 @@ from consumer.contract.clock import Timer
 from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Output
 from consumer.engine.crash_points import reached
-from consumer.engine.deliveries import Deliveries, Report
+from consumer.engine.deliveries import Deliveries
 from consumer.engine.timed_calls import HungError, TimedCalls
 from consumer.kafka.asking import Pace, ask
 from consumer.kafka.clients import made
@@ -137,7 +138,8 @@ class Transactions:
         self._budget = budget_seconds
         self._start_budget = start_seconds
         self._deliveries = Deliveries()
-        self._spent = False
+        # Whether the transaction has a record in it, and whether its producer must not go on.
+        self._produced = self._spent = False
         self._producer: Producer | None = None
         self._ends = float("inf")
         self._start()
@@ -207,7 +209,7 @@ class Transactions:
 
     def write(
         self,
-        outputs: Iterable[Output],
+        outputs: Sequence[Output],
         offsets: Sequence[TopicPartition],
         consumer: Consumer,
         within: float | None = None,
@@ -235,7 +237,7 @@ class Transactions:
             raise FatalKafkaError("the transactional producer is closed")
         budget = self._budget if within is None else min(self._budget, within)
         self._deliveries = Deliveries()
-        self._spent = False
+        self._produced = self._spent = False
         reached("before_begin")
         outcome = self._transact(self._producer, outputs, offsets, consumer, budget)
         if self._spent and self._ends < float("inf"):
@@ -247,7 +249,7 @@ class Transactions:
     def _transact(
         self,
         producer: Producer,
-        outputs: Iterable[Output],
+        outputs: Sequence[Output],
         offsets: Sequence[TopicPartition],
         consumer: Consumer,
         budget: float,
@@ -255,8 +257,7 @@ class Transactions:
         try:
             producer.begin_transaction()
             reached("begun")
-            for output in outputs:
-                self._produce(producer, output)
+            self._produce(producer, outputs)
             reached("produced")
             self._send_offsets(producer, offsets, consumer, budget)
             reached("offsets_sent")
@@ -296,30 +297,28 @@ class Transactions:
 
         self._repeat("send_offsets_to_transaction", send, budget)
 
-    def _produce(self, producer: Producer, output: Output) -> None:
+    def _produce(self, producer: Producer, outputs: Sequence[Output]) -> None:
         # By position: names cost as much as the call itself. The client's own values stand for
         # none: a partition of -1, a timestamp of 0.
-        deliveries, partition = self._deliveries, -1
-        report: Report = deliveries.report
-        if output.partition is not None:
-            partition = output.partition
-            report = deliveries.report_of(output.topic, partition)
-        arguments: tuple[Any, ...] = (output.value, output.key, partition, report)
-        if output.headers or output.timestamp is not None:
-            arguments += (None, output.timestamp or 0, list(output.headers))
-        while True:
-            try:
-                producer.produce(output.topic, *arguments)
-            except KafkaException as error:
-                self._deliveries.failed(output.topic, error.args[0])
-                raise
-            except BufferError:
-                # The local queue is full: let deliveries through. Without a deadline of its own,
-                # since a record that cannot be delivered leaves the queue by its own timeout.
-                producer.poll(0.1)
-                continue
-            self._deliveries.missing += 1
-            return
+        reports, produce = self._deliveries.reports(outputs), producer.produce
+        for number, output in enumerate(outputs):
+            partition = -1 if output.partition is None else output.partition
+            arguments: tuple[Any, ...] = (output.value, output.key, partition, reports.get(number))
+            if output.headers or output.timestamp is not None:
+                arguments += (None, output.timestamp or 0, list(output.headers))
+            while True:
+                try:
+                    produce(output.topic, *arguments)
+                except KafkaException as error:
+                    self._deliveries.failed(output.topic, error.args[0])
+                    raise
+                except BufferError:
+                    # The local queue is full: let deliveries through. Without a deadline of its
+                    # own, since a record that cannot be delivered leaves it by its own timeout.
+                    producer.poll(0.1)
+                    continue
+                break
+            self._produced = True
 
     def _commit(self, producer: Producer, budget: float) -> Outcome:
         try:
@@ -349,9 +348,7 @@ class Transactions:
             if isinstance(cause, KafkaError) and cause.code() in _PERMANENT:
                 hint = _HINTS.get(cause.code(), "")
                 raise FatalKafkaError(f"{self._deliveries.place}{cause.str()}{hint}")
-        if self._deliveries.missing:
-            logger.info("the abort dropped %d records", self._deliveries.missing)
-            self._spent = True
+        self._spent = self._produced
         return Outcome.ABORTED
 
     def _unsettled(self, end: str, reason: KafkaError) -> Outcome:

@@ -39,9 +39,9 @@ class Client:
     produced: list[dict[str, Any]] = field(default_factory=list)
     sent: list[tuple[list[TopicPartition], object]] = field(default_factory=list)
     producers: list[weakref.ref[Any]] = field(default_factory=list)
-    unreported: list[Callable[[KafkaError | None, Message], None]] = field(default_factory=list)
-    dropped: int = 0
-    """How many of the records without a report an abort drops; the rest is written."""
+    unreported: list[Callable[[KafkaError | None, Message], None] | None] = field(
+        default_factory=list
+    )
     member: str = "member-1"
     generation: int = 0
 
@@ -89,13 +89,12 @@ class Client:
         self.report(why.args[0], Message(topic, 0, None))
 
     def report(self, why: KafkaError | None, message: Message) -> None:
-        """Give the oldest record without a report its own."""
-        self.unreported.pop(0)(why, message)
+        """Give the oldest record without a report its own, if one was asked for."""
+        if (callback := self.unreported.pop(0)) is not None:
+            callback(why, message)
 
-    def report_all(self) -> None:
-        """Report what is left, as an abort does."""
-        while len(self.unreported) > self.dropped:
-            self.report(None, Message("changes", 0, 0))
+    def drop_all(self) -> None:
+        """Report what is left as dropped, as an abort does."""
         while self.unreported:
             self.report(KafkaError(KafkaError._PURGE_QUEUE), Message("changes", 0, None))
 
@@ -119,7 +118,7 @@ class ScriptedProducer:
         value: bytes | None,
         key: bytes | None,
         partition: int,
-        callback: Any,
+        callback: Any = None,
         on_delivery: None = None,
         timestamp: int = 0,
         headers: Any = None,
@@ -148,7 +147,7 @@ class ScriptedProducer:
 
     def abort_transaction(self, timeout: float) -> None:
         self.client.call("abort", timeout)
-        self.client.report_all()
+        self.client.drop_all()
 
     def purge(self, **_how: bool) -> None:
         self.client.call("purge")
