@@ -148,17 +148,23 @@ class Batches(Generic[Prepared]):
             return None
         return max(batch.opened + self._settings.max_wait_seconds - self._now(), 0.0)
 
-    def collect(self, record: Record, epoch: int) -> None:
-        """Add a record."""
-        batch, size = self._collecting, size_of(record)
-        if batch.bytes + size > self._max_bytes and batch.records:
-            self._closed.append(batch)
-            batch = self._collecting = Batch()
+    def collect(self, records: Sequence[Record], epoch: Callable[[int], int]) -> None:
+        """Add records in their order, one at least, with the present epoch of their partitions."""
+        batch, size = self._collecting, sum(map(size_of, records))
+        if batch.bytes + size > self._max_bytes:
+            if len(records) > 1:
+                for record in records:
+                    self.collect([record], epoch)
+                return
+            if batch.records:
+                self._closed.append(batch)
+                batch = self._collecting = Batch()
         if not batch.records:
             batch.opened = self._now()
-        batch.records.append(record)
+        batch.records += records
         batch.bytes += size
-        batch.epochs[record.partition] = epoch
+        for number in {record.partition for record in records}:
+            batch.epochs[number] = epoch(number)
 
     def advance(self) -> Batch[Prepared] | None:
         """Give the first batch if it is prepared, else None; begin to prepare the one collected.

@@ -40,7 +40,7 @@ from consumer.engine.ownership import Ownership
 from consumer.engine.partitions import Place
 from consumer.engine.parts import Parts
 from consumer.engine.transactions import EndingError
-from consumer.kafka.messages import as_record
+from consumer.kafka.messages import as_records
 from consumer.process import ending
 
 logger = logging.getLogger(__name__)
@@ -213,25 +213,21 @@ class Loop(Generic[Prepared]):
         # and drop what is collected, and messages in hand belong to the epoch of now or to none.
         before = self._assignment.epochs
         messages = self._membership.poll(room, timeout)
-        for message in messages:
-            if (error := message.error()) is not None and error.code() == _GONE:
+        odd = [(each, error) for each in messages if (error := each.error()) is not None]
+        for message, error in odd:
+            if error.code() == _GONE:
                 self._find_again(_place_of(message), error.str())
         if messages and self._assignment.epochs != before:
             self._ownership.rewind()
             return 0
-        count, take = self._assignment.collect, self._batches.collect
-        taken = False
-        for message in messages:
-            if (error := message.error()) is None:
-                record = as_record(message)
-                epoch = count(record, message.leader_epoch())
-                if epoch is not None:
-                    take(record, epoch)
-                    taken = True
-            elif error.code() == _END:
-                self._assignment.passed(*_place_of(message), message.offset() or 0)
-        if taken:
+        read = [each for each in messages if each.error() is None] if odd else messages
+        epochs = [message.leader_epoch() for message in read]
+        if taken := self._assignment.collect(as_records(read), epochs):
+            self._batches.collect(taken, self._assignment.epoch)
             self._last_record = self._now()
+        for message, error in odd:
+            if error.code() == _END:
+                self._assignment.passed(*_place_of(message), message.offset() or 0)
         return len(messages)
 
     def _find_again(self, place: Place, why: str) -> None:
@@ -293,19 +289,22 @@ class Loop(Generic[Prepared]):
         current = self._assignment.current(batch.epochs.items())
         if not current:
             return
-        records = [record for record in batch.records if record.partition in current]
-        positions: dict[Place, int] = {}
-        for record in records:
-            positions[record.topic, record.partition] = record.offset + 1
-        for (topic, number), position in positions.items():
-            positions[topic, number] = self._assignment.reach(topic, number, position)
+        records = batch.records
+        if len(current) < len(batch.epochs):
+            records = [record for record in records if record.partition in current]
+        # Of each place the last record's stays.
+        behind = {(record.topic, record.partition): record.offset for record in records}
+        positions = {
+            (topic, number): self._assignment.reach(topic, number, offset + 1)
+            for (topic, number), offset in behind.items()
+        }
         outputs = self._stage.apply(prepared, current)
         within = None
         if deadline is not None:
             within = max(deadline - self._now(), _LEAST_COMMIT_SECONDS)
         if self._commits.commit(outputs, list(current), positions, within):
             self._parts.metrics.batch_records.observe(len(batch.records))
-            for number, count in Counter(record.partition for record in records).items():
+            for number, count in Counter([record.partition for record in records]).items():
                 self._parts.metrics.records.labels(number).inc(count)
 
     def _commit_positions(self) -> None:

@@ -131,12 +131,12 @@ class Ownership:
     def telling(self, outputs: Iterable[Output]) -> list[Output]:
         """Have the last record of each changelog tell of the inputs (`offset_metadata`)."""
         told = list(outputs)
+        places = {(output.topic, output.partition): index for index, output in enumerate(told)}
         last: dict[int, int] = {}
-        for index, output in enumerate(told):
-            if output.partition is not None:
-                number = self._logs.get((output.topic, output.partition))
-                if number is not None and number in self._assignment:
-                    last[number] = index
+        for (topic, partition), index in places.items():
+            number = None if partition is None else self._logs.get((topic, partition))
+            if number is not None and number in self._assignment:
+                last[number] = max(index, last.get(number, 0))
         for number, index in last.items():
             header = (INPUTS_HEADER, write_inputs(self._assignment.inputs(number)))
             told[index] = replace(told[index], headers=(*told[index].headers, header))

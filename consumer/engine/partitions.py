@@ -165,17 +165,28 @@ class Assignment:
                 track.asked = self._timer.monotonic()
                 self._seek(_place(topic, number, track.position, track))
 
-    def collect(self, record: Record, leader_epoch: int | None = None) -> int | None:
-        """Count a record as fetched and give its epoch; None for one that is void."""
-        partition = self._partitions.get(record.partition)
-        track = self._track_of(record.topic, record.partition)
-        if track is not None:
-            track.asked = None
-        if partition is None or track is None or record.offset < track.fetched:
-            return None
-        track.fetched = track.collected = record.offset + 1
-        track.leader_epoch = track.leader_epoch if leader_epoch is None else leader_epoch
-        return partition.epoch
+    def collect(
+        self, records: Iterable[Record], leader_epochs: Iterable[int | None]
+    ) -> list[Record]:
+        """Count records as fetched, each with its leader's epoch; give those that are not void."""
+        taken: list[Record] = []
+        topic, number, track = "", -1, None
+        for record, leader_epoch in zip(records, leader_epochs, strict=True):
+            if record.partition != number or record.topic != topic:
+                topic, number = record.topic, record.partition
+                if (track := self._track_of(topic, number)) is not None:
+                    track.asked = None
+            if track is None or record.offset < track.fetched:
+                continue
+            track.fetched = track.collected = record.offset + 1
+            if leader_epoch is not None:
+                track.leader_epoch = leader_epoch
+            taken.append(record)
+        return taken
+
+    def epoch(self, number: int) -> int:
+        """Give the epoch of a partition."""
+        return self._partitions[number].epoch
 
     def passed(self, topic: str, number: int, offset: int) -> None:
         """Note that the client has found the end of what there is to read, markers included."""

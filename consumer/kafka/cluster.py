@@ -31,7 +31,7 @@ from consumer.contract.records import Record, RecordColumns
 from consumer.kafka.asking import AT_ONCE, REQUEST_SECONDS, ask, passes
 from consumer.kafka.broker_log import broker_log
 from consumer.kafka.clients import admin_config, made, reader_config
-from consumer.kafka.messages import as_columns, as_record
+from consumer.kafka.messages import as_columns, as_records
 from consumer.settings import KafkaSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -312,7 +312,7 @@ class Cluster:
             cancelled=cancelled,
             progress=progress,
         ):
-            yield from map(as_record, messages)
+            yield from as_records(messages)
 
     def read_columns(
         self,

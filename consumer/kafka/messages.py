@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from confluent_kafka import Message
@@ -12,20 +12,26 @@ from consumer.contract.records import Headers, Record, RecordColumns
 
 def as_record(message: Message) -> Record:
     """Give a message of the client as a record."""
+    return as_records([message])[0]
+
+
+def as_records(messages: Iterable[Message]) -> list[Record]:
+    """Give messages of the client as records."""
     # Of what was read key, value and the headers' values are bytes or None; the types of the
     # client's methods are for what is written, too.
-    key: Any = message.key()
-    value: Any = message.value()
-    headers: Any = message.headers()
-    return Record(
-        message.topic() or "",
-        message.partition() or 0,
-        message.offset() or 0,
-        message.timestamp()[1],
-        key,
-        value,
-        _headers(headers) if headers else (),
-    )
+    several: Iterable[Any] = messages
+    return [
+        Record(
+            each.topic(),
+            each.partition(),
+            each.offset(),
+            each.timestamp()[1],
+            each.key(),
+            each.value(),
+            _headers(headers) if (headers := each.headers()) else (),
+        )
+        for each in several
+    ]
 
 
 def as_columns(topic: str, partition: int, messages: Sequence[Message]) -> RecordColumns:

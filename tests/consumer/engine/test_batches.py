@@ -80,7 +80,7 @@ def bench() -> Iterator[Bench]:
 
 def fill(batches: Batches[list[int]], *numbers: int, partition: int = 0, epoch: int = 1) -> None:
     for number in numbers:
-        batches.collect(record(number, partition), epoch)
+        batches.collect([record(number, partition)], lambda _: epoch)
 
 
 def ready(batches: Batches[list[int]]) -> Batch[list[int]]:
@@ -179,8 +179,7 @@ def batches_of_rest(batches: Batches[list[int]]) -> list[list[int]]:
 
 def test_what_is_too_many_bytes_for_a_batch_makes_the_next_one(bench: Bench) -> None:
     batches = bench.batches(max_records=100, max_bytes=1024, max_wait_seconds=0.001)
-    for number in range(7):  # as one poll may bring them
-        batches.collect(large(number, 400), 1)
+    batches.collect([large(number, 400) for number in range(7)], lambda _: 1)
     assert batches.bytes == 2800
     assert batches.room == 0
     bench.gate.clear()
@@ -194,28 +193,41 @@ def test_what_is_too_many_bytes_for_a_batch_makes_the_next_one(bench: Bench) -> 
     assert [offsets(first.records), *rest] == [[0, 1], [2, 3], [4, 5], [6]]
 
 
+def test_a_batch_has_the_epochs_of_its_own_records_partitions(bench: Bench) -> None:
+    batches = bench.batches(max_records=100, max_bytes=1024, max_wait_seconds=0.001)
+    poll = [large(number, 400, partition=number // 2) for number in range(4)]
+    batches.collect(poll, lambda partition: 7 + partition)
+    batches.advance()
+    assert batches.wait(WAIT_SECONDS)
+    first = batches.advance()
+    assert first is not None
+    assert first.epochs == {0: 7}
+    assert batches.touches(frozenset([1]))
+    assert not batches.touches(frozenset([0]))
+
+
 def test_a_record_that_is_larger_than_a_batch_may_be_is_one_by_itself(bench: Bench) -> None:
     batches = bench.batches(max_records=100, max_bytes=1024, max_wait_seconds=0.001)
-    for number, size in enumerate((100, 5000, 100, 100)):
-        batches.collect(large(number, size), 1)
+    sizes = enumerate((100, 5000, 100, 100))
+    batches.collect([large(number, size) for number, size in sizes], lambda _: 1)
     assert batches_of_rest(batches) == [[0], [1], [2, 3]]
 
 
 def test_less_is_asked_for_where_records_are_large(bench: Bench) -> None:
     batches = bench.batches(max_records=100, max_bytes=10_000, max_wait_seconds=0.001)
     assert batches.room == 100
-    batches.collect(large(0, 1000), 1)
+    batches.collect([large(0, 1000)], lambda _: 1)
     assert batches.room == 9
     assert batches_of_rest(batches) == [[0]]
     assert batches.room == 10  # by the batch before
-    batches.collect(large(1, 9_500), 1)
+    batches.collect([large(1, 9_500)], lambda _: 1)
     assert batches.room == 0  # another one of this size does not fit
 
 
 def test_bytes_of_partitions_that_are_left_out_do_not_count(bench: Bench) -> None:
     batches = bench.batches(max_records=100, max_bytes=1024, max_wait_seconds=0.001)
     for number in range(4):
-        batches.collect(large(number, 500, partition=number // 2), 1)
+        batches.collect([large(number, 500, partition=number // 2)], lambda _: 1)
     batches.leave_out(frozenset([0]))
     assert batches.bytes == 1000
     assert batches_of_rest(batches) == [[2, 3]]

@@ -46,6 +46,12 @@ class ScriptedConsumer:
         self.calls += [("resume", place.partition, None) for place in places]
 
 
+def collect(assignment: Assignment, one: Record, leader_epoch: int | None = None) -> int | None:
+    """Count a record and give its epoch; None for one that is void."""
+    taken = assignment.collect([one], [leader_epoch])
+    return assignment.epoch(one.partition) if taken else None
+
+
 @pytest.fixture
 def consumer() -> ScriptedConsumer:
     return ScriptedConsumer()
@@ -96,13 +102,13 @@ def test_the_client_gets_to_know_of_a_partition_once_it_is_known_where_from(
 def test_a_partition_to_be_restored_again_is_not_fetched_and_its_records_are_void(
     assignment: Assignment, consumer: ScriptedConsumer
 ) -> None:
-    epoch = assignment.collect(record(0, 10))
+    epoch = collect(assignment, record(0, 10))
     assert epoch is not None
     assignment.unrestored(0)
     assert consumer.calls == [("unassign", 0, None)]
     assert assignment.active == [1]
     assert assignment.current([(0, epoch)]) == frozenset()
-    assert assignment.collect(record(0, 11)) is None
+    assert collect(assignment, record(0, 11)) is None
 
 
 def test_removing_tells_which_were_there(
@@ -141,7 +147,7 @@ def test_whatever_makes_records_void_counts_the_epochs_up(assignment: Assignment
 
 def test_nothing_else_does(assignment: Assignment) -> None:
     before = assignment.epochs
-    assignment.collect(record(0, 10))
+    collect(assignment, record(0, 10))
     assignment.advance([((TOPIC, 0), 11)])
     assignment.pause()
     assignment.resume()
@@ -150,7 +156,7 @@ def test_nothing_else_does(assignment: Assignment) -> None:
 
 
 def test_a_partition_that_went_and_came_back_has_another_epoch(assignment: Assignment) -> None:
-    former = assignment.collect(record(0, 10))
+    former = collect(assignment, record(0, 10))
     assert former is not None
     assignment.remove([0])
     assignment.add(0)
@@ -160,7 +166,7 @@ def test_a_partition_that_went_and_came_back_has_another_epoch(assignment: Assig
 
 
 def test_current_gives_the_partitions_whose_epoch_is_the_given_one(assignment: Assignment) -> None:
-    epochs = {number: assignment.collect(record(number, 50)) or -1 for number in (0, 1)}
+    epochs = {number: collect(assignment, record(number, 50)) or -1 for number in (0, 1)}
     assert assignment.current(epochs.items()) == {0, 1}
     assert assignment.current([(0, epochs[1]), (1, epochs[1]), (9, epochs[0])]) == {1}
     assignment.remove([1])
@@ -171,41 +177,56 @@ def test_current_gives_the_partitions_whose_epoch_is_the_given_one(assignment: A
 
 
 def test_records_are_taken_in_the_order_of_their_offsets(assignment: Assignment) -> None:
-    assert assignment.collect(record(0, 10)) is not None
+    assert collect(assignment, record(0, 10)) is not None
     # Markers of transactions take offsets, so there are gaps.
-    assert assignment.collect(record(0, 15)) is not None
-    assert assignment.collect(record(1, 20)) is not None
+    assert collect(assignment, record(0, 15)) is not None
+    assert collect(assignment, record(1, 20)) is not None
 
 
 def test_a_record_below_what_was_fetched_is_void(assignment: Assignment) -> None:
-    assert assignment.collect(record(0, 9)) is None
-    assert assignment.collect(record(0, 12)) is not None
-    assert assignment.collect(record(0, 12)) is None
-    assert assignment.collect(record(0, 11)) is None
+    assert collect(assignment, record(0, 9)) is None
+    assert collect(assignment, record(0, 12)) is not None
+    assert collect(assignment, record(0, 12)) is None
+    assert collect(assignment, record(0, 11)) is None
 
 
 def test_a_record_of_a_partition_that_is_not_held_or_not_restored_is_void(
     assignment: Assignment,
 ) -> None:
-    assert assignment.collect(record(2, 0)) is None
-    assert assignment.collect(record(7, 0)) is None
+    assert collect(assignment, record(2, 0)) is None
+    assert collect(assignment, record(7, 0)) is None
+
+
+def test_of_records_that_come_together_those_that_are_void_are_left_out(
+    assignment: Assignment,
+) -> None:
+    came = [(0, 10), (0, 11), (2, 0), (1, 30), (0, 11), (0, 10), (0, 12), (1, 29), (1, 31), (7, 0)]
+    records = [record(number, offset) for number, offset in came]
+    leaders = [None if number == 1 else offset for number, offset in came]
+    taken = assignment.collect(records, leaders)
+    expected = [(0, 10), (0, 11), (1, 30), (0, 12), (1, 31)]
+    assert [(each.partition, each.offset) for each in taken] == expected
+    offsets = {place.partition: place for place in assignment.offsets([0, 1], {})}
+    assert (offsets[0].leader_epoch, offsets[1].leader_epoch) == (12, None)
+    assert collect(assignment, record(0, 13)) is not None
+    assert collect(assignment, record(1, 31)) is None
 
 
 def test_a_rewind_seeks_every_restored_partition_to_its_position(
     assignment: Assignment, consumer: ScriptedConsumer
 ) -> None:
-    former = assignment.collect(record(0, 10))
+    former = collect(assignment, record(0, 10))
     for offset in (20, 21, 22):
-        assignment.collect(record(1, offset))
+        collect(assignment, record(1, offset))
     assert former is not None
     assignment.advance([((TOPIC, 1), 22)])
     assignment.rewind()
     assert consumer.calls == [("seek", 0, 10), ("seek", 1, 22)]
     assert assignment.current([(0, former)]) == frozenset()
     # What was collected comes again, and what is committed does not.
-    assert assignment.collect(record(0, 10)) not in (None, former)
-    assert assignment.collect(record(1, 21)) is None
-    assert assignment.collect(record(1, 22)) is not None
+    assert collect(assignment, record(0, 10)) not in (None, former)
+    assert collect(assignment, record(1, 21)) is None
+    assert collect(assignment, record(1, 22)) is not None
 
 
 def test_pausing_concerns_restored_partitions_only(
@@ -251,7 +272,7 @@ def test_offsets_keep_what_was_found_out_about_them(
     assert (place.offset, place.leader_epoch) == (6, 4)
     # With the epoch the client notices when the log was truncated behind the offset.
     assert consumer.epochs[-1] == 4
-    assignment.collect(record(2, 6), 9)
+    collect(assignment, record(2, 6), 9)
     assert assignment.offsets([2], {})[0].leader_epoch == 9
 
 
@@ -259,7 +280,7 @@ def test_offsets_keep_what_was_found_out_about_them(
 
 
 def test_behind_the_last_record_the_end_that_was_found_is_reached(assignment: Assignment) -> None:
-    assignment.collect(record(0, 12))
+    collect(assignment, record(0, 12))
     assignment.passed(TOPIC, 0, 15)
     assert assignment.reach(TOPIC, 0, 13) == 15
     # The batch before is not the last one.
@@ -274,17 +295,17 @@ def test_behind_the_last_record_the_end_that_was_found_is_reached(assignment: As
 def test_a_record_behind_the_markers_is_waited_for(assignment: Assignment) -> None:
     assignment.passed(TOPIC, 0, 15)
     assert assignment.idle_advance() == {(TOPIC, 0): 15}
-    assert assignment.collect(record(0, 15)) is not None
+    assert collect(assignment, record(0, 15)) is not None
     assert assignment.idle_advance() == {}
     assert assignment.reach(TOPIC, 0, 10) == 10
 
 
 def test_a_rewind_forgets_the_end_that_was_found(assignment: Assignment) -> None:
-    assignment.collect(record(0, 12))
+    collect(assignment, record(0, 12))
     assignment.passed(TOPIC, 0, 15)
     assignment.rewind()
     assert assignment.idle_advance() == {}
-    assert assignment.collect(record(0, 12)) is not None
+    assert collect(assignment, record(0, 12)) is not None
 
 
 def test_the_end_of_a_partition_that_is_not_restored_is_no_news(assignment: Assignment) -> None:
@@ -356,7 +377,7 @@ def test_a_partition_is_silent_until_a_record_or_the_end_comes(
     for number in range(3):
         made.add(number)
         made.restored(number, {TOPIC: Position(10)})
-    made.collect(record(0, 10))
+    collect(made, record(0, 10))
     made.passed(TOPIC, 1, 10)
     clock.now += 14
     assert made.silent(15) == []
@@ -386,7 +407,7 @@ def test_a_silent_partition_is_sought_anew_without_the_leaders_epoch(
     assert made.silent(15) == []
     # What is committed tells the epoch all the same, and its records are not void.
     assert made.offsets([0], {})[0].leader_epoch == 7
-    assert made.collect(record(0, 10)) is not None
+    assert collect(made, record(0, 10)) is not None
     # One that was taken away meanwhile is left alone.
     made.remove([0])
     made.ask_again((TOPIC, 0))

@@ -252,7 +252,7 @@ class Hung:
 {runner}
 settings = BatchSettings(max_records=1, prepare_timeout_seconds=0.2)
 batches = Batches(lambda records: runner.run([np.arange(3)]), settings)
-batches.collect(Record("t", 0, 0, 0, b"k", b"v"), 0)
+batches.collect([Record("t", 0, 0, 0, b"k", b"v")], lambda _: 0)
 try:
     while True:
         batches.advance()

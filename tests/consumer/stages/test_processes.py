@@ -216,7 +216,7 @@ def test_batches_are_given_back_in_their_order(two: Children) -> None:
                     break
                 batches.wait(0.05)
             if record is not None:
-                batches.collect(record, 1)
+                batches.collect([record], lambda _: 1)
     finally:
         batches.close()
     assert came == stream
