@@ -57,6 +57,16 @@ def test_every_command_of_a_page_is_one_that_the_command_line_takes(
         assert cli.main(command) == 0, f"{shlex.join(command)}: {capsys.readouterr().err}"
 
 
+@pytest.mark.parametrize("page", [PAGES[0], GUIDE], ids=lambda page: page.name)
+def test_the_embedding_model_is_made_before_a_command_that_exits_without_it(page: Path) -> None:
+    words = [line.split()[:2] for line in blocks(page, "sh") for line in line.splitlines() if line]
+    told = [each[1] for each in words if each[0].endswith("segmenter")]
+    assert "model" in told
+    needing = [n for n, each in enumerate(told) if each in {"worker", "replay", "evaluate"}]
+    assert needing
+    assert told.index("model") < min(needing)
+
+
 def test_the_record_that_is_taken_apart_byte_by_byte_is_the_one_that_a_worker_writes() -> None:
     page = ROOT / "docs/formats.md"
     (example,), (former,) = blocks(page, "text"), blocks(page, "json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 import time
@@ -74,14 +75,20 @@ def run_follow(
     )
     registry = new_registry(lambda: follower.glance().figures())
     with follower, ending.stopping_by(stopped.set), serving(settings.http, health, registry):
-        ends = None if for_seconds is None else time.monotonic() + for_seconds
-        due = time.monotonic() + every_seconds
-        while not stopped.is_set() and (ends is None or time.monotonic() < ends):
-            wait = min(0.5, every_seconds)
-            stopped.wait(wait if ends is None else max(0.0, min(wait, ends - time.monotonic())))
+        began = time.monotonic()
+        ends, due = (
+            began + (math.inf if for_seconds is None else for_seconds),
+            began + every_seconds,
+        )
+
+        def over() -> bool:
+            return stopped.is_set() or time.monotonic() >= ends
+
+        while not over():
+            stopped.wait(max(0.0, min(0.5, every_seconds, ends - time.monotonic())))
             for line in follower.take_news():
                 write(line)
-            if time.monotonic() >= due:
+            if time.monotonic() >= due and not over():  # else it is the last one, which follows
                 due += every_seconds
                 report = follower.report()
                 health.ready = report.read_up

@@ -144,6 +144,7 @@ class SegmentationStage:
         # Who was looked at under the present model: users of a batch, or rows of a table.
         self._looked: list[tuple[int, Sequence[str] | NDArray[np.int64]]] = []
         self._pending = SegmentationStats()
+        self._in_time: PreparedBatch | None = None
 
     # --- partitions -------------------------------------------------------------------------
 
@@ -224,8 +225,14 @@ class SegmentationStage:
         return outputs
 
     def without_late(self, prepared: PreparedBatch, partitions: frozenset[int]) -> PreparedBatch:
-        """Give the batch with those events refused that would bring silent users back."""
-        return prepared.refusing_events(self._silent.late(prepared, self._tables, partitions))
+        """Give the batch with those events refused that would bring silent users back.
+
+        One that is given back here is not looked through again before it is committed.
+        """
+        if prepared is not self._in_time:
+            late = self._silent.late(prepared, self._tables, partitions)
+            self._in_time = prepared = prepared.refusing_events(late)
+        return prepared
 
     def _apply(self, prepared: PreparedBatch, partitions: frozenset[int]) -> list[Output]:
         prepared = self.without_late(prepared, partitions)
@@ -449,5 +456,5 @@ class SegmentationStage:
         self._clear()
 
     def _clear(self) -> None:
-        self._overlay, self._looked = [], []
+        self._overlay, self._looked, self._in_time = [], [], None
         self._pending = SegmentationStats()

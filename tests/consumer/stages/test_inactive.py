@@ -11,6 +11,7 @@ import pytest
 from consumer.contract.records import Output, Record
 from consumer.offline.replay import replay_file
 from consumer.settings import Settings
+from consumer.stages.segmentation.inactive import SilentUsers
 from consumer.verify import decode, verify_folder
 from consumer.verify.engine import Engine
 from consumer.verify.ledger import MembershipFacts
@@ -232,3 +233,24 @@ def test_a_replay_that_lets_users_go_adds_up(tmp_path: Path):
     assert (outcome.exit_code, outcome.violations) == (0, ())
     members = (tmp_path / "out" / "memberships.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["user_id"] for line in members] == ["w"]
+
+
+def test_a_replay_looks_through_each_batch_once_for_events_that_come_too_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    looked = []
+    late = SilentUsers.late
+
+    def counting(self, prepared, *others):
+        looked.append(len(prepared))
+        return late(self, prepared, *others)
+
+    monkeypatch.setattr(SilentUsers, "late", counting)
+    events = tmp_path / "events.jsonl"
+    days = [event("w", 20), event("x", 20), *(event("u", day) for day in range(4))]
+    events.write_text("".join(json.dumps(each) + "\n" for each in days), encoding="utf-8")
+    sections = {"batch": {"max_records": 2}, "dead_letters": {"max_share": 1}}
+    settings = Settings(profile=SILENT, **sections)
+    told = replay_file(events, tmp_path / "out", settings, EMBEDDER, model=a_model(), now=NOW)
+    assert [(each.reason, each.count) for each in told.refused_for] == [("time_too_old", 4)]
+    assert looked == [2, 2, 2]
