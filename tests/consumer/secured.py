@@ -30,14 +30,18 @@ _DECISION = re.compile(
     r"from .* on resource = (?P<kind>\w+):LITERAL:(?P<name>\S+) for request = (?P<request>\w+)"
 )
 # The embedder is a stand-in that hashes words: no model has to be loaded. What is read of the
-# settings goes to a file at once, as a process may end by force.
+# settings goes to a file at once, as a process may end by force. Some are read only where somebody
+# asks for metrics: so whoever serves them is asked, again and again, which is noted too.
 _RUN = """
 import sys
+from consumer.telemetry import health
 from consumer.wiring import embedder
+from tests.consumer.settings_read import ASKED, asked_for_metrics
 from tests.consumer.settings_read import note_reads
 from tests.stubs import HashingEmbedder
 dimensions, noted = int(sys.argv.pop(1)), open(sys.argv.pop(1), "a", buffering=1)
 note_reads(lambda name: print(name, file=noted), setattr)
+health.serving = asked_for_metrics(health.serving, lambda: print(ASKED, file=noted))
 embedder.load_embedder = lambda settings: HashingEmbedder(dimensions)
 from consumer.cli.entry import main
 sys.exit(main())

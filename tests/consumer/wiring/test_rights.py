@@ -25,6 +25,7 @@ from consumer.settings import TopicSettings
 from consumer.settings.commands import uses
 from tests.consumer.kafka_runs import stream
 from tests.consumer.secured import SecuredKafka, secured_kafka
+from tests.consumer.settings_read import ASKED
 
 # All commands run before the first test, each in a process of its own.
 pytestmark = pytest.mark.timeout(900)
@@ -33,6 +34,8 @@ COMMANDS: tuple[Command, ...] = get_args(Command)
 GROUP, FOREIGN = "shoppers", "reviews"
 SETTINGS: dict[str, object] = {
     "kafka.group_id": GROUP,
+    "http.host": "127.0.0.1",
+    "http.port": 0,
     "kafka.session_timeout_seconds": 6,
     "topics.raw_events": FOREIGN,
     "topics.partitions": 2,
@@ -203,5 +206,6 @@ FOR_OTHER_STAGES = {
 def test_a_command_reads_no_setting_that_its_help_leaves_out(kafka, command: Command) -> None:
     read = kafka.settings_read(user_of(command))
     assert read & {"kafka.bootstrap_servers", "topics.events", "topics.profiles"}
-    read -= FOR_OTHER_STAGES.get(command, set())
+    assert (ASKED in read) == uses(command, "http.port")
+    read -= {ASKED, *FOR_OTHER_STAGES.get(command, ())}
     assert sorted(name for name in read if not uses(command, name)) == []
