@@ -14,7 +14,7 @@ put or removed, never for another user's sake: a snapshot that is written meanwh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, Literal, Self
@@ -334,9 +334,17 @@ class ProfileTable:
         self._extra.pop(row, None)
         self._free.append(row)
 
-    def keep_words(self, wanted: Callable[[str], bool]) -> None:
-        """Let go of the words of users who are not wanted, until an event brings new ones."""
-        owned = list(self._terms)
+    @property
+    def rows_with_words(self) -> list[int]:
+        """The rows of users who have words."""
+        return list(self._terms)
+
+    def keep_words(self, rows: Iterable[int], wanted: Callable[[str], bool]) -> None:
+        """Let go of the words in rows whose users are not wanted, until an event brings new ones.
+
+        Whether there still are words in a row, and whose it is, may have changed meanwhile.
+        """
+        owned = [row for row in rows if row in self._terms]
         for row, user in zip(owned, self._users_in(np.array(owned, np.int64)), strict=True):
             if not wanted(user):
                 del self._terms[row]

@@ -34,6 +34,7 @@ from consumer.stages.segmentation.reassignment import Look, Reassignment
 from consumer.stages.segmentation.restoration import ProfileRestoration
 from consumer.stages.segmentation.stats import SegmentationStats
 from consumer.stages.segmentation.turns import Moves
+from consumer.stages.segmentation.words import Words
 from consumer.stages.shared.dead_letters import (
     DeadLetterLimit,
     DeadLetterLimitError,
@@ -135,6 +136,7 @@ class SegmentationStage:
             self._decisions, self._faults, most_users=settings.batch.reassign_users
         )
         self._silent = SilentUsers(settings, writer)
+        self._words = Words()
         self._profiles = ProfileWriter(
             settings.topics, embedder.identity, labels=self.labels.enabled
         )
@@ -168,12 +170,13 @@ class SegmentationStage:
         """
         restoration.check()
         self._tables[partition] = restoration.table
-        self._let_go_of_words(restoration.table)
+        self._words.keep(partition, restoration.table, self._worded_upto)
         self._reassignment.partition_came()
 
     def revoked(self, partition: int) -> None:
         """Let go of a partition."""
         self._tables.pop(partition, None)
+        self._words.partition_went(partition)
         self._reassignment.partition_went(partition)
         self._silent.revoked(partition)
 
@@ -301,9 +304,8 @@ class SegmentationStage:
         ranks[own] = events.ranks[chosen]
         ranks[moved:] = [rank(user) for user in rows.users[moved:]]
         worded = ranks <= self._worded_upto
-        rows.terms[:moved] = [
-            terms if kept else {}
-            for terms, kept in zip(rows.terms[:moved], worded.tolist(), strict=False)
+        rows.terms[:] = [
+            terms if kept else {} for terms, kept in zip(rows.terms, worded.tolist(), strict=True)
         ]
         moves = Moves(
             rows,
@@ -380,6 +382,8 @@ class SegmentationStage:
         self._adopt_newest()
         if self.model is None:
             return None
+        if self._words.piece():
+            return []
         look = self._reassignment.piece(self._tables, Cause.of_model(self._clock()), self.model)
         if look is None:
             return self._silent.next(self._tables, self.model, self._clock(), self._pending)
@@ -411,8 +415,8 @@ class SegmentationStage:
         logger.info("segment model %d: %d segments", model.version, len(model.ids))
         self.model = model
         self._preparation.sampled = self._worded_upto
-        for table in self._tables.values():
-            self._let_go_of_words(table)
+        for partition, table in self._tables.items():
+            self._words.keep(partition, table, self._worded_upto)
         self._reassignment.begin()
 
     @property
@@ -424,10 +428,6 @@ class SegmentationStage:
     def _sampled_upto(self) -> float:
         """Rank up to which users are in the trainer's sample."""
         return self.model.sample_threshold if self.model else 1.0
-
-    def _let_go_of_words(self, table: ProfileTable) -> None:
-        if (most := self._worded_upto) < 1:
-            table.keep_words(lambda user: rank(user) <= most)
 
     # --- the end of a transaction -----------------------------------------------------------
 

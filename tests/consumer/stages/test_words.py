@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from consumer.contract.records import Record
 from models.profiles.sample import rank
 from tests.consumer.stages.stage_data import Worker, a_model, event, of, records, turned
@@ -63,7 +70,7 @@ def test_a_batch_that_was_prepared_under_another_model_comes_to_the_same() -> No
         assert words(worker) == words(other)
 
 
-def test_under_a_smaller_sample_the_words_of_others_go_at_once() -> None:
+def test_under_a_smaller_sample_the_words_of_others_go() -> None:
     worker = Worker(a_model())
     worker.run(stream())
     kept = {user: words(worker)[user] for user in INSIDE}
@@ -81,6 +88,7 @@ def test_words_that_are_read_back_go_where_they_are_no_longer_kept() -> None:
         restoration.load(Record("user-profiles", 0, offset, -1, output.key, output.value))
     assert restoration.table.gather(OUTSIDE[:1]).terms[0]
     worker.stage.assigned(0, restoration)
+    worker.maintain()
     assert with_words(worker) == set(INSIDE)
 
 
@@ -92,3 +100,63 @@ def test_who_is_in_the_sample_again_begins_without_words() -> None:
     rows = words(worker)
     assert set(rows[OUTSIDE[0]].values()) == {1.0}
     assert min(rows[INSIDE[0]].values()) > 1
+
+
+def narrowed(worker: Worker, threshold: float = THRESHOLD) -> None:
+    """Publish the same segments once more, with another sample."""
+    assert worker.stage.model is not None
+    turned_twice = turned(turned(worker.stage.model))
+    worker.source.model = replace(turned_twice, sample_threshold=threshold)
+
+
+def test_words_go_a_piece_at_a_time_so_that_events_need_not_wait(monkeypatch) -> None:
+    monkeypatch.setattr("consumer.stages.segmentation.words._PIECE", 2)
+    worker = Worker(a_model())
+    worker.run(stream())
+    narrowed(worker)
+    left = []
+    while (outputs := worker.stage.maintain(idle=True)) is not None:
+        assert outputs == []
+        worker.stage.committed()
+        left.append(len(worker.stage.tables[0].rows_with_words))
+    gone = [before - after for before, after in pairwise([len(USERS), *left])]
+    assert sum(gone) == len(OUTSIDE)
+    assert max(gone) <= 2
+
+
+def test_a_partition_that_goes_takes_what_is_left_to_do_along() -> None:
+    worker = Worker(a_model())
+    worker.run(stream())
+    narrowed(worker)
+    worker.stage.maintain(idle=True)
+    worker.stage.revoked(0)
+    worker.stage.assigned(0, worker.stage.restoration(0))
+    assert worker.maintain() == []
+
+
+STEPS = st.lists(
+    st.integers(0, len(USERS) - 1) | st.sampled_from([THRESHOLD, rank(USERS[5]), 1.0]), max_size=14
+)
+
+
+@given(STEPS, st.integers(1, 4))
+@example([*range(8), THRESHOLD, 1.0, *range(8)], 1)
+def test_whenever_words_go_the_same_is_written(steps: list[int | float], piece: int) -> None:
+    """One worker has the time for all at once, the other does a piece now and then."""
+    eager, busy = Worker(a_model()), Worker(a_model())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("consumer.stages.segmentation.words._PIECE", piece)
+        for number, step in enumerate(steps):
+            if isinstance(step, float):
+                for worker in (eager, busy):
+                    narrowed(worker, step)
+                    worker.stage.maintain(idle=True)
+                    worker.stage.committed()
+            else:
+                batch = records([event(USERS[step], number)])
+                eager.maintain()
+                assert busy.run(batch) == eager.run(batch)
+        eager.maintain()
+        busy.maintain()
+    assert words(busy) == words(eager)
+    assert busy.state() == eager.state()
