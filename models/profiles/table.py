@@ -175,8 +175,6 @@ class ProfileTable:
         self._extra: dict[int, bytes] = {}
         # Of the look at each user under the present model: of this process, so in no record.
         self._looked = Slab(np.dtype("<i8"), first=first)
-        self.latest = 0
-        """The latest reference time there was, microseconds since 1970."""
         self._looked_epoch = self._looked_upto = 0
 
     def __len__(self) -> int:
@@ -305,7 +303,6 @@ class ProfileTable:
             slab.put(slots, states.recent[where, : slab.width])
         for name in SHARED:
             links[name] = self._names.codes(getattr(states, name))
-        self.latest = max(self.latest, int(states.reference.max(initial=0)))
         self._numbers.put(rows, numbers)
         self._links.put(rows, links)
         _set_where_any(self._terms, rows, states.terms)
@@ -348,6 +345,18 @@ class ProfileTable:
         for row, user in zip(owned, self._users_in(np.array(owned, np.int64)), strict=True):
             if not wanted(user):
                 del self._terms[row]
+
+    def newest(self, count: int) -> dict[str, int]:
+        """Give so many users with the latest events, and the times of these.
+
+        Fewer where there are no more with an event. Times are microseconds since 1970.
+        """
+        rows = len(self._users)
+        taken = self._links.column("vector_class", rows) != NOBODY
+        reference = np.where(taken, self._numbers.column("reference", rows), 0)
+        chosen = np.argpartition(reference, -min(count, rows))[-count:] if rows else reference
+        chosen = chosen[reference[chosen] > 0]
+        return dict(zip(self._users_in(chosen), reference[chosen].tolist(), strict=True))
 
     def silent(self, before: int) -> list[str]:
         """Give the users whose latest event lies before a time, and who were given no label.
@@ -421,7 +430,6 @@ class ProfileTable:
                 taken[parts.links[kind][of_class]] = True
                 slab.release(np.flatnonzero(~taken))
         table._terms, table._extra = parts.terms, parts.extra
-        table.latest = max((int(each["reference"].max()) for each in parts.numbers), default=0)
         return table
 
     # --- who was looked at under which model ---------------------------------------------------

@@ -435,6 +435,7 @@ class SegmentationStage:
         """Make the batch's rows the state."""
         for partition, rows in self._overlay:
             self._tables[partition].put(rows)
+            self._silent.wrote(partition, rows)
         for partition, who in self._looked:
             table = self._tables[partition]
             rows_looked = who if isinstance(who, np.ndarray) else table.find(who)

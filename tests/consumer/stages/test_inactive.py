@@ -7,15 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consumer.contract.records import Output, Record
 from consumer.offline.replay import replay_file
 from consumer.settings import Settings
-from consumer.stages.segmentation.inactive import SilentUsers
+from consumer.stages.segmentation import inactive
+from consumer.stages.segmentation.inactive import PartitionClock, SilentUsers
 from consumer.verify import decode, verify_folder
 from consumer.verify.engine import Engine
 from consumer.verify.ledger import MembershipFacts
 from consumer.verify.report import Violations
+from models.profiles.table import ProfileRows, ProfileTable
 from schemas.changes import ChangeReason, ChangeStatus, SegmentChange
 from tests.consumer.stages.stage_data import (
     EMBEDDER,
@@ -33,6 +37,12 @@ from tests.consumer.stages.stage_data import (
 # 10 days without an event; the events of `event` are numbered by days.
 SILENT = {"half_life_days": 5, "inactive_half_lives": 2}
 FREE = {"dwell_events": 0}
+
+
+@pytest.fixture(autouse=True)
+def _one_user_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a partition is what one user has reached, where a test says nothing else."""
+    monkeypatch.setattr(inactive, "_USERS", 1)
 
 
 def worker(**sections) -> Worker:
@@ -215,6 +225,66 @@ def test_what_a_worker_writes_of_users_who_come_and_go_is_sound(seed: int):
     gone = at_work.stage.stats.let_go
     assert gone["users"] > 5
     assert sums.accepted + gone["accepted"] == at_work.stage.stats.accepted.total()
+
+
+# --- the time of a partition ----------------------------------------------------------------------
+
+
+def test_a_date_that_is_far_ahead_makes_nobody_else_silent(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inactive, "_USERS", 3)
+    at_work = worker()
+    at_work.run(records([event("wrong", 140), event("u", 0), event("v", 1), event("w", 2)]))
+    assert at_work.maintain() == []
+    # Who is new is welcome, at once and later.
+    at_work.run(records([event("x", 3), event("u", 4), event("y", 1)]))
+    assert at_work.maintain() == []
+    assert at_work.state().keys() == {"wrong", "u", "v", "w", "x", "y"}
+    assert at_work.stage.stats.refused == {}
+    # As they go on, who does not is silent as ever.
+    at_work.run(records([event("w", 13), event("x", 14)]))
+    gone = {change.user_id for change in changes_in(at_work.maintain())}
+    assert gone == {"v", "y"}
+
+
+def test_where_fewer_users_write_than_it_takes_nobody_is_silent(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inactive, "_USERS", 3)
+    at_work = worker()
+    at_work.run(records([event("u", 0), event("w", 140)]))
+    at_work.run(records([event("v", 0)]))
+    assert at_work.maintain() == []
+    assert at_work.stage.stats.refused == {}
+    at_work.run(records([event("x", 140)]))
+    assert at_work.maintain() == []
+    at_work.run(records([event("y", 140)]))
+    assert {change.user_id for change in changes_in(at_work.maintain())} == {"u", "v"}
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.integers(0, 9), st.integers(1, 30), min_size=1, max_size=8), max_size=12
+    ),
+    st.integers(1, 5),
+)
+def test_the_time_is_what_so_many_users_have_reached_and_is_the_same_when_read_back(batches, users):
+    table, times = ProfileTable(2, 2), {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(inactive, "_USERS", users)
+        clock = PartitionClock(table)
+        before = 0
+        for batch in batches:
+            for user, time in batch.items():
+                times[f"u{user}"] = max(time, times.get(f"u{user}", 0))
+            rows = ProfileRows.empty([f"u{user}" for user in batch], 2, 2)
+            rows.reference[:] = [times[user] for user in rows.users]
+            table.put(rows)
+            clock.see(rows)
+            naive = sorted(times.values())[-users] if len(times) >= users else None
+            assert clock.time == PartitionClock(table).time == naive
+            assert (naive or 0) >= before
+            before = naive or 0
+
+
+# --- replays --------------------------------------------------------------------------------------
 
 
 def test_a_replay_that_lets_users_go_adds_up(tmp_path: Path):

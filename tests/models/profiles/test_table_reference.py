@@ -268,14 +268,26 @@ def test_names_that_nobody_has_any_more_are_let_go() -> None:
 
 def test_silent_users_are_those_without_an_event_since_and_without_a_given_label() -> None:
     table = ProfileTable(2, 4, first=2)
-    assert (table.latest, table.silent(10**18)) == (0, [])
+    assert table.silent(10**18) == []
     rows = ProfileRows.empty([f"u{i}" for i in range(6)], 2, 4)
     rows.reference[:] = [50, 10, 30, 20, 40, 5]
     rows.given[3] = "x"
     table.put(rows)
     table.remove("u5")
-    assert table.latest == 50
     assert table.silent(31) == ["u1", "u2"]
+
+
+def test_the_users_with_the_latest_events_are_told_with_their_times() -> None:
+    table = ProfileTable(2, 4, first=2)
+    assert table.newest(2) == {}
+    rows = ProfileRows.empty([f"u{i}" for i in range(6)], 2, 4)
+    rows.reference[:] = [50, 10, 30, 20, 0, 40]
+    table.put(rows)
+    assert table.newest(2) == {"u0": 50, "u5": 40}
+    # One without an event is none of them.
+    everybody = {"u0": 50, "u1": 10, "u2": 30, "u3": 20, "u5": 40}
+    assert table.newest(9) == table.newest(6) == everybody
     table.remove("u0")
-    assert table.latest == 50
-    assert table_of(dict(ProfileSnapshot.of(table).columns()), 2, 4).latest == 50
+    assert table.newest(2) == {"u5": 40, "u2": 30}
+    again = table_of(dict(ProfileSnapshot.of(table).columns()), 2, 4)
+    assert again.newest(2) == {"u5": 40, "u2": 30}
