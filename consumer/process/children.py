@@ -40,6 +40,8 @@ Answer = TypeVar("Answer")
 # One that cannot even start will not be mended by a third attempt.
 _STARTS = 3
 _CLOSE_SECONDS = 2.0
+# It loads what it needs in one or two; a machine that is busy may take long over it.
+_READY_SECONDS = 300.0
 _ENDED = "the processes that prepare batches are being ended"
 _ROOT = Path(__file__).parents[2]
 _PACKAGES = ("consumer", "models", "schemas")
@@ -87,11 +89,15 @@ class _Child:
         ChildDiedError
             If it ends before that.
         ChildFailedError
-            If it says that it cannot.
+            If it says that it cannot, or says nothing for minutes.
         """
-        if not self._ready:
-            self._receive()
-            self._ready = True
+        if self._ready:
+            return
+        with suppress(OSError):  # it has been ended
+            self._pipe.settimeout(_READY_SECONDS)
+        self._receive()
+        self._pipe.settimeout(None)
+        self._ready = True
 
     def ask(self, request: object) -> tuple[Any, float]:
         """Give the answer, and the seconds that it took there.
@@ -109,6 +115,11 @@ class _Child:
     def _receive(self) -> tuple[Any, float]:
         try:
             kind, answer, seconds = pipe.receive(self._pipe)
+        except TimeoutError:
+            raise ChildFailedError(
+                f"the process {self.process.pid} that prepares batches (batch.prepare_processes) "
+                f"is not ready after {_READY_SECONDS:g} s; is it stopped, or does it get no time?"
+            ) from None
         except (EOFError, OSError):
             raise ChildDiedError(self._end()) from None
         if kind == "failed":

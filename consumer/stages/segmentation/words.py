@@ -25,10 +25,10 @@ class Words:
     def keep(self, partition: int, table: ProfileTable, most: float) -> None:
         """Have only the words of users kept whose rank is at most this.
 
-        What was left to be done before is done at once: so each such demand is met in full,
-        whenever the next one comes.
+        Where the latest demand kept fewer, what is left of it is done at once: who is in the sample
+        again begins without words, whenever this comes. The sample hardly ever grows.
         """
-        while partition in self._left:
+        while (left := self._left.get(partition)) is not None and left[2] < most:
             self._go_on(partition)
         if most < 1 and (rows := table.rows_with_words):
             self._left[partition] = table, rows, most

@@ -50,3 +50,9 @@ def exiting(spec: int) -> Callable[[Any], Any]:
 def failing(spec: str) -> Callable[[Any], Any]:
     """Fails before it is ready, with a message that is nobody's business."""
     raise ValueError(spec)
+
+
+def never(spec: float) -> Callable[[Any], Any]:
+    """Takes its time before it is ready."""
+    time.sleep(spec)
+    raise AssertionError("nobody waits so long")

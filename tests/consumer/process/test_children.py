@@ -19,7 +19,7 @@ import pytest
 from consumer.process import children as children_module
 from consumer.process.children import ChildDiedError, ChildFailedError, Children
 from consumer.settings import LogSettings
-from tests.consumer.process.jobs import answering, exiting, failing
+from tests.consumer.process.jobs import answering, exiting, failing, never
 
 SECRET = "heliotrope"
 ROOT = Path(__file__).parents[3]
@@ -193,6 +193,16 @@ def test_processes_that_do_not_start_are_given_up_after_three_attempts() -> None
     before = own_children()
     with pytest.raises(ChildFailedError, match=r"3 times in a row .* exit code 9"):
         Children(exiting, 9, 1, log=LogSettings())
+    assert own_children() <= before
+
+
+def test_a_process_that_hangs_before_it_is_ready_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children_module, "_READY_SECONDS", 0.05)
+    before = own_children()
+    with pytest.raises(
+        ChildFailedError, match=r"the process \d+ .* is not ready after 0.05 s; is it"
+    ):
+        Children(never, 600, 1, log=LogSettings())
     assert own_children() <= before
 
 
