@@ -52,6 +52,7 @@ class TopicSettings(Section):
     retention_hours: float = Field(
         -1,
         ge=-1,
+        le=1e9,
         description="Hours that changes, lifecycle events and dead letters are kept; -1 is for "
         "ever.",
     )
@@ -66,6 +67,20 @@ class TopicSettings(Section):
                 "Kafka takes no such name: give 1 to 249 of A-Z, a-z, 0-9, dot, underscore and "
                 "hyphen, and not one or two dots alone"
             )
+        return value
+
+    @field_validator("replication_factor")
+    @classmethod
+    def _some_replicas(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError("give 1 or more, or -1 for the broker's default")
+        return value
+
+    @field_validator("retention_hours")
+    @classmethod
+    def _some_time(cls, value: float) -> float:
+        if -1 < value < 0:
+            raise ValueError("give 0 or more, or -1 for ever")
         return value
 
     @model_validator(mode="after")
