@@ -14,6 +14,7 @@ from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topics import create_topics, partition_counts
 from consumer.settings import Settings
+from consumer.settings.agreed import agreed
 from consumer.state.positions import LostRecordsError
 from consumer.tryout.broker import EmbeddedKafka
 from tests.consumer.kafka_runs import (
@@ -194,3 +195,24 @@ def test_behind_transactions_of_producers_nothing_waits_once_all_is_read(
         assert running.metrics.transactions.labels("committed")._value.get() == transactions
     assert_as_replayed(settings, PAIRS)
     assert audit(settings).counts.lag == 0
+
+
+def test_a_worker_with_other_settings_than_the_one_before_says_so_and_has_its_own_committed(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        return [line.getMessage() for line in caplog.records if "need these alike" in line.message]
+
+    def committed_settings() -> list[object]:
+        return [OffsetMetadata.read(place.metadata).settings for place in places(settings)]
+
+    other = settings.changed("profile", half_life_days=30.0)
+    own, others = agreed(settings, "worker"), agreed(other, "worker")
+    assert others == {**own, "profile.half_life_days": "30.0"}
+    for each, alike in ((settings, own), (other, others), (other, others), (settings, own)):
+        # Without an event: it is committed as soon as the worker has the partitions.
+        with worker(each, command="worker"):
+            until(lambda alike=alike: committed_settings() == [alike] * PARTITIONS)
+    first, second = told()
+    assert "profile.half_life_days is 180.0 (here 30.0): all members" in first
+    assert "profile.half_life_days is 30.0 (here 180.0): all members" in second

@@ -46,7 +46,8 @@ class Started:
         self.registry = registry
         yield
 
-    def loop(self, *_: Any, metrics: LoopMetrics, **__: Any) -> Any:
+    def loop(self, *_: Any, metrics: LoopMetrics, command: str, **__: Any) -> Any:
+        self.command = command
         return SimpleNamespace(run=lambda: None, stop=lambda: None)
 
 
@@ -87,16 +88,19 @@ def assert_as_the_table_has_it(found: Exported, role: Role) -> None:
 def test_a_worker_exports_what_the_table_has(started, run_a_worker):
     run_a_worker(Settings(http={"port": 0}, labels={"enabled": True}))
     assert_as_the_table_has_it(exported(started.registry), "worker")
+    assert started.command == "worker"  # by which its settings are held against its group's
 
 
 def test_a_trainer_exports_what_the_table_has(started):
     trainer.run_trainer(Settings(http={"port": 0}, labels={"enabled": True}))
     assert_as_the_table_has_it(exported(started.registry), "trainer")
+    assert started.command == "trainer"
 
 
 def test_intake_exports_what_the_table_has(started):
     intake.run_intake(Settings(http={"port": 0}, topics={"raw_events": "raw"}))
     assert_as_the_table_has_it(exported(started.registry), "intake")
+    assert started.command == "intake"
 
 
 def test_the_audit_exports_what_the_table_has():
