@@ -64,6 +64,15 @@ class Load:
     live: list[Pair]
     threshold: float
 
+    def some(self, count: int) -> tuple[list[Pair], list[Pair]]:
+        """Give the first timed events, and those that fill their users' profiles.
+
+        A user without these would enter a segment, which takes two records more.
+        """
+        timed = self.timed[:count]
+        users = {key for key, _ in timed}
+        return [pair for pair in self.filling if pair[0] in users], timed
+
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -168,9 +177,9 @@ def _arms(
 def written_for(place: Place, load: Load) -> list[Written]:
     """Tell what the worker writes for an event."""
     path = place.folder / "sized.tsv"
-    some = [*load.filling[:_SIZED], *load.timed[:_SIZED]]
+    before, timed = load.some(_SIZED)
+    some, fed = [*before, *timed], len(before)
     path.write_bytes(b"".join(key + b"\t" + value + b"\n" for key, value in some))
-    fed = min(_SIZED, len(load.filling))
     with Checkout(ROOT) as checkout:
         checkout.ask("make", table=str(place.table), threshold=load.threshold, settings={})
         checkout.ask("feed", path=str(path), start=0, stop=fed)

@@ -16,7 +16,7 @@ from benchmarks.markdown import render
 from benchmarks.pipeline import page
 from benchmarks.pipeline.anywhere import known
 from benchmarks.pipeline.builds import FORMER, BuildError, former_build, former_missing
-from benchmarks.pipeline.compare import Look, between
+from benchmarks.pipeline.compare import Load, Look, between
 from benchmarks.pipeline.compare import summary_of as best_of
 from benchmarks.pipeline.live import quantiles
 from benchmarks.pipeline.page import comparison, keep
@@ -174,3 +174,11 @@ def test_figures_of_one_question_leave_the_others_as_they_were(tmp_path: Path) -
     assert keep(path, memory=[2]) == {"memory": [2], "stage": {"a": 1}}
     assert keep(None, memory=[3]) == {"memory": [3]}
     assert read(path)["memory"] == [2]
+
+
+def test_what_the_bare_loop_writes_is_sized_by_users_whose_profiles_are_filled() -> None:
+    filling = [(b"ann", b"1"), (b"bob", b"2"), (b"cat", b"3"), (b"ann", b"4")]
+    timed = [(b"new", b"5"), (b"ann", b"6"), (b"cat", b"7"), (b"bob", b"8")]
+    load = Load(filling, timed, [], 1.0)
+    assert load.some(2) == ([filling[0], filling[3]], timed[:2])
+    assert load.some(9) == (filling, timed)
