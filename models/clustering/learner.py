@@ -33,7 +33,7 @@ from models.profiles.sample import UserSample
 from models.segments.identity import match
 from models.segments.members import members_of
 from models.segments.model import SegmentModel
-from models.segments.naming import label, typical_words
+from models.segments.naming import name_segments
 from models.segments.transitions import chronicled
 
 logger = logging.getLogger(__name__)
@@ -205,11 +205,18 @@ class StreamingClusterer:
         ids, centres = matching.ids[order], self.centres[order]
         self._put_in_order(centres)
         members = members_of(self.sample.vectors(), centres)
-        words = typical_words(members.rows, self.sample.terms(), len(ids))
-        version, since = 1, {}
+        version, since, labels = 1, {}, {}
         if previous is not None:
             version = previous.version + 1
             since = dict(zip(previous.ids.tolist(), previous.since, strict=True))
+            labels = dict(zip(previous.ids.tolist(), previous.labels, strict=True))
+        names = name_segments(
+            members.rows,
+            self.sample.terms(),
+            ids.tolist(),
+            users=self.sample.users(),
+            previous=labels,
+        )
         model = SegmentModel(
             version=version,
             embedding=self.embedding,
@@ -217,8 +224,8 @@ class StreamingClusterer:
             centres=centres,
             radii=members.radii,
             sizes=members.sizes,
-            labels=tuple(map(label, ids.tolist(), words)),
-            words=tuple(words),
+            labels=names.labels,
+            words=names.words,
             since=tuple(since.get(segment, version) for segment in ids.tolist()),
             next_id=matching.next_id,
             sample_threshold=self.sample.threshold,

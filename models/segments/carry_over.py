@@ -17,7 +17,7 @@ from models.profiles.sample import UserSample
 from models.segments.identity import Matching
 from models.segments.members import members_of
 from models.segments.model import SegmentModel
-from models.segments.naming import label, typical_words
+from models.segments.naming import name_segments
 from models.segments.transitions import chronicled
 from schemas.segment_model import NO_SEGMENT
 
@@ -120,11 +120,16 @@ def carry_over(
         }
     elif (everybody := members.mean_of_all()) is not None:
         centres = everybody[None]
-        words = typical_words(np.zeros(len(sample), np.int64), sample.terms(), 1)
+        names = name_segments(
+            np.zeros(len(sample), np.int64),
+            sample.terms(),
+            [previous.next_id],
+            users=sample.users(),
+        )
         own = {
             "ids": np.array([previous.next_id]),
-            "labels": (label(previous.next_id, words[0]),),
-            "words": tuple(words),
+            "labels": names.labels,
+            "words": names.words,
             "since": (version,),
             "next_id": previous.next_id + 1,
         }

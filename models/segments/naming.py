@@ -1,17 +1,25 @@
-"""Typical words of each segment, and the short label that people see.
+"""Typical words of each segment, and the short name that people see and that lasts.
 
-Class-based TF-IDF as in BERTopic (Grootendorst, arXiv:2203.05794): a word is typical of a segment
-when the users there say it often and those of the other segments do not.
+Class-based weights, after c-TF-IDF of BERTopic (Grootendorst, arXiv:2203.05794): a word is typical
+of a segment where the users say it often and those of the other segments do not. There a word that
+all say is still worth something, and the fillers of a language stay. Here its weight is what it
+tells of the segment, a part of the Kullback-Leibler divergence from the others: that is nothing.
+
+A name stays as long as none of its words has become another segment's and they still tell much of
+what the best ones would.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 from models.distances import Ints
-from models.text import NEGATIONS
+from models.text import alike, forms, is_negation
 
 WORDS = 10
 """Typical words kept of a segment."""
@@ -19,61 +27,253 @@ WORDS = 10
 LABEL_WORDS = 3
 """Words that make the label: enough to tell segments apart, few enough for a chart's legend."""
 
+LEAST_LIFT = 3.0
+"""A word tells of a segment that says it so many times as often as the others do on average."""
 
-def typical_words(
-    segments: Ints, terms: Sequence[Mapping[str, float]], count: int, *, words: int = WORDS
-) -> list[tuple[str, ...]]:
-    """Rank the words of each segment by class-based TF-IDF.
+HELD_LIFT = 1.5
+"""The same for a word of the name that the segment has: less, so that it does not come and go."""
 
-    Each user's weights are scaled to a sum of 1 first, so that the words are the segment's and not
-    those of its busiest user.
+LEAST_OF_MOST = 0.5
+"""A word is another segment's where it is said less than so many times as often as there."""
+
+MOST_SPEAKERS_NEEDED = 3
+"""Users of a segment who must have said a word, or a tenth of them where those are fewer: ids of
+messages and names of people are said by hardly anybody."""
+
+KEPT_SHARE = 0.5
+"""A name stays while its words weigh this share of what the best ones do, or more."""
+
+# Added to both shares of a word: what is rare everywhere tells little, however uneven it is.
+_RARE = 1e-3
+
+_SEPARATOR = ", "
+_GAPS = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the segments of one version are called; one entry a segment.
+
+    Attributes
+    ----------
+    labels
+        Short names, no two the same.
+    words
+        Typical words, the most typical first, one form of each.
+    """
+
+    labels: tuple[str, ...]
+    words: tuple[tuple[str, ...], ...]
+
+
+def name_segments(
+    segments: Ints,
+    terms: Sequence[Mapping[str, float]],
+    ids: Sequence[int],
+    *,
+    users: Collection[str] = (),
+    previous: Mapping[int, str] | None = None,
+) -> Names:
+    """Name segments by what their users say, and as before where that still holds.
+
+    Parameters
+    ----------
+    segments
+        int64[n]. Row of each user's segment, 0 to `len(ids)` - 1.
+    terms
+        Terms with weights of each of the n users.
+    ids
+        The segments' ids, by row.
+    users
+        Ids of users: no segment is called by a person.
+    previous
+        Labels of the version before, by id.
+
+    Returns
+    -------
+    Names
+        A segment of which no word tells is called by its id.
+    """
+    vocabulary = _Vocabulary(terms, users)
+    weights = word_weights(segments, [vocabulary.folded(own) for own in terms], len(ids))
+    ranked = [sorted(each.tell.items(), key=lambda item: (-item[1], item[0])) for each in weights]
+    labels = _labels(ids, weights, ranked, vocabulary, previous or {})
+    shown = tuple(tuple(vocabulary.shown[word] for word, _ in scores[:WORDS]) for scores in ranked)
+    return Names(tuple(labels), shown)
+
+
+@dataclass(frozen=True)
+class WordWeights:
+    """What words weigh in a segment.
+
+    Attributes
+    ----------
+    tell
+        Those that tell the segment from the others, all above 0.
+    hold
+        Those too that do so less, or are said by few: they do not make a name, but they keep one.
+    """
+
+    tell: dict[str, float]
+    hold: dict[str, float]
+
+
+def word_weights(
+    segments: Ints, terms: Sequence[Mapping[str, float]], count: int
+) -> list[WordWeights]:
+    """Weigh the words that tell each segment from the others.
+
+    A word's share in a segment is the mean over its users of the share that it has of a user's
+    words: so the words are the segment's and not those of its busiest user. It is compared with the
+    mean of its shares in the other segments, p and q: its weight is p log((p + e) / (q + e)), for a
+    small e. A word tells where p is `LEAST_LIFT` q or more, no other segment says it much more
+    (`LEAST_OF_MOST`), and enough users say it (`MOST_SPEAKERS_NEEDED`); it holds where p is
+    `HELD_LIFT` q or more and the segment's still.
 
     Parameters
     ----------
     segments
         int64[n]. Row of each user's segment, 0 to `count` - 1.
     terms
-        Terms with weights of each of the n users. Weights of 0 or less and negations do not
-        count.
+        Terms of each of the n users; weights of 0 or less do not count.
     count
         Number of segments.
-    words
-        The most words to give for one.
 
     Returns
     -------
-    list of tuple
-        The words of each segment, the most typical first; words of the same score in alphabetical
-        order. Empty for a segment without terms.
+    list of WordWeights
+        One a segment.
     """
-    weights: list[defaultdict[str, float]] = [defaultdict(float) for _ in range(count)]
+    sums: list[defaultdict[str, float]] = [defaultdict(float) for _ in range(count)]
+    speakers: list[defaultdict[str, int]] = [defaultdict(int) for _ in range(count)]
     users = [0] * count
-    for row, everything in zip(segments.tolist(), terms, strict=True):
-        # Tokens keep "not", since it changes what a text says; but no group is about "not".
-        own = {term: weight for term, weight in everything.items() if term not in NEGATIONS}
+    for row, own in zip(segments.tolist(), terms, strict=True):
         total = math.fsum(weight for weight in own.values() if weight > 0)
         if not total:
             continue
         users[row] += 1
         for term, weight in own.items():
             if weight > 0:
-                weights[row][term] += weight / total
+                sums[row][term] += weight / total
+                speakers[row][term] += 1
+    shares = [
+        {term: weight / users[row] for term, weight in own.items()} for row, own in enumerate(sums)
+    ]
     everywhere: defaultdict[str, float] = defaultdict(float)
-    for segment in weights:
-        for term, weight in segment.items():
-            everywhere[term] += weight
-    # A user's weights add up to 1, so a segment's add up to its users.
-    average = sum(users) / max(count, 1)
-    ranked = []
-    for segment in weights:
-        score = {
-            term: weight * math.log1p(average / everywhere[term])
-            for term, weight in segment.items()
-        }
-        ranked.append(tuple(sorted(score, key=lambda term: (-score[term], term))[:words]))
-    return ranked
+    most: defaultdict[str, float] = defaultdict(float)
+    for own in shares:
+        for term, share in own.items():
+            everywhere[term] += share
+            most[term] = max(most[term], share)
+    found = []
+    for row, own in enumerate(shares):
+        needed = min(MOST_SPEAKERS_NEEDED, math.ceil(users[row] / 10))
+        weights = WordWeights({}, {})
+        for term, share in own.items():
+            others = max(0.0, everywhere[term] - share) / max(1, count - 1)
+            if share < HELD_LIFT * others or share < LEAST_OF_MOST * most[term]:
+                continue
+            weights.hold[term] = weight = share * math.log((share + _RARE) / (others + _RARE))
+            if share >= LEAST_LIFT * others and speakers[row][term] >= needed:
+                weights.tell[term] = weight
+        found.append(weights)
+    return found
 
 
-def label(segment: int, words: Sequence[str]) -> str:
-    """Name a segment after its first words, or after its id where it has none."""
-    return ", ".join(words[:LABEL_WORDS]) or f"segment {segment}"
+class _Vocabulary:
+    """The words of the users that may name a segment, each by one of its forms.
+
+    Attributes
+    ----------
+    shown
+        By first form: the form that is said most.
+    """
+
+    def __init__(self, terms: Sequence[Mapping[str, float]], users: Collection[str]) -> None:
+        said: defaultdict[str, float] = defaultdict(float)
+        people = _people(users)
+        for own in terms:
+            for word, weight in own.items():
+                if weight > 0:
+                    said[word] += weight
+        # Tokens keep "not", since it changes what a text says; but no group is about "not".
+        for word in [word for word in said if word in people or is_negation(word)]:
+            del said[word]
+        self._forms = forms(said)
+        self.shown: dict[str, str] = {}
+        for word, first in self._forms.items():
+            best = self.shown.setdefault(first, word)
+            self.shown[first] = min(best, word, key=lambda form: (-said[form], len(form), form))
+
+    def folded(self, terms: Mapping[str, float]) -> dict[str, float]:
+        """Add up the weights of a user's words by their first form."""
+        found: dict[str, float] = {}
+        for word, weight in terms.items():
+            if weight > 0 and (first := self._forms.get(word)) is not None:
+                found[first] = found.get(first, 0.0) + weight
+        return found
+
+    def first_forms(self, label: str) -> list[str]:
+        """Give the words of a label by their first forms."""
+        return [self._forms.get(word, word) for word in label.split(_SEPARATOR)]
+
+
+def _people(users: Collection[str]) -> frozenset[str]:
+    """Give what people are called: their ids, and where these are names of several words, those."""
+    folded = [user.casefold() for user in users]
+    parts = {part for user in folded if " " in user for part in _GAPS.split(user)}
+    return frozenset((*folded, *parts))
+
+
+def _labels(
+    ids: Sequence[int],
+    weights: Sequence[WordWeights],
+    ranked: Sequence[Sequence[tuple[str, float]]],
+    vocabulary: _Vocabulary,
+    previous: Mapping[int, str],
+) -> list[str]:
+    """Give the label of each segment: the former ones first, the elder of two that are alike."""
+    labels: dict[int, str] = {}
+    taken: set[frozenset[str]] = set()
+    rows = sorted(range(len(ids)), key=lambda row: ids[row])
+    for row in rows:
+        if (former := previous.get(ids[row])) is None:
+            continue
+        words = vocabulary.first_forms(former)
+        if frozenset(words) not in taken and _still_tells(words, weights[row].hold, ranked[row]):
+            labels[row] = former
+            taken.add(frozenset(words))
+    for row in rows:
+        if row not in labels:
+            best = _free([word for word, _ in ranked[row]], taken)
+            taken.add(frozenset(best))
+            shown = [vocabulary.shown[word] for word in best]
+            labels[row] = _SEPARATOR.join(shown) or f"segment {ids[row]}"
+    return [labels[row] for row in range(len(ids))]
+
+
+def _still_tells(
+    words: Sequence[str], weights: Mapping[str, float], ranked: Sequence[tuple[str, float]]
+) -> bool:
+    """Tell whether words all hold, and weigh enough of what as many of the best ones do."""
+    if not all(word in weights for word in words) or _any_alike(words):
+        return False
+    best = math.fsum(weight for _, weight in ranked[: len(words)])
+    return math.fsum(weights[word] for word in words) >= KEPT_SHARE * best
+
+
+def _free(words: Sequence[str], taken: Collection[frozenset[str]]) -> Sequence[str]:
+    """Give the first words of a segment that no other is called by; none where all are taken."""
+    chosen: list[str] = []
+    for word in words:
+        if any(alike(word, other) for other in chosen):
+            continue
+        if len(chosen) < LABEL_WORDS - 1:
+            chosen.append(word)
+        elif frozenset((*chosen, word)) not in taken:
+            return [*chosen, word]
+    return [] if frozenset(chosen) in taken else chosen
+
+
+def _any_alike(words: Sequence[str]) -> bool:
+    return any(alike(one, other) for one, other in combinations(words, 2))

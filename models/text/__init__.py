@@ -2,20 +2,23 @@
 
 from models.text.characters import LoneSurrogateError
 from models.text.clean import clean, verbatim
+from models.text.forms import alike, forms
 from models.text.language import NOT_LOOKED_AT, UNDETERMINED, detect_language
 from models.text.prepare import CleanText, cut_words, has_words, prepare_text
-from models.text.tokens import NEGATIONS, tokenize
+from models.text.tokens import is_negation, tokenize
 
 __all__ = [
-    "NEGATIONS",
     "NOT_LOOKED_AT",
     "UNDETERMINED",
     "CleanText",
     "LoneSurrogateError",
+    "alike",
     "clean",
     "cut_words",
     "detect_language",
+    "forms",
     "has_words",
+    "is_negation",
     "prepare_text",
     "tokenize",
     "verbatim",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import regex
 
 from models.text.language import UNDETERMINED
+from models.text.leftovers import without_leftovers
 from models.text.traditional import to_simplified
 
 MAX_CHARS = 2_000
@@ -18,6 +19,13 @@ MAX_WORD_LETTERS = 30
 
 MAX_CODE_LETTERS = 12
 """Words with digits in them that are longer are hashes and addresses, not names of products."""
+
+MOST_SWITCHES = 3
+"""Between letters and digits, in the name of a product as wh1000xm4; ids have more."""
+
+# Where a missing number was written as a text.
+_NO_WORDS = frozenset(("nan",))
+_SWITCH = re.compile(r"(?<=\d)[^\W\d]|(?<=[^\W\d])\d")
 
 # "not good" and "good" are two things to say, so these stay where the lists call them stop words.
 # French "ne" and its like come with a second word that carries the negation.
@@ -35,6 +43,14 @@ _NEGATIONS = {
 
 NEGATIONS = frozenset(word for words in _NEGATIONS.values() for word in words.split())
 """Every language's words of negation: worth counting in a text, never what a group is about."""
+
+
+def is_negation(word: str) -> bool:
+    """Tell whether a word is one of `NEGATIONS`, in Chinese in either script."""
+    return word in NEGATIONS or (
+        word[:1] >= "\u2e80" and word.translate(to_simplified()) in NEGATIONS
+    )
+
 
 # Languages whose Latin words are mostly English; nothing is known of an undetermined text, and
 # English is then the best guess.
@@ -72,7 +88,7 @@ _HAN = regex.compile(r"\p{Han}")
 
 
 def tokenize(text: str, language: str, max_chars: int = MAX_CHARS) -> list[str]:
-    """Cut a text into case-folded words, without stop words, numbers and debris.
+    """Cut a text into case-folded words, without stop words, numbers, people, ids and debris.
 
     Negations stay: ``don't`` and its like become ``not``. Chinese words are found by jieba in both
     scripts and keep the script they are written in, Latin words among them included. Of Japanese,
@@ -102,7 +118,7 @@ def tokenize(text: str, language: str, max_chars: int = MAX_CHARS) -> list[str]:
             text = text.replace(mark, "'")
         for mark in _PUNCTUATION:
             text = text.replace(mark, " ")
-    text = text.replace("`", "'").casefold()
+    text = without_leftovers(text.replace("`", "'").casefold())
     if ("/" in text or "\\" in text) and _PATH_SIGN.search(text):
         text = _PATH.sub(" ", text)
     return _ascii_words(text, language) if text.isascii() else _words(text, language)
@@ -171,7 +187,9 @@ def _is_debris(word: str) -> bool:
         return False
     if word.isnumeric() or word[0] in "@\\" or "_" in word:
         return True
-    return len(word) > MAX_CODE_LETTERS and any(letter.isdigit() for letter in word)
+    if not any(letter.isdigit() for letter in word):
+        return False
+    return len(word) > MAX_CODE_LETTERS or len(_SWITCH.findall(word)) > MOST_SWITCHES
 
 
 def _add_chinese_words(run: str, words: list[str]) -> None:
@@ -190,6 +208,7 @@ def _stop_words(language: str) -> frozenset[str]:
     from stopwordsiso import stopwords  # noqa: PLC0415  (0.7 MB of lists)
 
     words = {word.casefold() for word in stopwords(language)}
+    words |= _NO_WORDS
     words -= set(_NEGATIONS.get(language, "").split())
     if language in _WITH_ENGLISH:
         words |= _stop_words("en")

@@ -250,8 +250,8 @@ def test_a_snapshot_says_what_a_worker_needs():
         own = distances[rows == row]
         assert model.radii[row] == pytest.approx(math.sqrt(np.mean(own**2)))
         (topic,) = {stream.truth[clusterer.sample.users()[i]] for i in np.flatnonzero(rows == row)}
-        assert model.words[row] == (f"word{topic}", "the")
-        assert model.labels[row] == f"word{topic}, the"
+        assert model.words[row] == (f"word{topic}",)
+        assert model.labels[row] == f"word{topic}"
 
 
 def test_ids_live_on_and_are_never_given_twice():

@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.text import clean, tokenize, tokens
+from models.text.leftovers import without_leftovers
 from models.text.tokens import _ASCII_WORD, _WORD, MAX_CHARS, MAX_WORD_LETTERS
 from models.text.traditional import to_simplified
 
@@ -106,8 +107,45 @@ def test_numbers_single_letters_and_leftovers_are_dropped(debris: str, language:
     assert tokenize(clean(debris), language) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("@someone drinks ale", ["drinks", "ale"]),
+        ("ale@Straße.de", []),
+        ("mail john.smith@example.com an ale", ["mail", "ale"]),
+        ("u/john_doe and /u/jane on r/ale", ["ale"]),
+        ("回复@小明:啤酒", ["啤酒"]),
+        ("啤酒//@小明_1:啤酒", ["啤酒", "啤酒"]),
+        ("ale @ pub 5@6", ["ale", "pub"]),
+        ("nan", []),
+        ("ale nan", ["ale"]),
+        ("[deleted]", []),
+        ("ale (removed) [Removed]\n- None -\nN/A", ["ale"]),
+        ("it was removed from the ale", ["removed", "ale"]),
+        ("deleted files", ["deleted", "files"]),
+        ("[QUOTE=Peter;12]ale[/quote] [size=3]", ["ale"]),
+        ('[quote="Peter Schneider, post:3"] ale', ["ale"]),
+        ("[doge] ale [哈哈]", ["ale"]),
+        ("keg[ale]", ["keg", "ale"]),
+        ("&amp;amp;lt;blockquote&amp;amp;gt; ale &amp;amp;nbsp; &amp;#39;", ["ale"]),
+        ("&amp;lt;div class=foo&amp;gt;ale", ["ale"]),
+        ("ale < keg > keg", ["ale", "keg", "keg"]),
+        ("a1b2c3d4 9f86d081 ale", ["ale"]),
+    ],
+)
+def test_people_placeholders_markup_and_ids_are_no_words(text: str, words: list[str]) -> None:
+    assert tokenize(clean(text), "en") == words
+
+
+@given(st.text("&;<>[]@/u=a \nanull()#x1回复", max_size=60))
+def test_a_text_without_a_sign_of_anything_else_stays_as_it_is(text: str) -> None:
+    left = without_leftovers(text)
+    if not set("&<[@/(") & set(text) and "nan" not in text and "null" not in text:
+        assert left == text
+
+
 def test_names_with_digits_stay() -> None:
-    words = ["covid19", "5g", "h2o", "ps5", "mp3", "windows2000"]
+    words = ["covid19", "5g", "h2o", "ps5", "mp3", "windows2000", "wh1000xm4"]
     assert tokenize(" ".join(words), "en") == words
 
 
@@ -153,7 +191,7 @@ def test_every_chinese_word_is_a_part_of_the_text(text: str) -> None:
 
 def words_one_by_one(text: str, language: str) -> list[str]:
     """Cut a text into words by one pattern and one rule after another."""
-    text = regex.sub("[\u2018\u2019\u02bc\u00b4`]", "'", text).casefold()
+    text = without_leftovers(regex.sub("[\u2018\u2019\u02bc\u00b4`]", "'", text).casefold())
     stop = tokens._stop_words(language)
     words: list[str] = []
     for word in _WORD.findall(tokens._PATH.sub(" ", text)):
