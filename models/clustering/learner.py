@@ -27,7 +27,7 @@ from models.clustering.clusterers.make import make_clusterer
 from models.clustering.clusterers.state import from_json, to_json
 from models.clustering.policy import ClusteringError, ClusteringPolicy
 from models.clustering.reseed import reseed, serving
-from models.clustering.segment_count import find_segments
+from models.clustering.segment_count import NumberPoint, find_segments
 from models.distances import Floats
 from models.profiles.sample import UserSample
 from models.segments.identity import match
@@ -41,6 +41,20 @@ logger = logging.getLogger(__name__)
 LARGEST_STATE = 8_000_000
 """Characters of a clusterer's state in a snapshot at most: half of what a record of the topic of
 models may have. It takes a thousand micro-clusters in 384 dimensions to come near."""
+
+
+def numbers_looked_at(model: SegmentModel) -> tuple[NumberPoint, ...]:
+    """Give the evidence for a version's number of segments: how far apart they are, by number.
+
+    Empty where the number was given, or the version does not tell.
+    """
+    try:
+        state = {} if model.learner is None else from_json(model.learner)
+    except ClustererError:
+        return ()
+    return tuple(
+        NumberPoint(int(segments), float(apart)) for segments, apart in state.get("numbers", ())
+    )
 
 
 class StreamingClusterer:
@@ -67,6 +81,8 @@ class StreamingClusterer:
         # The centres of the latest look, where those of the clusterer are not the ones to publish:
         # it learns in a projection, or has clusters that serve nobody.
         self._found: Floats | None = None
+        # How far apart segments were, by their number, at the latest look; empty where it is given.
+        self._curve: tuple[NumberPoint, ...] = ()
         # Whether the sample was looked at since a version was taken or found not worth it.
         self._looked = False
 
@@ -267,6 +283,7 @@ class StreamingClusterer:
         self._found = None if self._live else np.array(model.centres)
         state = self._state_in(model)
         self._since_reseed = 0 if state is None else int(state["since_look"])
+        self._curve = numbers_looked_at(model)
         if state is None or not self._resume(state["clusterer"]):
             self._begin(model.centres)
 
@@ -304,6 +321,8 @@ class StreamingClusterer:
     def _state(self) -> str:
         """Give all that a version has no other place for, as JSON."""
         state: State = {**self._kind(), "since_look": self._since_reseed, "clusterer": None}
+        if self._curve:
+            state["numbers"] = [list(point) for point in self._curve]
         if self._clusterer is not None and not self._clusterer.only_centres:
             text = to_json(state | {"clusterer": self._clusterer.snapshot()})
             if len(text) <= LARGEST_STATE:
@@ -344,7 +363,9 @@ class StreamingClusterer:
         if not (self._live or policy.own_number):
             self._found = improved
         if policy.own_number and clusterer.ready:
-            self._found = serving(vectors, clusterer.centres, policy.most_segments)
+            self._found = serving(
+                vectors, clusterer.centres, policy.most_segments, policy.least_members(len(vectors))
+            )
         logger.info(
             "segments re-seeded",
             extra={
@@ -363,7 +384,12 @@ class StreamingClusterer:
         generator = np.random.default_rng((self.policy.seed, self.samples))
         if self.policy.segments_given is None:
             most = self.policy.max_segments
-            return find_segments(vectors, centres, most, generator, weights=weights)
+            least = self.policy.least_members(len(vectors))
+            found = find_segments(
+                vectors, centres, most, generator, weights=weights, least_users=least
+            )
+            self._curve = found.curve
+            return found.centres, found.steps
         return reseed(vectors, centres, self.policy.segments_given, generator, weights=weights)
 
     def _new_clusterer(self) -> Clusterer:

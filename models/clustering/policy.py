@@ -5,6 +5,7 @@ Settings are read by every command, so nothing that computes is loaded here.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import ClassVar, Literal, Self, get_args
 
@@ -45,7 +46,21 @@ class ClusteringPolicy(Section):
         6, description="Number of segments, 1 to 4096; auto finds it."
     )
     max_segments: int = Field(
-        50, ge=2, le=4096, description="Segments at most where their number is found."
+        100, ge=2, le=4096, description="Segments at most where their number is found."
+    )
+    min_segment_users: int = Field(
+        5,
+        ge=1,
+        le=1_000_000,
+        description="Where the number is found, a segment with fewer sampled users is left to its "
+        "neighbours.",
+    )
+    min_segment_share: float = Field(
+        0.005,
+        ge=0,
+        le=0.5,
+        allow_inf_nan=False,
+        description="The same as a share of the sampled users; the larger of both counts.",
     )
     algorithm: Literal["kmeans", "dbstream"] = Field(
         "kmeans",
@@ -140,7 +155,16 @@ class ClusteringPolicy(Section):
         """Segments at most: the number that was given, or the most that may be found."""
         return self.max_segments if self.finds_number else self.least_segments
 
+    def least_members(self, users: int) -> int:
+        """Give how many of so many sampled users a segment needs where the number is found.
+
+        Of a few users it is a quarter at most: the first segments are of some.
+        """
+        wanted = max(self.min_segment_users, math.ceil(self.min_segment_share * users))
+        return max(1, min(wanted, users // (2 * LEAST_SEGMENTS)))
+
     def allows(self, segments: int) -> bool:
         """Whether a model of so many segments is one that this policy could have learned."""
-        least = 1 if self.own_number else self.least_segments
+        # Users who all write the same are one segment, however many are looked for.
+        least = 1 if self.finds_number else self.least_segments
         return least <= segments <= self.most_segments

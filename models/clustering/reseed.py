@@ -35,9 +35,10 @@ farther from its own kind than the mean of everything, so as a centre it would o
 TRIES = 3
 """Draws of k-means++ for one swap: a single draw often lands in the cluster it came from."""
 
-LEAST_SHARE = 0.005
-"""Share of the sampled users whom a cluster has to serve, where their number is not fixed: what is
-smaller is noise that a density-based algorithm has not let go of yet."""
+ROUNDING = 1e-3
+"""Share of the vectors' length within which two are the same: what a profile's sum loses where it
+is kept in float16 (2^-12 for each number), with room. Texts that differ are a hundred times as far
+apart."""
 
 
 def spread(
@@ -74,20 +75,52 @@ def spread(
         centres = _around(vectors, int(generator.integers(len(vectors))), near)[None]
     _, distance = nearest(vectors, centres)
     counts = _counts(vectors, weights)
-    weight = counts * np.square(distance)
+    same = np.square(_rounding(vectors))
+    weight = _beyond(counts, np.square(distance), same)
     draws = 2 + int(np.log(count))
     while len(centres) < count and weight.any():
         cumulated = np.cumsum(weight)
         drawn = np.searchsorted(cumulated, generator.random(draws) * cumulated[-1], side="right")
         tried = [_around(vectors, row, near) for row in drawn.tolist()]
         left = [
-            np.minimum(weight, counts * np.square(distances_to(vectors, centre)))
+            np.minimum(weight, _beyond(counts, np.square(distances_to(vectors, centre)), same))
             for centre in tried
         ]
         best = int(np.argmin([part.sum() for part in left]))
         centres = np.vstack([centres, tried[best]])
         weight = left[best]
     return centres
+
+
+def distinct(centres: Floats) -> Floats:
+    """Leave out the centres that differ from an earlier one by rounding only.
+
+    Parameters
+    ----------
+    centres
+        float64[K, d].
+
+    Returns
+    -------
+    float64[m, d]
+        The others, in their order.
+    """
+    same = _rounding(centres)
+    kept: list[int] = []
+    for row, centre in enumerate(centres):
+        if not kept or float(distances_to(centres[kept], centre).min()) > same:
+            kept.append(row)
+    return centres[kept]
+
+
+def _rounding(vectors: Floats) -> float:
+    """Distance within which two of these vectors are the same."""
+    return ROUNDING * float(np.sqrt(np.square(vectors).sum(axis=1).max(initial=0.0)))
+
+
+def _beyond(counts: Floats, squares: Floats, same: float) -> Floats:
+    """Weighted squared distances, 0 for what is rounding, float64[n]."""
+    return np.where(squares <= same, 0.0, counts * squares)
 
 
 def _counts(vectors: Floats, weights: Floats | None) -> Floats:
@@ -156,9 +189,7 @@ def removal_costs(vectors: Floats, centres: Floats, weights: Floats | None = Non
     return costs
 
 
-def serving(
-    vectors: Floats, centres: Floats, most: int, least_share: float = LEAST_SHARE
-) -> Floats:
+def serving(vectors: Floats, centres: Floats, most: int, least_users: int) -> Floats:
     """Leave out the centres that are the nearest of too few vectors.
 
     Dead and duplicate centres are among them: of two in one place the first serves everybody.
@@ -171,8 +202,9 @@ def serving(
         float64[K, d].
     most
         Centres to keep at most: those that serve most, of equals the first.
-    least_share
-        Share of the vectors that a centre has to serve.
+    least_users
+        Vectors that a centre has to serve: what is smaller is noise that a density-based algorithm
+        has not let go of yet.
 
     Returns
     -------
@@ -181,7 +213,7 @@ def serving(
     """
     rows, _ = nearest(vectors, centres)
     served = np.bincount(rows, minlength=len(centres))
-    enough = served >= min(served.max(), least_share * len(vectors))
+    enough = served >= min(served.max(), least_users)
     first = np.argsort(-served, kind="stable")[:most]
     kept: Floats = centres[np.sort(first[enough[first]])]
     return kept
@@ -224,7 +256,7 @@ def reseed(
     """
     if centres is not None:
         used, _ = nearest(vectors, centres)
-        centres = centres[np.unique(used)]
+        centres = distinct(centres[np.unique(used)])
         while len(centres) > count:
             least = int(removal_costs(vectors, centres, weights).argmin())
             centres = np.delete(centres, least, axis=0)

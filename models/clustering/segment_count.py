@@ -1,126 +1,129 @@
-"""Finding the number of segments: as many as there are valleys between.
+"""Finding the number of segments: start with many, and merge those that users do not tell apart.
 
-Two segments are two if few users lie halfway between them. So a set of centres is judged pair by
-pair: the users of both are put on the line through the two centres, and where they are sparse in
-the middle, compared with the ends, there is a valley. Structureless users have none wherever they
-are cut: they are densest in the middle. One line has one dimension, so the answer does not depend
-on how many dimensions the vectors have, which silhouettes and inertias do.
+Growing from two does not work: of twenty topics no three are parted from each other while each of
+the two holds ten. So a look begins with more segments than there can be, and makes one of the two
+that are least apart (`models.clustering.separation`), again and again. The first number at which
+all segments are far enough apart is the number; the whole way down is the evidence for it.
 
-It is G-means' view along the line (Hamerly and Elkan, "Learning the k in k-means", NIPS 2003) with
-two changes. Profiles of few texts are noisier than others, and a mix of widths fails any test of
-normality, so what is looked for is the valley itself. And in hundreds of dimensions some line
-always parts the users that it was fitted to; so, as in prediction strength (Tibshirani and Walther,
-Journal of Computational and Graphical Statistics 14, 2005), users are put on lines that were fitted
-to the other half of them.
+Users of one text are mostly noise, and lie between segments. So users are judged by as well-known
+ones as there are enough of: with few segments by those of dozens of texts, with many by those of
+some. Of better known users more is asked: what is within a segment shows in them, too.
 
-All functions are pure, and the same to the last bit on any machine, as in
-`models.clustering.reseed`.
+More is asked of a new segment than of those that are there, so that segments do not come and go
+with a few users.
+
+All functions are pure, and the same to the last bit on any machine (`models.clustering.grid`).
 """
 
 from __future__ import annotations
 
-from itertools import combinations
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from models.clustering.grid import GridSample
 from models.clustering.policy import LEAST_SEGMENTS
-from models.clustering.reseed import TRIAL_STEPS, lloyd, reseed, spread
-from models.distances import Floats, distances_to, nearest
+from models.clustering.separation import separations
+from models.distances import Floats, Ints
 
-SPLIT_DEPTH = 0.5
-"""A new segment needs valleys this deep on all sides. The six sites of the Stack Exchange stream
-are parted by 0.04 to 0.15; the best cut through a site, or through Cofacts, has 1.1 to 1.9. So 0.3
-to 0.7 end the same."""
+ASKED, ASKED_OF_FEW, ASKED_A_TEXT = 1.3, 3.0, 0.01
+"""How far apart the nearest two of K segments have to be, judged by users of m texts or more: 1.3 +
+3 / sqrt(K) + m / 100. Cut along its widest directions a cloud is more apart than cut everywhere,
+and what is within a segment shows in well-known users. docs/clustering.md has how it was chosen."""
 
-MERGE_DEPTH = 0.8
-"""A valley this shallow is none any more. In between, what there is stays: segments must not come
-and go with a few users. 0.6 to 1 end the same."""
+USERS_EACH = 8.0
+"""Well-known users a segment, on average, that segments are judged by."""
 
-TRIES = 4
-"""Draws of k-means++ for one more segment: a small one is not always drawn at once."""
+JUDGES = 1500
+"""Users, the best known, who are looked at on the way down: all that is to be found shows in them,
+and a look takes no longer where more users are sampled."""
 
-MOST_KNOWN = 10.0
-"""Weight above which a profile is as good as known, so that more of it makes no difference."""
+ASKED_OF_NEW = 1.15
+"""Of a new segment so many times as much is asked as of those that are there, so that segments do
+not come and go with a few users."""
 
-MOST_WEIGHT = 100.0
+KEEP = 0.8
+"""The number that there is stays where the segments are this share as far apart as is asked."""
+
+NEAR = 0.9
+"""Share of what is asked that will do where no number has all of it. Below, there is one cloud."""
+
+MOST_WEIGHT = 32.0
 """Weight up to which a profile pulls a centre. Without a bound one user with thousands of texts
 takes a centre alone, again and again, in the place of a segment that is there."""
 
-LEAST_USERS = 5.0
-"""Well-known users, or as many others as weigh the same, around either end of a line."""
+MOST_AT_START = 90
 
-_REFIT_STEPS = 2
+_KNOWN_FROM = 2.0 ** (np.arange(11) / 2.0)
+"""Texts from which on a user may be well known: 1 to 32."""
+
+_KNOWN_AT_START = 6
+"""Which of them it is for the number of segments at the start."""
+
+_START_STEPS, _STEPS, _END_STEPS = 8, 1, 20
+
+_SURELY_ONE = 0.7
+"""Below this share of what is asked several pairs are merged at once."""
+
+_MOST_TOLD = 1e3
+"""Where users of a segment are all alike it is apart without a bound."""
 
 
-def valleys(vectors: Floats, centres: Floats, weights: Floats | None = None) -> Floats:
-    """Measure how full the middle between each two centres is, compared with the emptier end.
+class NumberPoint(NamedTuple):
+    """A number of segments that was looked at.
 
-    The line through two centres a and b has t = -1 at a and 1 at b. The middle is |t| < 1/3, the
-    ends are as long and lie around the centres. One well-known user is added to the middle: a few
-    users prove no valley.
-
-    Parameters
+    Attributes
     ----------
-    vectors
-        float64[n, d], in an order that says nothing of the segments: every second one is held out.
+    segments
+        The number.
+    apart
+        How far apart the nearest two are, as a share of what is asked.
+    """
+
+    segments: int
+    apart: float
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a look found.
+
+    Attributes
+    ----------
     centres
         float64[K, d].
-    weights
-        float64[n], above 0. How much each profile rests on; all the same by default.
-
-    Returns
-    -------
-    float64[K, K]
-        Symmetric, 0 for a valley without anybody, above 1 where there is none; infinity where an
-        end has fewer than `LEAST_USERS`, and 0 on the diagonal.
+    steps
+        Centres that were merged with another or are new.
+    curve
+        From many segments to few: how far apart the nearest two were, and what was asked.
     """
-    counts = np.ones(len(vectors)) if weights is None else weights
-    known = _known(counts)
-    shape = (len(centres), len(centres))
-    middle, ends = np.zeros(shape), np.zeros(shape)
-    odd = np.arange(len(vectors)) % 2 == 1
-    for held_out in (odd, ~odd):
-        fitted = ~held_out
-        if not fitted.any() or not held_out.any():
-            continue
-        own, _ = lloyd(vectors[fitted], centres, _REFIT_STEPS, counts[fitted])
-        _add_lines(vectors[held_out], own, known[held_out], middle, ends)
-    # ends[a, b] is the end at a of the line to b.
-    emptier = np.minimum(ends, ends.T)
-    depth = np.full(shape, np.inf)
-    np.divide(middle + middle.T + 1.0, emptier, out=depth, where=emptier >= LEAST_USERS)
-    np.fill_diagonal(depth, 0.0)
-    return depth
+
+    centres: Floats
+    steps: int
+    curve: tuple[NumberPoint, ...]
 
 
-def _known(weights: Floats) -> Floats:
-    """How well each user is known, float64[n] in (0, 1].
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """The way down at one number of segments.
 
-    The noise of a profile falls with its weight. The square makes the better known half decide
-    where there is one, and leaves a stream of single texts as it is.
+    Attributes
+    ----------
+    centres
+        float64[K, d], on the grid.
+    old
+        bool[K]. Which hold a segment that was there before the look.
+    apart
+        How far apart the nearest two are, as a share of what is asked.
     """
-    full = min(MOST_KNOWN, float(np.quantile(weights, 0.9)))
-    known: Floats = np.square(np.minimum(weights, full) / full)
-    return known
 
-
-def _add_lines(
-    vectors: Floats, centres: Floats, known: Floats, middle: Floats, ends: Floats
-) -> None:
-    """Add users to the middles, upper triangle of [K, K], and the ends, [K, K], of all lines."""
-    squares = np.stack([np.square(distances_to(vectors, centre)) for centre in centres], axis=1)
-    rows = squares.argmin(axis=1)
-    members = [np.flatnonzero(rows == row) for row in range(len(centres))]
-    for a, b in combinations(range(len(centres)), 2):
-        length = float(np.square(distances_to(centres[a][None], centres[b])[0]))
-        if length <= 0.0:
-            continue
-        own = np.concatenate([members[a], members[b]])
-        place = (squares[own, a] - squares[own, b]) / length
-        weight = known[own]
-        middle[a, b] += weight[np.abs(place) < 1 / 3].sum()
-        ends[a, b] += weight[np.abs(place + 1.0) < 1 / 3].sum()
-        ends[b, a] += weight[np.abs(place - 1.0) < 1 / 3].sum()
+    centres: Floats
+    old: NDArray[np.bool_]
+    apart: float
 
 
 def find_segments(
@@ -130,87 +133,149 @@ def find_segments(
     generator: np.random.Generator,
     *,
     weights: Floats | None = None,
-) -> tuple[Floats, int]:
-    """Improve centres on a sample of users, and merge and add some where the users say so.
+    least_users: int = 1,
+) -> Found:
+    """Find the number of segments on a sample of users, and good centres.
 
     Parameters
     ----------
     vectors
         float64[n, d], n at least 1; in an order that says nothing of the segments.
     centres
-        float64[m, d]. Where the centres are; None at the beginning.
+        float64[m, d]. The segments that are there; None at the beginning.
     most
-        Centres at most.
+        Segments at most.
     generator
         Source of the draws.
     weights
         float64[n], above 0. How much each profile rests on; all the same by default.
+    least_users
+        Sampled users that a segment has to be the nearest of.
 
     Returns
     -------
-    tuple
-        Centres, float64[K, d], and the number of swaps, merges and births. K is `LEAST_SEGMENTS` or
-        more, unless there are fewer different vectors, or `most` is less.
+    Found
+        `LEAST_SEGMENTS` or more, unless there are fewer different vectors or not enough users, or
+        `most` is less.
     """
-    if weights is not None:
-        weights = np.minimum(weights, MOST_WEIGHT)
-    least = min(LEAST_SEGMENTS, most)
-    count = least if centres is None else min(max(len(centres), least), most)
-    centres, steps = reseed(vectors, centres, count, generator, weights=weights)
-    depth = valleys(vectors, centres, weights)
-    while len(centres) > least and depth.max() > MERGE_DEPTH:
-        centres = _merged(vectors, centres, depth, weights)
-        depth = valleys(vectors, centres, weights)
-        steps += 1
-    while len(centres) < most:
-        # What was kept above may be shallower than a new valley has to be, but not get worse.
-        worst = float(depth.max())
-        limit = max(SPLIT_DEPTH, worst) if worst <= MERGE_DEPTH else SPLIT_DEPTH
-        added = _one_more(vectors, centres, limit, generator, weights)
-        if added is None:
-            break
-        centres, depth = added
-        steps += 1
-    return centres, steps
+    weights = np.ones(len(vectors)) if weights is None else np.minimum(weights, MOST_WEIGHT)
+    sample = GridSample(vectors, weights)
+    judges = sample.best_known(JUDGES)
+    before = np.empty((0, vectors.shape[1])) if centres is None else sample.on_grid(centres)
+    levels = list(_way_down(judges, before, most, generator))
+    chosen = _chosen(levels, most, len(before))
+    found = _large_enough(sample, chosen.centres, least_users)
+    found, _ = sample.lloyd(found, _END_STEPS)
+    found = _large_enough(sample, found, least_users)
+    steps = len(before) - int(chosen.old.sum()) + int((~chosen.old).sum())
+    return Found(
+        sample.off_grid(found),
+        steps,
+        tuple(
+            NumberPoint(len(level.centres), round(min(level.apart, _MOST_TOLD), 4))
+            for level in levels
+        ),
+    )
 
 
-def _merged(vectors: Floats, centres: Floats, depth: Floats, weights: Floats | None) -> Floats:
-    """Make one of the two centres with the shallowest valley between."""
-    a, b = np.unravel_index(int(depth.argmax()), depth.shape)
-    rows, _ = nearest(vectors, centres)
-    both = (rows == a) | (rows == b)
-    counts = np.ones(len(vectors)) if weights is None else weights
-    start = np.delete(centres, b, axis=0)
-    # Without members of either, the first stands for both.
-    if both.any():  # a is before b, as the matrix is symmetric
-        start[a] = np.average(vectors[both], axis=0, weights=counts[both])
-    return lloyd(vectors, start, weights=weights)[0]
+def _way_down(
+    judges: GridSample, before: Floats, most: int, generator: np.random.Generator
+) -> Iterator[_Level]:
+    """Merge the nearest segments until two are left; give every number on the way."""
+    totals = np.array([_known(judges, texts).sum() for texts in _KNOWN_FROM.tolist()])
+    count = max(totals[_KNOWN_AT_START] / USERS_EACH, min(30.0, len(judges) / USERS_EACH))
+    count = int(min(max(count, 1.25 * len(before), LEAST_SEGMENTS), MOST_AT_START, 2 * most))
+    known = _known(judges, _well_known(totals, count))
+    start = judges.spread(before, count, generator, known)
+    old = np.arange(len(start)) < len(before)
+    centres, rows = judges.lloyd(start, _START_STEPS)
+    while True:
+        used = np.unique(rows)
+        centres, old, rows = centres[used], old[used], np.searchsorted(used, rows)
+        count = len(centres)
+        texts = _well_known(totals, count)
+        asked = ASKED + ASKED_OF_FEW / math.sqrt(count) + ASKED_A_TEXT * texts
+        apart = separations(judges, rows, centres, _known(judges, texts)) / asked
+        if len(before):
+            apart[~(old[:, None] & old)] /= ASKED_OF_NEW
+        yield _Level(centres, old, float(apart.min()))
+        if count <= min(LEAST_SEGMENTS, most):
+            return
+        centres, old = _merged(judges, centres, rows, old, _nearest_pairs(apart))
+        centres, rows = judges.lloyd(centres, _STEPS)
 
 
-def _one_more(
-    vectors: Floats,
-    centres: Floats,
-    limit: float,
-    generator: np.random.Generator,
-    weights: Floats | None,
-) -> tuple[Floats, Floats] | None:
-    """Add a centre, the best of several draws among those whose valleys are deep enough.
+def _known(judges: GridSample, texts: float) -> Floats:
+    """How much each user counts where so many texts are enough to be well known, float64[n].
 
-    Returns
-    -------
-    tuple or None
-        Centres and the valleys between them; None where no draw will do.
+    The noise of a profile falls with its weight. The square makes the better known decide where
+    there are any, and leaves a stream of single texts as it is.
     """
-    best, least = None, np.inf
-    for _ in range(TRIES):
-        start = spread(vectors, len(centres) + 1, generator, centres, weights)
-        if len(start) == len(centres):
-            return None
-        tried, inertia = lloyd(vectors, start, TRIAL_STEPS, weights)
-        # Most draws fail, and do so after a few steps as well as in the end.
-        if inertia >= least or valleys(vectors, tried, weights).max() > limit:
+    known: Floats = np.square(np.minimum(judges.weights, texts) / texts)
+    return known
+
+
+def _well_known(totals: Floats, count: int) -> float:
+    """Give the most texts from which on there are enough users for so many segments."""
+    enough = np.flatnonzero(totals >= USERS_EACH * count)
+    return float(_KNOWN_FROM[enough[-1]] if len(enough) else 1.0)
+
+
+def _nearest_pairs(apart: Floats) -> list[tuple[int, int]]:
+    """Give the pairs to merge: the nearest, and a few more where there are many far too near."""
+    count = len(apart)
+    order = np.argsort(apart, axis=None, kind="stable")
+    pairs: list[tuple[int, int]] = []
+    taken: set[int] = set()
+    for place in order[: 4 * count].tolist():
+        a, b = divmod(place, count)
+        if a >= b or a in taken or b in taken:
             continue
-        tried, inertia = lloyd(vectors, tried, weights=weights)
-        if inertia < least and (depth := valleys(vectors, tried, weights)).max() <= limit:
-            best, least = (tried, depth), inertia
-    return best
+        if pairs and (apart[a, b] > _SURELY_ONE or len(pairs) >= count // 12):
+            break
+        pairs.append((a, b))
+        taken |= {a, b}
+    return pairs
+
+
+def _merged(
+    sample: GridSample,
+    centres: Floats,
+    rows: Ints,
+    old: NDArray[np.bool_],
+    pairs: list[tuple[int, int]],
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Make one centre of each pair: the mean of the users of both."""
+    target = np.arange(len(centres))
+    for a, b in pairs:
+        target[b] = a
+    gone = [b for _, b in pairs]
+    merged = sample.means(np.arange(len(rows)), target[rows], centres)
+    old = old.copy()
+    for a, b in pairs:
+        old[a] |= old[b]
+    return np.delete(merged, gone, axis=0), np.delete(old, gone)
+
+
+def _chosen(levels: list[_Level], most: int, before: int) -> _Level:
+    """Choose the first number at which all are far enough apart; else the best that comes near.
+
+    As many as there are, or the next fewer that will do, stay unless they are much too near.
+    """
+    allowed = [level for level in levels if len(level.centres) <= most]
+    enough = [level for level in allowed if level.apart >= 1.0]
+    enough += [level for level in allowed if len(level.centres) <= before and level.apart >= KEEP]
+    if enough:
+        return max(enough, key=lambda level: len(level.centres))
+    best = max(allowed, key=lambda level: level.apart)
+    return best if best.apart >= NEAR else levels[-1]
+
+
+def _large_enough(sample: GridSample, centres: Floats, least_users: int) -> Floats:
+    """Leave the smallest segment to its neighbours until all have enough users."""
+    while len(centres) > 1:
+        sizes = np.bincount(sample.nearest(centres), minlength=len(centres))
+        if sizes.min() >= least_users:
+            break
+        centres = np.delete(centres, int(sizes.argmin()), axis=0)
+    return centres

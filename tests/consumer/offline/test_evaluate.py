@@ -350,7 +350,7 @@ def test_the_number_of_segments_can_be_found(file):
     training = SETTINGS.training.model_copy(update={"segments": "auto"})
     figures = evaluate(file, settings=SETTINGS.model_copy(update={"training": training})).figures
     assert figures.segments_found
-    assert len(figures.segments) == 2
+    assert 2 <= len(figures.segments) <= 3
 
 
 @pytest.mark.parametrize(

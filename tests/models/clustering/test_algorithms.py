@@ -196,11 +196,11 @@ def test_a_version_without_sampled_users_can_be_restored(policy: ClusteringPolic
 def test_centres_that_serve_hardly_anybody_are_left_out():
     vectors = np.vstack([np.zeros((200, 2)), np.ones((199, 2)), [[5.0, 5.0]]])
     centres = np.array([[0.0, 0.0], [1.0, 1.0], [5.0, 5.0], [9.0, 9.0], [0.0, 0.0]])
-    assert serving(vectors, centres, 9).tolist() == [[0.0, 0.0], [1.0, 1.0]]
-    assert serving(vectors, centres, 9, 0.0025).tolist() == [[0.0, 0.0], [1.0, 1.0], [5.0, 5.0]]
-    assert serving(vectors[:1], centres[1:2], 9).tolist() == [[1.0, 1.0]]
+    assert serving(vectors, centres, 9, 2).tolist() == [[0.0, 0.0], [1.0, 1.0]]
+    assert serving(vectors, centres, 9, 1).tolist() == [[0.0, 0.0], [1.0, 1.0], [5.0, 5.0]]
+    assert serving(vectors[:1], centres[1:2], 9, 2).tolist() == [[1.0, 1.0]]
     # Of too many those that serve most are kept, in their order.
-    assert serving(vectors, centres[[2, 1, 0]], 2, 0.0025).tolist() == [[1.0, 1.0], [0.0, 0.0]]
+    assert serving(vectors, centres[[2, 1, 0]], 2, 1).tolist() == [[1.0, 1.0], [0.0, 0.0]]
 
 
 def test_an_algorithm_with_its_own_number_publishes_only_clusters_that_serve_users():

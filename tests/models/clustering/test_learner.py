@@ -198,7 +198,9 @@ def test_the_number_grows_with_the_topics_that_come_one_after_the_other(seed):
             clusterer.learn(*event)
         clusterer.settle()
         numbers.append(len(clusterer.centres))
-    assert numbers == [2, 2, 3, 4, 5]
+    # One topic is one segment, or its cloud is cut in two.
+    assert numbers[0] in (1, 2)
+    assert numbers[1:] == [2, 3, 4, 5]
     assert stream.v_measure(clusterer.centres) > 0.99
 
 
@@ -220,7 +222,7 @@ def test_no_more_segments_are_found_than_allowed():
     clusterer = learned(mixed(Stream()), policy)
     clusterer.settle()
     assert len(clusterer.centres) == 3
-    assert [policy.allows(count) for count in (1, 2, 3, 4)] == [False, True, True, False]
+    assert [policy.allows(count) for count in (1, 2, 3, 4)] == [True, True, True, False]
     assert [POLICY.allows(count) for count in (3, 4, 5)] == [False, True, False]
 
 

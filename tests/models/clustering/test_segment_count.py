@@ -1,3 +1,5 @@
+"""The number of segments: how far apart they are, and the way down from many to few."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,18 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.stats import norm
 
-from models.clustering import segment_count
+from benchmarks.interests.plan import Shape, plan, squeezed
+from benchmarks.interests.texts import vectors_like_texts
+from models.clustering.grid import GridSample
 from models.clustering.policy import LEAST_SEGMENTS
 from models.clustering.reseed import lloyd
-from models.clustering.segment_count import (
-    LEAST_USERS,
-    MERGE_DEPTH,
-    MOST_KNOWN,
-    SPLIT_DEPTH,
-    find_segments,
-    valleys,
-)
+from models.clustering.segment_count import find_segments
+from models.clustering.separation import LEAST_USERS, separations
+from models.distances import nearest
+from models.measures.agreement import agreement
+from models.measures.offline import offline_kmeans
 from tests.models.synthetic import Topics
 
 
@@ -35,109 +37,147 @@ def cloud(users: int, dimension: int, seed=0):
     return np.random.default_rng(seed).normal(size=(users, dimension))
 
 
-def found(vectors, centres=None, most=50, weights=None, seed=0):
-    centres, _ = find_segments(vectors, centres, most, np.random.default_rng(seed), weights=weights)
-    return centres
+def look(vectors, centres=None, most=100, weights=None, seed=0, least_users=1):
+    return find_segments(
+        vectors,
+        centres,
+        most,
+        np.random.default_rng(seed),
+        weights=weights,
+        least_users=least_users,
+    )
 
 
-# --- valleys --------------------------------------------------------------------------------------
+def found(vectors, centres=None, **options):
+    return look(vectors, centres, **options).centres
 
 
-def naive_valleys(vectors, centres, weights):
-    """User by user, with a dot product for the place on the line."""
-    full = min(MOST_KNOWN, np.quantile(weights, 0.9))
-    middle = np.zeros((len(centres), len(centres)))
-    end = np.zeros_like(middle)
-    for held in (0, 1):
-        fitted = [i for i in range(len(vectors)) if i % 2 != held]
-        own, _ = lloyd(vectors[fitted], centres, 2, weights[fitted])
-        for i in range(held, len(vectors), 2):
-            nearest = min(range(len(own)), key=lambda k: np.linalg.norm(vectors[i] - own[k]))
-            known = (min(weights[i], full) / full) ** 2
-            for a in range(len(own)):
-                for b in range(len(own)):
-                    if a == b or nearest not in (a, b):
-                        continue
-                    line = own[b] - own[a]
-                    place = 2 * (vectors[i] - (own[a] + own[b]) / 2) @ line / (line @ line)
-                    middle[a, b] += known * (abs(place) < 1 / 3)
-                    end[a, b] += known * (abs(place + 1) < 1 / 3)
-    depth = np.zeros_like(middle)
-    for a in range(len(centres)):
-        for b in range(len(centres)):
-            if a != b:
-                emptier = min(end[a, b], end[b, a])
-                depth[a, b] = (middle[a, b] + 1) / emptier if emptier >= LEAST_USERS else np.inf
-    return depth
+# --- users on a grid -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_valleys_are_those_of_a_naive_count(seed):
-    random = np.random.default_rng(seed)
-    vectors, _ = profiles([30, 20, 10, 3], events=4, seed=seed, dimension=20)
-    weights = random.gamma(1.0, 5.0, size=len(vectors)) + 0.01
-    centres = vectors[random.choice(len(vectors), 5, replace=False)]
-    expected = naive_valleys(vectors, centres, weights)
-    assert valleys(vectors, centres, weights) == pytest.approx(expected, rel=1e-9)
-
-
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
-    arrays.arrays(np.float64, (24, 3), elements=st.floats(-1, 1, width=16)),
-    st.permutations(range(4)),
+    arrays.arrays(np.float64, (9, 3), elements=st.floats(-8, 8, width=32)),
+    st.permutations(range(9)),
 )
-def test_the_order_of_the_centres_is_of_no_matter(vectors, order):
-    centres = vectors[:4] + np.arange(4)[:, None] * 1e-3
-    depth = valleys(vectors, centres)
-    assert np.array_equal(depth, depth.T)
-    assert (depth >= 0).all()
-    # Of two centres at the same distance the first wins, so ties are left out.
-    distances = np.linalg.norm(vectors[:, None] - centres, axis=2)
-    distances.sort(axis=1)
-    if (distances[:, 1] - distances[:, 0]).min() > 1e-9:
-        again = valleys(vectors, centres[list(order)])
-        finite = np.isfinite(depth[np.ix_(order, order)])
-        assert np.array_equal(np.isfinite(again), finite)
+def test_on_the_grid_the_order_of_a_sum_is_of_no_matter(vectors, order):
+    weights = np.linspace(0.5, 90, 9)
+    sample, other = GridSample(vectors, weights), GridSample(vectors[order], weights[order])
+    centres = sample.on_grid(vectors[:2] / 3)
+    squares, others = (each.squares(slice(None), centres) for each in (sample, other))
+    assert np.array_equal(squares[order], others)
+    one = np.zeros(9, np.int64)
+    means = [each.means(np.arange(9), one, centres) for each in (sample, other)]
+    assert np.array_equal(*means)
+    expected = np.average(vectors, axis=0, weights=sample.weights)
+    assert sample.off_grid(means[0])[0] == pytest.approx(expected, abs=1e-4)
+    distances = np.square(vectors[:, None] - vectors[:2] / 3).sum(axis=2)
+    scale = np.square(sample.off_grid(np.ones(1)))[0]
+    assert squares * scale == pytest.approx(distances, abs=1e-3)
 
 
-def test_two_topics_have_a_valley_and_one_has_none():
-    vectors, truth = profiles([60, 60])
-    means = np.stack([vectors[truth == topic].mean(axis=0) for topic in (0, 1)])
-    assert valleys(vectors, means)[0, 1] < 0.1
-    one = vectors[truth == 0]
-    cut = found(np.vstack([one, one + 1e-9]), most=2)
-    assert valleys(one, cut)[0, 1] > MERGE_DEPTH
+def test_users_are_moved_to_the_grid_as_lloyd_moves_them_off_it():
+    vectors, _ = profiles([40, 30, 20])
+    weights = np.random.default_rng(0).integers(1, 9, len(vectors)).astype(float)
+    sample = GridSample(vectors, weights)
+    centres, rows = sample.lloyd(sample.on_grid(vectors[:3]), 50)
+    expected, _ = lloyd(vectors, vectors[:3], 50, weights)
+    assert sample.off_grid(centres) == pytest.approx(expected, abs=1e-5)
+    assert np.array_equal(rows, nearest(vectors, expected)[0])
+
+
+def test_the_best_known_are_in_their_order_and_on_the_same_grid():
+    vectors = np.array([[0.9, 0.0], [0.1, 0.1], [0.2, 0.0], [0.0, 0.3]])
+    sample = GridSample(vectors, np.array([1.0, 5.0, 2.0, 5.0]))
+    best = sample.best_known(2)
+    assert best.weights.tolist() == [5.0, 5.0]
+    centres = sample.on_grid(vectors[:1])
+    assert np.array_equal(
+        best.squares(slice(None), centres), sample.squares(np.array([1, 3]), centres)
+    )
+
+
+# --- how far apart two are -----------------------------------------------------------------------
+
+
+def naive_separation(vectors, rows, known, a, b, normal):
+    """User by user, with a dot product for the place on the line."""
+    sides = {a: [], b: []}
+    count = len(vectors)
+    halves = ([i % 2 for i in range(count)], [i // 2 % 2 for i in range(count)])
+    for half in halves:
+        for held in (0, 1):
+            own = [
+                np.mean([vectors[i] for i in range(count) if half[i] != held and rows[i] == k], 0)
+                for k in range(rows.max() + 1)
+            ]
+            line = own[b] - own[a]
+            for i in range(count):
+                if half[i] != held:
+                    continue
+                side = min(range(len(own)), key=lambda k: np.linalg.norm(vectors[i] - own[k]))
+                if side in sides:
+                    place = 2 * (vectors[i] - (own[a] + own[b]) / 2) @ line / (line @ line)
+                    sides[side].append((place, known[i] / 2))
+    (x, u), (y, v) = (np.array(sides[side]).T for side in (a, b))
+    mean_x, mean_y = np.average(x, weights=u), np.average(y, weights=v)
+    within = (u * (x - mean_x) ** 2).sum() + (v * (y - mean_y) ** 2).sum()
+    share = u.sum() / (u.sum() + v.sum())
+    between = (u.sum() + v.sum()) * share * (1 - share) * (mean_x - mean_y) ** 2
+    return between / within / normal(share)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_separations_are_those_of_a_naive_count(seed):
+    def normal(share):
+        between = norm.pdf(norm.ppf(share)) ** 2 / (share * (1 - share))
+        return between / (1 - between)
+
+    vectors, rows = profiles([30, 20, 16], events=4, seed=seed, dimension=20)
+    known = np.random.default_rng(seed).uniform(0.1, 1.0, len(vectors))
+    sample = GridSample(vectors, np.ones(len(vectors)))
+    centres = np.stack([vectors[rows == k].mean(axis=0) for k in range(3)])
+    apart = separations(sample, rows, sample.on_grid(centres), known)
+    assert np.array_equal(apart, apart.T)
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        expected = naive_separation(vectors, rows, known, a, b, normal)
+        assert apart[a, b] == pytest.approx(expected, rel=1e-3)
+
+
+def apart_of(vectors, steps=50):
+    sample = GridSample(vectors, np.ones(len(vectors)))
+    centres, rows = sample.lloyd(sample.on_grid(vectors[:2]), steps)
+    return separations(sample, rows, centres, np.ones(len(vectors)))[0, 1]
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 10, 384])
-@pytest.mark.parametrize("users", [60, 1_000])
-def test_a_cloud_has_no_valley_in_any_number_of_dimensions(dimension, users):
-    vectors = cloud(users, dimension)
-    centres, _ = lloyd(vectors, vectors[:2])
-    assert valleys(vectors, centres)[0, 1] > MERGE_DEPTH
+def test_a_cloud_is_hardly_apart_in_any_number_of_dimensions(dimension):
+    assert apart_of(cloud(1_000, dimension)) < 1.2
 
 
-def test_a_few_users_prove_no_valley():
-    vectors, truth = profiles([60, 4])
-    means = np.stack([vectors[truth == topic].mean(axis=0) for topic in (0, 1)])
-    assert valleys(vectors, means)[0, 1] > SPLIT_DEPTH
+def test_two_clouds_are_apart_whatever_their_sizes_and_the_scale():
+    for share in (0.5, 0.1):
+        many = cloud(1_000, 5)
+        many[:, 0] += np.where(np.arange(1_000) < 1_000 * share, 6.0, 0.0)
+        many = many[np.random.default_rng(0).permutation(1_000)]
+        assert apart_of(many) > 2.5
+        assert apart_of(many * 1e-3) == pytest.approx(apart_of(many), rel=1e-3)
 
 
-def test_users_hardly_known_do_not_fill_the_valley():
-    """Single texts of two near topics lie all over the place; users with more do not."""
-    topics = Topics(2, closeness=0.35)
-    many = [topics.profile(n % 2, 12) for n in range(80)]
-    single = [topics.profile(n % 2, 1) for n in range(800)]
-    vectors = np.stack(many + single)
-    weights = np.array([12.0] * 80 + [1.0] * 800)
-    centres = topics.directions * 0.5
-    assert valleys(vectors, centres, weights)[0, 1] < valleys(vectors, centres)[0, 1]
+def test_a_few_users_are_not_apart_and_the_nearest_least():
+    vectors, rows = profiles([60, 60, 1])
+    sample = GridSample(vectors, np.ones(len(vectors)))
+    centres = np.stack([vectors[rows == k].mean(axis=0) for k in range(3)])
+    apart = separations(sample, rows, sample.on_grid(centres), np.ones(len(vectors)))
+    assert LEAST_USERS > 1
+    assert apart[0, 1] > 2.5
+    assert max(apart[0, 2], apart[1, 2]) <= 0.1
 
 
 # --- the number of segments -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("users", [[40, 40], [80, 40, 20], [60] * 5, [30] * 12, [200, 15, 15]])
+@pytest.mark.parametrize("users", [[60, 60], [80, 40, 40], [60] * 5, [40] * 12, [200, 40, 40]])
 def test_the_number_of_topics_is_found(users):
     vectors, truth = profiles(users)
     centres = found(vectors)
@@ -161,13 +201,11 @@ def test_a_topic_that_appears_gets_a_segment_and_one_that_is_gone_loses_it():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_users_with_thousands_of_texts_take_no_segment_from_the_others(seed, monkeypatch):
+def test_users_with_thousands_of_texts_take_no_segment_from_the_others(seed):
     vectors, _ = profiles([60, 60, 40, 30], events=4)
     weights = np.full(len(vectors), 5.0)
     weights[:6] = 50_000.0
     assert len(found(vectors, weights=weights, seed=seed)) == 4
-    monkeypatch.setattr(segment_count, "MOST_WEIGHT", np.inf)
-    assert len(found(vectors, weights=weights, seed=seed)) < 4
 
 
 def test_looking_again_changes_nothing():
@@ -195,3 +233,66 @@ def test_the_same_users_and_seed_give_the_same_bits():
     vectors, _ = profiles([40, 30, 20])
     weights = np.linspace(1, 9, len(vectors))
     assert np.array_equal(found(vectors, weights=weights), found(vectors, weights=weights))
+
+
+def test_users_who_all_write_the_same_are_one_segment():
+    """Rounding parts their profiles, in float32 or float16, and nothing else."""
+    for kind in (np.float32, np.float16):
+        text = Topics(1).profile(0)
+        rows = [(text * count).astype(kind).astype(float) / count for count in range(1, 31)]
+        assert len(found(np.stack(rows))) == 1
+
+
+def test_a_segment_of_too_few_users_is_left_to_its_neighbours():
+    vectors, _ = profiles([200, 100, 40])
+    assert len(found(vectors, least_users=35)) == 3
+    assert len(found(vectors, least_users=45)) == 2
+
+
+def test_the_way_down_is_told():
+    vectors, _ = profiles([60] * 5)
+    curve = look(vectors).curve
+    numbers = [point.segments for point in curve]
+    assert numbers == sorted(numbers, reverse=True)
+    assert numbers[0] > 5
+    assert numbers[-1] == LEAST_SEGMENTS
+    assert all((point.apart >= 1) == (point.segments <= 5) for point in curve)
+
+
+# --- interests that share words ------------------------------------------------------------------
+
+
+def interests(shape, seed, cosine=0.0):
+    """Profiles, weights and interests of users of a made-up stream: means of their vectors."""
+    drawn = plan(shape, seed)
+    vectors = vectors_like_texts().draw(drawn.chosen[drawn.about], np.random.default_rng((seed, 1)))
+    vectors = squeezed(vectors, cosine)
+    rows = np.zeros((shape.users, vectors.shape[1]))
+    np.add.at(rows, drawn.users, vectors)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows, np.bincount(drawn.users).astype(float), drawn.truth
+
+
+@pytest.mark.parametrize("cosine", [0.0, 0.81], ids=["as-they-are", "squeezed"])
+@pytest.mark.parametrize(("count", "users"), [(5, 1500), (20, 3000)])
+@pytest.mark.parametrize("seed", range(2))
+def test_the_number_of_interests_is_found_within_a_quarter(count, users, seed, cosine):
+    vectors, weights, truth = interests(Shape(interests=count, users=users), seed, cosine)
+    centres = found(vectors, weights=weights, least_users=15)
+    assert 0.75 * count <= len(centres) <= 1.25 * count
+    known = weights >= 5
+    own = nearest(vectors[known], centres)[0]
+    given = offline_kmeans(vectors[known], count, starts=3).rows
+    labels = truth[known].tolist()
+    assert (
+        agreement(labels, own.tolist()).v_measure
+        >= 0.95 * agreement(labels, given.tolist()).v_measure
+    )
+
+
+def test_a_second_look_keeps_the_number():
+    vectors, weights, _ = interests(Shape(interests=20), 0)
+    centres = found(vectors, weights=weights, least_users=15)
+    for seed in range(1, 4):
+        again = look(vectors, centres, weights=weights, least_users=15, seed=seed)
+        assert abs(len(again.centres) - len(centres)) <= 1
