@@ -17,6 +17,7 @@ from schemas.label_model import LabelModelRecord
 from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord, ProfileSample
 from schemas.segment_model import SegmentModelRecord
+from schemas.segments import SegmentState
 from schemas.user_labels import UserLabel
 
 FOLDER = Path(__file__).parent / "json"
@@ -28,6 +29,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "profile-samples": ProfileSample,
     "segment-models": SegmentModelRecord,
     "segment-lifecycle": LifecycleEvent,
+    "segments": SegmentState,
     "segment-labels": UserLabel,
     "label-models": LabelModelRecord,
     "drift-reference": DriftReferenceRecord,

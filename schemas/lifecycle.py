@@ -28,12 +28,14 @@ class TransitionType(StrEnum):
 
     Every new id is CREATED once and every id that ends is RETIRED once. SPLIT and MERGED say what
     made that so: of a split the parts but one are created, of a merger all but one are retired.
+    RENAMED is of a segment that goes on; no snapshot holds it, since two of them tell it.
     """
 
     CREATED = "created"
     SPLIT = "split"
     MERGED = "merged"
     RETIRED = "retired"
+    RENAMED = "renamed"
 
 
 class Flow(Contract):
@@ -51,7 +53,9 @@ class SegmentTransition(Contract):
 
     type: TransitionType = Field(description="What happened.")
     segment: int = Field(
-        ge=0, description="The new segment, the one retired, the one split, or the merged one."
+        ge=0,
+        description="The new segment, the one retired, the one split, the merged or the renamed "
+        "one.",
     )
     label: str = Field(
         description="Its typical words: of a segment that is split or retired those of the version "
@@ -90,6 +94,9 @@ class LifecycleEvent(SegmentTransition):
     )
     flows: Sequence[PublishedFlow] = Field(
         description="created, merged: where its users came from; split, retired: where they went."
+    )
+    previous_label: str | None = Field(
+        default=None, description="renamed: the label before; null in other events."
     )
     version: int = Field(ge=1, description="Version of the segment model that made it.")
     at: Rfc3339 = Field(description="When that version was made (processing time).")

@@ -165,6 +165,17 @@ TOPICS = (
         for_you="yes",
     ),
     Topic(
+        setting="segments",
+        key="a segment's id",
+        value="JSON, its name and words, or null",
+        schema="segments",
+        kept="compacted",
+        single=True,
+        writers=("trainer", "migrate"),
+        readers=("verify",),
+        for_you="yes",
+    ),
+    Topic(
         setting="drift_reference",
         key="`reference`",
         value="JSON, what [drift](drift.md) is measured against",

@@ -58,11 +58,10 @@ from consumer.migrate.totals import Totals
 from consumer.migrate.writer import Writer
 from consumer.settings import KafkaSettings, Settings
 from consumer.stages.segmentation.profile_writer import ProfileWriter
-from consumer.stages.training.transition_events import lifecycle_outputs
+from consumer.stages.training.published import lifecycle_events, version_outputs
 from models.embedding.runner_types import Embedder
 from models.profiles.table import ProfileTable
 from models.segments.model import SegmentModel
-from schemas.segment_model import SEGMENT_MODEL_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +188,7 @@ class Migration:
                 model = totals.carry_over(former, plan.embedding)
                 if model is None:
                     raise self._nobody_left(former)
-            self._switch(model, writer, trainers)
+            self._switch(model, former, writer, trainers)
         own, members = totals.in_own_segment(model) if model else (0, 0)
         dropped = set(former.ids.tolist()) - set(model.ids.tolist()) if former and model else set()
         return MigrationResult(
@@ -274,18 +273,19 @@ class Migration:
             outputs = [Output(self._topics.samples, user.encode(), None) for user in chunk]
             writer.write(outputs, self._end_of_samples(), trainers)
 
-    def _switch(self, model: SegmentModel | None, writer: Writer, trainers: SoleMember) -> None:
+    def _switch(
+        self,
+        model: SegmentModel | None,
+        former: SegmentModel | None,
+        writer: Writer,
+        trainers: SoleMember,
+    ) -> None:
         """Publish the segment model, and put the trainers behind all samples."""
-        outputs = []
+        outputs: list[Output] = []
         if model is not None:
-            value = model.to_record().model_dump_json().encode()
-            outputs.append(Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0))
-            outputs += lifecycle_outputs(
-                model,
-                self._topics.lifecycle,
-                self._settings.kafka.group_id,
-                datetime.now(UTC),
-            )
+            told = lifecycle_events(model, former, datetime.now(UTC))
+            source = self._settings.kafka.group_id
+            outputs = version_outputs(model, former, told, self._topics, source)
         # Behind all samples: what lies before comes back as the trainer's state, superseded ones
         # left out; as input, samples of two models would stop it.
         writer.write(outputs, self._end_of_samples(), trainers)

@@ -172,7 +172,8 @@ class Replay:
         records
             Of one partition, in order; those of `segment-labels` stand where they take effect.
         sink
-            Gets every output of the segmentation stage but the samples, and the lifecycle events.
+            Gets every output of the segmentation stage but the samples, and what the trainer tells
+            of segments.
         progress
             Told the number of records done, after each batch.
         watch
@@ -263,7 +264,7 @@ class Replay:
                 self._source.model = read_model(output.value, output.topic)
             elif output.topic == self.settings.topics.label_models and output.value is not None:
                 self._label_source.model = read_label_model(output.value, output.topic)
-            elif output.topic == self.settings.topics.lifecycle:
+            elif output.topic in {self.settings.topics.lifecycle, self.settings.topics.segments}:
                 self._sink(output)
 
     def _as_record(self, output: Output) -> Record:
@@ -294,6 +295,7 @@ class FolderSink:
             self._open(files.LABEL_DEAD_LETTERS) if settings.labels.enabled else None
         )
         self.memberships: dict[str, bytes] = {}
+        self._segments: dict[int, bytes] = {}
         self._lifecycle_events = 0
 
     def __enter__(self) -> FolderSink:
@@ -315,6 +317,11 @@ class FolderSink:
                 self.memberships.pop(output.key.decode(), None)
             else:
                 self.memberships[output.key.decode()] = output.value
+        elif output.topic == self._topics.segments and output.key:
+            if output.value is None:
+                self._segments.pop(int(output.key), None)
+            else:
+                self._segments[int(output.key)] = output.value
         elif output.topic == self._topics.lifecycle and output.value is not None:
             event = LifecycleEvent.model_validate_json(output.value)
             self._lifecycle_events += 1
@@ -325,10 +332,13 @@ class FolderSink:
             self._label_dead_letters.write(_dead_letter(output).model_dump_json() + "\n")
 
     def finish(self, replay: Replay, records: int) -> ReplayResult:
-        """Write memberships, profiles, model and summary."""
+        """Write memberships, segments, profiles, model and summary."""
         with self._open(files.MEMBERSHIPS) as file:
             for user in sorted(self.memberships):
                 file.write(self.memberships[user].decode() + "\n")
+        with self._open(files.SEGMENTS) as file:
+            for segment in sorted(self._segments):
+                file.write(self._segments[segment].decode() + "\n")
         users = accepted = repeated = 0
         with self._open(files.PROFILES) as file:
             table = replay.segmentation.tables[0]

@@ -29,7 +29,12 @@ class TopicSettings(Section):
     models: str = Field("segment-models", description="Snapshots, one partition.")
     lifecycle: str = Field(
         "segment-lifecycle",
-        description="Segments created, split, merged and retired, one partition.",
+        description="Segments created, split, merged, retired and renamed, one partition.",
+    )
+    segments: str = Field(
+        "segments",
+        min_length=1,
+        description="The segments there are, with their names, compacted, one partition.",
     )
     labels: str = Field(
         "segment-labels",

@@ -17,12 +17,13 @@ from consumer.contract import folder as files
 from consumer.verify import decode
 from consumer.verify.engine import Sums
 from consumer.verify.ledger import UNREADABLE_MEMBERSHIP, UNREADABLE_PROFILE
-from consumer.verify.lifecycle import check_lifecycle
+from consumer.verify.lifecycle import check_lifecycle, check_segment_states
 from consumer.verify.report import VerifyError, VerifyResult, ViolationKind
 from consumer.verify.whole import WholeAudit
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
 from schemas.segment_model import SegmentModelRecord
+from schemas.segments import SegmentState
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +146,13 @@ class _FolderAudit(WholeAudit):
         else:
             # Replays of earlier versions have none.
             self.unchecked.append(f"the lives of segments: there is no {files.LIFECYCLE}")
+        if (self._folder / files.SEGMENTS).is_file():
+            lines = (self._folder / files.SEGMENTS).read_bytes().splitlines()
+            states = {
+                _segment_of(line) or f"line {place}": line for place, line in enumerate(lines, 1)
+            }
+            if reason := check_segment_states(states, model, files.SEGMENTS, self.between):
+                self.unchecked.append(f"{files.SEGMENTS}: {reason}")
         sums = self.finish(self._changes)
         self._check_summary(sums, model, there=value is not None)
         logger.info("%s: %d changes of %d users audited", self._folder, engine.changes, sums.users)
@@ -264,6 +272,13 @@ def _number(count: int | None) -> str:
 
 def _change(line: bytes, place: str) -> decode.Told[SegmentChange]:
     return decode.event_on(line, place, SegmentChange, structured_cloudevent)
+
+
+def _segment_of(line: bytes) -> str | None:
+    """Give the id that a line of segments tells, None where it cannot be read."""
+    with suppress(decode.MalformedError):
+        return str(decode.read(SegmentState, line).id)
+    return None
 
 
 def _life(line: bytes, place: str) -> decode.Told[LifecycleEvent]:

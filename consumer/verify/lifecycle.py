@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 
-from consumer.verify.decode import Told
+from consumer.verify.decode import Told, attempt, read
 from consumer.verify.report import ViolationKind, Violations
 from consumer.verify.rules import envelope
 from schemas.lifecycle import LifecycleEvent, TransitionType
 from schemas.segment_model import SegmentModelRecord
+from schemas.segments import SegmentState
 
 
 def check_lifecycle(
@@ -42,6 +44,81 @@ def check_lifecycle(
         audit.check_model(model, beginning_lost)
 
 
+def check_segment_states(
+    states: Mapping[str, bytes],
+    model: SegmentModelRecord | None,
+    subject: str,
+    violations: Violations,
+) -> str | None:
+    """Hold the segments that there are, by their own records, against the latest segment model.
+
+    Parameters
+    ----------
+    states
+        Latest value by key, tombstones left out.
+    model
+        The latest segment model, at least as late; None where there is none to hold them against.
+    subject
+        The topic or file that they are in.
+    violations
+        Where the findings go.
+
+    Returns
+    -------
+    str or None
+        Why nothing was compared, None where it was.
+    """
+    found: dict[int, SegmentState] = {}
+    for key, value in states.items():
+        state = attempt(partial(read, SegmentState, value), key, subject, violations)
+        if state is None:
+            continue
+        if key != str(state.id):
+            violations.add(
+                ViolationKind.LIFECYCLE, subject, f"segment {state.id} is under the key {key!r}"
+            )
+        found[state.id] = state
+    if model is None or not found:
+        # Nothing was written by a release that knew the topic, or what it is of cannot be read.
+        return None
+    latest = max(state.version for state in found.values())
+    if latest < model.version:
+        return f"the records are of version {latest}, the segment model of version {model.version}"
+    if latest > model.version:
+        violations.add(
+            ViolationKind.LIFECYCLE,
+            subject,
+            f"there are records of version {latest}, the latest segment model is of version "
+            f"{model.version}",
+        )
+        return None
+    right = {
+        each.id: SegmentState(
+            id=each.id,
+            name=each.label,
+            words=each.words,
+            users=each.size,
+            since=each.since,
+            version=model.version,
+        )
+        for each in model.segments
+    }
+    for segment in sorted(found.keys() | right.keys()):
+        if segment not in right:
+            sentence = f"segment {segment} is there and not in the segment model"
+        elif segment not in found:
+            sentence = f"segment {segment} is missing that is in the segment model"
+        elif (
+            found[segment].model_dump(include={*SegmentState.model_fields})
+            != right[segment].model_dump()
+        ):
+            sentence = f"segment {segment} is otherwise than in the segment model"
+        else:
+            continue
+        violations.add(ViolationKind.LIFECYCLE, subject, f"{sentence} of version {model.version}")
+    return None
+
+
 class _Audit:
     def __init__(self, subject: str, violations: Violations) -> None:
         self._subject = subject
@@ -50,6 +127,8 @@ class _Audit:
         # Segment: version.
         self._created: dict[int, int] = {}
         self._retired: dict[int, int] = {}
+        self._names: dict[int, tuple[int, str]] = {}
+        """The latest name that a segment was given, by an event that says so; with its version."""
         self._uses: dict[int, int] = {}
         """The latest version that needs a segment to be there."""
         self._first: int | None = None
@@ -90,12 +169,24 @@ class _Audit:
                 )
             known.setdefault(segment, version)
         needed = [*event.children]
-        if event.type in {TransitionType.CREATED, TransitionType.MERGED}:
+        if event.type in {TransitionType.CREATED, TransitionType.MERGED, TransitionType.RENAMED}:
             needed.append(segment)
+        if event.type == TransitionType.RENAMED:
+            self._rename(event)
         if event.successor is not None:
             needed.append(event.successor)
         for each in needed:
             self._uses[each] = max(version, self._uses.get(each, 0))
+
+    def _rename(self, event: LifecycleEvent) -> None:
+        known = self._names.get(event.segment)
+        # The first one is held against nothing: names changed without events once.
+        if known is not None and known[1] != event.previous_label:
+            self._violated(
+                f"version {event.version} renames segment {event.segment} from another name than "
+                f"version {known[0]} gave it"
+            )
+        self._names[event.segment] = event.version, event.label
 
     def check_uses(self) -> None:
         """Check that no segment is part of what happened once it was retired."""
@@ -128,6 +219,13 @@ class _Audit:
                 f"segment {segment} was created by version {self._created[segment]}, was not "
                 f"retired, and is not in the segment model of version {model.version}"
             )
+        names = {segment.id: segment.label for segment in model.segments}
+        for segment, (version, name) in self._names.items():
+            if self._last == model.version and names.get(segment, name) != name:
+                self._violated(
+                    f"segment {segment} has another name in the segment model of version "
+                    f"{model.version} than version {version} gave it"
+                )
         first = self._first + 1 if beginning_lost else self._first
         for segment, since in present.items():
             if first <= since <= self._last and segment not in self._created:

@@ -19,7 +19,7 @@ from consumer.verify.decode import Source, State, Told, V
 from consumer.verify.engine import Sums
 from consumer.verify.intake import audit_intake
 from consumer.verify.ledger import UNREADABLE_MEMBERSHIP, UNREADABLE_PROFILE
-from consumer.verify.lifecycle import check_lifecycle
+from consumer.verify.lifecycle import check_lifecycle, check_segment_states
 from consumer.verify.lookups import outputs_of, partitions_of
 from consumer.verify.report import VerifyResult, ViolationKind
 from consumer.verify.split import split_users
@@ -97,7 +97,7 @@ def _take_cut(
         return reader.spans({name: partitions[name] for name in names if name in partitions})
 
     group = reader.group(topics.events, partitions[topics.events])
-    found = spans(*outputs_of(topics), topics.lifecycle)
+    found = spans(*outputs_of(topics), topics.lifecycle, topics.segments)
     # The models last: whatever model a change was decided by, or made a segment, it is then part of
     # the cut. New events and new models may come in while the audit runs; they change no output by
     # themselves.
@@ -233,6 +233,16 @@ class _TopicAudit(WholeAudit):
             lost = self._cut.beginning_lost(topic)
             lives = self._lives(topic)
             check_lifecycle(lives, model, topic, self.between, beginning_lost=lost)
+        if (topic := self._topics.segments) in self._cut.spans:
+            states: dict[str, bytes] = {}
+            for record in self._read(topic):
+                key = (record.key or b"").decode(errors="replace")
+                if record.value is None:
+                    states.pop(key, None)
+                else:
+                    states[key] = record.value
+            if reason := check_segment_states(states, model, topic, self.between):
+                self.unchecked.append(f"{topic}: {reason}")
 
     def _lives(self, topic: str) -> Iterator[Told[LifecycleEvent]]:
         for record in self._read(topic):

@@ -30,11 +30,11 @@ LABEL_WORDS = 3
 LEAST_LIFT = 3.0
 """A word tells of a segment that says it so many times as often as the others do on average."""
 
-HELD_LIFT = 1.5
-"""The same for a word of the name that the segment has: less, so that it does not come and go."""
-
 LEAST_OF_MOST = 0.5
 """A word is another segment's where it is said less than so many times as often as there."""
+
+HELD_OF_MOST = 0.2
+"""The same for a word of the name that the segment has: less, so that it does not come and go."""
 
 MOST_SPEAKERS_NEEDED = 3
 """Users of a segment who must have said a word, or a tenth of them where those are fewer: ids of
@@ -111,7 +111,7 @@ class WordWeights:
     tell
         Those that tell the segment from the others, all above 0.
     hold
-        Those too that do so less, or are said by few: they do not make a name, but they keep one.
+        All that are not another's: they do not make a name, but what they weigh may keep one.
     """
 
     tell: dict[str, float]
@@ -127,8 +127,8 @@ def word_weights(
     words: so the words are the segment's and not those of its busiest user. It is compared with the
     mean of its shares in the other segments, p and q: its weight is p log((p + e) / (q + e)), for a
     small e. A word tells where p is `LEAST_LIFT` q or more, no other segment says it much more
-    (`LEAST_OF_MOST`), and enough users say it (`MOST_SPEAKERS_NEEDED`); it holds where p is
-    `HELD_LIFT` q or more and the segment's still.
+    (`LEAST_OF_MOST`), and enough users say it (`MOST_SPEAKERS_NEEDED`). It holds where none says it
+    very much more (`HELD_OF_MOST`).
 
     Parameters
     ----------
@@ -171,10 +171,12 @@ def word_weights(
         weights = WordWeights({}, {})
         for term, share in own.items():
             others = max(0.0, everywhere[term] - share) / max(1, count - 1)
-            if share < HELD_LIFT * others or share < LEAST_OF_MOST * most[term]:
+            if share < HELD_OF_MOST * most[term]:
                 continue
-            weights.hold[term] = weight = share * math.log((share + _RARE) / (others + _RARE))
-            if share >= LEAST_LIFT * others and speakers[row][term] >= needed:
+            weight = max(0.0, share * math.log((share + _RARE) / (others + _RARE)))
+            weights.hold[term] = weight
+            told = share >= LEAST_LIFT * others and share >= LEAST_OF_MOST * most[term]
+            if told and speakers[row][term] >= needed:
                 weights.tell[term] = weight
         found.append(weights)
     return found
@@ -245,7 +247,9 @@ def _labels(
             taken.add(frozenset(words))
     for row in rows:
         if row not in labels:
-            best = _free([word for word, _ in ranked[row]], taken)
+            words = [word for word, _ in ranked[row]]
+            # A word of one character is mostly one of grammar: 太, 都, 喔.
+            best = _free([word for word in words if len(word) > 1] or words, taken)
             taken.add(frozenset(best))
             shown = [vocabulary.shown[word] for word in best]
             labels[row] = _SEPARATOR.join(shown) or f"segment {ids[row]}"
@@ -259,7 +263,8 @@ def _still_tells(
     if not all(word in weights for word in words) or _any_alike(words):
         return False
     best = math.fsum(weight for _, weight in ranked[: len(words)])
-    return math.fsum(weights[word] for word in words) >= KEPT_SHARE * best
+    own = math.fsum(weights[word] for word in words)
+    return own > 0 and own >= KEPT_SHARE * best
 
 
 def _free(words: Sequence[str], taken: Collection[frozenset[str]]) -> Sequence[str]:

@@ -16,7 +16,7 @@ from consumer.settings import Settings
 from consumer.stages.shared.snapshots import NewerModelError, read_model
 from consumer.stages.training.drift_monitor import DriftMonitor, latest_text, read_reference
 from consumer.stages.training.label_training import LabelTraining
-from consumer.stages.training.transition_events import lifecycle_outputs
+from consumer.stages.training.published import lifecycle_events, version_outputs
 from models.clustering.learner import StreamingClusterer
 from models.drift.latest import LatestTexts
 from models.drift.reference import DriftReference
@@ -25,9 +25,6 @@ from models.segments.model import SegmentModel
 from schemas import samples
 from schemas.binary import NewerRecordError, RecordError
 from schemas.samples import Sample
-from schemas.segment_model import (
-    SEGMENT_MODEL_KEY,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +164,7 @@ class TrainingStage:
         self._published: SegmentModel | None = None
         self._candidate: SegmentModel | None = None
         self._unsettled = False
+        self._told: Counter[str] = Counter()
         self._learned = 0
         self.labels = LabelTraining(settings)
         self.drift = DriftMonitor(settings)
@@ -293,16 +291,18 @@ class TrainingStage:
         """Count the version as published."""
         if self._candidate is not None:
             self._published = self._candidate
-            self.lifecycle.update(each.type for each in self._candidate.history.transitions)
+            self.lifecycle.update(self._told)
         self.labels.committed()
         self.samples += self._learned
         self._candidate, self._learned = None, 0
+        self._told.clear()
         self.drift.committed()
 
     def aborted(self) -> None:
         """Forget the version; the loop reads the state back."""
         self.labels.aborted()
         self._candidate, self._learned = None, 0
+        self._told.clear()
         self.drift.aborted()
 
     def _look_for_drift(self, *, now: bool = False) -> list[Output]:
@@ -316,19 +316,14 @@ class TrainingStage:
         if clusterer is None or not clusterer.due(self._published):
             return []
         self._candidate = clusterer.snapshot(self._published)
-        value = self._candidate.to_record().model_dump_json().encode()
         logger.info(
             "segment model %d after %d samples", self._candidate.version, self._candidate.samples
         )
-        return [
-            Output(self._topics.models, SEGMENT_MODEL_KEY, value, partition=0),
-            *lifecycle_outputs(
-                self._candidate,
-                self._topics.lifecycle,
-                self._settings.kafka.group_id,
-                self._clock(),
-            ),
-        ]
+        told = lifecycle_events(self._candidate, self._published, self._clock())
+        self._told = Counter(event.type for event in told)
+        return version_outputs(
+            self._candidate, self._published, told, self._topics, self._settings.kafka.group_id
+        )
 
     def _for_embedding(self, embedding: str, place: str) -> StreamingClusterer:
         if self._clusterer is None:

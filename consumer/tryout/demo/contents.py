@@ -172,9 +172,10 @@ def tell_life(data: ReportData, event: LifecycleEvent) -> str:
     if event.type is TransitionType.MERGED:
         return f"made of {names(event.parents)}"
     if event.type is TransitionType.RETIRED:
-        if event.successor is None:
-            return "retired"
-        return f"retired, taken over by {names([event.successor])}"
+        taken = "" if event.successor is None else f", taken over by {names([event.successor])}"
+        return f"retired{taken}"
+    if event.type is TransitionType.RENAMED:
+        return f"renamed from {event.previous_label}"
     if event.type is not TransitionType.CREATED:
         return event.type.value
     return f"created from {names(event.parents)}" if event.parents else "created"

@@ -171,7 +171,8 @@ def test_an_output_may_have_any_number_unless_one_is_asked_for(name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["profile-samples", "segment-models", "segment-lifecycle", "drift-reference"]
+    "name",
+    ["profile-samples", "segment-models", "segment-lifecycle", "segments", "drift-reference"],
 )
 def test_a_topic_of_one_partition_that_is_there_with_more_is_refused(name: str) -> None:
     with pytest.raises(TopicsDifferError, match=f"{name} with 2 partitions in place of 1"):
@@ -254,7 +255,7 @@ def test_a_changelog_with_other_partitions_is_refused(settings: Settings) -> Non
         check_topics(settings)
 
 
-@pytest.mark.parametrize("name", ["samples", "models", "lifecycle", "drift_reference"])
+@pytest.mark.parametrize("name", ["samples", "models", "lifecycle", "segments", "drift_reference"])
 def test_a_topic_that_must_have_one_partition_is_refused_with_two(
     settings: Settings, name: str
 ) -> None:

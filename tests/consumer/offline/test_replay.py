@@ -36,6 +36,7 @@ NAMES = {
     "profiles.jsonl",
     "dead-letters.jsonl",
     "segment-lifecycle.jsonl",
+    "segments.jsonl",
     "model.json",
     "summary.json",
 }
@@ -94,7 +95,7 @@ def test_two_processes_with_other_hash_seeds_write_the_same_bytes(events, replay
     assert contents(folders[0]) == contents(folders[1]) == contents(replayed[0])
 
 
-def test_a_replay_leaves_its_seven_files_and_they_pass_the_audit(replayed):
+def test_a_replay_leaves_its_eight_files_and_they_pass_the_audit(replayed):
     folder, result = replayed
     assert contents(folder).keys() == NAMES
     audit = verify_folder(folder)

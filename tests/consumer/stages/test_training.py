@@ -22,6 +22,7 @@ from consumer.verify.decode import Told
 from consumer.verify.lifecycle import check_lifecycle
 from consumer.verify.report import Violations
 from models.clustering.clusterers.state import from_json, to_json
+from models.clustering.policy import ClusteringPolicy
 from models.profiles.sample import rank
 from models.segments.decision import AssignmentPolicy, decide
 from models.segments.model import SegmentModel
@@ -29,6 +30,7 @@ from schemas.arrays import decode_array, encode_array
 from schemas.lifecycle import LifecycleEvent, SegmentTransition
 from schemas.profiles import ProfileSample
 from schemas.segment_model import NO_SEGMENT
+from schemas.segments import SegmentState
 from tests.consumer.stages.stage_data import ALL, NOW, a_model
 from tests.stubs import HashingEmbedder
 
@@ -149,7 +151,7 @@ def test_a_repeated_profile_of_one_user_is_no_warm_up():
 
 def test_a_snapshot_goes_to_partition_0_under_one_key():
     output, *rest = Trainer().learn(samples(range(20)))
-    assert {other.topic for other in rest} == {"segment-lifecycle"}
+    assert {other.topic for other in rest} == {"segment-lifecycle", "segments"}
     assert (output.topic, output.key, output.partition) == ("segment-models", b"segments", 0)
 
 
@@ -254,6 +256,63 @@ def test_lifecycle_events_are_cloudevents_on_one_partition_keyed_by_segment():
     assert headers["ce_id"].decode() == lifecycle_in([second])[0].id
 
 
+def states_in(outputs: Sequence[Output]) -> dict[int, SegmentState | None]:
+    found = [output for output in outputs if output.topic == "segments"]
+    assert {output.partition for output in found} <= {0}
+    return {
+        int(output.key or b""): output.value and SegmentState.model_validate_json(output.value)
+        for output in found
+    }
+
+
+def test_each_version_goes_out_with_the_segments_that_there_are_and_tombstones_of_others():
+    trainer = Trainer(segments=2)
+    outputs = trainer.learn([*samples(range(0, 40, 2), topics=8), *samples(range(1, 40, 8))])
+    outputs += trainer.idle() or []
+    more = Trainer(trainer.history, segments=5)
+    outputs += more.idle() or []
+    fewer = Trainer(more.history, segments=2)
+    states = states_in(outputs + (fewer.idle() or []))
+    model = fewer.stage.published
+    assert model is not None
+    told = {segment: state for segment, state in states.items() if state is not None}
+    assert set(states) == set(range(model.next_id))
+    assert sorted(told) == model.ids.tolist()
+    for row, segment in enumerate(model.ids.tolist()):
+        assert told[segment] == SegmentState(
+            id=segment,
+            name=model.labels[row],
+            words=list(model.words[row]),
+            users=model.sizes[row],
+            since=model.since[row],
+            version=model.version,
+        )
+
+
+def test_a_new_name_is_told_with_the_one_before_and_kept_names_are_not(monkeypatch):
+    monkeypatch.setattr(ClusteringPolicy, "publish_share", 0.0)
+    trainer = Trainer()
+    first = states_in(trainer.learn(samples(range(20))))
+    again = [
+        replace_terms(record, {f"other{int(record.key.decode()[5:]) % 2}": 1.0})
+        for record in samples(range(0, 60, 2))
+    ]
+    told = lifecycle_in([*trainer.learn(again), *(trainer.idle() or [])])
+    # Even users alone write of other things: so the other segment keeps its name.
+    (renamed,) = [event for event in told if event.type == "renamed"]
+    (segment,) = [each for each, state in first.items() if state.name == "topic0"]
+    assert (renamed.segment, renamed.previous_label, renamed.label) == (segment, "topic0", "other0")
+    assert (renamed.flows, renamed.size) == ([], 30)
+    assert trainer.stage.lifecycle["renamed"] == 1
+    assert trainer.stage.published.label_of(segment) == "other0"
+
+
+def replace_terms(record: Record, terms: dict[str, float]) -> Record:
+    sample = ProfileSample.model_validate_json(record.value or b"")
+    value = sample.model_copy(update={"terms": terms}).model_dump_json().encode()
+    return replace(record, value=value)
+
+
 def test_a_topic_that_had_no_segment_is_split_off_or_created_and_the_ids_never_come_again():
     trainer = Trainer(segments=3)
     told = lifecycle_in(trainer.learn(samples(range(30), topics=3)))
@@ -281,9 +340,9 @@ def test_a_segment_more_or_less_is_a_split_or_a_merger():
     trainer.idle()
     more = Trainer(trainer.history, segments=5)
     split = lifecycle_in(more.idle() or [])
-    assert {event.type for event in split} == {"created", "split"}
+    assert {event.type for event in split} == {"created", "split", "renamed"}
     for event in split:
-        assert event.type == "split" or event.parents
+        assert event.type != "created" or event.parents
     fewer = Trainer(more.history, segments=2)
     merged = lifecycle_in(fewer.idle() or [])
     assert {event.type for event in merged} >= {"merged", "retired"}

@@ -309,6 +309,7 @@ def test_the_lives_of_segments_are_told_in_the_summary_and_the_page():
             life("merged", 1, parents=[1, 7]),
             life("retired", 7, successor=1),
             life("retired", 8),
+            life("renamed", 2, previous_label="ale, hops"),
         ]
     )
     told = [tell_life(data, event) for event in data.lifecycle]
@@ -319,9 +320,10 @@ def test_the_lives_of_segments_are_told_in_the_summary_and_the_page():
         f"made of 1 ({LABELS[1]}), 7 (former segment 7)",
         f"retired, taken over by 1 ({LABELS[1]})",
         "retired",
+        "renamed from ale, hops",
     ]
     text = unwrapped(summary(data))
-    assert "2 created, 1 split, 1 merged, 2 retired, in 4 versions" in text
+    assert "2 created, 1 split, 1 merged, 2 retired, 1 renamed, in 4 versions" in text
     reader = Reader(render_page(data, PNG, PNG))
     assert "The lives of segments" in reader.text
     for line in told:

@@ -35,6 +35,7 @@ SUBJECTS = {
     TOPICS.dead_letters: names.DEAD_LETTERS,
     TOPICS.lifecycle: names.LIFECYCLE,
     TOPICS.models: names.MODEL,
+    TOPICS.segments: names.SEGMENTS,
     TOPICS.events: names.SUMMARY,
 }
 """The file in which a replay has what a topic holds."""

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.contract.records import Headers, Record
-from consumer.stages.training.transition_events import lifecycle_events, lifecycle_outputs
+from consumer.contract.records import Headers, Output, Record
+from consumer.stages.training.published import lifecycle_events, version_outputs
 from consumer.verify import ViolationKind, verify_folder
 from consumer.verify.decode import MalformedError, Told, event_in
-from consumer.verify.lifecycle import check_lifecycle
+from consumer.verify.lifecycle import check_lifecycle, check_segment_states
 from consumer.verify.report import Violations
 from models.segments.model import SegmentModel
 from schemas.lifecycle import LifecycleEvent, lifecycle_headers, structured_lifecycle_event
-from tests.consumer.verify.feeds import WHOLE, Feed
+from tests.consumer.verify.feeds import TOPICS, WHOLE, Feed
 from tests.consumer.verify.histories import START, History, ReplayFiles, UserPath, history_of
 from tests.models.segments.segment_lives import after, first
 
@@ -43,7 +43,36 @@ class Life:
 
 
 def life_of(*versions: SegmentModel) -> Life:
-    return Life([e for model in versions for e in lifecycle_events(model, START)], versions[-1])
+    told = [event for model in versions for event in lifecycle_events(model, None, START)]
+    return Life(told, versions[-1])
+
+
+@pytest.fixture
+def renamed() -> Life:
+    """Segments 0 and 1, both of which have another name in each of three versions."""
+    one = first(2)
+    two = after(one, [[60, 0], [0, 50]])
+    three = after(two, [[60, 0], [0, 50]])
+    told = [
+        event
+        for previous, model in zip((None, one, two), (one, two, three), strict=True)
+        for event in lifecycle_events(model, previous, START)
+    ]
+    assert [(e.type, e.segment, e.version) for e in told[2:]] == [
+        ("renamed", 0, 2),
+        ("renamed", 1, 2),
+        ("renamed", 0, 3),
+        ("renamed", 1, 3),
+    ]
+    assert told[-1].previous_label == "version 2, segment 1"
+    assert told[-1].label == "version 3, segment 1"
+    return Life(told, three)
+
+
+def lifecycle_outputs(model: SegmentModel) -> list[Output]:
+    told = lifecycle_events(model, None, START)
+    outputs = version_outputs(model, None, told, TOPICS, "shop")
+    return [output for output in outputs if output.topic == TOPICS.lifecycle]
 
 
 @pytest.fixture
@@ -65,6 +94,83 @@ def life() -> Life:
 
 def test_a_sound_life_passes(life: Life) -> None:
     assert life.found() == []
+
+
+def test_new_names_that_follow_one_another_pass(renamed: Life) -> None:
+    assert renamed.found() == []
+    # Those before were not told: an upgrade, or retention.
+    renamed.events = renamed.events[-2:]
+    assert renamed.found() == []
+
+
+def test_a_new_name_that_does_not_follow_the_one_before_is_found(renamed: Life) -> None:
+    renamed.events[-1] = renamed.events[-1].model_copy(update={"previous_label": "x"})
+    assert [detail for _, detail in renamed.found()] == [
+        "version 3 renames segment 1 from another name than version 2 gave it"
+    ]
+
+
+def test_another_name_in_the_model_than_the_latest_event_gave_is_found(renamed: Life) -> None:
+    del renamed.events[-2]
+    assert [detail for _, detail in renamed.found()] == [
+        "segment 0 has another name in the segment model of version 3 than version 2 gave it"
+    ]
+
+
+def states_of(model: SegmentModel) -> dict[str, bytes]:
+    outputs = version_outputs(model, None, [], TOPICS, "shop")
+    found = [output for output in outputs if output.topic == TOPICS.segments]
+    return {(output.key or b"").decode(): output.value or b"" for output in found}
+
+
+def found_in_states(states: dict[str, bytes], model: SegmentModel) -> list[str]:
+    violations = Violations()
+    reason = check_segment_states(states, model.to_record(), "segments", violations)
+    return [entry.detail for entry in violations.first] + ([reason] if reason else [])
+
+
+def test_the_segments_there_are_pass_beside_their_model() -> None:
+    model = first(2)
+    assert found_in_states(states_of(model), model) == []
+    assert found_in_states({}, model) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda s: s.pop("1"), "segment 1 is missing that is in the segment model of version 1"),
+        (
+            lambda s: s.update({"5": s["1"].replace(b'"id":1', b'"id":5')}),
+            "segment 5 is there and not in the segment model of version 1",
+        ),
+        (
+            lambda s: s.update({"1": s["1"].replace(b"segment 1", b"other")}),
+            "segment 1 is otherwise than in the segment model of version 1",
+        ),
+        (
+            lambda s: s.update(
+                {k: v.replace(b'"version":1', b'"version":2') for k, v in s.items()}
+            ),
+            "there are records of version 2, the latest segment model is of version 1",
+        ),
+        (lambda s: s.update({"7": s["1"]}), "segment 1 is under the key '7'"),
+        (lambda s: s.update({"7": b"{"}), "7 cannot be read: Invalid JSON"),
+    ],
+)
+def test_segments_that_do_not_fit_their_model_are_found(
+    spoil: Callable[[dict[str, bytes]], object], told: str
+) -> None:
+    states = states_of(first(2))
+    spoil(states)
+    assert any(told in each for each in found_in_states(states, first(2)))
+
+
+def test_segments_of_a_version_before_the_models_are_not_compared() -> None:
+    one = first(2)
+    two = after(one, [[60, 0], [0, 50]])
+    assert found_in_states(states_of(one), two) == [
+        "the records are of version 1, the segment model of version 2"
+    ]
 
 
 @given(st.data())
@@ -170,7 +276,7 @@ def record(value: bytes | None, headers: Headers) -> Record:
 
 
 def test_records_are_read_with_the_ids_that_they_came_under(life: Life) -> None:
-    outputs = lifecycle_outputs(life.model, "segment-lifecycle", "shop", START)
+    outputs = lifecycle_outputs(life.model)
     told = [
         event_in(record(output.value, output.headers), LifecycleEvent, lifecycle_headers)
         for output in outputs
@@ -181,7 +287,7 @@ def test_records_are_read_with_the_ids_that_they_came_under(life: Life) -> None:
 
 
 def test_a_record_that_does_not_fit_its_headers_is_found(life: Life) -> None:
-    output = lifecycle_outputs(life.model, "segment-lifecycle", "shop", START)[0]
+    output = lifecycle_outputs(life.model)[0]
     wrong = tuple((name, b"9" if name == "ce_subject" else text) for name, text in output.headers)
     told = event_in(record(output.value, wrong), LifecycleEvent, lifecycle_headers)
     violations = Violations()
@@ -195,7 +301,7 @@ def test_a_record_that_does_not_fit_its_headers_is_found(life: Life) -> None:
 
 
 def test_a_record_that_cannot_be_read_says_why(life: Life) -> None:
-    output = lifecycle_outputs(life.model, "segment-lifecycle", "shop", START)[0]
+    output = lifecycle_outputs(life.model)[0]
     for value, headers, reason in (
         (None, output.headers, "it has no value"),
         (b"{", output.headers, "Invalid JSON"),

@@ -64,10 +64,12 @@ class Deployment:
             profiles=f"{name}.profiles",
             models=f"{name}.models",
             lifecycle=f"{name}.lifecycle",
+            segments=f"{name}.segments",
         )
         self.admin = AdminClient({"bootstrap.servers": self.servers})
         compacted = {self.topics.memberships, self.topics.profiles, self.topics.models}
-        single = {self.topics.models, self.topics.lifecycle}
+        compacted.add(self.topics.segments)
+        single = {self.topics.models, self.topics.lifecycle, self.topics.segments}
         new = [
             NewTopic(
                 topic,
@@ -80,6 +82,7 @@ class Deployment:
                 *outputs_of(self.topics),
                 self.topics.models,
                 self.topics.lifecycle,
+                self.topics.segments,
             )
         ]
         for future in self.admin.create_topics(new).values():

@@ -202,7 +202,7 @@ def test_a_share_of_half_keeps_a_name() -> None:
 
 def test_a_name_goes_when_one_of_its_words_is_another_segments_now() -> None:
     users = [
-        (0, {"ai": 1.0, "qubit": 2.0}),
+        (0, {"ai": 1.0, "qubit": 9.0}),
         (1, {"ai": 3.0}),
         *((r, {"x": 1.0}) for r in range(2, 9)),
     ]
@@ -212,6 +212,11 @@ def test_a_name_goes_when_one_of_its_words_is_another_segments_now() -> None:
 def test_a_name_whose_words_are_forms_of_one_is_made_anew() -> None:
     users = [(0, {"beer": 2.0, "beers": 1.5, "hops": 1.0}), (1, {"qubit": 1.0})]
     assert named(*users, count=2, previous={0: "beer, beers, hops"}).labels[0] == "beer, hops"
+
+
+def test_a_name_is_of_words_longer_than_a_character_where_there_are_some() -> None:
+    users = [(0, {"太": 3.0, "啤酒": 2.0}), (1, {"茶": 1.0})]
+    assert named(*users, count=2).labels == ("啤酒", "茶")
 
 
 def test_a_name_has_no_two_words_that_begin_alike() -> None:
