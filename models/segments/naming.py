@@ -40,7 +40,7 @@ MOST_SPEAKERS_NEEDED = 3
 """Users of a segment who must have said a word, or a tenth of them where those are fewer: ids of
 messages and names of people are said by hardly anybody."""
 
-KEPT_SHARE = 0.5
+KEPT_SHARE = 1 / 3
 """A name stays while its words weigh this share of what the best ones do, or more."""
 
 # Added to both shares of a word: what is rare everywhere tells little, however uneven it is.

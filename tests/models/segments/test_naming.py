@@ -112,7 +112,7 @@ def test_a_name_stays_while_its_words_still_tell_the_segment() -> None:
     assert named(*later, count=2).labels == ("ale, malt, beer", "qubit, circuit, gate")
 
 
-def test_a_name_goes_when_others_tell_more_than_twice_as_much() -> None:
+def test_a_name_goes_when_others_tell_more_than_three_times_as_much() -> None:
     later = [(0, {"coffee": 5.0, "espresso": 4.0, "beer": 1.0}), (1, {"qubit": 1.0})]
     before = {0: "beer, hops", 1: "qubit"}
     assert named(*later, count=2, previous=before).labels == ("coffee, espresso, beer", "qubit")
@@ -192,8 +192,8 @@ def test_names_differ_and_a_second_look_at_the_same_users_renames_nobody(users, 
     assert again == names
 
 
-def test_a_share_of_half_keeps_a_name() -> None:
-    weights = {"ax": 1.0, "bx": 0.5, "cx": 0.49}
+def test_a_third_of_what_the_best_words_weigh_keeps_a_name() -> None:
+    weights = {"ax": 1.0, "bx": 0.34, "cx": 0.33}
     ranked = list(weights.items())
     assert naming._still_tells(["bx"], weights, ranked)
     assert not naming._still_tells(["cx"], weights, ranked)
