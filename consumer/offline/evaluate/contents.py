@@ -130,11 +130,23 @@ class Contingency:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberFigures:
+    """A number of segments that the trainer looked at last.
+
+    `apart` is how far apart the nearest two are, as a share of what is asked of them.
+    """
+
+    segments: int
+    apart: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """All that evaluation.json holds.
 
     `lifecycle` counts segments created, split, merged and retired over all versions. `supervised`
     is what is learned from the labels themselves, beside the segments, which never are.
+    `numbers` is the evidence for the number of segments, from many to few, where it was found.
     `least_users` are needed for a segment model; `refused_for` has the commonest reason first.
     """
 
@@ -155,6 +167,7 @@ class Figures:
     stream: tuple[Point, ...]
     supervised: Supervised | None = None
     least_users: int = 0
+    numbers: tuple[NumberFigures, ...] = ()
     refused_for: tuple[RefusedCount, ...] = ()
 
     def to_json(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from consumer.offline.evaluate.contents import Contingency, Evaluation, Figures
@@ -22,6 +22,7 @@ from consumer.report.wording import one_line
 _LABELS = 20
 _SEGMENTS = 42
 _NAME_CHARS = 24
+_NUMBERS = (2, 3, 5, 7, 10, 15, 20, 30, 50, 90)
 # Of a label; longer ones are no words.
 _LONGEST_NAME = 120
 
@@ -34,6 +35,8 @@ def pictures(evaluation: Evaluation) -> Iterator[tuple[str, bytes]]:
         yield "flapping.png", png(draw_flapping(figures))
     if figures.stream and figures.label is not None:
         yield "stream.png", png(draw_stream(figures))
+    if figures.numbers:
+        yield "numbers.png", png(draw_numbers(figures))
     if figures.users_by_label is not None:
         yield "confusion.png", png(draw_confusion(figures, figures.users_by_label))
     if figures.supervised is not None:
@@ -79,6 +82,27 @@ def draw_stream(figures: Figures) -> Figure:
     right.set_ylim(0, 2 * max(segments) + 1)
     right.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(fontsize=8, frameon=False, loc="outside lower left", ncols=3)
+    return figure
+
+
+def draw_numbers(figures: Figures) -> Figure:
+    """Draw how far apart the nearest two segments are, by the number of segments."""
+    figure = blank(8, 3.2)
+    axes = figure.subplots()
+    title = f"How far apart the nearest two of so many segments are; found: {len(figures.segments)}"
+    dress(axes, title, x="segments", y="as a share of what is asked")
+    numbers = [point.segments for point in figures.numbers]
+    axes.plot(
+        numbers, [point.apart for point in figures.numbers], color=COLOURS[0], marker="o", ms=3
+    )
+    axes.axhline(1.0, color=LIGHT.faint, linewidth=1, linestyle="--")
+    axes.axvline(len(figures.segments), color=COLOURS[1], linewidth=1)
+    axes.set_yscale("symlog", linthresh=2.0)
+    axes.set_xscale("log")
+    axes.set_xticks([each for each in _NUMBERS if min(numbers) <= each <= max(numbers)])
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
     return figure
 
 

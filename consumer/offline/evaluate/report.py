@@ -15,6 +15,7 @@ from consumer.report.wording import one_line, plural
 
 _NONE = "-"
 _SHOWN_LABELS = 12
+_SHOWN_NUMBERS = 4
 
 
 def render(console: Console, figures: Figures) -> None:
@@ -43,6 +44,8 @@ def render(console: Console, figures: Figures) -> None:
             tables.append(_agreement(figures))
         tables.append(_internal(figures))
     tables.append(_flapping(figures))
+    if figures.numbers:
+        tables.append(_numbers(figures))
     if (labels := figures.supervised) is not None and any(group.rows for group in labels.groups):
         tables += [_labels(labels), _label_confusion(labels)]
     for table in tables:
@@ -51,6 +54,19 @@ def render(console: Console, figures: Figures) -> None:
     console.print()
     for line in _sentences(figures):
         console.print(Text(line))
+
+
+def _numbers(figures: Figures) -> FittedTable:
+    """Show the evidence around the number that was found."""
+    table = FittedTable("Numbers of segments looked at", "segments", "nearest two are apart")
+    place = min(
+        range(len(figures.numbers)),
+        key=lambda row: abs(figures.numbers[row].segments - len(figures.segments)),
+    )
+    around = slice(max(0, place - _SHOWN_NUMBERS), place + _SHOWN_NUMBERS + 1)
+    for point in figures.numbers[around]:
+        table.add_row(f"{point.segments:,}", f"{point.apart:.2f} of what is asked")
+    return table
 
 
 def _segments(figures: Figures) -> FittedTable:

@@ -23,6 +23,7 @@ from consumer.offline.evaluate.contents import (
     Flapping,
     Group,
     Lag,
+    NumberFigures,
     Prequential,
     Row,
     SegmentFigures,
@@ -36,6 +37,7 @@ from consumer.offline.replay import Progress, Replay
 from consumer.report.user_map import UserMap
 from consumer.settings import Settings
 from consumer.stages.segmentation.prepared import PreparedBatch
+from models.clustering.learner import numbers_looked_at
 from models.distances import Floats, Ints
 from models.embedding.runner_types import Embedder
 from models.measures.agreement import Confusion
@@ -184,6 +186,9 @@ def evaluate_file(
         stream=tuple(observer.points),
         supervised=None if labels is None else labels.result(users, say),
         least_users=settings.training.least_users,
+        numbers=()
+        if model is not None or used is None
+        else tuple(NumberFigures(*point) for point in numbers_looked_at(used)),
         refused_for=tuple(replay.refusals.counts()),
     )
     return Evaluation(

@@ -348,9 +348,14 @@ def test_the_same_file_gives_the_same_json(file, evaluation):
 
 def test_the_number_of_segments_can_be_found(file):
     training = SETTINGS.training.model_copy(update={"segments": "auto"})
-    figures = evaluate(file, settings=SETTINGS.model_copy(update={"training": training})).figures
+    found = evaluate(file, settings=SETTINGS.model_copy(update={"training": training}))
+    figures = found.figures
     assert figures.segments_found
     assert 2 <= len(figures.segments) <= 3
+    assert figures.numbers[-1].segments == 2
+    assert any(point.segments == len(figures.segments) for point in figures.numbers)
+    assert dict(pictures(found))["numbers.png"].startswith(b"\x89PNG")
+    assert "of what is asked" in printed(found)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.clustering.learner import StreamingClusterer
+from models.clustering.learner import StreamingClusterer, numbers_looked_at
 from models.clustering.policy import ClusteringError, ClusteringPolicy
 from models.distances import VectorsError, nearest
 from models.measures.agreement import agreement
@@ -212,9 +212,19 @@ def test_a_number_that_is_found_goes_on_after_a_restart():
     assert FOUND.allows(len(model.ids))
     restored = StreamingClusterer(FOUND, EMBEDDING)
     restored.restore(model, clusterer.sample)
+    assert restored.snapshot(model).learner == clusterer.snapshot(model).learner
     clusterer.settle()
     restored.settle()
     assert np.array_equal(restored.centres, clusterer.centres)
+
+
+def test_a_version_says_why_it_has_so_many_segments():
+    clusterer = learned(mixed(Stream()), FOUND)
+    clusterer.settle()
+    points = numbers_looked_at(clusterer.snapshot(None))
+    assert next(each.segments for each in points if each.apart >= 1) == len(clusterer.centres)
+    given = learned(mixed(Stream()), POLICY)
+    assert numbers_looked_at(given.snapshot(None)) == ()
 
 
 def test_no_more_segments_are_found_than_allowed():
