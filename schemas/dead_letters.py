@@ -33,6 +33,7 @@ class RefusalReason(StrEnum):
     EMBEDDING_FAILED = "embedding_failed"
     UNEXPECTED = "unexpected"
     RECORD_TOO_LARGE = "record_too_large"
+    EXCLUDED = "excluded"
 
 
 class Refusal(Published):

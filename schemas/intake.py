@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from schemas.base import MAX_ID_CHARS, Identifier
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.encodings import encoding_of
 from schemas.errors import problems, quoted
-from schemas.events import UserEvent, parse_rfc3339
+from schemas.events import EventType, UserEvent, parse_rfc3339
 from schemas.framing import unframe
 from schemas.ids import nan_name
 from schemas.keys import KeyForm, decode_key, encode_key
@@ -69,6 +70,11 @@ class Intake:
         How far an event time may lie ahead of the clock.
     key
         In which form the key holds the user id.
+    excluded_users, excluded_texts
+        Users whose whole id fits, and texts or titles in which something does, are left out of
+        everything; None for none.
+    unnamed_types, unnamed_languages, unnamed_texts
+        Types, languages and a pattern of texts whose words name no segment.
     """
 
     mapping: EventMapping
@@ -76,6 +82,11 @@ class Intake:
     earliest: datetime
     max_future_skew: timedelta
     key: KeyForm
+    excluded_users: re.Pattern[str] | None = None
+    excluded_texts: re.Pattern[str] | None = None
+    unnamed_types: frozenset[EventType] = frozenset()
+    unnamed_languages: frozenset[str] = frozenset()
+    unnamed_texts: re.Pattern[str] | None = None
 
     def read(self, value: bytes | None, key: bytes | None, now: datetime) -> UserEvent:
         """Read one record.
@@ -108,7 +119,26 @@ class Intake:
         )
         self._check_text(event)
         self._check_time(event, now)
+        if (setting := self._excluded_by(event.user_id, event.text, event.item_title)) is not None:
+            raise RefusedError(RefusalReason.EXCLUDED, f"left out by {setting}")
         return event, left_out
+
+    def _excluded_by(self, user: str, text: str | None, title: str | None) -> str | None:
+        """Name the setting by which an event is left out of everything, None where none does."""
+        if self.excluded_users is not None and self.excluded_users.fullmatch(user):
+            return "events.excluded_users"
+        found = self.excluded_texts
+        if found is not None and any(each and found.search(each) for each in (text, title)):
+            return "events.excluded_texts"
+        return None
+
+    def names(self, kind: EventType, language: str, text: str) -> bool:
+        """Tell whether a text, clean, may name segments."""
+        return not (
+            kind in self.unnamed_types
+            or language in self.unnamed_languages
+            or (self.unnamed_texts is not None and self.unnamed_texts.search(text))
+        )
 
     def sift(
         self, value: bytes | None, key: bytes | None, now: datetime
@@ -143,6 +173,7 @@ class Intake:
             and (title is None or len(title) <= self.max_text_chars)
             and time >= self.earliest
             and time - now <= self.max_future_skew
+            and self._excluded_by(user, text, title) is None
         )
 
     def user_finder(self) -> Callable[[bytes | None], str]:

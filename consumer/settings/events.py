@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Self
 
@@ -65,6 +66,38 @@ class EventSettings(Section):
         description="How far an event of each type moves a profile, relative to 1.",
     )
 
+    excluded_users: str | None = Field(
+        None,
+        min_length=1,
+        description="Pattern (of Python's re): events of users whose whole id fits it are left out "
+        "of everything, as dead letters.",
+    )
+    excluded_texts: str | None = Field(
+        None,
+        min_length=1,
+        description="Pattern that excludes events so by what is found in their text or title.",
+    )
+    unnamed_types: frozenset[EventType] = Field(
+        frozenset(), description="Types of events whose texts name no segment."
+    )
+    unnamed_languages: frozenset[str] = Field(
+        frozenset(), description="Languages, by code, whose texts name no segment."
+    )
+    unnamed_texts: str | None = Field(
+        None,
+        min_length=1,
+        description="Pattern: texts, once clean, in which it is found name no segment.",
+    )
+
+    @field_validator("excluded_users", "excluded_texts", "unnamed_texts")
+    @classmethod
+    def _a_pattern(cls, value: str | None) -> str | None:
+        try:
+            _pattern(value)
+        except re.error as error:
+            raise ValueError(f"{value!r} is no pattern of Python's re: {error}") from None
+        return value
+
     @field_validator("weights")
     @classmethod
     def _complete_and_positive(cls, value: dict[EventType, float]) -> dict[EventType, float]:
@@ -88,4 +121,13 @@ class EventSettings(Section):
             earliest=self.earliest,
             max_future_skew=timedelta(seconds=self.max_future_skew_seconds),
             key=self.key,
+            excluded_users=_pattern(self.excluded_users),
+            excluded_texts=_pattern(self.excluded_texts),
+            unnamed_types=self.unnamed_types,
+            unnamed_languages=self.unnamed_languages,
+            unnamed_texts=_pattern(self.unnamed_texts),
         )
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    return None if text is None else re.compile(text)

@@ -268,15 +268,18 @@ def _still_tells(
 
 
 def _free(words: Sequence[str], taken: Collection[frozenset[str]]) -> Sequence[str]:
-    """Give the first words of a segment that no other is called by; none where all are taken."""
+    """Give the first words of a segment that no other is called by; none where all are taken.
+
+    With each of the other names they share one word at most.
+    """
     chosen: list[str] = []
     for word in words:
-        if any(alike(word, other) for other in chosen):
+        several = chosen and any(word in name and not name.isdisjoint(chosen) for name in taken)
+        if several or any(alike(word, other) for other in chosen):
             continue
-        if len(chosen) < LABEL_WORDS - 1:
-            chosen.append(word)
-        elif frozenset((*chosen, word)) not in taken:
-            return [*chosen, word]
+        chosen.append(word)
+        if len(chosen) == LABEL_WORDS:
+            break
     return [] if frozenset(chosen) in taken else chosen
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedEvents
+from consumer.stages.segmentation.prepared import EVENT_TYPES, WORDS, PreparedEvents
 from consumer.stages.shared.unexpected import Faults
 from models.profiles.rows import hash_event_ids
 from models.profiles.sample import rank
@@ -179,6 +179,8 @@ class Cleaning:
                 _, text = words_of(event)
                 place = rank(event.user_id)
                 language, cut = self._told(event, text, place, sampled)
+                if not self._intake.names(event.type, language, text):
+                    cut, without = (), (*without, WORDS)
                 time, code = event.microseconds, _CODES[event.type]
             except RefusedError as error:
                 refusals[number] = error.refusal

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import product
 
 from consumer.contract.figures import Figures
+from consumer.stages.segmentation.prepared import WORDS
 from consumer.stages.segmentation.stage import SegmentationStage
 from schemas.changes import ChangeReason, ChangeStatus
 from schemas.dead_letters import RefusalReason
@@ -29,7 +30,7 @@ def figures(stage: SegmentationStage, model_age_seconds: float | None = None) ->
     yield "event_languages", stats.languages.copy()
     yield "repeated_events", stats.repeated
     yield "edited_events", stats.edited
-    yield "fields_left_out", {name: stats.left_out[name] for name in OPTIONAL_FIELDS}
+    yield "fields_left_out", {name: stats.left_out[name] for name in (*OPTIONAL_FIELDS, WORDS)}
     yield "dead_letters", {reason: stats.refused[reason] for reason in RefusalReason}
     if stage.placement is not None:
         yield "misplaced_records", stage.placement.misplaced

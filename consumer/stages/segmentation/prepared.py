@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # what it takes to read settings, which a process that cleans
 EVENT_TYPES = tuple(EventType)
 """What the codes of `PreparedEvents.types` stand for."""
 
+WORDS = "words"
+"""What is left out of an event whose text is to name no segment, beside fields."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedEvents:

@@ -39,9 +39,15 @@ class SegmentationStats:
 
     @property
     def all_refused(self) -> Counter[str]:
-        """What the limits look at: refused events, and labels on which the program failed."""
+        """What the limits look at: refused events, and labels on which the program failed.
+
+        Events that settings exclude are no sign of anything wrong.
+        """
         reason = RefusalReason.UNEXPECTED
-        return self.refused + Counter({reason: self.labels_refused[reason]})
+        refused = self.refused - Counter(
+            {RefusalReason.EXCLUDED: self.refused[RefusalReason.EXCLUDED]}
+        )
+        return refused + Counter({reason: self.labels_refused[reason]})
 
     def add(self, other: SegmentationStats) -> None:
         """Add another's totals."""
