@@ -6,6 +6,7 @@ that most texts do not have, and nothing else is looked for without it.
 
 import html
 import re
+import string
 
 # Entities that were escaped more often than once: `clean` takes them apart once, as a browser does.
 _MOST_ESCAPES = 4
@@ -24,13 +25,11 @@ _REPLY = re.compile(r"回[复覆復](?=@)")
 # A user as Reddit writes one.
 _USER = re.compile(r"(?<![\w/])/?u/[\w-]{3,40}+", re.ASCII | re.IGNORECASE)
 
-_PLACEHOLDERS = ("deleted", "removed", "n/a", "nan", "none", "null", "undefined")
-# A line that holds no more, or one of these in brackets.
-_PLACEHOLDER = re.compile(
-    rf"^[^\w\n]*+(?:{'|'.join(_PLACEHOLDERS)})[^\w\n]*+$"
-    rf"|\(\s?(?:{'|'.join(_PLACEHOLDERS)})\s?\)",
-    re.MULTILINE,
-)
+_PLACEHOLDERS = frozenset(("deleted", "removed", "n/a", "nan", "none", "null", "undefined"))
+_BETWEEN = re.compile(rf"\(\s?(?:{'|'.join(sorted(_PLACEHOLDERS))})\s?\)")
+_LONGEST_PLACEHOLDER = 20
+"""Characters of a line that is one, with marks around it."""
+_AROUND = string.punctuation + string.whitespace
 
 
 def without_leftovers(text: str) -> str:
@@ -51,8 +50,17 @@ def without_leftovers(text: str) -> str:
         text = _PERSON.sub(" ", _REPLY.sub("", text))
     if "u/" in text:
         text = _USER.sub(" ", text)
-    if any(each in text for each in _PLACEHOLDERS):
-        text = _PLACEHOLDER.sub(" ", text)
+    if "(" in text:
+        text = _BETWEEN.sub(" ", text)
+    if "\n" in text or len(text) <= _LONGEST_PLACEHOLDER:
+        lines = text.split("\n")
+        text = "\n".join(
+            [
+                line
+                for line in lines
+                if len(line) > _LONGEST_PLACEHOLDER or line.strip(_AROUND) not in _PLACEHOLDERS
+            ]
+        )
     return text
 
 

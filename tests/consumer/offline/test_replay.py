@@ -265,3 +265,17 @@ def test_a_damaged_gzip_is_an_error_and_leaves_no_summary(events, tmp_path):
 def test_a_folder_that_is_a_file_is_an_error_that_names_it(events):
     with pytest.raises(ReplayOutputError, match=r"cannot write a replay to .*events\.jsonl"):
         replay(events, events)
+
+
+def test_the_segments_are_those_of_the_model_and_memberships_have_their_names_but_for_few(
+    replayed,
+) -> None:
+    folder, _ = replayed
+    model = json.loads((folder / "model.json").read_text())
+    lines = (folder / "segments.jsonl").read_text().splitlines()
+    names = {each["id"]: each["name"] for each in map(json.loads, lines)}
+    assert names == {each["id"]: each["label"] for each in model["segments"]}
+    lines = (folder / "memberships.jsonl").read_text().splitlines()
+    told = [each["segment"] for each in map(json.loads, lines) if each["segment"]]
+    stale = sum(each["label"] != names[each["id"]] for each in told)
+    assert stale <= 0.1 * len(told)

@@ -123,6 +123,7 @@ def test_numbers_single_letters_and_leftovers_are_dropped(debris: str, language:
         ("ale (removed) [Removed]\n- None -\nN/A", ["ale"]),
         ("it was removed from the ale", ["removed", "ale"]),
         ("deleted files", ["deleted", "files"]),
+        ("financial nonetheless\nannulled", ["financial", "annulled"]),
         ("[QUOTE=Peter;12]ale[/quote] [size=3]", ["ale"]),
         ('[quote="Peter Schneider, post:3"] ale', ["ale"]),
         ("[doge] ale [哈哈]", ["ale"]),
