@@ -46,10 +46,13 @@ ASKED_OF_NEW = 1.15
 """Of a new segment so many times as much is asked as of those that are there, so that segments do
 not come and go with a few users."""
 
-KEEP = 0.8
+KEEP = 0.7
 """The number that there is stays where the segments are this share as far apart as is asked."""
 
-NEAR = 0.9
+MOST_GONE = 0.25
+"""Share of the segments that a look may take away: less is known at one look than at several."""
+
+NEAR = 0.93
 """Share of what is asked that will do where no number has all of it. Below, there is one cloud."""
 
 MOST_WEIGHT = 32.0
@@ -196,7 +199,7 @@ def _way_down(
         texts = _well_known(totals, count)
         asked = ASKED + ASKED_OF_FEW / math.sqrt(count) + ASKED_A_TEXT * texts
         apart = separations(judges, rows, centres, _known(judges, texts)) / asked
-        if len(before):
+        if len(before) > LEAST_SEGMENTS:  # two may be the halves of what was one cloud so far
             apart[~(old[:, None] & old)] /= ASKED_OF_NEW
         yield _Level(centres, old, float(apart.min()))
         if count <= min(LEAST_SEGMENTS, most):
@@ -258,15 +261,21 @@ def _merged(
 
 
 def _chosen(levels: list[_Level], most: int, before: int) -> _Level:
-    """Choose the first number at which all are far enough apart; else the best that comes near.
+    """Choose the largest number at which all are far enough apart; else the best that comes near.
 
-    As many as there are, or the next fewer that will do, stay unless they are much too near.
+    As many as there are, or the next fewer that will do, stay unless they are much too near; and a
+    look takes no more than a quarter of them away.
     """
     allowed = [level for level in levels if len(level.centres) <= most]
     enough = [level for level in allowed if level.apart >= 1.0]
     enough += [level for level in allowed if len(level.centres) <= before and level.apart >= KEEP]
-    if enough:
-        return max(enough, key=lambda level: len(level.centres))
+    chosen = max(enough, key=lambda level: len(level.centres), default=None)
+    before = min(before, most)
+    least = before - math.ceil(MOST_GONE * before)
+    if chosen is not None and len(chosen.centres) >= least:
+        return chosen
+    if near := [level for level in allowed if least <= len(level.centres) <= before]:
+        return max(near, key=lambda level: level.apart)
     best = max(allowed, key=lambda level: level.apart)
     return best if best.apart >= NEAR else levels[-1]
 
