@@ -149,6 +149,24 @@ def test_fewer_different_users_than_segments_give_fewer_segments():
     assert clusterer.snapshot(None).sizes.tolist() == [20, 20]
 
 
+@pytest.mark.parametrize("segments", [4, "auto"])
+def test_users_who_all_write_one_text_are_one_segment(segments):
+    """What parts their profiles is rounding."""
+    clusterer = StreamingClusterer(changed(POLICY, segments=segments), EMBEDDING)
+    text = Topics(1).profile(0)
+    for count in range(1, 31):
+        vector = (text * count).astype(np.float32)
+        clusterer.learn(f"user-{count}", vector / np.linalg.norm(vector), {})
+    assert clusterer.settle()
+    assert len(clusterer.centres) == 1
+    assert len(clusterer.snapshot(None).ids) == 1
+
+
+@pytest.mark.parametrize(("users", "least"), [(3000, 15), (100, 5), (12, 3), (2, 1)])
+def test_a_segment_needs_so_many_users_and_a_quarter_of_few(users, least):
+    assert FOUND.least_members(users) == least
+
+
 def test_users_beyond_the_sample_are_reported_and_not_learned_from():
     policy = changed(POLICY, sample_users=50, warmup_users=40)
     clusterer = StreamingClusterer(policy, EMBEDDING)
