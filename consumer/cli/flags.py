@@ -14,9 +14,9 @@ from consumer.settings.commands import uses
 
 _SHORT = {"kafka.bootstrap_servers": "--bootstrap-servers", "training.segments": "--segments"}
 # Says nothing to whoever asks for help.
-_NO_DEFAULT = re.compile(r" \(default( factory)?: (None|[^()]*<lambda>|dict|list|)\)")
+_NO_DEFAULT = re.compile(r" \(default( factory)?: (None|[^()]*<lambda>|dict|list|frozenset\(\)|)\)")
 # The names of an enumeration, where its values are to be given.
-_NAMES = re.compile(r"(?<=dict\[\{)[A-Z_,]+")
+_NAMES = re.compile(r"(?<=\[\{)[A-Z_,]+")
 
 
 class SettingFlag(click.Option):
@@ -54,7 +54,9 @@ class SettingFlags(list[SettingFlag]):
 
     def _add(self, _parser: object, flag: str, *, dest: str, metavar: str, **more: Any) -> None:
         how: dict[str, Any] = {
-            "metavar": _NAMES.sub(lambda names: names[0].lower(), metavar),
+            "metavar": _NAMES.sub(
+                lambda names: names[0].lower(), metavar.replace("frozenset[", "list[")
+            ),
             "multiple": more.get("action") == "append",
             "hidden": not uses(self._command, dest) or metavar == "JSON",  # a section as a whole
         }

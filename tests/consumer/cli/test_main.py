@@ -110,12 +110,11 @@ def test_every_command_has_help_that_names_it_and_its_settings(segmenter, comman
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_tells_no_default_where_there_is_none(segmenter, command):
+def test_help_tells_no_default_where_there_is_none_and_no_names_of_python(segmenter, command):
     _, out, _ = segmenter(*command.split(), "--help")
     said = " ".join(out.split())
-    assert [
-        words for words in ("default: None", "default factory", "REVIEW") if words in said
-    ] == []
+    hushed = "default: None", "default factory", "REVIEW", "frozenset"
+    assert [words for words in hushed if words in said] == []
 
 
 def test_every_command_is_in_the_table_of_what_it_uses_and_all_of_that_are_settings():

@@ -41,9 +41,10 @@ def test_a_worker_whose_process_is_killed_over_and_over_ends_as_the_replay_does(
         running = Running(settings, stage, "w0", ahead=3)
         try:
             for done in range(0, len(pairs), 150):
-                produce(settings, pairs[done : done + 150])
-                # Amid a batch, or before the next one: either way it is noticed by the next one.
+                produce(settings, pairs[done : done + 100])
+                # Amid a batch, or before the next one: either way what follows notices it.
                 os.kill(children.pids[0], signal.SIGKILL)
+                produce(settings, pairs[done + 100 : done + 150])
                 until(lambda done=done: committed(settings) >= min(done + 150, len(pairs)))
             running.stop()
         finally:
