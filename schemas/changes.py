@@ -40,6 +40,8 @@ class ChangeReason(StrEnum):
 
     BEHAVIOUR = "behaviour"
     """An event of the user."""
+    FIRST_ASSIGNMENT = "first_assignment"
+    """A new version of the segments, the first under which a user who waited belongs to one."""
     MODEL_UPDATE = "model_update"
     """A new version of the segments, whose lines run elsewhere."""
     SEGMENT_MERGED = "segment_merged"
@@ -54,7 +56,38 @@ class ChangeReason(StrEnum):
     """The user was silent for so long that all that was known of him is let go."""
 
 
+class ChangeCause(StrEnum):
+    """Whose doing it is."""
+
+    USER = "user"
+    """What the user did, or no longer does, under the segments as they were."""
+    MODEL = "model"
+    """What was learned anew: the user did nothing for it."""
+    OPERATOR = "operator"
+    """What somebody who runs the system asked for."""
+
+
+_CAUSES = {
+    ChangeReason.BEHAVIOUR: ChangeCause.USER,
+    ChangeReason.FIRST_ASSIGNMENT: ChangeCause.USER,
+    ChangeReason.INACTIVE: ChangeCause.USER,
+    ChangeReason.MODEL_UPDATE: ChangeCause.MODEL,
+    ChangeReason.SEGMENT_MERGED: ChangeCause.MODEL,
+    ChangeReason.SEGMENT_SPLIT: ChangeCause.MODEL,
+}
 _STATUSES, _REASONS = frozenset(ChangeStatus), frozenset(ChangeReason)
+_ALL_CAUSES = frozenset(ChangeCause)
+
+
+def cause_of(reason: ChangeReason, *, by_event: bool) -> ChangeCause:
+    """Give whose doing a change is, by its reason and whether an event of the user's made it.
+
+    Each user is looked at under a new version before events count under it. So an event moves
+    a user only if it does so under the version that last decided on them.
+    """
+    if reason is ChangeReason.LABEL_CHANGED:
+        return ChangeCause.USER if by_event else ChangeCause.MODEL
+    return _CAUSES[reason]
 
 
 class SegmentRef(Published):
@@ -116,6 +149,13 @@ class SegmentChange(Published):
     reason: Annotated[ChangeReason, Open()] = Field(
         description="Why it happened. Later versions may have further values."
     )
+    # Left out of changes from before there was this field, which are compared byte for byte.
+    cause: Annotated[ChangeCause, Open()] | None = Field(
+        None,
+        description="Whose doing it is; absent in older changes. Later versions may have further "
+        "values.",
+        exclude_if=lambda value: value is None,
+    )
     changed_at: Rfc3339 = Field(description="When the change was decided (processing time).")
     occurred_at: Rfc3339 | None = Field(
         description="Event time of the event that caused it; null where none did."
@@ -156,6 +196,10 @@ class SegmentChange(Published):
     def _status_fits_segments(self) -> Self:
         if not self.is_known:
             return self  # of a later version, which knows what fits
+        if self.cause is not None and self.cause != cause_of(
+            self.reason, by_event=self.source is not None
+        ):
+            raise ValueError(f"cause {self.cause} does not fit the reason {self.reason}")
         if (self.status is ChangeStatus.LABELLED) != (self.reason is ChangeReason.LABEL_CHANGED):
             raise ValueError(f"status {self.status} does not fit the reason {self.reason}")
         if self.status is ChangeStatus.LABELLED:
@@ -184,7 +228,8 @@ class SegmentChange(Published):
 
         Of any other change it can say neither what fits it nor which id it has.
         """
-        return self.status in _STATUSES and self.reason in _REASONS
+        known = self.status in _STATUSES and self.reason in _REASONS
+        return known and (self.cause is None or self.cause in _ALL_CAUSES)
 
     @property
     def id(self) -> str:
@@ -215,18 +260,24 @@ def change_id(user_id: str, cause: str, sequence: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def change_headers(identity: str, source: str, user_id: str, time: datetime) -> EventHeaders:
-    """Kafka headers of CloudEvents 1.0 in binary mode for the change of such an id."""
-    headers = _headers_of(source, time).copy()
+def change_headers(
+    identity: str, source: str, user_id: str, time: datetime, cause: ChangeCause | None
+) -> EventHeaders:
+    """Kafka headers of CloudEvents 1.0 in binary mode for the change of such an id.
+
+    The cause is an extension attribute: subscribers that want the users' own changes alone need not
+    read the others.
+    """
+    headers = _headers_of(source, time, cause).copy()
     headers[_ID_AT] = ("ce_id", identity.encode())
     headers[_SUBJECT_AT] = ("ce_subject", user_id.encode())
     return headers
 
 
 # Those of a batch differ in the id and the user alone.
-@lru_cache(maxsize=8)
-def _headers_of(source: str, time: datetime) -> EventHeaders:
-    return binary_headers(
+@lru_cache(maxsize=16)
+def _headers_of(source: str, time: datetime, cause: ChangeCause | None) -> EventHeaders:
+    headers = binary_headers(
         event_id="",
         source=source,
         event_type=CHANGE_TYPE,
@@ -234,15 +285,16 @@ def _headers_of(source: str, time: datetime) -> EventHeaders:
         subject="",
         time=time,
     )
+    return headers if cause is None else [*headers, ("ce_cause", cause.encode())]
 
 
-_NAMES = [name for name, _ in _headers_of("", datetime(1970, 1, 1, tzinfo=UTC))]
+_NAMES = [name for name, _ in _headers_of("", datetime(1970, 1, 1, tzinfo=UTC), None)]
 _ID_AT, _SUBJECT_AT = _NAMES.index("ce_id"), _NAMES.index("ce_subject")
 
 
 def cloudevents_headers(change: SegmentChange, source: str) -> EventHeaders:
     """Kafka headers of CloudEvents 1.0 in binary mode for one change."""
-    return change_headers(change.id, source, change.user_id, change.changed_at)
+    return change_headers(change.id, source, change.user_id, change.changed_at, change.cause)
 
 
 def structured_cloudevent(change: SegmentChange, source: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from schemas.arrays import decode_array, encode_array
 from schemas.base import Base64
 from schemas.changes import (
+    ChangeCause,
     ChangeReason,
     ChangeStatus,
     ModelRef,
@@ -22,6 +23,7 @@ from schemas.changes import (
     SegmentChange,
     SegmentRef,
     SourceRef,
+    cause_of,
     cloudevents_headers,
     structured_cloudevent,
 )
@@ -135,6 +137,38 @@ def test_a_user_is_let_go_from_a_segment_or_from_none(previous: SegmentRef | Non
 def test_a_user_who_is_let_go_is_nowhere(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="does not fit the reason inactive"):
         let_go(**changes)
+
+
+def test_a_change_says_whose_doing_it_is_and_not_another_ones() -> None:
+    assert change(cause=ChangeCause.USER).cause == "user"
+    for cause in (ChangeCause.MODEL, ChangeCause.OPERATOR):
+        with pytest.raises(ValidationError, match=f"cause {cause} does not fit the reason beh"):
+            change(cause=cause)
+    assert cause_of(ChangeReason.LABEL_CHANGED, by_event=True) is ChangeCause.USER
+    assert cause_of(ChangeReason.LABEL_CHANGED, by_event=False) is ChangeCause.MODEL
+
+
+def test_every_reason_has_a_cause() -> None:
+    found = {reason: cause_of(reason, by_event=False) for reason in ChangeReason}
+    assert {reason for reason, cause in found.items() if cause is ChangeCause.USER} == {
+        ChangeReason.BEHAVIOUR,
+        ChangeReason.FIRST_ASSIGNMENT,
+        ChangeReason.INACTIVE,
+    }
+
+
+def test_a_change_from_before_there_were_causes_keeps_its_bytes_and_headers() -> None:
+    value = change().model_dump_json()
+    assert "cause" not in value
+    assert SegmentChange.model_validate_json(value).model_dump_json() == value
+    assert "ce_cause" not in dict(cloudevents_headers(change(), "shop"))
+    assert dict(cloudevents_headers(change(cause="user"), "shop"))["ce_cause"] == b"user"
+    assert structured_cloudevent(change(cause="user"), "shop")["cause"] == "user"
+
+
+def test_a_change_whose_cause_is_of_a_later_version_is_read_and_not_known() -> None:
+    later = change(cause="weather")
+    assert (later.cause, later.is_known) == ("weather", False)
 
 
 def test_a_user_who_falls_silent_twice_is_let_go_under_two_ids() -> None:

@@ -95,14 +95,16 @@ class Group:
 class Flapping:
     """Changes of segment of the users with so many events at least.
 
-    `by_reason` counts by "status, reason"; `users_by_changes` holds, at index i, the users with i
-    changes, the last one those with as many or more.
+    `switches_a_user_by_cause` has those of users and of new models. `by_reason` counts by
+    "status, reason"; `users_by_changes` holds, at index i, the users with i changes, the last one
+    those with as many or more.
     """
 
     least_events: int
     users: int
     changes_a_user: float
     switches_a_user: float
+    switches_a_user_by_cause: dict[str, float]
     by_reason: dict[str, int]
     users_by_changes: tuple[int, ...]
 

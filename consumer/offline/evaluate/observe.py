@@ -7,7 +7,7 @@ learned from the event.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from pydantic_core import from_json
@@ -159,9 +159,9 @@ class Observer:
                 confusion.add(label, track.segment)
         return confusion
 
-    def changes(self, least_events: int) -> list[Counter[tuple[str, str]]]:
-        """Give the changes by status and reason, of each user with so many events."""
-        return [track.changes for track in self.tracks.values() if track.events >= least_events]
+    def with_events(self, least_events: int) -> list[Track]:
+        """Give the users with so many events."""
+        return [track for track in self.tracks.values() if track.events >= least_events]
 
     def _compare(self, label: str | None, segment: int | None) -> None:
         if label is None:
@@ -173,7 +173,8 @@ class Observer:
 
     def _move(self, change: SegmentChange) -> None:
         segment = None if change.segment is None else change.segment.id
-        self.tracks[change.user_id].move(segment, change.status.value, change.reason.value)
+        cause = "" if change.cause is None else change.cause.value
+        self.tracks[change.user_id].move(segment, change.status.value, change.reason.value, cause)
 
 
 def scored(confusion: Confusion) -> Agreement | None:

@@ -12,6 +12,7 @@ from consumer.offline.evaluate.supervised import LabelGroup, Supervised
 from consumer.offline.evaluate.users import LEAST_SCORED_USERS
 from consumer.report.terminal import FittedTable
 from consumer.report.wording import one_line, plural
+from schemas.changes import ChangeCause
 
 _NONE = "-"
 _SHOWN_LABELS = 12
@@ -126,9 +127,15 @@ def _measured(
 
 
 def _flapping(figures: Figures) -> FittedTable:
+    causes = [ChangeCause.USER.value, ChangeCause.MODEL.value]
     reasons = sorted({reason for each in figures.flapping for reason in each.by_reason})
     table = FittedTable(
-        "Changes of segment", "users", "changes a user", "switches a user", *reasons
+        "Changes of segment",
+        "users",
+        "changes a user",
+        "switches a user",
+        *(f"by the {cause}" for cause in causes),
+        *reasons,
     )
     for each in figures.flapping:
         least = "all" if each.least_events <= 1 else f"with ≥ {each.least_events} events"
@@ -136,6 +143,7 @@ def _flapping(figures: Figures) -> FittedTable:
             f"{each.users:,} {least}",
             _figure(each.changes_a_user, 2),
             _figure(each.switches_a_user, 2),
+            *(_figure(each.switches_a_user_by_cause[cause], 2) for cause in causes),
             *(f"{each.by_reason.get(reason, 0):,}" for reason in reasons),
         )
     return table

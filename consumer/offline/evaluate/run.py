@@ -44,7 +44,7 @@ from models.measures.agreement import Confusion
 from models.measures.internal import internal_measures
 from models.measures.offline import offline_kmeans, one_pass_kmeans
 from models.segments.model import SegmentModel
-from schemas.changes import ChangeStatus
+from schemas.changes import ChangeCause, ChangeStatus
 from schemas.segment_model import NO_SEGMENT
 
 logger = logging.getLogger(__name__)
@@ -330,19 +330,24 @@ def _contingency(users: Users, model: SegmentModel | None) -> Contingency | None
 
 
 def _flapping(observer: Observer, least: int) -> Flapping:
-    users = observer.changes(least)
-    total: Counter[tuple[str, str]] = sum(users, Counter())
+    users = observer.with_events(least)
+    total: Counter[tuple[str, str]] = sum((track.changes for track in users), Counter())
+    causes: Counter[tuple[str, str]] = sum((track.causes for track in users), Counter())
     switches = sum(
         count for (status, _), count in total.items() if status == ChangeStatus.SWITCHED.value
     )
     histogram = [0] * (MOST_CHANGES + 1)
-    for own in users:
-        histogram[min(own.total(), MOST_CHANGES)] += 1
+    for track in users:
+        histogram[min(track.changes.total(), MOST_CHANGES)] += 1
     return Flapping(
         least_events=least,
         users=len(users),
         changes_a_user=total.total() / max(len(users), 1),
         switches_a_user=switches / max(len(users), 1),
+        switches_a_user_by_cause={
+            cause.value: causes[ChangeStatus.SWITCHED.value, cause.value] / max(len(users), 1)
+            for cause in (ChangeCause.USER, ChangeCause.MODEL)
+        },
         by_reason={
             f"{status}, {reason}": total[status, reason] for status, reason in sorted(total)
         },

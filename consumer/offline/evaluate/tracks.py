@@ -37,6 +37,8 @@ class Track:
         (number of the event, segment) of each change; 0 for one before the first event seen.
     changes
         Changes by status and reason.
+    causes
+        Changes by status and by whose doing they are.
     """
 
     events: int = 0
@@ -45,6 +47,7 @@ class Track:
     runs: list[Run] = field(default_factory=list)
     places: list[tuple[int, int | None]] = field(default_factory=list)
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    causes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
     def label(self) -> str | None:
@@ -62,11 +65,12 @@ class Track:
         else:
             self.runs.append(Run(label, self.events))
 
-    def move(self, segment: int | None, status: str, reason: str) -> None:
+    def move(self, segment: int | None, status: str, reason: str, cause: str) -> None:
         """Take in a change of segment."""
         self.segment = segment
         self.places.append((self.events, segment))
         self.changes[status, reason] += 1
+        self.causes[status, cause] += 1
 
     def lags(self, meaning: Mapping[Hashable, Hashable]) -> list[int | None]:
         """Give how long the segment took to follow each known change of the label.

@@ -22,6 +22,7 @@ from schemas.changes import (
     ProfileSummary,
     SegmentChange,
     SegmentRef,
+    cause_of,
     change_headers,
     change_id,
     cloudevents_headers,
@@ -116,6 +117,7 @@ class ChangeWriter:
             status = _status(previous, segment)
         user, sequence = rows.users[row], int(rows.sequence[row]) + 1
         rows.sequence[row] = sequence
+        whose = cause_of(reason, by_event=cause.record is not None)
         change: dict[str, object] = {
             "user_id": user,
             "sequence": sequence,
@@ -123,6 +125,7 @@ class ChangeWriter:
             "segment": segment,
             "previous_segment": previous,
             "reason": reason.value,
+            "cause": whose.value,
             "changed_at": cause.at,
             "occurred_at": cause.occurred_at,
             "distance": _figure(decision.distance),
@@ -146,6 +149,7 @@ class ChangeWriter:
                 self.source,
                 user,
                 cause.at,
+                whose,
             )
         )
         return Change(status, reason), [
@@ -168,6 +172,7 @@ class ChangeWriter:
             segment=None,
             previous_segment=None if previous is None else SegmentRef(**previous),
             reason=ChangeReason.INACTIVE,
+            cause=cause_of(ChangeReason.INACTIVE, by_event=False),
             changed_at=at,
             occurred_at=None,
             distance=None,

@@ -220,6 +220,8 @@ class Decisions:
             now = NO_SEGMENT if decision.segment is None else decision.segment
             if now == before:
                 reason = ChangeReason.LABEL_CHANGED
+            elif by_model and before == NO_SEGMENT and not rows.since[place]:
+                reason = ChangeReason.FIRST_ASSIGNMENT
             elif by_model:
                 version = int(verdict.decided[seat])
                 reason = self._lineage_of(model).reason(before, now, version)

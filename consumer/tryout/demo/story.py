@@ -109,6 +109,7 @@ def _reason(change: SegmentChange) -> str:
     version = f"Version {change.model.version} of the segments"
     if change.reason is not ChangeReason.BEHAVIOUR:
         sentences = {
+            ChangeReason.FIRST_ASSIGNMENT: f"{version} is the first that has one for the user.",
             ChangeReason.SEGMENT_MERGED: f"{version} merged the two.",
             ChangeReason.SEGMENT_SPLIT: f"{version} split the former one.",
             ChangeReason.MODEL_UPDATE: f"{version} drew the lines anew.",

@@ -167,7 +167,7 @@ def test_lags_are_those_of_a_naive_walk(data):
         track.see(label)
         for at, segment in places:
             if at == number:
-                track.move(segment, "switched", "behaviour")
+                track.move(segment, "switched", "behaviour", "user")
     assert track.lags(meaning) == naive_lags(labels, places, meaning)
 
 
@@ -175,9 +175,10 @@ def test_a_track_counts_labels_and_changes():
     track = Track()
     for label in ("a", "b", None, "b", "a"):
         track.see(label)
-    track.move(3, "entered", "behaviour")
+    track.move(3, "entered", "behaviour", "user")
     assert (track.events, track.label, track.segment) == (5, "a", 3)
     assert track.changes == {("entered", "behaviour"): 1}
+    assert track.causes == {("entered", "user"): 1}
     assert Track().label is None
 
 
@@ -185,7 +186,7 @@ def test_events_without_a_label_do_not_end_a_run():
     track = Track()
     for label in ("a", None, "a", "a", "b", "b", None, "b"):
         track.see(label)
-    track.move(1, "switched", "behaviour")
+    track.move(1, "switched", "behaviour", "user")
     assert track.lags({1: "b"}) == [4]
 
 
@@ -238,6 +239,9 @@ def test_the_observer_knows_where_every_user_is_and_how_often_each_changed(file,
     everybody = evaluation.figures.flapping[0]
     assert everybody.users == result.users
     assert sum(everybody.by_reason.values()) == result.changes
+    assert sum(everybody.switches_a_user_by_cause.values()) == pytest.approx(
+        everybody.switches_a_user
+    )
     assert everybody.changes_a_user == pytest.approx(result.changes / result.users)
     memberships = [
         json.loads(line) for line in (tmp_path / "memberships.jsonl").read_text().splitlines()

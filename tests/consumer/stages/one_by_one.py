@@ -22,6 +22,7 @@ from models.segments.decision import decide
 from models.segments.model import SegmentModel
 from models.text import cut_words
 from schemas.changes import (
+    ChangeCause,
     ChangeReason,
     ChangeStatus,
     LabelRef,
@@ -137,6 +138,7 @@ class OneByOne:
             segment=segment,
             previous_segment=previous,
             reason=ChangeReason.BEHAVIOUR if decision.changed else ChangeReason.LABEL_CHANGED,
+            cause=ChangeCause.USER,
             changed_at=NOW,
             occurred_at=from_microseconds(int(batch.events.times[event])),
             profile=ProfileSummary(

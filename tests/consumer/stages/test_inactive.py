@@ -188,7 +188,10 @@ def test_under_a_new_model_users_are_looked_at_first_and_who_is_silent_leaves_fr
     at_work.run(records([event("u", 0), event("w", 12)]))
     at_work.source.model = turned(a_model())
     moves = [change for change in changes_in(at_work.maintain()) if change.user_id == "u"]
-    assert [change.reason for change in moves] == ["model_update", "inactive"]
+    assert [(change.reason, change.cause) for change in moves] == [
+        ("model_update", "model"),
+        ("inactive", "user"),
+    ]
     assert moves[1].previous_segment == moves[0].segment
 
 

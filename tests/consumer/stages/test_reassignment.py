@@ -303,7 +303,7 @@ def test_who_was_found_to_move_and_wrote_meanwhile_is_not_moved_again() -> None:
     worker = a_worker(200, Ticking())
     assert len(piece(worker)) == 64
     (change,) = changes_in(worker.run(records([event("u100", 2)])))
-    assert change.reason is ChangeReason.MODEL_UPDATE
+    assert change.reason is ChangeReason.FIRST_ASSIGNMENT
     rest = changes_in(worker.maintain())
     assert len(rest) == 200 - 64 - 1
     assert "u100" not in {change.user_id for change in rest}

@@ -21,7 +21,7 @@ from models.segments.confidence import confidence
 from models.segments.history import History
 from models.segments.model import SegmentModel
 from schemas.arrays import decode_array, encode_array
-from schemas.changes import ChangeReason, ChangeStatus, SegmentChange
+from schemas.changes import ChangeCause, ChangeReason, ChangeStatus, SegmentChange
 from schemas.lifecycle import RetiredSegment
 from schemas.profiles import ProfileRecord
 from schemas.samples import read_sample
@@ -452,7 +452,8 @@ def test_a_first_model_puts_the_known_users_into_segments():
     assert {user: change.segment.id for user, change in entered.items()} == {"u": 0, "v": 1}
     for change in entered.values():
         assert change.status is ChangeStatus.ENTERED
-        assert change.reason is ChangeReason.MODEL_UPDATE
+        assert change.reason is ChangeReason.FIRST_ASSIGNMENT
+        assert change.cause is ChangeCause.USER
         assert (change.source, change.occurred_at, change.changed_at) == (None, None, NOW)
 
 
@@ -598,10 +599,31 @@ def test_users_of_a_merged_segment_follow_it_whatever_dwell_and_margin_say():
     merged = a_model(2, TOPICS[:1], ids=np.array([1]), history=history)
     change = moved_by(merged, dwell_events=50, margin=1.9)
     assert change.reason is ChangeReason.SEGMENT_MERGED
+    assert change.cause is ChangeCause.MODEL
     assert (change.status, change.sequence) == (ChangeStatus.SWITCHED, 2)
     assert (change.previous_segment.id, change.segment.id) == (0, 1)
     assert (change.source, change.occurred_at) == (None, None)
     assert change.id == change.model_copy(update={"reason": ChangeReason.MODEL_UPDATE}).id
+
+
+def test_who_writes_as_a_new_model_comes_is_moved_by_it_and_not_by_the_event():
+    """The event would have moved nobody under the version that put the user where the user was."""
+    worker = Worker(a_model())
+    worker.run(records([event("u", 0)]))
+    worker.source.model = turned(a_model())
+    (change,) = changes_in(worker.run(records([event("u", 1)])))
+    assert (change.reason, change.cause) == (ChangeReason.MODEL_UPDATE, ChangeCause.MODEL)
+
+
+def test_who_has_left_all_segments_and_is_put_into_one_by_a_new_model_is_no_first_one():
+    worker = Worker(a_model(), assignment={"max_distance": 0.8, **FREE}, profile={"terms": 4})
+    far = "cats whiskers paws"
+    stream = [event("u", 1, TOPICS[0]), *(event("u", n, far) for n in range(2, 8))]
+    assert [c.status for c in changes_in(worker.run(records(stream)))] == ["entered", "exited"]
+    worker.source.model = a_model(2, (TOPICS[1], far))
+    (change,) = changes_in(worker.maintain())
+    assert change.status is ChangeStatus.ENTERED
+    assert (change.reason, change.cause) == (ChangeReason.MODEL_UPDATE, ChangeCause.MODEL)
 
 
 def test_users_of_a_merged_segment_who_are_nearer_to_another_one_are_moved_by_the_model():
