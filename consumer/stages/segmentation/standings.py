@@ -58,8 +58,3 @@ class Standings:
     def take(self, entries: Rows) -> Standings:
         """Copy some moments."""
         return Standings(*(getattr(self, each.name)[entries] for each in fields(self)))
-
-    def set(self, entries: Rows, rows: ProfileRows, places: Rows) -> None:
-        """Set moments to the present standing of their users."""
-        for name in ("sums", "weights", "reference", "events"):
-            getattr(self, name)[entries] = getattr(rows, name)[places]

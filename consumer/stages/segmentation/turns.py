@@ -8,6 +8,7 @@ cost 500 turns. Either way every event meets the profile that those before it ha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,14 @@ Rows = NDArray[np.int64]
 
 LEAST_IN_A_TURN = 8
 """Users from which on a turn is applied as arrays."""
+
+
+class _Figures(NamedTuple):
+    """What `Standings` has beside sums, as each event of a batch left it."""
+
+    weights: NDArray[np.float64]
+    reference: Rows
+    events: Rows
 
 
 @dataclass(slots=True, eq=False)
@@ -83,34 +92,52 @@ class Moves:
         self.stats.accepted.update(
             {kind: count for kind, count in zip(EVENT_TYPES, types.tolist(), strict=True) if count}
         )
-        self.stats.languages.update([events.languages[row] for row in counted.tolist()])
+        languages = events.languages
+        if len(counted) < len(languages):
+            languages = [languages[row] for row in counted.tolist()]
+        self.stats.languages.update(languages)
         return counted, after
 
     def _several(self, nth: Rows) -> tuple[NDArray[np.bool_], Standings]:
         """Apply events of which some are of one user."""
-        n, dimensions = len(self.own), self.rows.sums.shape[1]
+        n = len(self.own)
         fresh = np.zeros(n, np.bool_)
-        after = Standings(
-            self.own,
-            nth,
-            np.empty((n, dimensions), np.float32),
-            np.empty(n),
-            np.empty(n, np.int64),
-            np.empty(n, np.int64),
-        )
+        after = _Figures(np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64))
+        # How sums stood where another event of the user's follows; the last ones are in the rows.
+        passed: list[tuple[Rows, NDArray[np.float32]]] = []
+        counts = np.bincount(self.own)
         sizes = np.bincount(nth)
         small = np.flatnonzero(sizes < LEAST_IN_A_TURN)
         turns = int(small[0]) if len(small) else len(sizes)
         for turn in range(turns):
             entries = np.flatnonzero(nth == turn)
+            places = self.own[entries]
             fresh[entries] = self._turn(entries)
-            after.set(entries, self.rows, self.own[entries])
+            after.weights[entries] = self.rows.weights[places]
+            after.reference[entries] = self.rows.reference[places]
+            after.events[entries] = self.rows.events[places]
+            followed = counts[places] > turn + 1
+            passed.append((entries[followed], self.rows.sums[places[followed]]))
         left: dict[int, list[int]] = {}
         for entry in np.flatnonzero(nth >= turns).tolist():
             left.setdefault(int(self.own[entry]), []).append(entry)
         for place, its in left.items():
-            self._follow(place, np.array(its, np.int64), fresh, after)
-        return fresh, after.take(np.flatnonzero(fresh))
+            entries = np.array(its, np.int64)
+            passed.append((entries, self._follow(place, entries, fresh, after)))
+        chosen = slice(None) if fresh.all() else fresh
+        own = self.own[chosen]
+        sums, entry_at = self.rows.sums[own], np.cumsum(fresh) - 1
+        for entries, before in passed:
+            counted = fresh[entries]
+            sums[entry_at[entries[counted]]] = before[counted]
+        return fresh, Standings(
+            own,
+            nth[chosen],
+            sums,
+            after.weights[chosen],
+            after.reference[chosen],
+            after.events[chosen],
+        )
 
     def _turn(self, entries: Rows) -> NDArray[np.bool_]:
         """Apply events of different users as arrays; tell which of them count."""
@@ -141,9 +168,9 @@ class Moves:
         return fresh
 
     def _follow(
-        self, place: int, entries: Rows, fresh: NDArray[np.bool_], after: Standings
-    ) -> None:
-        """Apply events of one user, one after the other."""
+        self, place: int, entries: Rows, fresh: NDArray[np.bool_], after: _Figures
+    ) -> NDArray[np.float32]:
+        """Apply events of one user, one after the other; give the sums that each of them left."""
         chosen, events = self.chosen[entries], self.batch.events
         run = follow(
             self.rows,
@@ -155,13 +182,14 @@ class Moves:
             self.policy,
         )
         fresh[entries] = run.fresh
-        after.sums[entries], after.weights[entries] = run.sums, run.weights
-        after.reference[entries], after.events[entries] = run.reference, run.events
+        after.weights[entries], after.reference[entries] = run.weights, run.reference
+        after.events[entries] = run.events
         self.stats.repeated += len(entries) - sum(run.fresh)
         self.stats.edited += run.edited
         if self.worded[place]:
             for i in np.flatnonzero(run.fresh).tolist():
                 self._note(place, int(chosen[i]), run.keeps[i], run.gains[i])
+        return run.sums
 
     def _note(self, place: int, event: int, keep: float, gain: float) -> None:
         """Note an event's words, cut here where that was not known to be asked for."""
@@ -175,9 +203,9 @@ class Moves:
 def _occurrences(own: Rows) -> Rows:
     """Give of each event how many of its user's are before it, int64 (n,)."""
     order = np.argsort(own, kind="stable")
-    ordered = own[order]
-    firsts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    counts = np.diff(np.r_[firsts, len(own)])
+    ordered, places = own[order], np.arange(len(own))
+    same = np.zeros(len(own), np.bool_)
+    np.equal(ordered[1:], ordered[:-1], out=same[1:])
     nth = np.empty_like(own)
-    nth[order] = np.arange(len(own)) - np.repeat(firsts, counts)
+    nth[order] = places - np.maximum.accumulate(np.where(same, 0, places))
     return nth
