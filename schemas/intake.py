@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, get_args
@@ -23,7 +23,15 @@ from schemas.keys import KeyForm, decode_key, encode_key
 from schemas.leftovers import without_unusable
 from schemas.mapping import EventMapping
 from schemas.picking import MappingError
-from schemas.sifting import SiftedEvent, sift_fields, sift_json, user_of_json
+from schemas.sifting import (
+    SiftedColumns,
+    SiftedEvent,
+    microseconds_of,
+    sift_all_json,
+    sift_fields,
+    sift_json,
+    user_of_json,
+)
 from schemas.times import format_hint
 
 # Never quoted, not even in part: they are what people wrote.
@@ -132,6 +140,11 @@ class Intake:
             return "events.excluded_texts"
         return None
 
+    @property
+    def names_all(self) -> bool:
+        """Whether every text may name segments."""
+        return not (self.unnamed_types or self.unnamed_languages or self.unnamed_texts)
+
     def names(self, kind: EventType, language: str, text: str) -> bool:
         """Tell whether a text, clean, may name segments."""
         return not (
@@ -154,6 +167,54 @@ class Intake:
             return SiftedEvent.of(judged), left_out
         return event, ()
 
+    def sift_all(
+        self, values: Sequence[bytes | None], keys: Sequence[bytes | None], now: datetime
+    ) -> tuple[SiftedColumns, list[int]]:
+        """Read those of many records that `sift` reads at once.
+
+        Returns
+        -------
+        tuple
+            Their events, and the numbers of the other records, ascending.
+        """
+        if self.mapping.picks_nothing:
+            sifted = sift_all_json([_payload(value) for value in values])
+        else:
+            sifted = SiftedColumns.of(map(self._sift, values))
+        against = self._against(sifted, keys, now)
+        if against:
+            sifted = sifted.without(against)
+        if len(sifted.numbers) == len(values):
+            return sifted, []
+        return sifted, sorted({*range(len(values))}.difference(sifted.numbers))
+
+    def _against(
+        self, sifted: SiftedColumns, keys: Sequence[bytes | None], now: datetime
+    ) -> set[int]:
+        """Tell, by place, for which events `_holds` does not."""
+        own = [keys[number] for number in sifted.numbers]
+        users, texts, titles, times = sifted.users, sifted.texts, sifted.titles, sifted.times
+        earliest = microseconds_of(self.earliest)
+        latest = microseconds_of(now) + self.max_future_skew // timedelta(microseconds=1)
+        if (
+            self.key == "raw"
+            and own == [user.encode() for user in users]
+            and max(map(len, filter(None, texts)), default=0) <= self.max_text_chars
+            and max(map(len, filter(None, titles)), default=0) <= self.max_text_chars
+            and earliest <= min(times, default=earliest)
+            and max(times, default=latest) <= latest
+            and self.excluded_users is None
+            and self.excluded_texts is None
+        ):
+            return set()
+        return {
+            place
+            for place, (user, text, title, time, key) in enumerate(
+                zip(users, texts, titles, times, own, strict=True)
+            )
+            if not (earliest <= time <= latest and self._fits(user, text, title, key))
+        }
+
     def _sift(self, value: bytes | None) -> SiftedEvent | None:
         try:
             if self.mapping.picks_nothing:
@@ -165,14 +226,19 @@ class Intake:
 
     def _holds(self, event: SiftedEvent, key: bytes | None, now: datetime) -> bool:
         """Tell whether there is nothing against an event; `judge` says what there is."""
-        user, text, title, time = event.user_id, event.text, event.item_title, event.occurred_at
+        time = event.occurred_at
+        return (
+            self._fits(event.user_id, event.text, event.item_title, key)
+            and time >= self.earliest
+            and time - now <= self.max_future_skew
+        )
+
+    def _fits(self, user: str, text: str | None, title: str | None, key: bytes | None) -> bool:
         return (
             key is not None
             and (key == user.encode() if self.key == "raw" else decode_key(key, self.key) == user)
             and (text is None or len(text) <= self.max_text_chars)
             and (title is None or len(title) <= self.max_text_chars)
-            and time >= self.earliest
-            and time - now <= self.max_future_skew
             and self._excluded_by(user, text, title) is None
         )
 

@@ -7,8 +7,11 @@ wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Any, NamedTuple
 
 from pydantic_core import SchemaValidator, core_schema
@@ -17,6 +20,12 @@ from schemas.base import MAX_ID_CHARS
 from schemas.events import MAX_ITEM_CHARS, MAX_LANGUAGE_CHARS, EventType, UserEvent, parse_rfc3339
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds_of(time: datetime) -> int:
+    """Give a time in microseconds since 1970, exactly."""
+    since = time - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 class SiftedEvent(NamedTuple):
@@ -43,9 +52,66 @@ class SiftedEvent(NamedTuple):
     @property
     def microseconds(self) -> int:
         """The event time in microseconds since 1970, exactly."""
-        since = self.occurred_at - _EPOCH
-        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        return microseconds_of(self.occurred_at)
 
+
+@dataclass(slots=True)
+class SiftedColumns:
+    """Events that have been validated, as columns, in the order of their records.
+
+    As much of them as is used of many at once.
+
+    Attributes
+    ----------
+    numbers
+        Which of the records each event is, ascending.
+    users, event_ids, texts, titles, languages
+        As the events say.
+    types
+        Values of `EventType`.
+    times
+        Event times, microseconds since 1970.
+    """
+
+    numbers: list[int]
+    event_ids: list[str]
+    users: list[str]
+    types: list[str]
+    texts: list[str | None]
+    languages: list[str | None]
+    titles: list[str | None]
+    times: list[int]
+
+    @classmethod
+    def of(cls, events: Iterable[SiftedEvent | None]) -> SiftedColumns:
+        """Give the events of records, None for a record that holds none."""
+        columns = cls([], [], [], [], [], [], [], [])
+        for number, event in enumerate(events):
+            if event is not None:
+                columns.insert(number, event)
+        return columns
+
+    def insert(self, number: int, event: SiftedEvent) -> None:
+        """Put an event among them, at its record's place."""
+        place = bisect_left(self.numbers, number)
+        self.numbers.insert(place, number)
+        self.event_ids.insert(place, event.event_id)
+        self.users.insert(place, event.user_id)
+        self.types.insert(place, event.type.value)
+        self.texts.insert(place, event.text)
+        self.languages.insert(place, event.language)
+        self.titles.insert(place, event.item_title)
+        self.times.insert(place, event.microseconds)
+
+    def without(self, places: Collection[int]) -> SiftedColumns:
+        """Give the others than those at some places."""
+        kept = [place not in places for place in range(len(self.numbers))]
+        return SiftedColumns(
+            *(list(compress(getattr(self, name), kept)) for name in self.__slots__)
+        )
+
+
+_EARLIEST = microseconds_of(datetime.min.replace(tzinfo=UTC))
 
 # RFC 3339 as `parse_rfc3339` has it, but for a small z: what fits is what `datetime.fromisoformat`,
 # which reads many other forms, is let to read.
@@ -56,7 +122,12 @@ _RFC3339 = (
 _IDENTIFIER = core_schema.str_schema(min_length=1, max_length=MAX_ID_CHARS)
 
 
-def _validator(time: core_schema.CoreSchema) -> SchemaValidator:
+_EVENT_TYPE = core_schema.enum_schema(EventType, [*EventType], sub_type="str", strict=False)
+
+
+def _validator(
+    time: core_schema.CoreSchema, kind: core_schema.CoreSchema = _EVENT_TYPE
+) -> SchemaValidator:
     """Compile the contract into a dict of all fields, in the order of `SiftedEvent`."""
 
     def required(schema: core_schema.CoreSchema) -> core_schema.TypedDictField:
@@ -66,11 +137,10 @@ def _validator(time: core_schema.CoreSchema) -> SchemaValidator:
         nullable = core_schema.nullable_schema(schema)
         return required(core_schema.with_default_schema(nullable, default=None))
 
-    types = core_schema.enum_schema(EventType, [*EventType], sub_type="str", strict=False)
     fields = {
         "event_id": required(_IDENTIFIER),
         "user_id": required(_IDENTIFIER),
-        "type": required(types),
+        "type": required(kind),
         "text": optional(core_schema.str_schema()),
         "language": optional(core_schema.str_schema(max_length=MAX_LANGUAGE_CHARS)),
         "item_id": optional(core_schema.str_schema(max_length=MAX_ITEM_CHARS)),
@@ -78,10 +148,17 @@ def _validator(time: core_schema.CoreSchema) -> SchemaValidator:
         "rating": optional(core_schema.float_schema(allow_inf_nan=False)),
         "occurred_at": required(time),
     }
-    return SchemaValidator(core_schema.typed_dict_schema(fields, config={"strict": True}))
+    # Hardly a value comes again so soon that it is worth being looked up.
+    config = core_schema.CoreConfig(strict=True, cache_strings="none")
+    return SchemaValidator(core_schema.typed_dict_schema(fields, config=config))
 
 
-_FROM_JSON = _validator(core_schema.str_schema(pattern=_RFC3339)).validate_json
+_TIME = core_schema.str_schema(pattern=_RFC3339)
+_FROM_JSON = _validator(_TIME).validate_json
+# With the value of a type in place of the type, which takes long to look up.
+_PLAIN_FROM_JSON = _validator(
+    _TIME, core_schema.literal_schema([kind.value for kind in EventType])
+).validate_json
 _FROM_FIELDS = _validator(core_schema.any_schema()).validate_python
 _USER = SchemaValidator(
     core_schema.typed_dict_schema(
@@ -103,6 +180,50 @@ def sift_json(payload: bytes) -> SiftedEvent:
     time = datetime.fromisoformat(text)
     fields["occurred_at"] = time if time.tzinfo is UTC else parse_rfc3339(text)
     return SiftedEvent._make(fields.values())
+
+
+def sift_all_json(payloads: Sequence[bytes]) -> SiftedColumns:
+    """Read the events among them that are in common forms, as `sift_json` does."""
+    numbers: list[int] = []
+    found: list[dict[str, Any]] = []
+    for number, payload in enumerate(payloads):
+        try:
+            fields = _PLAIN_FROM_JSON(payload)
+        except ValueError:
+            continue
+        numbers.append(number)
+        found.append(fields)
+    columns = [list(column) for column in zip(*map(dict.values, found), strict=True)]
+    if not columns:
+        return SiftedColumns([], [], [], [], [], [], [], [])
+    event_ids, users, types, texts, languages, _, titles, _, written = columns
+    times = _microseconds(written)
+    unread = {place for place, time in enumerate(times) if time is None}
+    sifted = SiftedColumns(numbers, event_ids, users, types, texts, languages, titles, times)
+    return sifted.without(unread) if unread else sifted
+
+
+def _microseconds_alone(text: str) -> int | None:
+    try:
+        return microseconds_of(parse_rfc3339(text))
+    except ValueError:
+        return None
+
+
+def _microseconds(times: Sequence[str]) -> list[Any]:
+    """Give times that fit `_RFC3339` in microseconds since 1970, None for what is none."""
+    import numpy as np  # noqa: PLC0415 (settings are read without it)
+
+    joined = "\n".join(times).replace("Z", "").replace("+00:00", "")
+    if "+" not in joined and joined.count("-") == 2 * len(times):
+        try:
+            read = np.array(joined.split("\n"), "M8[us]").view(np.int64)
+        except ValueError:
+            pass
+        else:
+            if read.min() >= _EARLIEST:
+                return [*read.tolist()]
+    return [_microseconds_alone(time) for time in times]
 
 
 def sift_fields(fields: Mapping[str, Any]) -> SiftedEvent:

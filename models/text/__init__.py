@@ -3,7 +3,7 @@
 from models.text.characters import LoneSurrogateError
 from models.text.clean import clean, verbatim
 from models.text.forms import alike, forms
-from models.text.language import NOT_LOOKED_AT, UNDETERMINED, detect_language
+from models.text.language import NOT_LOOKED_AT, UNDETERMINED, detect_language, detect_languages
 from models.text.prepare import CleanText, cut_words, has_words, prepare_text
 from models.text.tokens import is_negation, tokenize
 
@@ -16,6 +16,7 @@ __all__ = [
     "clean",
     "cut_words",
     "detect_language",
+    "detect_languages",
     "forms",
     "has_words",
     "is_negation",

