@@ -33,6 +33,8 @@ class Names:
 
     def codes(self, names: Sequence[str | None]) -> Codes:
         """Give the codes of names, new ones for those not known."""
+        if names.count(None) == len(names):
+            return np.zeros(len(names), np.int32)
         known = self._codes
         for name in set(names):
             if name not in known:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,6 +130,28 @@ class TableParts:
     extra: dict[int, bytes]
 
 
+class Seats(NamedTuple):
+    """Where users are in a table, until something is put or removed.
+
+    To find a user again would take as long as to copy its sum.
+
+    Attributes
+    ----------
+    rows
+        Of the users, int64 (n,); NOBODY of those not known.
+    links
+        LINKS (n,), as they stand in those rows.
+    """
+
+    rows: I64
+    links: NDArray[Any]
+
+    def take(self, places: Sequence[int]) -> Seats:
+        """Copy those of some of the users."""
+        chosen = list(places)
+        return Seats(self.rows[chosen], self.links[chosen])
+
+
 class ProfileTable:
     """The users of one input partition.
 
@@ -211,30 +233,30 @@ class ProfileTable:
         """
         return np.fromiter(map(self._index.get, users, repeat(NOBODY)), np.int64, len(users))
 
-    def gather(self, users: Sequence[str]) -> ProfileRows:
-        """Copy the states of some users, empty ones for users not known."""
-        places = self.find(users)
-        known = np.flatnonzero(places >= 0)
-        if len(known) == len(users):
-            return self._states(list(users), places)
-        copy = ProfileRows.empty(users, self.dimensions, self.memory)
-        if len(known):
-            states = self._states([users[i] for i in known.tolist()], places[known])
-            for name, column in copy.arrays().items():
-                column[known] = states.arrays()[name]
-            for name, own in states.lists().items():
-                into = copy.lists()[name]
-                for i, value in zip(known.tolist(), own, strict=True):
-                    into[i] = value
-        return copy
+    def seats(self, users: Sequence[str]) -> Seats:
+        """Find users, to copy their states and to put them back."""
+        rows = self.find(users)
+        known = np.flatnonzero(rows >= 0)
+        if len(known) == len(rows):
+            return Seats(rows, self._links.take(rows))
+        links = _no_links(len(rows))
+        links[known] = self._links.take(rows[known])
+        return Seats(rows, links)
+
+    def gather(self, users: Sequence[str], seats: Seats | None = None) -> ProfileRows:
+        """Copy the states of some users, empty ones for users not known.
+
+        Where `seats` of them are known already, they are not looked for.
+        """
+        return self._states(list(users), *(self.seats(users) if seats is None else seats))
 
     def states(self, rows: I64) -> ProfileRows:
         """Copy the states in some rows, each of which is a user's."""
-        return self._states(self._users_in(rows), rows)
+        return self._states(self._users_in(rows), rows, self._links.take(rows))
 
     def standings(self, rows: I64) -> ProfileRows:
         """Copy the states in some rows but for event ids and words, which no decision asks for."""
-        return self._states(self._users_in(rows), rows, whole=False)
+        return self._states(self._users_in(rows), rows, self._links.take(rows), whole=False)
 
     def _users_in(self, rows: I64) -> list[str]:
         users = [self._users[row] for row in rows.tolist()]
@@ -242,17 +264,20 @@ class ProfileTable:
             raise IndexError("a row is nobody's")
         return [user for user in users if user is not None]
 
-    def _states(self, users: list[str], rows: I64, *, whole: bool = True) -> ProfileRows:
+    def _states(
+        self, users: list[str], rows: I64, links: NDArray[Any], *, whole: bool = True
+    ) -> ProfileRows:
         n = len(users)
-        numbers, links = self._numbers.take(rows), self._links.take(rows)
+        numbers = self._numbers_of(rows)
         recent = np.zeros((n, self.memory if whole else 0), np.uint64)
-        terms: list[dict[str, float]] = [{} for _ in range(n)]
+        # Nobody writes into such a dict: who notes words makes another.
+        terms: list[dict[str, float]] = [{}] * n
         extra = [b""] * n
         if whole:
             for _, slab, where, slots in self._rings.parts(links["ring_class"], links["ring"]):
                 recent[where, : slab.width] = slab.take(slots)
             numbered = rows.tolist()
-            terms = self._terms_of(numbered) if self._terms else terms
+            terms = list(map(self._terms.get, numbered, terms)) if self._terms else terms
             extra = [self._extra.get(row, b"") for row in numbered] if self._extra else extra
         columns: dict[str, Any] = {
             **{name: numbers[name].copy() for name in NUMBERS.names or ()},
@@ -262,6 +287,15 @@ class ProfileTable:
             users=users, sums=self._sums(links), recent=recent, terms=terms, extra=extra, **columns
         )
 
+    def _numbers_of(self, rows: I64) -> NDArray[Any]:
+        known = np.flatnonzero(rows >= 0)
+        if len(known) == len(rows):
+            return self._numbers.take(rows)
+        numbers = np.zeros(len(rows), NUMBERS)
+        numbers["segments"] = NO_SEGMENT
+        numbers[known] = self._numbers.take(rows[known])
+        return numbers
+
     def _sums(self, links: NDArray[Any]) -> NDArray[np.float32]:
         classes, slots = links["vector_class"], links["vector"]
         sums: NDArray[np.float32] | None = None
@@ -269,28 +303,37 @@ class ProfileTable:
             part = from_half(slab.take(inside)) if number == _HALF else slab.take(inside)
             if isinstance(where, slice):
                 return part
-            sums = np.empty((len(links), self.dimensions), np.float32) if sums is None else sums
+            sums = np.zeros((len(links), self.dimensions), np.float32) if sums is None else sums
             sums[where] = part
-        return np.zeros((0, self.dimensions), np.float32) if sums is None else sums
+        return np.zeros((len(links), self.dimensions), np.float32) if sums is None else sums
 
-    def _terms_of(self, rows: list[int]) -> list[dict[str, float]]:
-        terms = self._terms
-        return [terms.get(row) or {} for row in rows]
-
-    def put(self, states: ProfileRows) -> None:
+    def put(self, states: ProfileRows, seats: Seats | None = None) -> I64:
         """Make states the users' own; of a user who is in it twice, the last one counts.
 
-        `states` must not be used afterwards.
+        Neither must be used afterwards.
+
+        Parameters
+        ----------
+        states
+            Of the users.
+        seats
+            Theirs, where they are known already; then nobody is in it twice.
+
+        Returns
+        -------
+        int64[n]
+            The users' rows; without `seats`, of those who are left of ones that are in it twice.
         """
-        if len(set(states.users)) < len(states):
-            last = {user: i for i, user in enumerate(states.users)}
-            states = states.take(sorted(last.values()))
-        rows = self._place(states.users)
+        if seats is None:
+            if len(set(states.users)) < len(states):
+                last = {user: i for i, user in enumerate(states.users)}
+                states = states.take(sorted(last.values()))
+            seats = self.seats(states.users)
+        rows, links = self._seated(states.users, seats.rows), seats.links
         n = len(rows)
         numbers = np.empty(n, NUMBERS)
         for name in NUMBERS.names or ():
             numbers[name] = getattr(states, name)
-        links = self._links.take(rows)
         halves = in_half(states.sums, states.weights, self.float16_limit)
         self._vectors.move(links["vector_class"], links["vector"], halves.astype(np.int64))
         for number, slab, where, slots in self._vectors.parts(
@@ -308,6 +351,7 @@ class ProfileTable:
         _set_where_any(self._terms, rows, states.terms)
         _set_where_any(self._extra, rows, states.extra)
         self._names.sweep()
+        return rows
 
     def load(self, record: ProfileRecord) -> None:
         """Set a user's state to a record of the changelog."""
@@ -466,9 +510,8 @@ class ProfileTable:
 
     # --- places --------------------------------------------------------------------------------
 
-    def _place(self, users: Sequence[str]) -> I64:
-        """Give the rows of users, new ones to those not known."""
-        rows = self.find(users)
+    def _seated(self, users: Sequence[str], rows: I64) -> I64:
+        """Give new rows to those of the users who have none."""
         new = np.flatnonzero(rows < 0)
         if not len(new):
             return rows
@@ -485,6 +528,7 @@ class ProfileTable:
         self._looked_upto = min(self._looked_upto, int(taken.min()))
         self._links.put(taken, _no_links(len(taken)))
         self._looked.put(taken, np.zeros(len(taken), np.int64))
+        rows = rows.copy()
         rows[new] = taken
         return rows
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +46,28 @@ from consumer.stages.shared.unexpected import Faults, apply_apart
 from models.embedding.runner_types import Embedder
 from models.profiles.sample import rank
 from models.profiles.snapshot import ProfileSnapshot
-from models.profiles.table import ProfileRows, ProfileTable, from_microseconds
+from models.profiles.table import ProfileRows, ProfileTable, Seats, from_microseconds
 from models.segments.model import SegmentModel
 from schemas.user_labels import LabelGiven
 
 logger = logging.getLogger(__name__)
+
+
+class _Touched(NamedTuple):
+    """Users of a partition whose states a transaction makes.
+
+    Attributes
+    ----------
+    states, seats
+        Theirs; the seats where they are known.
+    writers
+        So many of them, the first, were looked at under the present model as writers of a batch.
+    """
+
+    partition: int
+    states: ProfileRows
+    seats: Seats | None = None
+    writers: int = 0
 
 
 class SegmentationStage:
@@ -142,9 +160,9 @@ class SegmentationStage:
         )
         self._drift = settings.drift.enabled
         self._tables: dict[int, ProfileTable] = {}
-        self._overlay: list[tuple[int, ProfileRows]] = []
-        # Who was looked at under the present model: users of a batch, or rows of a table.
-        self._looked: list[tuple[int, Sequence[str] | NDArray[np.int64]]] = []
+        self._touched: list[_Touched] = []
+        # Who else was looked at under the present model, by their rows.
+        self._looked: list[tuple[int, NDArray[np.int64]]] = []
         self._pending = SegmentationStats()
         self._in_time: PreparedBatch | None = None
 
@@ -294,19 +312,21 @@ class SegmentationStage:
         events, rows_of_events = batch.events, chosen.tolist()
         places: dict[str, int] = {}
         own = [places.setdefault(events.users[row], len(places)) for row in rows_of_events]
-        moved, writers = len(places), list(places)
+        moved = len(places)
         for each in given:
             places.setdefault(each.user_id, len(places))
-        rows = self._tables[partition].gather(list(places))
-        outputs = self._look_at_writers(partition, writers, rows, now)
+        table = self._tables[partition]
+        seats = table.seats(list(places))
+        rows = table.gather(list(places), seats)
+        outputs = self._look_at_writers(partition, moved, rows, now)
         relabelled = self.labels.give(rows, places, given)
         ranks = np.ones(len(rows))
         ranks[own] = events.ranks[chosen]
         ranks[moved:] = [rank(user) for user in rows.users[moved:]]
         worded = ranks <= self._worded_upto
-        rows.terms[:] = [
-            terms if kept else {} for terms, kept in zip(rows.terms, worded.tolist(), strict=True)
-        ]
+        for row in [row for row, terms in enumerate(rows.terms) if terms]:
+            if not worded[row]:
+                rows.terms[row] = {}
         moves = Moves(
             rows,
             np.array(own, np.int64),
@@ -323,8 +343,8 @@ class SegmentationStage:
         if len(touched) < len(rows):
             rows = rows.take(touched)
             relabelled = [touched.index(row) for row in relabelled]
-            ranks = ranks[touched]
-        self._overlay.append((partition, rows))
+            ranks, seats = ranks[touched], seats.take(touched)
+        self._touched.append(_Touched(partition, rows, seats, moved))
         outputs += self._profiles.states(partition, rows)
         # One for each sampled user that the batch touched.
         sampled = (ranks <= self._sampled_upto).tolist() if self._drift else []
@@ -344,17 +364,16 @@ class SegmentationStage:
         return outputs
 
     def _look_at_writers(
-        self, partition: int, writers: Sequence[str], rows: ProfileRows, now: datetime
+        self, partition: int, writers: int, rows: ProfileRows, now: datetime
     ) -> list[Output]:
         """Look at users under a new model before their events are applied.
 
         They are the first of `rows`, which are set to what that comes to.
         """
-        self._looked.append((partition, writers))
         if self.model is None:
             return []
         look = self._reassignment.of_batch(
-            self._tables[partition], rows, len(writers), Cause.of_model(now), self.model
+            self._tables[partition], rows, writers, Cause.of_model(now), self.model
         )
         self._take_in(look)
         return look.changes
@@ -389,7 +408,7 @@ class SegmentationStage:
             return self._silent.next(self._tables, self.model, self._clock(), self._pending)
         self._take_in(look)
         self._looked += look.looked
-        self._overlay += look.moved
+        self._touched += [_Touched(partition, moved) for partition, moved in look.moved]
         states = [self._profiles.states(partition, moved) for partition, moved in look.moved]
         return [*look.changes, *(output for outputs in states for output in outputs)]
 
@@ -433,13 +452,13 @@ class SegmentationStage:
 
     def committed(self) -> None:
         """Make the batch's rows the state."""
-        for partition, rows in self._overlay:
-            self._tables[partition].put(rows)
-            self._silent.wrote(partition, rows)
-        for partition, who in self._looked:
+        for partition, states, seats, writers in self._touched:
             table = self._tables[partition]
-            rows_looked = who if isinstance(who, np.ndarray) else table.find(who)
-            table.mark_looked(rows_looked, self._reassignment.epoch)
+            rows = table.put(states, seats)
+            self._silent.wrote(partition, states)
+            table.mark_looked(rows[:writers], self._reassignment.epoch)
+        for partition, rows in self._looked:
+            self._tables[partition].mark_looked(rows, self._reassignment.epoch)
         self._silent.committed(self._tables)
         self.stats.add(self._pending)
         self._limit.commit(accepted=self._pending.used, refused=self._pending.all_refused)
@@ -457,5 +476,5 @@ class SegmentationStage:
         self._clear()
 
     def _clear(self) -> None:
-        self._overlay, self._looked, self._in_time = [], [], None
+        self._touched, self._looked, self._in_time = [], [], None
         self._pending = SegmentationStats()

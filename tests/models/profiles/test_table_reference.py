@@ -82,6 +82,7 @@ def expected(model: dict[str, State], users: list[str]) -> list[dict[str, Any]]:
 puts = st.dictionaries(st.sampled_from(USERS), st.integers(0, 2**32 - 1), min_size=1, max_size=8)
 steps = st.one_of(
     st.tuples(st.just("put"), puts),
+    st.tuples(st.just("batch"), puts),
     st.tuples(st.just("load"), st.tuples(st.sampled_from(USERS), st.integers(0, 2**32 - 1))),
     st.tuples(st.just("remove"), st.sampled_from(USERS)),
     st.tuples(st.just("again"), st.none()),
@@ -102,6 +103,16 @@ class Both:
         if kind == "put":
             states = {user: state_of(seed) for user, seed in what.items()}
             self.table.put(rows_of(states))
+            self.model |= states
+            self.touched += states
+        elif kind == "batch":
+            # As a batch does: found once, copied, written down, and put where they were found.
+            users, states = list(what), {user: state_of(seed) for user, seed in what.items()}
+            seats = self.table.seats([*users, "nobody"])
+            assert self.table.gather([*users, "nobody"], seats).users == [*users, "nobody"]
+            assert seen(self.table, users) == expected(self.model, users)
+            rows = self.table.put(rows_of(states), seats.take(range(len(users))))
+            assert rows.tolist() == self.table.find(users).tolist()
             self.model |= states
             self.touched += states
         elif kind == "load":
