@@ -4,6 +4,7 @@ from models.text.characters import LoneSurrogateError
 from models.text.clean import clean, verbatim
 from models.text.forms import alike, forms
 from models.text.language import NOT_LOOKED_AT, UNDETERMINED, detect_language, detect_languages
+from models.text.many import clean_all
 from models.text.prepare import CleanText, cut_words, has_words, prepare_text
 from models.text.tokens import is_negation, tokenize
 
@@ -14,6 +15,7 @@ __all__ = [
     "LoneSurrogateError",
     "alike",
     "clean",
+    "clean_all",
     "cut_words",
     "detect_language",
     "detect_languages",

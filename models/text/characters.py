@@ -23,6 +23,10 @@ _ASCII_UNUSUAL = bytes({*range(0x20), 0x7F} - {*b"\n\t"})
 # that is told in a seventh of the time that bringing them to it takes.
 _FULL_WIDTH = tuple((chr(ord(mark) + 0xFEE0), mark) for mark in ",!?:;()~")
 
+# The commonest marks outside of ASCII, quotation marks and dashes. In NFKC, whatever they stand
+# beside.
+_PLAIN_MARKS = "\u2019\u201c\u201d\u2013\u2014\u2018"
+
 # Drawn as nothing, or as something only one font knows: controls and format characters, soft
 # hyphens, zero widths and fillers, private use, non-characters, the plane that is set aside for
 # such, and the marks of lost bytes. White space stays, and U+FE0F and U+200D where they hold an
@@ -81,6 +85,16 @@ def _drop_surplus_marks(text: str) -> str:
     return str(_TOO_MANY_MARKS.sub(lambda marks: marks[0][:MAX_MARKS], text))
 
 
+def without_plain_marks(text: str) -> str:
+    """Take quotation marks and dashes out: a text that is of ASCII then has nothing to be mended.
+
+    But for line breaks and control characters of ASCII, which `normalize` takes out as well.
+    """
+    for mark in "" if text.isascii() else _PLAIN_MARKS:
+        text = text.replace(mark, "")
+    return text
+
+
 def normalize(text: str) -> str:
     r"""Bring a text to NFKC, without invisible characters, its lines ended by ``\n`` alone.
 
@@ -89,10 +103,10 @@ def normalize(text: str) -> str:
     """
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if text.isascii():
-        usual = len(text.encode().translate(None, _ASCII_UNUSUAL)) == len(text)
+    seen = without_plain_marks(text)
+    if seen.isascii():
+        usual = len(seen.encode().translate(None, _ASCII_UNUSUAL)) == len(seen)
         return text if usual else normalize_fully(text)
-    seen = text
     for space in "\n\t\u3000\xa0":  # which are no obstacle, and not printable to Python
         seen = seen.replace(space, "")
     # Of more marks in a row than a letter may have, one stands at a place that is looked at here.

@@ -57,7 +57,11 @@ def clean(raw: str) -> str:
     raw = raw[:MAX_CHARS]
     refuse_surrogates(raw)
     source = normalize(raw)[:MAX_CHARS]
-    text = strip_markup(source)
+    return finished(source, strip_markup(source))
+
+
+def finished(source: str, text: str) -> str:
+    """Do the rest of `clean` with a source from which `strip_markup` has made a text."""
     # Taking out of ASCII what is no entity leaves nothing to be brought to another form.
     if text is not source and ("&" in source or not source.isascii()):
         text = normalize(text)

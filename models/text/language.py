@@ -2,8 +2,8 @@
 
 import functools
 import re
+import string
 from collections.abc import Sequence
-from itertools import compress
 from typing import TYPE_CHECKING
 
 import regex
@@ -80,6 +80,7 @@ _HAN = regex.compile(r"\p{Han}++")
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}ー]++")
 _HANGUL = regex.compile(r"\p{Hangul}++")
 _LETTERS = regex.compile(r"\p{L}++")
+_NO_ASCII_LETTERS = bytes({*range(128)} - {*string.ascii_letters.encode()})
 # What most Han is, and more than all that is kana or hangul.
 _COMMON_HAN = re.compile("[\u4e00-\u9fff]+")
 _MAYBE_PHONETIC = re.compile(
@@ -167,23 +168,38 @@ def detect_languages(
     texts: Sequence[str], hints: Sequence[str | None], detect: Sequence[bool]
 ) -> list[str]:
     """Give `detect_language` of each text with its hint, and whether the model is asked for it."""
-    english = _all_english(texts)
+    shown = _shown_of_many(texts)
     return [
-        "en" if is_english and not hint else detect_language(text, hint, detect=asked)
-        for text, hint, asked, is_english in zip(texts, hints, detect, english, strict=True)
+        language
+        if language is not None and not hint and not (asked and language == NOT_LOOKED_AT)
+        else detect_language(text, hint, detect=asked)
+        for text, hint, asked, language in zip(texts, hints, detect, shown, strict=True)
     ]
 
 
-def _all_english(texts: Sequence[str]) -> list[bool]:
-    """Tell which texts are of ASCII and English; that of one, where they are few, stays untold."""
+def _shown_of_many(texts: Sequence[str]) -> list[str | None]:
+    """Give `detect_language` without hint and model, None for a text that is to be looked at alone.
+
+    These are all where they are few, and those that are not of ASCII.
+    """
     if len(texts) <= FEW:
-        return [False] * len(texts)
+        return [None] * len(texts)
     samples = [text[:SAMPLE_CHARS] for text in texts]
-    of_ascii = [sample.isascii() for sample in samples]
-    found, words = _english_words().count(list(compress(samples, of_ascii)))
-    told = (found >= MIN_FUNCTION_WORDS) & (found >= MIN_FUNCTION_SHARE * words)
-    each = iter(told.tolist())
-    return [ascii_only and next(each) for ascii_only in of_ascii]
+    counted = _english_words().count([sample if sample.isascii() else "" for sample in samples])
+    if counted is None:
+        return [None] * len(texts)
+    found, words = counted
+    english = (found >= MIN_FUNCTION_WORDS) & (found >= MIN_FUNCTION_SHARE * words)
+    return [
+        "en" if is_english else _other_than_english(sample)
+        for sample, is_english in zip(samples, english.tolist(), strict=True)
+    ]
+
+
+def _other_than_english(sample: str) -> str | None:
+    if not sample.isascii():
+        return None
+    return UNDETERMINED if _ascii_letters(sample) < MIN_LETTERS else NOT_LOOKED_AT
 
 
 @functools.cache
@@ -196,7 +212,7 @@ def _language_shown(sample: str) -> str | None:
     if sample.isascii():
         if _is_english(sample):
             return "en"
-        letters = _count(_LETTERS, sample)
+        letters = _ascii_letters(sample)
     elif _is_chinese(sample):
         return "zh"
     else:
@@ -209,6 +225,10 @@ def _language_shown(sample: str) -> str | None:
         if _is_english(sample):
             return "en"
     return UNDETERMINED if letters < MIN_LETTERS else None
+
+
+def _ascii_letters(sample: str) -> int:
+    return len(sample.encode().translate(None, _NO_ASCII_LETTERS))
 
 
 def _count(characters: "regex.Pattern[str] | re.Pattern[str]", sample: str) -> int:

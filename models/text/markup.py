@@ -57,7 +57,7 @@ _BLOCK_EVIDENCE = (
     "article|blockquote|body|center|dd|div|dl|dt|figure|h1|h2|h3|h4|h5|h6|head|html|li|ol|p|pre"
     "|section|table|tbody|td|th|thead|tr|ul"
 )
-_BLOCK_TAGS = frozenset(
+BLOCK_TAGS = frozenset(
     f"{slash}{name}" for name in _BLOCK_EVIDENCE.split("|") for slash in ("", "/")
 )
 _INLINE_EVIDENCE = (
@@ -134,10 +134,15 @@ def strip_markup(text: str) -> str:
     if "[" in text:
         text = strip_bbcode(text)
     if "<" in text and "`" not in text:
-        shown = simple_html.read(text, _GAPS, _BLOCK_TAGS)
+        shown = simple_html.read(text, GAPS, BLOCK_TAGS)
         if shown is not None:
-            return markdown_to_text(shown) if _is_markdown(shown) else shown
+            return read_as_markdown(shown)
     return _strip_others(text, markdown_to_text)
+
+
+def read_as_markdown(text: str) -> str:
+    """Give the text of Markdown where it shows that it is some."""
+    return markdown_to_text(text) if _is_markdown(text) else text
 
 
 def strip_markup_fully(text: str) -> str:
@@ -257,7 +262,7 @@ def _gap(name: str) -> str:
 
 
 # What the tags that need no parser leave, by name, closing ones with their slash.
-_GAPS = {
+GAPS = {
     f"{slash}{name}": _gap(name) for name in ELEMENTS - RAW - _KEPT_NAMES for slash in ("", "/")
 }
 

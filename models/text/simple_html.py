@@ -14,10 +14,10 @@ from html.entities import html5
 
 _VALUE = r"""(?:"[^"<>]*"|'[^'<>]*')"""
 _ATTRIBUTES = rf"(?:\s{{1,9}}[a-z][a-z-]{{0,29}}={_VALUE}){{0,20}}"
-_TAG = re.compile(rf"(/?[a-z][a-z0-9]*){_ATTRIBUTES}\s{{0,9}}/?")
+TAG = re.compile(rf"(/?[a-z][a-z0-9]*){_ATTRIBUTES}\s{{0,9}}/?")
 _IMAGE = re.compile(rf"<img({_ATTRIBUTES})\s{{0,9}}/?>")
 _ATTRIBUTE = re.compile(rf"([a-z-]+)=({_VALUE})")
-_REFERENCE = re.compile(
+REFERENCE = re.compile(
     r"&(?:#([0-9]{1,7});|#[xX]([0-9a-fA-F]{1,6});|([a-zA-Z][a-zA-Z0-9]*);|(?=[#a-zA-Z]))"
 )
 # A line feed or tab that an entity stands for would be taken for one of the source's.
@@ -26,7 +26,7 @@ _CHARACTERS = {
 }
 
 
-class _UnusualError(Exception):
+class UnusualError(Exception):
     """The text holds what only a parser can read."""
 
 
@@ -50,14 +50,14 @@ def read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str | None
     """
     try:
         return _read(source, gaps, evidence)
-    except _UnusualError:
+    except UnusualError:
         return None
 
 
 def _read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str:
     if "<img" in source:
         if source.lstrip().startswith("<img"):
-            raise _UnusualError
+            raise UnusualError
         source = _IMAGE.sub(_alternative, source)
     first, *rest = source.split("<")
     names: list[str] = []
@@ -65,24 +65,24 @@ def _read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str:
     for piece in rest:
         name, end, text = piece.partition(">")
         if name not in gaps:
-            tag = _TAG.fullmatch(name)
+            tag = TAG.fullmatch(name)
             name = tag[1] if tag else ""
         if not end or name not in gaps:
-            raise _UnusualError
+            raise UnusualError
         names.append(name)
         texts.append(text)
     if evidence.isdisjoint(names):
-        raise _UnusualError
+        raise UnusualError
     if "&" in source:
         first, *texts = [
-            _REFERENCE.sub(_character, text) if "&" in text else text for text in (first, *texts)
+            REFERENCE.sub(character, text) if "&" in text else text for text in (first, *texts)
         ]
     if "<pre" in source:
         _keep_lines(names, texts)
     # White space before the first element is in no element; closing tags open none.
     parts = [first.lstrip(" \t\n\f")]
     if not parts[0] and names[0].startswith("/"):
-        raise _UnusualError
+        raise UnusualError
     for name, text in zip(names, texts, strict=True):
         parts += gaps[name], text
     if not parts[0]:
@@ -104,12 +104,19 @@ def _alternative(image: re.Match[str]) -> str:
     for name, value in _ATTRIBUTE.findall(image[1]):
         if name == "alt":
             if "&" in value or "\n" in value:
-                raise _UnusualError
+                raise UnusualError
             return f" {value[1:-1]} " if len(value) > len("''") else ""
     return ""
 
 
-def _character(reference: re.Match[str]) -> str:
+def character(reference: re.Match[str]) -> str:
+    """Give what a `REFERENCE` stands for.
+
+    Raises
+    ------
+    UnusualError
+        If only a parser can tell.
+    """
     decimal, hexadecimal, name = reference.groups()
     if name:
         if name in _CHARACTERS:
@@ -118,4 +125,4 @@ def _character(reference: re.Match[str]) -> str:
         code = int(decimal) if decimal else int(hexadecimal, 16)
         if 0x20 <= code < 0x7F or 0xA0 <= code < 0xD800 or 0x1F300 <= code < 0x1FFFE:
             return chr(code)
-    raise _UnusualError
+    raise UnusualError

@@ -17,7 +17,7 @@ from consumer.stages.segmentation.prepared import EVENT_TYPES, WORDS, PreparedEv
 from consumer.stages.shared.unexpected import Faults
 from models.profiles.rows import hash_event_ids
 from models.profiles.sample import rank, ranks
-from models.text import clean, detect_language, detect_languages, has_words, tokenize
+from models.text import clean, clean_all, detect_language, detect_languages, has_words, tokenize
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import EventType
 from schemas.intake import Intake, RefusedError
@@ -186,7 +186,7 @@ class Cleaning:
             if without:
                 left_out[number] = without
         said = zip(sifted.texts, sifted.titles, strict=True)
-        texts = [clean(text or title or "") for text, title in said]
+        texts = clean_all([text or title or "" for text, title in said])
         silent = set()
         for place in [place for place, text in enumerate(texts) if not has_words(text)]:
             try:

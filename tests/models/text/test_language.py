@@ -235,15 +235,17 @@ def test_of_many_texts_the_languages_are_those_of_each(
 
 
 @given(st.lists(st.lists(SOME_WORDS, max_size=40).map(" ".join), min_size=language.FEW + 1))
-def test_english_is_told_of_many_at_once_where_it_is_told_of_one(texts: list[str]) -> None:
-    texts = [text for text in texts if text.isascii()]
-    clean = all(char >= " " or char == "\n" for text in texts for char in text)
-    samples = [text[: language.SAMPLE_CHARS].replace("\n", " ") for text in texts]
-    told = [clean and len(texts) > language.FEW and language._is_english(each) for each in samples]
-    assert language._all_english(texts) == told
+def test_of_many_texts_of_ascii_all_is_told_at_once(texts: list[str]) -> None:
+    samples = [text[: language.SAMPLE_CHARS] for text in texts]
+    plain = [sample if sample.isascii() else "" for sample in samples]
+    clean = all(char >= " " or char == "\n" for sample in plain for char in sample)
+    assert language._shown_of_many(texts) == [
+        detect_language(text, detect=False) if clean and sample.isascii() else None
+        for text, sample in zip(texts, samples, strict=True)
+    ]
 
 
 def test_words_that_do_not_fit_into_a_number_are_refused() -> None:
-    for word in ("throughout", "dès"):
+    for word in ("throughout", "dès", ""):
         with pytest.raises(ValueError, match="8 letters"):
-            FunctionWords([word])
+            FunctionWords(["which", word])

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.text import characters, clean, markup, simple_html, simple_markdown
+from models.text import (
+    LoneSurrogateError,
+    characters,
+    clean,
+    clean_all,
+    many,
+    markup,
+    simple_html,
+    simple_markdown,
+)
 from models.text.characters import (
     MAX_MARKS,
     collapse_fully,
@@ -149,14 +158,14 @@ def test_urls_are_removed_as_without_a_way_out(text: str) -> None:
 @example("   <img alt='   # a'><p>b</p>")
 def test_simple_html_is_read_as_the_parser_reads_it(html: str) -> None:
     html = normalize(html)
-    assert simple_html.read(html, markup._GAPS, markup._BLOCK_TAGS) in (None, html_to_text(html))
+    assert simple_html.read(html, markup.GAPS, markup.BLOCK_TAGS) in (None, html_to_text(html))
 
 
 @pytest.mark.parametrize("start", range(0, len(html5), 500))
 def test_every_entity_stands_for_what_the_parser_says(start: int) -> None:
     for name in list(html5)[start : start + 500]:
         html = f"<p>a &{name} b</p>"
-        joined = simple_html.read(html, markup._GAPS, markup._BLOCK_TAGS)
+        joined = simple_html.read(html, markup.GAPS, markup.BLOCK_TAGS)
         assert joined == html_to_text(html) or (
             joined is None and (name[-1] != ";" or html5[name] in "\n\t")
         )
@@ -224,6 +233,54 @@ def test_a_text_is_taken_for_markdown_by_any_of_its_patterns(text: str) -> None:
 @given(RAW | HTML | TEXTS)
 def test_texts_are_cleaned_as_without_a_way_out(raw: str) -> None:
     assert clean(raw) == clean_fully(raw)
+
+
+MARKED = st.sampled_from(
+    [*"\u2019\u201c\u201d\u2013\u2014\u2018", "\u2019s", "é", "…", "\x00", "\x01", "\x02"]
+)
+
+
+@given(st.lists(RAW | HTML | TEXTS | MARKDOWN | st.lists(PIECES | MARKED, max_size=8).map("".join)))
+@example(["&am<b>p; x</b><p>"] * 20)
+@example(["    <p># a", "</p>a<p>b", "<p></p>", " ", "\n", "", "x <", "<p", "> <p>y"] * 2)
+@example(["a<p>b</p><pre>c\nd</pre>\ne", "<td>    # a", "a <b\x00> <p>", "w\x00ww.x"] * 4)
+@example(["<p>" + "a b" * 33_400 + "\n\n c </p>"] * 14)
+@example(["<p>a\n\n<a href='http://b.c'>d</a> <blockquote>e</blockquote>f\n", "<x>", "<x"] * 5)
+@example(
+    ["- a\n- b", "# a", ">b", "a - b", "c > d", "a_b_ _c_", "~~d~~", "a:/b", "w.b", "[a](b.c)"]
+)
+@example(
+    ["<p>- a</p>\n- b", "<p>- a</p><p>- b", "<p>#</p> a", "<p>></p>b", "<p>www.</p>b", "::"] * 2
+)
+def test_of_many_texts_each_is_cleaned_as_alone(raws: list[str]) -> None:
+    few = [*raws, *["a", "<p>b</p>\n", "c  d"] * 5]
+    assert clean_all(few) == [clean(raw) for raw in few]
+
+
+def test_of_few_texts_and_of_none_each_is_cleaned_as_alone() -> None:
+    for count in (0, 1, many.FEW, many.FEW + 1):
+        raws = ["<p>a  b</p>\r\n"] * count
+        assert clean_all(raws) == ["a b"] * count
+
+
+def test_a_lone_surrogate_is_refused_among_many() -> None:
+    with pytest.raises(LoneSurrogateError):
+        clean_all(["a"] * 20 + ["b\ud800"])
+
+
+def test_common_texts_are_cleaned_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
+        raise AssertionError("none of these is looked at alone")
+
+    monkeypatch.setattr(many, "clean", refuse)
+    monkeypatch.setattr(many, "finished", refuse)
+    raws = {
+        "Simply a text.  With two\n\nlines - so it\u2019s\n": "Simply a text. With two\nlines - "
+        "so it\u2019s",
+        "Title\n<p>It is <em>the</em> <a href=\"http://a.b/c_d\" rel='x'>best</a>.</p>\n\n"
+        "<ul>\n<li>one</li></ul>": "Title\nIt is the best.\none",
+    }
+    assert clean_all([*raws] * 10) == [*raws.values()] * 10
 
 
 @pytest.mark.parametrize(
