@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,26 +84,61 @@ def encode(rows: ProfileRows, embedding: str) -> list[bytes]:
     embedding
         Identity of the embedding model, 64 hexadecimal digits.
     """
-    firsts = [b""] * len(rows)
+    records = [b""] * len(rows)
     half, vectors = _exact_in_half(rows.sums)
+    rests = _rests(rows)
     single = np.flatnonzero(~half)
+    everyone = len(single) == len(rows)
     for precision, which, numbers in (
         (Precision.FLOAT16, np.flatnonzero(half), vectors),
-        (Precision.FLOAT32, single, rows.sums[single]),
+        (Precision.FLOAT32, single, rows.sums if everyone else rows.sums[single]),
     ):
-        part = _fixed_part(rows, which, numbers, embedding, precision)
-        data, size = part.tobytes(), part.itemsize
-        for place, row in enumerate(which.tolist()):
-            firsts[row] = data[place * size : (place + 1) * size]
-    ids = rows.recent.astype("<u8", copy=False).tobytes()
-    memory = rows.recent.shape[1]
-    stride = ID_BYTES * memory
-    ends = (np.arange(len(rows)) * stride + ID_BYTES * np.minimum(rows.events, memory)).tolist()
-    records = []
-    for row, (user, end, rest) in enumerate(zip(rows.users, ends, _rests(rows), strict=True)):
-        body = b"".join((firsts[row], ids[row * stride : end], rest))
-        records.append(body + CHECKSUM.pack(checksum(body) ^ checksum(user.encode())))
+        written = _written(rows, which, numbers, rests, embedding, precision)
+        if len(written) == len(rows):
+            return written
+        for row, record in zip(which.tolist(), written, strict=True):
+            records[row] = record
     return records
+
+
+def _written(  # noqa: PLR0917 - one array after the other
+    rows: ProfileRows,
+    which: I64,
+    vectors: NDArray[np.floating],
+    rests: list[bytes],
+    embedding: str,
+    precision: Precision,
+) -> list[bytes]:
+    """Write the records of some rows, all of one precision, into one piece of memory."""
+    if not len(which):
+        return []
+    chosen = which.tolist()
+    own = [rests[row] for row in chosen]
+    dtype = fixed(precision, rows.sums.shape[1])
+    counts = np.minimum(rows.events[which], rows.recent.shape[1])
+    most = int(counts.max())
+    width = dtype.itemsize + ID_BYTES * most + max(map(len, own)) + CHECKSUM.size
+    memory = np.empty((len(which), width), np.uint8)
+    # Every record has room for the longest one; what is behind its end is cut off.
+    part: NDArray[Any] = np.ndarray(len(which), dtype, memory, strides=(width,))
+    _fill(part, rows, which, vectors, embedding, precision)
+    ids: NDArray[Any] = np.ndarray(
+        (len(which), most), "<u8", memory, dtype.itemsize, (width, ID_BYTES)
+    )
+    ids[:] = rows.recent[which, :most]
+    starts = np.arange(len(which)) * width
+    rest_at = (starts + dtype.itemsize + ID_BYTES * counts).tolist()
+    data = memory.reshape(-1).data
+    places, checksums = [], []
+    for row, rest, start, begin in zip(chosen, own, starts.tolist(), rest_at, strict=True):
+        end = begin + len(rest)
+        data[begin:end] = rest
+        places.append((start, end + CHECKSUM.size))
+        checksums.append(checksum(data[start:end]) ^ checksum(rows.users[row].encode()))
+    # One begins at every byte: numpy needs no alignment.
+    words: NDArray[Any] = np.ndarray(memory.size - CHECKSUM.size + 1, "<u8", memory, strides=(1,))
+    words[[end - CHECKSUM.size for _, end in places]] = np.array(checksums, np.uint64)
+    return [data[start:end].tobytes() for start, end in places]
 
 
 def _exact_in_half(sums: NDArray[np.float32]) -> tuple[Bools, NDArray[np.float16]]:
@@ -119,25 +155,24 @@ def _survives(sums: NDArray[np.float32]) -> tuple[Bools, NDArray[np.float16]]:
     return (halves == sums).all(axis=1), halves
 
 
-def _fixed_part(
+def _fill(  # noqa: PLR0917 - one array after the other
+    part: NDArray[Any],
     rows: ProfileRows,
     which: I64,
     vectors: NDArray[np.floating],
     embedding: str,
     precision: Precision,
-) -> NDArray[np.void]:
-    dimensions = rows.sums.shape[1]
-    part = np.empty(len(which), fixed(precision, dimensions))
+) -> None:
+    """Set what is alike in all records."""
     part["head"] = HEAD_WORD
     part["state_section"] = word(Tag.STATE, STATE.size)
     part["embedding"] = np.void(bytes.fromhex(embedding))
-    part["vector_section"] = vector_word(precision, dimensions)
+    part["vector_section"] = vector_word(precision, rows.sums.shape[1])
     part["vector"] = vectors
     for name in ("weights", *COUNTS):
-        part[name] = rows.arrays()[name][which]
+        part[name] = getattr(rows, name)[which]
     counts = np.minimum(part["events"], rows.recent.shape[1])
     part["events_section"] = EVENTS_WORD + (counts << 32) * ID_BYTES
-    return part
 
 
 def _rests(rows: ProfileRows) -> list[bytes]:
