@@ -201,7 +201,7 @@ def markdown_to_text(source: str, *, inline_html: bool = False) -> str:
     if not inline_html and len(source) <= MAX_MARKDOWN:
         text = simple_markdown.read(source, _LINK_TARGET)
         if text is not None:
-            return _LEFTOVER_STRONG.sub(r"\1", text)
+            return _LEFTOVER_STRONG.sub(r"\1", text) if "**" in text else text
     return markdown_fully(source, inline_html=inline_html)
 
 
