@@ -25,6 +25,10 @@ Prepared = TypeVar("Prepared")
 # In one process more would hold more records and gain nothing: one is embedded, one cleaned, one
 # applied.
 AHEAD = 2
+# A batch that is not full begins so many times what a transaction takes after the one before: so
+# these take a small part of the time where events are few, and events wait little. But no sooner
+# than this share of the longest wait: a transaction costs all brokers some processor time.
+_COMMITS_APART, _LEAST_WAIT = 4.0, 0.2
 
 
 def no_suspect() -> str:
@@ -40,14 +44,12 @@ class PreparationHungError(ExpectedError):
 class Batch(Generic[Prepared]):
     """Records on their way, with the epochs under which they were read.
 
-    `bytes` is their size; `opened` is when the first one came, `first` since when no batch before
-    it is in preparation.
+    `bytes` is their size; `first` is since when no batch before it is in preparation.
     """
 
     records: list[Record] = field(default_factory=list)
     bytes: int = 0
     epochs: dict[int, int] = field(default_factory=dict)
-    opened: float = 0.0
     first: float = 0.0
     future: Future[Prepared] = field(default_factory=Future)
 
@@ -75,6 +77,9 @@ class Batches(Generic[Prepared]):
         What time it is.
     ahead
         How many are prepared at the same time.
+    commits_apart
+        From the beginning of one batch to that of the next one that is not full: so many times what
+        a transaction takes, `max_wait_seconds` at most.
     suspect
         Asked, where a batch is not prepared in time, for what may hang.
     """
@@ -87,6 +92,7 @@ class Batches(Generic[Prepared]):
         timer: Timer = time,
         *,
         ahead: int = AHEAD,
+        commits_apart: float = _COMMITS_APART,
         suspect: Callable[[], str] = no_suspect,
     ) -> None:
         self._prepare, self._suspect = prepare, suspect
@@ -101,6 +107,9 @@ class Batches(Generic[Prepared]):
         self._closed: deque[Batch[Prepared]] = deque()
         # Bytes of a record, by the latest batch; a first guess leaves the number to decide.
         self._record_bytes = settings.max_bytes / settings.max_records
+        # When a batch began to be prepared last, and how long after it the next one may.
+        self._begun, self._apart = self._now(), settings.max_wait_seconds
+        self._commits_apart = commits_apart
         # Only the first may be given out.
         self._preparing: deque[Batch[Prepared]] = deque()
 
@@ -142,11 +151,19 @@ class Batches(Generic[Prepared]):
 
     @property
     def due_in(self) -> float | None:
-        """Seconds until the first batch collected has waited long enough; None when it is empty."""
-        batch = self._closed[0] if self._closed else self._collecting
-        if not batch.records:
+        """Seconds until what is collected has waited long enough; None when nothing is.
+
+        It counts from when the batch before began to be prepared: nothing of what is collected came
+        earlier, though much of it may have waited in the client meanwhile.
+        """
+        if not (self._closed or self._collecting.records):
             return None
-        return max(batch.opened + self._settings.max_wait_seconds - self._now(), 0.0)
+        return max(self._begun + self._apart - self._now(), 0.0)
+
+    def committed(self, seconds: float) -> None:
+        """Note how long the transaction of the latest batch took."""
+        longest = self._settings.max_wait_seconds
+        self._apart = min(max(self._commits_apart * seconds, _LEAST_WAIT * longest), longest)
 
     def collect(self, records: Sequence[Record], epoch: Callable[[int], int]) -> None:
         """Add records in their order, one at least, with the present epoch of their partitions."""
@@ -159,8 +176,6 @@ class Batches(Generic[Prepared]):
             if batch.records:
                 self._closed.append(batch)
                 batch = self._collecting = Batch()
-        if not batch.records:
-            batch.opened = self._now()
         batch.records += records
         batch.bytes += size
         for number in {record.partition for record in records}:
@@ -170,6 +185,8 @@ class Batches(Generic[Prepared]):
         """Give the first batch if it is prepared, else None; begin to prepare the one collected.
 
         That is begun beside another only when it is full: a smaller one goes on filling meanwhile.
+        With none in preparation it begins when it is full or has waited: at once where none has
+        begun for a while.
 
         Raises
         ------
@@ -189,7 +206,7 @@ class Batches(Generic[Prepared]):
             else:
                 batch, self._collecting = self._collecting, Batch()
             self._record_bytes = batch.bytes / len(batch.records)
-            batch.first = self._now()
+            self._begun = batch.first = self._now()
             batch.future = next(self._turns).submit(lambda: self._prepare(batch.records))
             self._preparing.append(batch)
         return ready

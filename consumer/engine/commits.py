@@ -81,13 +81,17 @@ class Commits:
         parts.pulse.check()
         offsets = parts.assignment.offsets(partitions, advanced)
         told, member = self._ownership.telling(outputs), parts.assignment.consumer
-        with parts.metrics.commit_seconds.time():
-            outcome = parts.transactions.write(told, offsets, member, within)
+        began = parts.timer.monotonic()
+        outcome = parts.transactions.write(told, offsets, member, within)
+        took = parts.timer.monotonic() - began
+        parts.metrics.commit_seconds.observe(took)
         parts.metrics.transactions.labels(outcome.value).inc()
         if outcome is not Outcome.COMMITTED:
             self._go_back(outcome)
             return False
         self._aborts = 0
+        if advanced:
+            parts.batches.committed(took)
         parts.stage.committed()
         parts.assignment.advance(advanced.items())
         parts.assignment.settle(partitions)

@@ -51,8 +51,9 @@ Prepared = TypeVar("Prepared")
 _GONE, _END = KafkaError._AUTO_OFFSET_RESET, KafkaError._PARTITION_EOF
 # Messages of one poll: as many large ones may come on top of what a batch may hold.
 _AT_ONCE = 32
-# How long a poll may wait while a batch is being prepared: the latency it adds to a commit.
-_POLL_SECONDS = 0.05
+# How long a poll may wait where nothing is under way, and after how long the loop looks again
+# whether a batch is full where something is. The client holds what comes meanwhile.
+_POLL_SECONDS, _LOOK_SECONDS = 0.05, 0.02
 # A transaction needs a little time even where a deadline is near.
 _LEAST_COMMIT_SECONDS = 0.5
 # At a stop, on top of revoke_seconds. The end is forced after 15 (docs/operations.md).
@@ -181,13 +182,25 @@ class Loop(Generic[Prepared]):
             self._assignment.resume()
             self._paused_for_patience = False
         due = self._batches.due_in
-        timeout = _POLL_SECONDS if due is None else min(_POLL_SECONDS, due)
-        timeout = min(timeout, self._rest) if self._working else timeout
+        if not self._batches.preparing and due is None:
+            # The first record wakes the poll, for it may be due at once.
+            timeout = min(_POLL_SECONDS, self._rest) if self._working else _POLL_SECONDS
+            self._collect(room, 1, timeout)
+        elif self._collect(room, _AT_ONCE, 0.0):
+            # No poll is woken by a batch that becomes ready, and each record would wake one. So
+            # more is left to wait in the client.
+            timeout = min(_LOOK_SECONDS, self._rest) if self._working else _LOOK_SECONDS
+            if self._batches.preparing:
+                self._batches.wait(timeout)
+            else:
+                self._stopping.wait(min(timeout, due or 0.0))
+
+    def _collect(self, room: int, step: int, timeout: float) -> bool:
+        """Poll until nothing more is there, or nothing more fits; tell whether more fits."""
         # In steps: how large records are is known only when they are there.
-        while self._consume(min(room, _AT_ONCE), timeout) == _AT_ONCE:
-            room, timeout = self._batches.room, 0.0
-            if room <= 0:
-                return
+        while (asked := min(room, step)) > 0 and self._consume(asked, timeout) >= asked:
+            room, step, timeout = self._batches.room, _AT_ONCE, 0.0
+        return room > 0
 
     def _poll_while_full(self) -> None:
         """Wait for the batch in preparation; keep the membership alive if it takes long."""

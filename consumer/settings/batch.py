@@ -27,7 +27,12 @@ class BatchSettings(Section):
         "prepares, and as much again in its client's queue.",
     )
     max_wait_seconds: float = Field(
-        0.5, gt=0, le=60, description="Seconds that a batch waits to fill."
+        0.5,
+        gt=0,
+        le=60,
+        description="Seconds that a batch waits to fill at most. One that is not full begins after "
+        "four times what a transaction takes, a fifth of this at least, from the beginning of the "
+        "one before.",
     )
     prepare_timeout_seconds: float = Field(
         300,

@@ -154,7 +154,10 @@ class World:
             stage=self.stage,
             membership=self.membership,
             assignment=Assignment(self, TOPIC, PARTITIONS, self.stage.inputs[1:]),  # type: ignore[arg-type]
-            batches=Batches(self.stage.prepare, settings.batch, close_seconds=0.01),
+            # One that is not full waits, however little a transaction takes.
+            batches=Batches(
+                self.stage.prepare, settings.batch, close_seconds=0.01, commits_apart=1e9
+            ),
             restorer=self,  # type: ignore[arg-type]
             transactions=self,  # type: ignore[arg-type]
             topic_watch=self.watch,  # type: ignore[arg-type]

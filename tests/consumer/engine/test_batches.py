@@ -110,7 +110,9 @@ def test_a_batch_fills(bench: Bench) -> None:
     assert batches.empty
 
 
-def test_a_batch_is_due_when_its_first_record_has_waited(bench: Bench, clock: Clock) -> None:
+def test_a_batch_is_due_so_long_after_the_beginning_of_the_one_before(
+    bench: Bench, clock: Clock
+) -> None:
     batches = bench.batches(clock, max_wait_seconds=2)
     assert batches.due_in is None
     fill(batches, 0)
@@ -125,6 +127,37 @@ def test_a_batch_is_due_when_its_first_record_has_waited(bench: Bench, clock: Cl
     batches.advance()
     assert batches.due_in is None
     assert ready(batches).records == [record(0), record(1)]
+    fill(batches, 2)
+    clock.now = 104.5  # 1.5 s after the beginning
+    fill(batches, 3)
+    assert batches.due_in == 0.5
+
+
+def test_a_record_that_comes_after_a_while_is_due_at_once(bench: Bench, clock: Clock) -> None:
+    batches = bench.batches(clock, max_wait_seconds=2)
+    clock.now += 2
+    fill(batches, 0)
+    assert batches.due_in == 0
+    batches.advance()
+    assert ready(batches).records == [record(0)]
+
+
+@pytest.mark.parametrize(
+    ("took", "waits"), [(0.125, 0.5), (0.375, 1.5), (0.5, 2), (100, 2), (0, 0.4)]
+)
+def test_batches_begin_four_transactions_apart_and_a_fifth_of_what_is_set_or_all_of_it(
+    bench: Bench, clock: Clock, took: float, waits: float
+) -> None:
+    batches = bench.batches(clock, max_wait_seconds=2)
+    fill(batches, 0, 1, 2)
+    batches.advance()
+    assert ready(batches).records == [record(0), record(1), record(2)]
+    batches.committed(took)
+    fill(batches, 3)
+    assert batches.due_in == pytest.approx(waits)
+    fill(batches, 4, 5)
+    batches.advance()  # a full one does not wait
+    assert ready(batches).records == [record(3), record(4), record(5)]
 
 
 def test_a_batch_remembers_under_which_epochs_it_was_read(bench: Bench) -> None:

@@ -445,8 +445,11 @@ def test_of_partitions_that_are_lost_nothing_is_committed(world: World) -> None:
 
 
 def test_records_of_lost_partitions_are_left_out_of_both_batches(world: World) -> None:
+    world.stage.prepare_gate.clear()
+
     def lose() -> list[Message]:
         world.lose(0)
+        world.stage.prepare_gate.set()
         return world.prepared()
 
     world.run(
