@@ -23,6 +23,7 @@ CHANGE_SCHEMA = schema_id("segment-changes")
 
 # Namespace of the ids below; made once with uuid4. Another one would give every change a new id.
 _CHANGE_NAMESPACE = uuid.UUID("6b0d8f4e-3b0c-4f0e-9a55-0f1f4c1d7f52")
+_NAMESPACE_DIGEST = hashlib.sha1(_CHANGE_NAMESPACE.bytes, usedforsecurity=False)
 
 
 class ChangeStatus(StrEnum):
@@ -253,11 +254,12 @@ class SegmentChange(Published):
 def change_id(user_id: str, cause: str, sequence: int) -> str:
     """Give the id of a user's change by its cause, see `SegmentChange.id`."""
     name = f"{user_id}\n{cause}\n{sequence}".encode()
-    digest = hashlib.sha1(_CHANGE_NAMESPACE.bytes + name, usedforsecurity=False).digest()
-    # As `uuid.uuid5` does, which takes three times as long.
-    number = int.from_bytes(digest[:16]) & ~(0xF000 << 64 | 0xC000 << 48) | 0x5000 << 64 | 1 << 63
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    digest = _NAMESPACE_DIGEST.copy()
+    digest.update(name)
+    text = digest.hexdigest()
+    # As `uuid.uuid5` does, which takes four times as long.
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
 
 def change_headers(

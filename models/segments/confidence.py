@@ -65,10 +65,11 @@ def confidence_at(distances: Floats, rows: Ints, weights: Floats, centres: Float
     squares = np.square(distances)
     shrunk = weights / (weights + HALF_WEIGHT)
     sharpness = 0.5 * _sharpness(centres) * shrunk
-    found = np.empty(len(distances))
-    for i, (own, row) in enumerate(zip(squares.tolist(), rows.tolist(), strict=True)):
-        found[i] = _share(own, row, float(sharpness[i]))
-    return found
+    found = [
+        _share(*each)
+        for each in zip(squares.tolist(), rows.tolist(), sharpness.tolist(), strict=True)
+    ]
+    return np.array(found, np.float64)
 
 
 def _sharpness(centres: Floats) -> float:

@@ -224,7 +224,8 @@ def nearest_beyond_doubt(sums: NDArray[np.float32], model: SegmentModel) -> Ints
         users = np.arange(len(scores))
         highest = scores[users, best].astype(np.float64)
         scores[users, best] = -np.inf
-        ahead = highest - scores.max(axis=1)
+        # NumPy finds where the largest of few is in a fifth of the time that it takes to give it.
+        ahead = highest - scores[users, scores.argmax(axis=1)]
     reach = float(np.sqrt(2 * half_squares.max())) + float(half_squares.max())
     slack = 8 * (sums.shape[1] + 4) * 2.0**-24 * reach * lengths.astype(np.float64) + 1e-30
     sure = (ahead > slack) & (lengths > _SHORTEST) & (lengths < _LONGEST)

@@ -205,12 +205,13 @@ class Decisions:
         done: set[int] = set()
         seats = verdict.seats[verdict.changes]
         entries = pending[seats]
-        for seat, entry, place, before, decision in zip(
+        for seat, entry, place, before, decision, moment in zip(
             seats.tolist(),
             entries.tolist(),
             at.places[entries].tolist(),
             verdict.before[seats].tolist(),
             verdict.segments.each(verdict.changes),
+            at.moments(entries),
             strict=True,
         ):
             if place in done:
@@ -228,7 +229,7 @@ class Decisions:
             found[entry] = self._writer.write(
                 rows,
                 place,
-                at.at(entry),
+                moment,
                 decision,
                 cause_of(entry),
                 model,

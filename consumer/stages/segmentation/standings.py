@@ -42,11 +42,10 @@ class Standings:
     reference: Rows
     events: Rows
 
-    def at(self, entry: int) -> Moment:
-        """Give the figures of one moment."""
-        return Moment(
-            int(self.events[entry]), float(self.weights[entry]), int(self.reference[entry])
-        )
+    def moments(self, entries: Rows) -> list[Moment]:
+        """Give the figures of some moments."""
+        own = (self.events, self.weights, self.reference)
+        return list(map(Moment, *(column[entries].tolist() for column in own)))
 
     @classmethod
     def of(cls, rows: ProfileRows) -> Standings:
