@@ -53,8 +53,8 @@ class ShortWords:
         self._factor = np.uint64(_STEP)
         while len(np.unique(self._places(keys))) < len(words):
             self._factor = np.uint64(int(self._factor) * _STEP % 2**64)
-        # No word is zero.
-        self._keys = np.zeros(2**_BITS, np.uint64)
+        # In no text in UTF-8 are all bits set.
+        self._keys = np.full(2**_BITS, 2**64 - 1, np.uint64)
         self._keys[self._places(keys)] = keys
         self._numbers = np.zeros(2**_BITS, np.intp)
         self._numbers[self._places(keys)] = np.arange(len(words))

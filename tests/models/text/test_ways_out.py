@@ -67,7 +67,7 @@ TAGS = (
     "<a\thref=\"http://a.b/c?d=e&amp;f\"\trel='nofollow'> <img\talt=''> <img\talt='a\tcat'> "
     "<img\talt=\"b's\"\tsrc='c'> <img\talt='a&amp;b'> <img\talt='d'\talt='e'/> "
     "<img\talt='\n'\talt='x'> <IMG\talt='c'> </img> <script> </script> <x> <x-y> <p\tchecked> <P> "
-    "</P> <span\n> < > <3 </ <a <!-- -->"
+    "</P> <span\n> < > <> </> <3 </ <a <!-- -->"
 )
 REFERENCES = (
     "& &amp; &lt; &gt; &nbsp; &#39; &#x27; &#128; &#0; &#xD800; &#1114112; &#10; &#32; &NewLine; "
@@ -242,6 +242,7 @@ MARKED = st.sampled_from(
 
 @given(st.lists(RAW | HTML | TEXTS | MARKDOWN | st.lists(PIECES | MARKED, max_size=8).map("".join)))
 @example(["&am<b>p; x</b><p>"] * 20)
+@example(["the <> operator", "<p>the <> operator", "<>"] * 5)
 @example(["    <p># a", "</p>a<p>b", "<p></p>", " ", "\n", "", "x <", "<p", "> <p>y"] * 2)
 @example(["a<p>b</p><pre>c\nd</pre>\ne", "<td>    # a", "a <b\x00> <p>", "w\x00ww.x"] * 4)
 @example(["<p>" + "a b" * 33_400 + "\n\n c </p>"] * 14)
