@@ -12,6 +12,7 @@ import argparse
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,19 +29,24 @@ from benchmarks.flapping.texts import (
     measure_noise,
     read_posts,
 )
+from benchmarks.interests.plan import Shape, plan, squeezed
+from benchmarks.interests.plan import posts as posts_of
+from benchmarks.interests.texts import vectors_like_texts
 from benchmarks.shared import DOCS, Figures, parser, run, say, write_page
 from consumer.settings import Settings
 from models.segments.policy import AssignmentPolicy
 
 PAGE, PICTURE = DOCS / "stability.md", DOCS / "stability.png"
 
-FREE = AssignmentPolicy(margin=0, dwell_events=0)
+FREE = AssignmentPolicy(margin_share=0, dwell_events=0)
 """Always in the nearest segment."""
 
-MARGINS = (0.0, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
+MARGINS = (0.0, 0.02, 0.03, 0.04, 0.06, 0.09, 0.12, 0.18, 0.24)
 DWELLS = (0, 2, 3, 4, 5, 6, 8)
 LEAST_EVENTS = (1, 2, 3)
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+COSINES = (0.0, 0.5, 0.81)
+"""Between any two texts: a constant is mixed into all vectors. Some models do so by themselves."""
 HALF_LIVES = (45, 90, 180, 365, 730)
 LEAST_SURE = (0.5, 0.7, 0.9)
 MANY = (6, 12, 24, 48)
@@ -52,11 +58,11 @@ EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 def policies() -> list[AssignmentPolicy]:
     """Every margin with every dwell and least number of events, and every confidence instead."""
     swept = [
-        AssignmentPolicy(margin=margin, dwell_events=dwell, min_events=least)
+        AssignmentPolicy(margin_share=margin, dwell_events=dwell, min_events=least)
         for margin, dwell, least in itertools.product(MARGINS, DWELLS, LEAST_EVENTS)
     ]
     return swept + [
-        AssignmentPolicy(margin=0, dwell_events=dwell, min_confidence=least)
+        AssignmentPolicy(margin_share=0, dwell_events=dwell, min_confidence=least)
         for dwell, least in itertools.product(DWELLS, CONFIDENCES)
     ]
 
@@ -79,7 +85,9 @@ def scenarios(posts: Posts, users: int) -> dict[str, tuple[str, Scenario, Texts]
 
 def named(policy: AssignmentPolicy) -> Figures:
     """Give a policy's thresholds as they stand among the figures."""
-    return {name: value for name, value in policy.model_dump().items() if name != "max_distance"}
+    return {
+        name: value for name, value in policy.model_dump().items() if name != "max_distance_share"
+    }
 
 
 def sweep(follow: Callable[[AssignmentPolicy], Any], tried: Iterable[AssignmentPolicy]) -> Any:
@@ -106,6 +114,35 @@ def reliability(sure: Floats, right: NDArray[np.bool_]) -> list[Figures]:
                 }
             )
     return bins
+
+
+def squeezes(posts: Posts, settings: Settings) -> list[Figures]:
+    """Run the stream, and one of twenty interests, with a constant mixed into all vectors."""
+    planned, texts = plan(Shape()), vectors_like_texts()
+    of_many = settings.model_copy(
+        update={"training": settings.training.model_copy(update={"segments": Shape().interests})}
+    )
+    found = []
+    for name, of, run_by in (
+        ("of the stream", posts, settings),
+        ("made up, of twenty interests", posts_of(planned, texts), of_many),
+    ):
+        for cosine in COSINES:
+            say(f"running users {name}, with a cosine of {cosine} more")
+            course = stream.run(replace(of, vectors=squeezed(of.vectors, cosine)), run_by)
+            free, default = sweep(partial(stream.follow, course), (FREE, settings.assignment))
+            sure, right = stream.judged_by_the_last_model(course)
+            found.append(
+                {
+                    "users": name,
+                    "cosine": cosine,
+                    "free": free,
+                    "default": default,
+                    "confidence": round(float(sure.mean()), 4),
+                    "right": round(float(right.mean()), 4),
+                }
+            )
+    return found
 
 
 def measure(posts: Posts, users: int) -> Figures:
@@ -145,6 +182,7 @@ def measure(posts: Posts, users: int) -> Figures:
     figures["stream"]["sure"] = {
         str(segments): stream.sure_by_segments(real, segments, LEAST_SURE) for segments in MANY
     }
+    figures["squeezed"] = squeezes(posts, settings)
     figures["reliability"]["stream"] = {"label": "the stream", "bins": bins}
     return figures
 

@@ -14,22 +14,22 @@ from consumer.report.pictures import COLOURS, GREY, blank, dress, png
 Figures = Mapping[str, Any]
 Thresholds = tuple[float, int, int, float]
 
-NAMES = ("margin", "dwell_events", "min_events", "min_confidence")
+NAMES = ("margin_share", "dwell_events", "min_events", "min_confidence")
 
 SHOWN: tuple[Thresholds, ...] = (
     (0, 0, 1, 0),
-    (0.05, 0, 1, 0),
-    (0.1, 0, 1, 0),
-    (0.2, 0, 1, 0),
+    (0.06, 0, 1, 0),
+    (0.12, 0, 1, 0),
+    (0.24, 0, 1, 0),
     (0, 3, 1, 0),
     (0, 6, 1, 0),
-    (0.03, 3, 1, 0),
-    (0.05, 3, 1, 0),
-    (0.05, 6, 1, 0),
-    (0.05, 8, 1, 0),
-    (0.1, 6, 1, 0),
-    (0.05, 6, 2, 0),
-    (0.05, 6, 3, 0),
+    (0.04, 3, 1, 0),
+    (0.06, 3, 1, 0),
+    (0.06, 6, 1, 0),
+    (0.06, 8, 1, 0),
+    (0.12, 6, 1, 0),
+    (0.06, 6, 2, 0),
+    (0.06, 6, 3, 0),
     (0, 6, 1, 0.5),
     (0, 6, 1, 0.7),
     (0, 6, 1, 0.9),
@@ -103,7 +103,7 @@ def front_text(figures: Figures) -> str:
     rows = figures["scenarios"]["real"]["rows"]
     plain = [row for row in rows if row["min_events"] == 1 and not row["min_confidence"]]
     cells: dict[str, Cell] = {
-        "margin": "{margin:g}",
+        "margin": "{margin_share:g}",
         "dwell": "{dwell_events}",
         "changes": "{changes:.2f}",
         "lag": "{lag:.2f}",
@@ -134,6 +134,20 @@ def sure_text(figures: Figures) -> str:
             for segments, shares in figures["stream"]["sure"].items()
         ],
     )
+
+
+def squeezed_text(figures: Figures) -> str:
+    """What a constant in all vectors changes."""
+    cells: dict[str, Cell] = {
+        "users": "{users}",
+        "any two texts": "{cosine:g}",
+        "V, always the nearest": "{free[v_measure]:.3f}",
+        "V, the default": "{default[v_measure]:.3f}",
+        "own moves": "{default[own_moves]:.3f}",
+        "moves by models": "{default[model_moves]:.2f}",
+        "confidence: right": "{confidence:.3f}: {right:.3f}",
+    }
+    return columns(figures["squeezed"], cells)
 
 
 def half_lives_text(figures: Figures) -> str:
@@ -169,6 +183,7 @@ PARTS: dict[str, Callable[[Figures], str]] = {
     "stability-front": front_text,
     "stability-stream": stream_text,
     "stability-sure": sure_text,
+    "stability-squeezed": squeezed_text,
     "stability-half-lives": half_lives_text,
     "stability-confidence": confidence_text,
 }

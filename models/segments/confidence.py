@@ -1,21 +1,20 @@
 """How sure an assignment is: the probability of the chosen segment against all the others.
 
-A profile x is judged as by a mixture of von Mises-Fisher densities (Banerjee et al., "Clustering on
-the Unit Hypersphere using von Mises-Fisher Distributions", JMLR 6, 2005) with equal shares and one
-concentration. For unit vectors and centres c of about the same length that is, by distances,
+By distances d from the profile to the centres, that is
 
-    p(segment) = exp(-s d²(x, c) / 2) / sum over all centres of the same
-    s          = CONCENTRATION / L * W / (W + HALF_WEIGHT)
+    p(segment) = d^-s / sum over all centres of the same
+    s          = EXPONENT * W / (W + HALF_WEIGHT)
 
-L is the root mean square length of the centres. The members of a segment have unit length, so its
-radius r and its centre's length say the same: |c|² = 1 - r². Centres of thin, scattered profiles
-are short and lie close together; divided by L the same profiles come out as sure as under centres
-of rich ones. W is the profile's weight: with no evidence every segment is as likely, 1 / K.
+the membership of fuzzy c-means (Bezdek, "Pattern Recognition with Fuzzy Objective Function
+Algorithms", 1981). Only ratios of distances count, so it has no unit: it says the same in an
+embedding model in which all texts lie close together as in one in which they are far apart, and
+under centres of thin, scattered profiles, from which everybody is far, as under those of rich ones.
+W is the profile's weight: with no evidence every segment is as likely, 1 / K.
 
 The two constants were fitted to the Stack Exchange stream with the default embedding model, and
-hold within a few points for users drawn from its texts with one event each or with twenty
-(docs/stability.md has the table). Shares of segments do not enter: rare segments are not doubted
-for being rare.
+hold within a few points for users drawn from its texts with one event each or with twenty, also
+where a constant is mixed into all vectors up to a cosine of .81 between any two (docs/stability.md
+has the tables). Shares of segments do not enter: rare segments are not doubted for being rare.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ import numpy as np
 
 from models.distances import Floats, Ints, distances_to_all
 
-CONCENTRATION = 24.0
-"""Of a profile that rests on much evidence. A single text is worth 20: what its noise along the
+EXPONENT = 32.0
+"""Of a profile that rests on much evidence. A single text is worth 27: what its noise along the
 line between two topics amounts to. That more texts add so little comes from users, not from texts:
 where a user is misplaced, the next ten texts are often alike."""
 
 HALF_WEIGHT = 0.2
-"""Weight W at which a profile is half as concentrated as with endless evidence."""
+"""Weight W at which the exponent is half of what it is with endless evidence."""
 
 
 def confidence(vectors: Floats, rows: Ints, weights: Floats, centres: Floats) -> Floats:
@@ -57,33 +56,26 @@ def confidence(vectors: Floats, rows: Ints, weights: Floats, centres: Floats) ->
     float64[n]
         In [0, 1].
     """
-    return confidence_at(distances_to_all(vectors, centres), rows, weights, centres)
+    return confidence_at(distances_to_all(vectors, centres), rows, weights)
 
 
-def confidence_at(distances: Floats, rows: Ints, weights: Floats, centres: Floats) -> Floats:
+def confidence_at(distances: Floats, rows: Ints, weights: Floats) -> Floats:
     """Give the same, from the distance to every centre, float64[n, K]."""
-    squares = np.square(distances)
-    shrunk = weights / (weights + HALF_WEIGHT)
-    sharpness = 0.5 * _sharpness(centres) * shrunk
+    exponents = EXPONENT * (weights / (weights + HALF_WEIGHT))
     found = [
         _share(*each)
-        for each in zip(squares.tolist(), rows.tolist(), sharpness.tolist(), strict=True)
+        for each in zip(distances.tolist(), rows.tolist(), exponents.tolist(), strict=True)
     ]
     return np.array(found, np.float64)
 
 
-def _sharpness(centres: Floats) -> float:
-    """Concentration by squared distance, 0 where all centres are the origin."""
-    squared = math.fsum(np.add.reduce(np.square(centres), axis=1).tolist()) / len(centres)
-    return CONCENTRATION / math.sqrt(squared) if squared > 0 else 0.0
+def _share(distances: list[float], row: int, exponent: float) -> float:
+    """Share of one centre, from the distances of one profile.
 
-
-def _share(squares: list[float], row: int, sharpness: float) -> float:
-    """Share of one centre, from the squared distances of one profile.
-
-    One by one with the C library's exp and an exact sum: numpy's vectorised exp may round a value
+    One by one with the C library's pow and an exact sum: numpy's vectorised pow may round a value
     differently by its place in the array.
     """
-    least = min(squares)
-    likelihoods = [math.exp(-sharpness * (square - least)) for square in squares]
+    least = min(distances)
+    # The nearest may be where the profile is: of several such each has the same.
+    likelihoods = [(least / each) ** exponent if each > least else 1.0 for each in distances]
     return likelihoods[row] / math.fsum(likelihoods)

@@ -99,13 +99,19 @@ def decide(  # noqa: PLR0917 - one array after the other
 
     In this order, for each user:
 
-    1. A segment so far that the model no longer holds, or that is farther than `max_distance`,
-       cannot keep its user: the nearest one takes the user, whatever the margin.
-    2. A user moves to the nearest segment if that is nearer by the margin, after `min_events`
-       events in all and `dwell_events` in the segment so far.
-    3. A user without a segment enters the nearest one, after `min_events` events.
+    1. A segment so far that the model no longer holds, or that is out of reach, cannot keep its
+       user: the nearest one takes the user, whatever the margin. Within reach is what is nearer
+       than `max_distance_share` of the distance to the middle of all centres; where that is not
+       set, or there is a single segment, everything.
+    2. A user moves to the nearest segment if that is nearer by `margin_share` of the distance to
+       the one so far, after `min_events` events in all and `dwell_events` in the segment so far.
+    3. A user without a segment enters the nearest one, after `min_events` events, if it is within
+       reach by the same share.
     4. Both, 2 and 3, only with a confidence of at least `min_confidence`.
-    5. Nobody is in a segment farther than `max_distance`.
+    5. Nobody is in a segment out of reach.
+
+    All of these compare distances with each other. So profiles and centres that all lie twice as
+    close together have the same decisions.
 
     Deciding again with the outcome as `current` changes nothing.
 
@@ -158,21 +164,23 @@ def decide(  # noqa: PLR0917 - one array after the other
     previous_distance = np.full(len(vectors), np.nan)
     previous_distance[known] = distances_to(vectors[known], model.centres[before[known]])
 
-    reach = math.inf if policy.max_distance is None else policy.max_distance
+    reach: Floats | float = math.inf
+    if policy.max_distance_share is not None and len(model.ids) > 1:
+        reach = policy.max_distance_share * distances_to(vectors, model.middle)
     had_one = current != NO_SEGMENT
     held = known & (previous_distance <= reach)
     enough = events >= policy.min_events
     # Compared as a difference, exactly as it is published: a reader can check the decision.
-    far_enough = previous_distance - nearest_distance >= policy.margin
+    far_enough = previous_distance - nearest_distance >= policy.margin_share * previous_distance
     moves = held & enough & (rested >= policy.dwell_events) & far_enough & (nearest_row != before)
     forced = had_one & ~held & (nearest_distance <= reach)
-    enters = ~had_one & enough & (nearest_distance <= reach - policy.margin)
+    enters = ~had_one & enough & (nearest_distance <= reach * (1.0 - policy.margin_share))
 
     # Asked only of those who may go: it takes the distance to every centre.
     goes = moves | forced | enters
     sure = np.full(len(vectors), np.nan)
     every = distances_to_all(vectors[goes], model.centres)
-    sure[goes] = confidence_at(every, nearest_row[goes], weights[goes], model.centres)
+    sure[goes] = confidence_at(every, nearest_row[goes], weights[goes])
     unsure = ~forced & (sure < policy.min_confidence)
     moves, enters = moves & ~unsure, enters & ~unsure
     sure[unsure] = np.nan

@@ -146,6 +146,15 @@ class SegmentModel:
         if not self.embedding:
             raise SegmentModelError("embedding is empty: give the embedding model's SHA-256")
 
+    @cached_property
+    def middle(self) -> Floats:
+        """Mean of the centres, float64[d], whatever their sizes.
+
+        So no segment is the middle itself because most users are in it.
+        """
+        middle: Floats = np.add.reduce(self.centres, axis=0) / len(self.centres)
+        return middle
+
     @property
     def dimension(self) -> int:
         """Length d of the vectors that the model compares."""

@@ -13,6 +13,7 @@ from benchmarks import stability
 from benchmarks.flapping import report, simulation, stream
 from benchmarks.flapping.simulation import Scenario
 from benchmarks.flapping.texts import MadeUpTexts, Noise, RealTexts, measure_noise, read_posts
+from benchmarks.interests.plan import Shape
 from benchmarks.markdown import render
 from benchmarks.shared import RESULTS, read, write, write_page
 from consumer.offline.files import read_records
@@ -109,7 +110,7 @@ def test_users_who_are_always_put_in_the_nearest_segment_end_in_the_right_one(co
 def test_margin_and_dwell_mean_fewer_changes_and_more_lag(course):
     free, held = (
         simulation.follow(course, policy)
-        for policy in (stability.FREE, AssignmentPolicy(margin=0.1, dwell_events=6))
+        for policy in (stability.FREE, AssignmentPolicy(margin_share=0.1, dwell_events=6))
     )
     assert held.changes < free.changes
     assert held.lag > free.lag
@@ -134,7 +135,7 @@ def test_topics_that_share_a_segment_are_refused():
         simulation.simulate(FEW, MadeUpTexts(same))
 
 
-@pytest.mark.parametrize("policy", [{}, {"margin": 0.1, "dwell_events": 1, "min_events": 2}])
+@pytest.mark.parametrize("policy", [{}, {"margin_share": 0.1, "dwell_events": 1, "min_events": 2}])
 def test_the_stream_is_followed_as_a_replay_follows_it(data, posts, policy):
     settings = SETTINGS.model_copy(
         update={"assignment": SETTINGS.assignment.model_copy(update=policy)}
@@ -176,6 +177,8 @@ def test_the_front_is_what_nothing_beats():
 def test_every_figure_is_told_and_drawn(posts, tmp_path, monkeypatch):
     monkeypatch.setattr(stability, "HALF_LIVES", (180,))
     monkeypatch.setattr(stability, "MANY", (2,))
+    monkeypatch.setattr(stability, "COSINES", (0.81,))
+    monkeypatch.setattr(stability, "Shape", lambda: Shape(interests=2, users=60))
     monkeypatch.setattr(stability, "Settings", lambda: SETTINGS)
     default = SETTINGS.assignment
     monkeypatch.setattr(report, "SHOWN", ((0, 0, 1, 0),))
@@ -197,7 +200,7 @@ def test_every_figure_is_told_and_drawn(posts, tmp_path, monkeypatch):
     figures = json.loads(json.dumps(figures))
     write_page(page, {name: part(figures) for name, part in report.PARTS.items()})
     text = page.read_text(encoding="utf-8")
-    assert f"**{default.margin:g}**" in text
+    assert f"**{default.margin_share:g}**" in text
     assert "about steady" in text
     report.draw(figures, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

@@ -157,7 +157,7 @@ class Decisions:
         # Distance alone may put a user out of a segment, so where there is a limit all are asked.
         certain = (
             nearest_beyond_doubt(at.sums, model)
-            if self._policy.max_distance is None
+            if self._policy.max_distance_share is None
             else np.full(len(at.sums), -1)
         )
         return _Question(rows, at, model, certain, self._labels.probabilities(at.sums))

@@ -128,7 +128,7 @@ def test_every_command_is_in_the_table_of_what_it_uses_and_all_of_that_are_setti
     [
         ("topics create", "topics.partitions", "training.seed embedding.model http.port"),
         ("worker", "embedding.model", "training.segments drift.users topics.partitions"),
-        ("trainer", "training.segments", "embedding.model events.preset assignment.margin"),
+        ("trainer", "training.segments", "embedding.model events.preset assignment.margin_share"),
         ("verify", "http.port", "training.seed embedding.model kafka.group_protocol"),
         ("broker", "log.level", "kafka.group_id topics.events"),
     ],
@@ -254,7 +254,8 @@ def test_intake_heeds_all_of_a_mapping_that_finds_the_user():
         ("config --batch.max-records 0", "setting batch.max_records: Input should be greater than"),
         ("config --batch.max-records many", "setting batch.max_records: Input should be a valid"),
         ("config --kafka.properties group.id=x", "setting kafka.properties: group.id is set by"),
-        ("config --assignment.max-distance 0.01", "setting assignment: max_distance is 0.01"),
+        ("config --training.warmup-users 9999", "setting training: warmup_users is 9999, more"),
+        ("config --assignment.margin 0.05", "Did you mean one of: '--assignment.margin-share'"),
         ("config --config /nowhere/a.toml", "'--config': File '/nowhere/a.toml' does not exist"),
         ("replay /nowhere/events --output x", "File '/nowhere/events' does not exist"),
         ("replay /etc/hostname", "Missing option '--output'"),

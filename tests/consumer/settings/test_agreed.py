@@ -29,7 +29,12 @@ def test_what_is_computed_and_where_it_goes_must_be_alike_and_what_is_a_processs
     command,
 ):
     alike = {
-        "worker": {"profile.precision", "events.weights", "assignment.margin", "topics.changes"},
+        "worker": {
+            "profile.precision",
+            "events.weights",
+            "assignment.margin_share",
+            "topics.changes",
+        },
         "trainer": {"training.segments", "drift.users", "topics.models"},
         "intake": {"topics.raw_events", "events.key"},
     }
@@ -39,10 +44,10 @@ def test_what_is_computed_and_where_it_goes_must_be_alike_and_what_is_a_processs
 
 def test_a_difference_is_told_with_both_values_defaults_too():
     its = {"profile": {"half_life_days": 30}, "labels": {"enabled": True}}
-    ours = {"labels": {"enabled": True}, "assignment": {"max_distance": 0.5}}
+    ours = {"labels": {"enabled": True}, "assignment": {"max_distance_share": 0.5}}
     assert told(its, ours) == (
         "profile.half_life_days is 30.0 (here 180.0)",
-        "assignment.max_distance is null (here 0.5)",
+        "assignment.max_distance_share is null (here 0.5)",
     )
     assert told(its, its) == ()
 

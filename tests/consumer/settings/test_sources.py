@@ -389,7 +389,7 @@ def some() -> Settings:
             "weights": {"view": 0.25},
         },
         training={"segments": "auto"},
-        assignment={"max_distance": 1.5},
+        assignment={"max_distance_share": 1.5},
         restore={"checkpoint_dir": "/var/lib/x"},
         http={"port": 0},
         topics={"retention_hours": 1e-05},

@@ -49,10 +49,10 @@ BATCH = st.one_of(
     st.lists(st.one_of(ONE_EVENT, HOT_EVENT), min_size=1, max_size=60),
 )
 ASSIGNMENT = st.fixed_dictionaries({
-    "margin": st.sampled_from([0.0, 0.02, 0.1]),
+    "margin_share": st.sampled_from([0.0, 0.02, 0.1]),
     "min_events": st.sampled_from([1, 3]),
     "dwell_events": st.sampled_from([0, 1, 4]),
-    "max_distance": st.sampled_from([None, None, 0.7, 1.1]),
+    "max_distance_share": st.sampled_from([None, None, 0.7, 1.1]),
     "min_confidence": st.sampled_from([0.0, 0.5]),
 })  # fmt: skip
 

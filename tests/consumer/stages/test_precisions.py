@@ -22,7 +22,10 @@ USERS = [f"u{n}" for n in range(20)]
 
 
 def sections(precision: str) -> dict[str, dict[str, Any]]:
-    return {"profile": {"precision": precision}, "assignment": {"dwell_events": 0, "margin": 0}}
+    return {
+        "profile": {"precision": precision},
+        "assignment": {"dwell_events": 0, "margin_share": 0},
+    }
 
 
 def day(number: int, topic: int) -> list[Record]:

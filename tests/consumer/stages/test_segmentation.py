@@ -78,7 +78,7 @@ def streams(draw):
 @given(streams(), st.lists(st.integers(1, 15), min_size=1, max_size=40))
 def test_how_records_are_cut_into_batches_changes_nothing(stream, sizes):
     at_once, one_by_one, cut = (
-        Worker(a_model(), assignment={"dwell_events": 1, "margin": 0.01}) for _ in range(3)
+        Worker(a_model(), assignment={"dwell_events": 1, "margin_share": 0.01}) for _ in range(3)
     )
     whole = at_once.run(stream)
     single = [output for record in stream for output in one_by_one.run([record])]
@@ -503,7 +503,7 @@ def test_a_user_of_a_retired_segment_moves_at_once_even_while_dwelling():
 
 
 def test_users_too_far_from_every_centre_exit_and_enter_again_later():
-    worker = Worker(a_model(), assignment={"max_distance": 0.8, **FREE}, profile={"terms": 4})
+    worker = Worker(a_model(), assignment={"max_distance_share": 1.0, **FREE}, profile={"terms": 4})
     near, far = TOPICS[0], "cats whiskers paws"
     stream = [event("u", 1, near), *(event("u", n, far) for n in range(2, 8))]
     stream += [event("u", 4000 + n, near, occurred_at="2026-05-31T00:00:00Z") for n in range(30)]
@@ -511,9 +511,16 @@ def test_users_too_far_from_every_centre_exit_and_enter_again_later():
     assert [change.status for change in seen] == ["entered", "exited", "entered"]
     exited = seen[1]
     assert (exited.segment, exited.margin, exited.previous_segment.id) == (None, None, 0)
-    assert exited.distance > 0.8
     assert seen[2].previous_segment is None
-    assert seen[2].distance <= 0.8 - 0.05
+
+    def to_the_middle(change: SegmentChange) -> float:
+        profiles = Worker()
+        profiles.run(records(stream[: change.profile.events]))
+        vector = profiles.stage.tables[0].gather(["u"]).vectors()[0]
+        return float(np.linalg.norm(vector - a_model().middle))
+
+    assert exited.distance > to_the_middle(exited)
+    assert seen[2].distance <= (1 - 0.06) * to_the_middle(seen[2])
     assert [change.sequence for change in seen] == [1, 2, 3]
 
 
@@ -597,7 +604,7 @@ def moved_by(model: SegmentModel, **assignment) -> SegmentChange:
 def test_users_of_a_merged_segment_follow_it_whatever_dwell_and_margin_say():
     history = History(retired=(gone(0, 2, 1),))
     merged = a_model(2, TOPICS[:1], ids=np.array([1]), history=history)
-    change = moved_by(merged, dwell_events=50, margin=1.9)
+    change = moved_by(merged, dwell_events=50, margin_share=0.99)
     assert change.reason is ChangeReason.SEGMENT_MERGED
     assert change.cause is ChangeCause.MODEL
     assert (change.status, change.sequence) == (ChangeStatus.SWITCHED, 2)
@@ -616,7 +623,7 @@ def test_who_writes_as_a_new_model_comes_is_moved_by_it_and_not_by_the_event():
 
 
 def test_who_has_left_all_segments_and_is_put_into_one_by_a_new_model_is_no_first_one():
-    worker = Worker(a_model(), assignment={"max_distance": 0.8, **FREE}, profile={"terms": 4})
+    worker = Worker(a_model(), assignment={"max_distance_share": 1.0, **FREE}, profile={"terms": 4})
     far = "cats whiskers paws"
     stream = [event("u", 1, TOPICS[0]), *(event("u", n, far) for n in range(2, 8))]
     assert [c.status for c in changes_in(worker.run(records(stream)))] == ["entered", "exited"]

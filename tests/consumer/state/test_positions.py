@@ -271,9 +271,9 @@ def test_what_an_earlier_version_has_committed_gets_the_settings_without_a_word(
 
 def test_a_group_that_begins_has_its_settings_committed_with_its_place():
     positions = Brokers([Log(0, 90, "a")]).positions_of(
-        Settings(assignment={"margin": 0.1}), "worker"
+        Settings(assignment={"margin_share": 0.1}), "worker"
     )
     found = positions.find(TOPIC, 0, "earliest")
-    assert found.metadata.settings == {"assignment.margin": "0.1"}
+    assert found.metadata.settings == {"assignment.margin_share": "0.1"}
     assert found.begins
     assert not found.committed

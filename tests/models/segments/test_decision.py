@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.distances import VectorsError
-from models.segments.confidence import CONCENTRATION, HALF_WEIGHT
+from models.segments.confidence import EXPONENT, HALF_WEIGHT
 from models.segments.decision import AssignmentPolicy, Decision, decide
 from schemas.segment_model import NO_SEGMENT
 from tests.models.segments.test_model import a_model
@@ -29,7 +29,7 @@ def decided(places, current, *, events=None, rested=None, weights=None, model=No
         [9] * n if events is None else events,
         [9] * n if rested is None else rested,
         model or a_model(),
-        AssignmentPolicy(**{"margin": 0.25, **policy}),
+        AssignmentPolicy(**{"margin_share": 0.25, **policy}),
         weights=weights,
     )
 
@@ -56,25 +56,27 @@ def test_a_new_user_waits_for_enough_events():
 
 
 def test_a_user_moves_only_when_the_new_segment_is_nearer_by_the_margin():
-    outcome = decided([0.5, 0.6, 0.625, 0.9], [2] * 4)
+    farther_apart = a_model(centres=[[0.0, 0.0], [1.5, 0.0], [9.0, 0.0]])
+    places = [0.75, 0.99, 1.0, 1.01]
+    outcome = decided(places, [2] * 4, model=farther_apart, margin_share=0.5)
     assert outcome.segment.tolist() == [2, 2, 5, 5]
     assert outcome.at(2) == Decision(
         segment=5,
         changed=True,
-        distance=0.375,
-        previous_distance=0.625,
-        margin=0.25,
+        distance=0.5,
+        previous_distance=1.0,
+        margin=0.5,
         confidence=outcome.confidence[2],
     )
     assert 0.5 < outcome.confidence[2] < outcome.confidence[3] < 1
 
 
 def test_a_user_who_stays_is_measured_against_the_own_segment():
-    assert decided([0.6], [2]).at(0) == Decision(
+    assert decided([0.53], [2]).at(0) == Decision(
         segment=2,
         changed=False,
-        distance=0.6,
-        previous_distance=0.6,
+        distance=0.53,
+        previous_distance=0.53,
         margin=0.0,
         confidence=None,
     )
@@ -86,20 +88,20 @@ def test_a_user_rests_in_a_segment_before_moving_on():
 
 
 def test_users_of_a_retired_segment_move_at_once_whatever_the_margin():
-    outcome = decided([0.51], [4], events=[1], rested=[0], min_events=5)
+    outcome = decided([0.503], [4], events=[1], rested=[0], min_events=5)
     assert outcome.at(0) == Decision(
         segment=5,
         changed=True,
-        distance=0.49,
+        distance=0.497,
         previous_distance=None,
-        margin=pytest.approx(0.02),
+        margin=pytest.approx(0.006),
         confidence=outcome.confidence[0],
     )
     assert 0.5 < outcome.confidence[0] < 0.6
 
 
 def test_a_user_far_from_every_segment_leaves():
-    outcome = decided([9.0], [6], max_distance=2.0)
+    outcome = decided([9.0], [6], max_distance_share=0.75)
     assert outcome.at(0) == Decision(
         segment=None,
         changed=True,
@@ -111,25 +113,37 @@ def test_a_user_far_from_every_segment_leaves():
 
 
 def test_a_user_too_far_from_the_own_segment_goes_where_there_is_one_within_reach():
-    assert decided([2.0], [2], max_distance=1.5, rested=[0], margin=1.25).segment.tolist() == [5]
+    # 5/3 from the middle, 3 from the own segment and 0 from the other one.
+    outcome = decided([3.0], [2], max_distance_share=0.9, rested=[0], margin_share=0.99)
+    assert outcome.segment.tolist() == [6]
 
 
 def test_coming_back_in_takes_the_margin_too():
-    outcome = decided([4.9, 4.7], [NO_SEGMENT] * 2, max_distance=2.0)
+    # 1.9 of 3.57 is .53, and 1.2 of 2.87 is .42; three quarters of .6 is .45.
+    outcome = decided([4.9, 4.2], [NO_SEGMENT] * 2, max_distance_share=0.6)
     assert outcome.segment.tolist() == [NO_SEGMENT, 6]
-    assert decided([4.9], [6], max_distance=2.0).segment.tolist() == [6]
+    assert decided([4.9], [6], max_distance_share=0.6).segment.tolist() == [6]
 
 
-def test_a_single_segment_has_no_margin():
+def test_the_middle_is_that_of_the_centres_however_many_users_they_have():
+    assert a_model(sizes=[900, 1, 0]).middle.tolist() == a_model().middle.tolist() == [4 / 3, 0.0]
+
+
+def test_a_single_segment_has_no_margin_and_no_end():
     model = a_model(
         ids=[3], centres=[[0.0, 0.0]], radii=[1], sizes=[1], labels=("a",), words=((),), since=(1,)
     )
-    alone = decided([1.0], [NO_SEGMENT], model=model).at(0)
-    assert (alone.margin, alone.confidence) == (None, 1.0)
+    alone = decided([1.0], [NO_SEGMENT], model=model, max_distance_share=0.1).at(0)
+    assert (alone.segment, alone.margin, alone.confidence) == (3, None, 1.0)
 
 
 def test_a_user_who_is_not_sure_enough_neither_moves_nor_enters():
-    outcome = decided([0.625, 1.0, 0.5, 1.0], [2, 2, NO_SEGMENT, NO_SEGMENT], min_confidence=0.9)
+    outcome = decided(
+        [0.58, 1.0, 0.5, 1.0],
+        [2, 2, NO_SEGMENT, NO_SEGMENT],
+        weights=[0.03] * 4,
+        min_confidence=0.9,
+    )
     assert outcome.segment.tolist() == [2, 5, NO_SEGMENT, 5]
     assert outcome.changed.tolist() == [False, True, False, True]
     assert np.isnan(outcome.confidence).tolist() == [True, False, True, False]
@@ -178,11 +192,13 @@ def test_arrays_of_another_length_are_refused_by_name(short):
 
 def naive_confidence(distances, chosen, weight, model) -> float:
     """The formula of `models.segments.confidence`, by its letter; distances by segment id."""
-    length = math.sqrt(sum(float(centre @ centre) for centre in model.centres) / len(model.ids))
-    sharpness = CONCENTRATION / length * weight / (weight + HALF_WEIGHT)
-    likelihood = {
-        segment: math.exp(-sharpness * distance**2 / 2) for segment, distance in distances.items()
-    }
+    exponent = EXPONENT * weight / (weight + HALF_WEIGHT)
+    if least := min(distances.values()):
+        likelihood = {segment: (least / each) ** exponent for segment, each in distances.items()}
+    else:
+        likelihood = {
+            segment: float(not each or not exponent) for segment, each in distances.items()
+        }
     return likelihood[chosen] / sum(likelihood.values())
 
 
@@ -193,19 +209,23 @@ def naive_decision(vector, current, events, rested, weight, model, policy) -> De
         for segment, centre in zip(model.ids, model.centres, strict=True)
     }
     closest = min(every, key=every.__getitem__)
-    reach = math.inf if policy.max_distance is None else policy.max_distance
+    reach = math.inf
+    if policy.max_distance_share is not None:
+        middle = [sum(places) / len(places) for places in zip(*model.centres, strict=True)]
+        reach = policy.max_distance_share * math.dist(vector, middle)
     previous = every.get(current)
     sure = naive_confidence(every, closest, weight, model) >= policy.min_confidence
+    near_enough = every[closest] <= reach * (1 - policy.margin_share)
     new: int | None = None
     if current == NO_SEGMENT:
-        if events >= policy.min_events and every[closest] <= reach - policy.margin and sure:
+        if events >= policy.min_events and near_enough and sure:
             new = closest
     elif previous is not None and previous <= reach:
         new = current
         if (
             events >= policy.min_events
             and rested >= policy.dwell_events
-            and previous - every[closest] >= policy.margin
+            and previous - every[closest] >= policy.margin_share * previous
             and sure
         ):
             new = closest
@@ -230,10 +250,10 @@ def naive_decision(vector, current, events, rested, weight, model, policy) -> De
 EIGHTHS = st.integers(-16, 48).map(lambda n: n / 8)
 POLICIES = st.builds(
     AssignmentPolicy,
-    margin=st.sampled_from([0.0, 0.125, 0.5]),
+    margin_share=st.sampled_from([0.0, 0.125, 0.5]),
     min_events=st.integers(1, 3),
     dwell_events=st.integers(0, 3),
-    max_distance=st.sampled_from([None, 0.75, 2.0]),
+    max_distance_share=st.sampled_from([None, 0.5, 1.25]),
     min_confidence=st.sampled_from([0.0, 0.6, 0.95]),
 )
 USERS = st.lists(
@@ -274,6 +294,28 @@ def test_deciding_again_changes_nothing(vectors, current, events, policy):
     assert np.array_equal(again.distance, first.distance)
 
 
+@given(
+    arrays(np.float64, (8, 2), elements=st.floats(-4, 4)),
+    arrays(np.int64, 8, elements=st.sampled_from([NO_SEGMENT, 2, 3, 5, 6])),
+    st.sampled_from([2.0**-7, 0.25, 8.0]),
+    POLICIES,
+)
+def test_distances_have_no_unit(vectors, current, scale, policy):
+    """By powers of two nothing is rounded, so that decisions are the same to the bit."""
+    counts = [4] * 8
+    whole = a_model(centres=a_model().centres)
+    small = a_model(centres=whole.centres * scale)
+    # Squares of numbers near the least that there are would lose digits.
+    vectors = np.where(np.abs(vectors) < 1e-9, 0.0, vectors)
+    one = decide(vectors, current, counts, counts, whole, policy)
+    other = decide(vectors * scale, current, counts, counts, small, policy)
+    assert np.array_equal(one.segment, other.segment)
+    assert np.array_equal(one.confidence, other.confidence, equal_nan=True)
+    for name in ("distance", "previous_distance", "margin"):
+        figures = getattr(one, name) * scale
+        assert np.array_equal(figures, getattr(other, name), equal_nan=True)
+
+
 def test_a_decision_does_not_depend_on_who_shares_the_batch():
     random = np.random.default_rng(1)
     model = a_model(centres=random.normal(size=(3, 384)))
@@ -281,7 +323,7 @@ def test_a_decision_does_not_depend_on_who_shares_the_batch():
     current = random.choice([NO_SEGMENT, 2, 3, 5, 6], size=200)
     counts = np.full(200, 5)
     weights = random.uniform(0, 9, size=200)
-    policy = AssignmentPolicy(margin=0.01)
+    policy = AssignmentPolicy(margin_share=0.01)
     together = decide(vectors, current, counts, counts, model, policy, weights=weights)
     for i in range(200):
         one = slice(i, i + 1)
