@@ -146,12 +146,12 @@ def _read_part(
     sound &= rest_starts <= rest_ends
     sound &= part.at(_WORD, rest_ends) == _checksums(part)
     users = _users(part.keys)
-    known: dict[bytes, Rest | None] = {}
     data = part.data
-    rests = [
-        _rest(data[start:end], known)
-        for start, end in zip(rest_starts.tolist(), rest_ends.tolist(), strict=True)
-    ]
+    places = zip(rest_starts.tolist(), rest_ends.tolist(), strict=True)
+    pieces = [data[start:end] for start, end in places]
+    # What many users have, such as a segment's label alone, is read once.
+    known = {piece: _rest(piece) for piece in set(pieces)}
+    rests = [known[piece] for piece in pieces]
     if None in users or None in known.values():
         pairs = zip(users, rests, strict=True)
         sound &= np.array([None not in pair for pair in pairs], np.bool_)
@@ -174,11 +174,8 @@ def _read_part(
 def _checksums(part: _Joined) -> NDArray[np.uint64]:
     view = memoryview(part.data)
     places = zip(part.starts.tolist(), (part.ends - CHECKSUM.size).tolist(), part.keys, strict=True)
-    return np.fromiter(
-        (checksum(view[start:end]) ^ checksum(key) for start, end, key in places),
-        np.uint64,
-        len(part.keys),
-    )
+    found = [checksum(view[start:end]) ^ checksum(key) for start, end, key in places]
+    return np.fromiter(found, np.uint64, len(found))
 
 
 def _place_ids(
@@ -206,11 +203,16 @@ def _place_ids(
 def _place_rests(
     rows: ProfileRows, into: I64, users: list[str | None], rests: list[Rest | None]
 ) -> None:
+    # Many users have the same object.
+    distinct = {id(rest): rest for rest in rests if rest is not None}
+    more = {key for key, rest in distinct.items() if rest.terms or rest.extra or rest.labelled}
     for number, user, rest in zip(into.tolist(), users, rests, strict=True):
         if user is None or rest is None:
             continue  # not among those that are kept
         rows.users[number] = user
         rows.labels[number] = rest.label
+        if id(rest) not in more:
+            continue
         if rest.terms:
             rows.terms[number] = rest.terms
         if rest.extra:
@@ -223,24 +225,23 @@ def _place_rests(
 
 def _users(keys: Sequence[bytes]) -> list[str | None]:
     """Read users; None where a key is none."""
-    users: list[str | None] = []
-    for key in keys:
-        try:
-            user = key.decode()
-        except UnicodeDecodeError:
-            users.append(None)
-        else:
-            users.append(user if 1 <= len(user) <= MAX_ID_CHARS else None)
-    return users
+    try:
+        users = [key.decode() for key in keys]
+    except UnicodeDecodeError:
+        users = [_text(key) for key in keys]
+    return [user if user and len(user) <= MAX_ID_CHARS else None for user in users]
 
 
-def _rest(data: bytes, known: dict[bytes, Rest | None]) -> Rest | None:
-    """Read what follows the ids of events; None where there is something wrong with it.
+def _text(key: bytes) -> str:
+    """Read a text, empty where it is none."""
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return ""
 
-    What many users have, such as a segment's label alone, is read once.
-    """
-    if data in known:
-        return known[data]
+
+def _rest(data: bytes) -> Rest | None:
+    """Read what follows the ids of events; None where there is something wrong with it."""
     rest: Rest | None = Rest()
     try:
         seen: set[int] = set(ALWAYS)
@@ -252,5 +253,4 @@ def _rest(data: bytes, known: dict[bytes, Rest | None]) -> Rest | None:
                 rest.extra += whole
     except RecordError:
         rest = None
-    known[data] = rest
     return rest

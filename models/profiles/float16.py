@@ -20,6 +20,8 @@ U16 = NDArray[np.uint16]
 LEAST_WEIGHT = 2.0**-6
 """Below it the components, some 0.05 of the weight, near the range of fewer bits."""
 
+# Numbers converted at once: what is in between stays in the processor's cache.
+_AT_ONCE = 1 << 16
 _MANTISSA_BITS_LOST = np.uint32(23 - 10)
 _SIGN_SHIFT = np.uint32(16)
 _EXPONENT_SHIFT = np.uint32((127 - 15) << 23)
@@ -68,32 +70,45 @@ def rounded(sums: F32, weights: NDArray[np.float64], limit: float | None) -> F32
 
 def to_half(numbers: F32) -> U16:
     """Round to binary16, to nearest, ties to even; the bits. For magnitudes below 65,520."""
-    bits = numbers.view(np.uint32)
+    halves = np.empty(numbers.shape, np.uint16)
+    bits = np.ascontiguousarray(numbers).view(np.uint32).reshape(-1)
+    into = halves.reshape(-1)
+    for start in range(0, len(bits), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        into[part] = _halved(bits[part])
+    return halves
+
+
+def _halved(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     magnitude = bits & np.uint32(0x7FFFFFFF)
-    small = magnitude < _LEAST_NORMAL
     half: NDArray[np.uint32] = (magnitude >> _MANTISSA_BITS_LOST) & np.uint32(1)
     half += magnitude
     half += _HALF_UNIT
     half -= _EXPONENT_SHIFT
     half >>= _MANTISSA_BITS_LOST
-    if small.any():
+    small = np.flatnonzero(magnitude < _LEAST_NORMAL)
+    if len(small):
         # Added to 0.5, a number is rounded to multiples of 2^-24, which count from 0.5 on.
         shifted = magnitude[small].view(np.float32) + np.float32(0.5)
         half[small] = shifted.view(np.uint32) - np.float32(0.5).view(np.uint32)
     sign = bits >> _SIGN_SHIFT
     sign &= np.uint32(0x8000)
     half |= sign
-    return half.astype(np.uint16)
+    return half
 
 
 def from_half(bits: U16) -> F32:
     """Give the numbers that finite bits of binary16 stand for; exact."""
-    wide = bits.astype(np.uint32)
-    magnitude = wide & np.uint32(0x7FFF)
-    magnitude <<= _MANTISSA_BITS_LOST
-    wide &= np.uint32(0x8000)
-    wide <<= _SIGN_SHIFT
-    magnitude |= wide
-    numbers = magnitude.view(np.float32)
-    numbers *= np.float32(2.0**112)
+    numbers = np.empty(bits.shape, np.float32)
+    halves, into = np.ascontiguousarray(bits).reshape(-1), numbers.reshape(-1)
+    for start in range(0, len(halves), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        wide = into[part].view(np.uint32)
+        wide[:] = halves[part]
+        sign = wide & np.uint32(0x8000)
+        sign <<= _SIGN_SHIFT
+        wide &= np.uint32(0x7FFF)
+        wide <<= _MANTISSA_BITS_LOST
+        wide |= sign
+        into[part] *= np.float32(2.0**112)
     return numbers
