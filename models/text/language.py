@@ -72,7 +72,7 @@ _ENGLISH = frozenset(_FUNCTION_WORDS.split()) | frozenset(
     _FUNCTION_WORDS.replace("'", "\u2019").split()
 )
 
-FEW = 8
+FEW = 24
 """Texts up to which each is looked at alone, which then takes less time."""
 
 # Runs, so that there is one match for many characters.
@@ -168,7 +168,7 @@ def detect_languages(
     texts: Sequence[str], hints: Sequence[str | None], detect: Sequence[bool]
 ) -> list[str]:
     """Give `detect_language` of each text with its hint, and whether the model is asked for it."""
-    shown = _shown_of_many(texts)
+    shown = _shown_of_many(texts) if len(texts) > FEW else [None] * len(texts)
     return [
         language
         if language is not None and not hint and not (asked and language == NOT_LOOKED_AT)
@@ -180,10 +180,8 @@ def detect_languages(
 def _shown_of_many(texts: Sequence[str]) -> list[str | None]:
     """Give `detect_language` without hint and model, None for a text that is to be looked at alone.
 
-    These are all where they are few, and those that are not of ASCII.
+    These are those that are not of ASCII.
     """
-    if len(texts) <= FEW:
-        return [None] * len(texts)
     samples = [text[:SAMPLE_CHARS] for text in texts]
     counted = _english_words().count([sample if sample.isascii() else "" for sample in samples])
     if counted is None:

@@ -2,12 +2,13 @@ r"""The texts of a batch, cleaned together: what `clean` gives for each, in a pa
 
 Most texts need little: some tags about which there is nothing to decide, and their white space put
 right. To know that, and to do it, takes a few passes over the bytes of all texts at once, joined by
-NUL. A text that holds anything else (Markdown, BBCode, an entity, a URL, letters outside of ASCII)
-is left to `models.text.clean`, alone.
+NUL. Where a text holds anything else (Markdown, BBCode, entities, URLs, letters outside of ASCII),
+it is looked at alone: what is left of it without tags if that says enough, or all of it.
 """
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from models.text.clean import MAX_CHARS, clean, finished
 from models.text.markup import BLOCK_TAGS, GAPS, read_as_markdown
 from models.text.short_words import LONGEST, Places, ShortWords, keys_at
 
-FEW = 12
+FEW = 128
 """Texts up to which each is cleaned alone, which then takes less time."""
 
 _MOST_TAGS = 9
@@ -45,27 +46,27 @@ def _is_any(marks: bytes) -> Flags:
 
 
 # What is looked at in a text as it came, and which of it needs more than is done here.
-_RAW = _table(_CONTROLS + _BEYOND_ASCII + b"\0\n`<>[&")
-_ODD = _is_any(_CONTROLS + b"`&")
+_RAW = _table(_CONTROLS + _BEYOND_ASCII + b"\0\n`<>[&;")
+_ODD = _is_any(_CONTROLS + b"`")
+_ODD_BEGINNING = _is_any(b"\n &")
+_IN_REFERENCE = _is_any(b"#" + string.ascii_letters.encode())
 _BRACKET = _is_any(b"\0<>")
 # The same for texts without tags. Other marks than these mean something beside others only:
-_SHOWN = _table(b"\0`*_~]#>-:.")
-_TELLING = _is_any(b"`*_")
+_SHOWN = _table(b"\0`*_~]#>-:.&")
+_TELLING = _is_any(b"`*_&")
 # what stands behind them,
 _BEHIND = ((b"~", b"~"), (b"]", b"(:"), (b":", b"/"))
 # or where they begin a line.
 _BEHIND_IN_FRONT = ((b"#", b"# "), (b"-", b" "), (b">", bytes(range(1, 256))))
 _BLANK = _is_any(b"\0\n ")
 
-# What tags leave, and which of them show that a text is HTML. Lines within `pre` are kept, which is
-# not done here.
-_GAP = {
-    name: ord(gap.replace("\f", "\n") or "\0") for name, gap in GAPS.items() if "pre" not in name
-}
-_SHORT_NAMES = tuple(name for name in _GAP if len(name) <= LONGEST)
-_NAMES = ShortWords(_SHORT_NAMES)
-_GAPS = np.array([_GAP[name] for name in _SHORT_NAMES], np.uint8)
-_EVIDENT = np.array([name in BLOCK_TAGS for name in _SHORT_NAMES])
+# Tags that need no parser, what they leave, and which of them show that a text is HTML.
+_NAMES = tuple(sorted(GAPS, key=lambda name: (len(name), name)))
+_NUMBERS = {name: number for number, name in enumerate(_NAMES)}
+_SHORT_NAMES = ShortWords([name for name in _NAMES if len(name) <= LONGEST])
+_GAPS = np.array([ord(GAPS[name].replace("\f", "\n") or "\0") for name in _NAMES], np.uint8)
+_EVIDENT = np.array([name in BLOCK_TAGS for name in _NAMES])
+_UNKNOWN = -1
 
 
 class _Joined:
@@ -101,10 +102,11 @@ def clean_all(raws: Sequence[str]) -> list[str]:
     LoneSurrogateError
         If one of the texts cannot be written as UTF-8.
     """
-    joined = "\0".join(raws)
-    if len(raws) <= FEW:
-        return [clean(raw) for raw in raws]
-    data = b"\0%b\0" % joined.encode("utf-8", "surrogatepass")
+    return _clean_together(raws) if len(raws) > FEW else [clean(raw) for raw in raws]
+
+
+def _clean_together(raws: Sequence[str]) -> list[str]:
+    data = b"\0%b\0" % "\0".join(raws).encode("utf-8", "surrogatepass")
     texts = _Joined(data, _RAW)
     if texts.owners[-1] != len(raws):  # one of them holds NUL
         return [clean(raw) for raw in raws]
@@ -114,13 +116,17 @@ def clean_all(raws: Sequence[str]) -> list[str]:
     shown, tagged, odd = _without_tags(data, texts, odd)
     cleaned, more = _collapsed(shown), _to_finish(_Joined(shown, _SHOWN), len(raws))
     alone = odd | (more & ~tagged)
+    rows = np.flatnonzero(more & ~alone).tolist()
+    read = shown.decode("utf-8", "surrogatepass").split("\0")[1:] if rows else []
+    for row in rows:
+        try:
+            text = simple_html.without_references(read[row])
+        except simple_html.UnusualError:
+            alone[row] = True
+        else:
+            cleaned[row] = finished(raws[row], read_as_markdown(text))
     for row in np.flatnonzero(alone).tolist():
         cleaned[row] = clean(raws[row])
-    rows = np.flatnonzero(more & ~alone).tolist()
-    if rows:
-        read = shown.decode("utf-8", "surrogatepass").split("\0")
-        for row in rows:
-            cleaned[row] = finished(raws[row], read_as_markdown(read[row + 1]))
     return cleaned
 
 
@@ -152,27 +158,80 @@ def _without_tags(data: bytes, texts: _Joined, odd: Flags) -> tuple[bytes, Flags
     odd = odd.copy()
     # A tag ends in its text, before the next begins.
     odd[owners[opening[marks[opening + 1] != _MORE]]] = True
-    # White space before the first element is in none.
+    # White space before the first element is in none; an entity may stand for some.
     starts = places[marks == _NUL][:-1] + 1
-    odd |= tagged & (texts.held[starts] <= _SPACE)
+    odd |= tagged & _ODD_BEGINNING[texts.held[starts]]
+    odd[_owners_of_cut_references(texts, places, marks)] = True
     opening = opening[~odd[owners[opening]]]
     if not len(opening):
         return data, tagged, odd
     begins, ends, owners = places[opening], places[opening + 1], owners[opening]
-    gaps, evident, known = _read_names(data, begins + 1, ends - begins - 1)
-    odd[owners[~known]] = True
+    numbers = _read_names(data, begins + 1, ends - begins - 1)
+    odd[owners[numbers == _UNKNOWN]] = True
     shows = np.zeros(len(odd), np.bool_)
-    shows[owners[evident]] = True
+    shows[owners[_EVIDENT[numbers]]] = True
     odd |= tagged & ~shows
+    gaps = _GAPS[numbers]
     first = texts.held[begins - 1] == _NUL
     gaps[first] = _NUL
     odd[owners[first & (texts.held[begins + 1] == _SLASH)]] = True
 
     held = texts.held.copy()
     lines, within = texts.at(_LINE)
+    kept = np.flatnonzero((numbers == _NUMBERS["pre"]) | (numbers == _NUMBERS["/pre"]))
+    if len(kept):
+        # The last of these before a line's end, none where that is in another text.
+        latest = np.searchsorted(begins[kept], lines) - 1
+        tag = kept[latest]
+        preformatted = (latest >= 0) & (owners[tag] == within) & (numbers[tag] == _NUMBERS["pre"])
+        lines, within = lines[~preformatted], within[~preformatted]
     held[lines[tagged[within]]] = _SPACE
     held[begins] = gaps
     return held[_outside(begins + (gaps != _NUL), ends, len(held))].tobytes(), tagged, odd
+
+
+def _owners_of_cut_references(texts: _Joined, places: Places, marks: Bytes) -> Places:
+    """Give the texts in which a tag may stand amid a reference to a character.
+
+    Parameters
+    ----------
+    texts
+        All of them.
+    places, marks
+        Where brackets are, and which.
+    """
+    begins = np.flatnonzero(texts.marks == ord("&"))
+    at = texts.places[begins]
+    # What is in a tag goes with it.
+    begins = begins[marks[np.searchsorted(places, at) - 1] != _LESS]
+    behind = texts.held[texts.places[begins] + 1]
+    ended = texts.marks[begins + 1] == ord(";")
+    cut = (behind == _LESS) | (_IN_REFERENCE[behind] & ~ended)
+    owners: Places = texts.owners[begins[cut]]
+    return owners
+
+
+def _read_names(data: bytes, begins: Places, lengths: Places) -> Places:
+    """Give the numbers of tags, `_UNKNOWN` for those that only a parser can read.
+
+    Parameters
+    ----------
+    data
+        What they are in.
+    begins, lengths
+        Where they are, without brackets.
+    """
+    numbers = np.full(len(begins), _UNKNOWN)
+    short = np.flatnonzero(lengths <= LONGEST)
+    keys = keys_at(data + bytes(LONGEST), begins[short], lengths[short])
+    found, known = _SHORT_NAMES.find(keys)
+    numbers[short[found]] = known
+    for place in np.flatnonzero(numbers == _UNKNOWN).tolist():
+        begin = int(begins[place])
+        tag = simple_html.TAG.fullmatch(data[begin : begin + int(lengths[place])].decode())
+        if tag is not None:
+            numbers[place] = _NUMBERS.get(tag[1], _UNKNOWN)
+    return numbers
 
 
 def _outside(begins: Places, ends: Places, count: int) -> Flags:
@@ -185,23 +244,6 @@ def _outside(begins: Places, ends: Places, count: int) -> Flags:
     for begin, end in zip(begins[longer].tolist(), ends[longer].tolist(), strict=True):
         outside[begin : end + 1] = False
     return outside
-
-
-def _read_names(data: bytes, begins: Places, lengths: Places) -> tuple[Bytes, Flags, Flags]:
-    """Give of tags what they leave, whether they show that a text is HTML, and which are known."""
-    gaps = np.zeros(len(begins), np.uint8)
-    evident, known = np.zeros((2, len(begins)), np.bool_)
-    short = np.flatnonzero(lengths <= LONGEST)
-    keys = keys_at(data + bytes(LONGEST), begins[short], lengths[short])
-    found, numbers = _NAMES.find(keys)
-    found = short[found]
-    gaps[found], evident[found], known[found] = _GAPS[numbers], _EVIDENT[numbers], True
-    for place in np.flatnonzero(~known).tolist():
-        begin = int(begins[place])
-        tag = simple_html.TAG.fullmatch(data[begin : begin + int(lengths[place])].decode())
-        if tag is not None and (name := tag[1]) in _GAP:
-            gaps[place], evident[place], known[place] = _GAP[name], name in BLOCK_TAGS, True
-    return gaps, evident, known
 
 
 def _to_finish(texts: _Joined, count: int) -> Flags:

@@ -17,7 +17,7 @@ _ATTRIBUTES = rf"(?:\s{{1,9}}[a-z][a-z-]{{0,29}}={_VALUE}){{0,20}}"
 TAG = re.compile(rf"(/?[a-z][a-z0-9]*){_ATTRIBUTES}\s{{0,9}}/?")
 _IMAGE = re.compile(rf"<img({_ATTRIBUTES})\s{{0,9}}/?>")
 _ATTRIBUTE = re.compile(rf"([a-z-]+)=({_VALUE})")
-REFERENCE = re.compile(
+_REFERENCE = re.compile(
     r"&(?:#([0-9]{1,7});|#[xX]([0-9a-fA-F]{1,6});|([a-zA-Z][a-zA-Z0-9]*);|(?=[#a-zA-Z]))"
 )
 # A line feed or tab that an entity stands for would be taken for one of the source's.
@@ -74,9 +74,7 @@ def _read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str:
     if evidence.isdisjoint(names):
         raise UnusualError
     if "&" in source:
-        first, *texts = [
-            REFERENCE.sub(character, text) if "&" in text else text for text in (first, *texts)
-        ]
+        first, *texts = map(without_references, (first, *texts))
     if "<pre" in source:
         _keep_lines(names, texts)
     # White space before the first element is in no element; closing tags open none.
@@ -109,14 +107,18 @@ def _alternative(image: re.Match[str]) -> str:
     return ""
 
 
-def character(reference: re.Match[str]) -> str:
-    """Give what a `REFERENCE` stands for.
+def without_references(text: str) -> str:
+    """Put the characters that are referred to in place.
 
     Raises
     ------
     UnusualError
-        If only a parser can tell.
+        If only a parser can tell which they are.
     """
+    return _REFERENCE.sub(_character, text) if "&" in text else text
+
+
+def _character(reference: re.Match[str]) -> str:
     decimal, hexadecimal, name = reference.groups()
     if name:
         if name in _CHARACTERS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
@@ -17,13 +18,22 @@ from consumer.stages.segmentation.cleaning import Cleaned, Cleaning
 from consumer.stages.segmentation.prepared import PreparedEvents
 from consumer.stages.shared.unexpected import Faults
 from models.profiles.sample import rank
-from models.text import NOT_LOOKED_AT, cut_words
+from models.text import NOT_LOOKED_AT, cut_words, language, many
 from tests.schemas.test_sifting import GOOD, KEYS, damaged, objects
 
 ENGLISH = "This is what they wanted to have"
 GERMAN = "Dieses Bier schmeckt mir nicht und war zu teuer"
 CHINESE = "這個產品不好用"
 USERS = tuple(f"user-{number}" for number in range(60))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_batch_is_small() -> Iterator[None]:
+    """Have batches of any size done together."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(many, "FEW", 0)
+        patched.setattr(language, "FEW", 0)
+        yield
 
 
 def cleaned(

@@ -67,10 +67,10 @@ TAGS = (
     "<a\thref=\"http://a.b/c?d=e&amp;f\"\trel='nofollow'> <img\talt=''> <img\talt='a\tcat'> "
     "<img\talt=\"b's\"\tsrc='c'> <img\talt='a&amp;b'> <img\talt='d'\talt='e'/> "
     "<img\talt='\n'\talt='x'> <IMG\talt='c'> </img> <script> </script> <x> <x-y> <p\tchecked> <P> "
-    "</P> <span\n> < > <> </> <3 </ <a <!-- -->"
+    "</P> <span\n> < > <> </> <3 </ <a <!-- --> <a\thref=\"http://b <a\thref='c <x\ty='z"
 )
 REFERENCES = (
-    "& &amp; &lt; &gt; &nbsp; &#39; &#x27; &#128; &#0; &#xD800; &#1114112; &#10; &#32; &NewLine; "
+    "& &amp; &lt; &gt; ; &nbsp; &#39; &#x27; &#128; &#0; &#xD800; &#1114112; &#10; &#32; &NewLine; "
     "&Tab; &ampx; &amp &nosuch; &am &; &#; &#x; &NotEqualTilde; &#8203; &#xfe0f; &hellip; p;"
 )
 OTHERS = (
@@ -242,6 +242,12 @@ MARKED = st.sampled_from(
 
 @given(st.lists(RAW | HTML | TEXTS | MARKDOWN | st.lists(PIECES | MARKED, max_size=8).map("".join)))
 @example(["&am<b>p; x</b><p>"] * 20)
+@example(["a &lt;b&gt; <p>c &amp; d & e</p>", "<p>&#32; a", "&#32;<p>b", "<p>&am</p>p;"] * 4)
+@example(["<p>&<b>amp; x</b>", "<a href='b&c=d;'>e</a><p>&nosuch; f", "<p>&hellip;&nbsp;g"] * 5)
+@example(["<p>a\nb</p><pre>c\nd", "e\nf<p>", "<pre>\ng\n</pre>\nh<pre>i\n</pre>j\n<p>"] * 5)
+@example(["</pre>a\nb<p>", "a\nb</pre>c\nd<p>", "<pre>a\nb<pre>c\nd</pre>e\nf", "<pre\n>a\n"] * 4)
+@example(["<p>a <a href='http://b", "<p>a <a href='b c", "<p>a <b", "<a href='b", "<p <a b='"] * 3)
+@example(["<p>a <a href='b", "<p><x href='b", "<p>a <p>b<img alt='c", "<p><a b='c' d='e"] * 4)
 @example(["the <> operator", "<p>the <> operator", "<>"] * 5)
 @example(["    <p># a", "</p>a<p>b", "<p></p>", " ", "\n", "", "x <", "<p", "> <p>y"] * 2)
 @example(["a<p>b</p><pre>c\nd</pre>\ne", "<td>    # a", "a <b\x00> <p>", "w\x00ww.x"] * 4)
@@ -254,8 +260,7 @@ MARKED = st.sampled_from(
     ["<p>- a</p>\n- b", "<p>- a</p><p>- b", "<p>#</p> a", "<p>></p>b", "<p>www.</p>b", "::"] * 2
 )
 def test_of_many_texts_each_is_cleaned_as_alone(raws: list[str]) -> None:
-    few = [*raws, *["a", "<p>b</p>\n", "c  d"] * 5]
-    assert clean_all(few) == [clean(raw) for raw in few]
+    assert many._clean_together(raws or ["a"]) == [clean(raw) for raw in raws or ["a"]]
 
 
 def test_of_few_texts_and_of_none_each_is_cleaned_as_alone() -> None:
@@ -266,7 +271,7 @@ def test_of_few_texts_and_of_none_each_is_cleaned_as_alone() -> None:
 
 def test_a_lone_surrogate_is_refused_among_many() -> None:
     with pytest.raises(LoneSurrogateError):
-        clean_all(["a"] * 20 + ["b\ud800"])
+        clean_all(["a"] * many.FEW + ["b\ud800"])
 
 
 def test_common_texts_are_cleaned_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +286,7 @@ def test_common_texts_are_cleaned_together(monkeypatch: pytest.MonkeyPatch) -> N
         "Title\n<p>It is <em>the</em> <a href=\"http://a.b/c_d\" rel='x'>best</a>.</p>\n\n"
         "<ul>\n<li>one</li></ul>": "Title\nIt is the best.\none",
     }
-    assert clean_all([*raws] * 10) == [*raws.values()] * 10
+    assert clean_all([*raws] * many.FEW) == [*raws.values()] * many.FEW
 
 
 @pytest.mark.parametrize(
