@@ -23,9 +23,14 @@ _ASCII_UNUSUAL = bytes({*range(0x20), 0x7F} - {*b"\n\t"})
 # that is told in a seventh of the time that bringing them to it takes.
 _FULL_WIDTH = tuple((chr(ord(mark) + 0xFEE0), mark) for mark in ",!?:;()~")
 
-# The commonest marks outside of ASCII, quotation marks and dashes. In NFKC, whatever they stand
-# beside.
-_PLAIN_MARKS = "\u2019\u201c\u201d\u2013\u2014\u2018"
+# Outside of ASCII: all but letters of European languages and marks that NFKC leaves as they are,
+# whatever they stand beside.
+_UNPLAIN = re.compile(
+    "[^\x00-\x7f\xa1-\xa7\xa9\xab\xac\xae\xb0\xb1\xb6\xb7\xbb\xbf-\u0131\u0134-\u013e\u0141-\u0148"
+    "\u014a-\u017e\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03cf\u03fa-\u0482\u048a-\u052f\u2010"
+    "\u2012-\u2016\u2018-\u2023\u2027\u2030-\u2032\u2039-\u203b\u20a9-\u20c0\u2190-\u222b\u2231-\u2328"
+    "\u2500-\u29ff]"
+)
 
 # Drawn as nothing, or as something only one font knows: controls and format characters, soft
 # hyphens, zero widths and fillers, private use, non-characters, the plane that is set aside for
@@ -85,14 +90,9 @@ def _drop_surplus_marks(text: str) -> str:
     return str(_TOO_MANY_MARKS.sub(lambda marks: marks[0][:MAX_MARKS], text))
 
 
-def without_plain_marks(text: str) -> str:
-    """Take quotation marks and dashes out: a text that is of ASCII then has nothing to be mended.
-
-    But for line breaks and control characters of ASCII, which `normalize` takes out as well.
-    """
-    for mark in "" if text.isascii() else _PLAIN_MARKS:
-        text = text.replace(mark, "")
-    return text
+def is_plain(text: str) -> bool:
+    """Tell whether line breaks and control characters of ASCII are all that `normalize` changes."""
+    return text.isascii() or _UNPLAIN.search(text) is None
 
 
 def normalize(text: str) -> str:
@@ -103,10 +103,11 @@ def normalize(text: str) -> str:
     """
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    seen = without_plain_marks(text)
-    if seen.isascii():
-        usual = len(seen.encode().translate(None, _ASCII_UNUSUAL)) == len(seen)
+    if is_plain(text):
+        data = text.encode()
+        usual = len(data.translate(None, _ASCII_UNUSUAL)) == len(data)
         return text if usual else normalize_fully(text)
+    seen = text
     for space in "\n\t\u3000\xa0":  # which are no obstacle, and not printable to Python
         seen = seen.replace(space, "")
     # Of more marks in a row than a letter may have, one stands at a place that is looked at here.

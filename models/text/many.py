@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.text import simple_html
-from models.text.characters import without_plain_marks
+from models.text.characters import is_plain
 from models.text.clean import MAX_CHARS, clean, finished
 from models.text.markup import BLOCK_TAGS, GAPS, read_as_markdown
 from models.text.short_words import LONGEST, Places, ShortWords, keys_at
@@ -112,7 +112,7 @@ def _clean_together(raws: Sequence[str]) -> list[str]:
         return [clean(raw) for raw in raws]
     odd = _odd(texts, len(raws))
     for row in np.unique(texts.owners[texts.marks >= _ASCII]).tolist():
-        odd[row] |= not without_plain_marks(raws[row]).isascii()
+        odd[row] |= not is_plain(raws[row])
     shown, tagged, odd = _without_tags(data, texts, odd)
     cleaned, more = _collapsed(shown), _to_finish(_Joined(shown, _SHOWN), len(raws))
     alone = odd | (more & ~tagged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from html.entities import html5
 
 import pytest
@@ -120,6 +121,15 @@ def test_no_character_that_is_taken_as_it_is_would_have_been_dropped() -> None:
     for start in range(0, len(taken), 1_000):
         chunk = " ".join(taken[start : start + 1_000])
         assert normalize(chunk) == normalize_fully(chunk)
+
+
+def test_plain_characters_are_left_as_they_are_beside_any_others() -> None:
+    plain = [chr(code) for code in range(0x80, 0x110000) if characters.is_plain(chr(code))]
+    assert 2_000 < len(plain) < 10_000
+    # What composes with a character before it, or is put in order among others, is a mark.
+    assert not [char for char in plain if unicodedata.category(char)[0] == "M"]
+    for text in ("".join(plain), "".join(f"a{char}" for char in plain), " ".join(plain)):
+        assert normalize(text) == text == normalize_fully(text)
 
 
 @pytest.mark.parametrize("before", range(MAX_MARKS + 2))
