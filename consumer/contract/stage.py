@@ -183,8 +183,9 @@ class Stage(Protocol[Prepared, Restoring]):
         """Do a piece of the work that no record asks for, such as a new model; None without any.
 
         Called between batches; as soon as possible again until it gives None. A piece should take
-        some 20 ms at most: a batch that becomes ready meanwhile waits for it. One that has nothing
-        to write needs no transaction. `idle` tells that no record is waiting.
+        some 20 ms at most, with its transaction, unless it is `idle`, when no record is waiting: a
+        batch that becomes ready meanwhile waits for it. One that has nothing to write needs no
+        transaction.
         """
         ...
 

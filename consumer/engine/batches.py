@@ -124,11 +124,6 @@ class Batches(Generic[Prepared]):
         return sum(batch.bytes for batch in (self._collecting, *self._closed, *self._preparing))
 
     @property
-    def ready(self) -> bool:
-        """Whether the first batch is prepared."""
-        return bool(self._preparing) and self._preparing[0].future.done()
-
-    @property
     def preparing(self) -> bool:
         """Whether the first batch is still being prepared."""
         return bool(self._preparing) and not self._preparing[0].future.done()

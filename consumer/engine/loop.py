@@ -7,9 +7,9 @@ One turn of the loop, in order:
 3. If a batch has been prepared, start preparing the next one, then apply it and commit: the stage's
    outputs and the input offsets in one transaction.
 4. If the stage has work of its own (a new model), do a piece of it, in a transaction where there is
-   something to write. Not while another batch is ready, so that no event waits for more than one
-   piece; under full load, where one always is, pieces have a fifth of the time (`_BATCHES_FIRST`).
-   While one is being prepared they have half of it: the threads that prepare share Python's lock.
+   something to write. Where events are under way pieces have a fifth of the time (`_REST`), and a
+   batch that is ready goes first: so no event waits for more than one of them, and a model is taken
+   up under full load, too.
 
 Preparing runs in threads of its own, so that batch n + 2 is cleaned and batch n + 1 embedded while
 batch n commits. Batches are applied in the order in which they were read.
@@ -59,10 +59,9 @@ _LEAST_COMMIT_SECONDS = 0.5
 # At a stop, on top of revoke_seconds. The end is forced after 15 (docs/operations.md).
 _SECOND_ROUND_SECONDS = 3.0
 _CHECKPOINT_SECONDS = 10.0
-# Where a batch is always ready, batches have so many times the last piece's time before the next
-# piece of the stage's own work. So a model is taken up under full load, too, and events keep
-# four fifths of the worker.
-_BATCHES_FIRST = 4.0
+# Where events are under way the stage's own work rests for so many times what the last piece took,
+# its transaction included.
+_REST = 4.0
 
 
 class Loop(Generic[Prepared]):
@@ -111,10 +110,9 @@ class Loop(Generic[Prepared]):
         self._paused_for_patience = False
         self._last_record = self._now()
         self._last_report = 0.0
-        # Whether the stage had work of its own when it was asked last, how long that took, and how
-        # long batches took since, and when it ended; seconds.
+        # Whether the stage had work of its own when it was asked last, and until when it rests.
         self._working = False
-        self._piece_seconds = self._batch_seconds = self._piece_ended = 0.0
+        self._rests_until = 0.0
         self._full_since: float | None = None
         self._ownership = Ownership(parts)
         self._commits = Commits(parts, self._ownership, self._stopping.is_set)
@@ -263,16 +261,12 @@ class Loop(Generic[Prepared]):
     def _advance(self) -> None:
         """Hand the collected batch to the preparing thread, and apply the one that is ready."""
         if (ready := self._batches.advance()) is not None:
-            began = self._now()
             self._apply(ready)
-            self._batch_seconds += self._now() - began
 
     def _maintain(self) -> None:
         """Do a piece of the stage's own work, if there is any and it is its turn."""
         if not (active := self._assignment.active):
             self._working = False
-            return
-        if self._batches.ready and self._batch_seconds < _BATCHES_FIRST * self._piece_seconds:
             return
         if self._rest > 0:
             return
@@ -283,18 +277,13 @@ class Loop(Generic[Prepared]):
             self._commits.commit(outputs, active)
         elif outputs is not None:
             self._stage.committed()
-        self._piece_ended = self._now()
-        self._piece_seconds, self._batch_seconds = self._piece_ended - began, 0.0
+        ended = self._now()
+        self._rests_until = ended + _REST * (ended - began)
 
     @property
     def _rest(self) -> float:
-        """Seconds until the next piece, with a batch in preparation: as long as the last one took.
-
-        In them the loop waits, and whoever prepares has Python's lock.
-        """
-        if not self._batches.preparing:
-            return 0.0
-        return max(self._piece_ended + self._piece_seconds - self._now(), 0.0)
+        """Seconds until the next piece of the stage's own work: 0 where no event is under way."""
+        return 0.0 if self._batches.empty else max(self._rests_until - self._now(), 0.0)
 
     def _apply(self, batch: Batch[Prepared], deadline: float | None = None) -> None:
         """Apply a prepared batch and commit it."""

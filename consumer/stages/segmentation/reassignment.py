@@ -80,7 +80,9 @@ class Reassignment:
     most_users
         Looked at in one piece.
     seconds
-        After which a piece ends. One that has begun to write down changes ends a few users later.
+        After which a piece ends, where no event comes; where some do it is half of it, since what
+        was written takes as long again to be committed. One that has begun to write down changes
+        ends a few users later.
     timer
         What time it is.
     """
@@ -132,21 +134,26 @@ class Reassignment:
         own = table.find(rows.users[:count])
         known = np.flatnonzero(own >= 0)
         left = known[table.looked(own[known]) < self.epoch]
-        place_of = {rows.users[place]: place for place in left.tolist()}
-        for movers in self._movers(table, own[left], model, look):
-            places = [place_of[user] for user in movers.users]
-            for states, decided in self._written(rows.take(places), cause, model, look):
-                rows.overwrite([place_of[user] for user in states.users], states)
-                look.note(decided)
+        left = left[rows.weights[left] > 0]  # else there is nothing to judge by, as in `_movers`
+        for places, states, decided in self._written(rows, left, cause, model, look):
+            moved = sorted(decided)
+            rows.overwrite(places[moved].tolist(), states.take(moved))
+            look.note(decided)
         return look
 
     def piece(
-        self, tables: Mapping[int, ProfileTable], cause: Cause, model: SegmentModel
+        self,
+        tables: Mapping[int, ProfileTable],
+        cause: Cause,
+        model: SegmentModel,
+        *,
+        idle: bool,
     ) -> Look | None:
         """Look at the next users of all tables; None where nobody is left."""
         if self.settled:
             return None
-        look, room, ends = Look(), self._most_users, self._now() + self._seconds
+        seconds = self._seconds if idle else self._seconds / 2
+        look, room, ends = Look(), self._most_users, self._now() + seconds
         for partition, table in tables.items():
             movers = self._movers_left(partition, table)
             if len(movers):
@@ -199,7 +206,9 @@ class Reassignment:
         done = 0
         while done < len(movers):
             some = movers[done : done + _WRITTEN]
-            for moved, decided in self._written(table.states(some), cause, model, look):
+            states = table.states(some)
+            everyone = np.arange(len(states))
+            for _, moved, decided in self._written(states, everyone, cause, model, look):
                 look.moved.append((partition, moved))
                 look.note(decided)
             look.looked.append((partition, some))
@@ -226,15 +235,15 @@ class Reassignment:
         return self._apart(rows, judge, look)
 
     def _written(
-        self, rows: ProfileRows, cause: Cause, model: SegmentModel, look: Look
-    ) -> Iterator[tuple[ProfileRows, Decided]]:
-        """Give the states and changes of users who change."""
+        self, rows: ProfileRows, places: I64, cause: Cause, model: SegmentModel, look: Look
+    ) -> Iterator[tuple[I64, ProfileRows, Decided]]:
+        """Decide on users at some places; give the places, copies of their states, and changes."""
 
-        def write(some: I64) -> tuple[ProfileRows, Decided]:
+        def write(some: I64) -> tuple[I64, ProfileRows, Decided]:
             states = rows.take(some.tolist())
-            return states, self._decisions.by_model(states, cause, model)
+            return some, states, self._decisions.by_model(states, cause, model)
 
-        return self._apart(np.arange(len(rows)), write, look)
+        return self._apart(places, write, look)
 
     def _apart(self, users: I64, work: Callable[[I64], T], look: Look) -> Iterator[T]:
         """Work on users; those on whom that fails are found by halving, and left out."""

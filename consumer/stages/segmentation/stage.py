@@ -396,14 +396,15 @@ class SegmentationStage:
 
     # --- a new model ------------------------------------------------------------------------
 
-    def maintain(self, *, idle: bool) -> Sequence[Output] | None:  # noqa: ARG002
+    def maintain(self, *, idle: bool) -> Sequence[Output] | None:
         """Take a new model over, look at the next users under it, let go of who fell silent."""
         self._adopt_newest()
         if self.model is None:
             return None
         if self._words.piece():
             return []
-        look = self._reassignment.piece(self._tables, Cause.of_model(self._clock()), self.model)
+        cause = Cause.of_model(self._clock())
+        look = self._reassignment.piece(self._tables, cause, self.model, idle=idle)
         if look is None:
             return self._silent.next(self._tables, self.model, self._clock(), self._pending)
         self._take_in(look)

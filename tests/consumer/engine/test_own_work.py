@@ -135,7 +135,7 @@ def test_a_stage_with_work_and_no_partitions_does_not_keep_the_loop_turning(worl
     assert all(timeout > 0 for timeout in world.timeouts[-2:])
 
 
-def test_while_a_batch_is_prepared_a_piece_rests_for_as_long_as_the_last_one_took(
+def test_while_events_are_under_way_a_piece_rests_for_four_times_what_the_last_one_took(
     world: World,
 ) -> None:
     world.stage.prepare_gate.clear()
@@ -160,10 +160,10 @@ def test_while_a_batch_is_prepared_a_piece_rests_for_as_long_as_the_last_one_too
     world.run(
         assign(world, 0),
         records((0, 10), (0, 11)),
-        *[later] * 6,
+        *[later] * 14,
         release,
         batch={"prepare_timeout_seconds": 86400},
     )
     resting = [after - before for before, after in pairwise(began)]
-    assert 60.0 in resting  # a piece of 30 s, and three polls of 10 s
+    assert 150.0 in resting  # a piece of 30 s, and twelve polls of 10 s
     assert len(keys(world)) == 5
