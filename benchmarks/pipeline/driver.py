@@ -89,6 +89,8 @@ class Driver:
         )
         self.stage.assigned(0, self.stage.restoration(0))
         self.stage.maintain(idle=True)
+        gc.collect()
+        gc.freeze()
         return {}
 
     def feed(self, path: str, start: int, stop: int, profile: str | None = None) -> dict[str, Any]:
@@ -193,6 +195,8 @@ def main() -> None:
     # As workers do when they load their model: OpenBLAS' threads turn on after each product, which
     # would count as the stage's time.
     threadpool_limits(1, "blas")
+    # As workers do too (consumer/process/garbage.py): garbage is looked for rarely.
+    gc.set_threshold(50_000)
     driver = Driver()
     for line in sys.stdin:
         request = json.loads(line)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import regex
 
+from models.text.characters import is_plain
 from models.text.function_words import FunctionWords
 
 if TYPE_CHECKING:
@@ -207,10 +208,10 @@ def _english_words() -> FunctionWords:
 
 def _language_shown(sample: str) -> str | None:
     """Give the language that scripts or words show, None where the detector has to tell."""
-    if sample.isascii():
+    if is_plain(sample):  # no letter of East Asia
         if _is_english(sample):
             return "en"
-        letters = _ascii_letters(sample)
+        letters = _ascii_letters(sample) if sample.isascii() else _count(_LETTERS, sample)
     elif _is_chinese(sample):
         return "zh"
     else:

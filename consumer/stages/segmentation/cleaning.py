@@ -188,7 +188,9 @@ class Cleaning:
         said = zip(sifted.texts, sifted.titles, strict=True)
         texts = clean_all([text or title or "" for text, title in said])
         silent = set()
-        for place in [place for place, text in enumerate(texts) if not has_words(text)]:
+        for place, text in enumerate(texts):
+            if text[:1].isalpha() or has_words(text):
+                continue
             try:
                 _, texts[place] = words_of(sifted.texts[place], sifted.titles[place])
             except RefusedError as error:

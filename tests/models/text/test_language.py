@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from models.text import (
     NOT_LOOKED_AT,
     UNDETERMINED,
+    characters,
     detect_language,
     detect_languages,
     language,
@@ -249,3 +250,10 @@ def test_words_that_do_not_fit_into_a_number_are_refused() -> None:
     for word in ("throughout", "dès", ""):
         with pytest.raises(ValueError, match="8 letters"):
             FunctionWords(["which", word])
+
+
+def test_no_plain_character_is_of_east_asia() -> None:
+    plain = "".join(char for char in map(chr, range(0x110000)) if characters.is_plain(char))
+    for script in (language._HAN, language._KANA, language._HANGUL):
+        assert script.search(plain) is None
+    assert language._is_chinese("x" + plain) is False
