@@ -55,9 +55,13 @@ _BRACKET = _is_any(b"\0<>")
 _SHOWN = _table(b"\0`*_~]#>-:.&")
 _TELLING = _is_any(b"`*_&")
 # what stands behind them,
-_BEHIND = ((b"~", b"~"), (b"]", b"(:"), (b":", b"/"))
+_BEHIND = ((ord("~"), _is_any(b"~")), (ord("]"), _is_any(b"(:")), (ord(":"), _is_any(b"/")))
 # or where they begin a line.
-_BEHIND_IN_FRONT = ((b"#", b"# "), (b"-", b" "), (b">", bytes(range(1, 256))))
+_BEHIND_IN_FRONT = (
+    (ord("#"), _is_any(b"# ")),
+    (ord("-"), _is_any(b" ")),
+    (ord(">"), _is_any(bytes(range(1, 256)))),
+)
 _BLANK = _is_any(b"\0\n ")
 
 # Tags that need no parser, what they leave, and which of them show that a text is HTML.
@@ -111,7 +115,9 @@ def _clean_together(raws: Sequence[str]) -> list[str]:
     if texts.owners[-1] != len(raws):  # one of them holds NUL
         return [clean(raw) for raw in raws]
     odd = _odd(texts, len(raws))
-    for row in np.unique(texts.owners[texts.marks >= _ASCII]).tolist():
+    foreign = np.zeros(len(raws), np.bool_)
+    foreign[texts.owners[texts.marks >= _ASCII]] = True
+    for row in np.flatnonzero(foreign).tolist():
         odd[row] |= not is_plain(raws[row])
     shown, tagged, odd = _without_tags(data, texts, odd)
     cleaned, more = _collapsed(shown), _to_finish(_Joined(shown, _SHOWN), len(raws))
@@ -251,12 +257,12 @@ def _to_finish(texts: _Joined, count: int) -> Flags:
     held = texts.held
     found = np.zeros(count, np.bool_)
     found[texts.owners[_TELLING[texts.marks]]] = True
-    for (mark,), behind in _BEHIND:
+    for mark, behind in _BEHIND:
         places, owners = texts.at(mark)
-        found[owners[_is_any(behind)[held[places + 1]]]] = True
-    for (mark,), behind in _BEHIND_IN_FRONT:
+        found[owners[behind[held[places + 1]]]] = True
+    for mark, behind in _BEHIND_IN_FRONT:
         places, owners = texts.at(mark)
-        fits = _is_any(behind)[held[places + 1]] & _BLANK[held[places - 1]]
+        fits = behind[held[places + 1]] & _BLANK[held[places - 1]]
         # Between words there is one space.
         fits &= (held[places - 1] != _SPACE) | _BLANK[held[places - 2]]
         found[owners[fits]] = True
