@@ -8,9 +8,12 @@ which says what HTML means here, and whose result this is.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping, Set
 from html.entities import html5
+
+from models.text.tags import cut_off
 
 _VALUE = r"""(?:"[^"<>]*"|'[^'<>]*')"""
 _ATTRIBUTES = rf"(?:\s{{1,9}}[a-z][a-z-]{{0,29}}={_VALUE}){{0,20}}"
@@ -67,6 +70,11 @@ def _read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str:
         if name not in gaps:
             tag = TAG.fullmatch(name)
             name = tag[1] if tag else ""
+        if not end and 0 < len(names) == len(rest) - 1 and piece and piece[0] not in "!?/":
+            # The text ends amid a tag, or this was none.
+            kept, done = cut_off(f"<{piece}", 0)
+            texts[-1] += html.unescape(kept) + piece[done - 1 :]
+            break
         if not end or name not in gaps:
             raise UnusualError
         names.append(name)

@@ -152,7 +152,7 @@ def _read(source: _Source, start: int) -> tuple[str, int]:
         return _declaration(source, start)
     slash = "/" if following == "/" else ""
     if (found := _match(text, start, slash)) is None:
-        return ("&lt;", start + 1) if slash else _cut_off(text, start)
+        return ("&lt;", start + 1) if slash else cut_off(text, start)
     name, attributes = found["name"].lower(), found["attributes"]
     known = name in ELEMENTS or "-" in name or ":" in name or _HAS_VALUE.search(attributes)
     if not known and (f"<{name}" if slash else f"</{name}") not in source.openings:
@@ -182,7 +182,8 @@ def _image(alternative: str) -> str:
     return f'<img alt="{plain}">'
 
 
-def _cut_off(text: str, start: int) -> tuple[str, int]:
+def cut_off(text: str, start: int) -> tuple[str, int]:
+    """Give what is kept of a ``<`` that no ``>`` follows, and the place behind that."""
     found = _CUT_OFF.match(text, start)
     if found is None or found["name"].lower() not in ELEMENTS:
         return "&lt;", start + 1

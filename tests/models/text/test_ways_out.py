@@ -88,7 +88,8 @@ RAW = st.lists(PIECES, max_size=25).map("".join)
 HTML = st.lists(
     st.sampled_from([tag.replace("\t", " ") for tag in TAGS.split(" ")[:27]])
     | st.sampled_from(REFERENCES.split(" "))
-    | st.sampled_from(["", " ", "\n", "    ", "word", "two words", "é", "# ", "> ", "*a*"]),
+    | st.sampled_from(["", " ", "\n", "    ", "word", "two words", "é", "# ", "> ", "*a*"])
+    | st.sampled_from(["<a href='b", "<a href='b'", "<", "<b c", "</p"]),
     min_size=1,
     max_size=25,
 ).map("".join)
@@ -166,6 +167,15 @@ def test_urls_are_removed_as_without_a_way_out(text: str) -> None:
 @example("<pre>&NewLine;&Tab;</pre>")
 @example("<pre>\na\n</pre>\nb\n<pre>c")
 @example("   <img alt='   # a'><p>b</p>")
+@example("<p>a <a href='http://b")
+@example("<p>a <a href='b' c='http://d&amp;e f &amp; g")
+@example("<p>a <a href='b'")
+@example("<p>a < b &lt; c")
+@example("<p>a <")
+@example("<p>a <b <em>c</em> d")
+@example("<p>a</p> </p")
+@example("<p>a <!-- b")
+@example("<pre>a\nb <pre class='c")
 def test_simple_html_is_read_as_the_parser_reads_it(html: str) -> None:
     html = normalize(html)
     assert simple_html.read(html, markup.GAPS, markup.BLOCK_TAGS) in (None, html_to_text(html))
