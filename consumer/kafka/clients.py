@@ -113,6 +113,9 @@ def producer_config(kafka: KafkaSettings, transactional_id: str) -> dict[str, An
         "compression.type": "lz4",
         # Outputs of a batch are flushed by the commit; waiting for more of them gains nothing.
         "linger.ms": 5,
+        # Brokers turn a transaction away that begins while the markers of the one before are still
+        # being written. It is asked for again after so long, doubled each time; 100 by default.
+        "retry.backoff.ms": 10,
         **kafka.producer_properties,
         "transactional.id": transactional_id,
         "transaction.timeout.ms": round(kafka.transaction_timeout_seconds * 1000),
