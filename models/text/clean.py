@@ -65,9 +65,12 @@ def finished(source: str, text: str) -> str:
     # Taking out of ASCII what is no entity leaves nothing to be brought to another form.
     if text is not source and ("&" in source or not source.isascii()):
         text = normalize(text)
-    if "://" in text or (("w." in text or "W." in text) and "www." in text.lower()):
-        text = remove_urls(text)
-    return collapse_whitespace(text)
+    return collapse_whitespace(remove_urls(text) if may_hold_url(text) else text)
+
+
+def may_hold_url(text: str) -> bool:
+    """Tell whether there is what every URL has."""
+    return "://" in text or (("w." in text or "W." in text) and "www." in text.lower())
 
 
 def clean_fully(raw: str) -> str:

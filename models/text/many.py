@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.text import simple_html
 from models.text.characters import is_plain
-from models.text.clean import MAX_CHARS, clean, finished
+from models.text.clean import MAX_CHARS, clean, finished, may_hold_url
 from models.text.markup import BLOCK_TAGS, GAPS, read_as_markdown
 from models.text.short_words import LONGEST, Places, ShortWords, keys_at
 
@@ -126,11 +126,12 @@ def _clean_together(raws: Sequence[str]) -> list[str]:
     read = shown.decode("utf-8", "surrogatepass").split("\0")[1:] if rows else []
     for row in rows:
         try:
-            text = simple_html.without_references(read[row])
+            text = read_as_markdown(simple_html.without_references(read[row]))
         except simple_html.UnusualError:
             alone[row] = True
-        else:
-            cleaned[row] = finished(raws[row], read_as_markdown(text))
+            continue
+        if text != read[row] or may_hold_url(text):
+            cleaned[row] = finished(raws[row], text)
     for row in np.flatnonzero(alone).tolist():
         cleaned[row] = clean(raws[row])
     return cleaned
@@ -232,12 +233,20 @@ def _read_names(data: bytes, begins: Places, lengths: Places) -> Places:
     keys = keys_at(data + bytes(LONGEST), begins[short], lengths[short])
     found, known = _SHORT_NAMES.find(keys)
     numbers[short[found]] = known
+    link = _NUMBERS["a"]
     for place in np.flatnonzero(numbers == _UNKNOWN).tolist():
         begin = int(begins[place])
-        tag = simple_html.TAG.fullmatch(data[begin : begin + int(lengths[place])].decode())
-        if tag is not None:
+        text = data[begin : begin + int(lengths[place])]
+        if _is_link(text):
+            numbers[place] = link
+        elif (tag := simple_html.TAG.fullmatch(text.decode())) is not None:
             numbers[place] = _NUMBERS.get(tag[1], _UNKNOWN)
     return numbers
+
+
+def _is_link(tag: bytes) -> bool:
+    """Tell the commonest tag with attributes, in a third of the time that its pattern takes."""
+    return tag.startswith(b'a href="') and tag.find(b'"', len(b'a href="')) == len(tag) - 1
 
 
 def _outside(begins: Places, ends: Places, count: int) -> Flags:
