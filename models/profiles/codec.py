@@ -74,7 +74,7 @@ class Decoded:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def encode(rows: ProfileRows, embedding: str) -> list[bytes]:
+def encode(rows: ProfileRows, embedding: str, keys: Sequence[bytes] | None = None) -> list[bytes]:
     """Write the record of each row; its key is the user.
 
     Parameters
@@ -83,7 +83,10 @@ def encode(rows: ProfileRows, embedding: str) -> list[bytes]:
         States of n users.
     embedding
         Identity of the embedding model, 64 hexadecimal digits.
+    keys
+        The users as UTF-8, where that is there already.
     """
+    keys = [user.encode() for user in rows.users] if keys is None else keys
     records = [b""] * len(rows)
     half, vectors = _exact_in_half(rows.sums)
     rests = _rests(rows)
@@ -93,7 +96,8 @@ def encode(rows: ProfileRows, embedding: str) -> list[bytes]:
         (Precision.FLOAT16, np.flatnonzero(half), vectors),
         (Precision.FLOAT32, single, rows.sums if everyone else rows.sums[single]),
     ):
-        written = _written(rows, which, numbers, rests, embedding, precision)
+        ends = [(keys[row], rests[row]) for row in which.tolist()]
+        written = _written(rows, which, numbers, ends, embedding, precision)
         if len(written) == len(rows):
             return written
         for row, record in zip(which.tolist(), written, strict=True):
@@ -105,19 +109,20 @@ def _written(  # noqa: PLR0917 - one array after the other
     rows: ProfileRows,
     which: I64,
     vectors: NDArray[np.floating],
-    rests: list[bytes],
+    ends: list[tuple[bytes, bytes]],
     embedding: str,
     precision: Precision,
 ) -> list[bytes]:
-    """Write the records of some rows, all of one precision, into one piece of memory."""
+    """Write the records of some rows, all of one precision, into one piece of memory.
+
+    `ends` has the key of each, and what the record has behind the ids of events.
+    """
     if not len(which):
         return []
-    chosen = which.tolist()
-    own = [rests[row] for row in chosen]
     dtype = fixed(precision, rows.sums.shape[1])
     counts = np.minimum(rows.events[which], rows.recent.shape[1])
     most = int(counts.max())
-    width = dtype.itemsize + ID_BYTES * most + max(map(len, own)) + CHECKSUM.size
+    width = dtype.itemsize + ID_BYTES * most + max(len(rest) for _, rest in ends) + CHECKSUM.size
     memory = np.empty((len(which), width), np.uint8)
     # Every record has room for the longest one; what is behind its end is cut off.
     part: NDArray[Any] = np.ndarray(len(which), dtype, memory, strides=(width,))
@@ -130,11 +135,11 @@ def _written(  # noqa: PLR0917 - one array after the other
     rest_at = (starts + dtype.itemsize + ID_BYTES * counts).tolist()
     data = memory.reshape(-1).data
     places, checksums = [], []
-    for row, rest, start, begin in zip(chosen, own, starts.tolist(), rest_at, strict=True):
+    for (key, rest), start, begin in zip(ends, starts.tolist(), rest_at, strict=True):
         end = begin + len(rest)
         data[begin:end] = rest
         places.append((start, end + CHECKSUM.size))
-        checksums.append(checksum(data[start:end]) ^ checksum(rows.users[row].encode()))
+        checksums.append(checksum(data[start:end]) ^ checksum(key))
     # One begins at every byte: numpy needs no alignment.
     words: NDArray[Any] = np.ndarray(memory.size - CHECKSUM.size + 1, "<u8", memory, strides=(1,))
     words[[end - CHECKSUM.size for _, end in places]] = np.array(checksums, np.uint64)

@@ -36,10 +36,11 @@ class ProfileWriter:
 
     def states(self, partition: int, rows: ProfileRows) -> list[Output]:
         """Give the state of all rows, for the changelog's partition of the same number."""
-        topic, values = self.topics.profiles, encode(rows, self.embedding)
+        topic, keys = self.topics.profiles, [user.encode() for user in rows.users]
+        values = encode(rows, self.embedding, keys)
         return [
-            Output(topic, user.encode(), value, partition=partition)
-            for user, value in zip(rows.users, values, strict=True)
+            Output(topic, key, value, (), partition)
+            for key, value in zip(keys, values, strict=True)
         ]
 
     def samples(

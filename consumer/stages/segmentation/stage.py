@@ -261,10 +261,14 @@ class SegmentationStage:
             own = [record for record in prepared.records if record.partition in partitions]
             self.placement.look(own)
         outputs = self._refused(prepared, partitions)
-        by_partition: dict[int, list[int]] = defaultdict(list)
-        for row, number in enumerate(prepared.events.numbers.tolist()):
-            if (partition := prepared.records[number].partition) in partitions:
-                by_partition[partition].append(row)
+        records = prepared.records
+        homes = [records[number].partition for number in prepared.events.numbers.tolist()]
+        home = np.array(homes, np.int64)
+        by_partition = {
+            number: np.flatnonzero(home == number)
+            for number in dict.fromkeys(homes)
+            if number in partitions
+        }
         for row, names in prepared.events.left_out.items():
             if prepared.record_of(row).partition in partitions:
                 self._pending.left_out.update(names)
@@ -284,7 +288,7 @@ class SegmentationStage:
             outputs += self._apply_partition(
                 partition,
                 prepared,
-                np.array(by_partition[partition], np.int64),
+                by_partition.get(partition, home[:0]),
                 now,
                 labels[partition],
             )
@@ -311,7 +315,8 @@ class SegmentationStage:
     ) -> list[Output]:
         events, rows_of_events = batch.events, chosen.tolist()
         places: dict[str, int] = {}
-        own = [places.setdefault(events.users[row], len(places)) for row in rows_of_events]
+        users = [events.users[row] for row in rows_of_events]
+        own = np.array([places.setdefault(user, len(places)) for user in users], np.int64)
         moved = len(places)
         for each in given:
             places.setdefault(each.user_id, len(places))
@@ -329,7 +334,7 @@ class SegmentationStage:
                 rows.terms[row] = {}
         moves = Moves(
             rows,
-            np.array(own, np.int64),
+            own,
             chosen,
             batch,
             weights=self._weights,
@@ -339,20 +344,16 @@ class SegmentationStage:
         )
         outputs += self._move(moves, now)
         # A label that says what is known already touches nobody.
-        touched = [*range(moved), *(row for row in relabelled if row >= moved)]
-        if len(touched) < len(rows):
+        if moved < len(rows):
+            touched = [*range(moved), *(row for row in relabelled if row >= moved)]
             rows = rows.take(touched)
             relabelled = [touched.index(row) for row in relabelled]
             ranks, seats = ranks[touched], seats.take(touched)
         self._touched.append(_Touched(partition, rows, seats, moved))
         outputs += self._profiles.states(partition, rows)
         # One for each sampled user that the batch touched.
-        sampled = (ranks <= self._sampled_upto).tolist() if self._drift else []
-        latest = {
-            place: batch.embeddings[row]
-            for place, row in zip(own, rows_of_events, strict=True)
-            if sampled and sampled[place]
-        }
+        sampled = np.flatnonzero(ranks[own] <= self._sampled_upto) if self._drift else own[:0]
+        latest = dict(zip(own[sampled].tolist(), batch.embeddings[chosen[sampled]], strict=True))
         outputs += self._profiles.samples(
             rows,
             self._sampled_upto,
