@@ -85,11 +85,17 @@ class SiftedColumns:
     @classmethod
     def of(cls, events: Iterable[SiftedEvent | None]) -> SiftedColumns:
         """Give the events of records, None for a record that holds none."""
-        columns = cls([], [], [], [], [], [], [], [])
-        for number, event in enumerate(events):
-            if event is not None:
-                columns.insert(number, event)
-        return columns
+        found = [(number, event) for number, event in enumerate(events) if event is not None]
+        return cls(
+            [number for number, _ in found],
+            [event.event_id for _, event in found],
+            [event.user_id for _, event in found],
+            [event.type.value for _, event in found],
+            [event.text for _, event in found],
+            [event.language for _, event in found],
+            [event.item_title for _, event in found],
+            [event.microseconds for _, event in found],
+        )
 
     def insert(self, number: int, event: SiftedEvent) -> None:
         """Put an event among them, at its record's place."""

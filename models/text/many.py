@@ -23,6 +23,12 @@ from models.text.short_words import LONGEST, Places, ShortWords, keys_at
 FEW = 128
 """Texts up to which each is cleaned alone, which then takes less time."""
 
+MOST_CHARS = 1_000_000
+"""Characters of texts that are cleaned together.
+
+Texts of nothing but brackets take a hundred bytes a character while they are looked at.
+"""
+
 _MOST_TAGS = 9
 """Bytes of most tags, at most."""
 
@@ -106,6 +112,19 @@ def clean_all(raws: Sequence[str]) -> list[str]:
     LoneSurrogateError
         If one of the texts cannot be written as UTF-8.
     """
+    cleaned: list[str] = []
+    group: list[str] = []
+    left = MOST_CHARS
+    for raw in raws:
+        left -= len(raw)
+        if left < 0:
+            cleaned += _clean_group(group)
+            group, left = [], MOST_CHARS - len(raw)
+        group.append(raw)
+    return cleaned + _clean_group(group)
+
+
+def _clean_group(raws: Sequence[str]) -> list[str]:
     return _clean_together(raws) if len(raws) > FEW else [clean(raw) for raw in raws]
 
 

@@ -289,6 +289,22 @@ def test_of_few_texts_and_of_none_each_is_cleaned_as_alone() -> None:
         assert clean_all(raws) == ["a b"] * count
 
 
+def test_long_texts_are_cleaned_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    together: list[int] = []
+
+    def noted(raws: list[str]) -> list[str]:
+        together.append(sum(map(len, raws)))
+        return cleaned(raws)
+
+    cleaned = many._clean_together
+    monkeypatch.setattr(many, "_clean_together", noted)
+    monkeypatch.setattr(many, "FEW", 1)
+    raws = ["<p>a  b" + "<" * length for length in (10, 600_000, 300_000, 10, 200_000, 20)]
+    assert clean_all(raws) == [clean(raw) for raw in raws]
+    assert len(together) == 2
+    assert max(together) <= many.MOST_CHARS
+
+
 def test_a_lone_surrogate_is_refused_among_many() -> None:
     with pytest.raises(LoneSurrogateError):
         clean_all(["a"] * many.FEW + ["b\ud800"])
