@@ -71,7 +71,9 @@ class Seen:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            messages = self._consumer.consume(2000, 0.05)
+            # The first one wakes it: a poll for more waits until they are there, or time is up.
+            if messages := self._consumer.consume(1, 0.05):
+                messages += self._consumer.consume(2000, 0)
             now = time.monotonic()
             for message in messages:
                 if message.error():
