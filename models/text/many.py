@@ -8,6 +8,7 @@ it is looked at alone: what is left of it without tags if that says enough, or a
 
 from __future__ import annotations
 
+import operator
 import string
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.text import simple_html
-from models.text.characters import is_plain
+from models.text.characters import is_plain, normalize
 from models.text.clean import MAX_CHARS, clean, finished, may_hold_url
 from models.text.markup import BLOCK_TAGS, GAPS, read_as_markdown
 from models.text.short_words import LONGEST, Places, ShortWords, keys_at
@@ -129,7 +130,8 @@ def _clean_group(raws: Sequence[str]) -> list[str]:
 
 
 def _clean_together(raws: Sequence[str]) -> list[str]:
-    data = b"\0%b\0" % "\0".join(raws).encode("utf-8", "surrogatepass")
+    sources = [_without_images(raw) if "<img" in raw else raw for raw in raws]
+    data = b"\0%b\0" % "\0".join(sources).encode("utf-8", "surrogatepass")
     texts = _Joined(data, _RAW)
     if texts.owners[-1] != len(raws):  # one of them holds NUL
         return [clean(raw) for raw in raws]
@@ -139,6 +141,8 @@ def _clean_together(raws: Sequence[str]) -> list[str]:
     for row in np.flatnonzero(foreign).tolist():
         odd[row] |= not is_plain(raws[row])
     shown, tagged, odd = _without_tags(data, texts, odd)
+    # An image alone does not show that a text is HTML; it may be all the same.
+    odd |= ~tagged & np.array(list(map(operator.is_not, sources, raws)))
     cleaned, more = _collapsed(shown), _to_finish(_Joined(shown, _SHOWN), len(raws))
     alone = odd | (more & ~tagged)
     rows = np.flatnonzero(more & ~alone).tolist()
@@ -154,6 +158,16 @@ def _clean_together(raws: Sequence[str]) -> list[str]:
     for row in np.flatnonzero(alone).tolist():
         cleaned[row] = clean(raws[row])
     return cleaned
+
+
+def _without_images(raw: str) -> str:
+    """Do what `simple_html.read` does first, where nothing comes before that."""
+    if "[/" in raw or "`" in raw or len(raw) > MAX_CHARS or normalize(raw) != raw:
+        return raw
+    try:
+        return simple_html.without_images(raw)
+    except simple_html.UnusualError:
+        return raw
 
 
 def _odd(texts: _Joined, count: int) -> Flags:

@@ -58,11 +58,7 @@ def read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str | None
 
 
 def _read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str:
-    if "<img" in source:
-        if source.lstrip().startswith("<img"):
-            raise UnusualError
-        source = _IMAGE.sub(_alternative, source)
-    first, *rest = source.split("<")
+    first, *rest = without_images(source).split("<")
     names: list[str] = []
     texts: list[str] = []
     for piece in rest:
@@ -94,6 +90,21 @@ def _read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str:
     if not parts[0]:
         parts[1] = ""
     return "".join(parts).replace("\n", " ").replace("\f", "\n")
+
+
+def without_images(source: str) -> str:
+    """Put the alternative texts of images in place.
+
+    Raises
+    ------
+    UnusualError
+        If only a parser can tell which they are.
+    """
+    if "<img" not in source:
+        return source
+    if source.lstrip().startswith("<img"):
+        raise UnusualError
+    return _IMAGE.sub(_alternative, source)
 
 
 def _keep_lines(names: list[str], texts: list[str]) -> None:

@@ -268,6 +268,14 @@ MARKED = st.sampled_from(
 @example(["</pre>a\nb<p>", "a\nb</pre>c\nd<p>", "<pre>a\nb<pre>c\nd</pre>e\nf", "<pre\n>a\n"] * 4)
 @example(["<p>a <a href='http://b", "<p>a <a href='b c", "<p>a <b", "<a href='b", "<p <a b='"] * 3)
 @example(["<p>a <a href='b", "<p><x href='b", "<p>a <p>b<img alt='c", "<p><a b='c' d='e"] * 4)
+@example(["a <img alt='b c'><p>d", "a<img\x1fsrc='b'><p>c", "a<img src='\uff02' alt='b'><p>c"] * 4)
+@example(
+    ["a<img alt='`'><p>b", "a<img src='`[/b]'><p>b", "<img alt='a'><p>b", "a<img alt='&lt;'><p>"]
+)
+@example(
+    ["a<img alt='# b'>\n<p>c", "a\n<img alt='b'>\nc", "a<p><img src='b", "a<img src='\x00'><p>b"]
+    * 4
+)
 @example(["the <> operator", "<p>the <> operator", "<>"] * 5)
 @example(["    <p># a", "</p>a<p>b", "<p></p>", " ", "\n", "", "x <", "<p", "> <p>y"] * 2)
 @example(["a<p>b</p><pre>c\nd</pre>\ne", "<td>    # a", "a <b\x00> <p>", "w\x00ww.x"] * 4)
