@@ -268,7 +268,9 @@ class ProfileRows:
 
     def knows(self, rows: I64, event_hashes: U64) -> NDArray[np.bool_]:
         """Tell which of k users have had the event, within the memory."""
-        known: NDArray[np.bool_] = (self.recent[rows] == event_hashes[:, None]).any(axis=1)
+        # A ring is filled from its beginning, and what is behind that is no event's.
+        held = self.recent[:, : int(self.events[rows].max(initial=0))]
+        known: NDArray[np.bool_] = (held[rows] == event_hashes[:, None]).any(axis=1)
         return known
 
     def note_terms(
