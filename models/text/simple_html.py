@@ -58,7 +58,8 @@ def read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str | None
 
 
 def _read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str:
-    first, *rest = without_images(source).split("<")
+    pictured = without_images(source)
+    first, *rest = pictured.split("<")
     names: list[str] = []
     texts: list[str] = []
     for piece in rest:
@@ -66,12 +67,15 @@ def _read(source: str, gaps: Mapping[str, str], evidence: Set[str]) -> str:
         if name not in gaps:
             tag = TAG.fullmatch(name)
             name = tag[1] if tag else ""
-        if not end and 0 < len(names) == len(rest) - 1 and piece and piece[0] not in "!?/":
+        if not end:
             # The text ends amid a tag, or this was none.
+            is_last = pictured is source and len(names) == len(rest) - 1
+            if not (is_last and names and piece) or piece[0] in "!?/":
+                raise UnusualError
             kept, done = cut_off(f"<{piece}", 0)
             texts[-1] += html.unescape(kept) + piece[done - 1 :]
             break
-        if not end or name not in gaps:
+        if name not in gaps:
             raise UnusualError
         names.append(name)
         texts.append(text)

@@ -170,6 +170,7 @@ def test_urls_are_removed_as_without_a_way_out(text: str) -> None:
 @example("<p>a <a href='http://b")
 @example("<p>a <a href='b' c='http://d&amp;e f &amp; g")
 @example("<p>a <a href='b'")
+@example("<p>a <a href='b<img src='c'>word")
 @example("<p>a < b &lt; c")
 @example("<p>a <")
 @example("<p>a <b <em>c</em> d")
