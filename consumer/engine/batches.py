@@ -129,6 +129,11 @@ class Batches(Generic[Prepared]):
         return bool(self._preparing) and not self._preparing[0].future.done()
 
     @property
+    def crowded(self) -> bool:
+        """Whether a batch is prepared beside another, as only one that is full is."""
+        return len(self._preparing) > 1
+
+    @property
     def room(self) -> int:
         """How many records the batch being collected still takes, as far as that is known.
 

@@ -7,9 +7,9 @@ One turn of the loop, in order:
 3. If a batch has been prepared, start preparing the next one, then apply it and commit: the stage's
    outputs and the input offsets in one transaction.
 4. If the stage has work of its own (a new model), do a piece of it, in a transaction where there is
-   something to write. Where events are under way pieces have a fifth of the time (`_REST`), and a
-   batch that is ready goes first: so no event waits for more than one of them, and a model is taken
-   up under full load, too.
+   something to write. Where events are under way pieces have a fifth of the time, under full load
+   a tenth (`_REST`), and a batch that is ready goes first: so no event waits for more than one of
+   them, and a model is taken up whatever the load.
 
 Preparing runs in threads of its own, so that batch n + 2 is cleaned and batch n + 1 embedded while
 batch n commits. Batches are applied in the order in which they were read.
@@ -60,8 +60,8 @@ _LEAST_COMMIT_SECONDS = 0.5
 _SECOND_ROUND_SECONDS = 3.0
 _CHECKPOINT_SECONDS = 10.0
 # Where events are under way the stage's own work rests for so many times what the last piece took,
-# its transaction included.
-_REST = 4.0
+# its transaction included; for longer where they come faster than they are taken.
+_REST, _LONG_REST = 4.0, 9.0
 
 
 class Loop(Generic[Prepared]):
@@ -110,9 +110,10 @@ class Loop(Generic[Prepared]):
         self._paused_for_patience = False
         self._last_record = self._now()
         self._last_report = 0.0
-        # Whether the stage had work of its own when it was asked last, and until when it rests.
+        # Whether the stage had work of its own when it was asked last, how long that took, and when
+        # it ended; seconds.
         self._working = False
-        self._rests_until = 0.0
+        self._piece_seconds = self._piece_ended = 0.0
         self._full_since: float | None = None
         self._ownership = Ownership(parts)
         self._commits = Commits(parts, self._ownership, self._stopping.is_set)
@@ -277,13 +278,16 @@ class Loop(Generic[Prepared]):
             self._commits.commit(outputs, active)
         elif outputs is not None:
             self._stage.committed()
-        ended = self._now()
-        self._rests_until = ended + _REST * (ended - began)
+        self._piece_ended = self._now()
+        self._piece_seconds = self._piece_ended - began
 
     @property
     def _rest(self) -> float:
         """Seconds until the next piece of the stage's own work: 0 where no event is under way."""
-        return 0.0 if self._batches.empty else max(self._rests_until - self._now(), 0.0)
+        if self._batches.empty:
+            return 0.0
+        rest = _LONG_REST if self._batches.crowded else _REST
+        return max(self._piece_ended + rest * self._piece_seconds - self._now(), 0.0)
 
     def _apply(self, batch: Batch[Prepared], deadline: float | None = None) -> None:
         """Apply a prepared batch and commit it."""

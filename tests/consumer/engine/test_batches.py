@@ -288,10 +288,12 @@ def test_two_batches_are_prepared_at_a_time(bench: Bench) -> None:
         assert batches.advance() is None
     assert not batches.wait(0.01)
     assert batches.room == 0
+    assert batches.crowded
     bench.gate.set()
     for number in (0, 3, 6):
         assert ready(batches).records[0] == record(number)
     assert batches.empty
+    assert not batches.crowded
 
 
 def test_batches_come_out_in_their_order_whichever_is_done_first(bench: Bench) -> None:

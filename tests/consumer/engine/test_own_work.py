@@ -54,7 +54,7 @@ def test_a_batch_that_is_ready_goes_before_a_piece_of_the_stages_own_work(world:
     assert keys(world) == [["0@10", "0@11"], ["piece 0"], ["piece 1"]]
 
 
-def test_under_full_load_a_piece_comes_after_four_times_its_own_time(world: World) -> None:
+def test_under_full_load_a_piece_comes_after_nine_times_its_own_time(world: World) -> None:
     world.stage.own_work = own_work(100)
     order: list[str] = []
 
@@ -64,10 +64,10 @@ def test_under_full_load_a_piece_comes_after_four_times_its_own_time(world: Worl
 
     world.stage.busy = busy
     world.limits["silent_seconds"] = 1e9
-    world.run(assign(world, 0), *full_load(world, 40), batch={"prepare_timeout_seconds": 86400})
+    world.run(assign(world, 0), *full_load(world, 80), batch={"prepare_timeout_seconds": 86400})
     steady = "".join(what[0] for what in order).split("bbb", 1)[1].split("p")[1:-2]
     assert len(steady) >= 2
-    assert {len(batches) for batches in steady} == {9}  # of 100 s each, to 210 s of a piece
+    assert {len(batches) for batches in steady} == {19}  # of 100 s each, to 210 s of a piece
 
 
 def test_with_no_batch_ready_one_piece_follows_another_and_polls_do_not_wait(world: World) -> None:
