@@ -143,17 +143,18 @@ def _clean_together(raws: Sequence[str]) -> list[str]:
     shown, tagged, odd = _without_tags(data, texts, odd)
     # An image alone does not show that a text is HTML; it may be all the same.
     odd |= ~tagged & np.array(list(map(operator.is_not, sources, raws)))
-    cleaned, more = _collapsed(shown), _to_finish(_Joined(shown, _SHOWN), len(raws))
+    untagged = _Joined(shown, _SHOWN)
+    ends, _ = untagged.at(_NUL)
+    cleaned, more = _collapsed(shown), _to_finish(untagged, len(raws))
     alone = odd | (more & ~tagged)
-    rows = np.flatnonzero(more & ~alone).tolist()
-    read = shown.decode("utf-8", "surrogatepass").split("\0")[1:] if rows else []
-    for row in rows:
+    for row in np.flatnonzero(more & ~alone).tolist():
+        source = shown[ends[row] + 1 : ends[row + 1]].decode()
         try:
-            text = read_as_markdown(simple_html.without_references(read[row]))
+            text = read_as_markdown(simple_html.without_references(source))
         except simple_html.UnusualError:
             alone[row] = True
             continue
-        if text != read[row] or may_hold_url(text):
+        if text != source or may_hold_url(text):
             cleaned[row] = finished(raws[row], text)
     for row in np.flatnonzero(alone).tolist():
         cleaned[row] = clean(raws[row])
