@@ -85,7 +85,11 @@ def failing_cleaner(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OverflowError(f"cannot clean {SECRET}")
         return clean(text)
 
+    def fail_together(texts: Sequence[str]) -> list[Any]:
+        return [fail(text) for text in texts]
+
     monkeypatch.setattr(consumer.stages.segmentation.cleaning, "clean", fail)
+    monkeypatch.setattr(consumer.stages.segmentation.cleaning, "clean_all", fail_together)
 
 
 @pytest.fixture
