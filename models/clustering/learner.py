@@ -3,9 +3,10 @@
 River learns from every profile as it comes; by default it is its streaming k-means that does. On
 its own it fails on embeddings in two ways. Its random first centres lie so far from unit vectors
 that the first winner takes everything; so the first centres are picked by k-means++ once enough
-users are known. And it never leaves a topic for a new one; so from time to time the centres are
-checked on the sample of users and moved where that helps (`models.clustering.reseed`), and, where
-their number is to be found, merged or made more (`models.clustering.segment_count`).
+users are known. And it never leaves a topic for a new one; so the sample of users is asked often
+whether there is something new (`models.clustering.evidence`), and if so the centres are moved where
+that helps (`models.clustering.reseed`), and, where their number is to be found, merged or made more
+(`models.clustering.segment_count`).
 
 DBSTREAM can take the place of k-means, and either can learn in fewer dimensions
 (`models.clustering.clusterers`). DBSTREAM finds its own number of clusters and places its centres
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import math
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -25,6 +27,7 @@ from numpy.typing import ArrayLike
 from models.clustering.clusterers.base import Clusterer, ClustererError, State
 from models.clustering.clusterers.make import make_clusterer
 from models.clustering.clusterers.state import from_json, to_json
+from models.clustering.evidence import evidence
 from models.clustering.policy import ClusteringError, ClusteringPolicy
 from models.clustering.reseed import reseed, serving
 from models.clustering.segment_count import NumberPoint, find_segments
@@ -76,13 +79,19 @@ class StreamingClusterer:
         self.embedding = embedding
         self.sample = UserSample(policy.sample_users)
         self.samples = 0
-        self._since_reseed = 0
+        # Samples since the latest look, and since it was last asked whether one is worth it.
+        self._since_look = 0
+        self._since_asked = 0
+        # What spoke for another segment right after the latest version: noise, as there is none.
+        self._noise = 0.0
         self._clusterer: Clusterer | None = None
         # The centres of the latest look, where those of the clusterer are not the ones to publish:
         # it learns in a projection, or has clusters that serve nobody.
         self._found: Floats | None = None
         # How far apart segments were, by their number, at the latest look; empty where it is given.
         self._curve: tuple[NumberPoint, ...] = ()
+        # The centres of the latest version; None before the first.
+        self._placed: Floats | None = None
         # Whether the sample was looked at since a version was taken or found not worth it.
         self._looked = False
 
@@ -142,20 +151,72 @@ class StreamingClusterer:
         if user_id in evicted:
             return evicted
         self.samples += 1
-        self._since_reseed += 1
+        self._since_look += 1
+        self._since_asked += 1
         if self._clusterer is None:
             if len(self.sample) >= max(self.policy.warmup_users, self.policy.least_users):
-                self._reseed()
+                self._look()
             return evicted
         self._clusterer.learn(vector)
-        if self._since_reseed >= self.policy.reseed_every:
-            self._reseed()
+        if self._since_look >= self._look_after:
+            self._look()
+        elif self._since_asked >= self.policy.ask_after(self.samples):
+            self.consider()
         return evicted
 
-    def settle(self) -> bool:
-        """Look at the sample now: when the stream pauses or ends.
+    @property
+    def _look_after(self) -> int:
+        """Samples after which there is a look whatever speaks for it.
 
-        Starts the model too, if it has enough users for the number of segments.
+        Where the number is found, young models are looked at whenever they know twice as much:
+        segments that could not be told apart by users of one text each are no news later.
+        """
+        known = self.samples - self._since_look
+        return (
+            min(self.policy.reseed_every, known)
+            if self.policy.finds_number
+            else (self.policy.reseed_every)
+        )
+
+    def consider(self) -> bool:
+        """Look at the sample if something speaks for it; also when the stream pauses.
+
+        Makes the first centres, too, if there are enough users for the number of segments.
+
+        Returns
+        -------
+        bool
+            Whether there are centres.
+        """
+        if not self.ready:
+            return self.settle()
+        # A look that waits for a version to be taken says all there is to say.
+        if self._since_asked and not self._looked:
+            self._since_asked = 0
+            if self._evidence() - self._noise >= self.policy.least_evidence:
+                self._look()
+        return True
+
+    def _evidence(self) -> float:
+        """Measure what speaks for another segment, or for another one in place of one."""
+        # Of the sample and the latest version alone, which are read back after a stop, whatever
+        # River has learned since.
+        centres, wanted = self._placed, self.policy.segments_given
+        if centres is None or not len(self.sample):
+            return 0.0
+        weights = self.sample.weights()
+        return evidence(
+            self.sample.vectors(),
+            centres,
+            np.random.default_rng((self.policy.seed, zlib.crc32(weights.tobytes()))),
+            weights=weights,
+            instead=not self.policy.finds_number and len(centres) == wanted,
+        )
+
+    def settle(self) -> bool:
+        """Look at the sample now, whatever speaks for it.
+
+        Makes the first centres, too, if it has enough users for the number of segments.
 
         Returns
         -------
@@ -163,7 +224,7 @@ class StreamingClusterer:
             Whether there are centres.
         """
         if self.ready or len(self.sample) >= self.policy.least_users:
-            self._reseed()
+            self._look()
         return self.ready
 
     def forget(self, user_id: str) -> None:
@@ -198,7 +259,9 @@ class StreamingClusterer:
             return True
         if previous.sample_threshold >= 2.0 * self.sample.threshold:
             return True
-        self._looked = self._looked and self.moved(previous) >= self.policy.publish_share
+        if self._looked and self.moved(previous) < self.policy.publish_share:
+            self._looked = False
+            self._noise = self._evidence()  # it came to nothing
         return self._looked
 
     def snapshot(self, previous: SegmentModel | None) -> SegmentModel:
@@ -220,6 +283,8 @@ class StreamingClusterer:
         order = np.argsort(matching.ids)
         ids, centres = matching.ids[order], self.centres[order]
         self._put_in_order(centres)
+        self._placed = centres.copy()
+        self._noise = self._evidence()
         members = members_of(self.sample.vectors(), centres)
         version, since, labels = 1, {}, {}
         if previous is not None:
@@ -280,9 +345,13 @@ class StreamingClusterer:
         self.sample = sample
         self.samples = model.samples
         self._looked = False
+        self._placed = np.array(model.centres)
         self._found = None if self._live else np.array(model.centres)
         state = self._state_in(model)
-        self._since_reseed = 0 if state is None else int(state["since_look"])
+        self._since_look = 0 if state is None else int(state["since_look"])
+        # Versions of before had neither: what they find noise is asked anew.
+        self._since_asked = 0 if state is None else int(state.get("since_asked", 0))
+        self._noise = 0.0 if state is None else float(state.get("noise", 0.0))
         self._curve = numbers_looked_at(model)
         if state is None or not self._resume(state["clusterer"]):
             self._begin(model.centres)
@@ -320,7 +389,13 @@ class StreamingClusterer:
 
     def _state(self) -> str:
         """Give all that a version has no other place for, as JSON."""
-        state: State = {**self._kind(), "since_look": self._since_reseed, "clusterer": None}
+        state: State = {
+            **self._kind(),
+            "since_look": self._since_look,
+            "since_asked": self._since_asked,
+            "noise": self._noise,
+            "clusterer": None,
+        }
         if self._curve:
             state["numbers"] = [list(point) for point in self._curve]
         if self._clusterer is not None and not self._clusterer.only_centres:
@@ -348,9 +423,9 @@ class StreamingClusterer:
             kind["dimensions"] = self.policy.projection_dimensions
         return kind
 
-    def _reseed(self) -> None:
+    def _look(self) -> None:
         """Put the centres where they serve the sampled users best."""
-        self._since_reseed = 0
+        self._since_look = self._since_asked = 0
         if not len(self.sample):
             return
         vectors, weights = self.sample.vectors(), self.sample.weights()

@@ -72,7 +72,7 @@ def spread(
     """
     near = max(1, min(NEIGHBOURS, len(vectors) // (4 * count)))
     if centres is None or not len(centres):
-        centres = _around(vectors, int(generator.integers(len(vectors))), near)[None]
+        centres = around(vectors, int(generator.integers(len(vectors))), near)[None]
     _, distance = nearest(vectors, centres)
     counts = _counts(vectors, weights)
     same = np.square(_rounding(vectors))
@@ -81,7 +81,7 @@ def spread(
     while len(centres) < count and weight.any():
         cumulated = np.cumsum(weight)
         drawn = np.searchsorted(cumulated, generator.random(draws) * cumulated[-1], side="right")
-        tried = [_around(vectors, row, near) for row in drawn.tolist()]
+        tried = [around(vectors, row, near) for row in drawn.tolist()]
         left = [
             np.minimum(weight, _beyond(counts, np.square(distances_to(vectors, centre)), same))
             for centre in tried
@@ -127,7 +127,7 @@ def _counts(vectors: Floats, weights: Floats | None) -> Floats:
     return np.ones(len(vectors)) if weights is None else weights
 
 
-def _around(vectors: Floats, row: int, count: int) -> Floats:
+def around(vectors: Floats, row: int, count: int) -> Floats:
     """Mean of the vectors nearest to one of them, itself included, float64[d]."""
     distance = distances_to(vectors, vectors[row])
     mean: Floats = vectors[np.argsort(distance, kind="stable")[:count]].mean(axis=0)

@@ -273,14 +273,14 @@ class TrainingStage:
         return outputs + self._publish() + self.labels.publish()
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
-        """Look at the whole sample when the stream pauses."""
+        """Ask whether there is something new when the stream pauses: a pause is no evidence."""
         if not idle or self._clusterer is None:
             return None
         outputs = self.labels.publish(idle=True)
         if self._unsettled:
             self._unsettled = False
             outputs += self._look_for_drift(now=True)
-            if self._clusterer.settle():
+            if self._clusterer.consider():
                 outputs += self._publish()
         if not outputs:
             self.drift.committed()  # nothing was written that could be aborted

@@ -370,7 +370,7 @@ def test_flags_come_before_the_environment_and_that_before_the_file(
     training = json.loads(out)["training"]
     assert code == 0
     assert (training["segments"], training["seed"], training["warmup_users"]) == (5, 4, 33)
-    assert training["reseed_every"] == 1000
+    assert training["reseed_every"] == 10_000
 
 
 def test_a_shorthand_is_the_setting_it_stands_for(segmenter):

@@ -15,6 +15,7 @@ from consumer.contract.stage import StageError
 from consumer.settings import Settings
 from consumer.stages.training import drift_monitor
 from consumer.stages.training.drift_monitor import read_reference
+from models.clustering.policy import ClusteringPolicy
 from models.drift.check import TESTS
 from schemas.arrays import encode_array
 from schemas.drift import DriftReferenceRecord
@@ -228,8 +229,11 @@ def test_after_a_restart_the_first_pause_brings_the_figures_back():
 
 @pytest.mark.parametrize("users", [60, 160, 200, 280, 330])
 @pytest.mark.parametrize("shift", [(0, 1, 2), (0, 1, 7)])
-def test_a_trainer_that_was_started_again_finds_what_one_that_never_stopped_finds(users, shift):
-    # One that looks every time, so that both look at the same moments.
+def test_a_trainer_that_was_started_again_finds_what_one_that_never_stopped_finds(
+    users, shift, monkeypatch
+):
+    # One that looks and asks every time, so that both do at the same moments.
+    monkeypatch.setattr(ClusteringPolicy, "ask_bounds", (1, 1))
     first = Trainer(every=1)
     first.people(users)
     second = Trainer(first.log, every=1)

@@ -327,9 +327,10 @@ def test_the_first_model_is_due_and_then_nothing_until_something_moves():
     assert not clusterer.due(model)
 
 
-def test_what_river_learned_waits_for_the_next_look_at_the_sample():
+def test_what_river_learned_waits_for_the_next_look_at_the_sample(monkeypatch):
     stream = Stream(topics=5)
     # The warm-up ends with event 40, so the next look comes with event 740.
+    monkeypatch.setattr(ClusteringPolicy, "ask_bounds", (1_000, 1_000))
     clusterer = learned(mixed(stream), changed(POLICY, reseed_every=700))
     model = clusterer.snapshot(None)
     *waiting, last = stream.events(4, users=40, count=140)
