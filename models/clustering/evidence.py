@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.clustering.reseed import NEIGHBOURS, around, lloyd
+from models.clustering.reseed import NEIGHBOURS, around, lloyd, rounding
 from models.distances import Floats, distances_to, nearest
 
 SETTLING_STEPS = 2
@@ -64,20 +64,22 @@ def evidence(
     float
         K times the share of the inertia; 0 where there is none.
     """
+    same = np.square(rounding(vectors))
     _, distance = nearest(vectors, centres)
-    whole = float((weights * np.square(distance)).sum())
+    whole = float((weights * _squares(distance, same)).sum())
     if not whole:
         return 0.0
-    settled, least = lloyd(vectors, centres, SETTLING_STEPS, weights)
+    settled, _ = lloyd(vectors, centres, SETTLING_STEPS, weights)
     index, distance = nearest(vectors, settled)
-    left = np.square(distance)
+    left = _squares(distance, same)
+    least = float((weights * left).sum())
+    if not least:
+        return float(len(centres))
     if instead and len(settled) > 1:
         _, second = nearest(vectors, settled, exclude=index)
-        without = np.square(second)
-        costs = np.bincount(index, weights * (without - left), minlength=len(centres))
+        without = _squares(second, same)
+        costs = np.bincount(index, weights * (without - left), minlength=len(settled))
         left = np.where(index == costs.argmin(), without, left)
-    if not left.any():
-        return len(centres) * (1.0 - least / whole)
     near = max(1, min(NEIGHBOURS, len(vectors) // (4 * (len(centres) + 1))))
     cumulated = np.cumsum(weights * left)
     drawn = np.searchsorted(cumulated, generator.random(DRAWS) * cumulated[-1], side="right")
@@ -86,6 +88,32 @@ def evidence(
     for trial in trials[:BEST]:
         least = min(least, _inertia_with(vectors, trial, left, weights, steps=TRIAL_STEPS))
     return len(centres) * (1.0 - least / whole)
+
+
+def gain(vectors: Floats, centres: Floats, others: Floats, *, weights: Floats) -> float:
+    """Give what other centres take away of the inertia, in the measure of `evidence`.
+
+    Parameters
+    ----------
+    vectors
+        float64[n, d], n at least 1.
+    centres, others
+        float64[K, d] and float64[L, d].
+    weights
+        float64[n], above 0.
+    """
+    same = np.square(rounding(vectors))
+    before, after = (
+        float((weights * _squares(nearest(vectors, each)[1], same)).sum())
+        for each in (centres, others)
+    )
+    return len(centres) * (1.0 - after / before) if before else 0.0
+
+
+def _squares(distance: Floats, same: float) -> Floats:
+    """Squared distances, 0 for what is rounding: shares of rounding say anything."""
+    squares = np.square(distance)
+    return np.where(squares <= same, 0.0, squares)
 
 
 def _inertia_with(

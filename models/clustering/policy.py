@@ -48,6 +48,9 @@ class ClusteringPolicy(Section):
     # change, so that asks for more.
     found_evidence: ClassVar[float] = 0.15
     given_evidence: ClassVar[float] = 0.2
+    # Share of all samples since the latest look for which a pause is reason enough for another one.
+    # A stream that trickles is nothing but pauses.
+    pause_share: ClassVar[float] = 1 / 8
     # Samples from one time that it is asked to the next: a share of those so far, within bounds.
     ask_share: ClassVar[float] = 1 / 16
     ask_bounds: ClassVar[tuple[int, int]] = (50, 500)

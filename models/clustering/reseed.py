@@ -75,7 +75,7 @@ def spread(
         centres = around(vectors, int(generator.integers(len(vectors))), near)[None]
     _, distance = nearest(vectors, centres)
     counts = _counts(vectors, weights)
-    same = np.square(_rounding(vectors))
+    same = np.square(rounding(vectors))
     weight = _beyond(counts, np.square(distance), same)
     draws = 2 + int(np.log(count))
     while len(centres) < count and weight.any():
@@ -105,7 +105,7 @@ def distinct(centres: Floats) -> Floats:
     float64[m, d]
         The others, in their order.
     """
-    same = _rounding(centres)
+    same = rounding(centres)
     kept: list[int] = []
     for row, centre in enumerate(centres):
         if not kept or float(distances_to(centres[kept], centre).min()) > same:
@@ -113,7 +113,7 @@ def distinct(centres: Floats) -> Floats:
     return centres[kept]
 
 
-def _rounding(vectors: Floats) -> float:
+def rounding(vectors: Floats) -> float:
     """Distance within which two of these vectors are the same."""
     return ROUNDING * float(np.sqrt(np.square(vectors).sum(axis=1).max(initial=0.0)))
 

@@ -280,7 +280,8 @@ def test_a_trainer_publishes_and_its_stand_by_takes_over(broker: EmbeddedKafka) 
     stand_by = Running(settings, stand_by_stage, "t1", group)
     until(lambda: stand_by.health.ready)
     first.stop()
-    until(lambda: stand_by_stage.published is not None)
+    # It may find at once what the first one had not looked at.
+    until(lambda: stand_by_stage.published is not None and stand_by_stage.settled)
     latest = models_in(settings)[-1]
     assert stand_by_stage.published is not None
     assert stand_by_stage.published.version == latest.version

@@ -57,6 +57,13 @@ def test_where_all_are_served_there_is_nothing_to_gain(instead):
     assert evidence(vectors, np.eye(3), random(), weights=np.ones(12), instead=instead) == 0
 
 
+@EACH
+def test_rounding_is_no_evidence(instead):
+    """A share of it may be anything, and what it came to was held against a new topic."""
+    vectors = np.repeat(np.eye(3), 4, axis=0) * (1 + 1e-9 * np.arange(12))[:, None]
+    assert evidence(vectors, np.eye(3), random(), weights=np.ones(12), instead=instead) == 0
+
+
 def test_where_centres_only_lag_behind_all_is_to_gain_by_moving_them():
     vectors = np.repeat(np.eye(3), 4, axis=0)
     assert evidence(vectors, 0.9 * np.eye(3), random(), weights=np.ones(12)) == pytest.approx(3)
