@@ -65,8 +65,7 @@ def evidence(
         K times the share of the inertia; 0 where there is none.
     """
     same = np.square(rounding(vectors))
-    _, distance = nearest(vectors, centres)
-    whole = float((weights * _squares(distance, same)).sum())
+    whole = _inertia(vectors, centres, weights, same)
     if not whole:
         return 0.0
     settled, _ = lloyd(vectors, centres, SETTLING_STEPS, weights)
@@ -103,11 +102,14 @@ def gain(vectors: Floats, centres: Floats, others: Floats, *, weights: Floats) -
         float64[n], above 0.
     """
     same = np.square(rounding(vectors))
-    before, after = (
-        float((weights * _squares(nearest(vectors, each)[1], same)).sum())
-        for each in (centres, others)
-    )
+    before, after = (_inertia(vectors, each, weights, same) for each in (centres, others))
     return len(centres) * (1.0 - after / before) if before else 0.0
+
+
+def _inertia(vectors: Floats, centres: Floats, weights: Floats, same: float) -> float:
+    """Weighted sum of squared distances from the nearest centre, without rounding."""
+    _, distance = nearest(vectors, centres)
+    return float((weights * _squares(distance, same)).sum())
 
 
 def _squares(distance: Floats, same: float) -> Floats:

@@ -171,12 +171,9 @@ class StreamingClusterer:
         Where the number is found, young models are looked at whenever they know twice as much:
         segments that could not be told apart by users of one text each are no news later.
         """
-        known = self.samples - self._since_look
-        return (
-            min(self.policy.reseed_every, known)
-            if self.policy.finds_number
-            else (self.policy.reseed_every)
-        )
+        if not self.policy.finds_number:
+            return self.policy.reseed_every
+        return min(self.policy.reseed_every, self.samples - self._since_look)
 
     def consider(self) -> bool:
         """Look at the sample if something speaks for it: when the stream pauses or ends.
