@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -38,6 +38,8 @@ HALF_LIFE_DAYS = 10
 FIXED_VERSION = 1_000_000
 POISONS = tuple(range(6))
 """The ways in which records are spoilt."""
+_AHEAD_SECONDS = 10
+"""Of the stream may wait to be worked off; then no more is produced."""
 NOT_A_NUMBER = 2
 """A rating that is none, which the former build refuses, and this one leaves out."""
 
@@ -142,6 +144,8 @@ class Load:
         """Partition and offset of records, by their place in `pairs`."""
         self.failed: list[str] = []
         self.delivered = 0
+        self.behind: Callable[[], int] = lambda: 0
+        """Gives the records that are produced and not worked off."""
         self._foreign = settings.topics.raw_events is not None
         self._topic = settings.topics.raw_events or settings.topics.events
         self._stream = events(seed, users, poisons)
@@ -188,8 +192,12 @@ class Load:
     def _run(self) -> None:
         begun, sent = time.monotonic(), 0
         while not self._stopping.is_set():
-            if self._held.is_set():
+            held = self._held.is_set()
+            if held:
                 self._rests.set()
+            # A busy machine that takes longer has no more to do for it: what is judged at the end
+            # would grow without bound, and with it the time that that takes.
+            if held or self.behind() > self._rate * _AHEAD_SECONDS:
                 begun, sent = time.monotonic(), 0
                 self._stopping.wait(0.02)
                 continue

@@ -115,9 +115,14 @@ class Rig:
             self._exit.callback(self._workers_watch.close)
             self._tail = events
         self.watch = Watch(self.settings, lambda: self.load.ends, intake=bool(options.intakes))
+        self.load.behind = self._behind
         self.supervisor = Supervisor(lambda _name: self.watch.follow())
 
         self._follower = self._exit.enter_context(self._followed()) if options.followed else None
+
+    def _behind(self) -> int:
+        waiting = self.watch.behind()
+        return waiting + self._workers_watch.behind() if self.options.intakes else waiting
 
     def _followed(self) -> Follower:
         return Follower(self.settings, settle_seconds=30)

@@ -80,6 +80,11 @@ class Watch:
         """Whether all records below these ends are committed."""
         return all(self.committed.get(number, 0) >= end for number, end in ends.items())
 
+    def behind(self) -> int:
+        """Count the records that are produced and not committed."""
+        ends = dict(self._ends())
+        return sum(end - self.committed.get(number, 0) for number, end in ends.items())
+
     def begin_anew(self) -> None:
         """Forget the offsets: the topic is another one by now."""
         self.committed = {}
