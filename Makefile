@@ -80,6 +80,7 @@ bench-clusterers: model  ## River's clusterers on real profiles: quality, time, 
 
 bench-labels: model  ## River's classifiers on real profiles with labels: quality, time, size; ARGS="--vectors FILE"
 	$(BIN)/python -m benchmarks.labels $(ARGS)
+	$(BIN)/python -m benchmarks.labelling.cost
 
 bench-stability: model  ## flapping against lag by the assignment's settings, and confidence; ARGS="--vectors FILE.npz"
 	$(BIN)/python -m benchmarks.stability $(ARGS)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from river import cluster
-from river.utils import VectorDict
 
 CHECKED_VERSION = "0.26.1"
 """River's version whose private parts these are."""
@@ -73,9 +72,3 @@ class SoundDBSTREAM(cluster.DBSTREAM):
                 self.s_t[i] = {j: self.s_t[i][j] for j in row}
             else:
                 del self.s[i], self.s_t[i]
-
-
-def set_weights(model: Any, weights: dict[int, float], intercept: float) -> None:
-    """Set what a linear model of River's has learned."""
-    model._weights = VectorDict(weights)
-    model.intercept = intercept

@@ -18,7 +18,7 @@ MAX_LABELS = 256
 """Labels in a model at most: with 1,024 dimensions their weights take 2 MB, 2.8 MB as base64."""
 
 ClassifierName = Literal["logistic", "softmax", "svm"]
-"""River's linear classifiers: how scores become probabilities."""
+"""Linear classifiers: how scores become probabilities."""
 
 _Count = Annotated[int, Field(ge=0)]
 

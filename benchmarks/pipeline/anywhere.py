@@ -6,14 +6,17 @@ imports nothing of this checkout, and looks for what it needs under the names th
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import sys
 import zlib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 IDENTITY = "0" * 64
 _PREFIX = "SEGMENTER_"
@@ -93,3 +96,21 @@ def known(given: Any, kind: Any) -> Any:
     if fields is None or not isinstance(given, dict):
         return given
     return {key: known(given[key], fields[key].annotation) for key in given if key in fields}
+
+
+def serve(driver: Any) -> None:
+    """Answer requests until there are no more, each the name of a driver's method and arguments.
+
+    Requests come in as JSON, one a line, and go out likewise.
+    """
+    answers, sys.stdout = sys.stdout, sys.stderr
+    # As workers do when they load their model: OpenBLAS' threads turn on after each product, which
+    # would count as the driver's time.
+    threadpool_limits(1, "blas")
+    # As workers do too (consumer/process/garbage.py): garbage is looked for rarely.
+    gc.set_threshold(50_000)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = getattr(driver, request.pop("do"))(**request)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()

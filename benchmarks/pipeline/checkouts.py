@@ -21,25 +21,31 @@ def python_of(checkout: Path) -> Path:
 
 
 def environment_of(checkout: Path) -> dict[str, str]:
-    """Give the environment in which a checkout's modules are found before any others."""
-    return {**os.environ, "PYTHONPATH": str(checkout)}
+    """Give the environment in which a checkout's modules are found before any others.
+
+    `anywhere`, of this checkout, is found too.
+    """
+    return {**os.environ, "PYTHONPATH": f"{checkout}{os.pathsep}{DRIVER.parent}"}
 
 
 class Checkout:
-    """The driver, running in a checkout while the `with` block lasts.
+    """A driver, running in a checkout while the `with` block lasts.
 
     Parameters
     ----------
     path
         The checkout; its `.venv` is used where it has one.
+    driver
+        A program that answers requests (`anywhere.serve`).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, driver: Path = DRIVER) -> None:
         self.path = path.resolve()
+        self.driver = driver
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [python_of(self.path), DRIVER],
+            [python_of(self.path), self.driver],
             cwd=self.path,
             env=environment_of(self.path),
             stdin=subprocess.PIPE,

@@ -1,8 +1,7 @@
 """Runs a checkout's own code with a table for a model; started by `benchmarks.pipeline.checkouts`.
 
 It runs in checkouts of other versions too, with their own Python, so it imports nothing of this
-folder, and looks for what it needs of the product under the names that it has had. Requests come in
-as JSON, one a line, and go out likewise.
+folder but `anywhere`, and looks for what it needs of the product under the names that it has had.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ from __future__ import annotations
 import cProfile
 import gc
 import io
-import json
 import os
 import pstats
-import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -21,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from anywhere import IDENTITY, Table, found, segment_model
-from threadpoolctl import threadpool_limits
+from anywhere import IDENTITY, Table, found, segment_model, serve
 
 BATCH = 512
 
@@ -189,21 +185,5 @@ class Driver:
         return {"texts": own}
 
 
-def main() -> None:
-    """Answer requests until there are no more."""
-    answers, sys.stdout = sys.stdout, sys.stderr
-    # As workers do when they load their model: OpenBLAS' threads turn on after each product, which
-    # would count as the stage's time.
-    threadpool_limits(1, "blas")
-    # As workers do too (consumer/process/garbage.py): garbage is looked for rarely.
-    gc.set_threshold(50_000)
-    driver = Driver()
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer = getattr(driver, request.pop("do"))(**request)
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-
 if __name__ == "__main__":
-    main()
+    serve(Driver())

@@ -1,6 +1,7 @@
 """Segments learned from labels: classifiers over users' profiles.
 
-Reading order: `classifiers` (River's linear ones), `learner` (how the trainer learns and what it
-publishes), `model` (what a worker predicts with), `decision` (when a published label changes).
-`confusion` holds the measures, `offline` the peers that they are compared with.
+Reading order: `scores` (from profiles to probabilities), `classifiers` (linear ones, as River has
+them), `learner` (how the trainer learns and what it publishes), `model` (what a worker predicts
+with), `decision` (when a published label changes). `confusion` holds the measures, `offline` the
+peers that they are compared with.
 """

@@ -15,18 +15,15 @@ from __future__ import annotations
 
 import logging
 from random import Random
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.distances import Floats
+from models.labels.classifiers import Classifier
 from models.labels.confusion import ConfusionMatrix, Scores
 from models.labels.memory import LabelMemory
 from models.labels.model import LabelModel
 from models.labels.policy import LabelPolicy
-
-if TYPE_CHECKING:
-    from models.labels.classifiers import Classifier
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +81,8 @@ class LabelLearner:
         """Give the number of the likeliest label, None before any."""
         if self._classifier is None:
             return None
-        found = self._classifier.probabilities(dict(enumerate(vector.tolist())))
-        return max(found, key=found.__getitem__)  # of equals the first
+        scores = self._classifier.scores(vector)
+        return int(self._classifier.probabilities(scores).argmax())  # of equals the first
 
     def learn(self, user: str, vector: Floats, label: str) -> list[str]:
         """Predict a labelled user's profile, then learn it.
@@ -109,22 +106,21 @@ class LabelLearner:
             self.left_out += 1
             self.forget(user)
             return [user]
-        features = dict(enumerate(vector.tolist()))
+        scores = self._classifier.scores(vector)
         if sum(self._examples):
-            found = self._classifier.probabilities(features)
-            predicted = max(found, key=found.__getitem__)
+            predicted = int(self._classifier.probabilities(scores).argmax())
             self.confusion.add(number, predicted)
             self._compare(vector, predicted)
         self._since += 1
         self._examples[number] += 1
-        self._classifier.learn(features, number)
+        self._classifier.learn(vector, number, scores)
         evicted = self.memory.put(user, vector, number)
         if self.policy.rehearsals:
             # Seeded by what was learned so far: a restored learner needs no generator's state.
             random = Random(self.seed * 2**64 + sum(self._examples))  # noqa: S311
             for _ in range(self.policy.rehearsals):
                 other = self.memory.draw(random)
-                self._classifier.learn(dict(enumerate(other.vector.tolist())), other.label)
+                self._classifier.learn(other.vector, other.label)
         return evicted
 
     def remember(self, user: str, vector: Floats, label: str) -> None:
@@ -191,7 +187,7 @@ class LabelLearner:
             return False
         if len(model.names) > self.policy.max_labels:
             return False
-        self._classifier = self._new_classifier(model.dimension)
+        self._classifier = Classifier(self.policy.classifier, model.dimension)
         self._classifier.restore(model.weights, model.intercepts)
         self._names = list(model.names)
         self._numbers = {name: number for number, name in enumerate(model.names)}
@@ -203,11 +199,6 @@ class LabelLearner:
 
     def _begin_after(self, model: LabelModel) -> None:
         self._published, self._since, self._differing = model, 0, 0
-
-    def _new_classifier(self, dimensions: int) -> Classifier:
-        from models.labels.classifiers import make_classifier  # noqa: PLC0415 - loads River
-
-        return make_classifier(self.policy.classifier, dimensions)
 
     def _number(self, label: str, dimensions: int) -> int | None:
         """Give the number of a label, a new one if there is room."""
@@ -221,7 +212,7 @@ class LabelLearner:
                 )
             return None
         if self._classifier is None:
-            self._classifier = self._new_classifier(dimensions)
+            self._classifier = Classifier(self.policy.classifier, dimensions)
         self._classifier.add_label()
         self._numbers[label] = len(self._names)
         self._names.append(label)

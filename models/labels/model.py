@@ -1,25 +1,16 @@
-"""The label model that every worker shares: linear scores, and probabilities as River gives them.
-
-A worker never runs River's classifier. It holds one published `LabelModel`.
-"""
+"""The label model that every worker shares: one published version of what the trainer learned."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 
 from models.distances import Floats, VectorsError
+from models.labels import scores
 from schemas.arrays import decode_array, encode_array
 from schemas.label_model import MAX_LABELS, ClassifierName, LabelModelRecord, LabelWeights
-
-# Users whose products with all weights are held at a time: 6 labels of 384 numbers take 18 kB each.
-_BLOCK = 256
-# Beyond it River's sigmoid is 0 or 1 (`river.utils.math.sigmoid`).
-_SURE = 30.0
 
 
 class LabelModelError(ValueError):
@@ -71,6 +62,8 @@ class LabelModel:
     confusion: tuple[tuple[int, ...], ...]
     learned_up_to: int
     seed: int
+    # The weights, a column a label.
+    _columns: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("weights", "intercepts"):
@@ -93,6 +86,7 @@ class LabelModel:
                     f"{name} has {len(getattr(self, name))} entries for {count} names: give one a "
                     "label"
                 )
+        object.__setattr__(self, "_columns", np.ascontiguousarray(self.weights.T))
         if self.version < 1:
             raise LabelModelError(f"version is {self.version}: count versions from 1")
 
@@ -104,9 +98,7 @@ class LabelModel:
     def probabilities(self, vectors: Floats) -> Floats:
         """Give the probability of each label for n users.
 
-        The sums run in the order in which River's run, and the exponentials are the C library's: on
-        Python 3.11 the outcome is River's, to the bit; later ones add up floats more exactly than
-        one by one, and differ in the last digits. A row does not depend on the others.
+        A row does not depend on the others (`models.labels.scores`).
 
         Parameters
         ----------
@@ -129,17 +121,8 @@ class LabelModel:
                 f"the profiles have the shape {vectors.shape}, the label model has "
                 f"{self.dimension} weights a label: give profiles of its embedding model"
             )
-        scores = np.empty((len(vectors), len(self.names)))
-        for start in range(0, len(vectors), _BLOCK):
-            block = vectors[start : start + _BLOCK]
-            for row, weights in enumerate(self.weights):
-                # A running sum adds one number after the other; a matrix product does not.
-                sums = np.cumsum(block * weights, axis=1)
-                scores[start : start + _BLOCK, row] = sums[:, -1]
-        scores += self.intercepts
-        if self.classifier == "softmax":
-            return _softmax(scores)
-        return _one_vs_rest(scores)
+        found = scores.linear_scores(vectors, self._columns, self.intercepts)
+        return scores.probabilities(self.classifier, found)
 
     @classmethod
     def from_record(cls, record: LabelModelRecord) -> Self:
@@ -193,28 +176,3 @@ class LabelModel:
             learned_up_to=self.learned_up_to,
             seed=self.seed,
         )
-
-
-def _softmax(scores: Floats) -> Floats:
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    powers = _each(math.exp, shifted)
-    return powers / np.cumsum(powers, axis=1)[:, -1:]
-
-
-def _one_vs_rest(scores: Floats) -> Floats:
-    votes = _each(_sigmoid, scores)
-    totals = np.cumsum(votes, axis=1)[:, -1:]
-    even = np.full_like(votes, 1 / votes.shape[1])
-    return np.divide(votes, totals, out=even, where=totals > 0)
-
-
-def _sigmoid(score: float) -> float:
-    if abs(score) > _SURE:
-        return 1.0 if score > 0 else 0.0
-    return 1 / (1 + math.exp(-score))
-
-
-def _each(function: Callable[[float], float], values: Floats) -> Floats:
-    # numpy's own exponential may round a value differently by its place in the array.
-    flat = [function(value) for value in values.ravel().tolist()]
-    return np.array(flat, dtype=np.float64).reshape(values.shape)

@@ -27,9 +27,7 @@ class LabelPolicy(Section):
         False, description="Read labels, learn from them, and publish the label of each user."
     )
     key: KeyForm = Field("raw", description="Form of the keys of labels, as events.key.")
-    classifier: ClassifierName = Field(
-        "logistic", description="Which of River's linear classifiers learns."
-    )
+    classifier: ClassifierName = Field("logistic", description="Which linear classifier learns.")
     max_labels: int = Field(
         50, ge=2, le=MAX_LABELS, description="Labels learned at most; further ones are left out."
     )

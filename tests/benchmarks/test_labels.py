@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 
 from benchmarks import labels
+from benchmarks.labelling import cost
+from benchmarks.markdown import render
+from benchmarks.pipeline.checkouts import ROOT
+from benchmarks.shared import RESULTS, read
 from models.labels.policy import LabelPolicy
 
 
@@ -102,3 +106,20 @@ def test_the_product_evaluates_the_same_file(events, tmp_path):
     figures, picture = labels.evaluated(events, stored, pytest.fail)
     assert [group["least_events"] for group in figures["groups"]] == [1, 5, 10]
     assert picture.startswith(b"\x89PNG")
+
+
+def test_two_builds_learn_the_same_profiles_by_turns(monkeypatch):
+    monkeypatch.setattr(cost, "LABELS", (3,))
+    monkeypatch.setattr(cost, "EACH", 20)
+    monkeypatch.setattr(cost, "ROUNDS", 2)
+    figures = cost.measure(ROOT, ["logistic"])
+    (row,) = figures["rows"]
+    assert row["same_weights"]
+    assert row["unseen_accuracy"] > 0.8
+    assert min(row["learn"], row["learn_former"], row["predict"]) > 0
+    assert "| logistic | 3 |" in cost.text(figures)
+
+
+def test_the_page_says_what_learning_costs():
+    page = labels.PAGE.read_text(encoding="utf-8")
+    assert render(page, "labels-cost", cost.text(read(RESULTS / "labels-cost.json"))) == page

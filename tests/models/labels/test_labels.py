@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from models.distances import VectorsError
-from models.labels.classifiers import make_classifier
+from models.labels.classifiers import Classifier
 from models.labels.confusion import ConfusionMatrix, confusion_of
 from models.labels.decision import NO_LABEL, decide_labels
 from models.labels.learner import LabelLearner
@@ -25,6 +25,7 @@ from models.labels.offline import linear_svm, majority, random_forest
 from models.labels.policy import LabelPolicy
 from models.profiles.sample import rank
 from schemas.label_model import LabelModelRecord
+from tests.models.labels.river_classifiers import RiverClassifier
 
 EMBEDDING = "ab" * 32
 CLASSIFIERS = ("logistic", "softmax", "svm")
@@ -124,17 +125,32 @@ def naive_probabilities(model: LabelModel, vector: np.ndarray) -> list[float]:
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_a_worker_predicts_what_river_predicts(name: str) -> None:
+def test_a_worker_predicts_what_the_trainer_predicts(name: str) -> None:
     learner = learned(classifier=name)
     model = learner.snapshot(None, 0)
     vectors = np.stack([profile(i % 3, 1000 + i, noise=1.0) for i in range(60)])
     found = model.probabilities(vectors)
-    river = [learner._classifier.probabilities(dict(enumerate(v.tolist()))) for v in vectors]
-    expected = np.array([[own[label] for label in range(3)] for own in river])
-    if sys.version_info < (3, 12):  # where sum() adds one float after the other
-        assert (found == expected).all()
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert (found.argmax(axis=1) == [max(own, key=own.__getitem__) for own in river]).all()
+    classifier = learner._classifier
+    for vector, own in zip(vectors, found, strict=True):
+        assert (classifier.probabilities(classifier.scores(vector)) == own).all()
+        assert own.argmax() == learner.predict(vector)
+    assert found.tolist() == [naive_probabilities(model, vector) for vector in vectors]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.integers(0, 999))
+def test_scores_are_sums_of_one_product_after_the_other(
+    users: int, labels: int, dimensions: int, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    vectors, weights = draw.normal(size=(users, dimensions)), draw.normal(size=(labels, dimensions))
+    model = a_model(
+        weights,
+        names=tuple("abcdefghi"[:labels]),
+        intercepts=draw.normal(size=labels),
+        examples=(1,) * labels,
+        confusion=((0,) * labels,) * labels,
+    )
+    found = model.probabilities(vectors)
     assert found.tolist() == [naive_probabilities(model, vector) for vector in vectors]
 
 
@@ -193,17 +209,49 @@ def test_a_record_with_a_vector_of_another_length_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=40),
+    st.sampled_from([1, 2, 7, 30]),
+    st.sampled_from([0.1, 1.0, 30.0]),
+    st.integers(0, 999),
+)
+def test_classifiers_learn_what_rivers_learn(
+    name: str, labels: list[int], dimensions: int, length: float, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    own, river = Classifier(name, dimensions), RiverClassifier(name, dimensions)
+    numbers: dict[int, int] = {}
+    for label in labels:
+        if label not in numbers:
+            numbers[label] = own.labels
+            own.add_label()
+            river.add_label()
+        vector = length * draw.normal(size=dimensions)
+        found, expected = own.probabilities(own.scores(vector)), river.probabilities(vector)
+        if name != "softmax" or sys.version_info < (3, 12):  # where sum() adds one after the other
+            assert (found == expected).all()
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+        own.learn(vector, numbers[label], own.scores(vector) if seed % 2 else None)
+        river.learn(vector, numbers[label])
+        for one, other in zip(own.parameters(), river.parameters(), strict=True):
+            if name != "softmax" or sys.version_info < (3, 12):
+                assert (one == other).all()
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_restored_classifier_goes_on_as_one_that_never_stopped(name: str) -> None:
-    def fed(classifier: object, numbers: range) -> object:
+    def fed(classifier: Classifier, numbers: range) -> Classifier:
         for i in numbers:
-            classifier.learn(dict(enumerate(profile(i % 3, i).tolist())), i % 3)
+            classifier.learn(profile(i % 3, i), i % 3)
         return classifier
 
-    first = make_classifier(name, DIMENSIONS)
+    first = Classifier(name, DIMENSIONS)
     for _ in range(3):
         first.add_label()
     fed(first, range(50))
-    second = make_classifier(name, DIMENSIONS)
+    second = Classifier(name, DIMENSIONS)
     second.restore(*first.parameters())
     assert second.labels == 3
     fed(first, range(50, 80))
