@@ -8,10 +8,11 @@ consumes, writes records of the same number and sizes, and commits. `former`: th
 `quix`: Quix Streams with state, and one River learn and predict an event. The last two run in
 environments of their own, which are made the first time and kept (--cache).
 
-Each arm has topics of its own with the same events: first those that fill the profiles, then those
-that are timed, all there before it starts. Processor time is read from /proc between two committed
-offsets. Then the same process gets live events at half of the rate that it has just shown (at
---most-rate at most), each timed from produce until it is read by a reader of committed records.
+Each arm has topics of its own with the same events, which come when all of its processes have
+their partitions: first those that fill the profiles, then those that are timed. Processor time is
+read from /proc between two committed offsets. Then the same processes get live events at half of
+the rate that they have just shown (at --most-rate at most, for which events are made), each timed
+from produce until it is read by a reader of committed records.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from benchmarks import machine
+from benchmarks.pipeline import page
 from benchmarks.pipeline.arms import ARMS, Arm, Place, Written, make
 from benchmarks.pipeline.builds import default_cache
 from benchmarks.pipeline.checkouts import ROOT, Checkout
@@ -45,7 +48,7 @@ from benchmarks.pipeline.stream import (
     multiplied,
     read_events,
 )
-from benchmarks.shared import DATA, Figures, read, say
+from benchmarks.shared import DATA, Figures, say
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 
@@ -84,7 +87,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--events", type=int, default=30_000, help="events that are timed")
     add("--quix-events", type=int, default=3_000, help="of these, for the slowest arm")
     add("--seconds", type=float, default=15, help="of live events; 0 for none")
-    add("--most-rate", type=float, default=6_000, help="live events a second at most")
+    add("--most-rate", type=float, default=13_000, help="live events a second at most")
     add("--rounds", type=int, default=2, help="rounds")
     add("--quick", action="store_true", help="a small run, to see that all works")
     add("--workers", type=int, nargs="*", default=[], help="also so many, a partition each")
@@ -102,7 +105,7 @@ def measure(options: argparse.Namespace) -> Figures:
         options.seconds = min(options.seconds, 3)
     kept = make_table(options.cache, options.data)
     output = options.output or (None if options.quick else OUTPUT)
-    found = read(output).get("compare", {}) if output and output.exists() else {}
+    found = page.found(output, "compare", {})
     figures: Figures = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = options.logs or Path(name)
@@ -214,8 +217,8 @@ def run_of(
     """Let so many processes of an arm work its backlog off, and then live events."""
     timed = load.timed[: options.quix_events] if arm.name == "quix" else load.timed
     filling = load.filling[: options.quix_events] if arm.name == "quix" else load.filling
-    produce(arm.place.servers, arm.input, [*filling, *timed])
     broker = kafka.pid(0) or 0
+    admin = AdminClient({"bootstrap.servers": arm.place.servers})
     with closing(offsets_of(arm)) as offsets, ExitStack() as stack:
         processes = [stack.enter_context(arm.start(number)) for number in range(count)]
 
@@ -226,20 +229,28 @@ def run_of(
             own = cpu[0] if count == 1 else own
             return Look(at, offset, own, cpu_seconds(broker))
 
-        def wait(least: int) -> Look:
+        def wait(holds: Callable[[], bool], what: str) -> None:
             deadline = time.monotonic() + _GIVE_UP_SECONDS
-            while (seen := look()).offset < least:
+            while not holds():
                 for process in processes:
                     process.check()
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"{arm.name} is at {seen.offset}, not at {least}")
+                    raise RuntimeError(f"{arm.name}: {what}: not in {_GIVE_UP_SECONDS} s")
                 time.sleep(_LOOK_SECONDS)
-            return seen
 
-        first = wait(len(filling))
-        last = wait(len(filling) + len(timed))
+        def reach(least: int) -> Look:
+            wait(lambda: committed(offsets, arm) >= least, f"an offset of {least}")
+            return look()
+
+        # Else the first of several would take what the others have not joined for yet.
+        wait(lambda: all_at_work(admin, arm, count), "its partitions")
+        produce(arm.place.servers, arm.input, [*filling, *timed])
+        first = reach(len(filling))
+        last = reach(len(filling) + len(timed))
         figures = between(first, last)
         rate = min(options.most_rate, figures["events_a_second"] / 2)
+        if rate == options.most_rate:
+            say(f"  {arm.name} gets less than half of what it can: --most-rate")
         if options.seconds:
             live = load.live[: round(rate * options.seconds)]
             before = look()
@@ -270,6 +281,22 @@ def between(first: Look, last: Look) -> Figures:
         "cpu_us_by_process": {name: round(each, 1) for name, each in own.items()},
         "broker_cpu_us": round((last.broker - first.broker) / events * 1e6, 1),
     }
+
+
+def all_at_work(admin: AdminClient, arm: Arm, count: int) -> bool:
+    """Tell whether an arm's group has so many members, each with partitions of its input."""
+    try:
+        group = admin.describe_consumer_groups([arm.group], request_timeout=5)[arm.group].result()
+    except KafkaException:  # it is not there yet, or its coordinator is busy; asked again
+        return False
+    members = [member.assignment.topic_partitions for member in group.members]
+    return placed(members, arm.input, count)
+
+
+def placed(members: Sequence[Sequence[TopicPartition]], topic: str, count: int) -> bool:
+    """Tell whether there are so many members, each with a partition of a topic."""
+    having = [own for own in members if any(place.topic == topic for place in own)]
+    return len(members) == len(having) == count
 
 
 def produce(servers: str, topic: str, what: Sequence[Pair]) -> None:

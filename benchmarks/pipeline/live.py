@@ -6,7 +6,8 @@ import threading
 import time
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -87,12 +88,15 @@ class Seen:
 def drive(  # noqa: PLR0917 - also the target of a thread
     servers: str,
     topic: str,
-    pairs: Sequence[Pair],
+    pairs: Iterable[Pair],
     rate: float,
     seen: Seen,
     stopping: threading.Event | None = None,
 ) -> tuple[float, float]:
-    """Produce events at a rate, and wait until they have been seen; give begin and end."""
+    """Produce events at a rate, and wait until they have been seen; give begin and end.
+
+    It ends with the last event, or when it is told to stop.
+    """
     producer = Producer(
         {
             "bootstrap.servers": servers,
@@ -102,13 +106,15 @@ def drive(  # noqa: PLR0917 - also the target of a thread
             "compression.type": "lz4",
         }
     )
-    begun, sent = time.monotonic(), 0
-    while sent < len(pairs) and not (stopping and stopping.is_set()):
-        due = min(len(pairs), int((time.monotonic() - begun) * rate))
-        for key, value in pairs[sent:due]:
+    begun, sent, left, over = time.monotonic(), 0, iter(pairs), False
+    while not over and not (stopping and stopping.is_set()):
+        due = max(int((time.monotonic() - begun) * rate) - sent, 0)
+        some = list(islice(left, due))
+        over = len(some) < due
+        for key, value in some:
             seen.expect(key)
             producer.produce(topic, value, key)
-        sent = max(sent, due)
+        sent += due
         producer.poll(0)
         time.sleep(_TURN_SECONDS)
     ended = time.monotonic()

@@ -31,6 +31,11 @@ def keep(path: Path | None, **parts: Any) -> Figures:
     return figures
 
 
+def found(path: Path | None, name: str, default: Any) -> Any:
+    """Give a part of a file of figures; the default where file or part is not there."""
+    return read(path).get(name, default) if path is not None and path.exists() else default
+
+
 def title_of(name: str) -> str:
     """Name a stream and its texts, as figures have them: `million, short`."""
     stream, _, texts = name.partition(", ")
@@ -132,6 +137,7 @@ def newmodel(rows: list[Figures]) -> str:
             "who moves": "{moves}",
             "waits, ms": lambda row: str(row.get("max_wait_ms", 100)),
             "live events/s": "{live_rate:,}",
+            "rounds": lambda row: str(row.get("rounds", 1)),
             "p50 / p99 without, ms": lambda row: "{p50_ms:.0f} / {p99_ms:.0f}".format(
                 **row["without"]
             ),

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from collections import Counter
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from benchmarks.markdown import render
-from benchmarks.pipeline import page
+from benchmarks.pipeline import newmodel, page
 from benchmarks.pipeline.anywhere import known
 from benchmarks.pipeline.builds import FORMER, BuildError, former_build, former_missing
-from benchmarks.pipeline.compare import Load, Look, between
+from benchmarks.pipeline.compare import Load, Look, between, placed
 from benchmarks.pipeline.compare import summary_of as best_of
-from benchmarks.pipeline.live import quantiles
-from benchmarks.pipeline.page import comparison, keep
+from benchmarks.pipeline.live import drive, quantiles
+from benchmarks.pipeline.page import comparison, found, keep
 from benchmarks.pipeline.stage import ratios_of, summary_of
 from benchmarks.pipeline.stream import Event, earlier, line_of, million, multiplied, read_events
 from benchmarks.shared import read
@@ -174,6 +177,77 @@ def test_figures_of_one_question_leave_the_others_as_they_were(tmp_path: Path) -
     assert keep(path, memory=[2]) == {"memory": [2], "stage": {"a": 1}}
     assert keep(None, memory=[3]) == {"memory": [3]}
     assert read(path)["memory"] == [2]
+
+
+def test_what_a_file_of_figures_has_not_is_the_default_and_so_it_is_without_a_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "figures.json"
+    assert found(None, "newmodel", []) == found(path, "newmodel", []) == []
+    keep(path, newmodel=[1])
+    assert found(path, "newmodel", []) == [1]
+    assert found(path, "compare", {}) == {}
+
+
+def test_several_workers_are_timed_when_each_has_a_partition_and_not_before() -> None:
+    one, two = (TopicPartition("events", number) for number in range(2))
+    assert not placed([[one, two]], "events", 2)
+    assert not placed([[one, two], []], "events", 2)
+    assert not placed([[one], [TopicPartition("models", 0)]], "events", 2)
+    assert placed([[one], [two]], "events", 2)
+
+
+def test_a_round_tells_events_before_a_model_from_those_until_it_is_settled() -> None:
+    latencies = [(at, 0.1 if at < 20 else 0.3) for at in range(100)]
+    told = newmodel.round_of(latencies, 10, published=20, settled=30)
+    assert told["without"] == {"p50_ms": 100, "p99_ms": 100}
+    assert told["under"] == {"p50_ms": 300, "p99_ms": 300}
+    assert (told["ratio_p99"], told["seconds"], told["events"]) == (3.0, 10, 11)
+    slow = newmodel.round_of([(at, 0.2 * took) for at, took in latencies], 10, 20, 35)
+    both = newmodel.summary_of([told, told, slow])
+    assert (both["without"]["p99_ms"], both["seconds"]) == (100, 10)
+    assert both["seconds_of_rounds"] == [10, 10, 15]
+
+
+class Noted:
+    """A client and a reader that note what they are given, and see it at once."""
+
+    left = 0
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+
+    def expect(self, key: bytes) -> None:
+        self.keys.append(key)
+
+    def produce(self, *_: Any) -> None: ...
+
+    def poll(self, _: float) -> int:
+        return 0
+
+    def flush(self, _: float) -> int:
+        return 0
+
+
+def test_events_are_driven_until_there_are_no_more_or_until_it_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noted: Any = Noted()
+    monkeypatch.setattr("benchmarks.pipeline.live.Producer", lambda _: noted)
+    monkeypatch.setattr("benchmarks.pipeline.live.time.sleep", lambda _: None)
+    drive("", "events", [(b"%d" % number, b"") for number in range(5)], 1e6, noted)
+    assert noted.keys == [b"0", b"1", b"2", b"3", b"4"]
+    stopped = threading.Event()
+
+    def endless() -> Any:
+        for number in range(10):
+            yield b"%d" % number, b""
+        stopped.set()
+        while True:
+            yield b"more", b""
+
+    drive("", "events", endless(), 1e5, noted, stopped)
+    assert stopped.is_set()
 
 
 def test_what_the_bare_loop_writes_is_sized_by_users_whose_profiles_are_filled() -> None:
