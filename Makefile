@@ -62,6 +62,9 @@ faults: $(VENV)/.installed  ## kills, zombies, cut networks, full disks, ... on 
 test-dashboards: model  ## every query of the dashboard on a real Prometheus, rules in promtool: a few minutes; ARGS="--help"
 	$(BIN)/python -m tests.dashboards.run $(ARGS)
 
+test-kubernetes: $(VENV)/.installed  ## deploy/k8s by kustomize, against the real schemas: minutes the first time; ARGS="--help"
+	$(BIN)/python -m tests.kubernetes.run $(ARGS)
+
 bench-pipeline: $(VENV)/.installed  ## the worker through Kafka with a table for a model, beside others; ARGS="--quick"
 	$(BIN)/python -m benchmarks.pipeline compare $(ARGS)
 
@@ -123,6 +126,7 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export test-dashboards lint faults bench-pipeline bench-restore \
+.PHONY: help install model demo test test-export test-dashboards test-kubernetes \
+	lint faults bench-pipeline bench-restore \
 	bench-recovery bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from consumer.kafka.rights import rights_reference
+from consumer.kafka.strimzi import strimzi_topics, strimzi_users
 from consumer.kafka.topic_table import topics_reference
 from consumer.report.markdown import code, fill, table
+from consumer.settings import Settings
 from consumer.settings.commands import EVERYTHING, FINDS_USERS, TOPIC_NAMES, USES
 from consumer.telemetry.table import reference as metrics_reference
 
@@ -35,8 +37,37 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
+def manifests() -> dict[str, str]:
+    """Give what of deploy/k8s is made from the code, by file."""
+    settings = Settings()
+    made = "# Made by `make docs`; `segmenter topics strimzi` writes them for your settings.\n"
+    return {
+        "components/strimzi/topics.yaml": made + strimzi_topics(settings),
+        "components/strimzi/users.yaml": made + strimzi_users(settings),
+        "components/monitoring/rules.yaml": _rules(),
+    }
+
+
+def _rules() -> str:
+    """Wrap the rules of Prometheus as its operator takes them."""
+    text = (PAGES.parent / "deploy" / "prometheus" / "rules.yaml").read_text(encoding="utf-8")
+    head = """# Made from deploy/prometheus/rules.yaml by `make docs`.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: segmenter
+  labels:
+    app.kubernetes.io/name: segmenter
+spec:
+"""
+    lines = text[text.index("groups:") :].splitlines()
+    return head + "".join(f"  {line}\n" if line else "\n" for line in lines)
+
+
 def main() -> None:
-    """Write every page's tables anew."""
+    """Write every page's tables and every made manifest anew."""
+    for name, text in manifests().items():
+        (PAGES.parent / "deploy" / "k8s" / name).write_text(text, encoding="utf-8")
     for page in sorted(PAGES.glob("*.md")):
         page.write_text(fill(page.read_text(encoding="utf-8"), TABLES), encoding="utf-8")
 

@@ -24,3 +24,15 @@ def create(settings: Settings) -> None:
     for name, created in made.items():
         count = plural(partitions[name], "partition")
         click.echo(f"{name}: {'created' if created else 'was there'}, {count}")
+
+
+@topics.command(cls=Command)
+@click.option("--cluster", default="kafka", show_default=True, help="Name of the Kafka resource.")
+def strimzi(settings: Settings, cluster: str) -> None:
+    """Write the topics and a user for each role as resources of Strimzi, as YAML.
+
+    Nothing is asked of a cluster: names, partitions and rights come from the settings.
+    """
+    from consumer.kafka.strimzi import strimzi_topics, strimzi_users
+
+    click.echo(strimzi_topics(settings, cluster) + strimzi_users(settings, cluster), nl=False)

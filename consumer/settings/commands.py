@@ -69,6 +69,7 @@ USES: dict[str, tuple[str, ...]] = {
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
         *("labels.enabled", *_EVERY),
     ),
+    "topics strimzi": ("kafka.group_id", "topics", "labels.enabled", *_EVERY),
     "produce": (
         *(*_CONNECTION, "kafka.producer_properties", "kafka.transaction_timeout_seconds"),
         *("topics.events", "events", *_EVERY),

@@ -50,6 +50,7 @@ COMMANDS = [
     "migrate",
     "profile",
     "topics create",
+    "topics strimzi",
     "produce",
     "model prepare",
     "intake",

@@ -1,0 +1,117 @@
+"""The topics, and who may do what with them, as resources of the Strimzi operator for Kafka."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+from confluent_kafka.cimpl import NewTopic
+
+from consumer.kafka.rights import Command, Kind, Right, rights
+from consumer.kafka.topics import new_topics
+from consumer.settings import Settings
+
+CLUSTER = "kafka"
+"""What the Kafka resource is called where nothing else is said."""
+
+_KINDS: dict[Kind, str] = {
+    "topic": "topic",
+    "group": "group",
+    "transactional id": "transactionalId",
+}
+# Strimzi makes the topics.
+_NO_USERS = {"topics create"}
+
+
+def strimzi_topics(settings: Settings, cluster: str = CLUSTER) -> str:
+    """Write a KafkaTopic for each topic that the project makes, as YAML.
+
+    Parameters
+    ----------
+    settings
+        Names, and what topics are made with; the replication factor is the brokers' where it is -1.
+    cluster
+        Name of the Kafka resource.
+    """
+    return "".join(_topic(each, cluster) for each in new_topics(settings))
+
+
+def strimzi_users(settings: Settings, cluster: str = CLUSTER) -> str:
+    """Write a KafkaUser with a certificate and the rights that it needs for each command, as YAML.
+
+    Parameters
+    ----------
+    settings
+        Names of topics and group.
+    cluster
+        Name of the Kafka resource.
+    """
+    return "".join(
+        _user(command, settings, cluster)
+        for command in get_args(Command)
+        if command not in _NO_USERS and (command != "intake" or settings.topics.raw_events)
+    )
+
+
+def resource_name(topic: str) -> str:
+    """Name a topic's resource: lower case, no underscores, as Kubernetes wants it."""
+    return topic.lower().replace("_", "-").strip("-.")
+
+
+def _topic(topic: NewTopic, cluster: str) -> str:
+    config = sorted((topic.config or {}).items())
+    lines = [
+        *_head("KafkaTopic", resource_name(topic.topic), cluster),
+        "spec:",
+        f"  topicName: {json.dumps(topic.topic)}",
+        f"  partitions: {topic.num_partitions}",
+        *([f"  replicas: {topic.replication_factor}"] if topic.replication_factor > 0 else []),
+        *(["  config:"] if config else []),
+        # Bare, so that numbers are numbers.
+        *(f"    {name}: {value}" for name, value in config),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _user(command: Command, settings: Settings, cluster: str) -> str:
+    found = rights(command, settings.topics, settings.kafka.group_id)
+    if not settings.labels.enabled:
+        found = [each for each in found if each.name not in _of_labels(settings)]
+    lines = [
+        *_head("KafkaUser", f"segmenter-{command}", cluster),
+        "spec:",
+        "  authentication:",
+        "    type: tls",
+        "  authorization:",
+        "    type: simple",
+        "    acls:",
+        *(line for each in found for line in _acl(each)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(kind: str, name: str, cluster: str) -> list[str]:
+    return [
+        "---",
+        "apiVersion: kafka.strimzi.io/v1",
+        f"kind: {kind}",
+        "metadata:",
+        f"  name: {json.dumps(name)}",
+        "  labels:",
+        f"    strimzi.io/cluster: {json.dumps(cluster)}",
+    ]
+
+
+def _of_labels(settings: Settings) -> set[str]:
+    topics = settings.topics
+    return {topics.labels, topics.label_dead_letters, topics.label_models}
+
+
+def _acl(right: Right) -> list[str]:
+    return [
+        "      - resource:",
+        f"          type: {_KINDS[right.kind]}",
+        f"          name: {json.dumps(right.name)}",
+        f"          patternType: {'prefix' if right.prefixed else 'literal'}",
+        f"        operations: [{', '.join(right.operations)}]",
+    ]
