@@ -154,7 +154,7 @@ class Labelling:
         *,
         new: bool,
     ) -> LabelDecisions | None:
-        """Decide labels at some moments and note that they were decided; None without a model.
+        """Decide labels at some moments; None without a model.
 
         `new` tells that no event has made the users be looked at: a model that has not decided on a
         user before then need not wait for the user to dwell.
@@ -167,7 +167,7 @@ class Labelling:
         if new:
             unseen = rows.label_versions[places] < model.version
             rested = np.where(unseen, self._policy.dwell_events, rested)
-        decided = judge_labels(
+        return judge_labels(
             probabilities[pending],
             [rows.predicted[place] for place in places.tolist()],
             at.events[pending],
@@ -175,8 +175,11 @@ class Labelling:
             model,
             self._policy,
         )
-        rows.label_versions[places] = model.version
-        return decided
+
+    def note(self, rows: ProfileRows, places: NDArray[np.int64]) -> None:
+        """Note in rows that labels were decided, where there is a model."""
+        if self.model is not None:
+            rows.label_versions[places] = self.model.version
 
     def publish(
         self,

@@ -102,7 +102,7 @@ class Reassignment:
         self._seconds = seconds
         self._now = timer.monotonic
         self.epoch = 0
-        # Users of a table who change and were not written down when a piece was over.
+        # Users of a table who may change and were not decided on when a piece was over.
         self._kept: dict[int, tuple[ProfileTable, I64]] = {}
         self.settled = True
         """Whether everybody was looked at under the latest model."""
@@ -134,7 +134,9 @@ class Reassignment:
         own = table.find(rows.users[:count])
         known = np.flatnonzero(own >= 0)
         left = known[table.looked(own[known]) < self.epoch]
-        left = left[rows.weights[left] > 0]  # else there is nothing to judge by, as in `_movers`
+        left = left[rows.weights[left] > 0]  # else there is nothing to judge by, as in `_unsure`
+        asked = self._apart(left, lambda some: self._decisions.may_move(rows, some, model), look)
+        left = np.concatenate([_NO_ROWS, *asked])
         for places, states, decided in self._written(rows, left, cause, model, look):
             moved = sorted(decided)
             rows.overwrite(places[moved].tolist(), states.take(moved))
@@ -166,8 +168,7 @@ class Reassignment:
             room -= len(left)
             for first in range(0, len(left), _JUDGED):
                 judged = left[first : first + _JUDGED]
-                found = [part.users for part in self._movers(table, judged, model, look)]
-                movers = table.find([user for users in found for user in users])
+                movers = self._unsure(table, judged, model, look)
                 look.looked.append((partition, np.setdiff1d(judged, movers, assume_unique=True)))
                 written = self._write(partition, table, movers, cause, model, look, ends)
                 self._keep(partition, table, movers[written:])
@@ -179,7 +180,7 @@ class Reassignment:
         return look if look.looked else None
 
     def _movers_left(self, partition: int, table: ProfileTable) -> I64:
-        """Give the rows of users who change and were not written down yet.
+        """Give the rows of users who may change and were not decided on yet.
 
         Nothing changes a user who was not looked at: so what was found stays true.
         """
@@ -202,14 +203,16 @@ class Reassignment:
         look: Look,
         ends: float,
     ) -> int:
-        """Write down users who change, and give how many there were when time was up."""
+        """Decide on users, and give on how many when time was up."""
         done = 0
         while done < len(movers):
             some = movers[done : done + _WRITTEN]
             states = table.states(some)
             everyone = np.arange(len(states))
             for _, moved, decided in self._written(states, everyone, cause, model, look):
-                look.moved.append((partition, moved))
+                some_stay = len(decided) < len(moved)
+                changed = moved.take(sorted(decided)) if some_stay else moved
+                look.moved.append((partition, changed))
                 look.note(decided)
             look.looked.append((partition, some))
             done += len(some)
@@ -217,22 +220,17 @@ class Reassignment:
                 break
         return done
 
-    def _movers(
-        self, table: ProfileTable, rows: I64, model: SegmentModel, look: Look
-    ) -> Iterator[ProfileRows]:
-        """Give those users who change, without event ids and words, in order."""
+    def _unsure(self, table: ProfileTable, rows: I64, model: SegmentModel, look: Look) -> I64:
+        """Give the rows of those users who may change, in order."""
 
-        def judge(some: I64) -> ProfileRows:
+        def ask(some: I64) -> I64:
             states = table.standings(some)
             # Of a user whose events were gone when the group was migrated to another embedding
             # model only the standing is known, until the next event: nothing to judge by.
-            if len(known := np.flatnonzero(states.weights > 0)) < len(some):
-                states = states.take(known.tolist())
-            if not len(states):
-                return states
-            return states.take(self._decisions.moved_by(states, model).tolist())
+            known = np.flatnonzero(states.weights > 0)
+            return some[self._decisions.may_move(states, known, model)]
 
-        return self._apart(rows, judge, look)
+        return np.concatenate([_NO_ROWS, *self._apart(rows, ask, look)])
 
     def _written(
         self, rows: ProfileRows, places: I64, cause: Cause, model: SegmentModel, look: Look

@@ -344,3 +344,22 @@ def test_a_batch_takes_a_new_model_over_by_itself() -> None:
     assert (change.user_id, change.model.version, change.source) == ("u", 2, None)
     assert not worker.stage.settled
     assert [change.user_id for change in changes_in(worker.maintain())] == ["v"]
+
+
+def test_who_is_nearer_to_another_segment_and_stays_is_looked_at_and_leaves_no_trace() -> None:
+    worker = Worker(a_model(), assignment={"margin_share": 0.9})
+    worker.run(records(event(f"u{n}", 1, f"{TOPICS[0]} qubit photon") for n in range(3)))
+    worker.run(records(event(f"v{n}", 1) for n in range(3)))
+    before = worker.state()
+    worker.source.model = turned(a_model())
+    outputs = worker.stage.maintain(idle=False)
+    assert outputs is not None
+    worker.stage.committed()
+    moved = sorted(change.user_id for change in changes_in(outputs))
+    assert moved == ["v0", "v1", "v2"]
+    assert sorted(output.key or b"" for output in of(outputs, "user-profiles")) == [
+        user.encode() for user in moved
+    ]
+    assert {user for user, state in worker.state().items() if state != before[user]} == {*moved}
+    assert worker.stage.maintain(idle=False) is None
+    assert worker.stage.settled
