@@ -65,6 +65,9 @@ test-dashboards: model  ## every query of the dashboard on a real Prometheus, ru
 test-kubernetes: $(VENV)/.installed  ## deploy/k8s by kustomize, against the real schemas: minutes the first time; ARGS="--help"
 	$(BIN)/python -m tests.kubernetes.run $(ARGS)
 
+test-image: $(VENV)/.installed  ## the Dockerfile's steps in roots of Debian, and the pods' roles in what comes of them: as root, ten minutes
+	$(BIN)/python -m tests.image.run $(ARGS)
+
 bench-pipeline: $(VENV)/.installed  ## the worker through Kafka with a table for a model, beside others; ARGS="--quick"
 	$(BIN)/python -m benchmarks.pipeline compare $(ARGS)
 
@@ -121,12 +124,16 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
 	$(COMPILE) --extra dev --extra export pyproject.toml -o requirements-export.lock
 	$(COMPILE) --extra bench pyproject.toml -o requirements-bench.lock
+	$(COMPILE) -c requirements.lock pyproject.toml -o deploy/image/requirements-cpu.lock
+	$(COMPILE) -c requirements.lock --extra gpu pyproject.toml -o deploy/image/requirements-gpu.lock
+	$(COMPILE) -c requirements.lock --extra model pyproject.toml deploy/image/requirements-build.in \
+		-o deploy/image/requirements-build.lock
 	$(COMPILE) benchmarks/pipeline/requirements-quix.in -o benchmarks/pipeline/requirements-quix.lock
 
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export test-dashboards test-kubernetes \
+.PHONY: help install model demo test test-export test-dashboards test-kubernetes test-image \
 	lint faults bench-pipeline bench-restore \
 	bench-recovery bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean
