@@ -26,6 +26,7 @@ COMMANDS = {
     "replay": "Run a file through the same stages, with no broker.",
     "evaluate": "Replay a file and measure how good the segments are.",
     "verify": "Check what must always hold.",
+    "status": "Tell how the group stands: members, lag, rates, model, refusals, drift.",
     "profile": "Show a user's latest state record as JSON.",
     "migrate": "Bring a stopped group to another embedding model.",
     "topics": "Manage the topics.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -248,6 +248,57 @@ class Cluster:
     def end(self, topic: str, partition: int) -> int:
         """Give the end of a partition, as `watermarks` does."""
         return self.watermarks(topic, partition)[1]
+
+    def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Give the end of each of these partitions, as `watermarks` does."""
+        with self._reader(isolation_level="read_uncommitted") as client:
+
+            def end(partition: int) -> int:
+                place = TopicPartition(topic, partition)
+                _, high = ask(
+                    lambda seconds: client.get_watermark_offsets(place, timeout=seconds),
+                    f"the offsets of {topic}[{partition}]",
+                    client,
+                )
+                return int(high)
+
+            return {partition: end(partition) for partition in partitions}
+
+    def peek(
+        self, topic: str, starts: Mapping[int, int], each: int | None, seconds: float
+    ) -> list[Record]:
+        """Give the committed records that follow these offsets, as far as they come in time.
+
+        Parameters
+        ----------
+        topic
+            What to look into.
+        starts
+            By partition, the offset to begin with; where that is gone, the first one there is.
+        each
+            Of a partition, so many at most; None for all.
+        seconds
+            How long to wait at most. An open transaction hides what lies behind its beginning.
+        """
+        waiting = dict.fromkeys(starts, 0)
+        found: list[Message] = []
+        with self._reader(fetch_wait_max_ms=20, auto_offset_reset="earliest") as client:
+            client.assign([TopicPartition(topic, n, offset) for n, offset in starts.items()])
+            deadline = self._timer.monotonic() + seconds
+            while waiting and self._timer.monotonic() < deadline:
+                for message in client.consume(_AT_ONCE, 0.05):
+                    number = message.partition() or 0
+                    if (error := message.error()) is not None:
+                        if error.code() == KafkaError._PARTITION_EOF:
+                            waiting.pop(number, None)
+                        elif not passes(error):
+                            raise KafkaException(error)
+                    elif number in waiting:
+                        found.append(message)
+                        waiting[number] += 1
+                        if waiting[number] == each:
+                            del waiting[number]
+        return list(as_records(found))
 
     def end_of_epoch(self, place: TopicPartition) -> int | None:
         """Give where the records of an offset's leader epoch end; None where that is not told.

@@ -111,6 +111,12 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
     ),
     "produce": (),
     "profile": (_READER,),
+    "status": (
+        _COMMITTED,
+        Right("group", "{group}-trainer", ("Describe",)),
+        Right("group", "{group}-intake", ("Describe",)),
+        _READER,
+    ),
     "migrate": (
         # Of its configuration the session is asked for, under KIP-848; without that it is taken
         # for 60 s.

@@ -8,7 +8,7 @@ from typing import Literal
 from consumer.report.markdown import code, table
 from consumer.settings import TopicSettings
 
-Role = Literal["worker", "trainer", "intake", "verify", "produce", "migrate", "profile"]
+Role = Literal["worker", "trainer", "intake", "verify", "produce", "migrate", "profile", "status"]
 
 Kept = Literal["compacted", "hours", "free"]
 """By key; as topics.retention_hours says; as whoever makes the topic wants it."""
@@ -70,7 +70,7 @@ TOPICS = (
         value="JSON, of any [mapping](#other-formats)",
         kept="free",
         writers=(),
-        readers=("intake", "verify"),
+        readers=("intake", "verify", "status"),
         for_you="yes, you make and write it, where [`segmenter intake`](operations.md#intake) is "
         "to re-key it",
     ),
@@ -83,7 +83,7 @@ TOPICS = (
         aligned=True,
         large=True,
         writers=("intake", "produce"),
-        readers=("worker", "verify", "migrate"),
+        readers=("worker", "verify", "migrate", "status"),
         for_you="yes, you write it; or `segmenter intake` does, from a topic of yours",
     ),
     Topic(
@@ -93,7 +93,7 @@ TOPICS = (
         kept="hours",
         large=True,
         writers=("worker", "intake"),
-        readers=("verify", "migrate"),
+        readers=("verify", "migrate", "status"),
         for_you="yes",
     ),
     Topic(
@@ -136,7 +136,7 @@ TOPICS = (
         kept="compacted",
         single=True,
         writers=("worker", "trainer", "migrate"),
-        readers=("trainer", "migrate"),
+        readers=("trainer", "migrate", "status"),
         for_you="no: the trainer's feed",
     ),
     Topic(
@@ -148,7 +148,7 @@ TOPICS = (
         single=True,
         large=True,
         writers=("trainer", "migrate"),
-        readers=("worker", "trainer", "verify", "migrate"),
+        readers=("worker", "trainer", "verify", "migrate", "status"),
         for_you="to read the segments' words",
     ),
     # One partition: the events of a version stay together and in order.
@@ -184,7 +184,7 @@ TOPICS = (
         single=True,
         large=True,
         writers=("trainer",),
-        readers=("trainer",),
+        readers=("trainer", "status"),
         for_you="no: the trainer's",
     ),
     # The latest label of each user is all that a worker has to read.

@@ -56,6 +56,9 @@ USES: dict[str, tuple[str, ...]] = {
         *("kafka.transaction_timeout_seconds", "labels.enabled", "restore.no_progress_seconds"),
         *("profile.inactive_half_lives", "http", *_EVERY),
     ),
+    "status": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
+    ),
     "profile": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.profiles"),
         *("events.key", "events.partitioner", "restore.no_progress_seconds", *_EVERY),

@@ -48,6 +48,7 @@ COMMANDS = [
     "evaluate",
     "verify",
     "migrate",
+    "status",
     "profile",
     "topics create",
     "topics strimzi",

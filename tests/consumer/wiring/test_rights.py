@@ -65,6 +65,8 @@ KINDS = {
 
 # A migration tells of a segment only where nobody is left in it.
 SELDOM = {("migrate", "topic", "segment-lifecycle", "Write")}
+# For how long a sample waits is looked at where the trainer is behind.
+SELDOM |= {("status", "topic", "profile-samples", "Read")}
 
 
 def user_of(command: str) -> str:
@@ -136,6 +138,7 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     file.write_bytes(b"\n".join([*values[:180], b"{}"]))
     kafka.run("produce", SETTINGS, "produce", str(file))
     have_others_write(kafka, values[180:])
+    kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
     written = ("segment-changes", "segment-models", "segment-lifecycle", "label-models")
     written += ("drift-reference", "user-events.dlq", "segment-labels.dlq")
     with (
@@ -162,6 +165,7 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
             until(lambda done=done: done in kafka.decisions(), f"{user} has not read {topic}")
     kafka.run("verify", SETTINGS, "verify")
     kafka.run("profile", SETTINGS, "profile", "u1")
+    kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
     kafka.run("migrate", newer, "migrate", dimensions=32)
 
 

@@ -1,0 +1,282 @@
+"""Asks Kafka how a group stands. Reads and never writes, and joins no group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from confluent_kafka import KafkaException
+from pydantic import ValidationError
+
+from consumer.contract.clock import Timer
+from consumer.contract.records import Record
+from consumer.kafka.asking import words
+from consumer.kafka.cluster import Cluster
+from consumer.kafka.groups import intake_group, trainer_group
+from consumer.kafka.topics import TopicError
+from consumer.settings import Settings
+from consumer.status.attention import attention
+from consumer.status.endpoints import ask_endpoints
+from consumer.status.facts import Drift, Group, Member, Model, Partition, Refused, Status
+from schemas.dead_letters import HEADER_PREFIX
+from schemas.drift import DriftReferenceRecord
+from schemas.segment_model import SegmentModelRecord
+
+REFUSED = 5
+"""Refused records that are told of."""
+
+_PEEK_SECONDS = 5.0
+# The newest records of a topic are looked for that far from its end, then farther: markers of
+# transactions, and records that compaction has removed, are none.
+_BACK = (20, 2_000)
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Offsets at one moment: committed and ends, by partition."""
+
+    at: float
+    committed: Mapping[int, int | None]
+    ends: Mapping[int, int]
+
+
+class Gatherer:
+    """Asks again and again, with one set of clients.
+
+    Parameters
+    ----------
+    settings
+        Of the group.
+    endpoints
+        Addresses, host:port, of processes to ask as well. All addresses of a name are asked.
+    timer
+        What passes between two questions.
+    """
+
+    def __init__(
+        self, settings: Settings, endpoints: Iterable[str] = (), timer: Timer = time
+    ) -> None:
+        self._settings = settings
+        self._endpoints = tuple(endpoints)
+        self._cluster = Cluster(settings.kafka)
+        self._timer = timer
+
+    def gather(self, seconds: float) -> Status:
+        """Ask, twice so many seconds apart, so that rates can be told.
+
+        Raises
+        ------
+        TopicError
+            If the cluster does not answer, or what is asked for is not allowed.
+        """
+        try:
+            return self._gather(seconds)
+        except KafkaException as error:
+            raise TopicError(f"the group's state cannot be read: {words(error)}") from error
+
+    def _gather(self, seconds: float) -> Status:
+        topics, kafka = self._settings.topics, self._settings.kafka
+        there = self._cluster.topics()
+        roles = [
+            ("worker", kafka.group_id, topics.events),
+            ("trainer", trainer_group(kafka), topics.samples),
+        ]
+        if topics.raw_events is not None:
+            roles.append(("intake", intake_group(kafka), topics.raw_events))
+        missing = [topic for _, _, topic in roles if topic not in there]
+        if missing:
+            raise TopicError(
+                f"there is no topic {', '.join(missing)}: check the names in topics, or run "
+                "'segmenter topics create'"
+            )
+        first = {role: self._places(group, topic) for role, group, topic in roles}
+        self._timer.sleep(seconds)
+        groups = [
+            self._group(role, group, topic, first[role], self._places(group, topic))
+            for role, group, topic in roles
+        ]
+        status = Status(
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            cluster_id=self._cluster.identity(topics.events).cluster_id,
+            groups=groups,
+            model=self._model() if topics.models in there else None,
+            refused=self._refused() if topics.dead_letters in there else [],
+            drift=self._drift() if topics.drift_reference in there else None,
+            endpoints=ask_endpoints(self._endpoints),
+            attention=[],
+        )
+        return status.model_copy(update={"attention": attention(status)})
+
+    # --- groups -----------------------------------------------------------------------------
+
+    def _places(self, group: str, topic: str) -> _Places:
+        numbers = range(self._cluster.partitions(topic))
+        committed = {
+            place.partition: place.offset if place.offset >= 0 else None
+            for place in self._cluster.committed(group, topic, numbers, stable=False)
+        }
+        ends = self._cluster.ends(topic, numbers)
+        return _Places(self._timer.monotonic(), committed, ends)
+
+    def _group(self, role: str, group: str, topic: str, before: _Places, now: _Places) -> Group:
+        described = self._cluster.group(group)
+        members = sorted(
+            (
+                Member(
+                    name=member.group_instance_id or member.member_id,
+                    host=member.host.lstrip("/"),
+                    partitions=sorted(
+                        place.partition
+                        for place in member.assignment.topic_partitions
+                        if place.topic == topic
+                    ),
+                )
+                for member in described.members
+            ),
+            key=lambda member: member.name,
+        )
+        owners = {number: each.name for each in members for number in each.partitions}
+        lags = {
+            number: max(end - (now.committed[number] or 0), 0) for number, end in now.ends.items()
+        }
+        waits = self._waits(topic, now, lags)
+        took = now.at - before.at
+        records = _rate(before.committed, now.committed, took)
+        written = _rate(before.ends, now.ends, took)
+        lag = sum(lags.values())
+        known = [each for each in waits.values() if each is not None]
+        return Group(
+            role=role,
+            group_id=group,
+            state=described.state.name.lower(),
+            topic=topic,
+            members=members,
+            partitions=[
+                Partition(
+                    number=number,
+                    member=owners.get(number),
+                    committed=now.committed[number],
+                    end=end,
+                    lag_records=lags[number],
+                    waits_seconds=waits[number],
+                )
+                for number, end in sorted(now.ends.items())
+            ],
+            records_per_second=records,
+            written_per_second=written,
+            lag_records=lag,
+            waits_seconds=max(known) if len(known) == len(waits) else None,
+            seconds_to_go=seconds_to_go(lag, records, written),
+        )
+
+    def _waits(self, topic: str, now: _Places, lags: Mapping[int, int]) -> dict[int, float | None]:
+        behind = {n: now.committed[n] or 0 for n, lag in lags.items() if lag}
+        firsts = {
+            record.partition: record.timestamp
+            for record in self._cluster.peek(topic, behind, 1, _PEEK_SECONDS)
+        }
+        found: dict[int, float | None] = dict.fromkeys(lags, 0.0)
+        for number in behind:
+            timestamp = firsts.get(number, -1)
+            found[number] = _ago(timestamp)
+        return found
+
+    # --- what is in topics ------------------------------------------------------------------
+
+    def _newest(self, topic: str, many: int) -> list[Record]:
+        """Give the newest records of a topic, the newest first."""
+        numbers = range(self._cluster.partitions(topic))
+        ends = self._cluster.ends(topic, numbers)
+        found: list[Record] = []
+        for back in (*_BACK, None):
+            starts = {n: 0 if back is None else max(end - back, 0) for n, end in ends.items()}
+            found = self._cluster.peek(topic, starts, None, _PEEK_SECONDS)
+            if len(found) >= many or not any(starts.values()):
+                break
+        return sorted(found, key=lambda record: (record.timestamp, record.offset))[-many:][::-1]
+
+    def _model(self) -> Model | None:
+        for record in self._newest(self._settings.topics.models, 1):
+            if record.value is None:
+                return None
+            try:
+                model = SegmentModelRecord.model_validate_json(record.value)
+            except ValidationError:
+                return None  # of a newer version: what reads it says so
+            return Model(
+                version=model.version,
+                segments=len(model.segments),
+                published_seconds=_ago(record.timestamp),
+            )
+        return None
+
+    def _drift(self) -> Drift | None:
+        for record in self._newest(self._settings.topics.drift_reference, 1):
+            if record.value is None:
+                return None
+            try:
+                found = DriftReferenceRecord.model_validate_json(record.value)
+            except ValidationError:
+                return None
+            set_at = found.set_at.isoformat() if found.set_at is not None else None
+            return Drift(reference_set=set_at, model_version=found.model_version)
+        return None
+
+    def _refused(self) -> list[Refused]:
+        return [
+            _refused(record) for record in self._newest(self._settings.topics.dead_letters, REFUSED)
+        ]
+
+
+def _refused(record: Record) -> Refused:
+    said = {
+        name.removeprefix(HEADER_PREFIX): value.decode(errors="replace")
+        for name, value in record.headers
+        if name.startswith(HEADER_PREFIX)
+    }
+
+    def number(name: str) -> int:
+        return int(said[name]) if said.get(name, "").lstrip("-").isdecimal() else -1
+
+    return Refused(
+        reason=said.get("reason", "unknown"),
+        field=said.get("field") or None,
+        topic=said.get("topic", ""),
+        partition=number("partition"),
+        offset=number("offset"),
+        seconds=_ago(record.timestamp),
+    )
+
+
+def _ago(timestamp: int) -> float | None:
+    """Give the seconds since a time in milliseconds since 1970; None where it is not known."""
+    return None if timestamp < 0 else max(time.time() - timestamp / 1000, 0.0)
+
+
+def _rate(
+    before: Mapping[int, int | None], now: Mapping[int, int | None], seconds: float
+) -> float | None:
+    """Give how much was added a second, over the partitions; None where no time has passed."""
+    if seconds <= 0:
+        return None
+    added = sum(max((now[n] or 0) - (before.get(n) or 0), 0) for n in now if n in before)
+    return added / seconds
+
+
+def seconds_to_go(lag: int, read: float | None, written: float | None) -> float | None:
+    """Give the seconds until a lag is worked off; None where it never is, or is not known.
+
+    Parameters
+    ----------
+    lag
+        Records.
+    read, written
+        Records a second.
+    """
+    if lag == 0:
+        return 0.0
+    if read is None or written is None or read <= written:
+        return None
+    return lag / (read - written)
