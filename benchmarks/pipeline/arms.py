@@ -127,6 +127,7 @@ def make(name: str, place: Place, *, live_model: bool = False) -> Arm:
         "group": group,
         "input": topics.events,
         "wait": WAIT_SECONDS,
+        "batch": settings.batch.max_records,
     }
     plain = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     if name == "bare":

@@ -1,10 +1,10 @@
 """The least that a loop can be: consume, produce records of the same sizes, commit, exactly once.
 
-    python bare.py '{"servers": ..., "group": ..., "input": ..., "out": [...]}'
+    python bare.py '{"servers": ..., "group": ..., "input": ..., "batch": ..., "out": [...]}'
 
-It looks at nothing of what it reads. Each of `out` is a topic, the number of records for each that
-is read, bytes of a value, and names and bytes of its headers. The clients are configured as the
-worker's are.
+It looks at nothing of what it reads. `batch` is how many records a transaction takes at most. Each
+of `out` is a topic, the number of records for each that is read, bytes of a value, and names and
+bytes of its headers. The clients are configured as the worker's are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-BATCH = 512
 _POOL = 1 << 20
 
 
@@ -58,7 +57,7 @@ def run(given: dict[str, Any]) -> None:
     due = [0.0 for _ in out]
     place = 0
     while not stopping:
-        batch = _poll(consumer, given["wait"])
+        batch = _poll(consumer, given["batch"], given["wait"])
         if not batch:
             continue
         producer.begin_transaction()
@@ -81,11 +80,11 @@ def run(given: dict[str, Any]) -> None:
     consumer.close()
 
 
-def _poll(consumer: Consumer, wait: float) -> list[Any]:
+def _poll(consumer: Consumer, most: int, wait: float) -> list[Any]:
     deadline = time.monotonic() + wait
     batch: list[Any] = []
-    while len(batch) < BATCH and (left := deadline - time.monotonic()) > 0:
-        batch += [each for each in consumer.consume(BATCH - len(batch), left) if not each.error()]
+    while len(batch) < most and (left := deadline - time.monotonic()) > 0:
+        batch += [each for each in consumer.consume(most - len(batch), left) if not each.error()]
     return batch
 
 

@@ -180,8 +180,7 @@ class Loop(Generic[Prepared]):
         if self._paused_for_patience:
             self._assignment.resume()
             self._paused_for_patience = False
-        due = self._batches.due_in
-        if not self._batches.preparing and due is None:
+        if not self._batches.preparing and self._batches.due_in is None:
             # The first record wakes the poll, for it may be due at once.
             timeout = min(_POLL_SECONDS, self._rest) if self._working else _POLL_SECONDS
             self._collect(room, 1, timeout)
@@ -192,7 +191,7 @@ class Loop(Generic[Prepared]):
             if self._batches.preparing:
                 self._batches.wait(timeout)
             else:
-                self._stopping.wait(min(timeout, due or 0.0))
+                self._stopping.wait(min(timeout, self._batches.due_in or 0.0))
 
     def _collect(self, room: int, step: int, timeout: float) -> bool:
         """Poll until nothing more is there, or nothing more fits; tell whether more fits."""

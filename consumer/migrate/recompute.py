@@ -100,7 +100,7 @@ def recompute(
     """
     stage = SegmentationStage(settings, embedder, FixedModel())
     stage.assigned(partition, stage.restoration(partition))
-    for batch in chunks(records, settings.batch.max_records):
+    for batch in chunks(records, settings.batch.usual_records):
         prepared = stage.prepare(batch)
         # What today's settings refuse shows in the counts. It is no dead letter, and the limit on
         # the share of those is none of the migration's business.

@@ -219,7 +219,7 @@ class Replay:
     def _prepared(self, records: Iterable[Record]) -> Iterator[PreparedBatch]:
         """Clean a batch while the one before is embedded and the one before that is applied."""
         iterator = iter(records)
-        size = self.settings.batch.max_records
+        size = self.settings.batch.usual_records
         coming: deque[Future[PreparedBatch]] = deque()
         with closing(DaemonPool(_AHEAD, "prepare")) as pool:
 

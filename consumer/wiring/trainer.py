@@ -16,6 +16,9 @@ def run_trainer(settings: Settings) -> None:
     """Run a trainer until SIGTERM or SIGINT; a second one stands by."""
     check_topics(settings)
     settings = fit_topics(settings, message_limits(settings, written_topics(settings, "trainer")))
+    # It looks at its sample between batches, so large ones would have it look late.
+    few = settings.batch.model_copy(update={"max_records": settings.batch.usual_records})
+    settings = settings.model_copy(update={"batch": few})
     stage = TrainingStage(settings)
     run(
         settings,

@@ -14,6 +14,7 @@ from consumer.contract.clock import Timer
 from consumer.contract.records import Record
 from consumer.engine.batches import Batch, Batches, PreparationHungError
 from consumer.settings import BatchSettings
+from consumer.settings.batch import USUAL_RECORDS
 from tests.consumer.contract.scripted_clock import Clock
 
 WAIT_SECONDS = 10.0
@@ -41,6 +42,7 @@ class Bench:
         self.gate = threading.Event()
         self.gate.set()
         self.error: BaseException | None = None
+        self.takes: Callable[[], None] = lambda: None
         self._begun = threading.Semaphore(0)
         self._made: list[Batches[list[int]]] = []
 
@@ -56,6 +58,7 @@ class Bench:
         self.begun.set()
         self._begun.release()
         assert self.gate.wait(60)
+        self.takes()
         self.seen.append(offsets(records))
         if self.error is not None:
             raise self.error
@@ -158,6 +161,51 @@ def test_batches_begin_four_transactions_apart_and_a_fifth_of_what_is_set_or_all
     fill(batches, 4, 5)
     batches.advance()  # a full one does not wait
     assert ready(batches).records == [record(3), record(4), record(5)]
+
+
+def test_what_is_as_large_as_usual_begins_at_once_where_nothing_else_is_prepared(
+    bench: Bench, clock: Clock
+) -> None:
+    batches = bench.batches(clock, max_records=5000)
+    fill(batches, *range(USUAL_RECORDS - 1))
+    assert batches.due_in == 60
+    fill(batches, USUAL_RECORDS - 1)
+    assert batches.due_in == 0
+    batches.advance()
+    assert len(ready(batches).records) == USUAL_RECORDS
+
+
+@pytest.mark.parametrize(
+    ("seconds", "most"), [(0, 5000), (0.1, 1024), (0.2, USUAL_RECORDS), (9, USUAL_RECORDS)]
+)
+def test_the_next_batch_fills_up_to_what_is_prepared_in_a_fifth_of_a_second(
+    bench: Bench, clock: Clock, seconds: float, most: int
+) -> None:
+    bench.takes = lambda: clock.sleep(seconds)
+    batches = bench.batches(clock, max_records=5000)
+    assert batches.room == USUAL_RECORDS
+    fill(batches, *range(USUAL_RECORDS))
+    batches.advance()
+    ready(batches)
+    assert batches.room == most
+
+
+def test_while_one_is_prepared_the_next_does_not_begin_before_it_is_as_large_as_it_may_be(
+    bench: Bench, clock: Clock
+) -> None:
+    batches = bench.batches(clock, max_records=USUAL_RECORDS + 2)
+    fill(batches, *range(USUAL_RECORDS))
+    batches.advance()
+    ready(batches)
+    bench.gate.clear()
+    fill(batches, *range(USUAL_RECORDS))
+    batches.advance()
+    fill(batches, *range(USUAL_RECORDS))
+    batches.advance()
+    assert batches.room == 2
+    fill(batches, 0, 1)
+    batches.advance()
+    assert (batches.room, batches.crowded) == (USUAL_RECORDS + 2, True)
 
 
 def test_a_batch_remembers_under_which_epochs_it_was_read(bench: Bench) -> None:
