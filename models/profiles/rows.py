@@ -25,6 +25,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.profiles.digests import digests
 from models.profiles.float16 import rounded
 from models.profiles.policy import ProfilePolicy
 from schemas.arrays import decode_array, encode_array
@@ -65,10 +66,8 @@ def hash_event_id(event_id: str) -> int:
 
 def hash_event_ids(event_ids: Sequence[str]) -> U64:
     """Give `hash_event_id` of each, uint64 (n,)."""
-    digests = b"".join(
-        [hashlib.blake2b(each.encode(), digest_size=8).digest() for each in event_ids]
-    )
-    return np.maximum(np.frombuffer(digests, "<u8").astype(np.uint64), np.uint64(1))
+    hashes = np.frombuffer(digests(map(str.encode, event_ids)), "<u8").astype(np.uint64)
+    return np.maximum(hashes, np.uint64(1))
 
 
 def fade(age: I64, half_life: timedelta) -> F64:

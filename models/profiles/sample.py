@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from models.distances import Floats, VectorsError
+from models.profiles.digests import digests
 
 
 def rank(user_id: str) -> float:
@@ -33,8 +34,7 @@ def rank(user_id: str) -> float:
 def ranks(user_ids: Sequence[str]) -> Floats:
     """Give `rank` of each, float64 (n,)."""
     ids = [each.encode("utf-8", "surrogatepass") for each in user_ids]
-    digests = b"".join([hashlib.blake2b(each, digest_size=8).digest() for each in ids])
-    return ((np.frombuffer(digests, ">u8") >> 11) + 1) * np.float64(2.0**-53)
+    return ((np.frombuffer(digests(ids), ">u8") >> 11) + 1) * np.float64(2.0**-53)
 
 
 LEAST_WEIGHT = 1e-6

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.distances import VectorsError
-from models.profiles.sample import UserSample, rank
+from models.profiles.rows import hash_event_id, hash_event_ids
+from models.profiles.sample import UserSample, rank, ranks
 
 USER_IDS = st.text(min_size=1, max_size=8)
 
@@ -43,6 +44,12 @@ def test_ranks_are_spread_evenly():
 @given(st.text())
 def test_every_string_has_a_rank_above_0_up_to_1(user_id):
     assert 0 < rank(user_id) <= 1
+
+
+@given(st.lists(st.text()))
+def test_many_have_the_ranks_and_hashes_that_each_has(names):
+    assert ranks(names).tolist() == [rank(name) for name in names]
+    assert hash_event_ids(names).tolist() == [hash_event_id(name) for name in names]
 
 
 def test_a_lone_surrogate_has_a_rank():
