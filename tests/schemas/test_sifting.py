@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.events import EventType, UserEvent
 from schemas.intake import Intake, RefusedError
 from schemas.mapping import PRESETS
-from schemas.sifting import SiftedEvent, sift_json
+from schemas.sifting import SiftedColumns, SiftedEvent, sift_json
 from tests.schemas.intakes import an_intake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -237,3 +237,16 @@ def test_a_good_event_is_read_at_once(time: str, key: Any, monkeypatch: pytest.M
         event, left_out = intake.sift(each, b"u1" if key == "raw" else b'"u1"', NOW)
         assert event.occurred_at.replace(microsecond=0) == datetime(2025, 6, 1, 12, tzinfo=UTC)
         assert (event.text, event.rating, left_out) == ("Fits well.", 4.5, ())
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_columns_without_some_places_are_those_of_the_others(gone: list[bool]) -> None:
+    count = len(gone)
+    names = [str(place) for place in range(count)]
+    sifted = SiftedColumns(list(range(count)), *([*names] for _ in range(6)), list(range(count)))
+    left = sifted.without({place for place in range(count) if gone[place]})
+    kept = [place for place in range(count) if not gone[place]]
+    assert left.numbers == left.times == kept
+    for name in ("event_ids", "users", "types", "texts", "languages", "titles"):
+        assert getattr(left, name) == [str(place) for place in kept]
+    assert len(sifted.numbers) == count
