@@ -9,7 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.distances import Floats, Ints, VectorsError, distances_to, distances_to_all, nearest
+from models.distances import (
+    Floats,
+    Ints,
+    VectorsError,
+    distances_to,
+    distances_to_all,
+    nearest,
+    nearest_and_all,
+)
 from models.segments.confidence import confidence_at
 from models.segments.model import SegmentModel
 from models.segments.policy import AssignmentPolicy
@@ -17,6 +25,8 @@ from schemas.segment_model import NO_SEGMENT
 
 # Between them the squares of a sum's numbers lose nothing that counts to float32's range.
 _SHORTEST, _LONGEST = 1e-12, 1e12
+# Of so few the distances are all computed at once: what is asked of a user who may go takes them.
+_FEW_CENTRES = 8
 
 
 class Decision(NamedTuple):
@@ -157,12 +167,16 @@ def decide(  # noqa: PLR0917 - one array after the other
             )
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise VectorsError("weights holds NaN, an infinity or less than 0: give finite weights")
-    nearest_row, nearest_distance = nearest(vectors, model.centres)
-
     before = model.rows_of(current)
     known = before >= 0
     previous_distance = np.full(len(vectors), np.nan)
-    previous_distance[known] = distances_to(vectors[known], model.centres[before[known]])
+    of_all: Floats | None = None
+    if len(model.centres) <= _FEW_CENTRES:
+        nearest_row, nearest_distance, of_all = nearest_and_all(vectors, model.centres)
+        previous_distance[known] = of_all[known, before[known]]
+    else:
+        nearest_row, nearest_distance = nearest(vectors, model.centres)
+        previous_distance[known] = distances_to(vectors[known], model.centres[before[known]])
 
     reach: Floats | float = math.inf
     if policy.max_distance_share is not None and len(model.ids) > 1:
@@ -176,10 +190,10 @@ def decide(  # noqa: PLR0917 - one array after the other
     forced = had_one & ~held & (nearest_distance <= reach)
     enters = ~had_one & enough & (nearest_distance <= reach * (1.0 - policy.margin_share))
 
-    # Asked only of those who may go: it takes the distance to every centre.
+    # Asked only of those who may go: it takes the distance from every centre.
     goes = moves | forced | enters
     sure = np.full(len(vectors), np.nan)
-    every = distances_to_all(vectors[goes], model.centres)
+    every = distances_to_all(vectors[goes], model.centres) if of_all is None else of_all[goes]
     sure[goes] = confidence_at(every, nearest_row[goes], weights[goes])
     unsure = ~forced & (sure < policy.min_confidence)
     moves, enters = moves & ~unsure, enters & ~unsure

@@ -13,6 +13,7 @@ from models.distances import (
     distances_to,
     distances_to_all,
     nearest,
+    nearest_and_all,
     separations,
 )
 from tests.models.synthetic import Topics, unit
@@ -141,6 +142,23 @@ def test_separation_is_the_distance_to_the_nearest_other_centre(centres):
     np.testing.assert_allclose(separations(centres), apart.min(axis=1), rtol=1e-12)
     with pytest.raises(VectorsError, match="too few"):
         separations(centres[:1])
+
+
+NUMBERS = st.one_of(WHOLE, st.floats(-1e3, 1e3))
+
+
+@given(arrays(np.float64, (9, 3), elements=NUMBERS), arrays(np.float64, (4, 3), elements=NUMBERS))
+def test_nearest_with_the_distances_from_all_is_both_to_the_last_bit(vectors, centres):
+    index, distance, every = nearest_and_all(vectors, centres)
+    expected = nearest(vectors, centres)
+    assert index.tolist() == expected[0].tolist()
+    assert distance.tobytes() == expected[1].tobytes()
+    assert every.tobytes() == distances_to_all(vectors, centres).tobytes()
+
+
+def test_what_cannot_be_compared_has_no_distances_from_all():
+    with pytest.raises(VectorsError, match="too few"):
+        nearest_and_all(np.ones((2, 3)), np.ones((0, 3)))
 
 
 def test_distances_to_all_centres_are_those_of_each_pair():

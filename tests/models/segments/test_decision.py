@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.distances import VectorsError
+from models.segments import decision
 from models.segments.confidence import EXPONENT, HALF_WEIGHT
 from models.segments.decision import AssignmentPolicy, Decision, decide
 from schemas.segment_model import NO_SEGMENT
@@ -330,3 +331,19 @@ def test_a_decision_does_not_depend_on_who_shares_the_batch():
         n = counts[one]
         alone = decide(vectors[one], current[one], n, n, model, policy, weights=weights[one])
         assert alone.at(0) == together.at(i)
+
+
+@given(
+    arrays(np.float64, (7, 2), elements=st.floats(-2, 2)),
+    arrays(np.int64, 7, elements=st.sampled_from([NO_SEGMENT, 2, 5, 6, 77])),
+    st.sampled_from([None, 0.5, 2.0]),
+)
+def test_many_centres_are_decided_on_as_few_are(vectors, current, share):
+    policy = AssignmentPolicy(margin_share=0.25, max_distance_share=share, min_confidence=0.5)
+    asked = (vectors, current, [9] * 7, [9] * 7, a_model(), policy)
+    few = decide(*asked)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(decision, "_FEW_CENTRES", 0)
+        many = decide(*asked)
+    for name in vars(few):
+        assert getattr(few, name).tobytes() == getattr(many, name).tobytes(), name
