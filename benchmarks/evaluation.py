@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,18 +20,18 @@ from rich.console import Console
 
 from benchmarks.markdown import Cell, columns, render
 from benchmarks.shared import DOCS, RESULTS, Figures, read, write
+from benchmarks.worker_stage import default_embedder, event_vectors, lookup_of
 from consumer.offline.evaluate.contents import MINI_BATCH, OFFLINE, PRODUCT
 from consumer.offline.evaluate.plots import pictures
 from consumer.offline.evaluate.run import evaluate_file
+from consumer.offline.files import read_records
 from consumer.report.progress import counting
 from consumer.settings import Settings
-from consumer.wiring.embedder import load_embedder
 
 PAGE = DOCS / "evaluation.md"
 RUNS = {"6": "6 given", "auto": "found"}
 DATA = ("stackexchange", "cofacts")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-_TEXTS = 100_000
 # The labels of Cofacts are Chinese: most machines have no font to draw them with.
 _SHOWN = {"stackexchange": ("stream", "confusion", "users", "flapping"), "cofacts": ()}
 
@@ -39,26 +40,33 @@ def main() -> None:
     """Measure, or only render."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="*", metavar="NAME=FILE", help=f"names: {', '.join(DATA)}")
+    parser.add_argument(
+        "--vectors", type=Path, help="folder that keeps vectors for the next run; none are without"
+    )
     parser.add_argument("--render", action="store_true", help="only write the page's tables anew")
     options = parser.parse_args()
     if not options.render:
         if not options.data:
             parser.error("name the files, or give --render")
-        for given in options.data:
-            name, _, path = given.partition("=")
-            if name not in DATA or not Path(path).is_file():
-                parser.error(f"{given}: give NAME=FILE, a name of {', '.join(DATA)}")
-            measure(name, Path(path))
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            for given in options.data:
+                name, _, path = given.partition("=")
+                if name not in DATA or not Path(path).is_file():
+                    parser.error(f"{given}: give NAME=FILE, a name of {', '.join(DATA)}")
+                measure(name, Path(path), (options.vectors or Path(folder)) / f"{name}.npz")
     PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
 
 
-def measure(name: str, path: Path) -> None:
-    """Evaluate one file, each way."""
+def measure(name: str, path: Path, stored: Path) -> None:
+    """Evaluate one file, each way; `stored` are the vectors of its texts, made if not there."""
     console = Console(stderr=True)
-    embedder = None
+    accepted, vectors = event_vectors(path, stored)
+    settings = Settings()
+    records = list(read_records(path, settings.topics.events, settings.events.intake()))
+    embedder = lookup_of(records, accepted.tolist(), vectors)
+    embedder.identity = default_embedder().identity
     for run in RUNS:
-        settings = Settings(training={"segments": run}, embedding={"cache_texts": _TEXTS})
-        embedder = embedder or load_embedder(settings)
+        settings = Settings(training={"segments": run})
         with counting(console, f"{name}, segments {run}", "records") as progress:
             evaluation = evaluate_file(
                 path, settings, embedder, label="label", now=NOW, progress=progress
@@ -114,6 +122,11 @@ def _agreement(runs: dict[str, Figures]) -> str:
         "V-measure": "{agreement[v_measure]:.3f}",
         "ARI": "{agreement[adjusted_rand]:.3f}",
         "purity": "{agreement[purity]:.3f}",
+        "V by seeds": lambda row: (
+            "{} to {}".format(*(f"{each:.3f}" for each in row["v_measures"]))
+            if row.get("seeds", 1) > 1
+            else ""
+        ),
     }
     parts = []
     for run, figures in runs.items():
@@ -129,7 +142,7 @@ def _agreement(runs: dict[str, Figures]) -> str:
         parts.append(
             f"Segments {RUNS[run]}: {len(figures['segments'])}. The final V-measure of users with "
             f"≥ 10 events is {ratio_to_offline(figures):.2f} times that of offline KMeans with as "
-            f"many clusters.\n\n{columns(rows, cells, texts=1)}"
+            f"many clusters (the mean of its seeds).\n\n{columns(rows, cells, texts=1)}"
         )
     return "\n\n".join(parts)
 
@@ -165,18 +178,18 @@ def _changes(runs: dict[str, Figures]) -> str:
         "users": "{users:,}",
         "a user": "{changes_a_user:.2f}",
         "switches a user": "{switches_a_user:.2f}",
-        "by behaviour": "{behaviour:,}",
-        "by a new model": "{model:,}",
+        "by the user": "{user:.2f}",
+        "by the model": "{model:.2f}",
     }
     rows = []
     for run, figures in runs.items():
         for each in figures["flapping"]:
             if (least := each["least_events"]) == 5:
                 continue
-            behaviour = each["by_reason"].get("switched, behaviour", 0)
-            switched = sum(n for k, n in each["by_reason"].items() if k.startswith("switched"))
             who = "all" if least == 1 else f"≥ {least} events"
-            own = {"behaviour": behaviour, "model": switched - behaviour}
+            # All reasons of switches but one are the model's (docs/events.md).
+            by_user = each["by_reason"].get("switched, behaviour", 0) / max(each["users"], 1)
+            own = {"user": by_user, "model": each["switches_a_user"] - by_user}
             rows.append({**each, **own, "run": RUNS[run], "who": who})
     return columns(rows, cells, texts=1)
 

@@ -29,7 +29,6 @@ from benchmarks.shared import DOCS, Figures, parser, run, say, write_page
 from benchmarks.worker_stage import default_embedder, event_vectors, lookup_of, records_of, truth_of
 from consumer.offline.evaluate.plots import pictures
 from consumer.offline.evaluate.run import evaluate_file
-from consumer.offline.evaluate.supervised import HELD_OUT
 from consumer.offline.files import read_lines
 from consumer.settings import Settings
 from models.distances import Floats, Ints
@@ -44,6 +43,9 @@ from models.profiles.table import ProfileRows, hash_event_id, to_microseconds
 PAGE = DOCS / "labels.md"
 PICTURE = DOCS / "labels-stackexchange.png"
 LEAST_EVENTS = 5
+HELD_OUT = 0.2
+"""Share of the users, picked by hash, whom no candidate learns."""
+
 _BATCH = 512
 
 

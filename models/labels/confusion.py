@@ -48,8 +48,15 @@ class ConfusionMatrix:
         self.grow(max(given, predicted) + 1)
         self._counts[given, predicted] += 1
 
-    def scores(self) -> Scores | None:
-        """Measure; None without a pair."""
+    def scores(self, among: Ints | None = None) -> Scores | None:
+        """Measure; None without a pair.
+
+        Parameters
+        ----------
+        among
+            Labels of which the macro measures are means; by default all that were given or
+            predicted.
+        """
         counts = self._counts
         total = int(counts.sum())
         if not total:
@@ -57,6 +64,8 @@ class ConfusionMatrix:
         right = np.diagonal(counts).astype(np.float64)
         given, predicted = counts.sum(axis=1), counts.sum(axis=0)
         seen = (given + predicted) > 0
+        if among is not None:
+            seen &= np.isin(np.arange(len(counts)), among)
         return Scores(
             accuracy=float(right.sum()) / total,
             macro_recall=_mean(right, given, seen),

@@ -25,7 +25,17 @@ def figures():
         "segments": [{}, {}],
         "prequential": {"agreement": row["agreement"]},
         "groups": [
-            {"least_events": least, "labelled": 40, "rows": [{"name": n, **row} for n in names]}
+            {
+                "least_events": least,
+                "labelled": 40,
+                "rows": [
+                    {"name": names[0], **row},
+                    *(
+                        {"name": name, **row, "seeds": 5, "v_measures": [0.7, 0.78]}
+                        for name in names[1:]
+                    ),
+                ],
+            }
             for least in (1, 5, 10)
         ],
         "flapping": [
@@ -49,8 +59,11 @@ def test_the_tables_say_the_figures_and_the_ratio_to_offline(figures):
     assert evaluation.ratio_to_offline(figures) == 1.0
     text = evaluation.tables({"auto": figures})
     assert "is 1.00 times that of offline KMeans" in text
-    assert "| **segmenter**, final, 40 users with ≥ 10 events | 2 | 0.750 | 0.500 | 0.900 |" in text
-    assert "| segments found, ≥ 10 events | 40 | 1.50 | 0.50 | 3 | 17 |" in text
+    assert (
+        "| **segmenter**, final, 40 users with ≥ 10 events | 2 | 0.750 | 0.500 | 0.900 |  |" in text
+    )
+    assert "| segments found, ≥ 10 events | 40 | 1.50 | 0.50 | 0.07 | 0.42 |" in text
+    assert "| KMeans, offline, 40 users | 2 | 0.750 | 0.500 | 0.900 | 0.700 to 0.780 |" in text
     assert "| **segmenter**, segments found | 2 | 0.250 |  | 0.500 | 0.600 | 2.000 |" in text
 
 

@@ -68,20 +68,36 @@ class Prequential:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One clustering of a group's users: `asked` is the number of clusters it was told to make."""
+    """One clustering of a group's users, or one for each of several seeds.
+
+    Attributes
+    ----------
+    name
+        Whose it is.
+    asked
+        The number of clusters that it was told to make.
+    agreement, internal
+        Means over the seeds.
+    seeds
+        How many.
+    v_measures
+        The least V-measure and the greatest; None where there is nothing to compare, or one seed.
+    """
 
     name: str
     asked: int
     agreement: Agreement | None
     internal: InternalMeasures | None
+    seeds: int = 1
+    v_measures: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """The users with so many events at least, and what each clustering makes of them.
 
-    The first row is the product's; the peers saw the same profiles, all at once. There are no rows
-    where there are fewer than `LEAST_SCORED_USERS`.
+    The first row is the product's; the peers saw the same profiles, all at once. All rows measure
+    the same users. There are no rows where there are fewer than `LEAST_SCORED_USERS`.
     """
 
     least_events: int

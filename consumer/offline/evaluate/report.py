@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-from consumer.offline.evaluate.contents import PRODUCT, Figures, Group
-from consumer.offline.evaluate.supervised import LabelGroup, Supervised
+from consumer.offline.evaluate.contents import PRODUCT, Figures, Group, Row
+from consumer.offline.evaluate.supervised import LabelGroup, LabelRow, Supervised
 from consumer.offline.evaluate.users import LEAST_SCORED_USERS
 from consumer.report.terminal import FittedTable
 from consumer.report.wording import one_line, plural
+from models.labels.offline import FOLDS
 from schemas.changes import ChangeCause
 
 _NONE = "-"
@@ -86,15 +87,15 @@ def _segments(figures: Figures) -> FittedTable:
 def _agreement(figures: Figures) -> FittedTable:
     names = {"v_measure": "V-measure", "adjusted_rand": "adj. Rand", "purity": "purity"}
     title = f"Agreement with “{figures.label}”"
-    table = FittedTable(title, "", "clusters", *names.values())
+    table = FittedTable(title, "", "clusters", *names.values(), "V by seeds")
     prequential = figures.prequential
     if prequential is not None and (found := prequential.agreement) is not None:
         table.add_row("events, each assigned before it was learned", style="italic")
-        _measured(table, PRODUCT, f"{len(figures.segments)}", found, names)
+        _measured(table, PRODUCT, f"{len(figures.segments)}", found, names, "")
     for group in figures.groups:
         table.add_row(_title(group), style="italic")
         for row in group.rows:
-            _measured(table, row.name, f"{row.asked}", row.agreement, names)
+            _measured(table, row.name, f"{row.asked}", row.agreement, names, _spread(row))
     return table
 
 
@@ -116,14 +117,25 @@ def _internal(figures: Figures) -> FittedTable:
 
 
 def _measured(
-    table: FittedTable, name: str, count: str, found: object | None, names: Mapping[str, str]
+    table: FittedTable,
+    name: str,
+    count: str,
+    found: object | None,
+    names: Mapping[str, str],
+    *more: str,
 ) -> None:
     """Add a row of measures, the attributes of what was found; the product's is in bold."""
     cells = [
         _figure(getattr(found, measure, None), 0 if measure == "calinski_harabasz" else 3)
         for measure in names
     ]
-    table.add_row(name, count, *cells, style="bold" if name.startswith(PRODUCT) else "")
+    table.add_row(name, count, *cells, *more, style="bold" if name.startswith(PRODUCT) else "")
+
+
+def _spread(row: Row | LabelRow) -> str:
+    """Say between what several seeds lie."""
+    found = row.v_measures if isinstance(row, Row) else row.macro_f1s
+    return "" if found is None or row.seeds < 2 else f"{found[0]:.3f} to {found[1]:.3f}"
 
 
 def _flapping(figures: Figures) -> FittedTable:
@@ -152,13 +164,17 @@ def _flapping(figures: Figures) -> FittedTable:
 def _labels(supervised: Supervised) -> FittedTable:
     names = {"accuracy": "accuracy", "macro_recall": "recall", "macro_precision": "precision"}
     names["macro_f1"] = "F1"
-    title = f"Labels learned ({supervised.classifier}): means over {len(supervised.labels)} labels"
-    table = FittedTable(title, "", "profiles", *names.values())
+    title = f"Labels learned ({supervised.classifier})"
+    table = FittedTable(title, "", "profiles", *names.values(), "F1 by seeds")
     for group in supervised.groups:
-        few = "" if group.rows else ": too few for scores"
+        few = (
+            f": means over {plural(group.labels, 'label')}"
+            if group.rows
+            else ": too few for scores"
+        )
         table.add_row(_members(group, "labelled user") + few, style="italic")
         for row in group.rows:
-            _measured(table, row.name, f"{row.count:,}", row, names)
+            _measured(table, row.name, f"{row.count:,}", row, names, _spread(row))
     return table
 
 
@@ -194,6 +210,11 @@ def _sentences(figures: Figures) -> list[str]:
             f"Labels: {labels.examples:,} profiles learned, {plural(labels.versions, 'version')} "
             f"of the label model, {labels.left_out:,} profiles of further labels left out."
         )
+        if rare := labels.groups[0].left_out:
+            lines.append(
+                f"Left out of the comparison of labels: {plural(rare, 'user')} whose label fewer "
+                f"than {FOLDS} users have."
+            )
     if figures.lifecycle:
         told = ", ".join(f"{number:,} {fate}" for fate, number in figures.lifecycle.items())
         lines.append(f"Segments over all versions: {told}.")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -38,11 +40,11 @@ from consumer.report.user_map import UserMap
 from consumer.settings import Settings
 from consumer.stages.segmentation.prepared import PreparedBatch
 from models.clustering.learner import numbers_looked_at
-from models.distances import Floats, Ints
+from models.distances import Ints
 from models.embedding.runner_types import Embedder
-from models.measures.agreement import Confusion
-from models.measures.internal import internal_measures
-from models.measures.offline import offline_kmeans, one_pass_kmeans
+from models.measures.agreement import Agreement, Confusion
+from models.measures.internal import InternalMeasures, internal_measures
+from models.measures.offline import Clustering, offline_kmeans, one_pass_kmeans
 from models.segments.model import SegmentModel
 from schemas.changes import ChangeCause, ChangeStatus
 from schemas.segment_model import NO_SEGMENT
@@ -55,8 +57,13 @@ LEAST_EVENTS = (1, 5, 10)
 PROBED_LINES = 1_000
 """Lines among which a label has to turn up: a misspelt field should not cost a whole run."""
 
+SEEDS = 5
+"""Seeds of each peer: one may find better clusters than another by a few hundredths."""
+
 MOST_CHANGES = 12
 """Changes a user that are told apart in the histogram; the last bar holds the rest."""
+
+_Measures = TypeVar("_Measures", Agreement, InternalMeasures)
 
 
 def check_label(file: EventFile, label: str) -> None:
@@ -237,33 +244,42 @@ def _group(
     labels = [users.labels[row] for row in members.tolist()]
     labelled = sum(label is not None for label in labels)
 
-    def row(name: str, asked: int, found: Ints, clusters: Ints, centres: Floats) -> Row:
-        known = clusters >= 0
+    own = None if model is None else Clustering(model.centres, model.rows_of(segments))
+    # What needs no labels is measured of users who are in a segment, for the peers too.
+    inside = np.ones(len(members), bool) if own is None else own.rows >= 0
+
+    def row(name: str, asked: int, found: Sequence[Clustering]) -> Row:
+        agreements = [scored(_confusion(labels, each.rows)) for each in found]
+        measured = [
+            internal_measures(vectors[inside], each.rows[inside], each.centres, seed=seed)
+            for each in found
+        ]
+        v_measures = [each.v_measure for each in agreements if each is not None]
         return Row(
             name=name,
             asked=asked,
-            agreement=scored(_confusion(labels, found)),
-            internal=internal_measures(vectors[known], clusters[known], centres, seed=seed),
+            agreement=_mean(agreements),
+            internal=_mean(measured),
+            seeds=len(found),
+            v_measures=(min(v_measures), max(v_measures)) if v_measures else None,
         )
 
     rows = []
     counts = []
     if len(members) < LEAST_SCORED_USERS:
-        model, labels = None, []
-    if model is not None:
-        count = len(model.ids)
-        rows.append(row(PRODUCT, count, segments, model.rows_of(segments), model.centres))
-        counts.append(count)
+        own, labels = None, []
+    if own is not None:
+        counts.append(len(own.centres))
+        rows.append(row(PRODUCT, len(own.centres), [own]))
     if known := len(set(labels) - {None}):
         counts.append(known)
     # As many clusters as the product has, and as there are labels: one of them is the fairer.
     for count in dict.fromkeys(counts):
         if not 1 < count < len(members):
             continue
-        say(f"k-means offline: {len(members):,} users, {count} clusters")
+        say(f"k-means offline: {len(members):,} users, {count} clusters, {SEEDS} seeds")
         for name, peer in ((OFFLINE, offline_kmeans), (MINI_BATCH, one_pass_kmeans)):
-            found = peer(vectors, count, seed)
-            rows.append(row(name, count, found.rows, found.rows, found.centres))
+            rows.append(row(name, count, [peer(vectors, count, seed + n) for n in range(SEEDS)]))
     return Group(
         least_events=least,
         users=len(members),
@@ -271,6 +287,18 @@ def _group(
         without_segment=int((segments == NO_SEGMENT).sum()),
         rows=tuple(rows),
     )
+
+
+def _mean(found: Sequence[_Measures | None]) -> _Measures | None:
+    """Give the means of measures over several seeds; counts are those of the first."""
+    known = [each for each in found if each is not None]
+    if not known:
+        return None
+    means: dict[str, Any] = {}
+    for name, first in vars(known[0]).items():
+        values = [value for each in known if (value := getattr(each, name)) is not None]
+        means[name] = fmean(values) if isinstance(first, float) else first
+    return replace(known[0], **means)
 
 
 def _confusion(labels: Sequence[str | None], segments: Ints) -> Confusion:

@@ -90,6 +90,23 @@ def test_the_measures_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) ->
     )
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60),
+    st.sets(st.integers(0, 4), min_size=1),
+)
+def test_means_over_some_labels_are_those_of_scikit_learn(
+    pairs: list[tuple[int, int]], among: set[int]
+) -> None:
+    given_, predicted = zip(*pairs, strict=True)
+    labels = sorted(among & {*given_, *predicted})
+    if not labels:
+        return
+    scores = confusion_of(pairs).scores(np.array(sorted(among)))
+    macro = {"average": "macro", "zero_division": 0, "labels": labels}
+    assert scores.macro_f1 == pytest.approx(metrics.f1_score(given_, predicted, **macro))
+    assert scores.macro_recall == pytest.approx(metrics.recall_score(given_, predicted, **macro))
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=60))
 def test_the_matrix_counts_each_pair(pairs: list[tuple[int, int]]) -> None:
     counts = confusion_of(pairs, labels=5).counts
