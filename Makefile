@@ -54,6 +54,7 @@ lint: $(VENV)/.installed  ## ruff, mypy --strict, and the rule that the layers i
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	MYPYPATH=clients/python $(BIN)/mypy -p segmenter_client
 	$(BIN)/lint-imports
 
 faults: $(VENV)/.installed  ## kills, zombies, cut networks, full disks, ... on three brokers: about 45 minutes; ARGS="--help"
