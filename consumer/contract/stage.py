@@ -8,12 +8,14 @@ calls, all but the first two from one thread:
     prepare(records)                                 in threads of its own, must not touch state
     assigned(partition, restoration)
     apply(prepared) -> outputs -> committed() or aborted()
+    apply(prepared) -> outputs, share(seconds) -> outputs -> committed() or aborted()
     maintain(idle)  -> outputs -> committed() or aborted(); committed() at once where it gives none
     revoked(partition)
 
 `tests/consumer/contract` has a stage that computes next to nothing, for tests of what drives one.
 
-A stage may also let its state be kept in local checkpoints: `Checkpointed`, `Resumable`.
+A stage may also let its state be kept in local checkpoints: `Checkpointed`, `Resumable`; and it may
+do its own work in the transactions of batches: `Sharing`.
 """
 
 from __future__ import annotations
@@ -136,6 +138,18 @@ class Checkpointed(Protocol):
 
 
 Restoring = TypeVar("Restoring", bound=Restoration)
+
+
+@runtime_checkable
+class Sharing(Protocol):
+    """A stage that does pieces of its own work in the transactions of batches, too."""
+
+    def share(self, seconds: float) -> Sequence[Output]:
+        """Do a piece for about so long, beside the batch that was applied just now.
+
+        What the batch has made is no state yet: whatever rests on that is left alone.
+        """
+        ...
 
 
 class Stage(Protocol[Prepared, Restoring]):

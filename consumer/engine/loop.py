@@ -9,7 +9,8 @@ One turn of the loop, in order:
 4. If the stage has work of its own (a new model), do a piece of it, in a transaction where there is
    something to write. Where events are under way pieces have a fifth of the time, under full load
    a tenth (`_REST`), and a batch that is ready goes first: so no event waits for more than one of
-   them, and a model is taken up whatever the load.
+   them, and a model is taken up whatever the load. Where batches come often their transactions
+   have pieces in them, for a transaction costs more than most pieces do.
 
 Preparing runs in threads of its own, so that batch n + 2 is cleaned and batch n + 1 embedded while
 batch n commits. Batches are applied in the order in which they were read.
@@ -32,6 +33,8 @@ from typing import Generic, TypeVar
 
 from confluent_kafka import KafkaError, Message
 
+from consumer.contract.records import Output
+from consumer.contract.stage import Sharing
 from consumer.engine.batches import Batch
 from consumer.engine.commits import Commits
 from consumer.engine.crash_points import reached
@@ -62,6 +65,9 @@ _CHECKPOINT_SECONDS = 10.0
 # Where events are under way the stage's own work rests for so many times what the last piece took,
 # its transaction included; for longer where they come faster than they are taken.
 _REST, _LONG_REST = 4.0, 9.0
+# How long a piece in the transaction of a batch may take, and how long such pieces keep those in
+# transactions of their own away, in which all kinds of own work are done.
+_SHARED_SECONDS, _SHARED_APART = 0.02, 0.5
 
 
 class Loop(Generic[Prepared]):
@@ -113,7 +119,7 @@ class Loop(Generic[Prepared]):
         # Whether the stage had work of its own when it was asked last, how long that took, and when
         # it ended; seconds.
         self._working = False
-        self._piece_seconds = self._piece_ended = 0.0
+        self._piece_seconds = self._piece_ended = self._shared_ended = 0.0
         self._full_since: float | None = None
         self._ownership = Ownership(parts)
         self._commits = Commits(parts, self._ownership, self._stopping.is_set)
@@ -285,8 +291,23 @@ class Loop(Generic[Prepared]):
         """Seconds until the next piece of the stage's own work: 0 where no event is under way."""
         if self._batches.empty:
             return 0.0
-        rest = _LONG_REST if self._batches.crowded else _REST
-        return max(self._piece_ended + rest * self._piece_seconds - self._now(), 0.0)
+        rest = self._rests * self._piece_seconds
+        if self._shared_ended > self._piece_ended:
+            rest = max(rest, _SHARED_APART)
+        return max(self._piece_ended + rest - self._now(), 0.0)
+
+    @property
+    def _rests(self) -> float:
+        return _LONG_REST if self._batches.crowded else _REST
+
+    def _shared(self) -> Sequence[Output]:
+        """Do as much of the stage's own work in the transaction of a batch as its time allows."""
+        if not (self._working and isinstance(self._stage, Sharing)):
+            return []
+        since = self._now() - max(self._piece_ended, self._shared_ended)
+        outputs = self._stage.share(min(since / (1 + self._rests), _SHARED_SECONDS))
+        self._shared_ended = self._now()
+        return outputs
 
     def _apply(self, batch: Batch[Prepared], deadline: float | None = None) -> None:
         """Apply a prepared batch and commit it."""
@@ -305,9 +326,14 @@ class Loop(Generic[Prepared]):
         }
         outputs = self._stage.apply(prepared, current)
         within = None
-        if deadline is not None:
+        shared: Sequence[Output] = []
+        if deadline is None:
+            shared = self._shared()
+        else:
             within = max(deadline - self._now(), _LEAST_COMMIT_SECONDS)
-        if self._commits.commit(outputs, list(current), positions, within):
+        # Those of the stage's own work are of any partition.
+        partitions = self._assignment.active if shared else current
+        if self._commits.commit([*outputs, *shared], list(partitions), positions, within):
             self._parts.metrics.batch_records.observe(len(batch.records))
             for number, count in Counter([record.partition for record in records]).items():
                 self._parts.metrics.records.labels(number).inc(count)

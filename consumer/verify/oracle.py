@@ -6,7 +6,7 @@ what `segmenter replay` gives, but for the time of processing and the places of 
 
 Changes are compared user by user: each one, and their order. Between users there is no order to
 hold to: of a new model a replay looks at all users before the next event, a worker looks at those
-of a batch first and at the others in between batches.
+of a batch first and at the others beside batches.
 """
 
 from __future__ import annotations

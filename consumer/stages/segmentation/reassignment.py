@@ -1,11 +1,12 @@
 """What a new model does to users without an event of theirs: each is looked at once under it.
 
-A model is taken up between batches. Adopting it begins an epoch, and each table knows which users
+A model is taken up beside batches. Adopting it begins an epoch, and each table knows which users
 were looked at in it. Those of a batch who were not are looked at first, in the batch's transaction:
 so each user sees what it would have seen if all had been looked at at once, and nobody's events
-wait for the others. These follow piece by piece, each bounded in time and in users. A newer model
-that comes meanwhile begins another epoch: who was not looked at under the former one goes straight
-to it, as in a worker that skips versions. So each user's changes are in the order of the versions.
+wait for the others. These follow piece by piece, each bounded in time and in users, in the
+transactions of batches or between them. A newer model that comes meanwhile begins another epoch:
+who was not looked at under the former one goes straight to it, as in a worker that skips versions.
+So each user's changes are in the order of the versions.
 """
 
 from __future__ import annotations
@@ -79,10 +80,6 @@ class Reassignment:
         until an event of theirs or the next model.
     most_users
         Looked at in one piece.
-    seconds
-        After which a piece ends, where no event comes; where some do it is half of it, since what
-        was written takes as long again to be committed. One that has begun to write down changes
-        ends a few users later.
     timer
         What time it is.
     """
@@ -93,13 +90,11 @@ class Reassignment:
         faults: Faults,
         *,
         most_users: int,
-        seconds: float = 0.02,
         timer: Timer = time,
     ) -> None:
         self._decisions = decisions
         self._faults = faults
         self._most_users = most_users
-        self._seconds = seconds
         self._now = timer.monotonic
         self.epoch = 0
         # Users of a table who may change and were not decided on when a piece was over.
@@ -149,15 +144,30 @@ class Reassignment:
         cause: Cause,
         model: SegmentModel,
         *,
-        idle: bool,
+        seconds: float,
+        beside: Mapping[int, I64] | None = None,
     ) -> Look | None:
-        """Look at the next users of all tables; None where nobody is left."""
+        """Look at the next users of all tables; None where nobody is left.
+
+        Parameters
+        ----------
+        tables
+            By partition.
+        cause, model
+            What is looked at them for.
+        seconds
+            After which it ends. Where it has begun to decide on users that is a few of them later.
+        beside
+            Rows of those whom a batch in the same transaction has touched, by partition. They are
+            left alone: whatever the tables say of them is not true any more.
+        """
         if self.settled:
             return None
-        seconds = self._seconds if idle else self._seconds / 2
-        look, room, ends = Look(), self._most_users, self._now() + seconds
+        look, room, ends, waiting = Look(), self._most_users, self._now() + seconds, 0
         for partition, table in tables.items():
+            others = _NO_ROWS if beside is None else beside.get(partition, _NO_ROWS)
             movers = self._movers_left(partition, table)
+            movers = movers[~np.isin(movers, others)]
             if len(movers):
                 # Who is looked at in this piece is marked when it is committed: only then the table
                 # can tell who is left besides.
@@ -166,6 +176,8 @@ class Reassignment:
                 return look
             left = table.unlooked(self.epoch, room)
             room -= len(left)
+            waiting += len(left)
+            left = left[~np.isin(left, others)]
             for first in range(0, len(left), _JUDGED):
                 judged = left[first : first + _JUDGED]
                 movers = self._unsure(table, judged, model, look)
@@ -176,7 +188,7 @@ class Reassignment:
                     return look
             if not room:
                 return look
-        self.settled = not look.looked
+        self.settled = not waiting
         return look if look.looked else None
 
     def _movers_left(self, partition: int, table: ProfileTable) -> I64:

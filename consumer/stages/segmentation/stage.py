@@ -52,6 +52,10 @@ from schemas.user_labels import LabelGiven
 
 logger = logging.getLogger(__name__)
 
+# How long a piece of a take-up lasts where no event comes; and where some do, since what was
+# written takes as long again to be committed.
+_PIECE_SECONDS, _SHORT_PIECE_SECONDS = 0.02, 0.01
+
 
 class _Touched(NamedTuple):
     """Users of a partition whose states a transaction makes.
@@ -405,9 +409,28 @@ class SegmentationStage:
         if self._words.piece():
             return []
         cause = Cause.of_model(self._clock())
-        look = self._reassignment.piece(self._tables, cause, self.model, idle=idle)
+        seconds = _PIECE_SECONDS if idle else _SHORT_PIECE_SECONDS
+        look = self._reassignment.piece(self._tables, cause, self.model, seconds=seconds)
         if look is None:
             return self._silent.next(self._tables, self.model, self._clock(), self._pending)
+        return self._outputs_of(look)
+
+    def share(self, seconds: float) -> Sequence[Output]:
+        """Look at the next users under a new model in the transaction of a batch."""
+        if self.model is None:
+            return []
+        # A batch touches each partition once.
+        beside = {own.partition: own.seats.rows for own in self._touched if own.seats is not None}
+        look = self._reassignment.piece(
+            self._tables,
+            Cause.of_model(self._clock()),
+            self.model,
+            seconds=seconds,
+            beside=beside,
+        )
+        return [] if look is None else self._outputs_of(look)
+
+    def _outputs_of(self, look: Look) -> Sequence[Output]:
         self._take_in(look)
         self._looked += look.looked
         self._touched += [_Touched(partition, moved) for partition, moved in look.moved]

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from consumer.contract.records import Output
 from consumer.engine.transactions import Outcome
 from tests.consumer.contract.scripted_loop import (
     START,
@@ -18,11 +19,31 @@ from tests.consumer.contract.scripted_loop import (
     own_work,
     records,
 )
+from tests.consumer.contract.scripted_stage import ScriptedStage
+
+
+class SharingStage(ScriptedStage):
+    """Does pieces of its own work in the transactions of batches, and notes for how long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def share(self, seconds: float) -> list[Output]:
+        self.busy("shared")
+        self.seconds.append(seconds)
+        return [Output("changes", b"shared", b"{}")]
 
 
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+@pytest.fixture
+def sharing(world: World) -> SharingStage:
+    world.stage = stage = SharingStage()
+    return stage
 
 
 def keys(world: World) -> list[list[str]]:
@@ -167,3 +188,60 @@ def test_while_events_are_under_way_a_piece_rests_for_four_times_what_the_last_o
     resting = [after - before for before, after in pairwise(began)]
     assert 150.0 in resting  # a piece of 30 s, and twelve polls of 10 s
     assert len(keys(world)) == 5
+
+
+def test_a_batch_has_a_piece_in_its_transaction_and_the_offsets_of_all_partitions(
+    world: World, sharing: SharingStage
+) -> None:
+    sharing.own_work = own_work(1000)
+    world.run(assign(world, 0, 1), records((0, 10), (0, 11)), world.prepared)
+    assert (["0@10", "0@11", "shared"], {0: 12, 1: START}) in world.committed
+
+
+def test_a_batch_has_no_piece_in_it_where_the_stage_has_nothing_to_do_or_no_time_is_left(
+    world: World, sharing: SharingStage
+) -> None:
+    def revoke() -> list[Message]:
+        sharing.own_work = own_work(1000)
+        world.revoke(0)
+        return []
+
+    world.run(
+        assign(world, 0),
+        *(records((0, 10), (0, 11)), world.prepared),
+        *(records((0, 12), (0, 13)), revoke),
+    )
+    assert keys(world) == [["0@10", "0@11"], ["0@12", "0@13"]]
+    assert sharing.seconds == []
+
+
+def test_pieces_in_batches_have_a_fifth_of_the_time_and_keep_others_to_two_a_second(
+    world: World, sharing: SharingStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world, "monotonic", lambda: world.passed)
+    sharing.own_work = own_work(1000)
+    times: list[tuple[str, float]] = []
+
+    def busy(what: str) -> None:
+        world.passed += {"batch": 0.02, "shared": 0.005, "piece": 0.01}[what]
+        times.append((what, world.passed))
+
+    sharing.busy = busy
+
+    def step(turn: int) -> Step:
+        def polled() -> list[Message]:
+            world.prepared()
+            return [Message(0, START + 2 * turn), Message(0, START + 2 * turn + 1)]
+
+        return polled
+
+    world.run(assign(world, 0), *map(step, range(120)))
+    steady = times[[what for what, _ in times].index("shared") :]
+    allowed = sharing.seconds[1:]  # before the first one nothing had been done for long
+    for (_, ended), (what, at) in pairwise(steady):
+        if what == "shared":
+            assert allowed.pop(0) == pytest.approx(0.02 / 5)
+            assert at - ended == pytest.approx(0.005)
+    *own, _ = [at for what, at in steady if what == "piece"]  # the last one when polls are over
+    assert len(own) >= 3
+    assert all(0.5 < after - before < 0.6 for before, after in pairwise(own))

@@ -51,6 +51,7 @@ _events = st.tuples(
 _steps = st.lists(
     st.one_of(
         st.tuples(st.just("batch"), st.lists(_events, min_size=1, max_size=6)),
+        st.tuples(st.just("shared"), st.lists(_events, min_size=1, max_size=6)),
         st.tuples(st.just("abort"), st.lists(_events, min_size=1, max_size=6)),
         st.tuples(st.just("model"), st.permutations([0, 1, 2]).map(tuple)),
         st.tuples(st.just("labels"), st.booleans()),
@@ -106,14 +107,23 @@ class Followed:
         self.offset += len(made)
         return made
 
-    def batch(self, batch: list[Record], *, abort: bool = False) -> None:
+    def batch(self, batch: list[Record], *, abort: bool = False, shared: bool = False) -> None:
         stage = self.worker.stage
         if abort:
             stage.apply(stage.prepare(batch), frozenset([0]))
+            stage.share(1.0)
             stage.aborted()
         for record in batch:
             self.seen((record.key or b"").decode())
-        self.take(self.worker.run(batch))
+        outputs = list(stage.apply(stage.prepare(batch), frozenset([0])))
+        if shared:
+            outputs += stage.share(1.0)
+        before = self.left()
+        stage.committed()
+        for user in sorted(before - self.left() - {(each.key or b"").decode() for each in batch}):
+            assert shared
+            self.seen(user)
+        self.take(outputs)
 
     def piece(self) -> bool:
         stage = self.worker.stage
@@ -180,9 +190,9 @@ def play(steps: list[Step], *, drain: bool) -> tuple[Followed, dict[str, AllAtOn
             else:
                 source.labels.model = a_label_model(version, swap=what)
             whole.look(source.source.model, source.labels.model)
-        elif kind in ("batch", "abort"):
+        elif kind in ("batch", "shared", "abort"):
             batch = followed.records(what)
-            followed.batch(batch, abort=kind == "abort")
+            followed.batch(batch, abort=kind == "abort", shared=kind == "shared")
             for record in batch:
                 alone[(record.key or b"").decode()].batch([record])
             whole.batch(batch)
@@ -363,3 +373,25 @@ def test_who_is_nearer_to_another_segment_and_stays_is_looked_at_and_leaves_no_t
     assert {user for user, state in worker.state().items() if state != before[user]} == {*moved}
     assert worker.stage.maintain(idle=False) is None
     assert worker.stage.settled
+
+
+def test_a_piece_in_a_batchs_transaction_leaves_the_batchs_users_to_it() -> None:
+    worker = a_worker(6, Clock())
+    outputs = worker.apply(records([event("u1", 2), event("u4", 2)]))
+    outputs += worker.stage.share(1.0)
+    written = [(output.key or b"").decode() for output in of(outputs, "user-profiles")]
+    assert sorted(written) == [f"u{n}" for n in range(6)]
+    assert sorted(change.user_id for change in changes_in(outputs)) == sorted(written)
+    assert not worker.stage.settled
+    worker.stage.committed()
+    assert worker.stage.maintain(idle=False) is None
+    assert worker.stage.settled
+    assert worker.stage.share(1.0) == []
+
+
+def test_of_a_batch_that_is_aborted_with_a_piece_in_it_everybody_is_looked_at_again() -> None:
+    worker = a_worker(6, Clock())
+    worker.apply(records([event("u1", 2)]))
+    worker.stage.share(1.0)
+    worker.stage.aborted()
+    assert sorted(piece(worker)) == [f"u{n}" for n in range(6)]
