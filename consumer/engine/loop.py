@@ -10,7 +10,7 @@ One turn of the loop, in order:
    something to write. Where events are under way pieces have a fifth of the time, under full load
    a tenth (`_REST`), and a batch that is ready goes first: so no event waits for more than one of
    them, and a model is taken up whatever the load. Where batches come often their transactions
-   have pieces in them, for a transaction costs more than most pieces do.
+   have pieces in them, for a transaction costs more than most pieces do (`_SHARE`).
 
 Preparing runs in threads of its own, so that batch n + 2 is cleaned and batch n + 1 embedded while
 batch n commits. Batches are applied in the order in which they were read.
@@ -65,9 +65,12 @@ _CHECKPOINT_SECONDS = 10.0
 # Where events are under way the stage's own work rests for so many times what the last piece took,
 # its transaction included; for longer where they come faster than they are taken.
 _REST, _LONG_REST = 4.0, 9.0
-# How long a piece in the transaction of a batch may take, and how long such pieces keep those in
-# transactions of their own away, in which all kinds of own work are done.
-_SHARED_SECONDS, _SHARED_APART = 0.02, 0.5
+# Pieces in the transactions of batches have these shares of the time. Under full load it is a small
+# one: events of users who were not looked at yet cost more, and they take a model up, too.
+_SHARE, _SMALL_SHARE = 0.2, 0.05
+# How long one of them may take, at least and at most, and how long they keep pieces in transactions
+# of their own away. These cost more, but all kinds of own work are done in them.
+_SHORTEST_SHARED, _LONGEST_SHARED, _SHARED_APART = 0.003, 0.02, 2.0
 
 
 class Loop(Generic[Prepared]):
@@ -291,21 +294,20 @@ class Loop(Generic[Prepared]):
         """Seconds until the next piece of the stage's own work: 0 where no event is under way."""
         if self._batches.empty:
             return 0.0
-        rest = self._rests * self._piece_seconds
+        rest = (_LONG_REST if self._batches.crowded else _REST) * self._piece_seconds
         if self._shared_ended > self._piece_ended:
             rest = max(rest, _SHARED_APART)
         return max(self._piece_ended + rest - self._now(), 0.0)
-
-    @property
-    def _rests(self) -> float:
-        return _LONG_REST if self._batches.crowded else _REST
 
     def _shared(self) -> Sequence[Output]:
         """Do as much of the stage's own work in the transaction of a batch as its time allows."""
         if not (self._working and isinstance(self._stage, Sharing)):
             return []
         since = self._now() - max(self._piece_ended, self._shared_ended)
-        outputs = self._stage.share(min(since / (1 + self._rests), _SHARED_SECONDS))
+        share = _SMALL_SHARE if self._batches.crowded else _SHARE
+        if (seconds := since * share) < _SHORTEST_SHARED:
+            return []
+        outputs = self._stage.share(min(seconds, _LONGEST_SHARED))
         self._shared_ended = self._now()
         return outputs
 
