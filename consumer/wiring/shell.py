@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 from consumer.contract.figures import Figures
@@ -15,8 +17,11 @@ from consumer.process.garbage import looked_for_rarely
 from consumer.settings import KafkaSettings, Settings
 from consumer.telemetry.health import Health, serving
 from consumer.telemetry.metrics import LoopMetrics, new_registry, tell_role
+from consumer.telemetry.progress import telling
 from consumer.telemetry.table import Role
 from consumer.wiring.engine import build_loop
+
+logger = logging.getLogger(__name__)
 
 # Until the loop turns nothing is begun that would have to be finished.
 ends_at_once = ending.stopping_by(partial(ending.leave, 0))
@@ -55,13 +60,27 @@ def run(
     registry = new_registry(figures)
     tell_role(registry, role)
     health = Health(settings.http.live_seconds, facts=facts)
-    with serving(settings.http, health, registry):
+    metrics = LoopMetrics(registry)
+    kafka = settings.kafka
+    logger.info(
+        "%s %s: group %s%s of %s, reads %s",
+        role,
+        version("segmenter"),
+        group_id,
+        f", as {kafka.instance_id}," if kafka.instance_id else "",
+        kafka.bootstrap_servers,
+        ", ".join(stage.inputs),
+    )
+    with (
+        serving(settings.http, health, registry),
+        telling(metrics, settings.log.progress_seconds),
+    ):
         loop = build_loop(
             stage,
             settings,
             group_id=group_id,
             transactional_id=transactional_id(settings.kafka, role),
-            metrics=LoopMetrics(registry),
+            metrics=metrics,
             health=health,
             idle_seconds=settings.training.idle_seconds,
             command=role,

@@ -359,9 +359,10 @@ def _freeze_and_stop(broker: EmbeddedKafka) -> None:
             connection.close()
 
     with segmenter("trainer", **settings) as process:
+        # Ready it is as soon as it stands by, a moment before it has its partition.
+        until(lambda: readiness().get("assigned") == [0])
+        assert readiness()["connected"] is True
         until(lambda: readiness()["status"] == 200)
-        ready = readiness()
-        assert (ready["connected"], ready["assigned"]) == (True, [0])
         broker.pause(0)
         try:
             until(lambda: readiness()["status"] == 503)
