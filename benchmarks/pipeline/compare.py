@@ -185,8 +185,10 @@ def written_for(place: Place, load: Load) -> list[Written]:
     path.write_bytes(b"".join(key + b"\t" + value + b"\n" for key, value in some))
     with Checkout(ROOT) as checkout:
         checkout.ask("make", table=str(place.table), threshold=load.threshold, settings={})
-        checkout.ask("feed", path=str(path), start=0, stop=fed)
-        out = checkout.ask("feed", path=str(path), start=fed, stop=len(some))
+        # As many at a time as the arms take: users with several events in a batch are written once.
+        many = Settings().batch.max_records
+        checkout.ask("feed", path=str(path), start=0, stop=fed, batch=many)
+        out = checkout.ask("feed", path=str(path), start=fed, stop=len(some), batch=many)
     topics = {str(value): key for key, value in Settings().topics.model_dump().items()}
     key_bytes = statistics.mean(len(key) for key, _ in some)
     return [

@@ -89,8 +89,10 @@ class Driver:
         gc.freeze()
         return {}
 
-    def feed(self, path: str, start: int, stop: int, profile: str | None = None) -> dict[str, Any]:
-        """Let records through, and tell what that took.
+    def feed(
+        self, path: str, start: int, stop: int, profile: str | None = None, batch: int = BATCH
+    ) -> dict[str, Any]:
+        """Let records through, so many in a batch, and tell what that took.
 
         Returns
         -------
@@ -106,8 +108,8 @@ class Driver:
         headers: dict[str, list[tuple[str, int]]] = {}
         profiler = cProfile.Profile()
         gc.collect()
-        for place in range(0, len(given), BATCH):
-            chunk = given[place : place + BATCH]
+        for place in range(0, len(given), batch):
+            chunk = given[place : place + batch]
             for step in ("prepare", "apply"):
                 if profile == step:
                     profiler.enable()

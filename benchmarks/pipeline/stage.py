@@ -40,7 +40,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--texts", nargs="+", choices=list(TEXTS), default=list(TEXTS), help="which texts")
     add("--users", type=int, default=1_000_000, help="users of the multiplied stream")
     add("--rounds", type=int, default=6, help="rounds that are timed")
-    add("--batches", type=int, default=4, help="batches of 512 in a round")
+    add("--batches", type=int, default=4, help="batches in a round")
+    add("--batch", type=int, default=512, help="events in a batch")
     add("--profile", choices=STEPS, help="also tell where this step's time goes, in one more round")
     add("--cache", type=Path, default=default_cache(), help="keeps the table")
     add("--output", type=Path, help="where the figures go, as JSON")
@@ -67,7 +68,7 @@ def measure(options: argparse.Namespace) -> Figures:
 
 def _stream(folder: Path, options: argparse.Namespace, which: str, words: int | None) -> Stream:
     rounds = options.rounds + (1 if options.profile else 0)
-    timed = rounds * options.batches * 512
+    timed = rounds * options.batches * options.batch
     if which == "million":
         return million(folder, options.data, words, timed, options.users)
     return as_it_is(folder, options.data, words, timed)
@@ -76,7 +77,7 @@ def _stream(folder: Path, options: argparse.Namespace, which: str, words: int | 
 def _by_turns(
     checkouts: dict[str, Path], kept: Path, stream: Stream, options: argparse.Namespace
 ) -> dict[str, list[dict[str, Any]]]:
-    size = options.batches * 512
+    size = options.batches * options.batch
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in checkouts}
     with ExitStack() as stack:
         drivers = {name: stack.enter_context(Checkout(path)) for name, path in checkouts.items()}
@@ -87,12 +88,18 @@ def _by_turns(
         place = stream.filling
         for _ in range(options.rounds):
             for name, driver in drivers.items():
-                runs[name].append(driver.ask("feed", path=path, start=place, stop=place + size))
+                some = {"path": path, "start": place, "stop": place + size, "batch": options.batch}
+                runs[name].append(driver.ask("feed", **some))
             place += size
         if options.profile:
             stop = place + size
             told = drivers["this"].ask(
-                "feed", path=path, start=place, stop=stop, profile=options.profile
+                "feed",
+                path=path,
+                start=place,
+                stop=stop,
+                profile=options.profile,
+                batch=options.batch,
             )
             say(told["profiled"])
     return runs
