@@ -109,7 +109,7 @@ def run(posts: Posts, settings: Settings) -> Course:
                 vector = rows.vectors(np.array([user]))[0].astype(np.float32)
                 clusterer.learn(posts.names[user], vector, {}, float(rows.weights[user]))
         publish()
-    if clusterer.consider():
+    if clusterer.consider(ended=True):
         publish()
     topics = np.zeros(len(posts.names), np.int64)
     topics[posts.users] = posts.topics

@@ -252,7 +252,7 @@ class Replay:
 
     def _maintain(self, *, idle: bool) -> None:
         if idle and self.training is not None:
-            published = self.training.maintain(idle=True)
+            published = self.training.maintain(idle=True, ended=True)
             self.training.committed()
             self._take_model(published or ())
         while (outputs := self.segmentation.maintain(idle=idle)) is not None:

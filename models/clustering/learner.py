@@ -8,6 +8,11 @@ whether there is something new (`models.clustering.evidence`), and if so the cen
 that helps (`models.clustering.reseed`), and, where their number is to be found, merged or made more
 (`models.clustering.segment_count`).
 
+A number that was given is a most at first. Topics come one after the other: what the first ones
+would be cut into, to have the number, all has to be undone when the others come, and moves their
+users twice. So as many are found as users tell apart; and the number that there has to be grows
+with what is known (`models.clustering.policy.ClusteringPolicy.seats`), up to the one given.
+
 DBSTREAM can take the place of k-means, and either can learn in fewer dimensions
 (`models.clustering.clusterers`). DBSTREAM finds its own number of clusters and places its centres
 itself; a look then measures whether its scale still fits, and leaves those out that serve hardly
@@ -51,13 +56,23 @@ def numbers_looked_at(model: SegmentModel) -> tuple[NumberPoint, ...]:
 
     Empty where the number was given, or the version does not tell.
     """
-    try:
-        state = {} if model.learner is None else from_json(model.learner)
-    except ClustererError:
-        return ()
     return tuple(
-        NumberPoint(int(segments), float(apart)) for segments, apart in state.get("numbers", ())
+        NumberPoint(int(segments), float(apart))
+        for segments, apart in _told_by(model).get("numbers", ())
     )
+
+
+def grows(model: SegmentModel) -> bool:
+    """Tell whether a version is on the way to a number of segments that was given."""
+    return bool(_told_by(model).get("growing", False))
+
+
+def _told_by(model: SegmentModel) -> State:
+    """Read what the clusterer left in a version; nothing where that is not known."""
+    try:
+        return {} if model.learner is None else from_json(model.learner)
+    except ClustererError:
+        return {}
 
 
 class StreamingClusterer:
@@ -94,6 +109,10 @@ class StreamingClusterer:
         self._placed: Floats | None = None
         # Whether the sample was looked at since a version was taken or found not worth it.
         self._looked = False
+        # Whether the number that was given is a most so far; and whether the latest look has found
+        # groups that are apart, if fewer of them.
+        self._growing = policy.grows
+        self._apart = True
 
     @property
     def ready(self) -> bool:
@@ -171,23 +190,26 @@ class StreamingClusterer:
         Where the number is found, young models are looked at whenever they know twice as much:
         segments that could not be told apart by users of one text each are no news later.
         """
-        if not self.policy.finds_number:
+        if not (self.policy.finds_number or self._growing):
             return self.policy.reseed_every
         return min(self.policy.reseed_every, self.samples - self._since_look)
 
-    def consider(self) -> bool:
-        """Look at the sample if something speaks for it: when the stream pauses or ends.
+    def consider(self, *, ended: bool = False) -> bool:
+        """Look at the sample if something speaks for it: when the stream pauses or has ended.
 
         That much is new is enough then: nothing better is to be waited for. Makes the first
-        centres, too, if there are enough users for the number of segments.
+        centres, too, if there are enough users for the number of segments; at the end there are all
+        that were given.
 
         Returns
         -------
         bool
             Whether there are centres.
         """
-        if not self.ready or self._since_look >= self.policy.pause_share * self.samples:
+        if ended and self._growing:
             return self.settle()
+        if not self.ready or self._since_look >= self.policy.pause_share * self.samples:
+            return self.look()
         self._ask()
         return True
 
@@ -196,8 +218,29 @@ class StreamingClusterer:
         # A look that waits for a version to be taken says all there is to say.
         if self._since_asked and not self._looked:
             self._since_asked = 0
-            if self._evidence() - self._noise >= self.policy.least_evidence:
+            if self._seats_are_due or self._evidence() - self._noise >= self._least_evidence:
                 self._look()
+
+    @property
+    def _seats(self) -> int:
+        """Segments that there have to be by now, whatever users tell apart."""
+        if not self._growing:
+            return self.policy.least_segments
+        return self.policy.seats(self.samples, len(self.sample), apart=self._apart)
+
+    @property
+    def _seats_are_due(self) -> bool:
+        """Whether there have to be more segments, by enough for a version of them."""
+        if not self._growing or self._placed is None:
+            return False
+        most = self.policy.most_segments
+        return self._seats >= min(most, 1.0 + self.policy.seats_at_once * len(self._placed))
+
+    @property
+    def _least_evidence(self) -> float:
+        """What has to speak for another segment for a look at the sample."""
+        found = self.policy.finds_number or self._growing
+        return self.policy.found_evidence if found else self.policy.given_evidence
 
     def _evidence(self, *, noise: bool = False) -> float:
         """Measure what speaks for another segment, or for another one in place of one.
@@ -221,6 +264,17 @@ class StreamingClusterer:
         )
 
     def settle(self) -> bool:
+        """Look at the sample for the number of segments that was given: when the stream ends.
+
+        Returns
+        -------
+        bool
+            Whether there are centres; there are none where it has too few users for the number.
+        """
+        self._growing = False
+        return self.look()
+
+    def look(self) -> bool:
         """Look at the sample now, whatever speaks for it.
 
         Makes the first centres, too, if it has enough users for the number of segments.
@@ -277,7 +331,7 @@ class StreamingClusterer:
             return True
         # Nobody moves where all users of a segment went the same way; but distances, confidence
         # and what is asked of the next look rest on where the centres are.
-        return bool(len(self.sample)) and self.policy.least_evidence <= gain(
+        return bool(len(self.sample)) and self._least_evidence <= gain(
             self.sample.vectors(),
             previous.centres,
             self.centres,
@@ -336,6 +390,15 @@ class StreamingClusterer:
         )
         return chronicled(model, previous, matching)
 
+    def begin_with(self, sample: UserSample, *, at_once: bool) -> None:
+        """Begin with a sample that was read back, but without a version that fits the policy.
+
+        `at_once` is for a number of segments that was given in the place of a published one: it is
+        what somebody waits for.
+        """
+        self.sample = sample
+        self._growing = self._growing and not at_once
+
     def restore(self, model: SegmentModel, sample: UserSample) -> None:
         """Go on from a published version and the sample of users that belongs to it.
 
@@ -373,6 +436,8 @@ class StreamingClusterer:
         self._since_asked = 0 if state is None else int(state.get("since_asked", 0))
         self._noise = 0.0 if state is None else float(state.get("noise", 0.0))
         self._curve = numbers_looked_at(model)
+        self._growing = self.policy.grows and grows(model)
+        self._apart = state is None or bool(state.get("apart", True))
         if state is None or not self._resume(state["clusterer"]):
             self._begin(model.centres)
 
@@ -416,6 +481,8 @@ class StreamingClusterer:
             "noise": self._noise,
             "clusterer": None,
         }
+        if self._growing:
+            state["growing"], state["apart"] = True, self._apart
         if self._curve:
             state["numbers"] = [list(point) for point in self._curve]
         if self._clusterer is not None and not self._clusterer.only_centres:
@@ -477,13 +544,23 @@ class StreamingClusterer:
         """Find good centres on the sample, and give how many steps it took."""
         # Seeded by what was learned so far: a restored clusterer needs no generator's state.
         generator = np.random.default_rng((self.policy.seed, self.samples))
-        if self.policy.segments_given is None:
-            most = self.policy.max_segments
-            least = self.policy.least_members(len(vectors))
+        most, seats = self.policy.most_segments, self._seats
+        self._growing = self._growing and seats < most
+        if self.policy.segments_given is None or self._growing:
             found = find_segments(
-                vectors, centres, most, generator, weights=weights, least_users=least
+                vectors,
+                centres,
+                most,
+                generator,
+                weights=weights,
+                least_users=self.policy.least_members(len(vectors)),
+                at_least=seats if self._growing else 1,
             )
-            self._curve = found.curve
+            if self._growing:
+                self._growing = len(found.centres) < most
+                self._apart = found.apart
+            else:
+                self._curve = found.curve
             return found.centres, found.steps
         return reseed(vectors, centres, self.policy.segments_given, generator, weights=weights)
 

@@ -48,6 +48,13 @@ class ClusteringPolicy(Section):
     # change, so that asks for more.
     found_evidence: ClassVar[float] = 0.15
     given_evidence: ClassVar[float] = 0.2
+    # A number that was given, up to this many, is a most at first: segments come as users tell them
+    # apart. There have to be the more of them the more is known, all with a full sample; where no
+    # groups are apart at all there is nothing to wait for, and half of it is enough. They come
+    # by a quarter of those that are there at once, or each would move users for itself.
+    most_grown: ClassVar[int] = 64
+    faster_unless_apart: ClassVar[float] = 2.0
+    seats_at_once: ClassVar[float] = 1.25
     # Share of all samples since the latest look for which a pause is reason enough for another one.
     # A stream that trickles is nothing but pauses.
     pause_share: ClassVar[float] = 1 / 8
@@ -170,9 +177,23 @@ class ClusteringPolicy(Section):
         return self.max_segments if self.finds_number else self.least_segments
 
     @property
-    def least_evidence(self) -> float:
-        """What has to speak for another segment for a look at the sample."""
-        return self.found_evidence if self.finds_number else self.given_evidence
+    def grows(self) -> bool:
+        """Whether a number that was given is reached step by step."""
+        return not self.finds_number and LEAST_SEGMENTS < self.least_segments <= self.most_grown
+
+    def seats(self, samples: int, users: int, *, apart: bool) -> int:
+        """Give how many of the segments asked for there have to be by now.
+
+        Parameters
+        ----------
+        samples, users
+            Profiles learned from, and users in the sample.
+        apart
+            Whether users fall into groups that are apart, if fewer: then others may come.
+        """
+        known = users / self.sample_users * (1.0 if apart else self.faster_unless_apart)
+        share = min(1.0, max(known, samples / self.reseed_every))
+        return max(1, int(share * self.least_segments))
 
     def ask_after(self, samples: int) -> int:
         """Give the samples between two times that it is asked whether there is something new."""
@@ -187,8 +208,11 @@ class ClusteringPolicy(Section):
         wanted = max(self.min_segment_users, math.ceil(self.min_segment_share * users))
         return max(1, min(wanted, users // (2 * LEAST_SEGMENTS)))
 
-    def allows(self, segments: int) -> bool:
-        """Whether a model of so many segments is one that this policy could have learned."""
+    def allows(self, segments: int, *, growing: bool = False) -> bool:
+        """Whether a model of so many segments is one that this policy could have learned.
+
+        `growing` is whether it was on the way to a number that was given.
+        """
         # Users who all write the same are one segment, however many are looked for.
-        least = 1 if self.finds_number else self.least_segments
+        least = 1 if self.finds_number or (growing and self.grows) else self.least_segments
         return least <= segments <= self.most_segments

@@ -103,11 +103,14 @@ class Found:
         Centres that were merged with another or are new.
     curve
         From many segments to few: how far apart the nearest two were, and what was asked.
+    apart
+        Whether any number of them, of those allowed, was far enough apart.
     """
 
     centres: Floats
     steps: int
     curve: tuple[NumberPoint, ...]
+    apart: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +140,7 @@ def find_segments(
     *,
     weights: Floats | None = None,
     least_users: int = 1,
+    at_least: int = 1,
 ) -> Found:
     """Find the number of segments on a sample of users, and good centres.
 
@@ -154,6 +158,8 @@ def find_segments(
         float64[n], above 0. How much each profile rests on; all the same by default.
     least_users
         Sampled users that a segment has to be the nearest of.
+    at_least
+        Segments that there have to be, however little apart or small.
 
     Returns
     -------
@@ -166,10 +172,10 @@ def find_segments(
     judges = sample.best_known(JUDGES)
     before = np.empty((0, vectors.shape[1])) if centres is None else sample.on_grid(centres)
     levels = list(_way_down(judges, before, most, generator))
-    chosen = _chosen(levels, most, len(before))
-    found = _large_enough(sample, chosen.centres, least_users)
+    chosen = _chosen(levels, most, len(before), at_least)
+    found = _large_enough(sample, chosen.centres, least_users, at_least)
     found, _ = sample.lloyd(found, _END_STEPS)
-    found = _large_enough(sample, found, least_users)
+    found = _large_enough(sample, found, least_users, at_least)
     steps = len(before) - int(chosen.old.sum()) + int((~chosen.old).sum())
     return Found(
         sample.off_grid(found),
@@ -178,6 +184,7 @@ def find_segments(
             NumberPoint(len(level.centres), round(min(level.apart, _MOST_TOLD), 4))
             for level in levels
         ),
+        any(level.apart >= NEAR and len(level.centres) <= most for level in levels),
     )
 
 
@@ -260,13 +267,15 @@ def _merged(
     return np.delete(merged, gone, axis=0), np.delete(old, gone)
 
 
-def _chosen(levels: list[_Level], most: int, before: int) -> _Level:
+def _chosen(levels: list[_Level], most: int, before: int, at_least: int) -> _Level:
     """Choose the largest number at which all are far enough apart; else the best that comes near.
 
     As many as there are, or the next fewer that will do, stay unless they are much too near; and a
     look takes no more than a quarter of them away.
     """
     allowed = [level for level in levels if len(level.centres) <= most]
+    # Several may have been merged at once, and no level has just so many.
+    allowed = [level for level in allowed if len(level.centres) >= at_least] or allowed[:1]
     enough = [level for level in allowed if level.apart >= 1.0]
     enough += [level for level in allowed if len(level.centres) <= before and level.apart >= KEEP]
     chosen = max(enough, key=lambda level: len(level.centres), default=None)
@@ -277,12 +286,12 @@ def _chosen(levels: list[_Level], most: int, before: int) -> _Level:
     if near := [level for level in allowed if least <= len(level.centres) <= before]:
         return max(near, key=lambda level: level.apart)
     best = max(allowed, key=lambda level: level.apart)
-    return best if best.apart >= NEAR else levels[-1]
+    return best if best.apart >= NEAR else allowed[-1]
 
 
-def _large_enough(sample: GridSample, centres: Floats, least_users: int) -> Floats:
+def _large_enough(sample: GridSample, centres: Floats, least_users: int, at_least: int) -> Floats:
     """Leave the smallest segment to its neighbours until all have enough users."""
-    while len(centres) > 1:
+    while len(centres) > at_least:
         sizes = np.bincount(sample.nearest(centres), minlength=len(centres))
         if sizes.min() >= least_users:
             break

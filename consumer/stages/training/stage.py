@@ -17,7 +17,7 @@ from consumer.stages.shared.snapshots import NewerModelError, read_model
 from consumer.stages.training.drift_monitor import DriftMonitor, latest_text, read_reference
 from consumer.stages.training.label_training import LabelTraining
 from consumer.stages.training.published import lifecycle_events, version_outputs
-from models.clustering.learner import StreamingClusterer
+from models.clustering.learner import StreamingClusterer, grows
 from models.drift.latest import LatestTexts
 from models.drift.reference import DriftReference
 from models.profiles.sample import UserSample, rank
@@ -190,12 +190,12 @@ class TrainingStage:
         self.labels.keep(embedding)
         if embedding is not None:
             self._clusterer = StreamingClusterer(self._policy, embedding)
-            if model is not None and self._policy.allows(len(model.ids)):
+            if model is not None and self._policy.allows(len(model.ids), growing=grows(model)):
                 self._clusterer.restore(model, sample)
             else:
                 # Another number of segments was asked for: learn anew, on the same users. Ids of
                 # segments that go on are kept through the published version.
-                self._clusterer.sample = sample
+                self._clusterer.begin_with(sample, at_once=model is not None)
         self._unsettled = len(sample) > 0
         self.drift.assigned(restoration.reference, restoration.texts, sample)
         logger.info(
@@ -272,15 +272,18 @@ class TrainingStage:
         outputs += self._look_for_drift()
         return outputs + self._publish() + self.labels.publish()
 
-    def maintain(self, *, idle: bool) -> Sequence[Output] | None:
-        """Ask whether there is something new when the stream pauses: a pause is no evidence."""
+    def maintain(self, *, idle: bool, ended: bool = False) -> Sequence[Output] | None:
+        """Ask whether there is something new when the stream pauses: a pause is no evidence.
+
+        Where it has ended, as a replay does, there are all the segments that were asked for.
+        """
         if not idle or self._clusterer is None:
             return None
         outputs = self.labels.publish(idle=True)
         if self._unsettled:
             self._unsettled = False
             outputs += self._look_for_drift(now=True)
-            if self._clusterer.consider():
+            if self._clusterer.consider(ended=ended):
                 outputs += self._publish()
         if not outputs:
             self.drift.committed()  # nothing was written that could be aborted
@@ -309,7 +312,7 @@ class TrainingStage:
         clusterer = self._clusterer
         if clusterer is None:
             return []
-        return self.drift.look(clusterer.sample, self._published, clusterer.settle, now=now)
+        return self.drift.look(clusterer.sample, self._published, clusterer.look, now=now)
 
     def _publish(self) -> list[Output]:
         clusterer = self._clusterer

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.clustering.learner import StreamingClusterer, numbers_looked_at
+from models.clustering.learner import StreamingClusterer, grows, numbers_looked_at
 from models.clustering.policy import ClusteringError, ClusteringPolicy
 from models.distances import VectorsError, nearest
 from models.measures.agreement import agreement
@@ -199,6 +199,119 @@ def test_when_all_users_are_forgotten_the_centres_stay():
     assert model.sizes.tolist() == [0, 0, 0, 0]
     assert model.labels[0] == "segment 0"
     assert clusterer.moved(model) == 0
+
+
+# --- a number that is given is a most at first ----------------------------------------------------
+
+SIX = changed(POLICY, segments=6, sample_users=3000, reseed_every=10_000)
+
+
+def test_free_seats_wait_for_the_topics_that_come_later():
+    stream = Stream(topics=6)
+    clusterer = StreamingClusterer(SIX, EMBEDDING)
+    model, numbers, moved = None, [], []
+    for topic in (0, 1, 2, 3, 4, 5):
+        for event in stream.events(topic, users=40, count=240):
+            clusterer.learn(*event)
+        clusterer.consider()
+        if clusterer.due(model):
+            known = [user for user in stream.sums if stream.truth[user] < topic]
+            vectors = np.stack([stream.profile(user) for user in known]) if known else None
+            former, model = model, clusterer.snapshot(model)
+            if former is not None and topic > 1:  # the first one was cut in two
+                before = former.ids[nearest(vectors, former.centres)[0]]
+                moved.append((before != model.ids[nearest(vectors, model.centres)[0]]).mean())
+        numbers.append(len(model.ids))
+    assert numbers[0] in {1, 2}
+    assert numbers[1:] == [2, 3, 4, 5, 6]
+    assert max(moved) == 0
+    assert stream.v_measure(clusterer.centres) > 0.99
+
+
+@pytest.mark.parametrize(("wanted", "topics"), [(4, 2), (6, 1), (40, 3)])
+def test_the_number_is_there_when_the_stream_has_ended(wanted, topics):
+    policy = changed(SIX, segments=wanted)
+    clusterer = learned(mixed(Stream(topics), topics=range(topics), users=90), policy)
+    assert len(clusterer.centres) < wanted
+    assert clusterer.consider(ended=True)
+    assert len(clusterer.snapshot(None).ids) == wanted
+
+
+def test_the_number_is_there_when_the_sample_is_full():
+    stream = Stream(topics=2)
+    clusterer = StreamingClusterer(changed(SIX, sample_users=120), EMBEDDING)
+    model, numbers = None, []
+    for event in mixed(stream, topics=(0, 1), users=100, count=300):
+        clusterer.learn(*event)
+        if clusterer.due(model):
+            model = clusterer.snapshot(model)
+            numbers.append((len(clusterer.sample), len(model.ids)))
+    assert numbers[0] == (40, 2)
+    assert numbers[-1][1] == 6
+    assert numbers == sorted(numbers)
+    assert all(segments < 6 for users, segments in numbers if users < 120)
+
+
+def test_the_number_is_there_after_as_many_profiles_as_make_a_look_anyway():
+    policy = changed(SIX, reseed_every=400)
+    clusterer = learned(mixed(Stream(topics=2), topics=(0, 1), users=20, count=50), policy)
+    model = clusterer.snapshot(None)
+    assert len(model.ids) == 2
+    for event in mixed(Stream(topics=2), topics=(0, 1), users=20, count=250):
+        clusterer.learn(*event)
+        if clusterer.due(model):
+            model = clusterer.snapshot(model)
+    assert len(model.ids) == 6
+
+
+def test_there_is_nothing_to_wait_for_where_no_groups_are_apart():
+    random = np.random.default_rng(0)
+    policy = changed(SIX, reseed_every=100_000)
+    clusterer, model = StreamingClusterer(policy, EMBEDDING), None
+    for number, vector in enumerate(random.normal(size=(1600, 384))):
+        clusterer.learn(f"u{number}", vector / np.linalg.norm(vector), {})
+        if clusterer.due(model):
+            model = clusterer.snapshot(model)
+    assert len(model.ids) == 6
+
+
+def test_the_seats_grow_with_what_is_known():
+    policy = ClusteringPolicy(segments=12)
+    assert [policy.seats(0, users, apart=True) for users in (0, 750, 2999, 3000)] == [1, 3, 11, 12]
+    assert [policy.seats(0, users, apart=False) for users in (0, 375, 1499, 1500)] == [1, 3, 11, 12]
+    assert [policy.seats(n, 9, apart=True) for n in (0, 5000, 9999, 10**6)] == [1, 6, 11, 12]
+
+
+@pytest.mark.parametrize(
+    ("segments", "grows"), [(1, False), (2, False), (3, True), (64, True), (65, False)]
+)
+def test_which_numbers_are_reached_step_by_step(segments, grows):
+    assert ClusteringPolicy(segments=segments).grows is grows
+    assert not ClusteringPolicy(segments="auto").grows
+    assert not ClusteringPolicy(segments=segments, algorithm="dbstream").grows
+
+
+def test_a_number_that_is_not_reached_yet_goes_on_after_a_restart():
+    stream = Stream(topics=6)
+    clusterer = learned(mixed(stream, topics=(0, 1)), SIX)
+    model = clusterer.snapshot(None)
+    assert grows(model)
+    assert SIX.allows(len(model.ids), growing=True)
+    assert not SIX.allows(len(model.ids))
+    sample = UserSample(SIX.sample_users)
+    for user in clusterer.sample.users():
+        sample.put(user, stream.profile(user), {})
+    restored = StreamingClusterer(SIX, EMBEDDING)
+    restored.restore(model, sample)
+    news = list(stream.events(2, users=40, count=150))
+    for each in (clusterer, restored):
+        for event in news:
+            each.learn(*event)
+        each.consider()
+    assert len(clusterer.centres) == 3
+    assert np.array_equal(restored.centres, clusterer.centres)
+    clusterer.settle()
+    assert not grows(clusterer.snapshot(model))
 
 
 # --- the number of segments is found --------------------------------------------------------------
