@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.flapping.texts import Posts, users_by_topic
+from consumer.offline.replay import events_at_once
 from consumer.settings import Settings
 from models.clustering.learner import StreamingClusterer
 from models.clustering.reseed import reseed
@@ -93,7 +94,7 @@ def run(posts: Posts, settings: Settings) -> Course:
         model = clusterer.snapshot(model)
         steps.append(_step(rows, np.flatnonzero(rows.events > 0), model, by_model=True))
 
-    batches = posts.lines // settings.batch.max_records
+    batches = posts.lines // events_at_once(settings.batch)
     for number in np.unique(batches).tolist():
         batch = np.flatnonzero(batches == number)
         for turn in _turns(posts.users, batch):

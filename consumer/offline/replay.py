@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +23,7 @@ from consumer.contract.records import Output, Record
 from consumer.offline.files import EventFile, read_records, with_labels
 from consumer.offline.files.errors import told
 from consumer.offline.refusals import Refusals, RefusedCount
-from consumer.settings import Settings
+from consumer.settings import BatchSettings, Settings
 from consumer.stages.segmentation.labelling import FixedLabelModel
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.prepared import PreparedBatch
@@ -48,6 +47,19 @@ Watch = Callable[[PreparedBatch], None]
 
 # Batches prepared at the same time: one is embedded, the next one cleaned.
 _AHEAD = 2
+
+EVENTS_AT_ONCE = 64
+"""Events, refused ones too, that are applied before the trainer learns from them, unless batches
+are set to be smaller. What it learns depends on where the stream is cut: so on this and on the
+stream, and neither on `batch.max_records` nor on labels, which come between events."""
+
+# So many labels between two events end a batch, for the memory that they take.
+_MOST_RECORDS = 10_000
+
+
+def events_at_once(batch: BatchSettings) -> int:
+    """Give the events that a replay applies at once."""
+    return min(EVENTS_AT_ONCE, batch.usual_records)
 
 
 class ReplayOutputError(ExpectedError):
@@ -218,13 +230,12 @@ class Replay:
 
     def _prepared(self, records: Iterable[Record]) -> Iterator[PreparedBatch]:
         """Clean a batch while the one before is embedded and the one before that is applied."""
-        iterator = iter(records)
-        size = self.settings.batch.usual_records
+        batches = self._cut(records)
         coming: deque[Future[PreparedBatch]] = deque()
         with closing(DaemonPool(_AHEAD, "prepare")) as pool:
 
             def submit() -> None:
-                if batch := list(islice(iterator, size)):
+                if batch := next(batches, None):
                     coming.append(pool.submit(lambda: self.segmentation.prepare(batch)))
 
             for _ in range(_AHEAD):
@@ -233,6 +244,19 @@ class Replay:
                 ready = coming.popleft().result()
                 submit()
                 yield ready
+
+    def _cut(self, records: Iterable[Record]) -> Iterator[list[Record]]:
+        """Cut the stream into batches by the number of events."""
+        size, events = events_at_once(self.settings.batch), 0
+        batch: list[Record] = []
+        for record in records:
+            batch.append(record)
+            events += record.topic == self.settings.topics.events
+            if events == size or len(batch) == _MOST_RECORDS:
+                yield batch
+                batch, events = [], 0
+        if batch:
+            yield batch
 
     def _forward(self, outputs: Sequence[Output]) -> None:
         """Commit the segmentation stage's batch and hand its samples to the trainer."""

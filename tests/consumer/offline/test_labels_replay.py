@@ -80,6 +80,34 @@ def test_a_replay_learns_labels_and_gives_them_to_everybody(tmp_path: Path) -> N
     assert verified.exit_code == 0, verified.render()
 
 
+def test_segments_are_the_same_with_labels_and_without(tmp_path: Path) -> None:
+    events, _ = files(tmp_path)
+    labels = write(
+        tmp_path / "many.jsonl",
+        (
+            {
+                "user_id": f"u{n % 45}",
+                "label": NAMES[n % 2],
+                "labelled_at": f"2026-01-{day:02}T00:00:00Z",
+            }
+            for day in range(1, 29)
+            for n in range(3 * day)
+        ),
+    )
+    settings = settings_for_replay()
+    versions = []
+    for name, given in (("with", labels), ("without", None)):
+        out = tmp_path / name
+        result = replay_file(events, out, settings, EMBEDDER, now=NOW, labels=given)
+        versions.append(result.model_version)
+        assert (out / "model.json").read_bytes() == (tmp_path / "with/model.json").read_bytes()
+    lifecycles = [
+        (tmp_path / name / "segment-lifecycle.jsonl").read_bytes() for name in ("with", "without")
+    ]
+    assert lifecycles[0] == lifecycles[1]
+    assert versions[0] == versions[1]
+
+
 def test_two_replays_write_the_same(tmp_path: Path) -> None:
     events, labels = files(tmp_path)
     for name in ("one", "two"):

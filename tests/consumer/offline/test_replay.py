@@ -221,6 +221,28 @@ def test_with_a_model_given_the_size_of_a_batch_is_of_no_matter(events, tmp_path
     assert written[0] == written[1]
 
 
+def test_what_is_learned_depends_on_the_events_and_not_on_the_size_of_a_batch(tmp_path):
+    draw = np.random.default_rng(7)
+    lines = []
+    for n in range(1500):
+        interest = int(draw.integers(1 + min(2, n // 400)))  # a third one comes late
+        user = 3 * int(draw.integers(60)) + interest
+        words = draw.choice(["x7 y7 z7 q7", *TOPICS][interest].split(), 3)
+        lines.append(json.dumps(event(f"user-{user}", n % 150, " ".join(words), event_id=str(n))))
+    lines[700:700] = ["{"]
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join(lines))
+    training = {"segments": 3, "warmup_users": 20}
+    written = []
+    for size in (64, 512, 2048):
+        settings = Settings(training=training, batch={"max_records": size})
+        folder = tmp_path / str(size)
+        result = replay_file(path, folder, settings, EMBEDDER, now=NOW)
+        written.append(contents(folder))
+    assert result.model_version > 2
+    assert written[0] == written[1] == written[2]
+
+
 def test_now_decides_what_lies_in_the_future(tmp_path):
     path = tmp_path / "events"
     at = NOW + timedelta(days=1)
