@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from pydantic import Field
@@ -18,6 +19,15 @@ SEGMENT_MODEL_KEY = b"segments"
 
 NO_SEGMENT = -1
 """What stands for "no segment" in an array of ids; real ids are never negative."""
+
+
+def is_provisional(learner: str | None) -> bool:
+    """Tell from `learner` whether a version is of few users: another one follows with more."""
+    try:
+        told = json.loads(learner or "{}")
+    except ValueError:
+        return False
+    return isinstance(told, dict) and told.get("provisional") is True
 
 
 class SegmentRecord(Contract):

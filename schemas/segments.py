@@ -21,3 +21,6 @@ class SegmentState(Contract):
     users: int = Field(ge=0, description="Members among the sampled users.")
     since: int = Field(ge=1, description="Version in which the segment was born.")
     version: int = Field(ge=1, description="Version of the segment model that says so.")
+    provisional: bool = Field(
+        default=False, description="Whether that version was learned from few users so far."
+    )

@@ -9,7 +9,7 @@ from consumer.verify.decode import Told, attempt, read
 from consumer.verify.report import ViolationKind, Violations
 from consumer.verify.rules import envelope
 from schemas.lifecycle import LifecycleEvent, TransitionType
-from schemas.segment_model import SegmentModelRecord
+from schemas.segment_model import SegmentModelRecord, is_provisional
 from schemas.segments import SegmentState
 
 
@@ -100,6 +100,7 @@ def check_segment_states(
             users=each.size,
             since=each.since,
             version=model.version,
+            provisional=is_provisional(model.learner),
         )
         for each in model.segments
     }

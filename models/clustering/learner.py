@@ -43,6 +43,7 @@ from models.segments.members import members_of
 from models.segments.model import SegmentModel
 from models.segments.naming import name_segments
 from models.segments.transitions import chronicled
+from schemas.segment_model import is_provisional
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,8 @@ class StreamingClusterer:
         # groups that are apart, if fewer of them.
         self._growing = policy.grows
         self._apart = True
+        # Whether the latest version is marked as one of few users.
+        self._provisional = False
 
     @property
     def ready(self) -> bool:
@@ -173,15 +176,24 @@ class StreamingClusterer:
         self._since_look += 1
         self._since_asked += 1
         if self._clusterer is None:
-            if len(self.sample) >= max(self.policy.warmup_users, self.policy.least_users):
+            if self.policy.is_warm(len(self.sample), float(self.sample.weights().sum())):
                 self._look()
             return evicted
         self._clusterer.learn(vector)
-        if self._since_look >= self._look_after:
+        if self._since_look >= self._look_after or self._refined_now:
             self._look()
         elif self._since_asked >= self.policy.ask_after(self.samples):
             self._ask()
         return evicted
+
+    @property
+    def _refined_now(self) -> bool:
+        """Whether a provisional version is to be replaced, and was not yet looked into for it."""
+        return (
+            self._provisional
+            and not self._looked
+            and not self.policy.is_provisional(len(self.sample))
+        )
 
     @property
     def _look_after(self) -> int:
@@ -320,6 +332,8 @@ class StreamingClusterer:
             return True
         if previous.sample_threshold >= 2.0 * self.sample.threshold:
             return True
+        if self._looked and self._provisional and not self.policy.is_provisional(len(self.sample)):
+            return True
         if self._looked and not self._worth_it(previous):
             self._looked = False
             self._noise = self._evidence(noise=True)  # it came to nothing
@@ -359,6 +373,7 @@ class StreamingClusterer:
         self._put_in_order(centres)
         self._placed = centres.copy()
         self._noise = self._evidence(noise=True)
+        self._provisional = self.policy.is_provisional(len(self.sample))
         members = members_of(self.sample.vectors(), centres)
         version, since, labels = 1, {}, {}
         if previous is not None:
@@ -436,6 +451,7 @@ class StreamingClusterer:
         self._since_asked = 0 if state is None else int(state.get("since_asked", 0))
         self._noise = 0.0 if state is None else float(state.get("noise", 0.0))
         self._curve = numbers_looked_at(model)
+        self._provisional = is_provisional(model.learner)
         self._growing = self.policy.grows and grows(model)
         self._apart = state is None or bool(state.get("apart", True))
         if state is None or not self._resume(state["clusterer"]):
@@ -481,6 +497,8 @@ class StreamingClusterer:
             "noise": self._noise,
             "clusterer": None,
         }
+        if self._provisional:
+            state["provisional"] = True
         if self._growing:
             state["growing"], state["apart"] = True, self._apart
         if self._curve:

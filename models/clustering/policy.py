@@ -98,9 +98,22 @@ class ClusteringPolicy(Section):
     sample_users: int = Field(
         3000, ge=10, le=1_000_000, description="Users, picked by hash, that the trainer holds."
     )
-    # 60 to 200 ended the same on the Stack Exchange stream.
+    # 50 to 200 ended the same on the Stack Exchange stream.
     warmup_users: int = Field(
-        200, ge=1, le=1_000_000, description="Sampled users before the first segments are made."
+        50, ge=1, le=1_000_000, description="Sampled users before the first segments are made."
+    )
+    warmup_events: int = Field(
+        300,
+        ge=1,
+        le=1_000_000_000,
+        description="Events of fewer sampled users, faded and weighted as in their profiles, that "
+        "will do for the first segments as well.",
+    )
+    provisional_users: int = Field(
+        200,
+        ge=1,
+        le=1_000_000,
+        description="Segments that were learned from fewer sampled users are marked provisional.",
     )
     reseed_every: int = Field(
         10_000,
@@ -160,6 +173,15 @@ class ClusteringPolicy(Section):
     def least_segments(self) -> int:
         """Segments at least: the number that was given, or the least that is ever found."""
         return self.segments_given or LEAST_SEGMENTS
+
+    def is_warm(self, users: int, events: float) -> bool:
+        """Whether so many sampled users with so many events are enough for first segments."""
+        least = 2 * LEAST_SEGMENTS if self.grows else self.least_users
+        return users >= least and (users >= self.warmup_users or events >= self.warmup_events)
+
+    def is_provisional(self, users: int) -> bool:
+        """Whether segments of so many sampled users are to be refined as soon as there are more."""
+        return users < min(self.provisional_users, self.sample_users)
 
     @property
     def own_number(self) -> bool:

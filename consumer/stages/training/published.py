@@ -9,7 +9,7 @@ from consumer.contract.records import Output
 from consumer.settings import TopicSettings
 from models.segments.model import SegmentModel
 from schemas.lifecycle import LifecycleEvent, TransitionType, lifecycle_headers
-from schemas.segment_model import SEGMENT_MODEL_KEY
+from schemas.segment_model import SEGMENT_MODEL_KEY, is_provisional
 from schemas.segments import SegmentState
 
 
@@ -95,6 +95,7 @@ def _states(model: SegmentModel, previous: SegmentModel | None, topic: str) -> I
             users=int(model.sizes[row]),
             since=model.since[row],
             version=model.version,
+            provisional=is_provisional(model.learner),
         )
         yield Output(topic, str(segment).encode(), state.model_dump_json().encode(), partition=0)
     gone = set() if previous is None else {*previous.ids.tolist()} - {*model.ids.tolist()}

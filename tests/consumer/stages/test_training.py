@@ -143,6 +143,22 @@ def test_nothing_is_published_before_the_warm_up_ends():
     assert (trainer.stage.samples, trainer.stage.sampled_users) == (20, 20)
 
 
+def test_segments_of_few_users_are_marked_until_more_are_known():
+    trainer = Trainer(provisional_users=40)
+    outputs = trainer.learn(samples(range(20)))
+    assert [(each.version, each.provisional) for each in states_in(outputs).values()] == [
+        (1, True),
+        (1, True),
+    ]
+    assert states_in(trainer.learn(samples(range(20, 39)))) == {}
+    again = Trainer(trainer.history, provisional_users=40)
+    (model,) = models_in(outputs := again.learn(samples(range(39, 60))))
+    assert (model.version, model.ids.tolist()) == (2, [0, 1])
+    assert [each.provisional for each in states_in(outputs).values()] == [False, False]
+    assert lifecycle_in(outputs) == []
+    assert models_in(again.learn(samples(range(60)))) == []
+
+
 def test_a_repeated_profile_of_one_user_is_no_warm_up():
     trainer = Trainer()
     assert trainer.learn(samples([1] * 100)) == []
@@ -286,6 +302,7 @@ def test_each_version_goes_out_with_the_segments_that_there_are_and_tombstones_o
             users=model.sizes[row],
             since=model.since[row],
             version=model.version,
+            provisional=True,
         )
 
 

@@ -14,6 +14,7 @@ from models.distances import VectorsError, nearest
 from models.measures.agreement import agreement
 from models.profiles.sample import UserSample
 from models.segments.decision import AssignmentPolicy, decide
+from schemas.segment_model import is_provisional
 from tests.models.segments.test_identity import published
 from tests.models.synthetic import EMBEDDING, Topics, changed
 
@@ -127,6 +128,46 @@ def test_it_waits_for_the_warm_up():
         clusterer.snapshot(None)
     clusterer.learn(*next(iter(stream.events(4, 1, 1))))
     assert clusterer.ready
+
+
+def test_many_events_of_few_users_are_a_warm_up_too():
+    stream = Stream()
+    clusterer = StreamingClusterer(changed(POLICY, warmup_events=100), EMBEDDING)
+    for number, event in enumerate(mixed(stream, users=2, count=40)):
+        clusterer.learn(*event, weight=1.0 + number // 8)
+        if clusterer.ready:
+            break
+    assert 96 <= number < 108  # 8 users, all events together
+    assert len(clusterer.sample) == 8
+
+
+@pytest.mark.parametrize(
+    ("segments", "users", "events", "warm"),
+    [
+        (6, 50, 50.0, True),
+        (6, 49, 299.0, False),
+        (6, 49, 300.0, True),
+        (6, 4, 300.0, True),  # the others come with the users
+        (6, 3, 10**6, False),
+        (2, 4, 300.0, True),
+        (64, 50, 50.0, True),
+        (100, 199, 10**6, False),
+        (100, 200, 1.0, True),
+        ("auto", 4, 300.0, True),
+    ],
+)
+def test_when_there_is_enough_for_first_segments(segments, users, events, warm):
+    assert ClusteringPolicy(segments=segments).is_warm(users, events) is warm
+
+
+def test_what_is_provisional():
+    assert [ClusteringPolicy().is_provisional(users) for users in (50, 199, 200)] == [1, 1, 0]
+    few = ClusteringPolicy(sample_users=60)
+    assert [few.is_provisional(users) for users in (59, 60)] == [True, False]
+    assert [is_provisional(text) for text in (None, "{", "[1]", "{}", '{"provisional":true}')] == [
+        *[False] * 4,
+        True,
+    ]
 
 
 def test_a_pause_starts_the_model_with_fewer_users_but_not_with_too_few():
