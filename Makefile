@@ -89,7 +89,7 @@ bench-labels: model  ## River's classifiers on real profiles with labels: qualit
 	$(BIN)/python -m benchmarks.labels $(ARGS)
 	$(BIN)/python -m benchmarks.labelling.cost
 
-bench-stability: model  ## flapping against lag by the assignment's settings, and confidence; ARGS="--vectors FILE.npz"
+bench-stability: model  ## flapping against lag by the assignment's settings, confidence, and what the model moves beside 48f6e1e; ARGS="--vectors FILE.npz"
 	$(BIN)/python -m benchmarks.stability $(ARGS)
 
 bench-drift: model  ## drift: false alarms, and how soon changes are found; ARGS="--vectors FILE.npz"

@@ -4,6 +4,7 @@
 
 Simulated users change their interest once, at a known event. The posts of the data set are the
 other side: their authors keep to one topic each. Confidence is compared with how often it is right.
+Then both builds, 48f6e1e and this one, are compared in what their models move (`flapping.builds`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.flapping import report, simulation, stream
+from benchmarks.flapping import builds, report, simulation, stream
 from benchmarks.flapping.simulation import Scenario
 from benchmarks.flapping.texts import (
     Floats,
@@ -32,11 +34,15 @@ from benchmarks.flapping.texts import (
 from benchmarks.interests.plan import Shape, plan, squeezed
 from benchmarks.interests.plan import posts as posts_of
 from benchmarks.interests.texts import vectors_like_texts
+from benchmarks.pipeline.builds import former_build
 from benchmarks.shared import DOCS, Figures, parser, run, say, write_page
 from consumer.settings import Settings
 from models.segments.policy import AssignmentPolicy
 
 PAGE, PICTURE = DOCS / "stability.md", DOCS / "stability.png"
+
+ONLY = ("policies", "builds")
+BUILDS = "stability-builds.json"
 
 FREE = AssignmentPolicy(margin_share=0, dwell_events=0)
 """Always in the nearest segment."""
@@ -190,16 +196,31 @@ def measure(posts: Posts, users: int) -> Figures:
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     made = parser(__doc__ or "", "stability.json", events=True, picture=PICTURE, page=True)
     made.add_argument("--users", type=int, default=1200, help="simulated users")
+    made.add_argument("--only", choices=ONLY, help="this part alone; the other's figures stay")
+    made.add_argument("--against", type=Path, help="a checkout of another version with its .venv")
     return made.parse_args(given)
 
 
 def main() -> None:
     options = parse()
-    figures = run(
-        options, lambda _: measure(read_posts(options.data, options.vectors), options.users)
-    )
-    report.draw(figures, options.picture)
-    write_page(PAGE, {name: part(figures) for name, part in report.PARTS.items()})
+    if options.only != "builds":
+        figures = run(
+            options, lambda _: measure(read_posts(options.data, options.vectors), options.users)
+        )
+        report.draw(figures, options.picture)
+        write_page(PAGE, {name: part(figures) for name, part in report.PARTS.items()})
+    if options.only != "policies":
+        options.output = options.output.with_name(BUILDS)
+        figures = run(
+            options,
+            lambda folder: builds.measure(
+                options.against or former_build(),
+                builds.streams(options.data, options.vectors),
+                folder,
+            ),
+        )
+        builds.draw(figures, builds.PICTURE)
+        write_page(PAGE, {"stability-builds": builds.text(figures)})
 
 
 if __name__ == "__main__":

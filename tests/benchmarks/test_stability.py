@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from benchmarks import stability
-from benchmarks.flapping import report, simulation, stream
+from benchmarks.flapping import builds, report, simulation, stream
 from benchmarks.flapping.simulation import Scenario
 from benchmarks.flapping.texts import MadeUpTexts, Noise, RealTexts, measure_noise, read_posts
 from benchmarks.interests.plan import Shape
 from benchmarks.markdown import render
+from benchmarks.pipeline.checkouts import ROOT
 from benchmarks.shared import RESULTS, read, write, write_page
 from consumer.offline.files import read_records
 from consumer.offline.replay import Replay
@@ -224,3 +227,50 @@ def test_figures_are_written_with_a_row_a_line(tmp_path):
     kept = RESULTS / "stability.json"
     write(path, read(kept))
     assert path.read_text("utf-8") == kept.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory):
+    """One stream as it comes and as a trickle, in this build for both."""
+    few = builds.Stream("2 interests", "auto", *builds.made_up(Shape(interests=2, users=300)))
+    slow = builds.trickling(few, count=15)
+    folder = tmp_path_factory.mktemp("streams")
+    return few, slow, builds.measure(ROOT, [few, slow], folder)
+
+
+def test_both_builds_replay_the_same_streams(replayed, tmp_path):
+    few, slow, figures = replayed
+    usual, trickle = figures["rows"]
+    assert usual["former"] == usual["this"]
+    assert usual["this"]["events"] == len(few.events)
+    assert usual["this"]["users"] == 300
+    assert usual["this"]["versions"] > 0
+    assert usual["this"]["v"] > 0.5
+    assert trickle["events"] == 15 == len(slow.events) - slow.lead
+    assert trickle["this"]["events"] == len(slow.events)
+    assert 0 <= trickle["this"]["looks"] <= 15
+    text = builds.text(json.loads(json.dumps(figures)))
+    assert "| 2 interests, a trickle | auto |" in text
+    builds.draw(figures, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_in_a_trickle_events_are_four_seconds_apart(replayed):
+    _, slow, _ = replayed
+    times = [datetime.fromisoformat(event["occurred_at"]) for event in slow.events[slow.lead :]]
+    assert {(after - before).total_seconds() for before, after in pairwise(times)} == {4.0}
+    assert slow.events[slow.lead - 1]["occurred_at"] < slow.events[slow.lead]["occurred_at"]
+
+
+def test_what_is_left_of_switches_is_a_ratio_of_those_a_user():
+    def told(switches: int) -> dict:
+        return {"switches": {"user": 9, "model": switches}, "users": 50}
+
+    assert builds.ratio({"former": told(20), "this": told(5)}) == 0.25
+    assert builds.ratio({"former": told(0), "this": told(5)}) is None
+
+
+def test_the_page_says_what_both_builds_did():
+    page = stability.PAGE.read_text(encoding="utf-8")
+    figures = read(RESULTS / stability.BUILDS)
+    assert render(page, "stability-builds", builds.text(figures)) == page
