@@ -85,3 +85,6 @@ class SegmentName(_Record):
     users: int = Field(description="Members among the sampled users.")
     since: int = Field(description="Version of the model in which it was born.")
     version: int
+    provisional: bool = Field(
+        default=False, description="Whether that version was learned from few users so far."
+    )
