@@ -366,7 +366,8 @@ def _freeze_and_stop(broker: EmbeddedKafka) -> None:
         try:
             until(lambda: readiness()["status"] == 503)
             assert readiness()["connected"] is False
-            until(lambda: "it does not answer (time-out)" in process.text)
+            # The client may have to wait out a request that has 60 s (socket.timeout.ms).
+            until(lambda: "it does not answer (time-out)" in process.text, 180)
             process.signal()
             assert process.code(1 + PROMISED_SECONDS) == 0
         finally:
