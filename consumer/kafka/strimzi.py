@@ -8,7 +8,8 @@ from typing import get_args
 from confluent_kafka.cimpl import NewTopic
 
 from consumer.kafka.rights import Command, Kind, Right, rights
-from consumer.kafka.topics import new_topics
+from consumer.kafka.topic_table import TOPICS
+from consumer.kafka.topics import name_of, new_topics
 from consumer.settings import Settings
 
 CLUSTER = "kafka"
@@ -76,7 +77,8 @@ def _topic(topic: NewTopic, cluster: str) -> str:
 def _user(command: Command, settings: Settings, cluster: str) -> str:
     found = rights(command, settings.topics, settings.kafka.group_id)
     if not settings.labels.enabled:
-        found = [each for each in found if each.name not in _of_labels(settings)]
+        of_labels = {name_of(each, settings) for each in TOPICS if each.with_labels}
+        found = [each for each in found if each.name not in of_labels]
     lines = [
         *_head("KafkaUser", f"segmenter-{command}", cluster),
         "spec:",
@@ -100,11 +102,6 @@ def _head(kind: str, name: str, cluster: str) -> list[str]:
         "  labels:",
         f"    strimzi.io/cluster: {json.dumps(cluster)}",
     ]
-
-
-def _of_labels(settings: Settings) -> set[str]:
-    topics = settings.topics
-    return {topics.labels, topics.label_dead_letters, topics.label_models}
 
 
 def _acl(right: Right) -> list[str]:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from confluent_kafka import KafkaException
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from consumer.contract.clock import Timer
 from consumer.contract.records import Record
@@ -23,6 +24,8 @@ from consumer.status.facts import Drift, Group, Member, Model, Partition, Refuse
 from schemas.dead_letters import HEADER_PREFIX
 from schemas.drift import DriftReferenceRecord
 from schemas.segment_model import SegmentModelRecord
+
+_Kept = TypeVar("_Kept", bound=BaseModel)
 
 REFUSED = 5
 """Refused records that are told of."""
@@ -198,30 +201,31 @@ class Gatherer:
         return sorted(found, key=lambda record: (record.timestamp, record.offset))[-many:][::-1]
 
     def _model(self) -> Model | None:
-        for record in self._newest(self._settings.topics.models, 1):
-            if record.value is None:
-                return None
-            try:
-                model = SegmentModelRecord.model_validate_json(record.value)
-            except ValidationError:
-                return None  # of a newer version: what reads it says so
-            return Model(
-                version=model.version,
-                segments=len(model.segments),
-                published_seconds=_ago(record.timestamp),
-            )
-        return None
+        found = self._latest(self._settings.topics.models, SegmentModelRecord)
+        if found is None:
+            return None
+        model, timestamp = found
+        return Model(
+            version=model.version,
+            segments=len(model.segments),
+            published_seconds=_ago(timestamp),
+        )
 
     def _drift(self) -> Drift | None:
-        for record in self._newest(self._settings.topics.drift_reference, 1):
-            if record.value is None:
-                return None
+        found = self._latest(self._settings.topics.drift_reference, DriftReferenceRecord)
+        if found is None:
+            return None
+        reference, _ = found
+        set_at = reference.set_at.isoformat() if reference.set_at is not None else None
+        return Drift(reference_set=set_at, model_version=reference.model_version)
+
+    def _latest(self, topic: str, kind: type[_Kept]) -> tuple[_Kept, int] | None:
+        """Give the newest record of a topic and its time; None where it cannot be read."""
+        for record in self._newest(topic, 1):
             try:
-                found = DriftReferenceRecord.model_validate_json(record.value)
+                return kind.model_validate_json(record.value or b""), record.timestamp
             except ValidationError:
-                return None
-            set_at = found.set_at.isoformat() if found.set_at is not None else None
-            return Drift(reference_set=set_at, model_version=found.model_version)
+                break  # of a newer version: what reads it says so
         return None
 
     def _refused(self) -> list[Refused]:
