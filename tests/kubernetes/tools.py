@@ -1,8 +1,8 @@
 """kustomize, kube-score, and schemas of custom resources: made once, kept in the user's cache.
 
-The programs are built from the modules that go.mod pins and go.sum checks, by the Go that comes as
-a Python package. So does the Java that runs Strimzi's own generator of schemas. KEDA and the
-operator for Prometheus have theirs in their modules.
+The programs are built from their modules, whose sums are pinned here and which pin all that they
+need themselves, by the Go that comes as a Python package. So does the Java that runs Strimzi's own
+generator of schemas. KEDA and the operator for Prometheus have theirs in their modules.
 """
 
 from __future__ import annotations
@@ -27,9 +27,18 @@ from models.embedding.cache import cache_folder
 logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
+# By name, the module, its sum, and the package in it.
 _PROGRAMS = {
-    "kustomize": "sigs.k8s.io/kustomize/kustomize/v5",
-    "kube-score": "github.com/zegl/kube-score/cmd/kube-score",
+    "kustomize": (
+        "sigs.k8s.io/kustomize/kustomize/v5@v5.8.2",
+        "h1:sSNeWwgkdSMGCIavtY63JQMgBJkGv3IwOltWVZy+LFQ=",
+        "",
+    ),
+    "kube-score": (
+        "github.com/zegl/kube-score@v1.20.0",
+        "h1:J1VqK86SunV4Gg8emPTmwUVxe0rmXnAs5K9ZUbGMKR8=",
+        "/cmd/kube-score",
+    ),
 }
 # By module, its sum and the schemas wanted of it.
 _MODULES = {
@@ -85,19 +94,22 @@ def make_tools() -> Tools:
         (made / "schemas").mkdir(parents=True)
         go = _go(scratch)
         logger.info("building kustomize and kube-score, once: some minutes")
-        for name, package in _PROGRAMS.items():
-            _run([*go, "build", "-o", str(made / name), package], HERE, scratch)
+        for module, pin, package in _PROGRAMS.values():
+            _download(go, module, pin, scratch)
+            path, _, version = module.partition("@")
+            _run([*go, "install", f"{path}{package}@{version}"], scratch, scratch, made)
         for module, (pin, schemas) in _MODULES.items():
-            _take_schemas(go, module, pin, schemas, made / "schemas", scratch)
+            folder_of = _download(go, module, pin, scratch)
+            for schema in schemas:
+                shutil.copy(folder_of / schema, made / "schemas")
         _make_strimzi(made / "schemas", scratch)
         made.rename(folder)
     return _in(folder)
 
 
 def _folder() -> Path:
-    pins = [HERE.joinpath(name).read_bytes() for name in ("go.mod", "go.sum")]
-    pins.append(repr((_PROGRAMS, _MODULES, _STRIMZI, _STRIMZI_KINDS)).encode())
-    return cache_folder() / f"kubernetes-{hashlib.sha256(b''.join(pins)).hexdigest()[:8]}"
+    pins = repr((_PROGRAMS, _MODULES, _STRIMZI, _STRIMZI_KINDS))
+    return cache_folder() / f"kubernetes-{hashlib.sha256(pins.encode()).hexdigest()[:8]}"
 
 
 def _in(folder: Path) -> Tools:
@@ -113,14 +125,12 @@ def _go(scratch: Path) -> list[str]:
     return [str(home / "bin" / "go")]
 
 
-def _take_schemas(
-    go: Sequence[str], module: str, pin: str, schemas: Sequence[str], to: Path, scratch: Path
-) -> None:
+def _download(go: Sequence[str], module: str, pin: str, scratch: Path) -> Path:
+    """Fetch a module, and give its folder."""
     told = json.loads(_run([*go, "mod", "download", "-json", module], scratch, scratch))
     if told["Sum"] != pin:
         raise ToolsError(f"{module} has the sum {told['Sum']}, not {pin}")
-    for schema in schemas:
-        shutil.copy(Path(told["Dir"]) / schema, to)
+    return Path(told["Dir"])
 
 
 def _make_strimzi(to: Path, scratch: Path) -> None:
@@ -138,12 +148,12 @@ def _make_strimzi(to: Path, scratch: Path) -> None:
     _run([*command, "--crd-api-version", "v1", "--yaml", *wanted], scratch, scratch)
 
 
-def _run(command: Sequence[str], folder: Path, scratch: Path) -> str:
-    # Modules go to the scratch folder, and nothing is asked for that is not pinned.
-    go = {"GOPATH": str(scratch / "go"), "GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false"}
+def _run(command: Sequence[str], folder: Path, scratch: Path, programs: Path | None = None) -> str:
+    # Modules go to the scratch folder, and programs to theirs.
+    go = {"GOPATH": str(scratch / "go"), "GOFLAGS": "-modcacherw -buildvcs=false"}
     go |= {"GOTOOLCHAIN": "local", "GOCACHE": str(scratch / "go-cache"), "CGO_ENABLED": "0"}
-    if "download" in command:
-        go["GOFLAGS"] = "-modcacherw"
+    if programs is not None:
+        go["GOBIN"] = str(programs)
     done = subprocess.run(
         command, cwd=folder, env={**os.environ, **go}, capture_output=True, text=True, check=False
     )
