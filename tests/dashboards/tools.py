@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.embedding.cache import cache_folder
+from tests.debian import PackageError, unpacked
 
 _NAMES = ("prometheus", "promtool")
 _INSTEAD = (
@@ -69,36 +69,17 @@ def _in_folder(folder: Path) -> Tools | None:
 
 
 def _fetch(kept: Path) -> None:
-    """Download Debian's package, which apt checks, and take the programs out of it.
-
-    It is not installed, so this needs no rights. All that the programs need is libc.
-    """
-    missing = [name for name in ("apt-get", "dpkg") if shutil.which(name) is None]
-    if missing:
-        raise ToolsError(f"there is no {missing[0]} to fetch Prometheus with: {_INSTEAD}")
+    """Take the programs out of Debian's package: all that they need is libc."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="prometheus-", dir=kept.parent) as made:
         folder = Path(made)
-        # As root, apt would hand the download to a user who may not write to this folder.
-        rights = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
-        _run(["apt-get", *rights, "download", "prometheus"], folder)
-        packages = list(folder.glob("prometheus_*.deb"))
-        if not packages:
-            raise ToolsError(f"apt-get downloaded no package: {_INSTEAD}")
-        _run(["dpkg", "-x", str(packages[0]), "package"], folder)
+        try:
+            package = unpacked("prometheus", folder)
+        except PackageError as error:
+            raise ToolsError(f"{error}, or {_INSTEAD}") from error
         (folder / "programs").mkdir()
         for name in _NAMES:
-            if (program := folder / "package" / "usr" / "bin" / name).exists():
+            if (program := package / "usr" / "bin" / name).exists():
                 program.rename(folder / "programs" / name)
         shutil.rmtree(kept, ignore_errors=True)
         (folder / "programs").rename(kept)
-
-
-def _run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise ToolsError(
-            f"{command[0]} failed: {said[-1] if said else f'exit code {done.returncode}'}; run "
-            f"'apt-get update' where the package is not found, or {_INSTEAD}"
-        )

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.debian import PackageError, unpacked
 from tests.image.container import CHROOT, started
 from tests.image.dockerfile import Copy, Run, Stage, read
 from tests.image.roles import RolesError, check_roles
@@ -131,13 +132,12 @@ def debian(folder: Path) -> Path:
         command = shutil.which("debootstrap")
         extra = {}
         if command is None:
-            _call(
-                ["apt-get", "-o", "APT::Sandbox::User=root", "download", "debootstrap"], at=scratch
-            )
-            (package,) = Path(scratch).glob("debootstrap_*.deb")
-            _call(["dpkg", "-x", str(package), f"{scratch}/debootstrap"])
-            command = f"{scratch}/debootstrap/usr/sbin/debootstrap"
-            extra = {"DEBOOTSTRAP_DIR": f"{scratch}/debootstrap/usr/share/debootstrap"}
+            try:
+                package = unpacked("debootstrap", Path(scratch))
+            except PackageError as error:
+                raise ImageError(str(error)) from error
+            command = str(package / "usr" / "sbin" / "debootstrap")
+            extra = {"DEBOOTSTRAP_DIR": str(package / "usr" / "share" / "debootstrap")}
         begun = folder / "debian.begun"
         shutil.rmtree(begun, ignore_errors=True)
         flags = ["--variant=minbase", f"--include={_PACKAGES}"]
@@ -157,12 +157,8 @@ def _mirror() -> list[str]:
     return told[:1]
 
 
-def _call(
-    command: Sequence[str], environment: dict[str, str] | None = None, at: str | None = None
-) -> None:
-    done = subprocess.run(
-        command, env=environment, cwd=at, capture_output=True, text=True, check=False
-    )
+def _call(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-12:])
         raise ImageError(f"{' '.join(command)[:300]}: exit code {done.returncode}\n{said}")
