@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -326,7 +325,8 @@ class Loop(Generic[Prepared]):
             (topic, number): self._assignment.reach(topic, number, offset + 1)
             for (topic, number), offset in behind.items()
         }
-        outputs = self._stage.apply(prepared, current)
+        with self._parts.metrics.apply_seconds.time():
+            outputs = self._stage.apply(prepared, current)
         within = None
         shared: Sequence[Output] = []
         if deadline is None:
@@ -336,9 +336,7 @@ class Loop(Generic[Prepared]):
         # Those of the stage's own work are of any partition.
         partitions = self._assignment.active if shared else current
         if self._commits.commit([*outputs, *shared], list(partitions), positions, within):
-            self._parts.metrics.batch_records.observe(len(batch.records))
-            for number, count in Counter([record.partition for record in records]).items():
-                self._parts.metrics.records.labels(number).inc(count)
+            self._parts.metrics.committed(records)
 
     def _commit_positions(self) -> None:
         """Commit where partitions stand where that is news and no batch will tell it.

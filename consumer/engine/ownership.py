@@ -161,10 +161,11 @@ class Ownership:
         }
 
     def _measure(self) -> int:
-        """Set how many records wait in each partition, and give their sum."""
+        """Set how many records wait in each partition and since when; give their number."""
         self._waiting.clear()
         for number in self._assignment.active:
             waiting = self._assignment.waiting(number)
             self._waiting.update({(topic, number): count for topic, count in waiting.items()})
-            self._metrics.behind(number, sum(waiting.values()))
+            since = self._assignment.waiting_since(number, waiting)
+            self._metrics.behind(number, sum(waiting.values()), since)
         return sum(self._waiting.values())

@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from consumer.contract.clock import Timer
+from consumer.contract.clock import Clock, Timer, wall_clock
 from consumer.contract.records import Record
+from consumer.engine.waiting import Waiting
 from consumer.kafka.asking import Pace, ask
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.state.positions import Position
@@ -46,6 +48,7 @@ class Track:
     asked: float | None
     """Since when the client is to read from `fetched` and has told nothing, neither a record nor
     the end; seconds, monotonic. None once it has told something."""
+    waiting: Waiting = field(default_factory=Waiting)
 
 
 @dataclass(slots=True)
@@ -76,6 +79,8 @@ class Assignment:
         Topics of as many partitions of which partition n is read by whoever has partition n of the
         input. The group does not share them out; where they stand is committed like the rest.
     timer
+        What passes.
+    clock
         What time it is.
 
     Attributes
@@ -92,10 +97,12 @@ class Assignment:
         topic: str,
         partition_count: int,
         beside: Sequence[str] = (),
+        *,
         timer: Timer = time,
+        clock: Clock = wall_clock,
     ) -> None:
         self.consumer = consumer
-        self._timer = timer
+        self._timer, self._clock = timer, clock
         self._topics = (topic, *beside)
         self.partition_count = partition_count
         self._partitions: dict[int, Partition] = {}
@@ -161,6 +168,7 @@ class Assignment:
             if partition.tracks:
                 partition.epoch = self._next_epoch()
             for topic, track in partition.tracks.items():
+                track.waiting.go_back(track.position)
                 track.fetched = track.collected = track.position
                 track.asked = self._timer.monotonic()
                 self._seek(_place(topic, number, track.position, track))
@@ -170,10 +178,11 @@ class Assignment:
     ) -> list[Record]:
         """Count records as fetched, each with its leader's epoch; give those that are not void."""
         taken: list[Record] = []
-        topic, number, track = "", -1, None
+        runs: list[tuple[Track, int]] = []
+        topic, number, track, fresh = "", -1, None, True
         for record, leader_epoch in zip(records, leader_epochs, strict=True):
             if record.partition != number or record.topic != topic:
-                topic, number = record.topic, record.partition
+                topic, number, fresh = record.topic, record.partition, True
                 if (track := self._track_of(topic, number)) is not None:
                     track.asked = None
             if track is None or record.offset < track.fetched:
@@ -181,7 +190,14 @@ class Assignment:
             track.fetched = track.collected = record.offset + 1
             if leader_epoch is not None:
                 track.leader_epoch = leader_epoch
+            if fresh:
+                runs.append((track, len(taken)))
+                fresh = False
             taken.append(record)
+        bounds = pairwise([*(start for _, start in runs), len(taken)])
+        for (of, _), (start, end) in zip(runs, bounds, strict=True):
+            first, last = taken[start], taken[end - 1]
+            of.waiting.read(last.offset + 1, first.timestamp, last.timestamp)
         return taken
 
     def epoch(self, number: int) -> int:
@@ -280,6 +296,34 @@ class Assignment:
             # Below zero: nothing was fetched yet, so nothing is known.
             found[topic] = max(high - self.reach(topic, number, position), 0)
         return found
+
+    def waiting_since(self, number: int, waiting: Mapping[str, int]) -> float | None:
+        """Give when the oldest of a partition's records that wait was written, by its timestamp.
+
+        Parameters
+        ----------
+        number
+            Of the partition.
+        waiting
+            How many there are by topic, as of now.
+
+        Returns
+        -------
+        Seconds since 1970: infinity where nothing waits, None where it is not known, as in the
+        first moments of a partition.
+        """
+        now = round(self._clock().timestamp() * 1000)
+        oldest = float("inf")
+        for topic, track in self._partitions[number].tracks.items():
+            if not waiting[topic] and track.asked is None:
+                track.waiting.nothing(now)
+                continue
+            # Something waits, or the client has not told yet whether it does.
+            since = track.waiting.since(track.position)
+            if since is None:
+                return None
+            oldest = min(oldest, since / 1000)
+        return oldest
 
     @property
     def active(self) -> list[int]:

@@ -6,8 +6,12 @@ committed work is in it. `consumer.telemetry.table` has the names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
+from itertools import accumulate
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,13 +24,17 @@ from prometheus_client import (
 )
 from prometheus_client import core as families
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from consumer.contract.figures import Figures
+from consumer.contract.records import Record
 from consumer.kafka.offset_metadata import Loss, LossReason
 from consumer.telemetry.table import METRICS, PREFIX, Role
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+# From a service that is at its best to one that was away for a day.
+_FRESH_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 _RECORDS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
 
 
@@ -74,19 +82,84 @@ class FigureCollector(Collector):
 _GaugeFamily = families.GaugeMetricFamily
 
 
-def tell_role(registry: CollectorRegistry, role: Role) -> None:
-    """Tell what the process is: all roles share the names of what their loops measure."""
-    _gauge("process_info", registry).labels(role, version("segmenter")).set(1)
+class SpreadCollector(Collector):
+    """A histogram that takes many values at once: there is one for each record.
+
+    Parameters
+    ----------
+    name
+        In the table.
+    buckets
+        Their upper bounds, in order; what is above all of them counts, too.
+    """
+
+    def __init__(self, name: str, buckets: Sequence[float]) -> None:
+        self._name, self._buckets = name, tuple(buckets)
+        # Replaced and never changed: it is read by another thread.
+        self._seen: tuple[list[int], float] = ([0] * (len(buckets) + 1), 0.0)
+
+    def observe(self, values: Iterable[float]) -> None:
+        """Take values in; one thread at a time."""
+        counts, total = self._seen
+        counts = counts.copy()
+        for value in values:
+            counts[bisect_left(self._buckets, value)] += 1
+            total += value
+        self._seen = counts, total
+
+    def collect(self) -> Sequence[families.Metric]:
+        """Give the histogram."""
+        counts, total = self._seen
+        bounds = map(floatToGoString, (*self._buckets, float("inf")))
+        return [
+            families.HistogramMetricFamily(
+                PREFIX + self._name,
+                METRICS[self._name].meaning,
+                buckets=list(zip(bounds, accumulate(counts), strict=True)),
+                sum_value=total,
+            )
+        ]
+
+
+def tell_role(registry: CollectorRegistry, role: Role, group_id: str) -> None:
+    """Tell what the process is: all roles share the names of what their loops measure.
+
+    Parameters
+    ----------
+    registry
+        Of the process.
+    role
+        What it is.
+    group_id
+        `kafka.group_id`, which workers, trainers and intake that belong together have alike.
+    """
+    _gauge("process_info", registry).labels(role, version("segmenter"), group_id).set(1)
 
 
 class LoopMetrics:
-    """What the loop itself measures."""
+    """What the loop itself measures.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Parameters
+    ----------
+    registry
+        Of the process.
+    clock
+        Seconds since 1970; tells how long ago a record was written.
+    """
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        # When the oldest record of a partition that waits was written. How long ago that is is
+        # reckoned when Prometheus asks, so that it grows while the loop stands still, too.
+        self._oldest: dict[int, float] = {}
+        registry.register(FigureCollector(self._figures))
+        self._freshness = SpreadCollector("freshness_seconds", _FRESH_SECONDS)
+        registry.register(self._freshness)
         self.records = _counter("records", registry)
         self.lag = _gauge("lag_records", registry)
         self.transactions = _counter("transactions", registry, "committed", "aborted", "unknown")
         self.commit_seconds = _histogram("transaction_seconds", registry, _SECONDS)
+        self.apply_seconds = _histogram("apply_seconds", registry, _SECONDS)
         self.prepare_seconds = _histogram("prepare_seconds", registry, _SECONDS)
         self.batch_records = _histogram("batch_records", registry, _RECORDS)
         self.under_way = _gauge("records_under_way_bytes", registry)
@@ -100,10 +173,43 @@ class LoopMetrics:
         self.restore = RestoreMetrics(registry)
         self.losses = LossMetrics(registry)
 
-    def behind(self, partition: int, lag: int) -> None:
-        """Tell how many records of a partition wait, and that it is counted from now on."""
+    def behind(self, partition: int, lag: int, since: float | None) -> None:
+        """Tell how many records of a partition wait, and that it is counted from now on.
+
+        Parameters
+        ----------
+        partition
+            Its number.
+        lag
+            Records that wait.
+        since
+            When the oldest of them was written, seconds since 1970: infinity where none waits, None
+            where it is not known.
+        """
         self.lag.labels(partition).set(lag)
         self.records.labels(partition)
+        if since is None:
+            self._oldest.pop(partition, None)
+        else:
+            self._oldest[partition] = since
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """Count the records of a batch that is committed just now."""
+        self.batch_records.observe(len(records))
+        for number, count in Counts([record.partition for record in records]).items():
+            self.records.labels(number).inc(count)
+        now = self._clock()
+        # A clock that is behind the producer's makes no record younger than new.
+        self._freshness.observe(
+            [max(now - record.timestamp / 1000, 0.0) for record in records if record.timestamp >= 0]
+        )
+
+    def _figures(self) -> Figures:
+        now = self._clock()
+        yield (
+            "lag_seconds",
+            {str(number): max(now - since, 0.0) for number, since in self._oldest.copy().items()},
+        )
 
     def forget(self, partition: int) -> None:
         """Drop the gauges of a partition that now is another process's.
@@ -111,6 +217,7 @@ class LoopMetrics:
         Its counter stays: what was committed here remains counted here.
         """
         self.lag.remove(partition)
+        self._oldest.pop(partition, None)
         self.losses.forget(partition)
 
 

@@ -1,7 +1,7 @@
 """Every metric there is: the roles that have it, type, name, labels and meaning, in `metrics.md`.
 
 The names there go without the prefix `segmenter_` and without the suffix that Prometheus wants of a
-counter. `make docs` writes the reference in docs/operations.md from this table.
+counter. `make docs` writes the reference in docs/metrics.md from this table.
 
 What workers tell adds up over the workers of a group: a user, a record, a partition is counted by
 the one worker that has it. Labels are bounded: types, reasons, partitions, segments. Where the
@@ -75,7 +75,7 @@ def metrics_of(role: Role) -> list[Metric]:
 
 
 def reference() -> str:
-    """Write the tables for docs/operations.md, one for each set of roles that has its own."""
+    """Write the tables for docs/metrics.md, one for each set of roles that has its own."""
     parts = []
     for roles, metrics in groupby(METRICS.values(), lambda metric: metric.roles):
         rows = (

@@ -126,9 +126,17 @@ class Feed(Generic[Model]):
         return self._model.version if self._model else 0
 
     @property
+    def published_at(self) -> float | None:
+        """When that was published, as its record says, in seconds since 1970.
+
+        0 before the first; None where it is not known.
+        """
+        return self._published_at if self._model else 0.0
+
+    @property
     def age_seconds(self) -> float | None:
-        """Time since that was published, as its record says; None where it is not known."""
-        if self._published_at is None:
+        """Time since that was published; None where it is not known."""
+        if not self._published_at:
             return None
         return round(max(time.time() - self._published_at, 0.0), 1)
 

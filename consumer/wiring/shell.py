@@ -58,7 +58,7 @@ def run(
         Tells what may hang where a batch is not prepared in time.
     """
     registry = new_registry(figures)
-    tell_role(registry, role)
+    tell_role(registry, role, settings.kafka.group_id)
     health = Health(settings.http.live_seconds, facts=facts)
     metrics = LoopMetrics(registry)
     kafka = settings.kafka

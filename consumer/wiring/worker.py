@@ -59,7 +59,7 @@ def _run(
     )
 
     def figures() -> Figures:
-        yield from stage_figures(stage, source.age_seconds)
+        yield from stage_figures(stage, source.published_at)
         yield from embedding.figures(embedder)
         yield from preparing.figures(children)
 

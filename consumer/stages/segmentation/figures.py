@@ -23,8 +23,8 @@ _CHANGES = [
 ]
 
 
-def figures(stage: SegmentationStage, model_age_seconds: float | None = None) -> Figures:
-    """Give the figures of a stage, and the age of its segment model."""
+def figures(stage: SegmentationStage, model_published_at: float | None = None) -> Figures:
+    """Give the figures of a stage, and when its segment model was published."""
     stats, model = stage.stats, stage.model
     yield "events", {kind: stats.accepted[kind] for kind in EventType}
     yield "event_languages", stats.languages.copy()
@@ -49,7 +49,7 @@ def figures(stage: SegmentationStage, model_age_seconds: float | None = None) ->
         {"none" if segment == NO_SEGMENT else str(segment): n for segment, n in users.items()},
     )
     yield "model_version", model.version if model else 0
-    yield "model_age_seconds", model_age_seconds
+    yield "model_timestamp_seconds", model_published_at
     yield "settled", stage.settled
 
 

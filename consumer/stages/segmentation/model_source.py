@@ -21,8 +21,9 @@ class FixedModel:
     """A segment model that stays as it is."""
 
     model: SegmentModel | None = None
-    age_seconds: float | None = None
-    """Of no use: it was not published."""
+    published_at: None = None
+    age_seconds: None = None
+    """Neither is there: it was not published."""
 
     @property
     def version(self) -> int:

@@ -41,9 +41,10 @@ class Message:
         error: KafkaError | None = None,
         topic: str = TOPIC,
         value: bytes = b"{}",
+        timestamp: int = -1,
     ) -> None:
         self._place, self._error, self._topic = (partition, offset), error, topic
-        self._value = value
+        self._value, self._timestamp = value, timestamp
 
     def error(self) -> KafkaError | None:
         return self._error
@@ -58,7 +59,7 @@ class Message:
         return self._place[1]
 
     def timestamp(self) -> tuple[int, int]:
-        return (0, -1)
+        return (0, self._timestamp)
 
     def key(self) -> bytes:
         return b"u"

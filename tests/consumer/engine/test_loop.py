@@ -716,6 +716,66 @@ def test_lag_is_what_can_be_read(world: World) -> None:
     assert lags == [5, 5, 0]
 
 
+def test_the_age_of_what_waits_is_told_until_it_is_committed(world: World) -> None:
+    world.high = 13
+    ages: list[float | None] = []
+    begun = time.time()
+    hour_ago, minute_ago = round((begun - 3600) * 1000), round((begun - 60) * 1000)
+
+    def note() -> list[Message]:
+        ages.append(dict(world.metrics._figures())["lag_seconds"].get("0"))
+        return []
+
+    def first_two() -> list[Message]:
+        return [Message(0, 10, timestamp=hour_ago), Message(0, 11, timestamp=hour_ago)]
+
+    def release() -> list[Message]:
+        world.stage.prepare_gate.set()
+        return world.prepared()
+
+    world.outcomes = [Outcome.ABORTED]
+    world.stage.prepare_gate.clear()
+    world.run(
+        *(assign(world, 0), nothing, note),  # the client has told nothing yet
+        *(first_two, lambda: [Message(0, 12, timestamp=minute_ago)], note),
+        *(release, nothing, note),  # what has to be read again keeps its age
+        # The third record is not read again yet: its neighbour's time stands.
+        *(first_two, nothing, world.prepared, nothing, note),
+        *(lambda: [Message(0, 12, timestamp=minute_ago)], nothing, note),
+    )
+    expected = [None, 3600, 3600, 3600, 60]
+    assert [None if age is None else round(age, -1) for age in ages] == expected
+
+
+def test_a_partition_in_which_nothing_waits_has_no_age(world: World) -> None:
+    world.high = 10
+    ages: list[Any] = []
+
+    def note() -> list[Message]:
+        ages.append(dict(world.metrics._figures())["lag_seconds"])
+        return []
+
+    # Before the client has found the end, it is not known either.
+    world.run(assign(world, 0), nothing, note, lambda: [end(0, 10)], nothing, note)
+    assert ages == [{}, {"0": 0.0}]
+
+
+def test_of_a_batch_that_has_lost_a_partition_only_the_rest_is_counted(world: World) -> None:
+    def lose() -> list[Message]:
+        world.lose(1)
+        return []
+
+    world.run(assign(world, 0, 1), records((0, 10), (1, 10)), lose, world.prepared)
+    counted = {
+        sample.labels["partition"]: sample.value
+        for metric in world.metrics.records.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    }
+    assert counted == {"0": 1, "1": 0}
+    assert world.metrics.batch_records._sum.get() == 1
+
+
 # --- the changelog tells of the inputs ----------------------------------------------------------
 
 

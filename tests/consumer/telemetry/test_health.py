@@ -347,7 +347,7 @@ def test_the_lag_of_a_partition_that_went_elsewhere_is_no_longer_told(asked):
 
 def test_what_a_loop_counts_is_there_before_the_first_record(asked):
     metrics = LoopMetrics(asked.registry)
-    metrics.behind(2, 5)
+    metrics.behind(2, 5, None)
     found = asked.metrics()
     assert (found["segmenter_lag_records", "2"], found["segmenter_records_total", "2"]) == (5, 0)
     for outcome in ("committed", "aborted", "unknown"):
@@ -359,9 +359,48 @@ def test_what_a_loop_counts_is_there_before_the_first_record(asked):
     assert asked.metrics()["segmenter_records_total", "2"] == 9
 
 
+def test_the_age_of_what_waits_grows_while_the_loop_stands_still(asked):
+    now = [1000.0]
+    metrics = LoopMetrics(asked.registry, lambda: now[0])
+    metrics.behind(0, 5, 990.0)
+    metrics.behind(1, 0, math.inf)
+    metrics.behind(2, 3, None)
+    metrics.behind(3, 1, 1002.5)  # by a producer whose clock is ahead
+    lag = "segmenter_lag_seconds"
+    found = asked.metrics()
+    assert (found[lag, "0"], found[lag, "1"], found[lag, "3"]) == (10, 0, 0)
+    assert (lag, "2") not in found
+    now[0] += 60
+    found = asked.metrics()
+    assert (found[lag, "0"], found[lag, "1"]) == (70, 0)
+    metrics.behind(0, 5, None)
+    metrics.forget(1)
+    assert {key for key in asked.metrics() if key[0] == lag} == {(lag, "3")}
+
+
+def test_freshness_is_that_of_each_record_whose_time_is_known(asked):
+    metrics = LoopMetrics(asked.registry, lambda: 1e6)
+    ages = [None, 0.04, 0.06, 0.06, 400.0, 90000.0, -3.0]
+    metrics.committed(
+        [
+            Record("t", 0, n, -1 if age is None else round((1e6 - age) * 1000), None, None)
+            for n, age in enumerate(ages)
+        ]
+    )
+    name = "segmenter_freshness_seconds"
+    counts = {
+        bound: asked.registry.get_sample_value(f"{name}_bucket", {"le": bound})
+        for bound in ("0.05", "0.1", "300.0", "1800.0", "86400.0", "+Inf")
+    }
+    assert counts == {"0.05": 2, "0.1": 4, "300.0": 4, "1800.0": 5, "86400.0": 5, "+Inf": 6}
+    assert asked.registry.get_sample_value(f"{name}_count") == 6
+    assert asked.registry.get_sample_value(f"{name}_sum") == pytest.approx(90400.16)
+
+
 def test_a_process_tells_its_role_and_version(asked):
-    tell_role(asked.registry, "trainer")
-    assert asked.metrics()["segmenter_process_info", "trainer", version("segmenter")] == 1
+    tell_role(asked.registry, "trainer", "shop")
+    told = ("segmenter_process_info", "shop", "trainer", version("segmenter"))
+    assert asked.metrics()[told] == 1
 
 
 def test_a_restore_is_told_in_figures_and_an_unknown_rest_is_no_number(asked):

@@ -39,8 +39,8 @@ def test_what_was_done_and_what_waits_is_told(changes: dict[str, float], told: s
 
 def test_it_is_read_from_the_metrics_of_the_loop():
     metrics = LoopMetrics(CollectorRegistry())
-    metrics.behind(0, 5)
-    metrics.behind(3, 7)
+    metrics.behind(0, 5, None)
+    metrics.behind(3, 7, None)
     metrics.records.labels(0).inc(3)
     metrics.records.labels(3).inc(4)
     metrics.partitions.set(2)
