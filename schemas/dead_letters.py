@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.base import Base64, Open, Published
 
 # Whoever made a longer key did not mean one.
 MAX_KEY_BYTES = 32_768
+MAX_HEADERS_BYTES = 16_384
+"""Headers of the refused record that are kept; of longer ones none is."""
+# More than the lengths of a header take.
+_HEADER_BYTES = 10
 BESIDE_VALUE_BYTES = 2 * MAX_KEY_BYTES
 """Room that a dead letter takes beside its value: for the key and for the headers."""
 
@@ -79,6 +84,8 @@ def dead_letter_headers(
     timestamp: int,
     truncated_from: int | None = None,
     key_truncated_from: int | None = None,
+    headers_dropped: int | None = None,
+    redrives: int = 0,
 ) -> list[tuple[str, bytes]]:
     """Kafka headers of a dead letter; all values are UTF-8 text."""
     headers = {
@@ -90,9 +97,96 @@ def dead_letter_headers(
         "offset": str(offset),
         "timestamp": str(timestamp),
     }
-    cut = {"truncated_from": truncated_from, "key_truncated_from": key_truncated_from}
-    headers |= {name: str(length) for name, length in cut.items() if length is not None}
+    cut = {
+        "truncated_from": truncated_from,
+        "key_truncated_from": key_truncated_from,
+        "headers_dropped": headers_dropped,
+        "redrives": redrives or None,
+    }
+    headers |= {name: str(number) for name, number in cut.items() if number is not None}
     return [(HEADER_PREFIX + name, value.encode()) for name, value in headers.items()]
+
+
+class DeadLetterHeaders(BaseModel):
+    """What the headers of a dead letter say; the reason may be one of a later version."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str = Field(pattern=r"^[a-z0-9_]{1,40}$")
+    field: str = ""
+    detail: str = ""
+    topic: str = Field(min_length=1)
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+    timestamp: int = -1
+    truncated_from: int | None = None
+    key_truncated_from: int | None = None
+    headers_dropped: int | None = None
+    redrives: int = Field(0, ge=0)
+
+    @property
+    def refusal(self) -> Refusal:
+        """Why the record was refused."""
+        reason = {"reason": self.reason, "field": self.field or None, "detail": self.detail}
+        return Refusal.model_validate(reason)
+
+    @property
+    def cut(self) -> bool:
+        """Whether the refused record is not whole in its dead letter."""
+        return any((self.truncated_from, self.key_truncated_from, self.headers_dropped))
+
+
+def read_dead_letter_headers(headers: Iterable[tuple[str, bytes]]) -> DeadLetterHeaders:
+    """Read what `dead_letter_headers` wrote.
+
+    Raises
+    ------
+    ValueError
+        If they are not there or not whole.
+    """
+    said = {
+        name.removeprefix(HEADER_PREFIX): value.decode()
+        for name, value in headers
+        if name.startswith(HEADER_PREFIX)
+    }
+    return DeadLetterHeaders.model_validate(said)
+
+
+def headers_size(headers: Iterable[tuple[str, bytes]]) -> int:
+    """Give how many bytes headers take in a record, or a few more."""
+    return sum(len(name.encode()) + len(value) + _HEADER_BYTES for name, value in headers)
+
+
+def original_headers(headers: Iterable[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
+    """Give the headers that the refused record had: those that are not a dead letter's own."""
+    return tuple(each for each in headers if not each[0].startswith(HEADER_PREFIX))
+
+
+# --- records that `segmenter dead-letters redrive` has brought back to an input -----------------
+
+_REDRIVES = HEADER_PREFIX + "redrives"
+_INTO = HEADER_PREFIX + "redriven_into"
+# Anyone can write such a header. Longer numbers are none of ours.
+_MAX_DIGITS = 4
+
+
+def redrive_headers(redrives: int, topic: str) -> list[tuple[str, bytes]]:
+    """Give the headers of a record that is brought back: how often by now, and to which topic."""
+    return [(_REDRIVES, b"%d" % redrives), (_INTO, topic.encode())]
+
+
+def redrives_of(headers: Iterable[tuple[str, bytes]]) -> int:
+    """Tell how often a record of an input was brought back, 0 where it never was."""
+    value = dict(headers).get(_REDRIVES, b"")
+    return int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else 0
+
+
+def redriven_into(headers: Iterable[tuple[str, bytes]], topic: str) -> bool:
+    """Tell whether a record was brought back to this very topic.
+
+    One that was brought back to a foreign input has come from there by intake, as any other.
+    """
+    return dict(headers).get(_INTO) == topic.encode()
 
 
 def to_base64(data: bytes | None) -> str | None:

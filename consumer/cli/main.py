@@ -15,8 +15,8 @@ import click
 
 from consumer.process.ending import EXIT_INTERRUPTED
 
-# A command is the attribute of this name in the module of this name, which is imported when it is
-# asked for.
+# A command is the attribute of this name in the module of this name, hyphens apart, which is
+# imported when it is asked for.
 COMMANDS = {
     "worker": "Run a worker of the consumer group.",
     "trainer": "Run a trainer; a second one stands by.",
@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": "Check what must always hold.",
     "status": "Tell how the group stands: members, lag, rates, model, refusals, drift.",
     "profile": "Show a user's latest state record as JSON.",
+    "dead-letters": "Look at refused records, and bring them back.",
     "migrate": "Bring a stopped group to another embedding model.",
     "topics": "Manage the topics.",
     "produce": "Send the events of a file to the input topic.",
@@ -47,7 +48,8 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         if name is not None:
-            command = getattr(import_module(f"consumer.cli.{name}"), name)
+            module = name.replace("-", "_")
+            command = getattr(import_module(f"consumer.cli.{module}"), module)
         return name, command, rest
 
 

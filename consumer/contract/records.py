@@ -64,6 +64,23 @@ class RecordColumns:
         return f"{self.topic}[{self.partition}]@{self.offsets[number]}"
 
 
+def lasting_timestamp(timestamp: int, now: int, retention_ms: int | None) -> int | None:
+    """Give the time of a record that is brought to another topic, None where that must be of now.
+
+    A batch with a time that lies too far ahead is refused whole (message.timestamp.after.max.ms).
+    One of long ago would be removed before it is read.
+
+    Parameters
+    ----------
+    timestamp, now
+        Milliseconds since 1970; the record's own is -1 where unknown.
+    retention_ms
+        How long the other topic keeps records, None where it does for ever or that is not known.
+    """
+    lasting = retention_ms is None or now - timestamp < retention_ms / 2
+    return timestamp if 0 <= timestamp <= now and lasting else None
+
+
 @dataclass(slots=True, unsafe_hash=True)
 class Output:
     """One record to write in the batch's transaction.

@@ -115,6 +115,9 @@ class Transactions:
         Makes a producer.
     hang_seconds
         How far beyond its own timeout a call may go before it counts as hung.
+    members_only
+        Whether offsets are the group's members' alone to commit. Of a group that nobody ever joins
+        they are whoever's that has the transactional id, which is the fence then.
     timer
         What time it is.
     """
@@ -128,12 +131,14 @@ class Transactions:
         *,
         make: Callable[[dict[str, Any]], Producer] = Producer,
         hang_seconds: float = 1.0,
+        members_only: bool = True,
         timer: Timer = time,
     ) -> None:
         self._config = dict(config)
         self._waiting = waiting
         self._make = make
         self._hang_seconds = hang_seconds
+        self._members_only = members_only
         self._timer = timer
         self._budget = budget_seconds
         self._start_budget = start_seconds
@@ -284,7 +289,7 @@ class Transactions:
         # member and no generation are those of a client in no group, and the broker takes such
         # offsets without a look at the group (KIP-447 fences members only). Asked after the
         # metadata: joining again takes a poll, and there is none in between.
-        if not consumer.memberid():
+        if self._members_only and not consumer.memberid():
             raise NotAMemberError("the group has thrown this member out")
 
         # librdkafka asks the group's coordinator without a look at the clock, and asks one that has

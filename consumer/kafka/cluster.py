@@ -264,6 +264,34 @@ class Cluster:
 
             return {partition: end(partition) for partition in partitions}
 
+    def offsets_at(self, topic: str, partitions: Iterable[int], timestamp: int) -> dict[int, int]:
+        """Give the first offset of each of these partitions that is of a time or later.
+
+        Parameters
+        ----------
+        topic, partitions
+            What is looked at.
+        timestamp
+            Milliseconds since 1970, of the records themselves.
+
+        Returns
+        -------
+        dict
+            By partition; its end where all that is in it is of an earlier time.
+        """
+        places = [TopicPartition(topic, number, timestamp) for number in partitions]
+        with self._reader(isolation_level="read_uncommitted") as client:
+            found: list[TopicPartition] = ask(
+                lambda seconds: client.offsets_for_times(places, timeout=seconds),
+                f"the offsets of {topic} at a time",
+                client,
+            )
+        if failed := next((place.error for place in found if place.error), None):
+            raise KafkaException(failed)
+        later = {place.partition: int(place.offset) for place in found if place.offset >= 0}
+        ends = self.ends(topic, [n for n in partitions if n not in later])
+        return later | ends
+
     def peek(
         self, topic: str, starts: Mapping[int, int], each: int | None, seconds: float
     ) -> list[Record]:

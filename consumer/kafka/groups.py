@@ -10,6 +10,14 @@ def trainer_group(kafka: KafkaSettings) -> str:
     return f"{kafka.group_id}-trainer"
 
 
+def redrive_group(kafka: KafkaSettings) -> str:
+    """Name the group under which `segmenter dead-letters redrive` keeps how far it is.
+
+    Nobody joins it. It is the transactional id of the redrive, too.
+    """
+    return f"{kafka.group_id}-redrive"
+
+
 def intake_group(kafka: KafkaSettings) -> str:
     """Name the consumer group of `segmenter intake`."""
     return f"{kafka.group_id}-intake"

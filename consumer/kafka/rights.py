@@ -76,8 +76,9 @@ def _of_topic(command: Command, topic: Topic) -> Iterator[str]:
     looks = command in _LOOK_AT_ALL or (command == "verify" and topic.setting == "labels")
     if own and looks and command not in {*topic.readers, *topic.writers}:
         yield "Describe"
-    # How long records may be, so that dead letters are cut to what their topic takes.
-    if command in {"worker", "trainer", "intake"} & {*topic.writers}:
+    # How long records may be, so that dead letters are cut to what their topic takes, and that none
+    # is brought back that its topic does not take.
+    if command in {"worker", "trainer", "intake", "dead-letters redrive"} & {*topic.writers}:
         yield "DescribeConfigs"
 
 
@@ -124,6 +125,12 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         Right("group", "{group}-trainer", ("Read", "DescribeConfigs")),
         _READER,
         Right("transactional id", "{group}-migrate", ("Write",)),
+    ),
+    "dead-letters list": (Right("group", "{group}-redrive", ("Describe",)), _READER),
+    "dead-letters redrive": (
+        Right("group", "{group}-redrive", ("Read",)),
+        _READER,
+        Right("transactional id", "{group}-redrive", ("Write",)),
     ),
     "topics create": (_COMMITTED,),
 }

@@ -80,7 +80,7 @@ def _user(command: Command, settings: Settings, cluster: str) -> str:
         of_labels = {name_of(each, settings) for each in TOPICS if each.with_labels}
         found = [each for each in found if each.name not in of_labels]
     lines = [
-        *_head("KafkaUser", f"segmenter-{command}", cluster),
+        *_head("KafkaUser", f"segmenter-{command}".replace(" ", "-"), cluster),
         "spec:",
         "  authentication:",
         "    type: tls",

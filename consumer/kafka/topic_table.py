@@ -8,7 +8,18 @@ from typing import Literal
 from consumer.report.markdown import code, table
 from consumer.settings import TopicSettings
 
-Role = Literal["worker", "trainer", "intake", "verify", "produce", "migrate", "profile", "status"]
+Role = Literal[
+    "worker",
+    "trainer",
+    "intake",
+    "verify",
+    "produce",
+    "migrate",
+    "profile",
+    "status",
+    "dead-letters list",
+    "dead-letters redrive",
+]
 
 Kept = Literal["compacted", "hours", "free"]
 """By key; as topics.retention_hours says; as whoever makes the topic wants it."""
@@ -69,7 +80,7 @@ TOPICS = (
         key="any, or none",
         value="JSON, of any [mapping](#other-formats)",
         kept="free",
-        writers=(),
+        writers=("dead-letters redrive",),
         readers=("intake", "verify", "status"),
         for_you="yes, you make and write it, where [`segmenter intake`](operations.md#intake) is "
         "to re-key it",
@@ -82,7 +93,7 @@ TOPICS = (
         kept="free",
         aligned=True,
         large=True,
-        writers=("intake", "produce"),
+        writers=("intake", "produce", "dead-letters redrive"),
         readers=("worker", "verify", "migrate", "status"),
         for_you="yes, you write it; or `segmenter intake` does, from a topic of yours",
     ),
@@ -93,7 +104,7 @@ TOPICS = (
         kept="hours",
         large=True,
         writers=("worker", "intake"),
-        readers=("verify", "migrate", "status"),
+        readers=("verify", "migrate", "status", "dead-letters list", "dead-letters redrive"),
         for_you="yes",
     ),
     Topic(
@@ -208,7 +219,7 @@ TOPICS = (
         large=True,
         with_labels=True,
         writers=("worker",),
-        readers=(),
+        readers=("dead-letters list",),
         for_you="yes, likewise",
     ),
     Topic(
@@ -242,7 +253,7 @@ def topics_reference() -> str:
                 if each.schema and "[" not in each.value
                 else each.value,
                 _KEPT[each.kept] + (", one partition" if each.single else ""),
-                ", ".join(each.writers) or "you",
+                ", ".join((*(() if each.default_name else ("you",)), *each.writers)) or "you",
                 ", ".join(each.readers) or "you",
                 each.for_you,
             )

@@ -18,7 +18,7 @@ from consumer.stages.segmentation.prepared import PreparedBatch
 from consumer.stages.segmentation.stage import SegmentationStage
 from models.embedding.runner_types import Embedder, Vectors
 from models.profiles.table import ProfileTable
-from schemas.dead_letters import HEADER_PREFIX, RefusalReason
+from schemas.dead_letters import RefusalReason, read_dead_letter_headers
 from schemas.keys import KeyForm, decode_key
 
 Refused = dict[int, set[int]]
@@ -51,15 +51,12 @@ def read_refused(settings: Settings) -> Refused:
     """
     found: Refused = {}
     for letter in read_topic(settings, settings.topics.dead_letters):
-        headers = dict(letter.headers)
         try:
-            if headers[f"{HEADER_PREFIX}topic"].decode() != settings.topics.events:
-                continue
-            partition = int(headers[f"{HEADER_PREFIX}partition"])
-            offset = int(headers[f"{HEADER_PREFIX}offset"])
-        except (KeyError, ValueError):
+            said = read_dead_letter_headers(letter.headers)
+        except ValueError:
             continue  # not one of the workers'; `verify` reports it
-        found.setdefault(partition, set()).add(offset)
+        if said.topic == settings.topics.events:
+            found.setdefault(said.partition, set()).add(said.offset)
     return found
 
 

@@ -36,7 +36,7 @@ from models.labels.model import LabelModel
 from models.profiles.table import from_microseconds
 from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange, structured_cloudevent
-from schemas.dead_letters import HEADER_PREFIX, DeadLetter, Refusal, RefusalReason, to_base64
+from schemas.dead_letters import DeadLetter, read_dead_letter_headers, to_base64
 from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
 from schemas.segment_model import NO_SEGMENT
 
@@ -453,19 +453,15 @@ def _write_line(file: IO[str], value: dict[str, Any]) -> None:
 
 
 def _dead_letter(output: Output) -> DeadLetter:
-    headers = {name.removeprefix(HEADER_PREFIX): value.decode() for name, value in output.headers}
-    cut = {name: headers.get(name) for name in ("truncated_from", "key_truncated_from")}
+    said = read_dead_letter_headers(output.headers)
     return DeadLetter(
-        refusal=Refusal(
-            reason=RefusalReason(headers["reason"]),
-            field=headers["field"] or None,
-            detail=headers["detail"],
-        ),
-        topic=headers["topic"],
-        partition=int(headers["partition"]),
-        offset=int(headers["offset"]),
-        timestamp=int(headers["timestamp"]),
+        refusal=said.refusal,
+        topic=said.topic,
+        partition=said.partition,
+        offset=said.offset,
+        timestamp=said.timestamp,
         key=to_base64(output.key),
         value=to_base64(output.value),
-        **{name: int(length) for name, length in cut.items() if length is not None},
+        truncated_from=said.truncated_from,
+        key_truncated_from=said.key_truncated_from,
     )

@@ -68,6 +68,19 @@ USES: dict[str, tuple[str, ...]] = {
         *("training.sample_users", "batch.max_records", "batch.reassign_users"),
         *("drift.enabled", "dead_letters", "restore.no_progress_seconds", "log"),
     ),
+    "dead-letters list": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.dead_letters"),
+        *("topics.label_dead_letters", "restore.no_progress_seconds", *_EVERY),
+    ),
+    "dead-letters show": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.dead_letters"),
+        *("topics.label_dead_letters", "restore.no_progress_seconds", *_EVERY),
+    ),
+    "dead-letters redrive": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.producer_properties"),
+        *("kafka.group_id", "kafka.transaction_timeout_seconds", "topics.events"),
+        *("topics.raw_events", "topics.dead_letters", "restore.no_progress_seconds", *_EVERY),
+    ),
     "topics create": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
         *("labels.enabled", *_EVERY),

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from consumer.contract.clock import Clock, wall_clock
 from consumer.contract.figures import Figures
-from consumer.contract.records import Output, Record, RecordColumns
+from consumer.contract.records import Output, Record, RecordColumns, lasting_timestamp
 from consumer.contract.stage import Changelog
 from consumer.settings import Settings
 from consumer.stages.shared.dead_letters import (
@@ -27,7 +27,7 @@ from consumer.stages.shared.dead_letters import (
 )
 from consumer.stages.shared.refusal_log import RefusalLog
 from consumer.stages.shared.unexpected import Faults
-from schemas.dead_letters import Refusal, RefusalReason
+from schemas.dead_letters import Refusal, RefusalReason, headers_size, redrives_of
 from schemas.intake import RefusedError
 from schemas.keys import encode_key
 from schemas.origins import HEADER_PREFIX, Origin, origin_headers
@@ -39,8 +39,6 @@ KeyFate = Literal["kept", "changed", "missing"]
 
 # More than a batch has beside its record, and the headers that tell where that comes from.
 _BESIDE_BYTES = 1024
-# More than the lengths of a header take.
-_HEADER_BYTES = 10
 
 
 @dataclass(slots=True)
@@ -50,11 +48,19 @@ class IntakeStats:
     rekeyed: Counter[KeyFate] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     """Dead letters by reason."""
+    refused_again: Counter[str] = field(default_factory=Counter)
+    """Of these, those that `segmenter dead-letters redrive` had brought back."""
+
+    @property
+    def looked_at(self) -> Counter[str]:
+        """What the limits look at: that an operator's redrive fails says nothing of the input."""
+        return self.refused - self.refused_again
 
     def add(self, other: IntakeStats) -> None:
         """Add another's totals."""
         self.rekeyed.update(other.rekeyed)
         self.refused.update(other.refused)
+        self.refused_again.update(other.refused_again)
 
     def figures(self) -> Figures:
         """Give them for the metrics."""
@@ -170,10 +176,7 @@ class IntakeStage:
         most = self._max_record_bytes
         if most is None:
             return
-        headers = sum(
-            len(name.encode()) + len(value) + _HEADER_BYTES for name, value in record.headers
-        )
-        size = len(record.value or b"") + len(key) + headers
+        size = len(record.value or b"") + len(key) + headers_size(record.headers)
         if size + _BESIDE_BYTES > most:
             raise RefusedError(
                 RefusalReason.RECORD_TOO_LARGE,
@@ -197,10 +200,12 @@ class IntakeStage:
                 outputs.append(self._rekeyed(record, outcome, next(places), now))
                 continue
             self._pending.refused[outcome.reason] += 1
+            self._pending.refused_again[outcome.reason] += redrives_of(record.headers) > 0
             self._refusals.note(record, outcome, self._dead_letters)
             outputs.append(dead_letter_output(self._dead_letters, record, outcome, self._max_bytes))
         try:
-            self._limit.check(accepted=self._pending.rekeyed.total(), refused=self._pending.refused)
+            pending = self._pending
+            self._limit.check(accepted=pending.rekeyed.total(), refused=pending.looked_at)
         except DeadLetterLimitError:
             self._refusals.stopped()
             raise
@@ -215,23 +220,13 @@ class IntakeStage:
             record.value,
             (*others, *origin_headers(origin)),
             partition,
-            self._timestamp(record.timestamp, now),
+            lasting_timestamp(record.timestamp, now, self._retention_ms),
         )
-
-    def _timestamp(self, timestamp: int, now: int) -> int | None:
-        """Keep a record's time where a broker would; the header keeps it in any case.
-
-        A batch with a time that lies too far ahead is refused whole
-        (message.timestamp.after.max.ms). One of long ago would be removed before it is read, where
-        the foreign topic keeps records for longer than ours.
-        """
-        lasting = self._retention_ms is None or now - timestamp < self._retention_ms / 2
-        return timestamp if 0 <= timestamp <= now and lasting else None
 
     def committed(self) -> None:
         """Count the batch."""
         self.stats.add(self._pending)
-        self._limit.commit(accepted=self._pending.rekeyed.total(), refused=self._pending.refused)
+        self._limit.commit(accepted=self._pending.rekeyed.total(), refused=self._pending.looked_at)
         self._refusals.committed()
         self._pending = IntakeStats()
 

@@ -300,7 +300,8 @@ Source = tuple[str, int, int]
 
 def refused_in(record: Record) -> Source:
     """Read from a dead letter which record was refused; raises as `read`."""
-    headers = texts_of(record.headers)
+    # The others are the refused record's own, and may be anything.
+    headers = texts_of(tuple(each for each in record.headers if each[0].startswith(HEADER_PREFIX)))
     topic, partition, offset = (HEADER_PREFIX + name for name in ("topic", "partition", "offset"))
     try:
         return headers[topic], int(headers[partition]), int(headers[offset])

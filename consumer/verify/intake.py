@@ -14,6 +14,7 @@ from consumer.verify.decode import MalformedError, refused_in
 from consumer.verify.lookups import GroupOffsets
 from consumer.verify.report import ViolationKind, Violations
 from consumer.verify.whole import WholeAudit
+from schemas.dead_letters import redriven_into
 from schemas.origins import origin_of
 
 
@@ -64,7 +65,9 @@ def audit_intake(
     arrivals = _Arrivals(raw, done)
     for record in reader.read(topics.events, spans[topics.events]):
         origin = origin_of(record.headers)
-        if origin is None or origin.topic != raw:
+        if redriven_into(record.headers, topics.events):
+            arrivals.redriven += 1  # it keeps its origin, of which it came before
+        elif origin is None or origin.topic != raw:
             arrivals.foreign += 1
         else:
             arrivals.add(origin.partition, origin.offset)
@@ -95,6 +98,11 @@ def audit_intake(
         audit.notes.append(
             f"{arrivals.left:,} records that came from {raw} are no longer there, as after "
             "compaction"
+        )
+    if arrivals.redriven:
+        audit.notes.append(
+            f"{arrivals.redriven:,} records of {topics.events} were brought back from "
+            f"{topics.dead_letters}"
         )
     if arrivals.foreign:
         audit.notes.append(
@@ -134,6 +142,8 @@ class _Arrivals:
     def __init__(self, raw: str, done: Spans) -> None:
         self.foreign = 0
         """Records that came from elsewhere."""
+        self.redriven = 0
+        """Records that `segmenter dead-letters redrive` has brought back behind intake."""
         self._raw = raw
         self._done = done
         self._counts: dict[int, NDArray[np.uint8]] = {

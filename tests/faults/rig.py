@@ -20,7 +20,7 @@ from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import Follower
-from tests.faults.load import HALF_LIFE_DAYS, POISONS, Load, fixed_model
+from tests.faults.load import HALF_LIFE_DAYS, POISONS, Load, Pair, fixed_model
 from tests.faults.oracle import Verdict, judge
 from tests.faults.processes import Fault, Member, Spec, Supervisor, write_model
 from tests.faults.tail import Tail
@@ -105,6 +105,8 @@ class Rig:
         self.load = Load(self.settings, seed, options.users, options.rate, options.poisons)
         self.gone: set[int] = set()
         """Records that nobody can have read, by their place in the load's `pairs`."""
+        self.redriven: list[Pair] = []
+        """Records of the input that a redrive has brought back: the same as refused before."""
         self._exit = ExitStack()
         self._tail: Tail | None = None
         if options.intakes:
@@ -310,6 +312,7 @@ class Rig:
         # What a process left open without a name ends by its timeout.
         time.sleep(0 if self.options.named else TRANSACTION_SECONDS + 1)
         pairs = [pair for n, pair in enumerate(self.load.pairs) if n not in self.gone]
+        pairs += self.redriven
         verdict = judge(self.settings, pairs, None if self.options.live_model else self.model)
         if stuck is not None:
             verdict.lost += 1

@@ -26,6 +26,7 @@ from tests.faults.load import NOT_A_NUMBER, POISONS
 from tests.faults.network import Wire
 from tests.faults.preparing import PREPARING, kill_preparing
 from tests.faults.processes import Fault, Member
+from tests.faults.redrive import kill_redrive
 from tests.faults.rig import (
     PARTITIONS,
     SESSION_SECONDS,
@@ -578,6 +579,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill-random", "kill -9 at any time", kill_at_any_time, 30, 3),
     Scenario("kill-preparing", "kill -9 of preparing processes", kill_preparing, 30, 3, PREPARING),
     Scenario("kill-live", "kill -9, trainer too, live model", kill_with_trainer, 12, 2, LIVE),
+    Scenario("kill-redrive", "kill -9 of a redrive amid a transaction", kill_redrive, 20, 4),
     Scenario("zombie", "SIGSTOP past the session, SIGCONT", zombies, 10, 1),
     Scenario("zombie-unnamed", "SIGSTOP, no instance ids", zombies, 10, 1, UNNAMED),
     Scenario("zombie-late", "SIGSTOP between transactions", late_zombies, 4, 1, UNNAMED),

@@ -40,6 +40,7 @@ def assert_survived(
         ("kill-live", "classic"),
         ("kill-intake", "classic"),
         ("kill-preparing", "classic"),
+        ("kill-redrive", "classic"),
         ("zombie", "classic"),
         ("zombie-unnamed", "consumer"),
         ("lost-answer", "classic"),

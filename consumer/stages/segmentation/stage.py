@@ -48,6 +48,7 @@ from models.profiles.sample import rank
 from models.profiles.snapshot import ProfileSnapshot
 from models.profiles.table import ProfileRows, ProfileTable, Seats, from_microseconds
 from models.segments.model import SegmentModel
+from schemas.dead_letters import redrives_of
 from schemas.user_labels import LabelGiven
 
 logger = logging.getLogger(__name__)
@@ -305,6 +306,7 @@ class SegmentationStage:
         for record, refusal in prepared.refused():
             if record.partition in partitions:
                 self._pending.refused[refusal.reason] += 1
+                self._pending.refused_again[refusal.reason] += redrives_of(record.headers) > 0
                 self._refusals.note(record, refusal, topic)
                 outputs.append(dead_letter_output(topic, record, refusal, most_bytes))
         return outputs

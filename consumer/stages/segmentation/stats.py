@@ -22,6 +22,8 @@ class SegmentationStats:
     """Values left out of events, by field."""
     refused: Counter[str] = field(default_factory=Counter)
     """Dead letters by reason."""
+    refused_again: Counter[str] = field(default_factory=Counter)
+    """Of these, those that `segmenter dead-letters redrive` had brought back."""
     labels: int = 0
     """Records of `segment-labels` that were read."""
     labels_refused: Counter[str] = field(default_factory=Counter)
@@ -41,13 +43,13 @@ class SegmentationStats:
     def all_refused(self) -> Counter[str]:
         """What the limits look at: refused events, and labels on which the program failed.
 
-        Events that settings exclude are no sign of anything wrong.
+        Events that settings exclude are no sign of anything wrong. Nor are those that an operator
+        has brought back, however many of them fail again: the workers would stop at them for good.
         """
         reason = RefusalReason.UNEXPECTED
-        refused = self.refused - Counter(
-            {RefusalReason.EXCLUDED: self.refused[RefusalReason.EXCLUDED]}
-        )
-        return refused + Counter({reason: self.labels_refused[reason]})
+        refused = Counter(self.refused)
+        del refused[RefusalReason.EXCLUDED]
+        return refused - self.refused_again + Counter({reason: self.labels_refused[reason]})
 
     def add(self, other: SegmentationStats) -> None:
         """Add another's totals."""
@@ -57,6 +59,7 @@ class SegmentationStats:
         self.edited += other.edited
         self.left_out.update(other.left_out)
         self.refused.update(other.refused)
+        self.refused_again.update(other.refused_again)
         self.let_go.update(other.let_go)
         self.labels += other.labels
         self.labels_refused.update(other.labels_refused)

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from consumer.contract.records import Output, Record
 from consumer.contract.stage import StageError
 from consumer.settings import DeadLetterSettings
-from schemas.dead_letters import MAX_KEY_BYTES, Refusal, RefusalReason, dead_letter_headers
+from schemas.dead_letters import (
+    MAX_HEADERS_BYTES,
+    MAX_KEY_BYTES,
+    Refusal,
+    RefusalReason,
+    dead_letter_headers,
+    headers_size,
+    original_headers,
+    redrives_of,
+)
 from schemas.origins import origin_headers, origin_of
 
 
@@ -94,14 +103,20 @@ class DeadLetterLimit:
 
 
 def dead_letter_output(topic: str, record: Record, refusal: Refusal, max_bytes: int) -> Output:
-    """Give the dead letter of a record: its key and value as they came, the reason in headers.
+    """Give the dead letter of a record: key, value and headers as they came, the reason beside.
 
     Of a value longer than `max_bytes` the beginning is kept, and a header says how long it was; so
-    of a key of more than 32 KiB. Of the record's own headers those are kept that `segmenter intake`
-    gave it.
+    of a key of more than 32 KiB. Where the record's own headers are longer than 16 KiB in all, only
+    those are kept that `segmenter intake` gave it, and a header says how many there were. How often
+    `segmenter dead-letters redrive` has brought the record back goes along.
     """
     value, truncated_from = _beginning(record.value, max_bytes)
     key, key_truncated_from = _beginning(record.key, MAX_KEY_BYTES)
+    own, headers_dropped = original_headers(record.headers), None
+    if headers_size(own) > MAX_HEADERS_BYTES:
+        headers_dropped = len(own)
+        origin = origin_of(own)
+        own = () if origin is None else tuple(origin_headers(origin))
     headers = dead_letter_headers(
         refusal,
         topic=record.topic,
@@ -110,10 +125,10 @@ def dead_letter_output(topic: str, record: Record, refusal: Refusal, max_bytes: 
         timestamp=record.timestamp,
         truncated_from=truncated_from,
         key_truncated_from=key_truncated_from,
+        headers_dropped=headers_dropped,
+        redrives=redrives_of(record.headers),
     )
-    origin = origin_of(record.headers)
-    headers += [] if origin is None else origin_headers(origin)
-    return Output(topic, key, value, tuple(headers))
+    return Output(topic, key, value, (*headers, *own))
 
 
 def _beginning(data: bytes | None, most: int) -> tuple[bytes | None, int | None]:

@@ -29,7 +29,7 @@ from models.profiles.table import unit_rows
 from models.text import clean, verbatim
 from schemas.arrays import decode_array
 from schemas.changes import SegmentChange
-from schemas.dead_letters import HEADER_PREFIX, Refusal
+from schemas.dead_letters import read_dead_letter_headers
 from schemas.events import EventType
 from schemas.intake import RefusedError
 from schemas.lifecycle import LifecycleEvent
@@ -151,13 +151,13 @@ def read_refusals(settings: Settings) -> Refusals:
     """Read the dead letters."""
     found = Refusals()
     for letter in read_topic(settings, settings.topics.dead_letters):
-        headers = {
-            name.removeprefix(HEADER_PREFIX): value.decode() for name, value in letter.headers
-        }
-        place = int(headers["partition"]), int(headers["offset"]), int(headers["timestamp"])
+        said = read_dead_letter_headers(letter.headers)
         found.add(
-            Record(headers["topic"], *place, letter.key, letter.value),
-            Refusal.model_validate({**headers, "field": headers["field"] or None}),
+            Record(
+                *(said.topic, said.partition, said.offset, said.timestamp),
+                *(letter.key, letter.value),
+            ),
+            said.refusal,
         )
     return found
 

@@ -49,6 +49,9 @@ COMMANDS = [
     "verify",
     "migrate",
     "status",
+    "dead-letters list",
+    "dead-letters show",
+    "dead-letters redrive",
     "profile",
     "topics create",
     "topics strimzi",
@@ -96,7 +99,11 @@ def test_every_command_is_under_test():
 
 
 def test_the_table_that_the_help_lists_says_what_the_commands_say_of_themselves():
-    modules = {name: getattr(import_module(f"consumer.cli.{name}"), name) for name in cli.COMMANDS}
+    modules = {
+        name: getattr(import_module(f"consumer.cli.{module}"), module)
+        for name in cli.COMMANDS
+        for module in [name.replace("-", "_")]
+    }
     assert {name: command.help for name, command in modules.items()} == cli.COMMANDS
 
 

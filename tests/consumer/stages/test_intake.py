@@ -13,7 +13,7 @@ from consumer.contract.records import Output, Record
 from consumer.settings import Settings
 from consumer.stages.intake import IntakeStage
 from consumer.stages.shared.dead_letters import DeadLetterLimitError, dead_letter_output
-from schemas.dead_letters import Refusal, RefusalReason
+from schemas.dead_letters import Refusal, RefusalReason, redrive_headers
 from schemas.origins import Origin, origin_headers, origin_of
 from schemas.partitioner import partition_of
 
@@ -179,7 +179,32 @@ def test_a_dead_letter_of_a_worker_keeps_where_intake_had_the_record_from() -> N
         "dlq", refused, Refusal(reason=RefusalReason.NO_TEXT, detail="no"), 1024
     )
     assert origin_of(letter.headers) == origin
+    assert dict(letter.headers)["trace"] == b"1"
+
+
+def test_of_long_headers_a_dead_letter_keeps_only_where_the_record_is_from() -> None:
+    origin = Origin("raw", 2, 7, 123)
+    refused = record(headers=(("trace", b"t" * 16_384), *origin_headers(origin)))
+    letter = dead_letter_output(
+        "dlq", refused, Refusal(reason=RefusalReason.NO_TEXT, detail="no"), 1024
+    )
+    assert origin_of(letter.headers) == origin
     assert "trace" not in dict(letter.headers)
+    assert dict(letter.headers)["dlq_headers_dropped"] == b"5"
+
+
+def test_a_record_that_was_brought_back_counts_its_tries_and_towards_no_limit() -> None:
+    settings = Settings(dead_letters={"min_records": 2, "max_share": 0.5})
+    stage = IntakeStage(settings, "raw", 3)
+    back = replace(record(headers=tuple(redrive_headers(2, "raw"))), value=b"{")
+    letters = run(stage, *[back] * 9)
+    assert {dict(letter.headers)["dlq_redrives"] for letter in letters} == {b"2"}
+    assert not {"dlq_redriven_into"} & {name for name, _ in letters[0].headers}
+    assert stage.stats.refused.total() == 9
+    (rekeyed,) = run(stage, record(headers=tuple(redrive_headers(2, "raw"))))
+    assert dict(rekeyed.headers)["dlq_redrives"] == b"2"
+    with pytest.raises(DeadLetterLimitError):
+        run(stage, *[replace(record(), value=b"{")] * 9)
 
 
 @pytest.mark.parametrize(

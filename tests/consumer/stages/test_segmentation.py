@@ -22,6 +22,7 @@ from models.segments.history import History
 from models.segments.model import SegmentModel
 from schemas.arrays import decode_array, encode_array
 from schemas.changes import ChangeCause, ChangeReason, ChangeStatus, SegmentChange
+from schemas.dead_letters import redrive_headers
 from schemas.lifecycle import RetiredSegment
 from schemas.profiles import ProfileRecord
 from schemas.samples import read_sample
@@ -329,6 +330,15 @@ def test_of_a_huge_value_the_beginning_is_kept_and_its_length_told():
     assert (kept.value, cut.value) == (b"?" * 1024, b"?" * 1024)
     assert "dlq_truncated_from" not in headers(kept)
     assert headers(cut)["dlq_truncated_from"] == "1025"
+
+
+def test_records_that_an_operator_has_brought_back_count_towards_no_limit():
+    worker = Worker(dead_letters={"min_records": 10, "max_share": 0.5})
+    tries = tuple(redrive_headers(2, "user-events"))
+    back = [replace(each, key=None, headers=tries) for each in records([event("u", 1)] * 20)]
+    letters = worker.run(back)
+    assert {headers(letter)["dlq_redrives"] for letter in letters} == {"2"}
+    assert worker.stage.stats.refused == Counter({"missing_key": 20})
 
 
 def test_too_large_a_share_of_refused_records_stops_the_worker_before_it_commits():

@@ -167,6 +167,9 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     kafka.run("profile", SETTINGS, "profile", "u1")
     kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
     kafka.run("migrate", newer, "migrate", dimensions=32)
+    for labels in ((), ("--of-labels",)):
+        kafka.run("dead-letters-list", SETTINGS, "dead-letters", "list", *labels)
+    kafka.run("dead-letters-redrive", SETTINGS, "dead-letters", "redrive")
 
 
 @pytest.fixture(scope="module")
@@ -202,14 +205,15 @@ def test_with_the_rights_of_the_table_every_command_works_and_uses_them_all(kafk
 FOR_OTHER_STAGES = {
     "intake": {
         *("restore.accept_lost_offsets", "restore.checkpoint_dir", "topics.label_dead_letters"),
-    }
+    },
+    "dead-letters redrive": {"topics.label_dead_letters"},
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_reads_no_setting_that_its_help_leaves_out(kafka, command: Command) -> None:
     read = kafka.settings_read(user_of(command))
-    assert read & {"kafka.bootstrap_servers", "topics.events", "topics.profiles"}
+    assert read & {f"topics.{name}" for name in ("events", "profiles", "dead_letters")}
     assert (ASKED in read) == uses(command, "http.port")
     read -= {ASKED, *FOR_OTHER_STAGES.get(command, ())}
     assert sorted(name for name in read if not uses(command, name)) == []
