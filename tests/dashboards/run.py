@@ -1,10 +1,10 @@
 """`make test-dashboards`: every query of the dashboard and every rule on a real Prometheus.
 
-Checks and tests the rules with promtool, starts a broker, two workers, a trainer and the audit, has
-a real Prometheus scrape them, sends a stream, and asks every query until each has had data. Takes
-two to five minutes. Prometheus is the one on the PATH, else Debian's package, which is fetched by
-apt-get into the user's cache and not installed. Exit code 0: all is as it should be. 1: a rule or a
-metric is wrong, or a query has no data. 2: it could not be tried out.
+Checks and tests the rules and KEDA's queries with promtool, starts a broker, two workers, a trainer
+and the audit, has a real Prometheus scrape them, sends a stream, and asks every query until each
+has had data. Takes two to five minutes. Prometheus is the one on the PATH, else Debian's package,
+which is fetched by apt-get into the user's cache and not installed. Exit code 0: all is as it
+should be. 1: a rule or a metric is wrong, or a query has no data. 2: it could not be tried out.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.dashboards.group import Group, GroupError
 from tests.dashboards.judge import Finding, judge, missing
 from tests.dashboards.may_be_empty import MAY_BE_EMPTY
 from tests.dashboards.picture import draw
+from tests.dashboards.scaling import promtool_tests
 from tests.dashboards.server import Prometheus, PrometheusError
 from tests.dashboards.tools import Tools, ToolsError, find_tools
 
@@ -34,12 +35,18 @@ _PAUSE_SECONDS = 5
 
 
 def check_rules(tools: Tools) -> bool:
-    """Check and test the rules; promtool itself says what is wrong."""
-    commands = (["check", "rules", str(RULES)], ["test", "rules", str(RULES_TEST)])
-    return all(
-        subprocess.run([str(tools.promtool), *command], check=False).returncode == 0
-        for command in commands
-    )
+    """Check and test the rules, and KEDA's queries; promtool itself says what is wrong."""
+    with tempfile.NamedTemporaryFile("w", prefix="keda-", suffix=".yaml") as scaling:
+        scaling.write(promtool_tests())
+        scaling.flush()
+        commands = (
+            ["check", "rules", str(RULES)],
+            ["test", "rules", str(RULES_TEST), scaling.name],
+        )
+        return all(
+            subprocess.run([str(tools.promtool), *command], check=False).returncode == 0
+            for command in commands
+        )
 
 
 def check_metrics(tools: Tools, targets: Mapping[str, Sequence[int]]) -> bool:

@@ -22,8 +22,11 @@ from tests.dashboards.contents import (
     variables_of,
 )
 from tests.dashboards.judge import BUILT_IN
+from tests.dashboards.scaling import CASES, evaluated, scaled_object
 
 ROOT = DASHBOARD.parents[2]
+# In the place of which a deployer puts where the pages are read.
+DOCS = "https://docs.example.com/"
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Of Grafana's units those that are in use; a misspelt one would be shown behind the number.
 UNITS = {"none", "short", "percentunit", "s", "eps", "cps", "ops"}
@@ -174,34 +177,55 @@ def test_rules_read_only_what_is_recorded_above_them(rules):
         seen |= {rule["record"]} if "record" in rule else set()
 
 
-def test_each_alert_says_what_is_wrong_and_where_to_read_on(rules):
-    for alert in (rule for rule in rules if "alert" in rule):
+def alerts_of(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [rule for rule in rules if "alert" in rule]
+
+
+def test_each_alert_says_what_is_wrong_and_leads_to_its_own_section(rules):
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^### (Segmenter\w+)\n\n((?:(?!^#).*\n)+)", page, re.MULTILINE))
+    assert sections.keys() == {alert["alert"] for alert in alerts_of(rules)}
+    for alert in alerts_of(rules):
         assert alert["labels"]["severity"] in ("info", "warning", "critical")
-        assert alert["annotations"].keys() == {"summary", "description", "runbook"}
-        path, _, anchor = alert["annotations"]["runbook"].partition("#")
-        headings = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
-        anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
-        assert anchor in anchors, alert["alert"]
+        notes = alert["annotations"]
+        assert notes.keys() == {"summary", "description", "runbook_url"}
+        assert notes["runbook_url"] == f"{DOCS}operations.md#{alert['alert'].lower()}"
+        told = re.findall(r"^\* \*\*(.+):\*\* ", sections[alert["alert"]], re.MULTILINE)
+        assert told == ["Means", "Look at", "Do"], alert["alert"]
 
 
-def test_the_command_of_the_page_makes_a_link_of_each_runbook(rules):
+def test_the_command_of_the_page_leads_each_alert_to_the_deployers_copy(rules):
     page = (ROOT / "docs/dashboards.md").read_text(encoding="utf-8")
     command = re.search(r"^```sh\n(sed .*?) > rules\.yaml\n```", page, re.MULTILINE | re.DOTALL)[1]
     done = subprocess.run(
         ["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    linked = [
-        rule["annotations"]
-        for group in yaml.safe_load(done.stdout)["groups"]
-        for rule in group["rules"]
-        if "alert" in rule
+    linked = [rule for group in yaml.safe_load(done.stdout)["groups"] for rule in group["rules"]]
+    copy = "https://git.example.com/segmenter/blob/main/docs/"
+    assert [alert["annotations"]["runbook_url"] for alert in alerts_of(linked)] == [
+        alert["annotations"]["runbook_url"].replace(DOCS, copy) for alert in alerts_of(rules)
     ]
-    plain = [rule["annotations"]["runbook"] for rule in rules if "alert" in rule]
-    assert [each["runbook_url"].rpartition("/blob/main/")[2] for each in linked] == plain
-    assert all(each["runbook_url"].startswith("https://") for each in linked)
 
 
-def test_each_alert_has_a_test_of_its_own(rules):
-    tested = RULES_TEST.read_text(encoding="utf-8")
-    for alert in (rule["alert"] for rule in rules if "alert" in rule):
-        assert f"alertname: {alert}\n" in tested
+def test_each_alert_is_tested_firing_and_silent(rules):
+    document = yaml.safe_load(RULES_TEST.read_text(encoding="utf-8"))
+    told: dict[str, set[bool]] = {}
+    for case in document["tests"]:
+        for test in case.get("alert_rule_test", ()):
+            told.setdefault(test["alertname"], set()).add(bool(test["exp_alerts"]))
+    assert told == {alert["alert"]: {True, False} for alert in alerts_of(rules)}
+
+
+# --- KEDA ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_there_are_as_many_workers_as_it_takes(case):
+    spec = scaled_object()["spec"]
+    formula = spec["advanced"]["scalingModifiers"]["formula"]
+    assert evaluated(formula, {"rate": case.rate, "late": case.late}) == case.workers
+
+
+def test_what_keda_asks_for_exists(known):
+    for trigger in scaled_object()["spec"]["triggers"]:
+        assert promql.metric_names(trigger["metadata"]["query"]) <= known

@@ -20,6 +20,7 @@ from consumer.cli.command import END_SECONDS
 from consumer.reference import manifests
 from consumer.settings import PREFIX, Settings
 from consumer.settings.commands import USES
+from tests.dashboards.scaling import evaluated
 from tests.kubernetes import rendering
 from tests.kubernetes.rendering import DEPLOY, RENDERED, Resource, digest, render, written
 from tests.kubernetes.run import core_problems
@@ -217,7 +218,7 @@ def test_the_number_of_workers_is_kedas_and_a_divisor(name: str):
         for rate, late in ((needed, 0.0), (0.2, needed)):
             most = max(rate, late)
             wanted = next((n for n in divisors if n >= most), partitions)
-            assert _evaluated(formula, rate=rate, late=late) == wanted
+            assert evaluated(formula, {"rate": rate, "late": late}) == wanted
     # Halved at most, each ten minutes, and never below what is wanted: each step is a divisor too.
     (policy,) = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"][
         "policies"
@@ -229,14 +230,17 @@ def test_the_number_of_workers_is_kedas_and_a_divisor(name: str):
         assert max(wanted, least) in divisors
 
 
-def _evaluated(formula: str, **values: float) -> float:
-    """Evaluate a chain of `condition ? number :`, the part of KEDA's language that is used."""
-    *cases, last = re.split(r"\s*:\s*", formula)
-    for case in cases:
-        condition, number = case.split("?")
-        if eval(condition, {"__builtins__": {}, "max": max}, values):
-            return float(number)
-    return float(last)
+def test_alerts_lead_to_the_deployers_copy_of_the_pages():
+    groups = one("example", "PrometheusRule")["spec"]["groups"]
+    links = [
+        rule["annotations"]["runbook_url"]
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    copy = "https://git.example.com/segmenter/blob/main/docs/operations.md#"
+    assert links
+    assert all(link.startswith(copy) for link in links)
 
 
 @pytest.mark.parametrize("name", ["example", "prefixed"])
