@@ -37,29 +37,42 @@ _ALL_DOWN = re.compile(r"\d+/\d+ brokers are down")
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a broker cannot be reached, and what to look at."""
+    """Why a broker cannot be reached, and what to look at.
+
+    `passes` tells whether it may be so because the broker is not up yet.
+    """
 
     what: str
     hint: str
+    passes: bool = False
 
 
+# Brokers close idle connections, after minutes. One that asks for a login takes the question which
+# versions it knows, and closes the connection at the next one.
+_CLOSED = re.compile(r"after (?P<ms>\d+)ms in state UP")
+_AT_ONCE_MS = 1000
 _LOGIN = "sasl.mechanism and sasl.username in kafka.properties, sasl.password in kafka.secrets"
 # The first that fits. The state of the connection is part of what is searched.
 _CAUSES = (
     (
         re.compile(r"Failed to resolve|No address associated"),
-        Cause("its name is not known", "check kafka.bootstrap_servers, and the DNS"),
+        Cause("its name is not known", "check kafka.bootstrap_servers, and the DNS", passes=True),
     ),
     (
         re.compile(r"Connection refused"),
         Cause(
             "it refuses the connection",
             "nothing listens there: check kafka.bootstrap_servers, and that the broker runs",
+            passes=True,
         ),
     ),
     (
         re.compile(r"No route|unreachable", re.IGNORECASE),
-        Cause("no network leads there", "check kafka.bootstrap_servers, routes and firewalls"),
+        Cause(
+            "no network leads there",
+            "check kafka.bootstrap_servers, routes and firewalls",
+            passes=True,
+        ),
     ),
     (
         re.compile(r"APIVERSION|ApiVersion|Invalid response size"),
@@ -92,14 +105,24 @@ _CAUSES = (
         ),
     ),
     (
+        _CLOSED,
+        Cause(
+            "it closes the connection at the first question",
+            f"it may ask for a login: check security.protocol, {_LOGIN}",
+        ),
+    ),
+    (
         re.compile(r"[Tt]imed out|no answer"),
         Cause(
             "it does not answer (time-out)",
             "check kafka.bootstrap_servers and firewalls, and whether the broker hangs",
+            passes=True,
         ),
     ),
 )
-_OTHER = Cause("the connection fails", "check kafka.bootstrap_servers and kafka.properties")
+_OTHER = Cause(
+    "the connection fails", "check kafka.bootstrap_servers and kafka.properties", passes=True
+)
 
 
 def cause_of(words: str) -> Cause:
@@ -216,9 +239,16 @@ class BrokerLog(logging.Filter):
 
     def reason(self) -> str | None:
         """Give the latest cause, for the error of who has to give up; None where none is known."""
+        found = self.latest()
+        return (
+            None if found is None else f"{found[0]}: {found[1].what} ({found[2]}); {found[1].hint}"
+        )
+
+    def latest(self) -> tuple[str, Cause, str] | None:
+        """Give the address that was lost last, why, and the client's words; None where none is."""
         with self._lock:
             latest = max(self._lost.items(), key=lambda item: item[1].failed, default=None)
-            return None if latest is None else f"{latest[0]}: {latest[1].sentence}"
+            return None if latest is None else (latest[0], latest[1].cause, latest[1].words)
 
     def _all_back(self, now: float) -> None:
         if self._lost:
@@ -246,8 +276,9 @@ class BrokerLog(logging.Filter):
             if self._up and address not in self._members:
                 return  # another name of a broker that the member reaches
             outage = self._lost.get(address)
-            if outage is None and "in state UP" in after:
-                return  # brokers close idle connections; an attempt that fails is told
+            closed = _CLOSED.search(after)
+            if outage is None and closed and int(closed["ms"]) >= _AT_ONCE_MS:
+                return  # an attempt to connect again that fails is told
             cause = cause_of(words + after)
             if outage is None:
                 self._lost[address] = outage = _Outage(now, now, now, cause, words)

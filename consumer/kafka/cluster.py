@@ -236,14 +236,7 @@ class Cluster:
         Open transactions are within the end. The last stable offset would hide what a crashed
         writer's transaction holds back, and with it committed records behind it.
         """
-        place = TopicPartition(topic, partition)
-        with self._reader(isolation_level="read_uncommitted") as client:
-            low, high = ask(
-                lambda seconds: client.get_watermark_offsets(place, timeout=seconds),
-                f"the offsets of {topic}[{partition}]",
-                client,
-            )
-        return int(low), int(high)
+        return self.spans(topic, [partition])[partition]
 
     def end(self, topic: str, partition: int) -> int:
         """Give the end of a partition, as `watermarks` does."""
@@ -251,18 +244,22 @@ class Cluster:
 
     def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Give the end of each of these partitions, as `watermarks` does."""
+        return {number: high for number, (_, high) in self.spans(topic, partitions).items()}
+
+    def spans(self, topic: str, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Give what `watermarks` does, of each of these partitions."""
         with self._reader(isolation_level="read_uncommitted") as client:
 
-            def end(partition: int) -> int:
+            def span(partition: int) -> tuple[int, int]:
                 place = TopicPartition(topic, partition)
-                _, high = ask(
+                low, high = ask(
                     lambda seconds: client.get_watermark_offsets(place, timeout=seconds),
                     f"the offsets of {topic}[{partition}]",
                     client,
                 )
-                return int(high)
+                return int(low), int(high)
 
-            return {partition: end(partition) for partition in partitions}
+            return {partition: span(partition) for partition in partitions}
 
     def offsets_at(self, topic: str, partitions: Iterable[int], timestamp: int) -> dict[int, int]:
         """Give the first offset of each of these partitions that is of a time or later.

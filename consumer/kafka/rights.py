@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from consumer.kafka.topic_table import TOPICS, Role, Topic
 from consumer.report.markdown import code, table
-from consumer.settings import TopicSettings
+from consumer.settings import Settings, TopicSettings
 
 Command = Literal[Role, "topics create"]
 """Words after `segmenter`; the roles of the table of topics are commands."""
@@ -59,6 +59,15 @@ def rights(command: Command, topics: TopicSettings, group_id: str) -> list[Right
         Right(right.kind, right.name.format(group=group_id), right.operations, right.prefixed)
         for right in _OTHERS[command]
     ]
+
+
+def rights_of(command: Command, settings: Settings) -> list[Right]:
+    """Give the rights that a command needs under settings: those for labels where it has labels."""
+    found = rights(command, settings.topics, settings.kafka.group_id)
+    if settings.labels.enabled:
+        return found
+    of_labels = {getattr(settings.topics, each.setting) for each in TOPICS if each.with_labels}
+    return [each for each in found if each.kind != "topic" or each.name not in of_labels]
 
 
 # To see that a topic is there, and with how many partitions.

@@ -7,9 +7,8 @@ from typing import get_args
 
 from confluent_kafka.cimpl import NewTopic
 
-from consumer.kafka.rights import Command, Kind, Right, rights
-from consumer.kafka.topic_table import TOPICS
-from consumer.kafka.topics import name_of, new_topics
+from consumer.kafka.rights import Command, Kind, Right, rights_of
+from consumer.kafka.topics import new_topics
 from consumer.settings import Settings
 
 CLUSTER = "kafka"
@@ -75,10 +74,7 @@ def _topic(topic: NewTopic, cluster: str) -> str:
 
 
 def _user(command: Command, settings: Settings, cluster: str) -> str:
-    found = rights(command, settings.topics, settings.kafka.group_id)
-    if not settings.labels.enabled:
-        of_labels = {name_of(each, settings) for each in TOPICS if each.with_labels}
-        found = [each for each in found if each.name not in of_labels]
+    found = rights_of(command, settings)
     lines = [
         *_head("KafkaUser", f"segmenter-{command}".replace(" ", "-"), cluster),
         "spec:",

@@ -38,6 +38,20 @@ class TopicError(ExpectedError):
     """A topic is missing, or not as the project needs it."""
 
 
+class TopicsMissingError(TopicError):
+    """Topics are not there, or this client may not see them.
+
+    Attributes
+    ----------
+    names
+        Of the topics.
+    """
+
+    def __init__(self, names: Iterable[str], message: str) -> None:
+        super().__init__(message)
+        self.names = tuple(names)
+
+
 class TopicsDifferError(TopicError):
     """Topics are there with other numbers of partitions than those to be made; nothing was made."""
 
@@ -209,8 +223,9 @@ def check_topics(settings: Settings, cluster: Cluster | None = None) -> dict[str
 def _refuse_missing(settings: Settings, names: Iterable[str], there: Mapping[str, int]) -> None:
     if missing := [name for name in names if name not in there]:
         are = f"topic {missing[0]} is" if len(missing) == 1 else f"topics {', '.join(missing)} are"
-        raise TopicError(
-            f"{are} missing at {settings.kafka.bootstrap_servers}: run 'segmenter topics create'"
+        raise TopicsMissingError(
+            missing,
+            f"{are} missing at {settings.kafka.bootstrap_servers}: run 'segmenter topics create'",
         )
 
 
@@ -234,9 +249,10 @@ def check_intake_topics(settings: Settings) -> tuple[str, int]:
     _refuse_missing(settings, own, partitions)
     if source not in partitions:
         # Its partitions and retention are its producers' business: it is not ours to make.
-        raise TopicError(
+        raise TopicsMissingError(
+            [source],
             f"topic {source} (topics.raw_events) is missing at {settings.kafka.bootstrap_servers}: "
-            "its producers have to make it; 'segmenter topics create' does not"
+            "its producers have to make it; 'segmenter topics create' does not",
         )
     _check_former_count(settings, partitions[topics.events], cluster)
     return source, partitions[topics.events]

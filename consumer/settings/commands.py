@@ -59,6 +59,10 @@ USES: dict[str, tuple[str, ...]] = {
     "status": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
     ),
+    "doctor": (
+        *("kafka", *TOPIC_NAMES, "events", "embedding", "labels.enabled", "profile.precision"),
+        *("batch.max_bytes", "restore.checkpoint_dir", "log"),
+    ),
     "profile": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.profiles"),
         *("events.key", "events.partitioner", "restore.no_progress_seconds", *_EVERY),

@@ -6,16 +6,15 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from confluent_kafka import KafkaException
-from pydantic import BaseModel, ValidationError
 
 from consumer.contract.clock import Timer
 from consumer.contract.records import Record
 from consumer.kafka.asking import words
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.groups import intake_group, trainer_group
+from consumer.kafka.newest import newest, newest_of
 from consumer.kafka.topics import TopicError
 from consumer.settings import Settings
 from consumer.status.attention import attention
@@ -25,15 +24,10 @@ from schemas.dead_letters import HEADER_PREFIX
 from schemas.drift import DriftReferenceRecord
 from schemas.segment_model import SegmentModelRecord
 
-_Kept = TypeVar("_Kept", bound=BaseModel)
-
 REFUSED = 5
 """Refused records that are told of."""
 
 _PEEK_SECONDS = 5.0
-# The newest records of a topic are looked for that far from its end, then farther: markers of
-# transactions, and records that compaction has removed, are none.
-_BACK = (20, 2_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,20 +182,8 @@ class Gatherer:
 
     # --- what is in topics ------------------------------------------------------------------
 
-    def _newest(self, topic: str, many: int) -> list[Record]:
-        """Give the newest records of a topic, the newest first."""
-        numbers = range(self._cluster.partitions(topic))
-        ends = self._cluster.ends(topic, numbers)
-        found: list[Record] = []
-        for back in (*_BACK, None):
-            starts = {n: 0 if back is None else max(end - back, 0) for n, end in ends.items()}
-            found = self._cluster.peek(topic, starts, None, _PEEK_SECONDS)
-            if len(found) >= many or not any(starts.values()):
-                break
-        return sorted(found, key=lambda record: (record.timestamp, record.offset))[-many:][::-1]
-
     def _model(self) -> Model | None:
-        found = self._latest(self._settings.topics.models, SegmentModelRecord)
+        found = newest_of(self._cluster, self._settings.topics.models, SegmentModelRecord)
         if found is None:
             return None
         model, timestamp = found
@@ -212,26 +194,18 @@ class Gatherer:
         )
 
     def _drift(self) -> Drift | None:
-        found = self._latest(self._settings.topics.drift_reference, DriftReferenceRecord)
+        found = newest_of(
+            self._cluster, self._settings.topics.drift_reference, DriftReferenceRecord
+        )
         if found is None:
             return None
         reference, _ = found
         set_at = reference.set_at.isoformat() if reference.set_at is not None else None
         return Drift(reference_set=set_at, model_version=reference.model_version)
 
-    def _latest(self, topic: str, kind: type[_Kept]) -> tuple[_Kept, int] | None:
-        """Give the newest record of a topic and its time; None where it cannot be read."""
-        for record in self._newest(topic, 1):
-            try:
-                return kind.model_validate_json(record.value or b""), record.timestamp
-            except ValidationError:
-                break  # of a newer version: what reads it says so
-        return None
-
     def _refused(self) -> list[Refused]:
-        return [
-            _refused(record) for record in self._newest(self._settings.topics.dead_letters, REFUSED)
-        ]
+        topic = self._settings.topics.dead_letters
+        return [_refused(record) for record in newest(self._cluster, topic, REFUSED)]
 
 
 def _refused(record: Record) -> Refused:

@@ -12,7 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
 
+from consumer.kafka.rights import Right
 from consumer.settings.sources import variable
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.tryout.broker import cluster as cluster_module
@@ -46,6 +54,34 @@ embedder.load_embedder = lambda settings: HashingEmbedder(dimensions)
 from consumer.cli.entry import main
 sys.exit(main())
 """
+
+
+KINDS = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional id": ResourceType.TRANSACTIONAL_ID,
+}
+
+
+def kafkas(operation: str) -> str:
+    """DescribeConfigs as DESCRIBE_CONFIGS."""
+    return "".join(f"_{letter}" if letter.isupper() else letter for letter in operation)[1:].upper()
+
+
+def bindings(user: str, right: Right) -> list[AclBinding]:
+    """What lets a user do what a right says."""
+    return [
+        AclBinding(
+            KINDS[right.kind],
+            right.name,
+            ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL,
+            f"User:{user}",
+            "*",
+            AclOperation[kafkas(operation)],
+            AclPermissionType.ALLOW,
+        )
+        for operation in right.operations
+    ]
 
 
 class SecuredKafka:

@@ -52,6 +52,7 @@ COMMANDS = [
     "dead-letters list",
     "dead-letters show",
     "dead-letters redrive",
+    "doctor",
     "profile",
     "topics create",
     "topics strimzi",

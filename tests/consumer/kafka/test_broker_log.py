@@ -106,6 +106,13 @@ def test_a_connection_that_was_closed_while_idle_is_no_news(told: Told) -> None:
     assert told.lines == []
 
 
+def test_a_connection_that_is_closed_at_the_first_question_is_told_as_that(told: Told) -> None:
+    assert not told.line(f"{AT}/1: Disconnected: connection closed by peer (after 2ms in state UP)")
+    (line,) = told.lines
+    assert "closes the connection at the first question" in line
+    assert "security.protocol" in line
+
+
 def test_a_process_without_a_member_is_told_by_the_answer_to_its_question(told: Told) -> None:
     told.line(REFUSED)
     told.now += 3

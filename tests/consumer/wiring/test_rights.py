@@ -10,21 +10,13 @@ from typing import get_args
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    NewTopic,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from consumer.kafka.rights import Command, rights
 from consumer.settings import TopicSettings
 from consumer.settings.commands import uses
 from tests.consumer.kafka_runs import stream
-from tests.consumer.secured import SecuredKafka, secured_kafka
+from tests.consumer.secured import SecuredKafka, bindings, kafkas, secured_kafka
 from tests.consumer.settings_read import ASKED
 
 # All commands run before the first test, each in a process of its own.
@@ -57,12 +49,6 @@ GRANTED = {
     for command in COMMANDS
     for right in rights(command, TopicSettings(raw_events=FOREIGN), GROUP)
 }
-KINDS = {
-    "topic": ResourceType.TOPIC,
-    "group": ResourceType.GROUP,
-    "transactional id": ResourceType.TRANSACTIONAL_ID,
-}
-
 # A migration tells of a segment only where nobody is left in it.
 SELDOM = {("migrate", "topic", "segment-lifecycle", "Write")}
 # For how long a sample waits is looked at where the trainer is behind.
@@ -76,27 +62,10 @@ def user_of(command: str) -> str:
 def grant(kafka: SecuredKafka) -> None:
     """Let each command do what the table says, and nothing else."""
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    bindings = [
-        AclBinding(
-            KINDS[right.kind],
-            right.name,
-            ResourcePatternType.PREFIXED if right.prefixed else ResourcePatternType.LITERAL,
-            f"User:{user_of(command)}",
-            "*",
-            AclOperation[kafkas(operation)],
-            AclPermissionType.ALLOW,
-        )
-        for command, right in GRANTED
-        for operation in right.operations
-    ]
-    for done in admin.create_acls(bindings).values():
+    granted = [each for command, right in GRANTED for each in bindings(user_of(command), right)]
+    for done in admin.create_acls(granted).values():
         done.result(30)
     admin.create_topics([NewTopic(FOREIGN, 1)])[FOREIGN].result(30)
-
-
-def kafkas(operation: str) -> str:
-    """DescribeConfigs as DESCRIBE_CONFIGS."""
-    return "".join(f"_{letter}" if letter.isupper() else letter for letter in operation)[1:].upper()
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
