@@ -69,6 +69,14 @@ test-kubernetes: $(VENV)/.installed  ## deploy/k8s by kustomize, against the rea
 test-image: $(VENV)/.installed  ## the Dockerfile's steps in roots of Debian, and the pods' roles in what comes of them: as root, ten minutes
 	$(BIN)/python -m tests.image.run $(ARGS)
 
+dist: $(VENV)/.installed  ## sdist and wheel of the product and of the Python client, into dist/
+	rm -rf dist
+	$(BIN)/hatchling build -d dist
+	cd clients/python && $(CURDIR)/$(BIN)/hatchling build -d $(CURDIR)/dist
+
+test-dist: $(VENV)/.installed  ## the wheels in fresh environments: the installed demo runs away from here; minutes the first time
+	$(BIN)/python -m tests.dist.run $(ARGS)
+
 bench-pipeline: $(VENV)/.installed  ## the worker through Kafka with a table for a model, beside others; ARGS="--quick"
 	$(BIN)/python -m benchmarks.pipeline compare $(ARGS)
 
@@ -134,7 +142,7 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export test-dashboards test-kubernetes test-image \
+.PHONY: help install model demo test test-export test-dashboards test-kubernetes test-image dist test-dist \
 	lint faults bench-pipeline bench-restore \
 	bench-recovery bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

@@ -1,0 +1,1 @@
+"""What is distributed: archives of the product and of its Python client."""
