@@ -4,6 +4,7 @@ EXPORT_VENV := .venv-export
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
+SITE_VENV := .venv-site
 BENCH := $(BENCH_VENV)/bin
 INPUT ?=
 ARGS ?=
@@ -68,6 +69,15 @@ test-kubernetes: $(VENV)/.installed  ## deploy/k8s by kustomize, against the rea
 
 test-image: $(VENV)/.installed  ## the Dockerfile's steps in roots of Debian, and the pods' roles in what comes of them: as root, ten minutes
 	$(BIN)/python -m tests.image.run $(ARGS)
+
+$(SITE_VENV)/.installed: deploy/site/requirements.lock
+	$(PYTHON) -m venv $(SITE_VENV)
+	$(SITE_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+site: $(VENV)/.installed $(SITE_VENV)/.installed  ## the pages of docs/ as a site, into site/, which fetches nothing from elsewhere
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs --quiet build --strict
+	$(BIN)/python -m tests.site.check site
 
 dist: $(VENV)/.installed  ## sdist and wheel of the product and of the Python client, into dist/
 	rm -rf dist
@@ -137,12 +147,13 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 	$(COMPILE) -c requirements.lock --extra gpu pyproject.toml -o deploy/image/requirements-gpu.lock
 	$(COMPILE) -c requirements.lock --extra model pyproject.toml deploy/image/requirements-build.in \
 		-o deploy/image/requirements-build.lock
+	$(COMPILE) deploy/site/requirements.in -o deploy/site/requirements.lock
 	$(COMPILE) benchmarks/pipeline/requirements-quix.in -o benchmarks/pipeline/requirements-quix.lock
 
 clean:  ## remove what the targets above made here (the user's cache stays)
-	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) $(SITE_VENV) demo-output dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export test-dashboards test-kubernetes test-image dist test-dist \
+.PHONY: help install model demo test test-export test-dashboards test-kubernetes test-image dist site test-dist \
 	lint faults bench-pipeline bench-restore \
 	bench-recovery bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

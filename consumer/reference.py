@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sized
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from consumer.kafka.rights import rights_reference
 from consumer.kafka.strimzi import strimzi_topics, strimzi_users
@@ -27,9 +29,44 @@ def settings_reference() -> str:
     return table(("command", "sections, and single settings of others"), rows)
 
 
+def every_setting() -> str:
+    """Write each setting, a table a section."""
+    parts = []
+    for section, field in Settings.model_fields.items():
+        model = _model(field.annotation)
+        said = (model.__doc__ or "").strip().partition("\n")[0]
+        rows = list(_settings(model, section))
+        parts.append(f"## {section}\n\n{said}\n\n{table(('setting', 'default', ''), rows)}")
+    return "\n".join(parts).strip("\n")
+
+
+def _settings(model: type[BaseModel], place: str) -> Iterator[tuple[str, str, str]]:
+    for name, field in model.model_fields.items():
+        inner = _model(field.annotation)
+        if inner is not BaseModel:
+            yield from _settings(inner, f"{place}.{name}")
+            continue
+        default = field.get_default(call_default_factory=True)
+        yield code(f"{place}.{name}"), _default(default), field.description or ""
+
+
+def _model(kind: object) -> type[BaseModel]:
+    """Give the model that a field is of; BaseModel itself where it is of none."""
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else BaseModel
+
+
+def _default(value: object) -> str:
+    if value is None or (isinstance(value, Sized) and not len(value)):
+        return "none"
+    if isinstance(value, Mapping):
+        return "; ".join(code(f"{name} = {each}") for name, each in value.items())
+    return code(str(value).lower() if isinstance(value, bool) else str(value))
+
+
 PAGES = Path(__file__).parents[1] / "docs"
 # By the name between a page's markers; `consumer.report.markdown` says how they look.
 TABLES: dict[str, Callable[[], str]] = {
+    "all settings": every_setting,
     "metrics": metrics_reference,
     "rights": rights_reference,
     "settings of the commands": settings_reference,

@@ -25,7 +25,7 @@ from schemas.profiles import ProfileRecord
 from schemas.states import read_profile
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CHANGELOG.md"]
 GUIDE = ROOT / "docs/getting-started.md"
 
 
@@ -46,7 +46,11 @@ def commands(page: Path) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_command_of_a_page_is_one_that_the_command_line_takes(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,7 +61,7 @@ def test_every_command_of_a_page_is_one_that_the_command_line_takes(
         assert cli.main(command) == 0, f"{shlex.join(command)}: {capsys.readouterr().err}"
 
 
-@pytest.mark.parametrize("page", [PAGES[0], GUIDE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [PAGES[0], GUIDE], ids=name_of)
 def test_the_embedding_model_is_made_before_a_command_that_exits_without_it(page: Path) -> None:
     words = [line.split()[:2] for line in blocks(page, "sh") for line in line.splitlines() if line]
     told = [each[1] for each in words if each[0].endswith("segmenter")]
@@ -79,7 +83,7 @@ def test_the_record_that_is_taken_apart_byte_by_byte_is_the_one_that_a_worker_wr
     assert encode(rows, record.embedding) == [value]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_python_of_a_page_compiles(page: Path) -> None:
     for block in blocks(page, "python"):
         compile(block, str(page), "exec")
@@ -114,7 +118,7 @@ def test_pages_link_to_headings_and_files_that_are_there() -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_files_that_a_page_names_are_there(page: Path) -> None:
     rooms = "consumer|models|schemas|tests|benchmarks|deploy|findings"
     named = set(re.findall(rf"`((?:{rooms})/[\w./-]+)`", page.read_text()))
@@ -134,14 +138,14 @@ def defaults() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_settings_that_a_page_names_are_there(page: Path, defaults: dict[str, Any]) -> None:
     sections = "|".join(Settings.model_fields)
     named = set(re.findall(rf"`((?:{sections})\.[a-z_]+)[ `]", page.read_text()))
     assert named - FIELDS <= defaults.keys()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_tables_of_settings_have_the_defaults(page: Path, defaults: dict[str, Any]) -> None:
     tables = re.findall(
         r"^\| setting \| default \|.*\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE
@@ -161,6 +165,8 @@ def test_tables_of_settings_have_the_defaults(page: Path, defaults: dict[str, An
 def _same(told: str, default: Any) -> bool:
     if isinstance(default, int | float) and not isinstance(default, bool):
         return float(told.replace(",", "")) == default
+    if isinstance(default, frozenset) and not default:
+        return told == "none"
     return told.lower() == str(default).lower()
 
 
@@ -171,7 +177,7 @@ def test_the_page_of_events_explains_each_reason_of_a_dead_letter() -> None:
     assert sorted(re.findall(r"`(\w+)`", "".join(cells))) == sorted(RefusalReason)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_what_is_made_from_the_code_is_as_make_docs_writes_it(page: Path) -> None:
     assert page.read_text() == fill(page.read_text(), reference.TABLES)
 

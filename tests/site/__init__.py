@@ -1,0 +1,1 @@
+"""The site that docs/ is made into."""
