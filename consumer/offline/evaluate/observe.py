@@ -10,43 +10,21 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from pydantic_core import from_json
-
 from consumer.contract.records import Output
 from consumer.offline.evaluate.contents import Point
-from consumer.offline.evaluate.tracks import Track
+from consumer.offline.evaluate.tracks import Track, label_of
 from consumer.offline.evaluate.users import LEAST_SCORED_USERS
 from consumer.settings import TopicSettings
 from consumer.stages.segmentation.prepared import PreparedBatch
 from models.measures.agreement import Agreement, Confusion
 from models.profiles.table import hash_event_id
 from schemas.changes import SegmentChange
-from schemas.picking import value_at
 
 MOST_POINTS = 120
 """Points along the stream at most. When there are more, every second one is dropped."""
 
 STEADY_USER = 10
 """Events of the users whose agreement is followed along the stream."""
-
-
-def label_of(value: bytes | None, path: str) -> str | None:
-    """Read the label out of a record; None where there is none, or it is a list or an object.
-
-    Parameters
-    ----------
-    value
-        The record, JSON.
-    path
-        Dotted path in the source's object, before any mapping.
-    """
-    try:
-        found = value_at(from_json(value or b""), path)
-    except ValueError:
-        return None
-    if isinstance(found, bool | int | float | str):
-        return str(found).strip() or None
-    return None
 
 
 @dataclass(slots=True)

@@ -30,8 +30,9 @@ from consumer.offline.evaluate.contents import (
     Row,
     SegmentFigures,
 )
-from consumer.offline.evaluate.observe import Observer, label_of, scored
+from consumer.offline.evaluate.observe import Observer, scored
 from consumer.offline.evaluate.supervised import LabelWatch
+from consumer.offline.evaluate.tracks import label_of
 from consumer.offline.evaluate.users import LEAST_SCORED_USERS, Users
 from consumer.offline.files import EventFile, event_file, read_records
 from consumer.offline.outcome import Counts

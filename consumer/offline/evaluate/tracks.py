@@ -8,8 +8,31 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
+from pydantic_core import from_json
+
+from schemas.picking import value_at
+
 STEADY_EVENTS = 3
 """Events of one label in a row, before and after a change of label, for it to count as known."""
+
+
+def label_of(value: bytes | None, path: str) -> str | None:
+    """Read the label out of a record; None where there is none, or it is a list or an object.
+
+    Parameters
+    ----------
+    value
+        The record, JSON.
+    path
+        Dotted path in the source's object, before any mapping.
+    """
+    try:
+        found = value_at(from_json(value or b""), path)
+    except ValueError:
+        return None
+    if isinstance(found, bool | int | float | str):
+        return str(found).strip() or None
+    return None
 
 
 @dataclass(slots=True)

@@ -12,8 +12,7 @@ from typing import Protocol
 from confluent_kafka import Producer
 
 from consumer.kafka.clients import made, sender_config
-from consumer.offline.evaluate.observe import label_of
-from consumer.offline.evaluate.tracks import Track
+from consumer.offline.evaluate.tracks import Track, label_of
 from consumer.offline.files import event_file, read_records
 from consumer.offline.produce import Sending
 from consumer.settings import Settings

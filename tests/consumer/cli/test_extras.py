@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -20,16 +21,27 @@ ROOMS = [
 ]
 
 
-def modules() -> list[str]:
-    """The modules of those rooms, `segmenter evaluate` left out."""
-    found = [path for room in ROOMS for path in (ROOT / "consumer" / room).rglob("*.py")]
+ABSENT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith(tuple(f"{{each}}." for each in {missing})) or name in {missing}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def modules(rooms: Iterable[str] = ROOMS) -> list[str]:
+    """The modules of rooms, `segmenter evaluate` left out."""
+    found = [path for room in rooms for path in (ROOT / "consumer" / room).rglob("*.py")]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in found]
     return [name for name in names if not name.startswith("consumer.offline.evaluate.")]
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    """Run code where the packages of all extras are as if they were not installed."""
-    absent = f"import sys\nsys.modules.update(dict.fromkeys({OF_EXTRAS}))\n"
+def run(code: str, present: Collection[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Run code where the packages of extras, but those, are as if they were not installed."""
+    missing = tuple(package for package in OF_EXTRAS if package not in present)
+    absent = ABSENT.format(missing=missing)
     return subprocess.run(
         [sys.executable, "-c", absent + code], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -37,6 +49,11 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_core_loads_without_any_extra() -> None:
     done = run("".join(f"import {module}\n" for module in modules()))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_demo_and_the_broker_load_with_their_own_extra_alone() -> None:
+    done = run("".join(f"import {module}\n" for module in modules(["tryout"])), PACKAGES["demo"])
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -23,7 +23,7 @@ from consumer.offline.evaluate import observe
 from consumer.offline.evaluate import run as run_module
 from consumer.offline.evaluate import supervised as supervised_module
 from consumer.offline.evaluate.contents import MINI_BATCH, OFFLINE, PRODUCT, Evaluation, Group
-from consumer.offline.evaluate.observe import Observer, label_of
+from consumer.offline.evaluate.observe import Observer
 from consumer.offline.evaluate.plots import (
     draw_confusion,
     draw_flapping,
@@ -42,7 +42,7 @@ from consumer.offline.evaluate.supervised import (
     UNSEEN_FINAL,
     LabelGroup,
 )
-from consumer.offline.evaluate.tracks import STEADY_EVENTS, Track
+from consumer.offline.evaluate.tracks import STEADY_EVENTS, Track, label_of
 from consumer.offline.replay import Replay, replay_file
 from consumer.settings import Settings
 from models.labels import offline
