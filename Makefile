@@ -87,6 +87,9 @@ dist: $(VENV)/.installed  ## sdist and wheel of the product and of the Python cl
 test-dist: $(VENV)/.installed  ## the wheels in fresh environments: the installed demo runs away from here; minutes the first time
 	$(BIN)/python -m tests.dist.run $(ARGS)
 
+test-guide: $(VENV)/.installed  ## docs/getting-started.md word for word, in a clone, with nothing in the home folder
+	$(BIN)/python -m tests.guide.run $(ARGS)
+
 bench-pipeline: $(VENV)/.installed  ## the worker through Kafka with a table for a model, beside others; ARGS="--quick"
 	$(BIN)/python -m benchmarks.pipeline compare $(ARGS)
 
@@ -153,7 +156,7 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) $(SITE_VENV) demo-output dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export test-dashboards test-kubernetes test-image dist site test-dist \
+.PHONY: help install model demo test test-export test-dashboards test-kubernetes test-image dist site test-dist test-guide \
 	lint faults bench-pipeline bench-restore \
 	bench-recovery bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean
