@@ -61,7 +61,7 @@ lint: $(VENV)/.installed  ## ruff, mypy --strict, and the rule that the layers i
 faults: $(VENV)/.installed  ## kills, zombies, cut networks, full disks, ... on three brokers: about 45 minutes; ARGS="--help"
 	$(BIN)/python -m tests.faults.run $(ARGS)
 
-test-dashboards: model  ## every query of the dashboard on a real Prometheus, rules in promtool: a few minutes; ARGS="--help"
+test-dashboards: model  ## every query of the dashboards on a real Prometheus, rules in promtool: a few minutes; ARGS="--help"
 	$(BIN)/python -m tests.dashboards.run $(ARGS)
 
 test-kubernetes: $(VENV)/.installed  ## deploy/k8s by kustomize, against the real schemas: minutes the first time; ARGS="--help"
@@ -131,8 +131,9 @@ bench-embed-quality: $(BENCH_VENV)/.installed  ## whether segments get worse in 
 bench-embed-render: $(VENV)/.installed  ## the tables of docs/performance.md, from benchmarks/results
 	$(BIN)/python -m benchmarks.embed --render
 
-docs: $(VENV)/.installed  ## the tables of docs/ that are made from the code
+docs: $(VENV)/.installed  ## the tables of docs/ and what of deploy/ is made from code and descriptions
 	$(BIN)/python -m consumer.reference
+	$(BIN)/python -m deploy.grafana.boards
 
 format: $(VENV)/.installed  ## rewrite the code in the project's format
 	$(BIN)/ruff format .

@@ -35,6 +35,8 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 # From a service that is at its best to one that was away for a day.
 _FRESH_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
+# Why a checkpoint may be dropped; `consumer.state.checkpoint_format` says what each is.
+_UNUSABLE = ("damaged", "unreadable", "foreign", "future", "outdated", "beyond_end")
 _RECORDS = (1, 4, 16, 64, 256, 1024, 4096, 16384)
 
 
@@ -261,7 +263,7 @@ class RestoreMetrics:
         self.restored = _counter("restored_partitions", registry, "checkpoint", "changelog")
         self.seconds = _histogram("restore_seconds", registry, _LONG_SECONDS)
         self.writes = _counter("checkpoint_writes", registry, "written", "failed")
-        self.dropped = _counter("checkpoints_dropped", registry)
+        self.dropped = _counter("checkpoints_dropped", registry, *_UNUSABLE)
 
     def show(self, records: int, eta_seconds: float | None) -> None:
         """Set the gauges to the restorer's progress."""

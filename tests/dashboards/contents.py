@@ -1,4 +1,4 @@
-"""What is in deploy/: the dashboard's queries and Prometheus' rules."""
+"""What is in deploy/: the dashboards' queries and Prometheus' rules."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Any
 import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-DASHBOARD = DEPLOY / "grafana" / "segmenter-drift.json"
+GRAFANA = DEPLOY / "grafana"
 RULES = DEPLOY / "prometheus" / "rules.yaml"
 RULES_TEST = DEPLOY / "prometheus" / "rules_test.yaml"
+
+Board = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One query of the dashboard, its variables not yet replaced."""
+    """One query of a dashboard, its variables not yet replaced."""
 
     place: str
     """Where it stands, in words."""
@@ -29,10 +31,12 @@ class Query:
     """The variable that its panel is repeated for."""
 
 
-def load_dashboard(path: Path = DASHBOARD) -> dict[str, Any]:
-    """Read a dashboard."""
-    board: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return board
+def load_boards() -> dict[str, Board]:
+    """Read all dashboards, by name."""
+    return {
+        path.stem.removeprefix("segmenter-"): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(GRAFANA.glob("segmenter-*.json"))
+    }
 
 
 def load_rules(path: Path = RULES) -> list[dict[str, Any]]:
@@ -41,14 +45,14 @@ def load_rules(path: Path = RULES) -> list[dict[str, Any]]:
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
-def panels_of(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def panels_of(board: Board) -> Iterator[dict[str, Any]]:
     """Give all panels, also those inside of rows that are collapsed."""
     for panel in board["panels"]:
         yield panel
         yield from panel.get("panels", ())
 
 
-def queries_of(board: dict[str, Any]) -> Iterator[Query]:
+def queries_of(board: Board) -> Iterator[Query]:
     """Give the queries of panels and annotations."""
     for panel in panels_of(board):
         for target in panel.get("targets", ()):
@@ -58,7 +62,7 @@ def queries_of(board: dict[str, Any]) -> Iterator[Query]:
         yield Query(f"annotation {annotation['name']!r}", annotation["expr"], over_time=True)
 
 
-def variables_of(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def variables_of(board: Board) -> Iterator[tuple[str, str]]:
     """Give the variables that Prometheus is asked for, each with its query."""
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":

@@ -1,4 +1,4 @@
-"""A small group at work: a broker, two workers, a trainer, the audit, and a stream that goes on."""
+"""A small group at work: broker, intake, two workers, trainer, audit, and a stream that goes on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
@@ -35,7 +36,7 @@ def settings_for(servers: str) -> Settings:
     """Give settings with which a small stream makes more than one version of the segments."""
     return Settings(
         kafka={"bootstrap_servers": servers, "group_id": "dashboards"},
-        topics={"partitions": 4},
+        topics={"partitions": 4, "raw_events": "reviews"},
         embedding={"threads": 1},
         training={"warmup_users": 60, "reseed_every": 200, "idle_seconds": 1},
         drift={"users": 110, "min_users": 60, "segment_users": 10, "every": 100},
@@ -72,6 +73,14 @@ def paced(
         yield record
 
 
+def make_topics(settings: Settings) -> None:
+    """Make the foreign topic, which producers make elsewhere, then all others."""
+    topic = NewTopic(str(settings.topics.raw_events), num_partitions=2, replication_factor=1)
+    admin = AdminClient(settings.kafka.client())  # ends what it has begun when it is let go
+    admin.create_topics([topic])[topic.topic].result()
+    create_topics(settings)
+
+
 class Group:
     """The processes, as long as the `with` block lasts.
 
@@ -103,17 +112,18 @@ class Group:
     def _start(self) -> None:
         broker = self._stack.enter_context(EmbeddedKafka(self._folder / "kafka"))
         self._settings = settings = settings_for(broker.bootstrap_servers)
-        create_topics(settings)
+        make_topics(settings)
         for name, arguments in {
+            "intake": ["intake"],
             "worker-0": ["worker"],
             "worker-1": ["worker"],
             "trainer": ["trainer"],
             "audit": ["verify", "--follow"],
         }.items():
-            kafka = settings.kafka.model_copy(update={"instance_id": name})
-            child = Child(
-                name, arguments, settings.model_copy(update={"kafka": kafka}), self._folder
-            )
+            own = settings.changed("kafka", instance_id=name)
+            if name == "worker-1":
+                own = own.changed("batch", prepare_processes=1)
+            child = Child(name, arguments, own, self._folder)
             self._stack.callback(child.stop)
             self._children[name] = child
         deadline = time.monotonic() + _READY_SECONDS
@@ -127,7 +137,8 @@ class Group:
         """Begin to send the stream; to be called when Prometheus is there to see it."""
         send_labels(self._settings)
         records = paced(generate_records(STREAM), _EVENTS_PER_SECOND, self._stopped)
-        self._feeder = Feeder(self._settings, records)
+        raw = self._settings.changed("topics", events=self._settings.topics.raw_events)
+        self._feeder = Feeder(raw.changed("topics", raw_events=None), records)
         self._stack.callback(self._stop_feeding)
         self._feeder.start()
 
@@ -152,7 +163,7 @@ class Group:
 
     @property
     def targets(self) -> dict[str, list[int]]:
-        """Ports by job. Workers and trainer share a job: rules must tell them apart."""
+        """Ports by job. All but the audit share a job: rules must tell them apart."""
         ports = {name: child.port for name, child in self._children.items()}
         return {
             "segmenter": [port for name, port in ports.items() if name != "audit"],

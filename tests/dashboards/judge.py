@@ -1,9 +1,9 @@
-"""Whether every query has data: those of the dashboard, its variables, every rule and alert."""
+"""Whether every query has data: those of the dashboards, their variables, every rule and alert."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from tests.dashboards import promql
@@ -71,13 +71,15 @@ def missing(findings: list[Finding], may_be_empty: Mapping[str, str]) -> list[Fi
     ]
 
 
-def judge(prometheus: Asked, board: dict[str, Any]) -> list[Finding]:
+def judge(prometheus: Asked, boards: Mapping[str, dict[str, Any]]) -> list[Finding]:
     """Ask everything once."""
-    return [
-        *_variables(prometheus, board),
-        *_dashboard(prometheus, board),
-        *_rules(prometheus),
+    found = [
+        replace(finding, place=f"{name}: {finding.place}")
+        for name, board in boards.items()
+        for ask in (_variables, _dashboard)
+        for finding in ask(prometheus, board)
     ]
+    return [*found, *_rules(prometheus)]
 
 
 def values_of(board: dict[str, Any]) -> dict[str, str]:

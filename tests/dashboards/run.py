@@ -1,10 +1,10 @@
-"""`make test-dashboards`: every query of the dashboard and every rule on a real Prometheus.
+"""`make test-dashboards`: every query of the dashboards and every rule on a real Prometheus.
 
-Checks and tests the rules and KEDA's queries with promtool, starts a broker, two workers, a trainer
-and the audit, has a real Prometheus scrape them, sends a stream, and asks every query until each
-has had data. Takes two to five minutes. Prometheus is the one on the PATH, else Debian's package,
-which is fetched by apt-get into the user's cache and not installed. Exit code 0: all is as it
-should be. 1: a rule or a metric is wrong, or a query has no data. 2: it could not be tried out.
+Checks and tests the rules and KEDA's queries with promtool, starts a broker, intake, two workers, a
+trainer and the audit, has a real Prometheus scrape them, sends a stream, and asks every query until
+each has had data. Takes two to five minutes. Prometheus is the one on the PATH, else Debian's
+package, which is fetched by apt-get into the user's cache and not installed. Exit code 0: all is as
+it should be. 1: a rule or a metric is wrong, or a query has no data. 2: it could not be tried out.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from pathlib import Path
 
 from consumer.tryout.broker import BrokerError
 from consumer.tryout.demo.processes import ChildError
-from tests.dashboards.contents import RULES, RULES_TEST, load_dashboard
+from tests.dashboards import schema
+from tests.dashboards.contents import RULES, RULES_TEST, load_boards
 from tests.dashboards.group import Group, GroupError
 from tests.dashboards.judge import Finding, judge, missing
 from tests.dashboards.may_be_empty import MAY_BE_EMPTY
 from tests.dashboards.picture import draw
 from tests.dashboards.scaling import promtool_tests
+from tests.dashboards.schema import SchemaError
 from tests.dashboards.server import Prometheus, PrometheusError
 from tests.dashboards.tools import Tools, ToolsError, find_tools
 
@@ -47,6 +49,15 @@ def check_rules(tools: Tools) -> bool:
             subprocess.run([str(tools.promtool), *command], check=False).returncode == 0
             for command in commands
         )
+
+
+def check_schema() -> bool:
+    """Hold the dashboards against Grafana's schema."""
+    boards = load_boards()
+    found = schema.problems(boards)
+    sys.stdout.writelines(f"{line}\n" for line in found)
+    sys.stdout.write(f"{len(boards)} dashboards, {len(found)} lines of problems\n")
+    return not found
 
 
 def check_metrics(tools: Tools, targets: Mapping[str, Sequence[int]]) -> bool:
@@ -74,10 +85,10 @@ def check_metrics(tools: Tools, targets: Mapping[str, Sequence[int]]) -> bool:
 
 
 def try_out(
-    tools: Tools, folder: Path, patience: float = _PATIENCE_SECONDS, picture: Path | None = None
+    tools: Tools, folder: Path, patience: float = _PATIENCE_SECONDS, pictures: Path | None = None
 ) -> bool:
     """Run the group under Prometheus until every query has had data, or patience ends."""
-    board = load_dashboard()
+    boards = load_boards()
     say = sys.stderr.write
     say(f"starting a broker and the group; logs in {folder}\n")
     with (
@@ -89,15 +100,16 @@ def try_out(
         while True:
             time.sleep(_PAUSE_SECONDS)
             group.check()
-            findings = judge(prometheus, board)
+            findings = judge(prometheus, boards)
             wrong = missing(findings, MAY_BE_EMPTY)
             say(f"{len(findings) - len(wrong)} of {len(findings)} queries are as they should be\n")
-            done = not wrong and (picture is None or group.fed)
+            done = not wrong and (pictures is None or group.fed)
             if done or time.monotonic() > deadline:
                 break
         good = check_metrics(tools, group.targets)
-        if picture is not None:
-            draw(prometheus, board, picture)
+        if pictures is not None:
+            for name, board in boards.items():
+                draw(prometheus, board, pictures / f"dashboard-{name}.png")
         down = prometheus.targets_down()
         alerts = [
             rule["name"]
@@ -141,6 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rules-only", action="store_true", help="check and test the rules, start nothing"
     )
     parser.add_argument(
+        "--schema",
+        action="store_true",
+        help="hold the dashboards against Grafana's schema (needs npm), start nothing",
+    )
+    parser.add_argument(
         "--patience",
         type=float,
         default=_PATIENCE_SECONDS,
@@ -148,11 +165,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="how long queries may have no data yet (default: %(default)g)",
     )
     parser.add_argument(
-        "--picture", type=Path, metavar="FILE", help="PNG of some panels, at the stream's end"
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="for pictures of the dashboards at the stream's end, dashboard-NAME.png",
     )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="for logs and data; kept")
     options = parser.parse_args(arguments)
     try:
+        if options.schema:
+            return 0 if check_schema() else 1
         tools = find_tools(options.prometheus)
         if not check_rules(tools):
             return 1
@@ -163,9 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="dashboards-"))
             )
             folder.mkdir(parents=True, exist_ok=True)
-            good = try_out(tools, folder, options.patience, options.picture)
+            good = try_out(tools, folder, options.patience, options.pictures)
             return 0 if good else 1
-    except (BrokerError, ChildError, GroupError, PrometheusError, ToolsError) as error:
+    except (BrokerError, ChildError, GroupError, PrometheusError, SchemaError, ToolsError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
 

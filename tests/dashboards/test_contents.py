@@ -1,4 +1,4 @@
-"""The dashboard and the rules as files: whole, told in words, and of metrics that exist."""
+"""The dashboards and the rules as files: whole, told in words, and of metrics that exist."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 import yaml
 
 from consumer.telemetry.table import METRICS
+from deploy.grafana import boards
 from tests.dashboards import promql
 from tests.dashboards.contents import (
-    DASHBOARD,
+    DEPLOY,
     RULES_TEST,
-    load_dashboard,
+    load_boards,
     load_rules,
     panels_of,
     queries_of,
@@ -24,20 +25,26 @@ from tests.dashboards.contents import (
 from tests.dashboards.judge import BUILT_IN
 from tests.dashboards.scaling import CASES, evaluated, scaled_object
 
-ROOT = DASHBOARD.parents[2]
+ROOT = DEPLOY.parent
+BOARDS = load_boards()
 # In the place of which a deployer puts where the pages are read.
 DOCS = "https://docs.example.com/"
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Of Grafana's units those that are in use; a misspelt one would be shown behind the number.
-UNITS = {"none", "short", "percentunit", "s", "eps", "cps", "ops"}
-# Prometheus makes it itself.
-OWN = {"ALERTS"}
+UNITS = {"none", "short", "percentunit", "s", "eps", "cps", "ops", "bytes"}
+# Prometheus makes the first itself, its client the others.
+OWN = {
+    "ALERTS",
+    "process_cpu_seconds_total",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+}
 LEVEL = re.compile(r"[a-z_]+:segmenter_[a-z0-9_]+:[a-z0-9_]+")
 
 
-@pytest.fixture(scope="module")
-def board() -> dict[str, Any]:
-    return load_dashboard()
+@pytest.fixture(scope="module", params=sorted(BOARDS))
+def board(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return BOARDS[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +69,33 @@ def data_panels(board: dict[str, Any]) -> list[dict[str, Any]]:
     return [panel for panel in panels_of(board) if panel["type"] != "row"]
 
 
-# --- the dashboard ------------------------------------------------------------------------------
+# --- the dashboards -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("description", boards.descriptions(), ids=lambda path: path.stem)
+def test_a_dashboard_is_what_its_description_makes(description):
+    written = boards.target_of(description).read_text(encoding="utf-8")
+    assert written == boards.text_of(description), "run `make docs`"
+
+
+def test_each_dashboard_is_described_and_deployed():
+    files = {path.name for path in boards.HERE.glob("*.json")}
+    assert files == {boards.target_of(each).name for each in boards.descriptions()}
+    component = yaml.safe_load((boards.HERE / "kustomization.yaml").read_text(encoding="utf-8"))
+    deployed = [name for each in component["configMapGenerator"] for name in each["files"]]
+    assert sorted(deployed) == sorted(files)
+
+
+def test_a_description_with_a_word_that_means_nothing_is_refused():
+    told = {"title": "Lag", "about": "Of records.", "unit": "s", "queries": ["a{@}"]}
+    around = {"about": "It.", "range": "6h", "annotations": [], "rows": []}
+    row = {"title": "A row", "panels": [told | {"stakced": True}]}
+    with pytest.raises(ValueError, match=r"'Lag'.*stakced"):
+        boards.board_of("x", around | {"rows": [row]})
+    with pytest.raises(ValueError, match=r"'Lag'.*gauge"):
+        boards.board_of(
+            "x", around | {"rows": [{"title": "A row", "panels": [told | {"kind": "gauge"}]}]}
+        )
 
 
 def test_each_panel_says_what_it_shows_and_in_what_unit(board):
@@ -128,7 +161,7 @@ def test_queries_name_variables_that_there_are(board):
 
 def test_the_dashboard_is_one_that_grafana_takes_as_it_is(board):
     assert board["id"] is None
-    assert board["uid"] == DASHBOARD.stem
+    assert BOARDS[board["uid"].removeprefix("segmenter-")] is board
     assert board["schemaVersion"] == 42
 
 

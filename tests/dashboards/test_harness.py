@@ -11,13 +11,32 @@ from typing import Any
 import pytest
 
 from consumer.tryout.demo.generate import StreamRecord
-from tests.dashboards import promql, run
-from tests.dashboards.contents import load_dashboard
+from tests.dashboards import promql, run, schema
+from tests.dashboards.contents import load_boards, panels_of
 from tests.dashboards.group import paced
 from tests.dashboards.judge import Finding, StrayReasonError, judge, missing
 from tests.dashboards.may_be_empty import MAY_BE_EMPTY
+from tests.dashboards.picture import written
 from tests.dashboards.server import with_numbers
 from tests.dashboards.tools import ToolsError, find_tools
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.5, "s", "0.5 s"),
+        (28_563_051, "s", "331 days"),
+        (7_300, "s", "2.03 h"),
+        (0.42, "percentunit", "42%"),
+        (0.0042, "percentunit", "0.42%"),
+        (12 * 2**20, "bytes", "12 MiB"),
+        (6.5, "cps", "6.5/s"),
+        (1_234, "short", "1,234"),
+        (math.nan, "s", "no data"),
+    ],
+)
+def test_numbers_of_pictures_have_their_units(value: float, unit: str, text: str) -> None:
+    assert written(value, unit) == text
 
 
 @pytest.mark.parametrize(
@@ -71,7 +90,8 @@ class Answers:
         self.health = health
 
     def at_once(self, expr: str) -> list[dict[str, Any]]:
-        return [] if any(name in expr for name in self.empty) else [{}]
+        empty = any(name in expr for name in self.empty) and "or vector(" not in expr
+        return [] if empty else [{}]
 
     over_time = at_once
 
@@ -87,7 +107,7 @@ class Answers:
 
 
 def wrong(prometheus: Answers) -> list[str]:
-    findings = judge(prometheus, load_dashboard())
+    findings = judge(prometheus, load_boards())
     return [finding.place for finding in missing(findings, MAY_BE_EMPTY)]
 
 
@@ -96,22 +116,32 @@ def test_all_is_well_when_everything_has_data_but_what_may_be_empty() -> None:
 
 
 def test_a_query_without_data_is_wrong_whoever_asks_it() -> None:
-    assert wrong(Answers("segmenter_drift_churn_ratio")) == ["panel 'Churn' A"]
+    assert wrong(Answers("segmenter_drift_churn_ratio")) == ["drift: panel 'Churn' A"]
     assert wrong(Answers("a:b:c")) == ["rule a:b:c"]
     assert wrong(Answers('b{x="1"}')) == ['rule Alarm: b{x="1"}']
-    assert wrong(Answers("segmenter_process_info")) == ["variable job"]
+    assert wrong(Answers("segmenter_settled")) == ["operations: panel 'Taking up a version' A"]
 
 
 def test_a_panel_is_asked_for_each_value_that_it_is_repeated_for() -> None:
-    assert wrong(Answers('segmenter_drift_threshold{namespace=~".*", job=~".+", test="two"}')) == [
-        "panel 'Drift: $test' B for two"
+    assert wrong(Answers('segmenter_drift_threshold{namespace=~".*", job=~".*", test="two"}')) == [
+        "drift: panel 'Drift: $test' B for two"
     ]
     silent = Answers("segmenter_drift_statistic")
-    assert {"variable test", "panel 'Drift: $test' A"} <= set(wrong(silent))
+    assert {"drift: variable test", "drift: panel 'Drift: $test' A"} <= set(wrong(silent))
 
 
 def test_a_rule_that_prometheus_cannot_evaluate_is_wrong() -> None:
     assert wrong(Answers(health="err")) == ["rule a:b:c", "rule Alarm"]
+
+
+def test_each_panel_is_a_value_of_grafanas_types_in_what_the_schema_is_asked() -> None:
+    boards = load_boards()
+    text = schema.typescript(boards)
+    panels = [panel for board in boards.values() for panel in panels_of(board)]
+    shown = [panel for panel in panels if panel["type"] != "row"]
+    assert text.count(".Options> = ") == len(shown)
+    assert all(f"// {panel['title']}\n" in text for panel in shown)
+    assert text.count("Plain<Dashboard> = ") == len(boards)
 
 
 def test_a_reason_for_a_query_that_is_gone_is_refused() -> None:

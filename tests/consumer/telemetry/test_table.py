@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.engine.transactions import Outcome
 from consumer.settings import Settings
+from consumer.state.checkpoint_format import Reason
 from consumer.telemetry import table
 from consumer.telemetry.metrics import FigureCollector, LoopMetrics, new_registry
 from consumer.telemetry.table import METRICS, PREFIX, Role, metrics_of
@@ -137,3 +138,11 @@ def test_outcomes_of_transactions_are_counted_from_the_start():
     for outcome in Outcome:
         labels = {"outcome": outcome.value}
         assert registry.get_sample_value("segmenter_transactions_total", labels) == 0
+
+
+def test_checkpoints_that_are_dropped_are_counted_from_the_start_by_each_reason():
+    registry = CollectorRegistry()
+    LoopMetrics(registry)
+    for reason in set(Reason) - {Reason.MISSING}:  # of which nothing is dropped
+        labels = {"reason": reason.value}
+        assert registry.get_sample_value("segmenter_checkpoints_dropped_total", labels) == 0
