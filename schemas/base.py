@@ -127,13 +127,17 @@ def schema_id(name: str, version: int = 1) -> str:
     return f"urn:segmenter:schema:{name}:{version}"
 
 
-def claimed_schema(value: bytes | None) -> int:
+def claimed_schema(value: bytes | None, *within: str) -> int:
     """Give the schema_version that a JSON record claims, 0 where it claims none.
 
-    Of a record that could not be read: whether a newer version wrote it.
+    Of a record that could not be read: whether a newer version wrote it. `within` names the fields
+    that lead to an inner record.
     """
     try:
-        claimed = json.loads(value or b"")["schema_version"]
+        record = json.loads(value or b"")
+        for name in within:
+            record = record[name]
+        claimed = record["schema_version"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return 0
     return claimed if isinstance(claimed, int) else 0

@@ -49,6 +49,8 @@ class ChangeReason(StrEnum):
     """A new version in which the user's segment went into another one, and the user with it."""
     SEGMENT_SPLIT = "segment_split"
     """A new version in which the user's segment fell apart; the user is in another part of it."""
+    ROLLBACK = "rollback"
+    """Somebody who runs the system has put an earlier version of the segments in force again."""
 
     LABEL_CHANGED = "label_changed"
     """The segment stays; the label that is predicted for the user is another one."""
@@ -75,6 +77,7 @@ _CAUSES = {
     ChangeReason.MODEL_UPDATE: ChangeCause.MODEL,
     ChangeReason.SEGMENT_MERGED: ChangeCause.MODEL,
     ChangeReason.SEGMENT_SPLIT: ChangeCause.MODEL,
+    ChangeReason.ROLLBACK: ChangeCause.OPERATOR,
 }
 _STATUSES, _REASONS = frozenset(ChangeStatus), frozenset(ChangeReason)
 _ALL_CAUSES = frozenset(ChangeCause)

@@ -15,6 +15,8 @@ from schemas.drift import DriftReferenceRecord
 from schemas.events import UserEvent
 from schemas.label_model import LabelModelRecord
 from schemas.lifecycle import LifecycleEvent
+from schemas.model_control import ModelControlState
+from schemas.model_versions import ModelVersionRecord
 from schemas.profiles import ProfileRecord, ProfileSample
 from schemas.segment_model import SegmentModelRecord
 from schemas.segments import SegmentState
@@ -28,6 +30,8 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "user-profiles": ProfileRecord,
     "profile-samples": ProfileSample,
     "segment-models": SegmentModelRecord,
+    "segment-model-versions": ModelVersionRecord,
+    "segment-model-control": ModelControlState,
     "segment-lifecycle": LifecycleEvent,
     "segments": SegmentState,
     "segment-labels": UserLabel,

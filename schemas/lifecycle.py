@@ -26,12 +26,15 @@ _LIFECYCLE_NAMESPACE = uuid.UUID("455a8a10-4c1f-47ef-9353-23ba30466820")
 class TransitionType(StrEnum):
     """What happened to a segment.
 
-    Every new id is CREATED once and every id that ends is RETIRED once. SPLIT and MERGED say what
-    made that so: of a split the parts but one are created, of a merger all but one are retired.
-    RENAMED is of a segment that goes on; no snapshot holds it, since two of them tell it.
+    Every new id is CREATED once and every id that ends is RETIRED. SPLIT and MERGED say what made
+    that so: of a split the parts but one are created, of a merger all but one are retired. A
+    rollback to an earlier version has segments RESTORED that were retired since, and those that
+    came since RETIRED; only so does an id come back. RENAMED is of a segment that goes on; no
+    snapshot holds it, since two of them tell it.
     """
 
     CREATED = "created"
+    RESTORED = "restored"
     SPLIT = "split"
     MERGED = "merged"
     RETIRED = "retired"
@@ -54,8 +57,8 @@ class SegmentTransition(Contract):
     type: TransitionType = Field(description="What happened.")
     segment: int = Field(
         ge=0,
-        description="The new segment, the one retired, the one split, the merged or the renamed "
-        "one.",
+        description="The new segment, the one restored, the one retired, the one split, the merged "
+        "or the renamed one.",
     )
     label: str = Field(
         description="Its typical words: of a segment that is split or retired those of the version "
@@ -74,7 +77,8 @@ class SegmentTransition(Contract):
     size_before: int = Field(ge=0, description="Sampled users in it under the version before.")
     size: int = Field(ge=0, description="Sampled users in it under the new version.")
     flows: Sequence[Flow] = Field(
-        description="created, merged: where its users came from; split, retired: where they went."
+        description="created, restored, merged: where its users came from; split, retired: where "
+        "they went."
     )
 
 
@@ -93,7 +97,8 @@ class LifecycleEvent(SegmentTransition):
         description="What happened. Later versions may have further values."
     )
     flows: Sequence[PublishedFlow] = Field(
-        description="created, merged: where its users came from; split, retired: where they went."
+        description="created, restored, merged: where its users came from; split, retired: where "
+        "they went."
     )
     previous_label: str | None = Field(
         default=None, description="renamed: the label before; null in other events."

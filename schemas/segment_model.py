@@ -12,7 +12,11 @@ from schemas.lifecycle import RetiredSegment, SegmentTransition
 
 # 2 added what became of segments, and the clusterer's state. Version 1 lacks them and is read as if
 # nothing were known of that; a reader of version 1 would refuse the new fields, hence the number.
-SEGMENT_MODEL_SCHEMA: Literal[2] = 2
+# 3 added `rollback_of`, and is the form of rolled-back versions alone: all others are of form 2, so
+# that readers of before go on with them.
+SEGMENT_MODEL_SCHEMA: Literal[3] = 3
+LEARNED_SCHEMA: Literal[2] = 2
+"""The form of versions that were learned."""
 
 SEGMENT_MODEL_KEY = b"segments"
 """Key of every snapshot: compaction keeps the latest."""
@@ -64,7 +68,7 @@ class SegmentRecord(Contract):
 class SegmentModelRecord(Contract):
     """Everything a worker needs to assign users, and a trainer to go on."""
 
-    schema_version: Literal[1, 2] = Field(
+    schema_version: Literal[1, 2, 3] = Field(
         SEGMENT_MODEL_SCHEMA, description="Version of this format."
     )
     version: int = Field(ge=1, description="Version of the segments: 1, then one more each.")
@@ -87,4 +91,12 @@ class SegmentModelRecord(Contract):
         default=None,
         description="What the trainer's clusterer holds beside the centres, as JSON, for the next "
         "trainer to go on from; null where that is not known. Of no use to workers.",
+    )
+    # Left out of all others, so that readers that do not know it can read those.
+    rollback_of: int | None = Field(
+        default=None,
+        ge=1,
+        description="Where an operator had an earlier version put in force again: that version. "
+        "Absent in versions that were learned.",
+        exclude_if=lambda value: value is None,
     )

@@ -33,6 +33,7 @@ COMMANDS = {
     "migrate": "Bring a stopped group to another embedding model.",
     "topics": "Manage the topics.",
     "produce": "Send the events of a file to the input topic.",
+    "models": "Look at versions of the segment model, freeze it, roll it back.",
     "model": "Manage the embedding model.",
     "config": "Print the effective settings, secrets masked.",
 }

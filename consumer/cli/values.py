@@ -48,6 +48,14 @@ def above_0(text: str) -> float:
     raise click.BadParameter(f"{text} is no number above 0.")
 
 
+def at_least_0(text: str) -> float:
+    """Take a number of 0 or more; NaN and infinity are none, nor are digits of other scripts."""
+    with suppress(ValueError):
+        if text.isascii() and 0 <= (number := float(text)) < math.inf:
+            return number
+    raise click.BadParameter(f"{text} is no number of 0 or more.")
+
+
 def time(text: str) -> datetime:
     """Take a time as RFC 3339 has it."""
     try:

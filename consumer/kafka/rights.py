@@ -127,6 +127,9 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         Right("group", "{group}-intake", ("Describe",)),
         _READER,
     ),
+    "models list": (_READER,),
+    # Whether a trainer is there that will answer.
+    "models rollback": (Right("group", "{group}-trainer", ("Describe",)), _READER),
     "migrate": (
         # Of its configuration the session is asked for, under KIP-848; without that it is taken
         # for 60 s.

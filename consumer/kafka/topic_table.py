@@ -19,6 +19,8 @@ Role = Literal[
     "status",
     "dead-letters list",
     "dead-letters redrive",
+    "models list",
+    "models rollback",
 ]
 
 Kept = Literal["compacted", "hours", "free"]
@@ -147,7 +149,7 @@ TOPICS = (
         kept="compacted",
         single=True,
         writers=("worker", "trainer", "migrate"),
-        readers=("trainer", "migrate", "status"),
+        readers=("trainer", "migrate", "status", "models rollback"),
         for_you="no: the trainer's feed",
     ),
     Topic(
@@ -159,8 +161,35 @@ TOPICS = (
         single=True,
         large=True,
         writers=("trainer", "migrate"),
-        readers=("worker", "trainer", "verify", "migrate", "status"),
+        readers=(
+            *("worker", "trainer", "verify", "migrate", "status"),
+            *("models list", "models rollback"),
+        ),
         for_you="to read the segments' words",
+    ),
+    Topic(
+        setting="model_versions",
+        key="a version",
+        value="JSON, that version of the segments, or null",
+        schema="segment-model-versions",
+        kept="compacted",
+        single=True,
+        large=True,
+        writers=("trainer", "migrate"),
+        readers=("trainer", "verify", "migrate", "models list", "models rollback"),
+        for_you="no: what can be [taken back to](operations.md#models-taken-back)",
+    ),
+    # One partition: the trainer reads it beside the samples, which have one.
+    Topic(
+        setting="model_control",
+        key="`state`, or an order's id",
+        value="JSON, how the segment model stands; or an order, and null once it is answered",
+        schema="segment-model-control",
+        kept="compacted",
+        single=True,
+        writers=("trainer", "models rollback"),
+        readers=("trainer", "models list", "models rollback", "status"),
+        for_you="no: [`segmenter models`](operations.md#models-taken-back)",
     ),
     # One partition: the events of a version stay together and in order.
     Topic(

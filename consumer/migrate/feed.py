@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_INVALID, TopicPartition
 
+from consumer.contract.records import Record
 from consumer.kafka.cluster import Cluster, read_topic
 from consumer.kafka.groups import trainer_group
 from consumer.settings import Settings
@@ -16,12 +17,14 @@ from models.segments.model import SegmentModel
 
 @dataclass(slots=True)
 class TrainerFeed:
-    """What is on `profile-samples` and `segment-models`.
+    """What is on `profile-samples`, `segment-models` and `segment-model-versions`.
 
     Attributes
     ----------
     model
         The latest version, None before the first.
+    versions
+        The records of the versions that are kept.
     former
         Users whose latest sample is of another embedding model, with that model.
     unread
@@ -30,6 +33,7 @@ class TrainerFeed:
     """
 
     model: SegmentModel | None = None
+    versions: list[Record] = field(default_factory=list)
     former: dict[str, str] = field(default_factory=dict)
     unread: bool = False
 
@@ -40,7 +44,7 @@ class TrainerFeed:
 
 
 def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
-    """Read both topics.
+    """Read the topics.
 
     Raises
     ------
@@ -67,6 +71,7 @@ def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
         model = read_model(record.value, f"{record.topic}[{record.partition}]@{record.offset}")
         if feed.model is None or model.version > feed.model.version:
             feed.model = model
+    feed.versions = list(read_topic(settings, settings.topics.model_versions))
     return feed
 
 

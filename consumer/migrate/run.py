@@ -59,9 +59,11 @@ from consumer.migrate.writer import Writer
 from consumer.settings import KafkaSettings, Settings
 from consumer.stages.segmentation.profile_writer import ProfileWriter
 from consumer.stages.training.published import lifecycle_events, version_outputs
+from consumer.stages.training.versions import KeptVersions
 from models.embedding.runner_types import Embedder
 from models.profiles.table import ProfileTable
 from models.segments.model import SegmentModel
+from schemas.model_versions import VersionOrigin
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +190,7 @@ class Migration:
                 model = totals.carry_over(former, plan.embedding)
                 if model is None:
                     raise self._nobody_left(former)
-            self._switch(model, former, writer, trainers)
+            self._switch(model, plan, writer, trainers)
         own, members = totals.in_own_segment(model) if model else (0, 0)
         dropped = set(former.ids.tolist()) - set(model.ids.tolist()) if former and model else set()
         return MigrationResult(
@@ -276,16 +278,22 @@ class Migration:
     def _switch(
         self,
         model: SegmentModel | None,
-        former: SegmentModel | None,
+        plan: Plan,
         writer: Writer,
         trainers: SoleMember,
     ) -> None:
         """Publish the segment model, and put the trainers behind all samples."""
         outputs: list[Output] = []
         if model is not None:
-            told = lifecycle_events(model, former, datetime.now(UTC))
+            former, at = plan.feed.model, datetime.now(UTC)
+            told = lifecycle_events(model, former, at)
             source = self._settings.kafka.group_id
             outputs = version_outputs(model, former, told, self._topics, source)
+            versions = KeptVersions(self._settings)
+            for record in plan.feed.versions:
+                versions.load(record)
+            # Nothing was learned, so no settings of learning are told.
+            outputs += versions.keep(model, former, VersionOrigin.MIGRATION, at, settings={})
         # Behind all samples: what lies before comes back as the trainer's state, superseded ones
         # left out; as input, samples of two models would stop it.
         writer.write(outputs, self._end_of_samples(), trainers)

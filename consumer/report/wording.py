@@ -57,3 +57,14 @@ def percent(part: int, whole: int) -> str:
     """Write a share, as in "12 %"; small ones with a digit more."""
     share = 100 * part / whole if whole else 0.0
     return f"{share:.1f} %" if 0 < share < 1 else f"{share:.0f} %"
+
+
+def ranges(numbers: list[int]) -> str:
+    """Write numbers with what follows on each other as a range, as in "0-3, 7"."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)

@@ -26,6 +26,16 @@ _STAGES = (
     *("batch.max_records", "batch.reassign_users", "dead_letters"),
 )
 
+_SENDS = ("kafka.producer_properties", "kafka.transaction_timeout_seconds")
+_VERSIONS = (
+    *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES),
+    *("restore.no_progress_seconds", *_EVERY),
+)
+_ORDERS = (
+    *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.model_control"),
+    *(*_SENDS, *_EVERY),
+)
+
 # Sections, and single settings where a command uses only that of a section.
 USES: dict[str, tuple[str, ...]] = {
     "worker": (
@@ -63,13 +73,19 @@ USES: dict[str, tuple[str, ...]] = {
         *("kafka", *TOPIC_NAMES, "events", "embedding", "labels.enabled", "profile.precision"),
         *("batch.max_bytes", "restore.checkpoint_dir", "log"),
     ),
+    "models list": _VERSIONS,
+    "models show": _VERSIONS,
+    "models freeze": _ORDERS,
+    "models unfreeze": _ORDERS,
+    "models rollback": (*_VERSIONS, *_SENDS, "training.sample_users"),
     "profile": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.profiles"),
         *("events.key", "events.partitioner", "restore.no_progress_seconds", *_EVERY),
     ),
     "migrate": (
         *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "labels.enabled"),
-        *("training.sample_users", "batch.max_records", "batch.reassign_users"),
+        *("training.sample_users", "training.kept_versions"),
+        *("batch.max_records", "batch.reassign_users"),
         *("drift.enabled", "dead_letters", "restore.no_progress_seconds", "log"),
     ),
     "dead-letters list": (

@@ -27,9 +27,21 @@ class TopicSettings(Section):
     profiles: str = Field("user-profiles", description="Changelog of the state.")
     samples: str = Field("profile-samples", description="Feed of the trainer, one partition.")
     models: str = Field("segment-models", description="Snapshots, one partition.")
+    model_versions: str = Field(
+        "segment-model-versions",
+        min_length=1,
+        description="The latest versions of the segments, compacted, one partition.",
+    )
+    model_control: str = Field(
+        "segment-model-control",
+        min_length=1,
+        description="What operators order of the segments, and the trainer's answers, compacted, "
+        "one partition.",
+    )
     lifecycle: str = Field(
         "segment-lifecycle",
-        description="Segments created, split, merged, retired and renamed, one partition.",
+        description="Segments created, restored, split, merged, retired and renamed, one "
+        "partition.",
     )
     segments: str = Field(
         "segments",

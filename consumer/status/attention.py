@@ -19,6 +19,11 @@ def attention(status: Status) -> list[str]:
         for group in status.groups
     ):
         found.append("there is no segment model yet: is a trainer running, and are there users?")
+    if status.frozen is not None and status.frozen.frozen:
+        found.append(
+            "the segment model is frozen: no new version is learned until 'segmenter models "
+            "unfreeze'"
+        )
     return found + [line for endpoint in status.endpoints for line in _of_endpoint(endpoint)]
 
 

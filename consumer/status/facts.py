@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -65,6 +66,17 @@ class Model(Fact):
     version: int
     segments: int
     published_seconds: float | None = Field(description="How long ago; null where not known.")
+    rollback_of: int | None = Field(
+        None, description="The version that it puts in force again; null where it was learned."
+    )
+
+
+class Frozen(Fact):
+    """Whether an operator keeps the trainer from learning new versions of the segment model."""
+
+    frozen: bool
+    since: datetime | None = Field(None, description="null where it is not frozen.")
+    cause: str | None = Field(None, description="freeze or rollback; null likewise.")
 
 
 class Refused(Fact):
@@ -105,6 +117,9 @@ class Status(Fact):
     cluster_id: str | None
     groups: list[Group]
     model: Model | None
+    frozen: Frozen | None = Field(
+        None, description="null where the topic is not there that says so."
+    )
     refused: list[Refused] = Field(description="The last ones, the newest first.")
     drift: Drift | None
     endpoints: list[Endpoint]

@@ -11,15 +11,17 @@ from confluent_kafka import KafkaException
 
 from consumer.contract.clock import Timer
 from consumer.contract.records import Record
+from consumer.contract.stage import StageError
 from consumer.kafka.asking import words
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.groups import intake_group, trainer_group
 from consumer.kafka.newest import newest, newest_of
 from consumer.kafka.topics import TopicError
 from consumer.settings import Settings
+from consumer.stages.training.control import ModelControl
 from consumer.status.attention import attention
 from consumer.status.endpoints import ask_endpoints
-from consumer.status.facts import Drift, Group, Member, Model, Partition, Refused, Status
+from consumer.status.facts import Drift, Frozen, Group, Member, Model, Partition, Refused, Status
 from schemas.dead_letters import HEADER_PREFIX
 from schemas.drift import DriftReferenceRecord
 from schemas.segment_model import SegmentModelRecord
@@ -99,6 +101,7 @@ class Gatherer:
             cluster_id=self._cluster.identity(topics.events).cluster_id,
             groups=groups,
             model=self._model() if topics.models in there else None,
+            frozen=self._frozen() if topics.model_control in there else None,
             refused=self._refused() if topics.dead_letters in there else [],
             drift=self._drift() if topics.drift_reference in there else None,
             endpoints=ask_endpoints(self._endpoints),
@@ -191,7 +194,21 @@ class Gatherer:
             version=model.version,
             segments=len(model.segments),
             published_seconds=_ago(timestamp),
+            rollback_of=model.rollback_of,
         )
+
+    def _frozen(self) -> Frozen | None:
+        control = ModelControl(self._settings)
+        try:
+            # All of it, which is little: the state may lie before orders that wait.
+            for record in self._cluster.peek(
+                self._settings.topics.model_control, {0: 0}, None, _PEEK_SECONDS
+            ):
+                control.load(record)
+        except StageError:
+            return None  # of a newer version: what reads it says so
+        state = control.state
+        return Frozen(frozen=state.frozen, since=state.since, cause=state.cause)
 
     def _drift(self) -> Drift | None:
         found = newest_of(

@@ -7,7 +7,7 @@ import io
 from rich.table import Table
 
 from consumer.report.terminal import console
-from consumer.report.wording import one_line, plural
+from consumer.report.wording import one_line, plural, ranges
 from consumer.status.facts import Endpoint, Group, Status
 
 
@@ -77,6 +77,11 @@ def _others(status: Status) -> list[str]:
         if model is not None
         else "model: none yet"
     ]
+    if model is not None and model.rollback_of is not None:
+        lines[0] += f", a rollback to version {model.rollback_of}"
+    if (frozen := status.frozen) is not None and frozen.frozen:
+        since = "unknown" if frozen.since is None else frozen.since.isoformat(timespec="seconds")
+        lines[0] += f", frozen since {since} by {frozen.cause}"
     if drift is not None:
         lines.append(
             f"drift: against what was written up to {drift.reference_set}"
@@ -122,14 +127,3 @@ def duration(seconds: float) -> str:
     if hours < 48:
         return f"{hours} h {rest} min" if rest else f"{hours} h"
     return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
-
-
-def ranges(numbers: list[int]) -> str:
-    """Write numbers with what follows on each other as a range, as in "0-3, 7"."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)

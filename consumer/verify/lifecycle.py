@@ -21,7 +21,7 @@ def check_lifecycle(
     *,
     beginning_lost: bool = False,
 ) -> None:
-    """Check that each segment is created once, retired once at most, and then never seen again.
+    """Check that each segment is created once, and not seen again once retired, if not restored.
 
     Parameters
     ----------
@@ -120,6 +120,15 @@ def check_segment_states(
     return None
 
 
+_THERE = {
+    TransitionType.CREATED,
+    TransitionType.RESTORED,
+    TransitionType.MERGED,
+    TransitionType.RENAMED,
+}
+"""Types of events whose segment is there afterwards."""
+
+
 class _Audit:
     def __init__(self, subject: str, violations: Violations) -> None:
         self._subject = subject
@@ -169,8 +178,10 @@ class _Audit:
                     f"by version {version}"
                 )
             known.setdefault(segment, version)
+        if event.type == TransitionType.RESTORED:
+            self._restore(event)
         needed = [*event.children]
-        if event.type in {TransitionType.CREATED, TransitionType.MERGED, TransitionType.RENAMED}:
+        if event.type in _THERE:
             needed.append(segment)
         if event.type == TransitionType.RENAMED:
             self._rename(event)
@@ -178,6 +189,19 @@ class _Audit:
             needed.append(event.successor)
         for each in needed:
             self._uses[each] = max(version, self._uses.get(each, 0))
+
+    def _restore(self, event: LifecycleEvent) -> None:
+        """Begin another life of a segment, which is judged like the first one."""
+        segment = event.segment
+        retired = self._retired.pop(segment, None)
+        if retired is not None:
+            self._check_use(segment, retired)
+        elif segment in self._created:  # else it may have been retired before the first event
+            self._violated(
+                f"segment {segment} was restored by version {event.version} and was not retired"
+            )
+        self._uses.pop(segment, None)
+        self._names[segment] = event.version, event.label
 
     def _rename(self, event: LifecycleEvent) -> None:
         known = self._names.get(event.segment)
@@ -192,11 +216,14 @@ class _Audit:
     def check_uses(self) -> None:
         """Check that no segment is part of what happened once it was retired."""
         for segment, version in self._retired.items():
-            if self._uses.get(segment, 0) >= version:
-                self._violated(
-                    f"segment {segment} was retired by version {version}, and version "
-                    f"{self._uses[segment]} has something become of it"
-                )
+            self._check_use(segment, version)
+
+    def _check_use(self, segment: int, retired: int) -> None:
+        if self._uses.get(segment, 0) >= retired:
+            self._violated(
+                f"segment {segment} was retired by version {retired}, and version "
+                f"{self._uses[segment]} has something become of it"
+            )
 
     def check_model(self, model: SegmentModelRecord, beginning_lost: bool) -> None:
         """Compare with the latest model."""

@@ -61,6 +61,9 @@ class ViolationKind(StrEnum):
     """A predicted label that does not go on from the change before, or is not the profile's."""
     LIFECYCLE = "lifecycle"
     """A lifecycle event that contradicts another one or the segment model."""
+    VERSION = "version"
+    """A kept version of the segments that contradicts another one or the segment model, or a change
+    whose reason its version does not give."""
     BALANCE = "balance"
     """Input is not accepted + repeated + refused: an event was lost or counted twice."""
     SUMMARY_DIFFERS = "summary_differs"

@@ -23,6 +23,7 @@ from consumer.verify.lifecycle import check_lifecycle, check_segment_states
 from consumer.verify.lookups import outputs_of, partitions_of
 from consumer.verify.report import VerifyResult, ViolationKind
 from consumer.verify.split import split_users
+from consumer.verify.versions import VersionAudit
 from consumer.verify.whole import WholeAudit
 from schemas.changes import SegmentChange
 from schemas.lifecycle import LifecycleEvent, lifecycle_headers
@@ -97,7 +98,7 @@ def _take_cut(
         return reader.spans({name: partitions[name] for name in names if name in partitions})
 
     group = reader.group(topics.events, partitions[topics.events])
-    found = spans(*outputs_of(topics), topics.lifecycle, topics.segments)
+    found = spans(*outputs_of(topics), topics.lifecycle, topics.segments, topics.model_versions)
     # The models last: whatever model a change was decided by, or made a segment, it is then part of
     # the cut. New events and new models may come in while the audit runs; they change no output by
     # themselves.
@@ -121,6 +122,7 @@ class _TopicAudit(WholeAudit):
         self._lets_go = settings.profile.inactive_after is not None
         self._cut = cut
         self._unproven: str | None = None
+        self._versions = VersionAudit(topics.model_versions, self.between)
 
     def run(self) -> None:
         """Read every topic once."""
@@ -129,8 +131,10 @@ class _TopicAudit(WholeAudit):
         for record, profile in self._states(topics.profiles, decode.profile, UNREADABLE_PROFILE):
             partition = None if record.value is None else record.partition
             engine.profile(profile.user, profile.facts, partition=partition)
+        self._read_versions()
         for record in self._read(topics.changes):
             if told := decode.change_in(record, self.in_changes):
+                self.in_changes.add_all(told.event.user_id, self._versions.change(told.event))
                 lost = spans[topics.changes][record.partition].low > 0
                 engine.change(told, decode.canonical(told.event), beginning_lost=lost)
         if engine.beginning_lost:
@@ -147,6 +151,7 @@ class _TopicAudit(WholeAudit):
             if source is None or source[0] != topics.raw_events:
                 engine.dead_letters.add(source, topics.dead_letters)
         self._check_segments()
+        self.unchecked += self._versions.unchecked()
         sums = self.finish(self._changes)
         self.counts = replace(self.counts, lag=self._lag(), lost=self._lost())
         self._tell_settings()
@@ -220,6 +225,12 @@ class _TopicAudit(WholeAudit):
             place = decode.place_of_record(record)
             yield decode.attempt(partial(decode.refused_in, record), place, topic, self.between)
 
+    def _read_versions(self) -> None:
+        # Not there before `segmenter topics create` of this release.
+        if (topic := self._topics.model_versions) in self._cut.spans:
+            for record in self._read(topic):
+                self._versions.add(record.key, record.value, decode.place_of_record(record))
+
     def _check_segments(self) -> None:
         topic, value = self._topics.models, None
         if topic in self._cut.spans:
@@ -229,6 +240,7 @@ class _TopicAudit(WholeAudit):
         model = self.check_segments(
             value, topic, "the latest segment model", f"segment model on {topic}"
         )
+        self._versions.check_model(model)
         if (topic := self._topics.lifecycle) in self._cut.spans:
             lost = self._cut.beginning_lost(topic)
             lives = self._lives(topic)

@@ -26,5 +26,8 @@ def run_trainer(settings: Settings) -> None:
         lambda: figures(stage),
         role="trainer",
         group_id=trainer_group(settings.kafka),
-        facts=lambda: {"model_version": stage.published.version if stage.published else 0},
+        facts=lambda: {
+            "model_version": stage.published.version if stage.published else 0,
+            "model_frozen": stage.frozen,
+        },
     )

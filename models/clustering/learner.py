@@ -68,6 +68,18 @@ def grows(model: SegmentModel) -> bool:
     return bool(_told_by(model).get("growing", False))
 
 
+def without_state(learner: str | None) -> str | None:
+    """Give what a version's `learner` says but for the clusterer's own state, the bulk of it.
+
+    Who goes on from it begins anew with the version's centres, as after a change of the algorithm.
+    """
+    try:
+        state = {} if learner is None else from_json(learner)
+    except ClustererError:
+        return learner
+    return learner if state.get("clusterer") is None else to_json(state | {"clusterer": None})
+
+
 def _told_by(model: SegmentModel) -> State:
     """Read what the clusterer left in a version; nothing where that is not known."""
     try:
@@ -185,6 +197,12 @@ class StreamingClusterer:
         elif self._since_asked >= self.policy.ask_after(self.samples):
             self._ask()
         return evicted
+
+    def remember(
+        self, user_id: str, vector: ArrayLike, terms: Mapping[str, float], weight: float = 1.0
+    ) -> list[str]:
+        """Take a user's present profile into the sample, and learn nothing; see `learn`."""
+        return self.sample.put(user_id, vector, terms, weight)
 
     @property
     def _refined_now(self) -> bool:
@@ -404,6 +422,13 @@ class StreamingClusterer:
             learner=self._state(),
         )
         return chronicled(model, previous, matching)
+
+    def catch_up(self) -> None:
+        """Have it asked with the next sample, or pause, whether there is something new.
+
+        For a sample that has gone on without being learned from.
+        """
+        self._since_asked = max(self._since_asked, self.policy.ask_after(self.samples))
 
     def begin_with(self, sample: UserSample, *, at_once: bool) -> None:
         """Begin with a sample that was read back, but without a version that fits the policy.

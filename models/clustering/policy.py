@@ -120,6 +120,13 @@ class ClusteringPolicy(Section):
         ge=1,
         description="Samples after which better centres are searched though nothing speaks for it.",
     )
+    kept_versions: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="The latest versions of the segments that are kept, so that one can be put in "
+        "force again.",
+    )
     idle_seconds: float = Field(
         2.0, gt=0, description="Seconds without a sample after which the trainer settles."
     )

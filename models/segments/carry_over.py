@@ -145,6 +145,7 @@ def carry_over(
         radii=near.radii,
         sizes=near.sizes,
         learner=None,
+        rollback_of=None,
         **own,
     )
     before, after = set(previous.ids.tolist()), set(model.ids.tolist())

@@ -33,6 +33,7 @@ class Lineage:
 
     def __init__(self, model: SegmentModel) -> None:
         self.version = model.version
+        self._rolled_back = model.rollback_of is not None
         self._steps = sorted(_steps(model))
         self._heirs: dict[tuple[int, int], dict[int, ChangeReason]] = {}
 
@@ -51,8 +52,11 @@ class Lineage:
         ChangeReason
             SEGMENT_MERGED or SEGMENT_SPLIT where the segment became the other one, or a part of it
             did, in the versions since; after several such steps the last one counts. Else
-            MODEL_UPDATE.
+            MODEL_UPDATE. Under a rolled-back version always ROLLBACK: whatever was learned since
+            was taken back by somebody.
         """
+        if self._rolled_back:
+            return ChangeReason.ROLLBACK
         key = (before, decided)
         if key not in self._heirs:
             self._heirs[key] = self._follow(before, decided)

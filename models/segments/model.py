@@ -15,7 +15,12 @@ import numpy as np
 from models.distances import Floats, Ints
 from models.segments.history import History
 from schemas.arrays import decode_array, encode_array
-from schemas.segment_model import SegmentModelRecord, SegmentRecord
+from schemas.segment_model import (
+    LEARNED_SCHEMA,
+    SEGMENT_MODEL_SCHEMA,
+    SegmentModelRecord,
+    SegmentRecord,
+)
 
 
 class SegmentModelError(ValueError):
@@ -62,6 +67,9 @@ class SegmentModel:
     learner
         What the trainer's clusterer holds beside the centres, as JSON
         (`models.clustering.learner`); None where that is not known. Workers have no use for it.
+    rollback_of
+        The version that this one puts in force again (`models.segments.rollback`); None where it
+        was learned.
 
     Raises
     ------
@@ -84,6 +92,7 @@ class SegmentModel:
     seed: int
     history: History = field(default_factory=History)
     learner: str | None = None
+    rollback_of: int | None = None
 
     def __post_init__(self) -> None:
         for name, dtype in (
@@ -143,6 +152,10 @@ class SegmentModel:
             )
         if self.samples < 0:
             raise SegmentModelError(f"samples is {self.samples}: give a count, 0 or more")
+        if self.rollback_of is not None and not 1 <= self.rollback_of < self.version:
+            raise SegmentModelError(
+                f"rollback_of is {self.rollback_of} in version {self.version}: give an earlier one"
+            )
         if not self.embedding:
             raise SegmentModelError("embedding is empty: give the embedding model's SHA-256")
 
@@ -192,12 +205,14 @@ class SegmentModel:
             seed=record.seed,
             history=History.from_record(record),
             learner=record.learner,
+            rollback_of=record.rollback_of,
         )
 
     def to_record(self) -> SegmentModelRecord:
         """Give the model as its JSON contract; `from_record` gives back the same bits."""
         history = self.history
         return SegmentModelRecord(
+            schema_version=LEARNED_SCHEMA if self.rollback_of is None else SEGMENT_MODEL_SCHEMA,
             version=self.version,
             embedding=self.embedding,
             dimensions=self.dimension,
@@ -223,6 +238,7 @@ class SegmentModel:
             transitions=list(history.transitions),
             retired=list(history.retired),
             learner=self.learner,
+            rollback_of=self.rollback_of,
         )
 
     def rows_of(self, ids: Ints) -> Ints:

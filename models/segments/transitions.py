@@ -89,14 +89,14 @@ def outcomes(before: Sequence[int], after: Sequence[int], table: Ints) -> dict[i
             found[segment] = Outcome(Fate.SPLIT, tuple(sorted(parts)))
         elif goes_on:
             found[segment] = Outcome(Fate.SURVIVED)
-        elif (successor := _successor(table[row], after)) is not None:
+        elif (successor := successor_of(table[row], after)) is not None:
             found[segment] = Outcome(Fate.MERGED, (), successor)
         else:
             found[segment] = Outcome(Fate.RETIRED)
     return found
 
 
-def _successor(users: Ints, after: Sequence[int]) -> int | None:
+def successor_of(users: Ints, after: Sequence[int]) -> int | None:
     """Give the segment with most of the users, of equals the older one."""
     if not users.any():
         return None
@@ -131,7 +131,7 @@ def chronicled(
     table = matching.table[:, np.argsort(matching.ids)]
     found = outcomes(before, after, table)
     parents = _parents(found, set(matching.born))
-    flows = _Flows(before, after, table)
+    flows = Flows(before, after, table)
     # Where the users cannot be compared, what the version before said of itself stands in.
     former_sizes = flows.sizes if previous is None or table.any() else previous.sizes
     sizes_before = dict(zip(before, former_sizes.tolist(), strict=True))
@@ -220,7 +220,7 @@ def _merged(found: Mapping[int, Outcome]) -> dict[int, tuple[int, ...]]:
     return {child: tuple(sorted(segments)) for child, segments in into.items()}
 
 
-class _Flows:
+class Flows:
     """The table, by ids and with shares."""
 
     def __init__(self, before: Sequence[int], after: Sequence[int], table: Ints) -> None:

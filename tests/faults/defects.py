@@ -24,7 +24,7 @@ from consumer.state import checkpoint_format
 from consumer.wiring import engine, model_feed
 from models.clustering.learner import StreamingClusterer
 from models.segments.model import SegmentModel
-from schemas.segment_model import SEGMENT_MODEL_SCHEMA
+from schemas.segment_model import LEARNED_SCHEMA, SEGMENT_MODEL_SCHEMA
 from tests.faults.oracle import stable_watermarks
 
 
@@ -102,8 +102,7 @@ def write_newer_formats() -> None:
     """Write state in the next version of its formats, and read both, as a later build would."""
     checkpoint_format.FORMAT_VERSION += 1
     present, later = (
-        b'"schema_version":%d' % number
-        for number in (SEGMENT_MODEL_SCHEMA, SEGMENT_MODEL_SCHEMA + 1)
+        b'"schema_version":%d' % number for number in (LEARNED_SCHEMA, SEGMENT_MODEL_SCHEMA + 1)
     )
     read, publish = training.read_model, TrainingStage._publish
 
@@ -113,6 +112,8 @@ def write_newer_formats() -> None:
     def publish_later(self: TrainingStage) -> list[Output]:
         return [
             replace(output, value=(output.value or b"").replace(present, later, 1))
+            if output.topic == self._topics.models
+            else output
             for output in publish(self)
         ]
 

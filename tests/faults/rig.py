@@ -62,6 +62,8 @@ class Options:
     users: int = 60
     poisons: tuple[int, ...] = POISONS
     """How records of the load are spoilt."""
+    former: bool = False
+    """Whether processes of the former build take part, whose settings name fewer topics."""
     defect: str | None = None
     sections: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -145,6 +147,9 @@ class Rig:
         topics = {name: f"{name.replace('_', '-')}-{unique}" for name in (*names, "samples")}
         topics |= {name: f"{name}-{unique}" for name in ("models", "lifecycle")}
         topics["drift_reference"] = f"drift-reference-{unique}"
+        if not self.options.former:
+            names = ("segments", "model_versions", "model_control")
+            topics |= {name: f"{name.replace('_', '-')}-{unique}" for name in names}
         if self.options.intakes:
             topics["raw_events"] = f"raw-{unique}"
         return Settings(

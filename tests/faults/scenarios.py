@@ -35,6 +35,7 @@ from tests.faults.rig import (
     Rig,
     expect,
 )
+from tests.faults.rollback import rolled_back
 
 AMID: tuple[CrashPoint, ...] = ("begun", "produced", "offsets_sent")
 _DEAD_TRANSACTION_SECONDS = 8
@@ -560,7 +561,9 @@ LARGE_BATCHES = Options(sections={"batch": {"max_wait_seconds": 1.0}})
 INTAKE = Options(workers=1, intakes=2, trainer=False)
 FOLLOWED = Options(followed=True)
 # What the former build takes as this one does.
-ALIKE = Options(followed=True, poisons=tuple(kind for kind in POISONS if kind != NOT_A_NUMBER))
+ALIKE = Options(
+    former=True, followed=True, poisons=tuple(kind for kind in POISONS if kind != NOT_A_NUMBER)
+)
 LIVE = Options(live_model=True, followed=True)
 
 
@@ -580,6 +583,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill-preparing", "kill -9 of preparing processes", kill_preparing, 30, 3, PREPARING),
     Scenario("kill-live", "kill -9, trainer too, live model", kill_with_trainer, 12, 2, LIVE),
     Scenario("kill-redrive", "kill -9 of a redrive amid a transaction", kill_redrive, 20, 4),
+    Scenario("rollback", "the model rolled back amid kills", rolled_back, 12, 2, LIVE),
     Scenario("zombie", "SIGSTOP past the session, SIGCONT", zombies, 10, 1),
     Scenario("zombie-unnamed", "SIGSTOP, no instance ids", zombies, 10, 1, UNNAMED),
     Scenario("zombie-late", "SIGSTOP between transactions", late_zombies, 4, 1, UNNAMED),

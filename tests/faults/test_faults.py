@@ -38,6 +38,7 @@ def assert_survived(
     [
         ("kill", "classic"),
         ("kill-live", "classic"),
+        ("rollback", "classic"),
         ("kill-intake", "classic"),
         ("kill-preparing", "classic"),
         ("kill-redrive", "classic"),

@@ -167,7 +167,7 @@ class DriftMonitor:
         self,
         sample: UserSample,
         model: SegmentModel | None,
-        retrain: Callable[[], object],
+        retrain: Callable[[], object] | None,
         *,
         now: bool = False,
     ) -> list[Output]:
@@ -180,7 +180,8 @@ class DriftMonitor:
         model
             The published segments; nothing is compared without.
         retrain
-            Looks for better segments; called on an alarm, where the settings say so.
+            Looks for better segments; called on an alarm, where the settings say so. None while
+            no new ones are wanted: the alarm stays then.
         now
             Look although few samples have come since the last time.
 
@@ -255,7 +256,7 @@ class DriftMonitor:
         reference: DriftReference,
         sample: UserSample,
         model: SegmentModel,
-        retrain: Callable[[], object],
+        retrain: Callable[[], object] | None,
     ) -> DriftReference:
         """Compare, and give the reference for the next look."""
         stretch = SLOWER * reference.stretch
@@ -273,7 +274,7 @@ class DriftMonitor:
         report = self._check.look(Texts(ranks, vectors), model)
         age = _age(reference, texts)
         self._show(report, self._churn(reference, sample, model), age)
-        if report.alarms and self._settings.retrain:
+        if report.alarms and self._settings.retrain and retrain is not None:
             retrain()
             self._found.append(self._count_retraining)
             logger.warning("drift: segments are looked for again, and a new reference collected")

@@ -25,6 +25,7 @@ def figures(stage: TrainingStage) -> Figures:
     yield "sampled_users", stage.sampled_users
     yield "model_version", model.version if model else 0
     yield "settled", stage.settled
+    yield "model_frozen", stage.frozen
     yield from of_drift(stage.drift)
 
 

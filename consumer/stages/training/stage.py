@@ -6,24 +6,31 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
 from consumer.contract.clock import Clock, wall_clock
 from consumer.contract.records import Output, Record, RecordColumns
 from consumer.contract.stage import Changelog, StageError, Upto
+from consumer.report.wording import ranges
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import NewerModelError, read_model
+from consumer.stages.training.control import GivenOrder, ModelControl, read_order
 from consumer.stages.training.drift_monitor import DriftMonitor, latest_text, read_reference
 from consumer.stages.training.label_training import LabelTraining
 from consumer.stages.training.published import lifecycle_events, version_outputs
+from consumer.stages.training.versions import KeptVersions
 from models.clustering.learner import StreamingClusterer, grows
 from models.drift.latest import LatestTexts
 from models.drift.reference import DriftReference
 from models.profiles.sample import UserSample, rank
 from models.segments.model import SegmentModel
+from models.segments.rollback import RollbackError, rolled_back
 from schemas import samples
 from schemas.binary import NewerRecordError, RecordError
+from schemas.model_control import MODEL_CONTROL_SCHEMA, OrderAction
+from schemas.model_versions import VersionOrigin
 from schemas.samples import Sample
 
 logger = logging.getLogger(__name__)
@@ -35,6 +42,8 @@ class PreparedSamples:
 
     samples: tuple[tuple[Record, str, Sample | None], ...]
     """Where it came from, user, sample."""
+    orders: tuple[GivenOrder, ...] = ()
+    """What operators ask for, in the order of arrival."""
 
 
 class TrainerRestoration:
@@ -51,7 +60,13 @@ class TrainerRestoration:
             # What lies beyond the committed offset comes again as input.
             Changelog(topics.samples, partition, Upto.COMMITTED),
             Changelog(topics.drift_reference, 0, Upto.END),
+            Changelog(topics.model_versions, 0, Upto.END),
+            # Of orders beyond the committed offset only that they were not answered: they come as
+            # input.
+            Changelog(topics.model_control, 0, Upto.END),
         )
+        self.versions = KeptVersions(settings)
+        self.control = ModelControl(settings)
         self.model: SegmentModel | None = None
         self.reference: DriftReference | None = None
         self.texts = LatestTexts()
@@ -63,6 +78,8 @@ class TrainerRestoration:
         self._models_topic = topics.models
         self._label_models_topic = topics.label_models
         self._reference_topic = topics.drift_reference
+        self._versions_topic = topics.model_versions
+        self._control_topic = topics.model_control
 
     def load_many(self, records: RecordColumns) -> None:
         """Take records in."""
@@ -82,6 +99,12 @@ class TrainerRestoration:
             return
         if record.topic == self._reference_topic:
             self.reference = read_reference(record, place)
+            return
+        if record.topic == self._versions_topic:
+            self.versions.load(record)
+            return
+        if record.topic == self._control_topic:
+            self.control.load(record)
             return
         user, sample = _read_sample(record)
         vector = np.empty(0) if sample is None else sample.vector.astype(np.float64)
@@ -137,7 +160,10 @@ class TrainingStage:
     """Learns segments from the group's sampled profiles and publishes versions of them.
 
     Its input has one partition, so whoever of the trainers is assigned it is the one that learns;
-    the others stand by.
+    the others stand by. Beside it operators' orders are read: what comes of one is in a transaction
+    with the offset behind it, so each is followed once. While the model is frozen users go into the
+    sample and nothing is learned of them. After that, and after a rollback, the trainer goes on
+    from the version in force and the sample, just as one that starts.
 
     Parameters
     ----------
@@ -152,7 +178,7 @@ class TrainingStage:
     fixed_partitions = True
 
     def __init__(self, settings: Settings, clock: Clock = wall_clock) -> None:
-        self.inputs = (settings.topics.samples,)
+        self.inputs = (settings.topics.samples, settings.topics.model_control)
         self.samples = 0
         self.lifecycle: Counter[str] = Counter()
         """Lifecycle events by type, of committed versions only."""
@@ -168,6 +194,8 @@ class TrainingStage:
         self._learned = 0
         self.labels = LabelTraining(settings)
         self.drift = DriftMonitor(settings)
+        self._versions = KeptVersions(settings)
+        self._control = ModelControl(settings)
 
     # --- partitions -------------------------------------------------------------------------
 
@@ -188,22 +216,28 @@ class TrainingStage:
         embedding = restoration.embedding
         self.labels = restoration.labels
         self.labels.keep(embedding)
+        self._versions, self._control = restoration.versions, restoration.control
         if embedding is not None:
-            self._clusterer = StreamingClusterer(self._policy, embedding)
-            if model is not None and self._policy.allows(len(model.ids), growing=grows(model)):
-                self._clusterer.restore(model, sample)
-            else:
-                # Another number of segments was asked for: learn anew, on the same users. Ids of
-                # segments that go on are kept through the published version.
-                self._clusterer.begin_with(sample, at_once=model is not None)
+            self._begin(embedding, model, sample)
         self._unsettled = len(sample) > 0
         self.drift.assigned(restoration.reference, restoration.texts, sample)
         logger.info(
-            "active trainer of partition %d: model %s, %d sampled users",
+            "active trainer of partition %d: model %s%s, %d sampled users",
             partition,
             model.version if model else "none",
+            ", frozen" if self.frozen else "",
             len(sample),
         )
+
+    def _begin(self, embedding: str, model: SegmentModel | None, sample: UserSample) -> None:
+        """Go on from a version and the sample, whatever was learned since."""
+        self._clusterer = StreamingClusterer(self._policy, embedding)
+        if model is not None and self._policy.allows(len(model.ids), growing=grows(model)):
+            self._clusterer.restore(model, sample)
+        else:
+            # Another number of segments was asked for: learn anew, on the same users. Ids of
+            # segments that go on are kept through the published version.
+            self._clusterer.begin_with(sample, at_once=model is not None)
 
     def revoked(self, partition: int) -> None:  # noqa: ARG002
         """Stand by."""
@@ -211,12 +245,19 @@ class TrainingStage:
         self._published = None
         self._unsettled = False
         self.labels = LabelTraining(self._settings)
+        self._versions = KeptVersions(self._settings)
+        self._control = ModelControl(self._settings)
         self.drift.revoked()
 
     @property
     def published(self) -> SegmentModel | None:
         """The latest version committed."""
         return self._published
+
+    @property
+    def frozen(self) -> bool:
+        """Whether an operator has frozen the model: no version is learned."""
+        return self._control.frozen
 
     @property
     def settled(self) -> bool:
@@ -231,11 +272,31 @@ class TrainingStage:
     # --- learning ---------------------------------------------------------------------------
 
     def prepare(self, records: Sequence[Record]) -> PreparedSamples:
-        """Read the samples."""
-        return PreparedSamples(tuple((record, *_read_sample(record)) for record in records))
+        """Read the samples, and the orders among them."""
+        control = self._topics.model_control
+        return PreparedSamples(
+            tuple((each, *_read_sample(each)) for each in records if each.topic != control),
+            tuple(
+                given
+                for each in records
+                if each.topic == control and (given := read_order(each)) is not None
+            ),
+        )
 
     def apply(self, prepared: PreparedSamples, partitions: frozenset[int]) -> Sequence[Output]:
-        """Learn from the samples, one by one; publish when segments have moved enough."""
+        """Learn from the samples, one by one; publish when segments have moved enough.
+
+        Orders come behind the samples of their batch and before what was learned is published.
+        """
+        outputs = self._learn(prepared, partitions)
+        for given in prepared.orders:
+            if given.record.partition in partitions and not self._control.is_answered(given):
+                outputs += self._follow(given)
+        # A retraining comes before the version that tells of it.
+        outputs += self._look_for_drift()
+        return outputs + self._publish() + self.labels.publish()
+
+    def _learn(self, prepared: PreparedSamples, partitions: frozenset[int]) -> list[Output]:
         outputs: list[Output] = []
         for record, user, sample in prepared.samples:
             if record.partition not in partitions:
@@ -251,7 +312,8 @@ class TrainingStage:
             vector = sample.vector.astype(np.float64)
             gone = self.labels.learn(record, user, sample.embedding, vector, sample.label)
             if sample.sampled:
-                evicted = clusterer.learn(user, vector, sample.terms, sample.weight)
+                take = clusterer.remember if self.frozen else clusterer.learn
+                evicted = take(user, vector, sample.terms, sample.weight)
                 self.drift.observe(user, latest_text(user, sample, record.offset, place))
                 for name in evicted:
                     self.drift.forget(name)
@@ -268,9 +330,7 @@ class TrainingStage:
                 if name not in clusterer.sample and name not in self.labels
             ]
             self._unsettled |= sample.sampled
-        # A retraining comes before the version that tells of it.
-        outputs += self._look_for_drift()
-        return outputs + self._publish() + self.labels.publish()
+        return outputs
 
     def maintain(self, *, idle: bool, ended: bool = False) -> Sequence[Output] | None:
         """Ask whether there is something new when the stream pauses: a pause is no evidence.
@@ -283,7 +343,7 @@ class TrainingStage:
         if self._unsettled:
             self._unsettled = False
             outputs += self._look_for_drift(now=True)
-            if self._clusterer.consider(ended=ended):
+            if not self.frozen and self._clusterer.consider(ended=ended):
                 outputs += self._publish()
         if not outputs:
             self.drift.committed()  # nothing was written that could be aborted
@@ -312,21 +372,125 @@ class TrainingStage:
         clusterer = self._clusterer
         if clusterer is None:
             return []
-        return self.drift.look(clusterer.sample, self._published, clusterer.look, now=now)
+        retrain = None if self.frozen else clusterer.look
+        return self.drift.look(clusterer.sample, self._current, retrain, now=now)
+
+    @property
+    def _current(self) -> SegmentModel | None:
+        """The latest version, also where it is still to be committed."""
+        return self._candidate or self._published
 
     def _publish(self) -> list[Output]:
-        clusterer = self._clusterer
-        if clusterer is None or not clusterer.due(self._published):
+        clusterer, previous = self._clusterer, self._current
+        if self.frozen or clusterer is None or not clusterer.due(previous):
             return []
-        self._candidate = clusterer.snapshot(self._published)
-        logger.info(
-            "segment model %d after %d samples", self._candidate.version, self._candidate.samples
+        model = clusterer.snapshot(previous)
+        logger.info("segment model %d after %d samples", model.version, model.samples)
+        at = self._clock()
+        kept = self._versions.keep(model, previous, VersionOrigin.TRAINER, at)
+        return self._published_by(model, previous, at) + kept
+
+    def _published_by(
+        self, model: SegmentModel, previous: SegmentModel | None, at: datetime
+    ) -> list[Output]:
+        """Make a version the candidate; give what goes out with it."""
+        self._candidate = model
+        told = lifecycle_events(model, previous, at)
+        self._told.update(event.type for event in told)
+        return version_outputs(model, previous, told, self._topics, self._settings.kafka.group_id)
+
+    # --- orders -----------------------------------------------------------------------------
+
+    def _follow(self, given: GivenOrder) -> list[Output]:
+        """Follow an order, or refuse it; give what comes of it, the answer last."""
+        outputs: list[Output] = []
+        at, done = self._clock(), True
+        try:
+            detail, outputs = self._carried_out(given, at)
+        except (OrderRefusedError, RollbackError, StageError) as error:
+            done, detail = False, str(error)
+        current = self._current
+        return outputs + self._control.answer(
+            given,
+            done=done,
+            detail=detail,
+            model_version=current.version if current else None,
+            at=at,
         )
-        told = lifecycle_events(self._candidate, self._published, self._clock())
-        self._told = Counter(event.type for event in told)
-        return version_outputs(
-            self._candidate, self._published, told, self._topics, self._settings.kafka.group_id
+
+    def _carried_out(self, given: GivenOrder, at: datetime) -> tuple[str, list[Output]]:
+        order = given.order
+        if order is None:
+            raise OrderRefusedError(f"it cannot be read: {given.problem}")
+        if order.action == OrderAction.FREEZE:
+            was = self.frozen
+            self._control.freeze(OrderAction.FREEZE, at)
+            return "it was frozen before" if was else "no new version is learned", []
+        if order.action == OrderAction.UNFREEZE:
+            if not self.frozen:
+                return "it was not frozen", []
+            self._control.unfreeze()
+            self._go_on()
+            return "versions are learned again", []
+        if order.action != OrderAction.ROLLBACK or order.schema_version > MODEL_CONTROL_SCHEMA:
+            raise OrderRefusedError(
+                f"this trainer does not know {order.action!s} of format {order.schema_version}: "
+                "upgrade it"
+            )
+        if order.version is None:
+            raise OrderRefusedError("it names no version")
+        current = self._current
+        if (
+            current is not None
+            and current.rollback_of is not None
+            and current.version > (order.seen or current.version)
+        ):
+            # Two operators at once: the later one has to see what the earlier one did.
+            raise OrderRefusedError(
+                f"version {current.version}, the rollback to version {current.rollback_of}, has "
+                f"come since: version {order.seen} was in force when it was ordered"
+            )
+        outputs = self._roll_back(order.version, given.id, at)
+        current = self._current
+        made = current.version if current else 0
+        return (
+            f"version {made} is published, with the segments of version {order.version}; no new "
+            "version is learned until it is unfrozen",
+            outputs,
         )
+
+    def _roll_back(self, version: int, order: str, at: datetime) -> list[Output]:
+        """Put an earlier version in force again, and freeze."""
+        current, clusterer = self._current, self._clusterer
+        if current is None or clusterer is None:
+            raise OrderRefusedError("there is no version yet")
+        found = self._versions.find(version)
+        if found is None and version != current.version:
+            kept = ranges(self._versions.numbers) or "none"
+            raise OrderRefusedError(f"version {version} is not kept; those that are: {kept}")
+        old = current if found is None else SegmentModel.from_record(found.model)
+        made = rolled_back(old, current, clusterer.sample.vectors(), clusterer.sample.threshold)
+        model = made.model
+        outputs = self._published_by(model, current, at)
+        outputs += self._versions.keep(
+            model,
+            current,
+            VersionOrigin.ROLLBACK,
+            at,
+            order=order,
+            settings=found.settings if found else {},
+        )
+        self._control.freeze(OrderAction.ROLLBACK, at)
+        self._go_on()
+        return outputs
+
+    def _go_on(self) -> None:
+        """Forget what was learned since the version in force, as one that starts has."""
+        if self._clusterer is not None:
+            sample = self._clusterer.sample
+            self._begin(self._clusterer.embedding, self._current, sample)
+            self._clusterer.catch_up()
+            self._unsettled = len(sample) > 0
 
     def _for_embedding(self, embedding: str, place: str) -> StreamingClusterer:
         if self._clusterer is None:
@@ -334,6 +498,10 @@ class TrainingStage:
         if self._clusterer.embedding != embedding:
             raise _mixed(place, embedding, self._clusterer.embedding)
         return self._clusterer
+
+
+class OrderRefusedError(ValueError):
+    """An order that cannot be followed; the sentence says why."""
 
 
 def _place(record: Record) -> str:

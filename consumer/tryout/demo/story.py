@@ -113,6 +113,7 @@ def _reason(change: SegmentChange) -> str:
             ChangeReason.SEGMENT_MERGED: f"{version} merged the two.",
             ChangeReason.SEGMENT_SPLIT: f"{version} split the former one.",
             ChangeReason.MODEL_UPDATE: f"{version} drew the lines anew.",
+            ChangeReason.ROLLBACK: f"{version} is an earlier one, put in force again.",
             ChangeReason.LABEL_CHANGED: "The segment stays; another label is predicted.",
             ChangeReason.INACTIVE: "Nothing came for long.",
         }

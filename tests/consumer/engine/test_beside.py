@@ -114,7 +114,7 @@ def test_topics_of_labels_that_do_not_fit_are_refused(counts: dict[str, Any], me
     found |= dict.fromkeys(
         (
             *("profile-samples", "segment-models", "segment-lifecycle", "drift-reference"),
-            *("label-models", "segments"),
+            *("label-models", "segments", "segment-model-versions", "segment-model-control"),
         ),
         1,
     )

@@ -47,8 +47,8 @@ def test_topics_are_made_as_the_table_says(enabled):
 
 def test_what_a_role_writes_is_what_is_looked_at_before_it_starts():
     assert written_topics(SETTINGS, "trainer") == [
-        *("profile-samples", "segment-models", "segment-lifecycle", "segments"),
-        *("drift-reference", "label-models"),
+        *("profile-samples", "segment-models", "segment-model-versions", "segment-model-control"),
+        *("segment-lifecycle", "segments", "drift-reference", "label-models"),
     ]
     assert written_topics(Settings(), "worker") == [
         *("user-events.dlq", "segment-changes", "segment-memberships", "user-profiles"),

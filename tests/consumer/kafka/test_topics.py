@@ -172,7 +172,10 @@ def test_an_output_may_have_any_number_unless_one_is_asked_for(name: str) -> Non
 
 @pytest.mark.parametrize(
     "name",
-    ["profile-samples", "segment-models", "segment-lifecycle", "segments", "drift-reference"],
+    [
+        *("profile-samples", "segment-models", "segment-lifecycle", "segments", "drift-reference"),
+        *("segment-model-versions", "segment-model-control"),
+    ],
 )
 def test_a_topic_of_one_partition_that_is_there_with_more_is_refused(name: str) -> None:
     with pytest.raises(TopicsDifferError, match=f"{name} with 2 partitions in place of 1"):
@@ -255,7 +258,13 @@ def test_a_changelog_with_other_partitions_is_refused(settings: Settings) -> Non
         check_topics(settings)
 
 
-@pytest.mark.parametrize("name", ["samples", "models", "lifecycle", "segments", "drift_reference"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("samples", "models", "lifecycle", "segments", "drift_reference"),
+        *("model_versions", "model_control"),
+    ],
+)
 def test_a_topic_that_must_have_one_partition_is_refused_with_two(
     settings: Settings, name: str
 ) -> None:

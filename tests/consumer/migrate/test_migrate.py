@@ -33,6 +33,7 @@ from consumer.wiring.model_feed import ModelFeed
 from models.embedding.runner_types import Embedder
 from models.segments.model import SegmentModel
 from schemas.arrays import decode_array
+from schemas.model_versions import ModelVersionRecord
 from schemas.profiles import ProfileRecord, ProfileSample
 from schemas.samples import read_sample
 from schemas.segment_model import SEGMENT_MODEL_KEY
@@ -278,6 +279,15 @@ def test_segments_keep_ids_and_labels_and_users_stay_where_they_are(settings: Se
     assert (model.ids.tolist(), model.labels) == (was.ids.tolist(), was.labels)
     assert model.dimension == NEW.dimensions
     assert model.sizes.sum() == 12
+    kept = [
+        ModelVersionRecord.model_validate_json(record.value or b"")
+        for record in read_topic(settings, settings.topics.model_versions)
+    ]
+    # The former is there to be looked at; to be put in force again it is of the wrong space.
+    assert [(each.model.version, each.origin) for each in kept] == [
+        (1, "unknown"),
+        (2, "migration"),
+    ]
     assert "12 of 12 sampled users are nearest to the segment that they are in" in said
     count = len(changes_of(settings))
     with working(settings, NEW) as (running, stage):

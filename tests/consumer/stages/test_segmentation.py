@@ -21,7 +21,13 @@ from models.segments.confidence import confidence
 from models.segments.history import History
 from models.segments.model import SegmentModel
 from schemas.arrays import decode_array, encode_array
-from schemas.changes import ChangeCause, ChangeReason, ChangeStatus, SegmentChange
+from schemas.changes import (
+    ChangeCause,
+    ChangeReason,
+    ChangeStatus,
+    SegmentChange,
+    cloudevents_headers,
+)
 from schemas.dead_letters import redrive_headers
 from schemas.lifecycle import RetiredSegment
 from schemas.profiles import ProfileRecord
@@ -688,6 +694,27 @@ def test_a_worker_that_starts_again_amid_a_merger_gives_the_rest_of_the_users_th
     rest = changes_in(other.maintain())
     assert {change.user_id for change in [*first, *rest]} == {f"u{n}" for n in range(5)}
     assert {change.reason for change in [*first, *rest]} == {ChangeReason.SEGMENT_MERGED}
+
+
+def test_users_follow_a_rollback_for_the_operators_sake_whatever_became_of_their_segment():
+    history = History(retired=(gone(0, 2, 1),))
+    merged = a_model(2, TOPICS[:1], ids=np.array([1]), history=history, rollback_of=1)
+    change = moved_by(merged, dwell_events=50, margin_share=0.99)
+    assert (change.reason, change.cause) == (ChangeReason.ROLLBACK, ChangeCause.OPERATOR)
+    assert (change.status, change.model.version) == (ChangeStatus.SWITCHED, 2)
+    assert (change.source, change.occurred_at) == (None, None)
+    assert cloudevents_headers(change, "s").count(("ce_cause", b"operator")) == 1
+
+
+def test_under_a_rolled_back_version_events_move_by_behaviour_and_who_waited_enters_as_ever():
+    worker = Worker(None)
+    worker.run(records([event("waited", 0)]))
+    worker.source.model = a_model(2, rollback_of=1)
+    (entered,) = changes_in(worker.maintain())
+    assert (entered.reason, entered.cause) == (ChangeReason.FIRST_ASSIGNMENT, ChangeCause.USER)
+    worker = Worker(a_model(2, rollback_of=1), assignment=FREE)
+    seen = changes_in(worker.run(records(event("u", n, TOPICS[n > 0]) for n in range(4))))
+    assert [change.reason for change in seen] == [ChangeReason.BEHAVIOUR] * 2
 
 
 def test_an_event_moves_a_user_by_behaviour_after_a_split_too():

@@ -118,9 +118,9 @@ class Trainer:
 
     @property
     def history(self) -> list[Record]:
-        """What a restore reads: the models, then the samples."""
-        models = [record for record in self.log if record.topic == "segment-models"]
-        return models + [record for record in self.log if record.topic == "profile-samples"]
+        """What a restore reads: the models, then the samples, then the kept versions."""
+        topics = ("segment-models", "profile-samples", "segment-model-versions")
+        return [record for topic in topics for record in self.log if record.topic == topic]
 
 
 def models_in(outputs: Sequence[Output]) -> list[SegmentModel]:
@@ -167,7 +167,8 @@ def test_a_repeated_profile_of_one_user_is_no_warm_up():
 
 def test_a_snapshot_goes_to_partition_0_under_one_key():
     output, *rest = Trainer().learn(samples(range(20)))
-    assert {other.topic for other in rest} == {"segment-lifecycle", "segments"}
+    others = {"segment-lifecycle", "segments", "segment-model-versions"}
+    assert {other.topic for other in rest} == others
     assert (output.topic, output.key, output.partition) == ("segment-models", b"segments", 0)
 
 
@@ -591,6 +592,8 @@ def test_model_and_reference_are_read_to_their_end_and_the_sample_to_the_committ
         ("segment-models", 0, Upto.END),
         ("profile-samples", 0, Upto.COMMITTED),
         ("drift-reference", 0, Upto.END),
+        ("segment-model-versions", 0, Upto.END),
+        ("segment-model-control", 0, Upto.END),
     ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,11 +16,12 @@ from consumer.kafka.topics import TopicError
 from consumer.settings import HttpSettings, Settings
 from consumer.status.attention import attention
 from consumer.status.endpoints import ask_endpoints
-from consumer.status.facts import Endpoint, Group, Member, Partition, Status
+from consumer.status.facts import Endpoint, Frozen, Group, Member, Partition, Status
 from consumer.status.gather import REFUSED, Gatherer, seconds_to_go
 from consumer.status.render import duration, ranges, render
 from consumer.telemetry.health import Health, serving
 from consumer.tryout.broker import EmbeddedKafka
+from schemas.model_control import ModelControlState, ModelOrder
 from tests.consumer.kafka_runs import (
     PARTITIONS,
     committed,
@@ -226,6 +229,24 @@ def test_a_group_that_has_read_and_has_no_model_asks_for_somebody():
     assert "no segment model" in line
     unread = [_partition(0, committed=None), _partition(1, committed=None)]
     assert attention(_status(groups=[_group(partitions=unread)], model=None)) == []
+
+
+def test_a_frozen_model_is_told_with_its_time_and_asks_for_somebody(broker: EmbeddedKafka):
+    settings = settings_for(broker.bootstrap_servers)
+    gatherer = Gatherer(settings)
+    assert gatherer.gather(0.01).frozen == Frozen(frozen=False)
+    since = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+    state = ModelControlState(frozen=True, since=since, cause="rollback").model_dump_json()
+    given = ModelOrder(action="unfreeze", at=since).model_dump_json()
+    topic = settings.topics.model_control
+    model = replace(model_of(HashingEmbedder(), version=7), rollback_of=3).to_record()
+    produce(settings, [(b"segments", model.model_dump_json().encode())], settings.topics.models)
+    produce(settings, [(b"state", state.encode()), (b"an order", given.encode())], topic)
+    status = gatherer.gather(0.01)
+    assert status.frozen == Frozen(frozen=True, since=since, cause="rollback")
+    assert any("the segment model is frozen" in line for line in status.attention)
+    told = "a rollback to version 3, frozen since 2026-03-04T05:06:07+00:00 by rollback"
+    assert told in render(status, width=200)
 
 
 def test_of_processes_those_ask_for_somebody_that_are_silent_or_not_ready_or_in_alarm():

@@ -65,6 +65,7 @@ class Deployment:
             models=f"{name}.models",
             lifecycle=f"{name}.lifecycle",
             segments=f"{name}.segments",
+            model_versions=f"{name}.model-versions",
         )
         self.admin = AdminClient({"bootstrap.servers": self.servers})
         compacted = {self.topics.memberships, self.topics.profiles, self.topics.models}
@@ -496,7 +497,7 @@ def test_a_segment_model_of_a_newer_format_is_reported_as_not_checked(
     deployment: Deployment, history: History
 ) -> None:
     assert history.model is not None
-    fields = {**history.model.model_dump(mode="json"), "schema_version": 3, "shape": "new"}
+    fields = {**history.model.model_dump(mode="json"), "schema_version": 4, "shape": "new"}
     history.model = None
     deployment.publish(history)
     with deployment.transaction():
@@ -505,7 +506,7 @@ def test_a_segment_model_of_a_newer_format_is_reported_as_not_checked(
     result = deployment.verify()
     assert (result.exit_code, kinds(result)) == (0, {}), result.render()
     assert result.unchecked == (
-        "that segments exist: the latest segment model is of schema 3, this version knows 2",
+        "that segments exist: the latest segment model is of schema 4, this version knows 3",
     )
 
 

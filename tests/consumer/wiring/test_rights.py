@@ -12,8 +12,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from consumer.kafka.cluster import read_topic
 from consumer.kafka.rights import Command, rights
-from consumer.settings import TopicSettings
+from consumer.settings import Settings, TopicSettings
 from consumer.settings.commands import uses
 from tests.consumer.kafka_runs import stream
 from tests.consumer.secured import SecuredKafka, bindings, kafkas, secured_kafka
@@ -85,6 +86,19 @@ def records(kafka: SecuredKafka, topic: str) -> int:
         consumer.close()
 
 
+def publish_another(kafka: SecuredKafka) -> int:
+    """Publish the latest segment model as the next version too; give the number of the former."""
+    given = Settings(kafka={"bootstrap_servers": kafka.bootstrap_servers})
+    *_, latest = read_topic(given, "segment-models")
+    model = json.loads(latest.value or b"")
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+    value = json.dumps({**model, "version": model["version"] + 1})
+    producer.produce("segment-models", value, latest.key)
+    assert producer.flush(30) == 0
+    version: int = model["version"]
+    return version
+
+
 def have_others_write(kafka: SecuredKafka, values: list[bytes]) -> None:
     """Write the foreign topic and the labels, some of both unusable."""
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "partitioner": "murmur2"})
@@ -124,6 +138,8 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     read_back = {("worker", "user-profiles"), ("trainer", "profile-samples")}
     read_back |= {("trainer", name) for name in ("segment-models", "label-models")}
     read_back |= {("trainer", "drift-reference"), ("worker", "label-models")}
+    read_back |= {("trainer", "segment-model-versions")}
+    former = publish_another(kafka)
     newer = {**SETTINGS, "kafka.group_protocol": "consumer"}
     with (
         kafka.process("worker", newer, "worker"),
@@ -132,6 +148,8 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
         for user, topic in read_back:
             done = (user, "Allowed", "Topic", topic, "READ")
             until(lambda done=done: done in kafka.decisions(), f"{user} has not read {topic}")
+        kafka.run("models-rollback", SETTINGS, "models", "rollback", str(former))
+    kafka.run("models-list", SETTINGS, "models", "list")
     kafka.run("verify", SETTINGS, "verify")
     kafka.run("profile", SETTINGS, "profile", "u1")
     kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
@@ -182,7 +200,7 @@ FOR_OTHER_STAGES = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_reads_no_setting_that_its_help_leaves_out(kafka, command: Command) -> None:
     read = kafka.settings_read(user_of(command))
-    assert read & {f"topics.{name}" for name in ("events", "profiles", "dead_letters")}
+    assert read & {f"topics.{name}" for name in ("events", "profiles", "dead_letters", "models")}
     assert (ASKED in read) == uses(command, "http.port")
     read -= {ASKED, *FOR_OTHER_STAGES.get(command, ())}
     assert sorted(name for name in read if not uses(command, name)) == []

@@ -1,0 +1,163 @@
+"""What operators order of the segment model: orders as they are read, and the state they leave."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from consumer.contract.records import Output, Record
+from consumer.settings import Settings
+from consumer.stages.shared.snapshots import read_snapshot
+from schemas.errors import first_problem
+from schemas.model_control import (
+    CONTROL_STATE_KEY,
+    KEPT_ANSWERS,
+    MODEL_CONTROL_SCHEMA,
+    ModelControlState,
+    ModelOrder,
+    OrderAnswer,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenOrder:
+    """An order as it was read.
+
+    Attributes
+    ----------
+    record
+        Where it came from.
+    id
+        Its id, the record's key.
+    order
+        What it asks for; None where it cannot be read.
+    problem
+        Why it cannot be read, else empty.
+    """
+
+    record: Record
+    id: str
+    order: ModelOrder | None
+    problem: str = ""
+
+
+def read_order(record: Record) -> GivenOrder | None:
+    """Read an order; None where the record is none: a tombstone, or the trainer's own state.
+
+    Anybody who may write to the topic may write anything, and no such record is to stop a trainer.
+    So one that cannot be read is told, and refused like an order that cannot be followed.
+    """
+    if record.value is None or record.key is None or record.key == CONTROL_STATE_KEY:
+        return None
+    name = record.key.decode(errors="replace")
+    try:
+        return GivenOrder(record, name, ModelOrder.model_validate_json(record.value))
+    except ValidationError as error:
+        return GivenOrder(record, name, None, first_problem(error))
+
+
+def read_state(value: bytes, place: str) -> ModelControlState:
+    """Read the trainer's state.
+
+    Raises
+    ------
+    StageError
+        If it is none; NewerModelError if a newer release has written it.
+    """
+    return read_snapshot(
+        value,
+        place,
+        ModelControlState.model_validate_json,
+        what="state of the control of the segment model",
+        schema=MODEL_CONTROL_SCHEMA,
+    )
+
+
+class ModelControl:
+    """Whether the model is frozen, and which orders were answered.
+
+    Changes are made in place: after an abort the trainer's state is read back.
+
+    Parameters
+    ----------
+    settings
+        The topic.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.topics.model_control
+        self.state = ModelControlState()
+        # Orders are read as input, from the group's offset on. Where that is lost they are read
+        # again from the beginning: those that were answered are told by their tombstones.
+        self._answered: set[str] = set()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no new version is to be learned."""
+        return self.state.frozen
+
+    def load(self, record: Record) -> None:
+        """Take a record in that is read back."""
+        if record.key == CONTROL_STATE_KEY:
+            if record.value is None:
+                self.state = ModelControlState()
+            else:
+                place = f"{record.topic}[{record.partition}]@{record.offset}"
+                self.state = read_state(record.value, place)
+        elif record.value is None and record.key is not None:
+            self._answered.add(record.key.decode(errors="replace"))
+
+    def is_answered(self, given: GivenOrder) -> bool:
+        """Tell whether an order was answered before."""
+        return given.id in self._answered
+
+    def freeze(self, cause: str, at: datetime) -> None:
+        """Have no new version learned; what froze it first stays the cause."""
+        if not self.state.frozen:
+            changes = {"frozen": True, "since": at, "cause": cause}
+            self.state = self.state.model_copy(update=changes)
+
+    def unfreeze(self) -> None:
+        """Have versions learned again."""
+        changes = {"frozen": False, "since": None, "cause": None}
+        self.state = self.state.model_copy(update=changes)
+
+    def answer(
+        self, given: GivenOrder, *, done: bool, detail: str, model_version: int | None, at: datetime
+    ) -> list[Output]:
+        """Answer an order; give the records of the transaction that follows it."""
+        order = given.order
+        action = "unreadable" if order is None else str(order.action)
+        answer = OrderAnswer(
+            id=given.id,
+            action=action,
+            version=order.version if order else None,
+            by=order.by if order else "",
+            ordered_at=order.at if order else at,
+            at=at,
+            done=done,
+            detail=detail,
+            model_version=model_version,
+        )
+        logger.log(
+            logging.INFO if done else logging.WARNING,
+            "order %r of the segment model, by %r: %s%s",
+            action,
+            answer.by,
+            "" if done else "refused: ",
+            detail,
+        )
+        answers = [*self.state.answers, answer][-KEPT_ANSWERS:]
+        self.state = self.state.model_copy(update={"answers": answers})
+        self._answered.add(given.id)
+        value = self.state.model_dump_json().encode()
+        return [
+            Output(self._topic, CONTROL_STATE_KEY, value, partition=0),
+            # So that the topic stays as small as what waits, and nobody follows it again.
+            Output(self._topic, given.record.key, None, partition=0),
+        ]
