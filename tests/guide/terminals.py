@@ -17,12 +17,13 @@ ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "getting-started.md"
 CONSUMER = "changes.py"
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PORT = re.compile(r"segmenter broker .*--port (\d+)")
 _STAYS = re.compile(r"segmenter (broker|worker|trainer)\b")
 
 
 # What the guide says will come: after a block with these words, in which terminal, and what.
 _SHOWN = (
-    ("segmenter broker", "broker", "is ready"),
+    ("segmenter broker", "broker", r"is ready on \S+:{port} "),
     (f"python {CONSUMER}", "changes", r"u-\d+ entered .+ \(first_assignment\)"),
     ("later.jsonl --rate", "changes", r"u-\d+ switched "),
 )
@@ -182,6 +183,7 @@ def follow(
     GuideError
         Naming what did not come.
     """
+    port = next((found[1] for each in blocks if (found := _PORT.search(each.words))), "")
     for block in blocks:
         if block.stays is None:
             opened.run(block.words, seconds)
@@ -189,6 +191,6 @@ def follow(
             opened.start(block)
         for part, terminal, shown in _SHOWN:
             if part in block.words:
-                there = partial(opened.shows, terminal, shown)
+                there = partial(opened.shows, terminal, shown.replace("{port}", port))
                 opened.until(there, f"{shown!r} in the terminal of {terminal}", seconds)
         told(block.words.strip().splitlines()[0])

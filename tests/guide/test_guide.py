@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from consumer.tryout.broker import EmbeddedKafka
+from tests.guide import run
 from tests.guide.terminals import (
     Block,
     GuideError,
@@ -46,6 +48,13 @@ def test_the_blocks_lead_to_changes_and_to_an_audit_without_a_complaint(tmp_path
             follow(opened, blocks, done.append, 120)
     assert done[-1] == "segmenter verify"
     assert [each.stays for each in blocks if each.stays] == ["worker", "trainer", "changes"]
+
+
+def test_nothing_is_done_where_another_listens_on_the_guides_ports(caplog):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        assert run.main(["--broker-port", port, "--http-port", "1"]) == 2
+    assert f"port {port}" in caplog.text
 
 
 def test_what_the_guide_leaves_to_somebody_is_told_when_it_ends(tmp_path: Path):
