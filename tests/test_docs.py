@@ -91,7 +91,8 @@ def test_the_python_of_a_page_compiles(page: Path) -> None:
 
 def test_the_guide_leads_from_the_broker_to_a_consumer_of_changes() -> None:
     assert [command[0] for command in commands(GUIDE)] == [
-        *("model", "broker", "topics", "produce", "worker", "trainer", "produce", "verify"),
+        *("model", "broker", "topics", "produce", "doctor", "worker", "trainer", "produce"),
+        *("status", "verify"),
     ]
     assert any("read_committed" in block for block in blocks(GUIDE, "python"))
 

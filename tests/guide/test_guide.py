@@ -46,7 +46,7 @@ def test_the_blocks_lead_to_changes_and_to_an_audit_without_a_complaint(tmp_path
         done: list[str] = []
         with terminals(folder, environment) as opened:
             follow(opened, blocks, done.append, 120)
-    assert done[-1] == "segmenter verify"
+    assert done[-1] == "segmenter status"  # and verify, in one block
     assert [each.stays for each in blocks if each.stays] == ["worker", "trainer", "changes"]
 
 
