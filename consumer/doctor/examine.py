@@ -65,7 +65,10 @@ class _Examination:
         reached = brokers.reachable(self._cluster, self._settings.kafka, self._seconds)
         yield reached
         if reached.state == "fine":
-            yield from self._of_brokers()
+            try:
+                yield from self._of_brokers()
+            except KafkaException as error:  # a broker that went while it was looked at
+                yield brokers.unreached(self._settings.kafka, error)
         else:
             names = ["versions", "rights", "topics", "clock"]
             names += ["embedding", "languages"] if worker else []
@@ -90,12 +93,9 @@ class _Examination:
             names = ["clock", "embedding", "languages"] if role == "worker" else ["clock"]
             yield from (skipped(name, why) for name in names)
             return
-        try:
-            yield contents.clock(settings, role, cluster, self._seconds)
-            if role == "worker":
-                yield from self._of_worker(found.partitions)
-        except KafkaException as error:
-            yield brokers.unreached(settings.kafka, error, "records")
+        yield contents.clock(settings, role, cluster, self._seconds)
+        if role == "worker":
+            yield from self._of_worker(found.partitions)
 
     def _of_worker(self, partitions: int) -> Iterator[Finding]:
         settings, cluster, embedder = self._settings, self._cluster, self._embedder

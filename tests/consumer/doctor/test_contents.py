@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from consumer.cli import main as cli
@@ -55,6 +56,20 @@ def test_a_group_with_all_that_it_needs_can_start(settings: Settings, tmp_path):
     assert "en 240" in told["languages"]
     assert "a worker can start here" in render(report, width=120)
     assert set(states(examine(settings, "trainer", SECONDS)).values()) == {"fine"}
+
+
+def test_a_broker_that_goes_while_it_is_looked_at_is_told_and_the_machine_looked_at(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    def gone(*_: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    monkeypatch.setattr(Cluster, "group", gone)
+    report = examine(settings, "worker", SECONDS, lambda _: English())
+    (last,) = (each for each in report.findings if each.state == "later")
+    assert last.check == "brokers"
+    assert [each.check for each in report.findings][-2:] == ["memory", "files"]
+    assert report.exit_code == 75
 
 
 def test_topics_that_are_missing_may_come_later_and_the_rest_waits_for_them(broker: EmbeddedKafka):
