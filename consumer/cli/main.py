@@ -1,8 +1,9 @@
 """The command line: `segmenter COMMAND --help` tells the rest.
 
-Exit codes: 0 done; 1 `verify`, `model verify` or `doctor` found something wrong; 2 wrong usage or
-settings (or, from `verify`, no answer); 3 the process could not go on, or its end had to be forced;
-70 a defect, with its stack in the log; 75 `doctor` found what may pass by itself; 130 interrupted.
+Exit codes: 0 done; 1 `verify`, `model verify`, `topics check` or `doctor` found something wrong; 2
+wrong usage or settings (or, from `verify`, no answer); 3 the process could not go on, or its end
+had to be forced; 70 a defect, with its stack in the log; 75 `doctor` found what may pass by itself;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ COMMANDS = {
     "doctor": "Tell whether a process could start here, and what to do where not.",
     "profile": "Show a user's latest state record as JSON.",
     "dead-letters": "Look at refused records, and bring them back.",
+    "reset": "Empty the profiles of a stopped group, and have it read its input again.",
     "migrate": "Bring a stopped group to another embedding model.",
     "topics": "Manage the topics.",
     "produce": "Send the events of a file to the input topic.",

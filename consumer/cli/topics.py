@@ -36,3 +36,20 @@ def strimzi(settings: Settings, cluster: str) -> None:
     from consumer.kafka.strimzi import strimzi_topics, strimzi_users
 
     click.echo(strimzi_topics(settings, cluster) + strimzi_users(settings, cluster), nl=False)
+
+
+@topics.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def check(settings: Settings, as_json: bool) -> int:
+    """Hold the topics that are there against what is needed, and say what to do.
+
+    Partitions, replicas, what becomes of old records, compaction, and the longest record. Nothing
+    is changed. The exit code is 1 where something does not work as it is, or is not told; warnings
+    leave it at 0.
+    """
+    from consumer.doctor.topics import check as hold
+    from consumer.doctor.topics import render_topics
+
+    report = hold(settings)
+    click.echo(report.model_dump_json(indent=1) if as_json else render_topics(report).rstrip("\n"))
+    return report.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -31,23 +32,41 @@ def render(report: Report, width: int | None = None) -> str:
     width
         Columns; those of the terminal where none are given.
     """
+    head = f"segmenter {report.version}, to start a {report.role} here"
+    return render_findings(head, report.findings, _verdict(report), width)
+
+
+def render_findings(
+    head: str, findings: Sequence[Finding], verdict: str, width: int | None = None
+) -> str:
+    """Write findings as text, a line each, with what to do below it.
+
+    Parameters
+    ----------
+    head, verdict
+        The first line and the last.
+    findings
+        What was found.
+    width
+        Columns; those of the terminal where none are given.
+    """
     out = io.StringIO()
     page = console(out, width=width or console().width)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    following = [*report.findings[1:], None]
-    for finding, after in zip(report.findings, following, strict=True):
+    following = [*findings[1:], None]
+    for finding, after in zip(findings, following, strict=True):
         last = after is None or after.advice != finding.advice
         table.add_row(
             Text(finding.check), Text(finding.state, _STYLES[finding.state]), _words(finding, last)
         )
-    page.print(f"segmenter {report.version}, to start a {report.role} here", highlight=False)
+    page.print(head, highlight=False, markup=False)
     page.print()
     page.print(table)
     page.print()
-    page.print(_verdict(report), highlight=False, markup=False)
+    page.print(verdict, highlight=False, markup=False)
     return out.getvalue()
 
 

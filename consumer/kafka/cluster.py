@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from confluent_kafka import (
     Consumer,
@@ -66,6 +67,18 @@ class TopicIdentity:
     partitions: int
 
 
+Layout = tuple[tuple[int, int], ...]
+"""Of each partition of a topic how many replicas there are, and how many of them are in sync."""
+
+
+class Layouts(NamedTuple):
+    """How topics lie on a cluster: its id, its brokers, and each topic's layout by name."""
+
+    cluster_id: str | None
+    brokers: int
+    topics: dict[str, Layout]
+
+
 class Cluster:
     """Asks, and asks again while what stands in the way passes; changes nothing.
 
@@ -122,6 +135,24 @@ class Cluster:
             enough=set(expected).issubset,
             timer=self._timer,
         )
+
+    def layouts(self, seconds: float = REQUEST_SECONDS) -> Layouts:
+        """Give how the partitions of every topic lie on brokers."""
+
+        def layouts(seconds: float) -> Layouts:
+            found = self.admin.list_topics(timeout=seconds)
+            return Layouts(
+                found.cluster_id,
+                len(found.brokers),
+                {
+                    name: tuple(
+                        (len(each.replicas), len(each.isrs)) for each in topic.partitions.values()
+                    )
+                    for name, topic in found.topics.items()
+                },
+            )
+
+        return ask(layouts, "the topics and their replicas", self.admin, seconds=seconds)
 
     def partitions(self, topic: str) -> int:
         """Give the number of partitions of a topic."""
@@ -276,7 +307,8 @@ class Cluster:
         dict
             By partition; its end where all that is in it is of an earlier time.
         """
-        places = [TopicPartition(topic, number, timestamp) for number in partitions]
+        # Below 0 are Kafka's own words for the beginning and the end.
+        places = [TopicPartition(topic, number, max(timestamp, 0)) for number in partitions]
         with self._reader(isolation_level="read_uncommitted") as client:
             found: list[TopicPartition] = ask(
                 lambda seconds: client.offsets_for_times(places, timeout=seconds),

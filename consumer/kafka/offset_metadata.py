@@ -62,6 +62,10 @@ class OffsetMetadata(BaseModel):
     """Where the group began in it; None where an earlier version did not say."""
     lost: Mapping[str, Loss] = Field(default_factory=dict)
     """By reason, since the group began; never forgotten."""
+    resets: int = 0
+    """How often `segmenter reset` has sent the group elsewhere and emptied its state."""
+    resetting: bool = False
+    """Whether a reset was begun and has not come to its end: nobody may go on from here."""
     settings: Mapping[str, str] | None = None
     """Of the member that has committed, as `consumer.settings.agreed` gives them; None where an
     earlier version did not say."""
@@ -94,13 +98,15 @@ class OffsetMetadata(BaseModel):
 
     @property
     def begun_anew(self) -> int:
-        """How often offsets began to name other records than before."""
+        """How often offsets began to name other records than before, or were gone through anew."""
         reasons = (LossReason.RECREATED, LossReason.TRUNCATED)
-        return sum(self.lost[reason].times for reason in reasons if reason in self.lost)
+        made = sum(self.lost[reason].times for reason in reasons if reason in self.lost)
+        return made + self.resets
 
     def losses(self, place: str) -> list[str]:
-        """Tell each loss in a sentence."""
-        return [
+        """Tell each loss in a sentence, and resets."""
+        resets = f"{place}: the group was reset {times(self.resets)} ('segmenter reset')"
+        return [resets] * bool(self.resets) + [
             f"{place}: {_SENTENCES.get(reason, reason)}, {times(loss.times)}, last on "
             f"{loss.last:%Y-%m-%d %H:%M} UTC; {loss.records:,} records are known to be never read"
             for reason, loss in self.lost.items()

@@ -11,7 +11,7 @@ from consumer.kafka.topic_table import TOPICS, Role, Topic
 from consumer.report.markdown import code, table
 from consumer.settings import Settings, TopicSettings
 
-Command = Literal[Role, "topics create"]
+Command = Literal[Role, "topics create", "topics check"]
 """Words after `segmenter`; the roles of the table of topics are commands."""
 
 Kind = Literal["topic", "group", "transactional id"]
@@ -71,11 +71,13 @@ def rights_of(command: Command, settings: Settings) -> list[Right]:
 
 
 # To see that a topic is there, and with how many partitions.
-_LOOK_AT_ALL = {"worker", "trainer", "migrate", "topics create"}
+_LOOK_AT_ALL = {"worker", "trainer", "migrate", "reset", "topics create"}
 
 
 def _of_topic(command: Command, topic: Topic) -> Iterator[str]:
     own = topic.default_name is not None
+    if command == "topics check":
+        yield from ("Describe", "DescribeConfigs")
     if command == "topics create" and own:
         yield from ("Create", "DescribeConfigs")
     if command in topic.readers:
@@ -144,7 +146,15 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         _READER,
         Right("transactional id", "{group}-redrive", ("Write",)),
     ),
+    "reset": (
+        # Likewise.
+        Right("group", "{group}", ("Read", "DescribeConfigs")),
+        Right("group", "{group}-trainer", ("Describe",)),
+        _READER,
+        Right("transactional id", "{group}-reset", ("Write",)),
+    ),
     "topics create": (_COMMITTED,),
+    "topics check": (_COMMITTED,),
 }
 
 

@@ -58,6 +58,12 @@ def resource_name(topic: str) -> str:
     return topic.lower().replace("_", "-").strip("-.")
 
 
+def user_name(command: Command, settings: Settings) -> str:
+    """Name the resource of a command's user; that of a second group begins with its prefix."""
+    prefix = settings.topics.prefix or ""
+    return resource_name(f"{prefix}segmenter-{command}".replace(" ", "-"))
+
+
 def _topic(topic: NewTopic, cluster: str) -> str:
     config = sorted((topic.config or {}).items())
     lines = [
@@ -76,7 +82,7 @@ def _topic(topic: NewTopic, cluster: str) -> str:
 def _user(command: Command, settings: Settings, cluster: str) -> str:
     found = rights_of(command, settings)
     lines = [
-        *_head("KafkaUser", f"segmenter-{command}".replace(" ", "-"), cluster),
+        *_head("KafkaUser", user_name(command, settings), cluster),
         "spec:",
         "  authentication:",
         "    type: tls",

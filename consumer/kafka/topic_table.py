@@ -21,6 +21,7 @@ Role = Literal[
     "dead-letters redrive",
     "models list",
     "models rollback",
+    "reset",
 ]
 
 Kept = Literal["compacted", "hours", "free"]
@@ -96,7 +97,7 @@ TOPICS = (
         aligned=True,
         large=True,
         writers=("intake", "produce", "dead-letters redrive"),
-        readers=("worker", "verify", "migrate", "status"),
+        readers=("worker", "verify", "migrate", "status", "reset"),
         for_you="yes, you write it; or `segmenter intake` does, from a topic of yours",
     ),
     Topic(
@@ -136,8 +137,8 @@ TOPICS = (
         schema="user-profiles",
         kept="compacted",
         aligned=True,
-        writers=("worker", "migrate"),
-        readers=("worker", "verify", "migrate", "profile"),
+        writers=("worker", "migrate", "reset"),
+        readers=("worker", "verify", "migrate", "profile", "reset"),
         for_you="no: the workers' changelog",
     ),
     # One partition: whoever has it is the trainer.
@@ -148,8 +149,8 @@ TOPICS = (
         schema="profile-samples",
         kept="compacted",
         single=True,
-        writers=("worker", "trainer", "migrate"),
-        readers=("trainer", "migrate", "status", "models rollback"),
+        writers=("worker", "trainer", "migrate", "reset"),
+        readers=("trainer", "migrate", "status", "models rollback", "reset"),
         for_you="no: the trainer's feed",
     ),
     Topic(

@@ -136,7 +136,7 @@ def plan_topics(settings: Settings, there: Mapping[str, int]) -> list[NewTopic]:
 def _differing(settings: Settings, differing: list[NewTopic], there: Mapping[str, int]) -> str:
     """Say which topics are in the way, and what there is to do."""
     topics = settings.topics
-    setting = {name: f"topics.{field}" for field, name in topics if isinstance(name, str)}
+    setting = {name: f"topics.{field}" for field, name in topics.names()}
     listed = ", ".join(
         f"{each.topic} with {plural(there[each.topic], 'partition')} in place of "
         f"{each.num_partitions}"
@@ -207,7 +207,7 @@ def check_topics(settings: Settings, cluster: Cluster | None = None) -> dict[str
     for name in _single(settings):
         if partitions[name] != 1:
             raise TopicError(f"topic {name} has {partitions[name]} partitions: it must have one")
-    _check_former_count(settings, partitions[topics.events], cluster)
+    check_former_count(settings, partitions[topics.events], cluster)
     for name, why in (
         (topics.profiles, "the changelog of partition n is partition n"),
         (topics.labels, "a user's label is read by the worker that has the user's events"),
@@ -254,12 +254,18 @@ def check_intake_topics(settings: Settings) -> tuple[str, int]:
             f"topic {source} (topics.raw_events) is missing at {settings.kafka.bootstrap_servers}: "
             "its producers have to make it; 'segmenter topics create' does not",
         )
-    _check_former_count(settings, partitions[topics.events], cluster)
+    check_former_count(settings, partitions[topics.events], cluster)
     return source, partitions[topics.events]
 
 
-def _check_former_count(settings: Settings, count: int, cluster: Cluster) -> None:
-    """Refuse a count that differs from the one under which the group has committed offsets."""
+def check_former_count(settings: Settings, count: int, cluster: Cluster) -> None:
+    """Refuse a count that differs from the one under which the group has committed offsets.
+
+    Raises
+    ------
+    TopicError
+        Naming both.
+    """
     topic, group = settings.topics.events, settings.kafka.group_id
     # A predecessor that crashed may have left a transaction open, which this start will end.
     for place in cluster.committed(group, topic, range(count), stable=False):

@@ -177,6 +177,11 @@ def _time(timestamp: int) -> str | None:
     return None if timestamp < 0 else at.isoformat(timespec="seconds")
 
 
+def _short(time: str | None) -> str:
+    """Write a time for a column, in UTC."""
+    return (time or "").replace("T", " ").removesuffix("+00:00")
+
+
 def render_listing(listing: Listing, width: int | None = None) -> str:
     """Write a listing as text, in so many columns, or those of the terminal."""
     out = io.StringIO()
@@ -189,11 +194,11 @@ def render_listing(listing: Listing, width: int | None = None) -> str:
     if listing.reasons:
         page.print(
             _table(
-                ("reason", "letters", "redriven", "again", "cut", "first", "last"),
+                ("reason", "letters", "redriven", "again", "cut", "since (UTC)"),
                 (
                     (
                         *(each.reason, f"{each.letters:,}", f"{each.redriven:,}"),
-                        *(f"{each.again:,}", f"{each.cut:,}", each.first or "", each.last or ""),
+                        *(f"{each.again:,}", f"{each.cut:,}", _short(each.first)),
                     )
                     for each in listing.reasons
                 ),
@@ -203,10 +208,10 @@ def render_listing(listing: Listing, width: int | None = None) -> str:
         page.print()
         page.print(
             _table(
-                ("partition", "offset", "refused at", "reason", "field", "record", "redrives"),
+                ("letter", "refused at (UTC)", "reason", "field", "record", "tries"),
                 (
                     (
-                        *(str(each.partition), str(each.offset), each.refused_at or ""),
+                        *(f"{each.partition} {each.offset}", _short(each.refused_at)),
                         *(each.reason, one_line(each.field or "", 40)),
                         f"{one_line(each.topic, 80)}[{each.source_partition}]@{each.source_offset}",
                         str(each.redrives),
@@ -218,7 +223,7 @@ def render_listing(listing: Listing, width: int | None = None) -> str:
     return out.getvalue()
 
 
-_NUMBERS = {"letters", "redriven", "again", "cut", "partition", "offset", "redrives"}
+_NUMBERS = {"letters", "redriven", "again", "cut", "tries"}
 
 
 def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
@@ -248,7 +253,8 @@ def find_letter(settings: Settings, topic: str, partition: int, offset: int) -> 
             raise LetterError(f"{topic} has {plural(count, 'partition')}, from 0 on: {place}")
         low, high = cluster.watermarks(topic, partition)
         if not low <= offset < high:
-            raise LetterError(f"{place} is not there: the partition has {low} up to {high - 1}")
+            has = f"has {low} up to {high - 1}" if low < high else "is empty"
+            raise LetterError(f"{place} is not there: the partition {has}")
         for letter in read_letters(settings, cluster, topic, partition, (offset, offset + 1)):
             return letter
     except KafkaException as error:

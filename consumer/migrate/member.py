@@ -42,6 +42,8 @@ class SoleMember:
         The group.
     topic, partitions
         What its members share out, and how many there are.
+    command
+        What is run, for an error.
     members
         Tells how long one that died stays in the group.
     make
@@ -55,9 +57,11 @@ class SoleMember:
         topic: str,
         partitions: int,
         *,
+        command: str = "migrate",
         members: Members | None = None,
         make: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:
+        self._command = command
         self.group_id = group_id
         self._topic = topic
         self._all = frozenset(range(partitions))
@@ -134,6 +138,6 @@ class SoleMember:
     def _joined_by_another(self) -> MigrationError:
         return MigrationError(
             f"group {self.group_id!r} has another member, or has thrown this one out: stop all "
-            "workers and trainers of the group, then run 'segmenter migrate' again; what is "
-            "migrated stays"
+            f"workers and trainers of the group, then run 'segmenter {self._command}' again; what "
+            "is done stays"
         )

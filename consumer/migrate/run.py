@@ -241,7 +241,7 @@ class Migration:
         offset = TopicPartition(self._topics.events, part.number, part.committed or 0, metadata)
         for chunk in chunks(list(state.formers.values()), self._settings.batch.reassign_users):
             outputs = self._outputs(part.number, chunk, made, state, plan.sample_threshold)
-            writer.write(outputs, offset, workers)
+            writer.write(outputs, [offset], workers)
         return state.table
 
     def _outputs(
@@ -273,7 +273,7 @@ class Migration:
         users = sorted(read_feed(self._settings, self._embedder.identity).former)
         for chunk in chunks(users, self._settings.batch.reassign_users):
             outputs = [Output(self._topics.samples, user.encode(), None) for user in chunk]
-            writer.write(outputs, self._end_of_samples(), trainers)
+            writer.write(outputs, [self._end_of_samples()], trainers)
 
     def _switch(
         self,
@@ -296,7 +296,7 @@ class Migration:
             outputs += versions.keep(model, former, VersionOrigin.MIGRATION, at, settings={})
         # Behind all samples: what lies before comes back as the trainer's state, superseded ones
         # left out; as input, samples of two models would stop it.
-        writer.write(outputs, self._end_of_samples(), trainers)
+        writer.write(outputs, [self._end_of_samples()], trainers)
 
     def _end_of_samples(self) -> TopicPartition:
         cluster, topic = Cluster(self._settings.kafka), self._topics.samples

@@ -1,4 +1,4 @@
-"""Writing in transactions that only go through while the groups are the migration's alone."""
+"""Writing in transactions that only go through while the groups are the command's alone."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ _START_SECONDS = 60.0
 
 
 class Writer:
-    """A transactional producer whose name is the group's: a second migration ends the first.
+    """A transactional producer whose name is the group's: a second one of a command ends the first.
 
     Parameters
     ----------
     kafka
         How to reach the cluster.
     members
-        The migration's memberships: all of them are looked at before anything is written.
+        The command's memberships: all of them are looked at before anything is written.
+    command
+        What is run: the end of the transactional id.
     make
         Makes the producer.
     attempts
@@ -41,14 +43,16 @@ class Writer:
         kafka: KafkaSettings,
         members: Sequence[SoleMember],
         *,
+        command: str = "migrate",
         make: Callable[..., Transactions] = Transactions,
         attempts: int = 5,
     ) -> None:
         self.transactions = 0
         self._members = members
         self._attempts = attempts
+        self._command = command
         self._producer = make(
-            producer_config(kafka, f"{kafka.group_id}-migrate"),
+            producer_config(kafka, f"{kafka.group_id}-{command}"),
             kafka.transaction_timeout_seconds,
             _START_SECONDS,
         )
@@ -58,8 +62,10 @@ class Writer:
         for member in self._members:
             member.check()
 
-    def write(self, outputs: Sequence[Output], offset: TopicPartition, member: SoleMember) -> None:
-        """Commit outputs together with a group's offset, which carries the member's generation.
+    def write(
+        self, outputs: Sequence[Output], offsets: Sequence[TopicPartition], member: SoleMember
+    ) -> None:
+        """Commit outputs together with a group's offsets, which carry the member's generation.
 
         What is written is the same each time, so a transaction of unknown outcome is written again
         too.
@@ -67,13 +73,13 @@ class Writer:
         Raises
         ------
         MigrationError
-            If the group is not the migration's alone, or the cluster aborts again and again.
+            If the group is not the command's alone, or the cluster aborts again and again.
         FatalKafkaError
             If no retry helps.
         """
         for attempt in range(self._attempts):
             self.check()
-            outcome = self._producer.write(outputs, [offset], member.consumer)
+            outcome = self._producer.write(outputs, offsets, member.consumer)
             if outcome is Outcome.COMMITTED:
                 self.transactions += 1
                 return
@@ -83,7 +89,7 @@ class Writer:
         self.check()
         raise MigrationError(
             f"{self._attempts} transactions in a row failed; the lines before say why; "
-            "run 'segmenter migrate' again when that is mended: what is migrated stays"
+            f"run 'segmenter {self._command}' again when that is mended: what is done stays"
         )
 
     def close(self) -> None:

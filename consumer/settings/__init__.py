@@ -112,6 +112,14 @@ class Settings(BaseSettings):
     log: LogSettings = Field(default_factory=LogSettings)
 
     @model_validator(mode="after")
+    def _prefixed_group(self) -> Self:
+        prefix, kafka = self.topics.prefix, self.kafka
+        if prefix is not None and "group_id" not in kafka.model_fields_set:
+            group = {"group_id": prefix + kafka.group_id}
+            self.__dict__["kafka"] = kafka.model_copy(update=group)
+        return self
+
+    @model_validator(mode="after")
     def _timing_chain(self) -> Self:
         kafka = self.kafka
         if kafka.transaction_timeout_seconds >= kafka.max_poll_interval_seconds:

@@ -21,6 +21,7 @@ from consumer.settings.sources import setting_names
 # are a process's own matter. Who embeds otherwise is refused by the model's identity.
 _SECTIONS = ("topics", "events", "profile", "assignment", "training", "labels", "drift")
 _OWN = {
+    "topics.prefix",  # the names that come of it are what counts
     *("topics.partitions", "topics.replication_factor", "topics.retention_hours"),
     "training.idle_seconds",
 }

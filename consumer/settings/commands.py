@@ -50,7 +50,7 @@ USES: dict[str, tuple[str, ...]] = {
         "log",
     ),
     "intake": (
-        *("kafka", "topics.raw_events", "topics.events", "topics.dead_letters"),
+        *("kafka", "topics.raw_events", "topics.events", "topics.dead_letters", "topics.prefix"),
         *("events.preset", *FINDS_USERS, "events.key", "events.partitioner"),
         *("training.idle_seconds", "batch.max_records", "batch.max_bytes"),
         "batch.max_wait_seconds",
@@ -80,6 +80,7 @@ USES: dict[str, tuple[str, ...]] = {
     "models rollback": (*_VERSIONS, *_SENDS, "training.sample_users"),
     "profile": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.profiles"),
+        "topics.prefix",
         *("events.key", "events.partitioner", "restore.no_progress_seconds", *_EVERY),
     ),
     "migrate": (
@@ -90,25 +91,34 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "dead-letters list": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.dead_letters"),
-        *("topics.label_dead_letters", "restore.no_progress_seconds", *_EVERY),
+        *("topics.label_dead_letters", "topics.prefix", "restore.no_progress_seconds", *_EVERY),
     ),
     "dead-letters show": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.dead_letters"),
-        *("topics.label_dead_letters", "restore.no_progress_seconds", *_EVERY),
+        *("topics.label_dead_letters", "topics.prefix", "restore.no_progress_seconds", *_EVERY),
     ),
     "dead-letters redrive": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.producer_properties"),
         *("kafka.group_id", "kafka.transaction_timeout_seconds", "topics.events"),
-        *("topics.raw_events", "topics.dead_letters", "restore.no_progress_seconds", *_EVERY),
+        *("topics.raw_events", "topics.dead_letters", "topics.prefix"),
+        *("restore.no_progress_seconds", *_EVERY),
+    ),
+    "reset": (
+        *("kafka", *TOPIC_NAMES, "labels.enabled", "profile.inactive_half_lives"),
+        *("profile.half_life_days", "batch.reassign_users", "restore.no_progress_seconds", "log"),
     ),
     "topics create": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
         *("labels.enabled", *_EVERY),
     ),
+    "topics check": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
+        *("labels.enabled", "restore.checkpoint_max_age_hours", *_EVERY),
+    ),
     "topics strimzi": ("kafka.group_id", "topics", "labels.enabled", *_EVERY),
     "produce": (
         *(*_CONNECTION, "kafka.producer_properties", "kafka.transaction_timeout_seconds"),
-        *("topics.events", "events", *_EVERY),
+        *("topics.events", "topics.prefix", "events", *_EVERY),
     ),
     "model prepare": (*("embedding.model", "embedding.precision", "embedding.device", *_EVERY),),
     "model export": _EVERY,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,13 @@ from schemas.base import Section
 class TopicSettings(Section):
     """Names of the topics, and how `segmenter topics create` makes them."""
 
+    prefix: str | None = Field(
+        None,
+        max_length=100,
+        description="Beginning of every topic's default name and of the group's, so that a second "
+        "group has topics, offsets and transactions of its own; a topic or a group that is named "
+        "has just that name.",
+    )
     events: str = Field("user-events", description="Input.")
     raw_events: str | None = Field(
         None,
@@ -101,11 +109,23 @@ class TopicSettings(Section):
         return value
 
     @model_validator(mode="after")
+    def _prefixed(self) -> Self:
+        if self.prefix is not None:
+            given = self.model_fields_set
+            named = {name: value for name, value in self.names() if name not in given}
+            self.__dict__.update({name: self.prefix + value for name, value in named.items()})
+        return self
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Give each setting that names a topic, with the name, of those that have one."""
+        for name, value in self:
+            if isinstance(value, str) and name != "prefix":
+                yield name, value
+
+    @model_validator(mode="after")
     def _one_role_each(self) -> Self:
         roles: dict[str, str] = {}
-        for name, value in self:
-            if not isinstance(value, str):
-                continue
+        for name, value in self.names():
             # Kafka makes no two topics that differ in these alone: its metrics' names would not.
             if (other := roles.setdefault(value.replace(".", "_"), name)) == name:
                 continue

@@ -49,6 +49,10 @@ CERTAIN_SECONDS = 5.0
 _PACE = Pace(pause=0.5, longest_pause=0.5)
 
 
+class UnfinishedResetError(StageError):
+    """A reset was begun and has not come to its end: some of the state is emptied, some is not."""
+
+
 class LostRecordsError(StageError):
     """The place where the group goes on is gone, and `kafka.fail_on_data_loss` is set."""
 
@@ -185,6 +189,8 @@ class Positions:
         ------
         LostRecordsError
             If the group's position is gone and `kafka.fail_on_data_loss` is set.
+        UnfinishedResetError
+            If a reset was begun and not finished.
         KafkaException
             If there was no answer in time.
         AskCancelledError
@@ -198,6 +204,12 @@ class Positions:
             cancelled=hints.cancelled,
         )[0]
         known = OffsetMetadata.read(place.metadata)
+        if known.resetting:
+            raise UnfinishedResetError(
+                f"a reset of group {self._group_id!r} was begun and has not come to its end, so "
+                "that some users' states are emptied and some are not: run 'segmenter reset "
+                "--execute' again, with the options that it had"
+            )
         if begins := place.offset <= OFFSET_INVALID:
             known = hints.former or self._known.get((topic, partition)) or known
         log, reason = self._look(place, known, hints.cancelled)

@@ -337,8 +337,9 @@ class _TopicAudit(WholeAudit):
                 return f"retention has removed the oldest records of {topics.events}"
             if (metadata := cut.metadata.get(partition)) is not None and metadata.begun_anew:
                 return (
-                    f"{topics.events} was made anew or truncated since the group began, so that "
-                    "records which it has read are not there"
+                    f"{topics.events} was made anew or truncated since the group began, or the "
+                    "group was reset, so that records which it has read are not there or were read "
+                    "again"
                 )
             committed = cut.committed[partition] or 0
             if committed > span.end:

@@ -179,8 +179,9 @@ def _judge_by_verify(settings: Settings, verdict: Verdict, records: int) -> None
             dict(letter.headers)["dlq_topic"] == raw.encode()
             for letter in read_topic(settings, settings.topics.dead_letters)
         )
-    # Where the group has lost its place, verify says so and counts no input.
-    if result.counts.lost is None and result.counts.records != records:
+    # Where the group has lost its place or was reset, verify says so and counts no input.
+    reset = any("the group was reset" in note for note in result.notes)
+    if result.counts.lost is None and not reset and result.counts.records != records:
         verdict.lost += abs(records - (result.counts.records or 0))
         verdict.note(f"verify counts {result.counts.records} input records of {records}")
 

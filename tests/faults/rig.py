@@ -56,6 +56,8 @@ class Options:
     trainer: bool = True
     live_model: bool = False
     """Workers follow the trainer; otherwise they keep a fixed model, which the replay has too."""
+    judged_by_replay: bool = True
+    """Whether changes and final states are those of a replay, where the model is fixed."""
     followed: bool = False
     """Whether `segmenter verify --follow` looks on."""
     rate: float = 150.0
@@ -318,7 +320,8 @@ class Rig:
         time.sleep(0 if self.options.named else TRANSACTION_SECONDS + 1)
         pairs = [pair for n, pair in enumerate(self.load.pairs) if n not in self.gone]
         pairs += self.redriven
-        verdict = judge(self.settings, pairs, None if self.options.live_model else self.model)
+        by_replay = self.options.judged_by_replay and not self.options.live_model
+        verdict = judge(self.settings, pairs, self.model if by_replay else None)
         if stuck is not None:
             verdict.lost += 1
             verdict.note(stuck)

@@ -27,6 +27,7 @@ from tests.faults.network import Wire
 from tests.faults.preparing import PREPARING, kill_preparing
 from tests.faults.processes import Fault, Member
 from tests.faults.redrive import kill_redrive
+from tests.faults.reset import kill_reset
 from tests.faults.rig import (
     PARTITIONS,
     SESSION_SECONDS,
@@ -558,6 +559,8 @@ SLOW_DEVICE = Options(
 )
 # Each of them changes somebody's segment, so that one that counts twice is seen to.
 LARGE_BATCHES = Options(sections={"batch": {"max_wait_seconds": 1.0}})
+# What is read again moves users again: by then verify alone can judge the chains.
+RESET = Options(judged_by_replay=False, sections={"batch": {"reassign_users": 4}})
 INTAKE = Options(workers=1, intakes=2, trainer=False)
 FOLLOWED = Options(followed=True)
 # What the former build takes as this one does.
@@ -584,6 +587,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill-live", "kill -9, trainer too, live model", kill_with_trainer, 12, 2, LIVE),
     Scenario("kill-redrive", "kill -9 of a redrive amid a transaction", kill_redrive, 20, 4),
     Scenario("rollback", "the model rolled back amid kills", rolled_back, 12, 2, LIVE),
+    Scenario("kill-reset", "kill -9 of a reset amid a transaction", kill_reset, 6, 1, RESET),
     Scenario("zombie", "SIGSTOP past the session, SIGCONT", zombies, 10, 1),
     Scenario("zombie-unnamed", "SIGSTOP, no instance ids", zombies, 10, 1, UNNAMED),
     Scenario("zombie-late", "SIGSTOP between transactions", late_zombies, 4, 1, UNNAMED),

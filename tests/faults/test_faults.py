@@ -42,6 +42,7 @@ def assert_survived(
         ("kill-intake", "classic"),
         ("kill-preparing", "classic"),
         ("kill-redrive", "classic"),
+        ("kill-reset", "classic"),
         ("zombie", "classic"),
         ("zombie-unnamed", "consumer"),
         ("lost-answer", "classic"),

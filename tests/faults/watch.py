@@ -40,6 +40,8 @@ class Watch:
         self.committed: dict[int, int] = {}
         self.went_back: list[str] = []
         """Committed offsets that became smaller, in words; there must be none."""
+        self.may_go_back = False
+        """Whether somebody sends the group back."""
         self.recoveries: list[float] = []
         """Seconds that the backlogs given to `follow` took to be worked off."""
         self._followed: list[tuple[float, dict[int, int]]] = []
@@ -110,7 +112,7 @@ class Watch:
             number, before = place.partition, self.committed.get(place.partition, 0)
             if place.error is not None or place.offset < 0:
                 continue
-            if place.offset < before:
+            if place.offset < before and not self.may_go_back:
                 self.went_back.append(f"partition {number} from {before} to {place.offset}")
             if place.offset != before:
                 self._since[number] = now

@@ -49,6 +49,7 @@ COMMANDS = [
     "verify",
     "migrate",
     "status",
+    "reset",
     "dead-letters list",
     "dead-letters show",
     "dead-letters redrive",
@@ -60,6 +61,7 @@ COMMANDS = [
     "models unfreeze",
     "models rollback",
     "topics create",
+    "topics check",
     "topics strimzi",
     "produce",
     "model prepare",
@@ -110,7 +112,8 @@ def test_the_table_that_the_help_lists_says_what_the_commands_say_of_themselves(
         for name in cli.COMMANDS
         for module in [name.replace("-", "_")]
     }
-    assert {name: command.help for name, command in modules.items()} == cli.COMMANDS
+    told = {name: command.help.partition("\n")[0] for name, command in modules.items()}
+    assert told == cli.COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)

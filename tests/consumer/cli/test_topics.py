@@ -87,6 +87,27 @@ def test_topics_and_users_are_written_for_strimzi_as_the_settings_have_them(
     assert of_labels <= {acl["resource"]["name"] for acl in _acls(worker)}
 
 
+def test_a_second_group_has_resources_and_rights_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def made(*flags: str) -> list[dict[str, Any]]:
+        assert cli.main(["topics", "strimzi", "--labels.enabled", "true", *flags]) == 0
+        return list(yaml.safe_load_all(capsys.readouterr().out))
+
+    plain, prefixed = made(), made("--topics.prefix", "Blue_")
+    assert [each["metadata"]["name"] for each in prefixed] == [
+        f"blue-{each['metadata']['name']}" for each in plain
+    ]
+    for one, other in zip(plain, prefixed, strict=True):
+        assert one["spec"].get("config") == other["spec"].get("config")
+        if one["kind"] == "KafkaTopic":
+            assert other["spec"]["topicName"] == f"Blue_{one['spec']['topicName']}"
+            continue
+        names = [acl["resource"]["name"] for acl in _acls(one)]
+        assert names
+        assert [acl["resource"]["name"] for acl in _acls(other)] == [f"Blue_{n}" for n in names]
+
+
 def _acls(user: dict[str, Any]) -> list[dict[str, Any]]:
     acls: list[dict[str, Any]] = user["spec"]["authorization"]["acls"]
     return acls

@@ -80,7 +80,7 @@ def test_however_much_is_set_it_goes_beside_an_offset():
     topics = {
         name: f"{name}-{'x' * 200}"
         for name in type(Settings().topics).model_fields
-        if name not in {"partitions", "replication_factor", "retention_hours"}
+        if name not in {"prefix", "partitions", "replication_factor", "retention_hours"}
     }
     mapping = {"fields": {name: ["a.b"] * 9 for name in ("text", "user_id", "occurred_at")}}
     its = {"topics": topics, "events": {"mapping": mapping}, "profile": {"terms": 3}}

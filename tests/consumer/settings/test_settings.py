@@ -10,12 +10,14 @@ import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from consumer.kafka.clients import admin_config, consumer_config, producer_config, reader_config
+from consumer.kafka.groups import trainer_group
 from consumer.settings import (
     KafkaSettings,
     Settings,
     SettingsFileError,
     TopicSettings,
 )
+from consumer.settings.agreed import agreed
 from schemas.base import Section
 from schemas.events import EventType
 from schemas.mapping import PRESETS
@@ -405,7 +407,7 @@ def test_the_new_group_protocol_leaves_its_timing_to_the_broker():
 TOPICS = [
     name
     for name, field in TopicSettings.model_fields.items()
-    if field.annotation in (str, str | None)
+    if field.annotation in (str, str | None) and name != "prefix"
 ]
 
 
@@ -417,3 +419,60 @@ def test_no_topic_has_two_roles(one, other):
     assert "'same'" in told
     assert one in told
     assert other in told
+
+
+# --- a second group -------------------------------------------------------------------------------
+
+
+def test_a_prefix_begins_the_names_of_all_topics_and_of_the_group():
+    plain, prefixed = Settings(), Settings(topics={"prefix": "blue-"})
+    names = dict(plain.topics.names())
+    assert len(names) > 10
+    assert dict(prefixed.topics.names()) == {name: f"blue-{each}" for name, each in names.items()}
+    assert prefixed.kafka.group_id == "blue-segmenter"
+    assert trainer_group(prefixed.kafka) == "blue-segmenter-trainer"
+    assert prefixed.topics.raw_events is None
+    assert prefixed.topics.partitions == plain.topics.partitions
+
+
+@pytest.mark.parametrize("way", ["given", "environment", "file"])
+def test_a_topic_or_group_that_is_named_has_just_that_name(way, toml, monkeypatch):
+    named = {"prefix": "blue-", "events": "user-events", "raw_events": "reviews"}
+    if way == "given":
+        settings = Settings(topics=named, kafka={"group_id": "segmenter"})
+    elif way == "environment":
+        for name, value in named.items():
+            monkeypatch.setenv(f"SEGMENTER_TOPICS__{name.upper()}", value)
+        monkeypatch.setenv("SEGMENTER_KAFKA__GROUP_ID", "segmenter")
+        settings = Settings()
+    else:
+        lines = "".join(f'{name} = "{value}"\n' for name, value in named.items())
+        toml(f'[topics]\n{lines}[kafka]\ngroup_id = "segmenter"\n')
+        settings = Settings()
+    assert (settings.topics.events, settings.topics.raw_events) == ("user-events", "reviews")
+    assert settings.kafka.group_id == "segmenter"
+    assert settings.topics.profiles == "blue-user-profiles"
+
+
+def test_a_prefix_in_one_source_and_a_name_in_another_go_together(toml, monkeypatch):
+    toml('[topics]\nprefix = "blue-"\nchanges = "mine"\n')
+    monkeypatch.setenv("SEGMENTER_TOPICS__EVENTS", "theirs")
+    settings = Settings(kafka={"session_timeout_seconds": 6})
+    assert (settings.topics.events, settings.topics.changes) == ("theirs", "mine")
+    assert settings.topics.models == "blue-segment-models"
+    assert settings.kafka.group_id == "blue-segmenter"
+    monkeypatch.setenv("SEGMENTER_TOPICS__PREFIX", "none")
+    assert Settings().topics.models == "segment-models"
+
+
+@pytest.mark.parametrize("prefix", ["blue ", "blau/", "b" * 101, ""])
+def test_a_prefix_that_kafka_takes_in_no_name_is_refused(prefix):
+    with pytest.raises(ValidationError, match="prefix"):
+        Settings(topics={"prefix": prefix})
+
+
+def test_members_with_a_prefix_and_with_the_names_that_come_of_it_agree():
+    prefixed = Settings(topics={"prefix": "blue-"})
+    named = Settings(topics=dict(prefixed.topics.names()), kafka={"group_id": "blue-segmenter"})
+    assert agreed(prefixed, "worker") == agreed(named, "worker")
+    assert agreed(prefixed, "worker") != agreed(Settings(), "worker")

@@ -154,6 +154,8 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     kafka.run("profile", SETTINGS, "profile", "u1")
     kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
     kafka.run("migrate", newer, "migrate", dimensions=32)
+    kafka.run("topics-check", SETTINGS, "topics", "check")
+    kafka.run("reset", newer, "reset", "--execute")
     for labels in ((), ("--of-labels",)):
         kafka.run("dead-letters-list", SETTINGS, "dead-letters", "list", *labels)
     kafka.run("dead-letters-redrive", SETTINGS, "dead-letters", "redrive")
