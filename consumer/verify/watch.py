@@ -184,14 +184,15 @@ class GroupWatch:
             self._judge(number, partition, sample.asked_at)
 
     def _lost(self, number: int, partition: _Partition, metadata: OffsetMetadata) -> None:
-        """Tell losses that were not told yet; a group that has lost its offsets forgets none."""
+        """Tell new losses and resets; a group that has lost its offsets forgets none."""
         before = partition.metadata
-        if metadata.lost == before.lost or not metadata.lost:
+        told, now = (before.lost, before.resets), (metadata.lost, metadata.resets)
+        if told == now or not any(now):
             return
         for sentence in metadata.losses(f"{self._topic}[{number}]"):
             self._tell(sentence)
         if metadata.begun_anew > before.begun_anew:
-            # What is known of its offsets is of other records.
+            # What is known of its offsets is of other records, or of an earlier reading of them.
             partition.committed, partition.start, partition.nothing_below = None, 0, 0
         partition.metadata = metadata
 

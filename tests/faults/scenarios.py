@@ -560,7 +560,7 @@ SLOW_DEVICE = Options(
 # Each of them changes somebody's segment, so that one that counts twice is seen to.
 LARGE_BATCHES = Options(sections={"batch": {"max_wait_seconds": 1.0}})
 # What is read again moves users again: by then verify alone can judge the chains.
-RESET = Options(judged_by_replay=False, sections={"batch": {"reassign_users": 4}})
+RESET = Options(judged_by_replay=False, followed=True, sections={"batch": {"reassign_users": 4}})
 INTAKE = Options(workers=1, intakes=2, trainer=False)
 FOLLOWED = Options(followed=True)
 # What the former build takes as this one does.

@@ -13,7 +13,10 @@ from confluent_kafka import Producer
 
 from consumer.cli import main as cli
 from consumer.contract.records import Record
+from consumer.engine.transactions import FatalKafkaError, Outcome, Transactions
 from consumer.kafka.cluster import Cluster, read_topic
+from consumer.letters.choice import Choice
+from consumer.letters.redrive import Redrive
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import verify_topics
@@ -212,6 +215,28 @@ def test_a_time_chooses_by_when_records_were_refused(settings: Settings, command
     assert "3 records brought back" in command("redrive", "--since", dates[1])
     assert "3 records brought back" in command("redrive")
     assert "--until" in command("redrive", "--since", dates[1], "--until", dates[0], code=2)
+
+
+def test_a_second_redrive_fences_the_first_and_each_record_goes_back_once(
+    settings: Settings,
+) -> None:
+    count = refuse(settings)
+    work(settings, count)
+    second = Redrive(settings, Choice())
+
+    class Overtaken(Transactions):
+        def write(self, *arguments: Any, **more: Any) -> Outcome:
+            if not second.result.back:
+                second.run(dry=False)
+            return super().write(*arguments, **more)
+
+    first = Redrive(settings, Choice(), make=Overtaken)
+    with pytest.raises(FatalKafkaError):
+        first.run(dry=False)
+    assert second.result.back.total() == count
+    _, back = records_by_origin(inputs(settings))
+    assert len(back) == count
+    assert Redrive(settings, Choice()).run(dry=True).back.total() == 0
 
 
 def test_what_is_missing_is_named(settings: Settings, command: Run) -> None:

@@ -16,12 +16,15 @@ from consumer.kafka.cluster import Cluster, read_topic
 from consumer.kafka.groups import intake_group
 from consumer.kafka.topic_limits import retention_ms
 from consumer.kafka.topics import TopicError, check_intake_topics
+from consumer.letters.choice import Choice
+from consumer.letters.redrive import Redrive
 from consumer.settings import Settings
 from consumer.stages.intake import IntakeStage
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.tryout.demo.processes import environment
 from consumer.verify import VerifyResult, ViolationKind, verify_topics
 from consumer.wiring.shell import transactional_id
+from schemas.dead_letters import redrives_of
 from schemas.origins import origin_of
 from schemas.partitioner import partition_of
 from tests.consumer.kafka_runs import (
@@ -29,6 +32,7 @@ from tests.consumer.kafka_runs import (
     TOPICS,
     Running,
     event,
+    produce,
     settings_for,
     until,
     worker,
@@ -123,6 +127,27 @@ def test_each_record_of_a_foreign_input_comes_once_to_its_user_s_partition(
         f"u{user}".encode(): {partition_of(f"u{user}".encode(), PARTITIONS)}
         for user in range(USERS)
     }
+
+
+def test_records_that_are_brought_back_are_no_repeats_to_verify(settings: Settings) -> None:
+    _, value = event("u1", 1, "<p> </p>")  # refused by the workers
+    produce(settings, [(b"x", value), (b"x", b"{}")], str(settings.topics.raw_events))
+    running = intake(settings, "i0")
+    with worker(settings) as (_, stage):
+        until(lambda: read_up(settings) == 2)
+        until(lambda: stage.stats.refused.total() == 1)
+        assert Redrive(settings, Choice()).run(dry=False).back.total() == 2
+        # One came back behind intake, the other to intake; both are refused again.
+        until(lambda: stage.stats.refused.total() == 2)
+        until(lambda: len(list(read_topic(settings, settings.topics.dead_letters))) == 4)
+        running.stop()
+    result = audit(settings)
+    assert result.exit_code == 0, result.render()
+    assert f"1 records of {settings.topics.events} were brought back" in " ".join(result.notes)
+    letters = list(read_topic(settings, settings.topics.dead_letters))
+    tries = Counter((dict(e.headers)["dlq_topic"], redrives_of(e.headers)) for e in letters)
+    names = settings.topics.events, str(settings.topics.raw_events)
+    assert tries == Counter({(name.encode(), n): 1 for name in names for n in (0, 1)})
 
 
 def audit(settings: Settings) -> VerifyResult:

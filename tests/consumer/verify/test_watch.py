@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.verify.news import FollowReport, News
 from consumer.verify.report import Violation, ViolationKind
 from consumer.verify.watch import GroupWatch, ReadUp, Sample
@@ -38,6 +41,18 @@ def test_an_offset_that_goes_back_is_a_violation(watch: GroupWatch, news: News) 
         watch.sample(sample(at, offset, 9))
     assert news.by_kind == {Kind.OFFSET_WENT_BACK: 1}
     assert "from 9 to 8" in news.first[0].detail
+
+
+def test_a_reset_sends_a_group_back_and_is_told_once(watch: GroupWatch, news: News) -> None:
+    watch.sample(sample(1, 9, 9))
+    metadata = {0: OffsetMetadata(resets=1, first=2)}
+    for at in (2, 3):
+        watch.sample(replace(sample(at, 2, 9), metadata=metadata))
+    (told,) = news.take()
+    assert "events[0]: the group was reset once" in str(told)
+    assert (watch.lag, watch.begun_anew) == (7, {0})
+    watch.sample(replace(sample(4, 1, 9), metadata=metadata))
+    assert news.by_kind == {Kind.OFFSET_WENT_BACK: 1}, "without a reset it is one all the same"
 
 
 def test_an_offset_that_is_gone_is_told_and_not_forgotten(watch: GroupWatch, news: News) -> None:
