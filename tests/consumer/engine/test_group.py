@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,48 @@ def test_a_transaction_that_fails_leaves_no_trace(settings: Settings, outcome: O
         assert running.error is None
     assert not failures
     assert_as_replayed(settings, pairs)
+
+
+def test_lag_in_seconds_is_the_age_of_what_waits_and_of_nothing_else(settings: Settings) -> None:
+    """Not of a partition without records, nor of the marker behind a producer's transaction."""
+    held = threading.Event()
+
+    class Holding(Transactions):
+        def _commit(self, producer: Producer, budget: float) -> Outcome:
+            if held.is_set():
+                return self._abort(producer, "the test holds it up")
+            return super()._commit(producer, budget)
+
+    def send(number: int, age: float) -> None:
+        key, value = event("u1", number, "espresso beans")
+        producer.begin_transaction()
+        at = round((time.time() - age) * 1000)
+        producer.produce(settings.topics.events, value, key, partition=0, timestamp=at)
+        producer.commit_transaction(20)
+
+    def lags() -> dict[str, float]:
+        return {
+            partition: round(seconds, -2)
+            for partition, seconds in dict(running.metrics._figures())["lag_seconds"].items()
+        }
+
+    producer = Producer({**settings.kafka.client(), "transactional.id": settings.topics.events})
+    producer.init_transactions(20)
+    nothing = dict.fromkeys("0123", 0.0)
+    with worker(settings, transactions=Holding) as (running, _):
+        until(lambda: lags() == nothing)
+        held.set()
+        send(1, 3600)
+        until(lambda: lags() == nothing | {"0": 3600.0})
+        send(2, 60)
+        aborted = running.metrics.transactions.labels("aborted")._value
+        begun = aborted.get()
+        until(lambda: aborted.get() > begun + 1)  # read again, it is as old as before
+        assert lags() == nothing | {"0": 3600.0}
+        held.clear()
+        until(lambda: committed(settings) >= 2 and lags() == nothing)
+        count = running.metrics._freshness.collect()[0].samples
+    assert [sample.value for sample in count if sample.name.endswith("_count")] == [2]
 
 
 def test_a_commit_whose_answer_is_lost_counts_once(settings: Settings) -> None:
