@@ -7,11 +7,11 @@ committed work is in it. `consumer.telemetry.table` has the names.
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
-from itertools import accumulate
+from operator import add
 
 from prometheus_client import (
     CollectorRegistry,
@@ -33,6 +33,8 @@ from consumer.telemetry.table import METRICS, PREFIX, Role
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+# As long as a device may take that does not hang.
+_PREPARE_SECONDS = (*_SECONDS, 30, 60, 120, 300)
 # From a service that is at its best to one that was away for a day.
 _FRESH_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 # Why a checkpoint may be dropped; `consumer.state.checkpoint_format` says what each is.
@@ -84,30 +86,43 @@ class FigureCollector(Collector):
 _GaugeFamily = families.GaugeMetricFamily
 
 
-class SpreadCollector(Collector):
-    """A histogram that takes many values at once: there is one for each record.
+class AgeCollector(Collector):
+    """A histogram of how long ago records were written; it takes many at once, for each is in it.
 
     Parameters
     ----------
     name
         In the table.
     buckets
-        Their upper bounds, in order; what is above all of them counts, too.
+        Their upper bounds in seconds, in order; what is above all of them counts, too.
     """
 
     def __init__(self, name: str, buckets: Sequence[float]) -> None:
         self._name, self._buckets = name, tuple(buckets)
-        # Replaced and never changed: it is read by another thread.
+        # How many are at most as old as each bound, how many there are, and the sum of their ages.
+        # It is replaced and never changed, since another thread reads it.
         self._seen: tuple[list[int], float] = ([0] * (len(buckets) + 1), 0.0)
 
-    def observe(self, values: Iterable[float]) -> None:
-        """Take values in; one thread at a time."""
+    def observe(self, now: float, timestamps: Iterable[int]) -> None:
+        """Take records in; one thread at a time.
+
+        Parameters
+        ----------
+        now
+            Seconds since 1970.
+        timestamps
+            Of the records, in milliseconds; one below zero is none. One that is still to come is of
+            a clock that is ahead: its record is new.
+        """
+        present, ordered = round(now * 1000), sorted(timestamps)
+        known = ordered[bisect_left(ordered, 0) :]
+        past = known[: bisect_right(known, present)]
+        younger = [len(known) - bisect_left(known, present - age * 1000) for age in self._buckets]
         counts, total = self._seen
-        counts = counts.copy()
-        for value in values:
-            counts[bisect_left(self._buckets, value)] += 1
-            total += value
-        self._seen = counts, total
+        self._seen = (
+            list(map(add, counts, [*younger, len(known)])),
+            total + (len(past) * present - sum(past)) / 1000,
+        )
 
     def collect(self) -> Sequence[families.Metric]:
         """Give the histogram."""
@@ -117,7 +132,7 @@ class SpreadCollector(Collector):
             families.HistogramMetricFamily(
                 PREFIX + self._name,
                 METRICS[self._name].meaning,
-                buckets=list(zip(bounds, accumulate(counts), strict=True)),
+                buckets=list(zip(bounds, counts, strict=True)),
                 sum_value=total,
             )
         ]
@@ -155,14 +170,14 @@ class LoopMetrics:
         # reckoned when Prometheus asks, so that it grows while the loop stands still, too.
         self._oldest: dict[int, float] = {}
         registry.register(FigureCollector(self._figures))
-        self._freshness = SpreadCollector("freshness_seconds", _FRESH_SECONDS)
+        self._freshness = AgeCollector("freshness_seconds", _FRESH_SECONDS)
         registry.register(self._freshness)
         self.records = _counter("records", registry)
         self.lag = _gauge("lag_records", registry)
         self.transactions = _counter("transactions", registry, "committed", "aborted", "unknown")
         self.commit_seconds = _histogram("transaction_seconds", registry, _SECONDS)
         self.apply_seconds = _histogram("apply_seconds", registry, _SECONDS)
-        self.prepare_seconds = _histogram("prepare_seconds", registry, _SECONDS)
+        self.prepare_seconds = _histogram("prepare_seconds", registry, _PREPARE_SECONDS)
         self.batch_records = _histogram("batch_records", registry, _RECORDS)
         self.under_way = _gauge("records_under_way_bytes", registry)
         self.partitions = _gauge("assigned_partitions", registry)
@@ -200,11 +215,7 @@ class LoopMetrics:
         self.batch_records.observe(len(records))
         for number, count in Counts([record.partition for record in records]).items():
             self.records.labels(number).inc(count)
-        now = self._clock()
-        # A clock that is behind the producer's makes no record younger than new.
-        self._freshness.observe(
-            [max(now - record.timestamp / 1000, 0.0) for record in records if record.timestamp >= 0]
-        )
+        self._freshness.observe(self._clock(), [record.timestamp for record in records])
 
     def _figures(self) -> Figures:
         now = self._clock()
