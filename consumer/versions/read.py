@@ -28,7 +28,7 @@ from consumer.versions.facts import (
 )
 from models.profiles.sample import UserSample, rank
 from models.segments.model import SegmentModel
-from models.segments.rollback import RollbackError, rolled_back
+from models.segments.rollback import rolled_back
 from schemas.model_versions import ModelVersionRecord, VersionOrigin
 from schemas.segment_model import SegmentRecord, is_provisional
 
@@ -244,7 +244,7 @@ def preview(settings: Settings, found: Found, version: int) -> RollbackPreview:
     try:
         old = SegmentModel.from_record(entry.model)
         made = rolled_back(old, current, sample.vectors(), sample.threshold)
-    except RollbackError as error:
+    except ValueError as error:  # a RollbackError, or a record that contradicts itself
         raise VersionError(str(error)) from None
     now = {segment.id: segment for segment in current.to_record().segments}
     then = {segment.id: segment for segment in made.model.to_record().segments}

@@ -26,7 +26,7 @@ from models.drift.latest import LatestTexts
 from models.drift.reference import DriftReference
 from models.profiles.sample import UserSample, rank
 from models.segments.model import SegmentModel
-from models.segments.rollback import RollbackError, rolled_back
+from models.segments.rollback import rolled_back
 from schemas import samples
 from schemas.binary import NewerRecordError, RecordError
 from schemas.model_control import MODEL_CONTROL_SCHEMA, OrderAction
@@ -407,7 +407,7 @@ class TrainingStage:
         at, done = self._clock(), True
         try:
             detail, outputs = self._carried_out(given, at)
-        except (OrderRefusedError, RollbackError, StageError) as error:
+        except (OrderRefusedError, StageError) as error:
             done, detail = False, str(error)
         current = self._current
         return outputs + self._control.answer(
@@ -468,9 +468,12 @@ class TrainingStage:
         if found is None and version != current.version:
             kept = ranges(self._versions.numbers) or "none"
             raise OrderRefusedError(f"version {version} is not kept; those that are: {kept}")
-        old = current if found is None else SegmentModel.from_record(found.model)
-        made = rolled_back(old, current, clusterer.sample.vectors(), clusterer.sample.threshold)
-        model = made.model
+        sample = clusterer.sample
+        try:
+            old = current if found is None else SegmentModel.from_record(found.model)
+            model = rolled_back(old, current, sample.vectors(), sample.threshold).model
+        except ValueError as error:  # a RollbackError, or a record that contradicts itself
+            raise OrderRefusedError(str(error)) from None
         outputs = self._published_by(model, current, at)
         outputs += self._versions.keep(
             model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -273,12 +274,24 @@ def test_a_version_of_another_embedding_model_is_refused():
     assert "is of the embedding model 000000000000" in detail
 
 
-def test_a_kept_version_that_cannot_be_read_is_refused_and_stops_nobody():
+@pytest.mark.parametrize(
+    ("spoil", "detail"),
+    [
+        (lambda _: b'{"schema_version": 1}', "is no version of the segments"),
+        (lambda value: value.replace(b'"next_id":', b'"next_id":1,"_":'), "is no version of the"),
+        (lambda value: re.sub(rb'"next_id":\d+', b'"next_id":1', value), "give ascending ids"),
+        (lambda value: re.sub(rb'"centre":"[^"]+"', b'"centre":"AAAA"', value), "buffer size"),
+    ],
+)
+def test_a_kept_version_that_cannot_be_used_is_refused_and_stops_nobody(spoil, detail):
     trainer = grown()
-    trainer.log.append(Record(VERSIONS, 0, 0, -1, b"1", b'{"schema_version": 1}'))
-    ((done, detail),) = answers_in(trainer.again().learn([order("a", "rollback", 1)]))
+    value = spoil(versions_in(trainer.log)[1].model_dump_json().encode())
+    trainer.log.append(Record(VERSIONS, 0, 0, -1, b"1", value))
+    again = trainer.again()
+    ((done, told),) = answers_in(again.learn([order("a", "rollback", 1)]))
     assert not done
-    assert "is no version of the segments" in detail
+    assert detail in told
+    assert (again.version, again.stage.frozen) == (trainer.version, False)
 
 
 def test_a_key_that_is_no_version_is_refused_with_its_place():
