@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 from consumer.doctor import access, brokers, contents, machine
 from consumer.doctor import embedding as embeddings
 from consumer.doctor.facts import Finding, Report, Role, skipped
+from consumer.doctor.topics import ill_made
 from consumer.kafka.cluster import Cluster
 from consumer.settings import Settings
 from consumer.wiring.embedder import load_embedder
@@ -93,6 +94,7 @@ class _Examination:
             names = ["clock", "embedding", "languages"] if role == "worker" else ["clock"]
             yield from (skipped(name, why) for name in names)
             return
+        yield from ill_made(settings, role, cluster)
         yield contents.clock(settings, role, cluster, self._seconds)
         if role == "worker":
             yield from self._of_worker(found.partitions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
@@ -10,9 +10,10 @@ from confluent_kafka.admin import ResourceType
 from pydantic import BaseModel, ConfigDict, Field
 
 from consumer.doctor.brokers import unreached
-from consumer.doctor.facts import EXIT_FAILED, Finding, failed, fine, skipped, warning
+from consumer.doctor.facts import EXIT_FAILED, Finding, Role, failed, fine, skipped, warning
 from consumer.doctor.render import render_findings
 from consumer.kafka.cluster import Cluster, Layout, Layouts
+from consumer.kafka.topic_limits import written_topics
 from consumer.kafka.topic_table import TOPICS, Topic
 from consumer.kafka.topics import (
     TopicError,
@@ -68,7 +69,9 @@ class _Seen:
         )
 
 
-def check(settings: Settings, cluster: Cluster | None = None) -> TopicsReport:
+def check(
+    settings: Settings, cluster: Cluster | None = None, only: Collection[str] | None = None
+) -> TopicsReport:
     """Hold every topic against what the product needs.
 
     Parameters
@@ -77,17 +80,32 @@ def check(settings: Settings, cluster: Cluster | None = None) -> TopicsReport:
         Names, and what topics would be made with.
     cluster
         Is asked.
+    only
+        The topics to look at; all where none are given.
     """
     cluster = cluster or Cluster(settings.kafka)
     try:
         there = cluster.layouts()
-        findings = list(_all(settings, cluster, there))
+        findings = list(_all(settings, cluster, there, only))
     except KafkaException as error:
         return TopicsReport(cluster_id=None, findings=[unreached(settings.kafka, error, "topics")])
     return TopicsReport(cluster_id=there.cluster_id, findings=findings)
 
 
-def _all(settings: Settings, cluster: Cluster, layouts: Layouts) -> Iterator[Finding]:
+def ill_made(settings: Settings, role: Role, cluster: Cluster) -> Iterator[Finding]:
+    """Tell what of the topics that a role writes is not as the product needs it.
+
+    Of the others a role need not be told what they are set to.
+    """
+    for found in check(settings, cluster, written_topics(settings, role)).findings:
+        if found.state in {"failed", "warning"}:
+            told = f"{found.check}: {found.told}"
+            yield found.model_copy(update={"check": "topics", "told": told})
+
+
+def _all(
+    settings: Settings, cluster: Cluster, layouts: Layouts, only: Collection[str] | None
+) -> Iterator[Finding]:
     there = layouts.topics
     made = {each.topic: each.config or {} for each in new_topics(settings)}
     wanted = [(each, name_of(each, settings)) for each in own_topics(settings)]
@@ -95,6 +113,8 @@ def _all(settings: Settings, cluster: Cluster, layouts: Layouts) -> Iterator[Fin
         wanted += [(each, raw) for each in TOPICS if each.setting == "raw_events"]
     partitions = len(there.get(settings.topics.events, ()))
     for topic, name in wanted:
+        if only is not None and name not in only:
+            continue
         if name not in there:
             advice = "run 'segmenter topics create', or see why this client may not see it"
             if topic.default_name is None:

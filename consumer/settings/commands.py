@@ -70,7 +70,8 @@ USES: dict[str, tuple[str, ...]] = {
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
     ),
     "doctor": (
-        *("kafka", *TOPIC_NAMES, "events", "embedding", "labels.enabled", "profile.precision"),
+        *("kafka", "topics", "events", "embedding", "labels.enabled", "profile.precision"),
+        "restore.checkpoint_max_age_hours",
         *("batch.max_bytes", "restore.checkpoint_dir", "log"),
     ),
     "models list": _VERSIONS,

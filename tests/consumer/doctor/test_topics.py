@@ -18,8 +18,9 @@ from confluent_kafka.admin import (
 )
 
 from consumer.cli import main as cli
+from consumer.doctor.examine import examine
 from consumer.doctor.facts import Finding
-from consumer.doctor.topics import TopicsReport, check, render_topics
+from consumer.doctor.topics import TopicsReport, check, ill_made, render_topics
 from consumer.kafka.cluster import Cluster, Layout, Layouts
 from consumer.kafka.topics import name_of, new_topics, own_topics
 from consumer.settings import Settings
@@ -27,6 +28,7 @@ from consumer.tryout.broker import EmbeddedKafka
 from tests.consumer.kafka_runs import PARTITIONS, committed, produce, settings_for, stream, until
 from tests.consumer.kafka_runs import worker as running
 from tests.consumer.status.test_status import flags
+from tests.stubs import HashingEmbedder
 
 
 @pytest.fixture
@@ -212,3 +214,19 @@ def test_no_answer_is_told():
     report = check(settings, cluster)
     assert report.exit_code == 1
     assert "127.0.0.1:1" in report.findings[0].told
+
+
+def test_a_process_is_told_of_the_topics_that_it_writes_and_of_no_others(
+    settings: Settings, alter: Callable[..., None]
+):
+    cluster = Cluster(settings.kafka)
+    assert list(ill_made(settings, "worker", cluster)) == []
+    alter(settings.topics.profiles, cleanup_policy="delete")
+    alter(settings.topics.models, cleanup_policy="delete")
+    report = examine(settings, "worker", 20, lambda _: HashingEmbedder())
+    (found,) = (each for each in report.findings if each.state == "failed")
+    assert found.check == "topics"
+    assert found.told.startswith(f"{settings.topics.profiles}: cleanup.policy is delete")
+    assert "cleanup.policy=compact" in (found.advice or "")
+    (of_trainer,) = ill_made(settings, "trainer", cluster)
+    assert of_trainer.told.startswith(settings.topics.models)
