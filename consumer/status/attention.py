@@ -28,6 +28,11 @@ def attention(status: Status) -> list[str]:
 
 
 def _of_group(group: Group) -> Iterator[str]:
+    if group.resetting:
+        yield (
+            f"a reset of group {group.group_id} was begun and is not done: no worker starts until "
+            "'segmenter reset --execute' has come to its end"
+        )
     if not group.members:
         # Nobody has to run intake's or the trainer's predecessor: an empty group was once joined.
         yield f"no {group.role} is running: group {group.group_id} has no members"

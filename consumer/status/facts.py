@@ -58,6 +58,9 @@ class Group(Fact):
         description="Until the lag is worked off, at these rates; null where it never is, or that "
         "cannot be told."
     )
+    resetting: bool = Field(
+        default=False, description="Whether 'segmenter reset' was begun and is not done."
+    )
 
 
 class Model(Fact):

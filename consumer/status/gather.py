@@ -16,6 +16,7 @@ from consumer.kafka.asking import words
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.groups import intake_group, trainer_group
 from consumer.kafka.newest import newest, newest_of
+from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topics import TopicError
 from consumer.settings import Settings
 from consumer.stages.training.control import ModelControl
@@ -39,6 +40,7 @@ class _Places:
     at: float
     committed: Mapping[int, int | None]
     ends: Mapping[int, int]
+    resetting: bool
 
 
 class Gatherer:
@@ -113,12 +115,13 @@ class Gatherer:
 
     def _places(self, group: str, topic: str) -> _Places:
         numbers = range(self._cluster.partitions(topic))
+        places = self._cluster.committed(group, topic, numbers, stable=False)
         committed = {
-            place.partition: place.offset if place.offset >= 0 else None
-            for place in self._cluster.committed(group, topic, numbers, stable=False)
+            place.partition: place.offset if place.offset >= 0 else None for place in places
         }
         ends = self._cluster.ends(topic, numbers)
-        return _Places(self._timer.monotonic(), committed, ends)
+        resetting = any(OffsetMetadata.read(place.metadata).resetting for place in places)
+        return _Places(self._timer.monotonic(), committed, ends, resetting)
 
     def _group(self, role: str, group: str, topic: str, before: _Places, now: _Places) -> Group:
         described = self._cluster.group(group)
@@ -169,6 +172,7 @@ class Gatherer:
             lag_records=lag,
             waits_seconds=max(known) if len(known) == len(waits) else None,
             seconds_to_go=seconds_to_go(lag, records, written),
+            resetting=now.resetting,
         )
 
     def _waits(self, topic: str, now: _Places, lags: Mapping[int, int]) -> dict[int, float | None]:

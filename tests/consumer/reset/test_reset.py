@@ -14,6 +14,7 @@ from consumer.reset.run import Reset
 from consumer.reset.target import Target
 from consumer.settings import Settings
 from consumer.state.positions import UnfinishedResetError
+from consumer.status.gather import Gatherer
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import verify_topics
 from schemas.profiles import ProfileRecord
@@ -167,7 +168,11 @@ def test_a_reset_that_was_killed_keeps_workers_out_until_it_is_done(
         assert "run 'segmenter reset --execute' again" in str(running.error)
     assert committed(settings) == len(pairs)
     assert "an earlier reset has not come to its end" in command()
+    attention = "was begun and is not done: no worker starts"
+    gatherer = Gatherer(settings)
+    assert any(attention in line for line in gatherer.gather(0.01).attention)
     command("--execute")
+    assert not any(attention in line for line in gatherer.gather(0.01).attention)
     assert {each.events for each in profiles(settings).values()} == {0}
     read_up(settings, len(pairs))
     assert {user: learned(each) for user, each in profiles(settings).items()} == {
