@@ -67,6 +67,9 @@ test-dashboards: model  ## every query of the dashboards on a real Prometheus, r
 test-kubernetes: $(VENV)/.installed  ## deploy/k8s by kustomize, against the real schemas: minutes the first time; ARGS="--help"
 	$(BIN)/python -m tests.kubernetes.run $(ARGS)
 
+test-kubernetes-api: $(VENV)/.installed  ## a real kube-apiserver takes a dry run of deploy/k8s: built the first time, in 3 GB and many minutes
+	$(BIN)/python -m tests.kubernetes.api_run $(ARGS)
+
 test-image: $(VENV)/.installed  ## the Dockerfile's steps in roots of Debian, and the pods' roles in what comes of them: as root, ten minutes
 	$(BIN)/python -m tests.image.run $(ARGS)
 
@@ -157,7 +160,7 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) $(SITE_VENV) demo-output dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export test-dashboards test-kubernetes test-image dist site test-dist test-guide \
+.PHONY: help install model demo test test-export test-dashboards test-kubernetes test-kubernetes-api test-image dist site test-dist test-guide \
 	lint faults bench-pipeline bench-restore \
 	bench-recovery bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

