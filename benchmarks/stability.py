@@ -44,10 +44,11 @@ PAGE, PICTURE = DOCS / "stability.md", DOCS / "stability.png"
 ONLY = ("policies", "builds")
 BUILDS = "stability-builds.json"
 
-FREE = AssignmentPolicy(margin_share=0, dwell_events=0)
+FREE = AssignmentPolicy(margin_share=0, thin_margin_share=0, dwell_events=0)
 """Always in the nearest segment."""
 
 MARGINS = (0.0, 0.02, 0.03, 0.04, 0.06, 0.09, 0.12, 0.18, 0.24)
+THIN = (0.0, 0.12, 0.24, 0.36)
 DWELLS = (0, 2, 3, 4, 5, 6, 8)
 LEAST_EVENTS = (1, 2, 3)
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -62,13 +63,19 @@ EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 def policies() -> list[AssignmentPolicy]:
-    """Every margin with every dwell and least number of events, and every confidence instead."""
+    """Every margin and dwell, with each of a single text; later entries; every confidence."""
+    usual = Settings().assignment.thin_margin_share
     swept = [
-        AssignmentPolicy(margin_share=margin, dwell_events=dwell, min_events=least)
-        for margin, dwell, least in itertools.product(MARGINS, DWELLS, LEAST_EVENTS)
+        AssignmentPolicy(
+            margin_share=margin, thin_margin_share=thin, dwell_events=dwell, min_events=least
+        )
+        for margin, thin, dwell, least in itertools.product(MARGINS, THIN, DWELLS, LEAST_EVENTS)
+        if least == 1 or thin == usual
     ]
     return swept + [
-        AssignmentPolicy(margin_share=0, dwell_events=dwell, min_confidence=least)
+        AssignmentPolicy(
+            margin_share=0, thin_margin_share=0, dwell_events=dwell, min_confidence=least
+        )
         for dwell, least in itertools.product(DWELLS, CONFIDENCES)
     ]
 

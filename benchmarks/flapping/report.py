@@ -12,27 +12,33 @@ from benchmarks.markdown import Cell, columns, table
 from consumer.report.pictures import COLOURS, GREY, blank, dress, png
 
 Figures = Mapping[str, Any]
-Thresholds = tuple[float, int, int, float]
+Thresholds = tuple[float, float, int, int, float]
 
-NAMES = ("margin_share", "dwell_events", "min_events", "min_confidence")
+NAMES = ("margin_share", "thin_margin_share", "dwell_events", "min_events", "min_confidence")
 
 SHOWN: tuple[Thresholds, ...] = (
-    (0, 0, 1, 0),
-    (0.06, 0, 1, 0),
-    (0.12, 0, 1, 0),
-    (0.24, 0, 1, 0),
-    (0, 3, 1, 0),
-    (0, 6, 1, 0),
-    (0.04, 3, 1, 0),
-    (0.06, 3, 1, 0),
-    (0.06, 6, 1, 0),
-    (0.06, 8, 1, 0),
-    (0.12, 6, 1, 0),
-    (0.06, 6, 2, 0),
-    (0.06, 6, 3, 0),
-    (0, 6, 1, 0.5),
-    (0, 6, 1, 0.7),
-    (0, 6, 1, 0.9),
+    (0, 0, 0, 1, 0),
+    (0.06, 0, 0, 1, 0),
+    (0.06, 0.24, 0, 1, 0),
+    (0.12, 0, 0, 1, 0),
+    (0.24, 0, 0, 1, 0),
+    (0, 0, 5, 1, 0),
+    (0.06, 0, 5, 1, 0),
+    (0.06, 0.12, 5, 1, 0),
+    (0.06, 0.24, 5, 1, 0),
+    (0.06, 0.36, 5, 1, 0),
+    (0, 0, 6, 1, 0),
+    (0, 0.24, 6, 1, 0),
+    (0.06, 0, 6, 1, 0),
+    (0.06, 0.24, 6, 1, 0),
+    (0.06, 0.24, 3, 1, 0),
+    (0.06, 0.24, 8, 1, 0),
+    (0.12, 0.24, 5, 1, 0),
+    (0.06, 0.24, 5, 2, 0),
+    (0.06, 0.24, 5, 3, 0),
+    (0, 0, 6, 1, 0.5),
+    (0, 0, 6, 1, 0.7),
+    (0, 0, 6, 1, 0.9),
 )
 """Policies in the tables; the default is always among them."""
 
@@ -43,14 +49,14 @@ BLUE, PALE_BLUE, RED = COLOURS[0], COLOURS[4], COLOURS[5]
 
 
 def thresholds(row: Figures) -> Thresholds:
-    """Margin, dwell, least events and least confidence of a policy."""
-    margin, dwell, least, sure = (row[name] for name in NAMES)
-    return margin, dwell, least, sure
+    """Both margins, dwell, least events and least confidence of a policy."""
+    margin, thin, dwell, least, sure = (row[name] for name in NAMES)
+    return margin, thin, dwell, least, sure
 
 
 def shown(figures: Figures) -> list[Thresholds]:
     """Policies in the tables, in order."""
-    return sorted({*SHOWN, thresholds(figures["default"])}, key=lambda each: (each[3], *each[:3]))
+    return sorted({*SHOWN, thresholds(figures["default"])}, key=lambda each: (each[-1], *each[:-1]))
 
 
 def by_policy(rows: Sequence[Figures]) -> dict[Thresholds, Figures]:
@@ -71,7 +77,7 @@ def _by_policy(
 
         return cell
 
-    heads = ("margin", "dwell", "min. events", "min. confidence")
+    heads = ("margin", "of one text", "dwell", "min. events", "min. confidence")
     shown_rows = [{"policy": each, **rows[each]} for each in shown(figures)]
     return columns(shown_rows, {name: policy(i) for i, name in enumerate(heads)} | cells)
 
@@ -104,6 +110,7 @@ def front_text(figures: Figures) -> str:
     plain = [row for row in rows if row["min_events"] == 1 and not row["min_confidence"]]
     cells: dict[str, Cell] = {
         "margin": "{margin_share:g}",
+        "of one text": "{thin_margin_share:g}",
         "dwell": "{dwell_events}",
         "changes": "{changes:.2f}",
         "lag": "{lag:.2f}",
@@ -204,8 +211,9 @@ def draw(figures: Figures, path: Path) -> None:
 
 def _draw_flapping(axes: Axes, figures: Figures) -> None:
     rows = [row for row in figures["scenarios"]["real"]["rows"] if row["min_events"] == 1]
-    plain = [row for row in rows if not row["min_confidence"]]
-    for dwell, colour in ((0, "#b8cfe8"), (3, PALE_BLUE), (6, BLUE), (8, "#0f3257")):
+    thin = figures["default"]["thin_margin_share"]
+    plain = [r for r in rows if not r["min_confidence"] and r["thin_margin_share"] == thin]
+    for dwell, colour in ((0, "#b8cfe8"), (3, PALE_BLUE), (5, BLUE), (8, "#0f3257")):
         line = [row for row in plain if row["dwell_events"] == dwell]
         _line(axes, line, colour, f"margins, dwell {dwell}", x="lag", y="changes")
     sure = [row for row in rows if row["min_confidence"] and row["dwell_events"] == 6]

@@ -48,12 +48,14 @@ class ClusteringPolicy(Section):
     # change, so that asks for more.
     found_evidence: ClassVar[float] = 0.15
     given_evidence: ClassVar[float] = 0.2
+    # Of so many segments and more the noise of all adds up: in proportion to them.
+    noisy_segments: ClassVar[int] = 10
     # A number that was given, up to this many, is a most at first: segments come as users tell them
     # apart. There have to be the more of them the more is known, all with a full sample; where no
-    # groups are apart at all there is nothing to wait for, and half of it is enough. They come
+    # groups are apart at all there is nothing to wait for, and a quarter is enough. They come
     # by a quarter of those that are there at once, or each would move users for itself.
     most_grown: ClassVar[int] = 64
-    faster_unless_apart: ClassVar[float] = 2.0
+    faster_unless_apart: ClassVar[float] = 4.0
     seats_at_once: ClassVar[float] = 1.25
     # Share of all samples since the latest look for which a pause is reason enough for another one.
     # A stream that trickles is nothing but pauses.

@@ -114,7 +114,10 @@ def decide(  # noqa: PLR0917 - one array after the other
        than `max_distance_share` of the distance to the middle of all centres; where that is not
        set, or there is a single segment, everything.
     2. A user moves to the nearest segment if that is nearer by `margin_share` of the distance to
-       the one so far, after `min_events` events in all and `dwell_events` in the segment so far.
+       the one so far, after `min_events` events in all and `dwell_events` in the segment so far. A
+       profile that rests on few texts is mostly noise, and centres that shift a little take it
+       from one to the other: with a weight of w it has to be `thin_margin_share` / w, if that is
+       more.
     3. A user without a segment enters the nearest one, after `min_events` events, if it is within
        reach by the same share.
     4. Both, 2 and 3, only with a confidence of at least `min_confidence`.
@@ -185,7 +188,10 @@ def decide(  # noqa: PLR0917 - one array after the other
     held = known & (previous_distance <= reach)
     enough = events >= policy.min_events
     # Compared as a difference, exactly as it is published: a reader can check the decision.
-    far_enough = previous_distance - nearest_distance >= policy.margin_share * previous_distance
+    nearer_by = previous_distance - nearest_distance
+    # Multiplied, as a profile's weight may be 0.
+    far_enough = nearer_by >= policy.margin_share * previous_distance
+    far_enough &= nearer_by * weights >= policy.thin_margin_share * previous_distance
     moves = held & enough & (rested >= policy.dwell_events) & far_enough & (nearest_row != before)
     forced = had_one & ~held & (nearest_distance <= reach)
     enters = ~had_one & enough & (nearest_distance <= reach * (1.0 - policy.margin_share))

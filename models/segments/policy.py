@@ -33,9 +33,16 @@ class AssignmentPolicy(Section):
         description="A user moves only when the new segment is nearer by this share of the "
         "distance to the present one.",
     )
+    thin_margin_share: float = Field(
+        0.24,
+        ge=0,
+        lt=1,
+        description="The same where a profile rests on one text; on texts of weight w it is this "
+        "divided by w. The larger of both margins counts.",
+    )
     min_events: int = Field(1, ge=1, description="Events before a user enters a first segment.")
     dwell_events: int = Field(
-        6, ge=0, description="Events after a change before behaviour moves a user again."
+        5, ge=0, description="Events after a change before behaviour moves a user again."
     )
     max_distance_share: float | None = Field(
         None,

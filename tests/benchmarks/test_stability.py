@@ -113,7 +113,10 @@ def test_users_who_are_always_put_in_the_nearest_segment_end_in_the_right_one(co
 def test_margin_and_dwell_mean_fewer_changes_and_more_lag(course):
     free, held = (
         simulation.follow(course, policy)
-        for policy in (stability.FREE, AssignmentPolicy(margin_share=0.1, dwell_events=6))
+        for policy in (
+            stability.FREE,
+            AssignmentPolicy(margin_share=0.1, thin_margin_share=0, dwell_events=6),
+        )
     )
     assert held.changes < free.changes
     assert held.lag > free.lag

@@ -319,7 +319,7 @@ def test_there_is_nothing_to_wait_for_where_no_groups_are_apart():
 def test_the_seats_grow_with_what_is_known():
     policy = ClusteringPolicy(segments=12)
     assert [policy.seats(0, users, apart=True) for users in (0, 750, 2999, 3000)] == [1, 3, 11, 12]
-    assert [policy.seats(0, users, apart=False) for users in (0, 375, 1499, 1500)] == [1, 3, 11, 12]
+    assert [policy.seats(0, users, apart=False) for users in (0, 188, 749, 750)] == [1, 3, 11, 12]
     assert [policy.seats(n, 9, apart=True) for n in (0, 5000, 9999, 10**6)] == [1, 6, 11, 12]
 
 

@@ -30,7 +30,7 @@ def decided(places, current, *, events=None, rested=None, weights=None, model=No
         [9] * n if events is None else events,
         [9] * n if rested is None else rested,
         model or a_model(),
-        AssignmentPolicy(**{"margin_share": 0.25, **policy}),
+        AssignmentPolicy(**{"margin_share": 0.25, "thin_margin_share": 0, **policy}),
         weights=weights,
     )
 
@@ -70,6 +70,18 @@ def test_a_user_moves_only_when_the_new_segment_is_nearer_by_the_margin():
         confidence=outcome.confidence[2],
     )
     assert 0.5 < outcome.confidence[2] < outcome.confidence[3] < 1
+
+
+def test_the_fewer_texts_a_profile_rests_on_the_larger_the_margin():
+    farther_apart = a_model(centres=[[0.0, 0.0], [1.5, 0.0], [9.0, 0.0]])
+    weights = [0.0, 0.5, 0.999, 1.0, 9.0]
+    policy = {"margin_share": 0.125, "thin_margin_share": 0.5, "model": farther_apart}
+    # Nearer by half of the distance to the one before; then by a fifth; then by a tenth.
+    moved = {
+        place: decided([place] * 5, [2] * 5, weights=weights, **policy).segment.tolist()
+        for place in (1.0, 0.8333, 0.789)
+    }
+    assert moved == {1.0: [2, 2, 2, 5, 5], 0.8333: [2, 2, 2, 2, 5], 0.789: [2] * 5}
 
 
 def test_a_user_who_stays_is_measured_against_the_own_segment():
@@ -227,6 +239,7 @@ def naive_decision(vector, current, events, rested, weight, model, policy) -> De
             events >= policy.min_events
             and rested >= policy.dwell_events
             and previous - every[closest] >= policy.margin_share * previous
+            and (previous - every[closest]) * weight >= policy.thin_margin_share * previous
             and sure
         ):
             new = closest
@@ -252,6 +265,7 @@ EIGHTHS = st.integers(-16, 48).map(lambda n: n / 8)
 POLICIES = st.builds(
     AssignmentPolicy,
     margin_share=st.sampled_from([0.0, 0.125, 0.5]),
+    thin_margin_share=st.sampled_from([0.0, 0.25, 0.75]),
     min_events=st.integers(1, 3),
     dwell_events=st.integers(0, 3),
     max_distance_share=st.sampled_from([None, 0.5, 1.25]),
