@@ -187,7 +187,7 @@ def test_every_figure_is_told_and_drawn(posts, tmp_path, monkeypatch):
     monkeypatch.setattr(stability, "Shape", lambda: Shape(interests=2, users=60))
     monkeypatch.setattr(stability, "Settings", lambda: SETTINGS)
     default = SETTINGS.assignment
-    monkeypatch.setattr(report, "SHOWN", ((0, 0, 1, 0),))
+    monkeypatch.setattr(report, "SHOWN", ((0, 0, 0, 1, 0),))
     monkeypatch.setattr(stability, "policies", lambda: [stability.FREE, default])
     monkeypatch.setattr(
         stability,
