@@ -112,6 +112,11 @@ class _SlowEmbedder(HashingEmbedder):
         return super().embed(texts)
 
 
+_OF_OTHER_BUILDS = {"SEGMENTER_ASSIGNMENT": {"margin": 0}}
+"""Settings by section that only the other build knows, where this one's are 0: its margin is a
+distance, and not a share of one."""
+
+
 def run(spec: Spec) -> None:
     """Be the process that a spec describes; runs in a fork of the server."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -147,6 +152,8 @@ def _become(spec: Spec, build: Path) -> NoReturn:
     sys.stderr.write(f"=== start of {spec.name}, pid {os.getpid()}, build {build.name}\n")
     sys.stderr.flush()
     os.environ["PYTHONPATH"] = str(build)
+    for section, own in _OF_OTHER_BUILDS.items():
+        os.environ[section] = json.dumps({**json.loads(os.environ.get(section, "{}")), **own})
     python = build / ".venv/bin/python"
     os.chdir(build)
     os.execv(python, [str(python), str(PROGRAM), "hashing", *spec.arguments])

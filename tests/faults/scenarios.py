@@ -563,9 +563,12 @@ LARGE_BATCHES = Options(sections={"batch": {"max_wait_seconds": 1.0}})
 RESET = Options(judged_by_replay=False, followed=True, sections={"batch": {"reassign_users": 4}})
 INTAKE = Options(workers=1, intakes=2, trainer=False)
 FOLLOWED = Options(followed=True)
-# What the former build takes as this one does.
+# What the former build takes as this one does. Their margins are of other kinds, so there is none.
 ALIKE = Options(
-    former=True, followed=True, poisons=tuple(kind for kind in POISONS if kind != NOT_A_NUMBER)
+    former=True,
+    followed=True,
+    poisons=tuple(kind for kind in POISONS if kind != NOT_A_NUMBER),
+    sections={"assignment": {"dwell_events": 1, "margin_share": 0, "thin_margin_share": 0}},
 )
 LIVE = Options(live_model=True, followed=True)
 
