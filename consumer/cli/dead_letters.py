@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -65,6 +66,24 @@ def _topic(settings: Settings, of_labels: bool) -> str:
     return settings.topics.label_dead_letters if of_labels else settings.topics.dead_letters
 
 
+@contextmanager
+def _reading() -> Iterator[Callable[[int], None]]:
+    """Show how many dead letters were read; give what is to be told how many more they are."""
+    from rich.console import Console
+
+    from consumer.report.progress import counting
+
+    done = 0
+    with counting(Console(stderr=True), "reading", "dead letters") as show:
+
+        def step(count: int) -> None:
+            nonlocal done
+            done += count
+            show(done)
+
+        yield step
+
+
 @click.group()
 def dead_letters() -> None:
     """Look at refused records, and bring them back."""
@@ -90,13 +109,14 @@ def list_(
     """Count dead letters by reason, and tell the latest ones.
 
     Nothing of what is in the records is shown. Counted are also those that `segmenter dead-letters
-    redrive` has brought back already, those that were refused again after that, and those of which
+    redrive` is done with already, those that were refused again after that, and those of which
     something was cut off, so that they never go back.
     """
     from consumer.letters.listing import list_letters, render_listing
 
     choice = _choice(reasons, sources, since, until)
-    found = list_letters(settings, _topic(settings, of_labels), choice, latest)
+    with _reading() as step:
+        found = list_letters(settings, _topic(settings, of_labels), choice, latest, step)
     click.echo(found.model_dump_json(indent=1) if as_json else render_listing(found).rstrip("\n"))
 
 
@@ -154,7 +174,8 @@ def redrive(
     records, and how far the redrive is, are one transaction. How far that is, is kept in a consumer
     group of its own, kafka.group_id with '-redrive', for each reason apart. So what --reason,
     --source, --since, --until or --limit leave out is not passed over: a later run that means it
-    brings it back. To bring all back once more, delete that group.
+    brings it back. To bring all back once more, delete that group. Each run renews what is kept;
+    brokers forget it offsets.retention.minutes after the last one, and the next run says so.
 
     Never brought back, but counted, are records that are not whole in their dead letter, and those
     that the input does not take. Records that were brought back --tries times, and those of other
@@ -162,10 +183,12 @@ def redrive(
     """
     from consumer.letters.redrive import Redrive
 
-    run = Redrive(settings, _choice(reasons, sources, since, until), limit=limit, tries=tries)
-    found = run.run(dry=dry_run)
+    choice = _choice(reasons, sources, since, until)
+    with _reading() as step:
+        run = Redrive(settings, choice, limit=limit, tries=tries, step=step)
+        found = run.run(dry=dry_run)
     if as_json:
-        told: dict[str, object] = {"dry_run": dry_run, "back": found.back}
+        told: dict[str, object] = {"dry_run": dry_run, "first": found.first, "back": found.back}
         told |= {"before": found.before, "limited": found.limited, "left": found.counts}
         click.echo(json.dumps(told))
         return
@@ -176,9 +199,17 @@ def redrive(
             click.echo(f"{plural(counts.total(), 'record')} {_FATES[fate]}{_by_reason(counts)}")
     if found.before:
         click.echo(f"{plural(found.before, 'record')} passed over: done with by earlier runs")
+    if found.first and found.back:
+        click.echo(_FIRST)
     if found.limited:
         click.echo(f"stopped at --limit {limit}: there are more")
 
+
+_FIRST = (
+    "nothing is known of an earlier redrive: this is the first one, or the last one is longer ago "
+    "than brokers keep the offsets of a group without members (offsets.retention.minutes); if it "
+    "is, choose by --since what is later than that"
+)
 
 _FATES = {
     "cut": "not whole in their dead letters, never brought back",

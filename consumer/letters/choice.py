@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,8 @@ from consumer.contract.records import Record
 from consumer.kafka.cluster import Cluster, OffsetGoneError
 from consumer.settings import Settings
 from schemas.dead_letters import DeadLetterHeaders, read_dead_letter_headers
+
+_TOLD_EACH = 500
 
 
 class LetterError(ExpectedError):
@@ -72,10 +74,40 @@ class Letter:
         return f"{self.said.reason}+{self.said.redrives}@{self.said.topic}"
 
 
+def find_topics(settings: Settings, cluster: Cluster, *names: str) -> dict[str, int]:
+    """Give the number of partitions of every topic, of which these must be there.
+
+    Asked for all of them: to ask for one that is not there would have some brokers make it, and
+    others be asked again for half a minute.
+
+    Raises
+    ------
+    LetterError
+        If one is not there, naming it and its setting.
+    """
+    there = cluster.topics(names)
+    for name in names:
+        if name not in there:
+            setting = next(field for field, named in settings.topics.names() if named == name)
+            raise LetterError(
+                f"there is no topic {name} at {settings.kafka.bootstrap_servers}, or this client "
+                f"may not see it: is topics.{setting} right?"
+            )
+    return there
+
+
 def read_letters(
-    settings: Settings, cluster: Cluster, topic: str, partition: int, span: tuple[int, int]
+    settings: Settings,
+    cluster: Cluster,
+    topic: str,
+    partition: int,
+    span: tuple[int, int],
+    *,
+    step: Callable[[int], None] = lambda _count: None,
 ) -> Iterator[Letter]:
     """Give the committed dead letters of a partition from an offset up to another.
+
+    `step` is told every now and then how many more were read.
 
     Raises
     ------
@@ -92,7 +124,9 @@ def read_letters(
         no_progress_seconds=settings.restore.no_progress_seconds,
     )
     try:
-        for record in records:
+        for number, record in enumerate(records, 1):
+            if number % _TOLD_EACH == 0:
+                step(_TOLD_EACH)
             yield letter_of(record)
     except OffsetGoneError as error:
         raise LetterError(f"{error}: retention has removed dead letters, run it again") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ from rich.table import Table
 from consumer.kafka.asking import words
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.groups import redrive_group
-from consumer.letters.choice import Choice, Letter, LetterError, read_letters
+from consumer.letters.choice import Choice, Letter, LetterError, find_topics, read_letters
 from consumer.letters.progress import Progress
 from consumer.report.terminal import console
 from consumer.report.wording import one_line, plural
@@ -36,7 +36,10 @@ class OfReason(_Fact):
 
     reason: str
     letters: int
-    redriven: int = Field(description="Brought back already, by the redrive's group.")
+    redriven: int = Field(
+        description="Done with by a redrive: brought back, or found to be too large for their "
+        "topic or of a partition that it has no more."
+    )
     again: int = Field(description="Of records that had been brought back, and were refused again.")
     cut: int = Field(description="Of which something is missing, so that they never go back.")
     first: str | None = Field(description="When the first one was refused.")
@@ -96,7 +99,13 @@ class _Count:
         )
 
 
-def list_letters(settings: Settings, topic: str, choice: Choice, latest: int) -> Listing:
+def list_letters(
+    settings: Settings,
+    topic: str,
+    choice: Choice,
+    latest: int,
+    step: Callable[[int], None] = lambda _count: None,
+) -> Listing:
     """Count dead letters, and tell the latest ones.
 
     Parameters
@@ -109,6 +118,8 @@ def list_letters(settings: Settings, topic: str, choice: Choice, latest: int) ->
         Which are meant.
     latest
         How many are told one by one.
+    step
+        Told every now and then how many more were read.
 
     Raises
     ------
@@ -116,12 +127,21 @@ def list_letters(settings: Settings, topic: str, choice: Choice, latest: int) ->
         If the topic cannot be read.
     """
     try:
-        return _list(settings, Cluster(settings.kafka), topic, choice, latest)
+        return _list(settings, Cluster(settings.kafka), topic, choice, latest, step=step)
     except KafkaException as error:
         raise LetterError(f"topic {topic} cannot be read: {words(error)}") from error
 
 
-def _list(settings: Settings, cluster: Cluster, topic: str, choice: Choice, latest: int) -> Listing:
+def _list(
+    settings: Settings,
+    cluster: Cluster,
+    topic: str,
+    choice: Choice,
+    latest: int,
+    *,
+    step: Callable[[int], None],
+) -> Listing:
+    find_topics(settings, cluster, topic)
     counts: dict[str, _Count] = {}
     newest: list[tuple[tuple[int, int, int], Told]] = []
     spans = choice.spans(cluster, topic)
@@ -131,7 +151,7 @@ def _list(settings: Settings, cluster: Cluster, topic: str, choice: Choice, late
         for place in cluster.committed(group, topic, spans, stable=False)
     }
     for number, span in spans.items():
-        for letter in read_letters(settings, cluster, topic, number, span):
+        for letter in read_letters(settings, cluster, topic, number, span, step=step):
             record, said = letter.record, letter.said
             if said is None:
                 if not (choice.reasons or choice.sources):
@@ -249,7 +269,7 @@ def find_letter(settings: Settings, topic: str, partition: int, offset: int) -> 
     place = f"{topic}[{partition}]@{offset}"
     cluster = Cluster(settings.kafka)
     try:
-        if not 0 <= partition < (count := cluster.partitions(topic)):
+        if not 0 <= partition < (count := find_topics(settings, cluster, topic)[topic]):
             raise LetterError(f"{topic} has {plural(count, 'partition')}, from 0 on: {place}")
         low, high = cluster.watermarks(topic, partition)
         if not low <= offset < high:

@@ -27,7 +27,7 @@ from consumer.kafka.clients import made, producer_config, reader_config
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.groups import redrive_group
 from consumer.kafka.topic_limits import fit_topics, message_limits, retention_ms
-from consumer.letters.choice import Choice, Letter, LetterError, read_letters
+from consumer.letters.choice import Choice, Letter, LetterError, find_topics, read_letters
 from consumer.letters.progress import Progress
 from consumer.settings import Settings
 from schemas.dead_letters import (
@@ -43,6 +43,8 @@ _START_SECONDS = 60.0
 _ATTEMPTS = 5
 # More than a record has beside key, value and headers.
 _BESIDE_BYTES = 1024
+# Partitions whose offsets are committed anew at once: each may have 4 kB beside it.
+_RENEWED_AT_ONCE = 100
 
 
 Fate = Literal[
@@ -74,6 +76,8 @@ class Redriven:
         Dead letters that earlier runs are done with.
     limited
         Whether it stopped at its limit, with more to bring back.
+    first
+        Whether nothing is known of earlier runs: there was none, or the brokers have forgotten.
     """
 
     back: Counter[str] = field(default_factory=Counter)
@@ -82,6 +86,7 @@ class Redriven:
     )
     before: int = 0
     limited: bool = False
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,8 @@ class Redrive:
         Makes the producer.
     cluster
         Is asked.
+    step
+        Told every now and then how many more dead letters were read.
     """
 
     def __init__(
@@ -132,6 +139,7 @@ class Redrive:
         tries: int = 3,
         make: Callable[..., Transactions] = Transactions,
         cluster: Cluster | None = None,
+        step: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self._settings = settings
         self._topic = settings.topics.dead_letters
@@ -139,6 +147,7 @@ class Redrive:
         self._limit = limit
         self._tries = tries
         self._make = make
+        self._step = step
         self._cluster = cluster or Cluster(settings.kafka)
         self._group = redrive_group(settings.kafka)
         self._inputs: Mapping[str, _Input] = {}
@@ -158,6 +167,7 @@ class Redrive:
         try:
             self._inputs = self._find_inputs()
             if dry:
+                self.result.first = not self._known()
                 self._over_all(lambda _outputs, _step: None)
                 return self.result
             kafka = fit_topics(self._settings, self._limits).kafka
@@ -170,20 +180,17 @@ class Redrive:
             # Only to name the group with the offsets: it subscribes to nothing.
             client = made(Consumer, {**reader_config(kafka), "group.id": self._group})
             with closing(client), closing(producer):
+                self._renew(producer, client)
                 self._over_all(partial(self._write, producer, client))
         except KafkaException as error:
             raise LetterError(f"dead letters cannot be brought back: {words(error)}") from error
         return self.result
 
     def _find_inputs(self) -> dict[str, _Input]:
-        topics, there = self._settings.topics, self._cluster.topics([self._topic])
-        if self._topic not in there:
-            raise LetterError(f"there is no topic {self._topic}: is topics.dead_letters right?")
-        names = [
-            each
-            for each in (topics.events, topics.raw_events)
-            if each is not None and each in there
-        ]
+        topics = self._settings.topics
+        names = [each for each in (topics.events, topics.raw_events) if each is not None]
+        # Without one of them its records would count as those of topics that are not ours.
+        there = find_topics(self._settings, self._cluster, self._topic, *names)
         self._limits = message_limits(self._settings, names, self._cluster)
         return {
             name: _Input(
@@ -193,6 +200,30 @@ class Redrive:
             )
             for name in names
         }
+
+    def _known(self) -> list[TopicPartition]:
+        """Give what is committed, of the partitions that have an offset."""
+        numbers = range(self._cluster.partitions(self._topic))
+        places = self._cluster.committed(self._group, self._topic, numbers)
+        return [place for place in places if place.offset >= 0]
+
+    def _renew(self, producer: Transactions, client: Consumer) -> None:
+        """Commit what is known once more, as it is.
+
+        Brokers forget an offset of a group that nobody has joined offsets.retention.minutes after
+        it was committed, each partition's by itself. One without new dead letters would be
+        forgotten while the others are brought back, and all of it would go back again.
+        """
+        known = self._known()
+        self.result.first = not known
+        for start in range(0, len(known), _RENEWED_AT_ONCE):
+            offsets = [
+                TopicPartition(self._topic, place.partition, place.offset, place.metadata or "")
+                for place in known[start : start + _RENEWED_AT_ONCE]
+            ]
+            # One that fails is there as before, and the next run renews it.
+            if producer.write([], offsets, client) is Outcome.UNKNOWN:
+                producer.reopen()
 
     def _progress(self, number: int) -> Progress:
         """Give what is committed of a partition, transactions that are being settled waited for."""
@@ -231,7 +262,9 @@ class Redrive:
                 write(outputs, _Step(number, written, after))
             written, outputs, size = after, [], 0
 
-        letters = read_letters(self._settings, self._cluster, self._topic, number, (begin, end))
+        letters = read_letters(
+            *(self._settings, self._cluster, self._topic, number, (begin, end)), step=self._step
+        )
         for letter in letters:
             offset = letter.record.offset
             if known.done(letter.kind, offset):

@@ -119,9 +119,9 @@ def test_dead_letters_are_counted_shown_and_brought_back_as_they_were(
     assert "is not there" in command("show", secret.partition, 10**6, code=3)
     assert f"has {PARTITIONS} partitions" in command("show", PARTITIONS, 0, code=3)
 
-    assert "3 records would be brought back: no_text 3" in command(
-        "redrive", "--reason", "no_text", "--dry-run"
-    )
+    said = command("redrive", "--reason", "no_text", "--dry-run")
+    assert "3 records would be brought back: no_text 3" in said
+    assert "nothing is known of an earlier redrive" in said
     assert len(inputs(settings)) == count
     assert "2 records brought back: no_text 2" in command(
         "redrive", "--reason", "no_text", "--limit", 2
@@ -136,7 +136,9 @@ def test_dead_letters_are_counted_shown_and_brought_back_as_they_were(
     assert "redriven" in command("list")
     counted = {e["reason"]: e["redriven"] for e in json.loads(command("list", "--json"))["reasons"]}
     assert counted == {"no_text": 3, "invalid_json": 0, "missing_field": 0}
-    assert "6 records brought back" in command("redrive")
+    said = command("redrive")
+    assert "6 records brought back" in said
+    assert "earlier redrive" not in said
 
     records = inputs(settings)
     before, after = records_by_origin(records)
@@ -241,5 +243,11 @@ def test_a_second_redrive_fences_the_first_and_each_record_goes_back_once(
 
 def test_what_is_missing_is_named(settings: Settings, command: Run) -> None:
     missing = ("--topics.dead-letters", "no-such-topic")
-    assert "no-such-topic" in command("redrive", *missing, code=3)
-    assert "no-such-topic" in command("list", *missing, code=3)
+    for words in (["redrive"], ["list"], ["show", 0, 0]):
+        said = command(*words, *missing, code=3)
+        assert "no topic no-such-topic" in said
+        assert "is topics.dead_letters right?" in said
+    said = command("list", "--of-labels", "--topics.label-dead-letters", "none-such", code=3)
+    assert "is topics.label_dead_letters right?" in said
+    said = command("redrive", "--topics.events", "no-such-input", code=3)
+    assert "is topics.events right?" in said

@@ -49,13 +49,16 @@ class Scripted:
         self.count = partitions
         self.committed_places: dict[int, tuple[int, str]] = {}
         self.written: list[Output] = []
+        self.moved: list[set[int]] = []
+        self.missing: set[str] = set()
         self.fails: list[str] = []
         self.reopened = 0
 
     # the cluster
 
     def topics(self, expected: Any = ()) -> dict[str, int]:
-        return {"user-events.dlq": self.count, **INPUTS}
+        there = {"user-events.dlq": self.count, **INPUTS}
+        return {name: count for name, count in there.items() if name not in self.missing}
 
     def partitions(self, topic: str) -> int:
         return self.count
@@ -93,6 +96,7 @@ class Scripted:
         how = self.fails.pop(0) if self.fails else "commit"
         if how in {"commit", "unknown, committed", "crash, committed"}:
             self.written += outputs
+            self.moved.append({place.partition for place in offsets})
             for place in offsets:
                 self.committed_places[place.partition] = place.offset, place.metadata or ""
         if how.startswith("crash"):
@@ -255,6 +259,42 @@ def test_a_topic_that_was_made_anew_is_told_and_nothing_goes_back() -> None:
     cluster.committed_places[0] = 7, ""
     with pytest.raises(LetterError, match=r"is at offset 7 of user-events\.dlq\[0\], which ends"):
         run(cluster)
+
+
+def test_each_run_commits_again_what_is_known_of_every_partition() -> None:
+    letters = [letter(0, REASONS[0]), letter(0, REASONS[1])]
+    letters[1].partition = 1
+    cluster = Scripted(letters, partitions=3)
+    assert run(cluster, dry=True).first
+    assert run(cluster).first
+    assert cluster.moved == [{0}, {1}]
+    cluster.records.append(letter(1, REASONS[0]))
+    before = dict(cluster.committed_places)
+    cluster.moved.clear()
+    assert not run(cluster, dry=True).first
+    assert cluster.moved == []
+    assert not run(cluster, limit=1).first
+    assert cluster.moved == [{0, 1}, {0}]
+    assert cluster.committed_places[1] == before[1]
+    for fails in (["abort"], ["unknown"], ["unknown, committed"]):
+        cluster.fails = fails
+        assert run(cluster).back.total() == 0
+    assert len(cluster.written) == 3
+    # What the brokers forget, all at once by now, is told.
+    cluster.committed_places.clear()
+    assert run(cluster, dry=True).first
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("user-events.dlq", "dead_letters"), ("user-events", "events"), ("raw", "raw_events")],
+)
+def test_a_topic_that_is_not_there_is_named_with_its_setting(name: str, setting: str) -> None:
+    cluster = Scripted([letter(0, REASONS[0])])
+    cluster.missing = {name}
+    with pytest.raises(LetterError, match=rf"no topic {name} .* is topics\.{setting} right"):
+        run(cluster)
+    assert cluster.written == []
 
 
 def test_another_redrive_that_has_moved_on_is_noticed() -> None:
