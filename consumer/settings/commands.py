@@ -33,7 +33,7 @@ _VERSIONS = (
 )
 _ORDERS = (
     *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.model_control"),
-    *(*_SENDS, *_EVERY),
+    *("topics.prefix", *_SENDS, *_EVERY),
 )
 
 # Sections, and single settings where a command uses only that of a section.

@@ -141,6 +141,13 @@ def test_every_command_is_in_the_table_of_what_it_uses_and_all_of_that_are_setti
     assert {name for used in USES.values() for name in used} <= known
 
 
+def test_a_command_that_uses_a_name_uses_the_prefix_that_may_begin_it():
+    named = [f"topics.{name}" for name, _ in Settings().topics.names()]
+    users = [command for command in USES if any(uses(command, name) for name in named)]
+    assert {"worker", "produce", "models freeze"} <= set(users)
+    assert [command for command in users if not uses(command, "topics.prefix")] == []
+
+
 @pytest.mark.parametrize(
     ("command", "used", "others"),
     [
