@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from consumer.doctor.facts import Finding, Role, failed, fine, later, skipped, w
 from consumer.kafka.asking import ask
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.newest import newest, newest_of
+from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topics import (
     TopicError,
     TopicsMissingError,
@@ -80,6 +81,18 @@ def topics(settings: Settings, role: Role, cluster: Cluster, *, denied: bool) ->
     needed = 3 if role == "intake" else len(own_topics(settings))
     told = f"{plural(needed, 'topic')} are there; {settings.topics.events} has {count:,} partitions"
     return Topics([fine("topics", told)], count)
+
+
+def unfinished_reset(settings: Settings, cluster: Cluster, partitions: int) -> Iterator[Finding]:
+    """Tell of a reset that was begun and is not done: no worker starts until it is."""
+    group, numbers = settings.kafka.group_id, range(partitions)
+    places = cluster.committed(group, settings.topics.events, numbers, stable=False)
+    if any(OffsetMetadata.read(place.metadata).resetting for place in places):
+        yield failed(
+            "reset",
+            f"a reset of group {group!r} was begun and has not come to its end",
+            "run 'segmenter reset --execute' again, with the options that it had",
+        )
 
 
 def model_fits(settings: Settings, cluster: Cluster, embedder: Embedder) -> Finding:

@@ -13,7 +13,7 @@ from consumer.doctor.brokers import unreached
 from consumer.doctor.facts import EXIT_FAILED, Finding, Role, failed, fine, skipped, warning
 from consumer.doctor.render import render_findings
 from consumer.kafka.cluster import Cluster, Layout, Layouts
-from consumer.kafka.topic_limits import written_topics
+from consumer.kafka.topic_limits import LEAST_LETTER_BYTES, written_topics
 from consumer.kafka.topic_table import TOPICS, Topic
 from consumer.kafka.topics import (
     TopicError,
@@ -32,6 +32,7 @@ _KEPT = "retention.ms"
 _POLICY = "cleanup.policy"
 _TOMBSTONES = "delete.retention.ms"
 _MOST_BYTES = "max.message.bytes"
+_LETTERS = {"dead_letters", "label_dead_letters"}
 
 
 class TopicsReport(BaseModel):
@@ -59,13 +60,14 @@ class _Seen:
     layout: Layout
     config: Mapping[str, str]
     brokers: int
+    servers: str
 
     def set_to(self, **properties: object) -> str:
         """Tell the command of Kafka's that sets properties."""
         given = ",".join(f"{name.replace('_', '.')}={value}" for name, value in properties.items())
         return (
-            f"kafka-configs.sh --alter --entity-type topics --entity-name {self.name} "
-            f"--add-config {given}"
+            f"kafka-configs.sh --bootstrap-server {self.servers} --alter --entity-type topics "
+            f"--entity-name {self.name} --add-config {given}"
         )
 
 
@@ -98,7 +100,7 @@ def ill_made(settings: Settings, role: Role, cluster: Cluster) -> Iterator[Findi
     Of the others a role need not be told what they are set to.
     """
     for found in check(settings, cluster, written_topics(settings, role)).findings:
-        if found.state in {"failed", "warning"}:
+        if found.state in {"failed", "later", "warning"}:
             told = f"{found.check}: {found.told}"
             yield found.model_copy(update={"check": "topics", "told": told})
 
@@ -122,7 +124,10 @@ def _all(
             yield failed(name, f"it is not there (topics.{topic.setting})", advice)
             continue
         config = cluster.properties(ResourceType.TOPIC, name)
-        seen = _Seen(topic, name, made.get(name, {}), there[name], config, layouts.brokers)
+        seen = _Seen(
+            *(topic, name, made.get(name, {}), there[name], config, layouts.brokers),
+            servers=settings.kafka.bootstrap_servers,
+        )
         found = [*_partitions(seen, partitions, settings), *_replicas(seen)]
         if topic.setting == "events":
             found += _former(settings, len(seen.layout), cluster)
@@ -269,7 +274,14 @@ def _sizes(seen: _Seen) -> Iterator[Finding]:
     if not seen.topic.large:
         return
     most, wanted = int(seen.config.get(_MOST_BYTES, 0)), int(seen.made[_MOST_BYTES])
-    if most < wanted:
+    if seen.topic.setting in _LETTERS and most < LEAST_LETTER_BYTES:
+        yield failed(
+            seen.name,
+            f"it takes records of {most:,} bytes, too little for a dead letter, which needs "
+            f"{LEAST_LETTER_BYTES:,}: no process that writes it starts",
+            seen.set_to(max_message_bytes=wanted),
+        )
+    elif most < wanted:
         yield warning(
             seen.name,
             f"it takes records of {most:,} bytes, and would be made for {wanted:,}: longer ones "

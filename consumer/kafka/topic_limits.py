@@ -32,6 +32,8 @@ _BATCH_BYTES = 1_000_000
 _BATCH_OVERHEAD_BYTES = 1024
 # The shortest value for which dead_letters.max_value_bytes may be set.
 _LEAST_VALUE_BYTES = 1024
+LEAST_LETTER_BYTES = BESIDE_VALUE_BYTES + _LEAST_VALUE_BYTES
+"""What a topic of dead letters has to take at least; with less no process starts."""
 
 
 def written_topics(settings: Settings, role: Role) -> list[str]:
@@ -85,10 +87,10 @@ def fit_topics(settings: Settings, limits: Mapping[str, int]) -> Settings:
     dead_letters = settings.dead_letters
     for name, limit in letters.items():
         fits = limit - BESIDE_VALUE_BYTES
-        if fits < _LEAST_VALUE_BYTES:
+        if limit < LEAST_LETTER_BYTES:
             raise TopicError(
                 f"topic {name} takes records of {limit:,} bytes ({_PROPERTY}), too little for a "
-                f"dead letter: raise that to {BESIDE_VALUE_BYTES + _LEAST_VALUE_BYTES:,} or more"
+                f"dead letter: raise that to {LEAST_LETTER_BYTES:,} or more"
             )
         if fits < settings.dead_letters.max_value_bytes:
             logger.warning(

@@ -22,7 +22,8 @@ from consumer.doctor.examine import examine
 from consumer.doctor.facts import Finding
 from consumer.doctor.topics import TopicsReport, check, ill_made, render_topics
 from consumer.kafka.cluster import Cluster, Layout, Layouts
-from consumer.kafka.topics import name_of, new_topics, own_topics
+from consumer.kafka.topic_limits import LEAST_LETTER_BYTES, fit_topics
+from consumer.kafka.topics import TopicError, name_of, new_topics, own_topics
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from tests.consumer.kafka_runs import PARTITIONS, committed, produce, settings_for, stream, until
@@ -98,13 +99,32 @@ def test_how_records_are_kept_is_held_against_what_is_needed(settings: Settings,
     )
     assert "min.cleanable.dirty.ratio is 0.9, not 0.2" in found[topics.memberships].told
     assert "1,000,000 bytes" in found[topics.models].told
+    servers = settings.kafka.bootstrap_servers
     # What is advised mends it.
     for name, finding in found.items():
         words = (finding.advice or "").split()
+        assert words[:3] == ["kafka-configs.sh", "--bootstrap-server", servers]
         assert words[words.index("--entity-name") + 1] == name
         given = dict(each.split("=") for each in words[-1].split(","))
         alter(name, **{key.replace(".", "_"): value for key, value in given.items()})
     assert wrong(check(settings)) == {}
+
+
+@pytest.mark.parametrize("setting", ["dead_letters", "label_dead_letters"])
+def test_a_topic_that_takes_no_dead_letter_lets_no_worker_start(setting: str):
+    settings = Settings(labels={"enabled": True})
+    cluster: Any = _Cluster(settings, ((1, 1), (1, 1)), 1)
+    name = getattr(settings.topics, setting)
+    for bytes_, state in ((LEAST_LETTER_BYTES, "warning"), (LEAST_LETTER_BYTES - 1, "failed")):
+        cluster.config[name]["max.message.bytes"] = str(bytes_)
+        (found,) = wrong(check(settings, cluster)).values()
+        assert (found.check, found.state) == (name, state)
+        assert f"takes records of {bytes_:,} bytes" in found.told
+        if state == "failed":
+            with pytest.raises(TopicError):
+                fit_topics(settings, {name: bytes_})
+        else:
+            fit_topics(settings, {name: bytes_})
 
 
 def test_a_checkpoint_that_outlives_tombstones_is_told(settings: Settings, alter):
@@ -214,6 +234,9 @@ def test_no_answer_is_told():
     report = check(settings, cluster)
     assert report.exit_code == 1
     assert "127.0.0.1:1" in report.findings[0].told
+    (told,) = ill_made(settings, "worker", cluster)
+    assert told.state == report.findings[0].state
+    assert "127.0.0.1:1" in told.told
 
 
 def test_a_process_is_told_of_the_topics_that_it_writes_and_of_no_others(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from consumer.cli import main as cli
+from consumer.doctor.examine import examine
 from consumer.kafka.cluster import Cluster, read_topic
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.reset.run import Reset
@@ -171,7 +172,12 @@ def test_a_reset_that_was_killed_keeps_workers_out_until_it_is_done(
     attention = "was begun and is not done: no worker starts"
     gatherer = Gatherer(settings)
     assert any(attention in line for line in gatherer.gather(0.01).attention)
+    examined = examine(settings, "worker", 20, lambda _: HashingEmbedder())
+    (told,) = (each for each in examined.findings if each.check == "reset")
+    assert (told.state, examined.exit_code) == ("failed", 1)
     command("--execute")
+    examined = examine(settings, "worker", 20, lambda _: HashingEmbedder())
+    assert not any(each.check == "reset" for each in examined.findings)
     assert not any(attention in line for line in gatherer.gather(0.01).attention)
     assert {each.events for each in profiles(settings).values()} == {0}
     read_up(settings, len(pairs))
