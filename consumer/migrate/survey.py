@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from confluent_kafka import TopicPartition
 
 from consumer.contract.records import Record
-from consumer.kafka.cluster import Cluster
+from consumer.kafka.cluster import Cluster, OffsetGoneError
+from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topics import partition_counts
 from consumer.migrate.changelog import Former, PartitionState
 from consumer.migrate.errors import MigrationError
@@ -69,6 +70,16 @@ class PartitionPlan:
     migrated: int = 0
     records: int = 0
     metadata: str | None = None
+
+    @property
+    def start(self) -> int:
+        """Where reading the input again begins; 0 for its beginning, wherever that is.
+
+        Profiles rest on nothing before the place that a reset has sent the group to.
+        """
+        known = OffsetMetadata.read(self.metadata)
+        first = known.first or 0
+        return first if known.resets and first > self.low else 0
 
     @property
     def target(self) -> int:
@@ -166,7 +177,7 @@ class Survey:
         Raises
         ------
         MigrationError, StageError
-            If a record cannot be read.
+            If a record cannot be read, or a reset is not done.
         ReadStalledError
             If a topic cannot be read to its end.
         """
@@ -175,6 +186,12 @@ class Survey:
         for number in range(partition_counts(self._settings)[topics.events]):
             # The offset first, then the state, as on a worker's restore.
             place = self._place(number)
+            if OffsetMetadata.read(place.metadata).resetting:
+                raise MigrationError(
+                    f"a reset of group {self._settings.kafka.group_id!r} was begun and has not "
+                    "come to its end: run 'segmenter reset --execute' again, with the options that "
+                    "it had, and then 'segmenter migrate'"
+                )
             state = self.state(number)
             part = PartitionPlan(
                 number,
@@ -254,15 +271,23 @@ class Survey:
     ) -> Iterator[Record]:
         """Give the records that the former profiles of a partition's users rest on, in order."""
         form, left_out = self._settings.events.key, refused.get(part.number, set())
-        for record in self._cluster.read(
+        records = self._cluster.read(
             self._settings.topics.events,
             part.number,
             part.target,
+            start=part.start,
             no_progress_seconds=self._settings.restore.no_progress_seconds,
-        ):
-            user = None if record.key is None else decode_key(record.key, form)
-            if user in users and record.offset not in left_out:
-                yield record
+        )
+        try:
+            for record in records:
+                user = None if record.key is None else decode_key(record.key, form)
+                if user in users and record.offset not in left_out:
+                    yield record
+        except OffsetGoneError as error:
+            raise MigrationError(
+                f"{error}: retention removes records while they are read; make it longer and run "
+                "'segmenter migrate' again"
+            ) from error
 
     def _place(self, number: int) -> TopicPartition:
         return self._cluster.committed(

@@ -24,6 +24,8 @@ from consumer.migrate.run import Migration
 from consumer.migrate.survey import Plan, Survey
 from consumer.migrate.writer import Writer
 from consumer.offline.replay import Replay
+from consumer.reset.run import Reset
+from consumer.reset.target import Target
 from consumer.settings import Settings
 from consumer.stages.segmentation.model_source import FixedModel
 from consumer.stages.segmentation.stage import SegmentationStage
@@ -339,6 +341,41 @@ def test_a_group_can_be_brought_back(settings: Settings) -> None:
     assert model_in(settings).version == 3
     work(settings, OLD, past(users=2, events=30))
     assert audit(settings).exit_code == 0, audit(settings).render()
+
+
+def test_what_a_reset_has_passed_over_does_not_come_back(settings: Settings) -> None:
+    run_old(settings, past())
+
+    def kill(_size: int) -> None:
+        raise KeyboardInterrupt
+
+    reset = Reset(settings, Target("latest"))
+    with pytest.raises(KeyboardInterrupt):
+        reset.run(reset.look(), kill)
+    with pytest.raises(MigrationError, match=r"a reset of group .* has not come to its end"):
+        bring_over(settings, accept=True)
+    reset.run(reset.look(), lambda _size: None)
+    later = [
+        event(f"u{user}", number, list(TOPICS.values())[user % 2])
+        for number in range(20, 25)
+        for user in range(11)
+    ]
+    work(settings, OLD, later)
+    before = profiles_in(settings)
+    assert {user: each.events for user, each in before.items()} == {
+        **{f"u{user}": 5 for user in range(11)},
+        "u11": 0,
+    }
+    said = bring_over(settings)
+    assert "history: complete" in said
+    after = profiles_in(settings)
+    expected = from_the_start(settings, later)
+    assert {user: each.events for user, each in after.items()} == {
+        user: each.events for user, each in before.items()
+    }
+    for user, profile in expected.items():
+        assert after[user].vector == profile.vector
+    assert not decode_array(after["u11"].vector, "<f4").any()
 
 
 # --- crashes --------------------------------------------------------------------------------------
