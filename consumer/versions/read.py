@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
 
 from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Record
+from consumer.contract.stage import StageError
 from consumer.kafka.asking import words
 from consumer.kafka.cluster import Cluster, read_topic
 from consumer.kafka.topics import TopicError, partition_counts
@@ -32,6 +34,8 @@ from models.segments.rollback import rolled_back
 from schemas.model_versions import ModelVersionRecord, VersionOrigin
 from schemas.segment_model import SegmentRecord, is_provisional
 
+logger = logging.getLogger(__name__)
+
 
 class VersionError(ExpectedError):
     """There is no such version, or it cannot be rolled back to."""
@@ -46,7 +50,7 @@ class Found:
     current
         The version in force, None before the first.
     kept
-        The versions that are kept, ascending.
+        The versions that are kept, as bytes: all of them as objects may take gigabytes.
     control
         What operators ordered.
     waiting
@@ -54,7 +58,7 @@ class Found:
     """
 
     current: SegmentModel | None
-    kept: dict[int, ModelVersionRecord]
+    kept: KeptVersions
     control: ModelControl
     waiting: list[GivenOrder] = field(default_factory=list)
 
@@ -65,16 +69,23 @@ class Found:
         ------
         VersionError
             If it is not there.
+        StageError
+            If it cannot be read.
         """
-        if (found := self.kept.get(version)) is not None:
+        if (found := self.kept.find(version)) is not None:
             return found
         if self.current is not None and self.current.version == version:
             return _not_kept(self.current)
-        there = sorted({*self.kept, *([self.current.version] if self.current else [])})
+        there = self.numbers
         raise VersionError(
             f"there is no version {version}: "
             + (f"those that there are: {_listed(there)}" if there else "there is none yet")
         )
+
+    @property
+    def numbers(self) -> list[int]:
+        """The versions that there are, ascending: those that are kept, and the one in force."""
+        return sorted({*self.kept.numbers, *([self.current.version] if self.current else [])})
 
 
 def find(settings: Settings) -> Found:
@@ -103,7 +114,7 @@ def find(settings: Settings) -> Found:
                 orders[given.id] = given
     return Found(
         current=current,
-        kept=_parsed(kept),
+        kept=kept,
         control=control,
         waiting=[given for given in orders.values() if not control.is_answered(given)],
     )
@@ -124,11 +135,6 @@ def _read(settings: Settings, *names: str) -> Iterable[Record]:
         raise TopicError(f"the versions cannot be read: {words(error)}") from error
 
 
-def _parsed(versions: KeptVersions) -> dict[int, ModelVersionRecord]:
-    found = {number: versions.find(number) for number in versions.numbers}
-    return {number: entry for number, entry in found.items() if entry is not None}
-
-
 def _not_kept(model: SegmentModel) -> ModelVersionRecord:
     """Give the version in force where none are kept yet: a release of before has published it."""
     return ModelVersionRecord(model=model.to_record(), origin=VersionOrigin.UNKNOWN, at=None)
@@ -144,18 +150,24 @@ def _listed(numbers: list[int]) -> str:
 def versions(found: Found) -> Versions:
     """Tell which versions there are, and how the model stands."""
     state, current = found.control.state, found.current
-    entries = dict(found.kept)
-    if current is not None:
-        entries.setdefault(current.version, _not_kept(current))
     return Versions(
         in_force=current.version if current else None,
         frozen=state.frozen,
         frozen_since=state.since,
         frozen_by=state.cause,
-        versions=[_version(entries[number], found) for number in sorted(entries, reverse=True)],
+        versions=list(_readable(found)),
         waiting=[_waiting(given) for given in found.waiting],
         answers=state.answers[::-1],
     )
+
+
+def _readable(found: Found) -> Iterator[Version]:
+    """Tell of each version, the latest first; one that cannot be read hides none of the others."""
+    for number in reversed(found.numbers):
+        try:
+            yield _version(found.entry(number), found)
+        except StageError as error:
+            logger.warning("%s", error)
 
 
 def _version(entry: ModelVersionRecord, found: Found) -> Version:
@@ -169,7 +181,7 @@ def _version(entry: ModelVersionRecord, found: Found) -> Version:
         users=sum(segment.size for segment in model.segments),
         provisional=is_provisional(model.learner),
         in_force=found.current is not None and model.version == found.current.version,
-        kept=model.version in found.kept,
+        kept=model.version in found.kept.numbers,
     )
 
 

@@ -127,7 +127,7 @@ class ClusteringPolicy(Section):
         ge=1,
         le=1000,
         description="The latest versions of the segments that are kept, so that one can be put in "
-        "force again.",
+        "force again; fewer where together they are larger than 256 MiB.",
     )
     idle_seconds: float = Field(
         2.0, gt=0, description="Seconds without a sample after which the trainer settles."

@@ -22,14 +22,16 @@ def rolled_back(rig: Rig, trials: int) -> int:
     kill, and no id and no version is given twice (`segmenter verify` looks at that).
     """
     rig.start()
-    rig.until(lambda: len(find(rig.settings).kept) > 1, "a second version of the segments", 90)
+    rig.until(
+        lambda: len(find(rig.settings).kept.numbers) > 1, "a second version of the segments", 90
+    )
     for number in range(trials):
         before = _frozen_first(rig)
         current = before.current
         expect(current is not None, "there is no segment model")
         if current is None:
             return number
-        choice = [n for n in before.kept if n not in (current.version, current.rollback_of)]
+        choice = [n for n in before.kept.numbers if n not in (current.version, current.rollback_of)]
         wanted = rig.draw.choice(choice)
         known = {answer.id for answer in before.control.state.answers}
         # Nobody waits: the trainer is killed before the order, amid it, or behind it.

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from consumer.contract.records import Output, Record
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_snapshot
+from schemas.base import MAX_ID_CHARS
 from schemas.errors import first_problem
 from schemas.model_control import (
     CONTROL_STATE_KEY,
@@ -18,10 +19,15 @@ from schemas.model_control import (
     MODEL_CONTROL_SCHEMA,
     ModelControlState,
     ModelOrder,
+    OrderAction,
     OrderAnswer,
 )
 
 logger = logging.getLogger(__name__)
+
+_MOST_BYTES = 4096
+"""Of an order, with its id. What it says goes into the answers, and fifty of these into one record:
+one that its topic does not take would end every trainer that reads the order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,18 @@ def read_order(record: Record) -> GivenOrder | None:
     """
     if record.value is None or record.key is None or record.key == CONTROL_STATE_KEY:
         return None
-    name = record.key.decode(errors="replace")
+    name = _name(record.key)
+    if (length := len(record.key) + len(record.value)) > _MOST_BYTES:
+        return GivenOrder(record, name, None, f"it has {length:,} bytes of at most {_MOST_BYTES:,}")
     try:
         return GivenOrder(record, name, ModelOrder.model_validate_json(record.value))
     except ValidationError as error:
         return GivenOrder(record, name, None, first_problem(error))
+
+
+def _name(key: bytes) -> str:
+    # No two keys have one name: an order whose name is that of another would count as answered.
+    return key.decode(errors="backslashreplace")
 
 
 def read_state(value: bytes, place: str) -> ModelControlState:
@@ -110,7 +123,17 @@ class ModelControl:
                 place = f"{record.topic}[{record.partition}]@{record.offset}"
                 self.state = read_state(record.value, place)
         elif record.value is None and record.key is not None:
-            self._answered.add(record.key.decode(errors="replace"))
+            self._answered.add(_name(record.key))
+
+    @property
+    def latest_rollback(self) -> OrderAnswer | None:
+        """The latest rollback that was followed, of those whose answers are kept."""
+        followed = (
+            answer
+            for answer in reversed(self.state.answers)
+            if answer.done and answer.action == OrderAction.ROLLBACK
+        )
+        return next(followed, None)
 
     def is_answered(self, given: GivenOrder) -> bool:
         """Tell whether an order was answered before."""
@@ -134,7 +157,7 @@ class ModelControl:
         order = given.order
         action = "unreadable" if order is None else str(order.action)
         answer = OrderAnswer(
-            id=given.id,
+            id=given.id[:MAX_ID_CHARS],
             action=action,
             version=order.version if order else None,
             by=order.by if order else "",

@@ -439,15 +439,12 @@ class TrainingStage:
             )
         if order.version is None:
             raise OrderRefusedError("it names no version")
-        current = self._current
-        if (
-            current is not None
-            and current.rollback_of is not None
-            and current.version > (order.seen or current.version)
-        ):
-            # Two operators at once: the later one has to see what the earlier one did.
+        latest = self._control.latest_rollback
+        if order.seen is not None and latest and (latest.model_version or 0) > order.seen:
+            # Two operators at once: the later one has to see what the earlier one did, also where
+            # versions were learned since.
             raise OrderRefusedError(
-                f"version {current.version}, the rollback to version {current.rollback_of}, has "
+                f"version {latest.model_version}, the rollback to version {latest.version}, has "
                 f"come since: version {order.seen} was in force when it was ordered"
             )
         outputs = self._roll_back(order.version, given.id, at)

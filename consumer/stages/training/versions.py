@@ -6,6 +6,7 @@ reads one record, however many versions are kept here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,10 @@ from schemas.model_versions import (
     VersionOrigin,
     version_key,
 )
+
+_MOST_BYTES = 256 * 1024 * 1024
+"""Of all versions that are kept, which the active trainer has in memory beside all else. Each has
+16 MiB at most, as a record, so there are always some."""
 
 
 def read_version(value: bytes, place: str) -> ModelVersionRecord:
@@ -98,7 +103,8 @@ class KeptVersions:
         """Keep a new version; give the records of the transaction that publishes it.
 
         Where the one before is not kept, having been published by a release that kept none, it is
-        kept along: it can be gone back to. Those beyond the latest get tombstones.
+        kept along: it can be gone back to. Those beyond the latest get tombstones, and so do the
+        oldest where all together are large.
 
         Parameters
         ----------
@@ -115,7 +121,7 @@ class KeptVersions:
             rolled = previous.rollback_of is not None
             former = VersionOrigin.ROLLBACK if rolled else VersionOrigin.UNKNOWN
             coming[previous.version] = _entry(previous, former, None, None, {})
-        gone = sorted({*self._values, *coming})[: -self._training.kept_versions]
+        gone = self._beyond(self._values | coming)
         outputs = [
             self._output(version, None) for version in gone if self._values.pop(version, None)
         ]
@@ -123,6 +129,15 @@ class KeptVersions:
             self._values[version] = coming[version]
             outputs.append(self._output(version, coming[version]))
         return outputs
+
+    def _beyond(self, values: Mapping[int, bytes]) -> list[int]:
+        """Give the versions for which there is no room, ascending; the latest ones have it."""
+        gone, room = [], _MOST_BYTES
+        for place, version in enumerate(sorted(values, reverse=True)):
+            room -= len(values[version])
+            if place >= self._training.kept_versions or room < 0:
+                gone.append(version)
+        return gone[::-1]
 
     def _output(self, version: int, value: bytes | None) -> Output:
         return Output(self._topic, version_key(version), value, partition=0)

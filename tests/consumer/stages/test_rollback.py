@@ -12,6 +12,7 @@ import pytest
 
 from consumer.contract.records import Output, Record
 from consumer.contract.stage import StageError
+from consumer.stages.training import versions
 from consumer.stages.training.figures import figures
 from consumer.stages.training.stage import TrainingStage
 from consumer.verify.decode import Told
@@ -135,6 +136,21 @@ def test_older_versions_than_are_kept_get_tombstones_and_the_number_may_be_lower
     assert {n for n, kept in versions_in(outputs).items() if kept} == {last + 1}
 
 
+def test_of_versions_that_are_large_the_oldest_go(monkeypatch: pytest.MonkeyPatch):
+    trainer = grown()
+    sizes = [len(record.value) for record in trainer.log if record.topic == VERSIONS]
+    before = versions_in(trainer.log)
+    most = 2 * max(sizes) + min(sizes) // 2
+    monkeypatch.setattr(versions, "_MOST_BYTES", most)
+    outputs = trainer.learn([order("a", "rollback", 1)])
+    assert answers_in(outputs)[0][0]
+    kept = {o.key: o.value for o in trainer.log if o.topic == VERSIONS}
+    left = {int(key): value for key, value in kept.items() if value is not None}
+    assert sorted(left) == [*range(trainer.version + 1 - len(left), trainer.version + 1)]
+    assert 2 <= len(left) < len(before)
+    assert sum(map(len, left.values())) <= most
+
+
 def test_a_version_of_a_release_that_kept_none_is_kept_along_with_the_next_one():
     published = Record("segment-models", 0, 0, -1, b"segments", a_snapshot(7))
     trainer = Operated([published])
@@ -243,6 +259,8 @@ def test_the_same_rollback_twice_at_once_is_refused_the_second_time():
         (order("a", "rollback", 1, schema_version=2), "does not know rollback of format 2"),
         (Record(CONTROL, 0, 0, -1, b"a", b"{"), "it cannot be read: "),
         (Record(CONTROL, 0, 0, -1, b"\xff", b"[]"), "it cannot be read: "),
+        (order("a", "x" * 900_000), "it cannot be read: it has 900,"),
+        (order("a" * 900_000, "freeze"), " bytes of at most 4,096"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_and_stops_nobody(given, detail):
@@ -254,6 +272,15 @@ def test_what_cannot_be_followed_is_refused_and_stops_nobody(given, detail):
     assert detail in told
     assert [o.value for o in outputs if o.key == given.key] == [None]
     assert (trainer.version, trainer.stage.frozen) == (last, False)
+    # Fifty such answers fit into a record of a topic that takes 1 MB.
+    assert all(len(o.value) < 10_000 for o in outputs if o.key == b"state")
+
+
+def test_ids_that_are_no_text_are_told_apart():
+    freeze = order("a", "freeze").value
+    keys = (b"\xff", b"\xfe")
+    outputs = grown().learn([Record(CONTROL, 0, 0, -1, key, freeze) for key in keys])
+    assert [o.key for o in outputs if o.topic == CONTROL and o.value is None] == [*keys]
 
 
 def test_the_version_in_force_is_refused():
@@ -303,6 +330,27 @@ def test_before_the_first_version_there_is_nothing_to_go_back_to():
     assert answers_in(Operated().learn([order("a", "rollback", 1)])) == [
         (False, "there is no version yet")
     ]
+
+
+def test_a_rollback_is_refused_that_did_not_see_another_one_whatever_was_learned_since():
+    trainer = grown()
+    last = trainer.version
+    trainer.learn([order("a", "rollback", 1, seen=last)])
+    trainer.learn([order("b", "unfreeze")])
+    trainer.idle()
+    anew(trainer)
+    assert trainer.version > last + 1
+    trainer = trainer.again()
+    outputs = trainer.learn([order("c", "rollback", 2, seen=last)])
+    assert answers_in(outputs) == [
+        (
+            False,
+            f"version {last + 1}, the rollback to version 1, has come since: version {last} was "
+            "in force when it was ordered",
+        )
+    ]
+    outputs = trainer.learn([order("d", "rollback", 2, seen=last + 1)])
+    assert answers_in(outputs)[0][0]
 
 
 # --- frozen ---------------------------------------------------------------------------------------

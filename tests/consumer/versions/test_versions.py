@@ -321,6 +321,20 @@ def test_the_version_of_a_release_that_kept_none_is_shown_as_not_kept(
     assert models(settings, capsys, "show", "7")["members"][0]["name"] == "hops"
 
 
+def test_a_version_that_cannot_be_read_hides_no_other(
+    broker: EmbeddedKafka, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    settings = settings_for(broker.bootstrap_servers)
+    with_models(settings)
+    produce(settings, [(b"1", b'{"schema_version": 2}')], settings.topics.model_versions)
+    found = models(settings, capsys, "list")
+    assert [each["version"] for each in found["versions"]] == [2]
+    told = f"version 1 on {settings.topics.model_versions} was written by a newer version"
+    assert told in caplog.text
+    assert models(settings, capsys, "show", "2")["version"] == 2
+    assert told in models(settings, capsys, "show", "1", code=3)
+
+
 def test_topics_that_are_not_there_are_named_with_the_command_that_makes_them(
     broker: EmbeddedKafka, capsys: pytest.CaptureFixture[str]
 ):
