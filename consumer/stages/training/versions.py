@@ -132,7 +132,8 @@ class KeptVersions:
 
     def _beyond(self, values: Mapping[int, bytes]) -> list[int]:
         """Give the versions for which there is no room, ascending; the latest ones have it."""
-        gone, room = [], _MOST_BYTES
+        gone: list[int] = []
+        room = _MOST_BYTES
         for place, version in enumerate(sorted(values, reverse=True)):
             room -= len(values[version])
             if place >= self._training.kept_versions or room < 0:
