@@ -61,6 +61,9 @@ lint: $(VENV)/.installed  ## ruff, mypy --strict, and the rule that the layers i
 faults: $(VENV)/.installed  ## kills, zombies, cut networks, full disks, ... on three brokers: about 45 minutes; ARGS="--help"
 	$(BIN)/python -m tests.faults.run $(ARGS)
 
+soak: model  ## an hour under load with rolling restarts: nothing may grow, be lost or doubled; ARGS="--minutes 10 --restart-minutes 3"
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
 test-dashboards: model  ## every query of the dashboards on a real Prometheus, rules in promtool: a few minutes; ARGS="--help"
 	$(BIN)/python -m tests.dashboards.run $(ARGS)
 
@@ -161,6 +164,6 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) $(SITE_VENV) demo-output dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help install model demo test test-export test-dashboards test-kubernetes test-kubernetes-api test-image dist site test-dist test-guide \
-	lint faults bench-pipeline bench-restore \
+	lint faults soak bench-pipeline bench-restore \
 	bench-recovery bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

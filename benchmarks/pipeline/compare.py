@@ -302,11 +302,12 @@ def placed(members: Sequence[Sequence[TopicPartition]], topic: str, count: int) 
 
 
 def produce(servers: str, topic: str, what: Sequence[Pair]) -> None:
-    """Write all records, whatever it takes."""
+    """Write all records, whatever it takes, each once."""
     producer = Producer(
         {
             "bootstrap.servers": servers,
             "partitioner": "murmur2_random",
+            "enable.idempotence": True,
             "linger.ms": 20,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1_000_000,

@@ -78,6 +78,11 @@ class Child:
         """File of the process's log."""
         return self.folder / f"{self.name}.log"
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def check(self) -> None:
         """Raise if the process has ended.
 
