@@ -326,6 +326,16 @@ def test_a_key_that_is_no_version_is_refused_with_its_place():
         Trainer([Record(VERSIONS, 0, 3, -1, b"x", b"{}")])
 
 
+def test_a_state_that_is_none_stops_a_trainer_until_there_is_a_null_in_its_place():
+    foreign = Record(CONTROL, 0, 3, -1, b"state", b"[]")
+    with pytest.raises(
+        StageError, match=r"segment-model-control\[0\]@3 is no state of the control"
+    ):
+        Trainer([foreign])
+    trainer = Trainer([Record(CONTROL, 0, 4, -1, b"state", None)])
+    assert not trainer.stage.frozen
+
+
 def test_before_the_first_version_there_is_nothing_to_go_back_to():
     assert answers_in(Operated().learn([order("a", "rollback", 1)])) == [
         (False, "there is no version yet")
