@@ -26,13 +26,14 @@ from consumer.kafka.topics import (
     own_topics,
 )
 from consumer.offline.outcome import unread_language
-from consumer.report.wording import plural
+from consumer.report.wording import plural, ranges
 from consumer.settings import Settings
 from models.embedding.runner_types import Embedder
 from models.text import prepare_text
 from schemas.intake import RefusedError
 from schemas.segment_model import SegmentModelRecord
 
+_PEEK_SECONDS = 5.0
 _LOOKED_AT = 500
 """Newest events whose language is looked at."""
 
@@ -83,15 +84,28 @@ def topics(settings: Settings, role: Role, cluster: Cluster, *, denied: bool) ->
     return Topics([fine("topics", told)], count)
 
 
-def unfinished_reset(settings: Settings, cluster: Cluster, partitions: int) -> Iterator[Finding]:
-    """Tell of a reset that was begun and is not done: no worker starts until it is."""
+def standing(settings: Settings, cluster: Cluster, partitions: int) -> Iterator[Finding]:
+    """Tell where the group's offsets keep a worker out: in a reset that is not done, or lost."""
+    topics = settings.topics
     group, numbers = settings.kafka.group_id, range(partitions)
-    places = cluster.committed(group, settings.topics.events, numbers, stable=False)
+    places = cluster.committed(group, topics.events, numbers, stable=False)
     if any(OffsetMetadata.read(place.metadata).resetting for place in places):
         yield failed(
             "reset",
             f"a reset of group {group!r} was begun and has not come to its end",
             "run 'segmenter reset --execute' again, with the options that it had",
+        )
+    without = {place.partition: 0 for place in places if place.offset < 0}
+    if not without or settings.restore.accept_lost_offsets:
+        return
+    found = cluster.peek(topics.profiles, without, 1, _PEEK_SECONDS)
+    if held := [record.partition for record in found]:
+        yield warning(
+            "offsets",
+            f"{topics.profiles}[{ranges(held)}] holds state, and group {group!r} has no committed "
+            f"offset of {topics.events} there: unless that was made anew, a worker refuses it",
+            "give the kafka.group_id of that state; where the brokers have forgotten its offsets, "
+            "see docs/operations.md, Offsets that expired",
         )
 
 

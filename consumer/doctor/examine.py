@@ -101,7 +101,7 @@ class _Examination:
 
     def _of_worker(self, partitions: int) -> Iterator[Finding]:
         settings, cluster, embedder = self._settings, self._cluster, self._embedder
-        yield from contents.unfinished_reset(settings, cluster, partitions)
+        yield from contents.standing(settings, cluster, partitions)
         if embedder is None:
             yield skipped("embedding", "the model does not load")
             yield skipped("languages", "the model does not load")

@@ -72,7 +72,7 @@ USES: dict[str, tuple[str, ...]] = {
     "doctor": (
         *("kafka", "topics", "events", "embedding", "labels.enabled", "profile.precision"),
         "restore.checkpoint_max_age_hours",
-        *("batch.max_bytes", "restore.checkpoint_dir", "log"),
+        *("batch.max_bytes", "restore.checkpoint_dir", "restore.accept_lost_offsets", "log"),
     ),
     "models list": _VERSIONS,
     "models show": _VERSIONS,

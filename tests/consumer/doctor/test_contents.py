@@ -17,8 +17,19 @@ from consumer.doctor.facts import Finding, Report, failed, fine, later
 from consumer.doctor.render import render
 from consumer.kafka.cluster import Cluster
 from consumer.settings import Settings
+from consumer.state.restore import LostOffsetsError
 from consumer.tryout.broker import EmbeddedKafka
-from tests.consumer.kafka_runs import PARTITIONS, event, model_of, produce, settings_for, stream
+from tests.consumer.kafka_runs import (
+    PARTITIONS,
+    committed,
+    event,
+    model_of,
+    produce,
+    settings_for,
+    stream,
+    until,
+    worker,
+)
 from tests.consumer.status.test_status import flags
 from tests.stubs import HashingEmbedder
 
@@ -56,6 +67,25 @@ def test_a_group_with_all_that_it_needs_can_start(settings: Settings, tmp_path):
     assert "en 240" in told["languages"]
     assert "a worker can start here" in render(report, width=120)
     assert set(states(examine(settings, "trainer", SECONDS)).values()) == {"fine"}
+
+
+def test_state_of_another_group_is_told(settings: Settings):
+    produce(settings, stream())
+    with worker(settings):
+        until(lambda: committed(settings) == 240)
+    report = examine(settings, "worker", SECONDS, lambda _: English())
+    assert "offsets" not in states(report)
+    other = settings.changed("kafka", group_id="none-such")
+    report = examine(other, "worker", SECONDS, lambda _: English())
+    (told,) = (each for each in report.findings if each.check == "offsets")
+    assert told.state == "warning"
+    assert f"{settings.topics.profiles}[0" in told.told
+    assert "group 'none-such' has no committed offset" in told.told
+    with worker(other) as (running, _):
+        until(lambda: running.error is not None)
+        assert isinstance(running.error, LostOffsetsError)
+    accepted = other.changed("restore", accept_lost_offsets=True)
+    assert "offsets" not in states(examine(accepted, "worker", SECONDS, lambda _: English()))
 
 
 def test_a_broker_that_goes_while_it_is_looked_at_is_told_and_the_machine_looked_at(
