@@ -209,6 +209,7 @@ class Gatherer:
                 self._settings.topics.model_control, {0: 0}, None, _PEEK_SECONDS
             ):
                 control.load(record)
+            control.check()
         except StageError:
             return None  # of a newer version: what reads it says so
         state = control.state

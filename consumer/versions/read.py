@@ -112,6 +112,7 @@ def find(settings: Settings) -> Found:
             control.load(record)
             if (given := read_order(record)) is not None:
                 orders[given.id] = given
+    control.check()
     return Found(
         current=current,
         kept=kept,

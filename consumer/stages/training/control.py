@@ -9,6 +9,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from consumer.contract.records import Output, Record
+from consumer.contract.stage import StageError
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_snapshot
 from schemas.base import MAX_ID_CHARS
@@ -105,6 +106,7 @@ class ModelControl:
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.topics.model_control
         self.state = ModelControlState()
+        self._problem: StageError | None = None
         # Orders are read as input, from the group's offset on. Where that is lost they are read
         # again from the beginning: those that were answered are told by their tombstones.
         self._answered: set[str] = set()
@@ -115,15 +117,22 @@ class ModelControl:
         return self.state.frozen
 
     def load(self, record: Record) -> None:
-        """Take a record in that is read back."""
+        """Take a record in that is read back; `check` tells whether the state could be read."""
         if record.key == CONTROL_STATE_KEY:
-            if record.value is None:
-                self.state = ModelControlState()
-            else:
+            self.state, self._problem = ModelControlState(), None
+            if record.value is not None:
                 place = f"{record.topic}[{record.partition}]@{record.offset}"
-                self.state = read_state(record.value, place)
+                try:
+                    self.state = read_state(record.value, place)
+                except StageError as error:  # a later record may supersede it
+                    self._problem = error
         elif record.value is None and record.key is not None:
             self._answered.add(_name(record.key))
+
+    def check(self) -> None:
+        """Refuse to go on where the latest state is none; raises as `read_state`."""
+        if self._problem is not None:
+            raise self._problem
 
     @property
     def latest_rollback(self) -> OrderAnswer | None:

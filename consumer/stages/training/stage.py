@@ -210,6 +210,7 @@ class TrainingStage:
 
     def assigned(self, partition: int, restoration: TrainerRestoration) -> None:
         """Become the active trainer."""
+        restoration.control.check()
         model, sample = restoration.model, restoration.sample
         self._published = model
         self._clusterer = None

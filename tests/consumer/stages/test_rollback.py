@@ -332,7 +332,7 @@ def test_a_state_that_is_none_stops_a_trainer_until_there_is_a_null_in_its_place
         StageError, match=r"segment-model-control\[0\]@3 is no state of the control"
     ):
         Trainer([foreign])
-    trainer = Trainer([Record(CONTROL, 0, 4, -1, b"state", None)])
+    trainer = Trainer([foreign, Record(CONTROL, 0, 4, -1, b"state", None)])
     assert not trainer.stage.frozen
 
 
