@@ -27,6 +27,11 @@ class Record:
     value: bytes | None
     headers: Headers = ()
 
+    @property
+    def place(self) -> str:
+        """Where it came from, as errors tell it."""
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
 
 @dataclass(frozen=True, slots=True)
 class RecordColumns:

@@ -54,7 +54,7 @@ def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
     feed = TrainerFeed()
     offset = trainer_offset(settings) or 0
     for record in read_topic(settings, settings.topics.samples):
-        place = f"{record.topic}[{record.partition}]@{record.offset}"
+        place = record.place
         user = (record.key or b"").decode("utf-8", "replace")
         if record.value is None:
             feed.former.pop(user, None)
@@ -68,7 +68,7 @@ def read_feed(settings: Settings, embedding: str) -> TrainerFeed:
     for record in read_topic(settings, settings.topics.models):
         if record.value is None:
             continue
-        model = read_model(record.value, f"{record.topic}[{record.partition}]@{record.offset}")
+        model = read_model(record.value, record.place)
         if feed.model is None or model.version > feed.model.version:
             feed.model = model
     feed.versions = list(read_topic(settings, settings.topics.model_versions))

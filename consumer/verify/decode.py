@@ -99,12 +99,12 @@ def event_in(
         for name, value in headers_of(event, headers.get("ce_source") or "a source")
     }
     faults = _faults(expected, headers)
-    return Told(event, recorded_id, place_of_record(record), expected["ce_id"], faults)
+    return Told(event, recorded_id, record.place, expected["ce_id"], faults)
 
 
 def change_in(record: Record, violations: Violations) -> Told[SegmentChange] | None:
     """Read a record of `segment-changes`, None where it cannot be read, which is reported."""
-    place = place_of_record(record)
+    place = record.place
     told = attempt(
         lambda: event_in(record, SegmentChange, cloudevents_headers),
         place,
@@ -274,7 +274,7 @@ def state_in(
     violations
         Where the finding goes.
     """
-    place = place_of_record(record)
+    place = record.place
     try:
         user = (record.key or b"\xff").decode()
     except UnicodeDecodeError:
@@ -319,11 +319,6 @@ def refused_on(line: bytes) -> Source:
 
 
 # --- bytes --------------------------------------------------------------------------------------
-
-
-def place_of_record(record: Record) -> str:
-    """Name a record."""
-    return f"{record.topic}[{record.partition}]@{record.offset}"
 
 
 def texts_of(headers: Headers) -> dict[str, str]:

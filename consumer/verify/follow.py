@@ -325,7 +325,7 @@ class Follower:
             if profile := self._state(record, decode.profile_head, UNREADABLE_PROFILE):
                 engine.profile(profile.user, profile.facts, now, partition)
         elif topic == topics.dead_letters:
-            place = decode.place_of_record(record)
+            place = record.place
             read = partial(decode.refused_in, record)
             refused = decode.attempt(read, place, topic, news)
             engine.dead_letters.add(refused, topic, now, partition)

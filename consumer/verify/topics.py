@@ -222,14 +222,14 @@ class _TopicAudit(WholeAudit):
 
     def _refused(self) -> Iterator[Source | None]:
         for record in self._read(topic := self._topics.dead_letters):
-            place = decode.place_of_record(record)
+            place = record.place
             yield decode.attempt(partial(decode.refused_in, record), place, topic, self.between)
 
     def _read_versions(self) -> None:
         # Not there before `segmenter topics create` of this release.
         if (topic := self._topics.model_versions) in self._cut.spans:
             for record in self._read(topic):
-                self._versions.add(record.key, record.value, decode.place_of_record(record))
+                self._versions.add(record.key, record.value, record.place)
 
     def _check_segments(self) -> None:
         topic, value = self._topics.models, None
@@ -258,7 +258,7 @@ class _TopicAudit(WholeAudit):
 
     def _lives(self, topic: str) -> Iterator[Told[LifecycleEvent]]:
         for record in self._read(topic):
-            place = decode.place_of_record(record)
+            place = record.place
             read = partial(decode.event_in, record, LifecycleEvent, lifecycle_headers)
             if told := decode.attempt(read, place, topic, self.in_changes):
                 yield told

@@ -139,7 +139,7 @@ def _answer(
         for record in cluster.peek(topic, {0: start}, None, min(left, _PEEK_SECONDS)):
             if record.key != CONTROL_STATE_KEY or record.value is None:
                 continue
-            state = read_state(record.value, f"{topic}[0]@{record.offset}")
+            state = read_state(record.value, record.place)
             for answer in state.answers:
                 if answer.id == name:
                     return answer

@@ -17,7 +17,7 @@ from consumer.kafka.topics import TopicError, partition_counts
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import read_model
 from consumer.stages.training.control import GivenOrder, ModelControl, read_order
-from consumer.stages.training.stage import read_sample
+from consumer.stages.training.stage import is_sampled, read_sample
 from consumer.stages.training.versions import KeptVersions
 from consumer.versions.facts import (
     Renaming,
@@ -28,7 +28,7 @@ from consumer.versions.facts import (
     Versions,
     WaitingOrder,
 )
-from models.profiles.sample import UserSample, rank
+from models.profiles.sample import UserSample
 from models.segments.model import SegmentModel
 from models.segments.rollback import rolled_back
 from schemas.model_versions import ModelVersionRecord, VersionOrigin
@@ -105,7 +105,7 @@ def find(settings: Settings) -> Found:
     for record in _read(settings, topics.models, topics.model_versions, topics.model_control):
         if record.topic == topics.models:
             if record.value is not None:
-                current = read_model(record.value, f"{record.topic}[0]@{record.offset}")
+                current = read_model(record.value, record.place)
         elif record.topic == topics.model_versions:
             kept.load(record)
         else:
@@ -230,8 +230,8 @@ def _sample(settings: Settings, current: SegmentModel) -> UserSample:
         sample.discard(user)
         if record.value is None:
             continue
-        told = read_sample(key, record.value, f"{record.topic}[0]@{record.offset}")
-        wanted = told.sampled or rank(user) <= current.sample_threshold
+        told = read_sample(key, record.value, record.place)
+        wanted = is_sampled(user, told, current.sample_threshold)
         if wanted and told.embedding == current.embedding:
             sample.put(user, told.vector, told.terms, told.weight)
     return sample

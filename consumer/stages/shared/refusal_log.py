@@ -79,7 +79,7 @@ class RefusalLog:
 
 
 def _line(record: Record, refusal: Refusal, count: int) -> str:
-    place = f"{record.topic}[{record.partition}]@{record.offset}"
+    place = record.place
     field = f" (field {refusal.field})" if refusal.field else ""
     public = refusal.reason in _QUOTE_NOTHING or refusal.detail in OTHER_FORMS
     says = f": {refusal.detail}" if public else ""

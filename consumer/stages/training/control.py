@@ -121,9 +121,8 @@ class ModelControl:
         if record.key == CONTROL_STATE_KEY:
             self.state, self._problem = ModelControlState(), None
             if record.value is not None:
-                place = f"{record.topic}[{record.partition}]@{record.offset}"
                 try:
-                    self.state = read_state(record.value, place)
+                    self.state = read_state(record.value, record.place)
                 except StageError as error:  # a later record may supersede it
                     self._problem = error
         elif record.value is None and record.key is not None:

@@ -88,7 +88,7 @@ class TrainerRestoration:
 
     def load(self, record: Record) -> None:
         """Take one record in."""
-        place = _place(record)
+        place = record.place
         if record.topic == self._models_topic:
             if record.value is not None:
                 self.model = read_model(record.value, place)
@@ -115,7 +115,7 @@ class TrainerRestoration:
         for embedding, users in self._samples.items():
             if sample is None or embedding != sample.embedding:
                 users.discard(user)
-        if sample is None or not (sample.sampled or rank(user) <= self._threshold):
+        if sample is None or not is_sampled(user, sample, self._threshold):
             return
         users = self._samples.setdefault(sample.embedding, UserSample(self._capacity))
         users.put(user, vector, sample.terms, sample.weight)
@@ -125,10 +125,7 @@ class TrainerRestoration:
 
     @property
     def _threshold(self) -> float:
-        """Rank up to which a user is in the sample even if the latest record is there for a label.
-
-        It has taken the place of the one that segments were learned from.
-        """
+        """Rank up to which users are in the sample, as for `is_sampled`."""
         return 1.0 if self.model is None else self.model.sample_threshold
 
     @property
@@ -308,7 +305,7 @@ class TrainingStage:
                 self.labels.forget(user)
                 self.drift.forget(user)
                 continue
-            place = _place(record)
+            place = record.place
             clusterer = self._for_embedding(sample.embedding, place)
             vector = sample.vector.astype(np.float64)
             gone = self.labels.learn(record, user, sample.embedding, vector, sample.label)
@@ -505,8 +502,13 @@ class OrderRefusedError(ValueError):
     """An order that cannot be followed; the sentence says why."""
 
 
-def _place(record: Record) -> str:
-    return f"{record.topic}[{record.partition}]@{record.offset}"
+def is_sampled(user: str, sample: Sample, threshold: float) -> bool:
+    """Tell whether a record is of a user in the sample; other users' are there for a label alone.
+
+    Up to the threshold a user is in it even if the latest record is there for a label: it has
+    taken the place of the one that segments were learned from.
+    """
+    return sample.sampled or rank(user) <= threshold
 
 
 def read_sample(key: bytes, value: bytes, place: str) -> Sample:
@@ -534,8 +536,8 @@ def _read_sample(record: Record) -> tuple[str, Sample | None]:
         if record.value is None:
             return user, None
     except UnicodeDecodeError:
-        raise StageError(f"{_place(record)} is no profile sample: its key is not UTF-8") from None
-    return user, read_sample(key, record.value, _place(record))
+        raise StageError(f"{record.place} is no profile sample: its key is not UTF-8") from None
+    return user, read_sample(key, record.value, record.place)
 
 
 def _mixed(place: str, embedding: str, known: str) -> StageError:

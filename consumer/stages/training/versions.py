@@ -72,8 +72,7 @@ class KeptVersions:
             version = int(record.key or b"")
         except ValueError:
             raise StageError(
-                f"{record.topic}[{record.partition}]@{record.offset} is no version of the "
-                f"segments: its key is {record.key!r}"
+                f"{record.place} is no version of the segments: its key is {record.key!r}"
             ) from None
         if record.value is None:
             self._values.pop(version, None)
