@@ -189,7 +189,7 @@ def redrive(
         found = run.run(dry=dry_run)
     if as_json:
         told: dict[str, object] = {"dry_run": dry_run, "first": found.first, "back": found.back}
-        told |= {"before": found.before, "limited": found.limited, "left": found.counts}
+        told |= {"limited": found.limited, "left": found.counts}
         click.echo(json.dumps(told))
         return
     back = "would be brought back" if dry_run else "brought back"
@@ -197,8 +197,6 @@ def redrive(
     for fate, counts in found.counts.items():
         if counts:
             click.echo(f"{plural(counts.total(), 'record')} {_FATES[fate]}{_by_reason(counts)}")
-    if found.before:
-        click.echo(f"{plural(found.before, 'record')} passed over: done with by earlier runs")
     if found.first and found.back:
         click.echo(_FIRST)
     if found.limited:

@@ -72,8 +72,6 @@ class Redriven:
         Records that are brought back, by reason.
     counts
         Those that are not, by why and by reason.
-    before
-        Dead letters that earlier runs are done with.
     limited
         Whether it stopped at its limit, with more to bring back.
     first
@@ -84,7 +82,6 @@ class Redriven:
     counts: dict[Fate, Counter[str]] = field(
         default_factory=lambda: {fate: Counter() for fate in get_args(Fate)}
     )
-    before: int = 0
     limited: bool = False
     first: bool = False
 
@@ -268,7 +265,6 @@ class Redrive:
         for letter in letters:
             offset = letter.record.offset
             if known.done(letter.kind, offset):
-                self.result.before += 1
                 continue
             fate = self._fate(letter)
             if not isinstance(fate, Output) and fate not in _NEVER:
