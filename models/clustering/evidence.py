@@ -32,6 +32,11 @@ BEST = 2
 TRIAL_STEPS = 3
 """Moves of a trial centre. It starts at a mean of ten users, near where it ends."""
 
+NOISY_SEGMENTS = 10
+"""From so many segments on, what they gain by settling counts as their mean, so many times: the
+noise of each adds up. What a trial centre gains does not grow with their number, and counts whole:
+else one new topic among sixty was not seen."""
+
 
 def evidence(
     vectors: Floats,
@@ -44,7 +49,8 @@ def evidence(
     """Give what moved centres and one more would take of the inertia, in shares of a segment's.
 
     A topic as large as the others has about 1 while no centre is its own, whatever their number and
-    whatever the unit of distances; noise has a tenth.
+    whatever the unit of distances; noise has a tenth. Of what all centres gain by settling,
+    `NOISY_SEGMENTS` shares count at most.
 
     Parameters
     ----------
@@ -62,7 +68,7 @@ def evidence(
     Returns
     -------
     float
-        K times the share of the inertia; 0 where there is none.
+        Shares of a segment's part of the inertia, one K-th of it; 0 where there is none.
     """
     same = np.square(rounding(vectors))
     whole = _inertia(vectors, centres, weights, same)
@@ -71,9 +77,10 @@ def evidence(
     settled, _ = lloyd(vectors, centres, SETTLING_STEPS, weights)
     index, distance = nearest(vectors, settled)
     left = _squares(distance, same)
-    least = float((weights * left).sum())
-    if not least:
-        return float(len(centres))
+    rest = float((weights * left).sum())
+    settling = _all_share(len(centres), 1.0 - rest / whole)
+    if not rest:
+        return settling
     if instead and len(settled) > 1:
         _, second = nearest(vectors, settled, exclude=index)
         without = _squares(second, same)
@@ -84,13 +91,14 @@ def evidence(
     drawn = np.searchsorted(cumulated, generator.random(DRAWS) * cumulated[-1], side="right")
     trials = [around(vectors, row, near) for row in np.unique(drawn).tolist()]
     trials.sort(key=lambda trial: _inertia_with(vectors, trial, left, weights, steps=0))
-    for trial in trials[:BEST]:
-        least = min(least, _inertia_with(vectors, trial, left, weights, steps=TRIAL_STEPS))
-    return len(centres) * (1.0 - least / whole)
+    least = min(
+        _inertia_with(vectors, trial, left, weights, steps=TRIAL_STEPS) for trial in trials[:BEST]
+    )
+    return settling + max(0.0, len(centres) * (rest - least) / whole)
 
 
 def gain(vectors: Floats, centres: Floats, others: Floats, *, weights: Floats) -> float:
-    """Give what other centres take away of the inertia, in the measure of `evidence`.
+    """Give what moved centres take away of the inertia, in the measure of `evidence`.
 
     Parameters
     ----------
@@ -103,7 +111,12 @@ def gain(vectors: Floats, centres: Floats, others: Floats, *, weights: Floats) -
     """
     same = np.square(rounding(vectors))
     before, after = (_inertia(vectors, each, weights, same) for each in (centres, others))
-    return len(centres) * (1.0 - after / before) if before else 0.0
+    return _all_share(len(centres), 1.0 - after / before) if before else 0.0
+
+
+def _all_share(segments: int, share: float) -> float:
+    """Give what all segments gain together, in shares of a segment's."""
+    return min(segments, NOISY_SEGMENTS) * share
 
 
 def _inertia(vectors: Floats, centres: Floats, weights: Floats, same: float) -> float:

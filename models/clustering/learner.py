@@ -270,9 +270,7 @@ class StreamingClusterer:
     def _least_evidence(self) -> float:
         """What has to speak for another segment for a look at the sample."""
         found = self.policy.finds_number or self._growing
-        least = self.policy.found_evidence if found else self.policy.given_evidence
-        segments = 0 if self._placed is None else len(self._placed)
-        return least * max(1.0, segments / self.policy.noisy_segments)
+        return self.policy.found_evidence if found else self.policy.given_evidence
 
     def _evidence(self, *, noise: bool = False) -> float:
         """Measure what speaks for another segment, or for another one in place of one.

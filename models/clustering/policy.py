@@ -48,8 +48,6 @@ class ClusteringPolicy(Section):
     # change, so that asks for more.
     found_evidence: ClassVar[float] = 0.15
     given_evidence: ClassVar[float] = 0.2
-    # Of so many segments and more the noise of all adds up: in proportion to them.
-    noisy_segments: ClassVar[int] = 10
     # A number that was given, up to this many, is a most at first: segments come as users tell them
     # apart. There have to be the more of them the more is known, all with a full sample; where no
     # groups are apart at all there is nothing to wait for, and a quarter is enough. They come

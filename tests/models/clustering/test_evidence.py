@@ -6,7 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.clustering.evidence import evidence
+from models.clustering.evidence import NOISY_SEGMENTS, evidence, gain
+from models.clustering.policy import ClusteringPolicy
 from models.clustering.reseed import lloyd, reseed
 from models.distances import nearest
 from tests.models.synthetic import Topics
@@ -75,6 +76,14 @@ def people(counts, seed=0):
     return np.stack(rows), np.ones(len(rows))
 
 
+def test_what_all_centres_lag_behind_is_their_mean_ten_times_where_they_are_more():
+    vectors = np.repeat(np.eye(40), 4, axis=0)
+    lagging = evidence(vectors, 0.9 * np.eye(40), random(), weights=np.ones(160))
+    assert lagging == pytest.approx(NOISY_SEGMENTS)
+    moved = gain(vectors, 0.9 * np.eye(40), np.eye(40), weights=np.ones(160))
+    assert moved == pytest.approx(NOISY_SEGMENTS)
+
+
 @EACH
 @pytest.mark.parametrize("seed", range(3))
 def test_a_new_topic_speaks_for_another_segment_and_more_of_the_same_does_not(instead, seed):
@@ -88,3 +97,14 @@ def test_a_new_topic_speaks_for_another_segment_and_more_of_the_same_does_not(in
     more, _ = people([100, 100, 100], seed)
     assert evidence(more, centres, random(), **options) - noise < 0.1
     assert evidence(vectors, centres, random(), weights=weights) - noise > 0.15
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("topics", [20, 60])
+def test_one_new_topic_among_many_is_seen(topics, seed):
+    vectors, weights = people([20] * (topics + 1), seed)
+    known = slice(0, 20 * topics)
+    centres, _ = reseed(vectors[known], None, topics, random())
+    noise = evidence(vectors[known], centres, random(), weights=weights[known])
+    found = evidence(vectors, centres, random(), weights=weights) - noise
+    assert found > ClusteringPolicy.given_evidence
