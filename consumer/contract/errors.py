@@ -42,3 +42,19 @@ def stack(error: BaseException) -> str:
     told = f"{type(error).__name__}, through\n{lines.rstrip()}"
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return told if before is None else f"{stack(before)}\nwhich led to {told}"
+
+
+def forget_frames(error: BaseException) -> None:
+    """Take the traceback off an exception, and off those that led to it.
+
+    A frame that holds an exception is held by it in turn, with all else that it has: until Python
+    looks for garbage, if nobody does this.
+    """
+    known: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if each not in known:
+            known.append(each)
+            each.__traceback__ = None
+            waiting += [led for led in (each.__cause__, each.__context__) if led is not None]

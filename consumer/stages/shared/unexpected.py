@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import numpy as np
 
-from consumer.contract.errors import place, stack
+from consumer.contract.errors import forget_frames, place, stack
 from consumer.contract.stage import StageError
 from models.embedding.errors import EmbeddingError, UnusableTextError
 from models.embedding.runner_types import Vectors
@@ -67,6 +67,8 @@ class Faults:
     def tell(self, error: Exception, of: str) -> str:
         """Log on what the program fails, once for each place; give the exception's type and place.
 
+        The exception has no traceback any more: its frames hold the batch, and some hold it too.
+
         Raises
         ------
         Exception
@@ -78,6 +80,7 @@ class Faults:
         if what not in self._told:
             self._told.add(what)
             logger.warning("the program fails on %s with %s:\n%s", of, what, stack(error))
+        forget_frames(error)
         return what
 
 
@@ -118,21 +121,24 @@ def embed_apart(
     Exception
         What was raised, where it is no record's, or where more texts than `most` fail.
     """
+    found: list[Vectors] = []
     failed: dict[int, Exception] = {}
-
-    def parts(first: int, end: int) -> list[Vectors]:
+    # No function that calls itself: one that is defined here would keep the texts until Python
+    # looks for garbage.
+    waiting = [(0, len(texts))]
+    while waiting:
+        first, end = waiting.pop()
         try:
-            return [embed(texts[first:end])]
+            found.append(embed(texts[first:end]))
         except Exception as error:
             if not of_a_record(error) or (end - first == 1 and len(failed) >= most):
                 raise
             if end - first == 1:
                 failed[first] = error
-                return [np.full((1, dimensions), np.nan, np.float32)]
-        middle = (first + end) // 2
-        return parts(first, middle) + parts(middle, end)
-
-    found = parts(0, len(texts))
+                found.append(np.full((1, dimensions), np.nan, np.float32))
+            else:
+                middle = (first + end) // 2
+                waiting += [(middle, end), (first, middle)]
     return (found[0] if len(found) == 1 else np.concatenate(found)), failed
 
 

@@ -266,19 +266,9 @@ class CpuRunner:
         vectors = np.full((len(rows), self._dimensions), np.nan, dtype=np.float32)
         runs = equal_lengths(lengths, RUN_TOKENS)
 
-        def run(chosen: NDArray[np.int64]) -> None:
-            token_ids = np.stack([rows[index] for index in chosen])
-            try:
-                vectors[chosen] = run_unpadded(self._session, token_ids)
-            except Exception as error:  # ONNX Runtime's types have no common base
-                if chosen.size > 1:  # find the text that it is
-                    for index in chosen:
-                        run(np.array([index]))
-                    return
-                kind, tokens = type(error).__name__, token_ids.size
-                logger.warning("The model fails on a text of %d tokens (%s)", tokens, kind)
-
-        under_way = [self._pool.submit(partial(run, chosen)) for chosen in runs]
+        under_way = [
+            self._pool.submit(partial(self._run, rows, chosen, vectors)) for chosen in runs
+        ]
         for future in under_way:
             future.result()  # which raises what its run raised
         broken = ~np.isfinite(vectors).all(axis=1)
@@ -291,6 +281,19 @@ class CpuRunner:
                 failed_texts=self.totals.failed_texts + int(broken.sum()),
             )
         return vectors
+
+    def _run(self, rows: Sequence[TokenIds], chosen: NDArray[np.int64], vectors: Vectors) -> None:
+        """Put the vectors of some texts, which are of one length, in their places."""
+        token_ids = np.stack([rows[index] for index in chosen])
+        try:
+            vectors[chosen] = run_unpadded(self._session, token_ids)
+        except Exception as error:  # ONNX Runtime's types have no common base
+            if chosen.size > 1:  # find the text that it is
+                for index in chosen:
+                    self._run(rows, np.array([index]), vectors)
+                return
+            kind, tokens = type(error).__name__, token_ids.size
+            logger.warning("The model fails on a text of %d tokens (%s)", tokens, kind)
 
     def close(self) -> None:
         """End the threads; what is being embedded is waited for, a device that hangs is not."""

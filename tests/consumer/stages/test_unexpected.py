@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from models.embedding.runner_types import Vectors
 from models.profiles.table import ProfileRows
 from schemas.user_labels import LabelIntake
 from tests.consumer.stages.label_data import label_record
+from tests.consumer.stages.left_behind import BATCHES, assert_nothing_is_left
 from tests.consumer.stages.stage_data import (
     ALL,
     EMBEDDER,
@@ -55,7 +57,7 @@ class FailingEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         if any(SECRET in text for text in texts):
-            raise self.error
+            raise copy(self.error)  # a library makes a new one each time
         return EMBEDDER.embed(texts)
 
 
@@ -118,6 +120,25 @@ def test_a_text_that_cannot_be_embedded_is_the_only_dead_letter() -> None:
 @pytest.mark.usefixtures("failing_profiles")
 def test_an_event_that_cannot_be_applied_is_the_only_dead_letter() -> None:
     alone_is_refused(Worker(a_model()))
+
+
+@pytest.mark.usefixtures("failing_profiles")
+@pytest.mark.parametrize("embedder", [EMBEDDER, FailingEmbedder()])
+def test_what_was_raised_keeps_no_batch(embedder: Any) -> None:
+    limits = {"max_share": 1, "max_unexpected": 100}
+    worker = Worker(a_model(), embedder=embedder, dead_letters=limits)
+
+    def work(number: int) -> None:
+        users = (f"{number}-{n}" for n in range(20))
+        bad = f"{TOPICS[0]} {SECRET}"
+        worker.run(
+            records(
+                event(user, 1, bad if n in {7, 8} else TOPICS[1]) for n, user in enumerate(users)
+            )
+        )
+
+    assert_nothing_is_left(work)
+    assert worker.stage.stats.refused == {"unexpected": 2 * (BATCHES + 1)}
 
 
 def alone_is_refused(worker: Worker, bad: Sequence[int] = (17, 18, 30)) -> None:
