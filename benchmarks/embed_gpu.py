@@ -34,7 +34,7 @@ from benchmarks.embedding.kernel_probe import attention_kernels
 from benchmarks.shared import Figures, parser, say, write
 from models.embedding.batching import PaddedLayout
 from models.embedding.cache import cache_folder
-from models.embedding.engine.runners import Runner, open_runner
+from models.embedding.engine.runners import open_runner
 from models.embedding.errors import DeviceUnavailableError, EmbeddingError, SourceUnavailableError
 from models.embedding.gpu.runner import GpuRunner
 from models.embedding.gpu.session import BoundSession, cuda_options
@@ -53,6 +53,7 @@ from models.embedding.manifest import (
     Provenance,
 )
 from models.embedding.model_files import file_digest
+from models.embedding.runner_types import Runner
 from models.embedding.runtime import nodes_by_provider, open_session
 from tests.models.embedding import tiny_bert
 

@@ -35,6 +35,7 @@ class RefusalReason(StrEnum):
     TEXT_TOO_LONG = "text_too_long"
     TIME_TOO_OLD = "time_too_old"
     TIME_IN_FUTURE = "time_in_future"
+    UNKNOWN_WORDS = "unknown_words"
     EMBEDDING_FAILED = "embedding_failed"
     UNEXPECTED = "unexpected"
     RECORD_TOO_LARGE = "record_too_large"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from models.embedding.engine.embedder import EmbeddingTotals
+from models.embedding.engine.text_embedder import EmbeddingTotals
 from models.embedding.errors import UnusableTextError
 from models.embedding.runner_types import RunnerTotals, Vectors
 

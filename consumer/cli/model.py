@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import FOLDER, GivenPath
+from consumer.cli.values import EVENTS, FOLDER, Count, GivenPath
 from consumer.contract.errors import UsageError
 from consumer.contract.extras import need
 from consumer.settings import Settings
+from models.embedding.policy import DIMENSIONS, MOST_TEXTS
 
 if TYPE_CHECKING:
     from models.embedding.inventory import CachedModel
@@ -78,6 +80,58 @@ def verify(_settings: Settings, folder: Path) -> int:
     return 0 if report.passed else 1
 
 
+@model.group()
+def fit() -> None:
+    """Fit an embedding model on your own history."""
+
+
+@fit.command(cls=Command, extra="words")
+@click.option("--input", "input_file", type=EVENTS, help="Events, as for replay.")
+@click.option("--topic", is_flag=True, help="In place of a file: all of topics.events.")
+@click.option("--dimensions", type=Count(2, 1024), default=DIMENSIONS, help="Length of a vector.")
+@click.option(
+    "--texts", type=Count(1), default=MOST_TEXTS, help="Different texts to look at, at most."
+)
+def words(
+    settings: Settings, input_file: Path | None, topic: bool, dimensions: int, texts: int
+) -> None:
+    """Fit the model 'words', into embedding.words.folder."""
+    from rich.console import Console
+
+    from consumer.kafka.cluster import read_topic
+    from consumer.offline import files
+    from consumer.offline.texts import clean_texts
+    from consumer.report.progress import counting
+    from models.embedding.errors import OutputExistsError
+    from models.embedding.making.fit_words import FitOptions, fit_words
+    from models.embedding.prepared import words_folder
+
+    if topic == (input_file is not None):
+        raise UsageError("give --input FILE or --topic, one of them")
+    folder = words_folder(settings.embedding.words.folder)
+    expected: Callable[[], int | None] = lambda: None  # noqa: E731 - none is known of a topic
+    if input_file is not None:
+        intake = settings.events.intake()
+        found = files.event_file(input_file, intake)
+        expected = found.expected
+        records = files.read_records(found, settings.topics.events, intake)
+    else:
+        records = read_topic(settings, settings.topics.events)
+    with counting(Console(stderr=True), "reading", "records", expected) as progress:
+        try:
+            manifest = fit_words(
+                clean_texts(records, settings, progress), folder, FitOptions(dimensions, texts)
+            )
+        except OutputExistsError as error:
+            raise UsageError(str(error)) from error
+    click.echo(f"{folder}\n{manifest.identity}")
+    told = manifest.fitted
+    click.echo(
+        f"{told.texts:,} texts, {told.words:,} words, {manifest.dimensions} dimensions that keep "
+        f"{told.explained:.0%} of the variance; languages: {', '.join(told.languages) or 'unknown'}"
+    )
+
+
 @model.command("list", cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(_settings: Settings, as_json: bool) -> None:
@@ -98,7 +152,8 @@ def _described(model: CachedModel) -> dict[str, Any]:
     if model.manifest is None:
         return {**line, "problem": model.problem}
     about = model.manifest.model_dump(exclude={"files", "operators", "provenance"})
-    return {"identity": model.manifest.identity, **about, **line}
+    precision = {"precision": model.manifest.precision}
+    return {"identity": model.manifest.identity, **precision, **about, **line}
 
 
 def _print(models: list[CachedModel]) -> None:
@@ -113,6 +168,6 @@ def _print(models: list[CachedModel]) -> None:
         if each.manifest is None:
             told["name"] = "unreadable"
         else:
-            told["identity"], told["tokens"] = told["identity"][:12], told["max_tokens"]
+            told["identity"], told["tokens"] = told["identity"][:12], told.get("max_tokens", "-")
         table.add_row(*(str(told.get(name, "-")) for name in columns))
     console(whole=True).print(table)

@@ -13,6 +13,7 @@ PACKAGES = {
     "export": ("optimum", "torch"),
     "files": ("pyarrow", "backports.zstd"),
     "model": ("onnx",),
+    "words": ("sklearn",),
 }
 
 

@@ -15,9 +15,9 @@ from consumer.doctor.topics import ill_made
 from consumer.kafka.cluster import Cluster
 from consumer.settings import Settings
 from consumer.wiring.embedder import load_embedder
-from models.embedding.engine.embedder import OnnxEmbedder
+from models.embedding.engine.text_embedder import TextEmbedder
 
-Loader = Callable[[Settings], OnnxEmbedder]
+Loader = Callable[[Settings], TextEmbedder]
 
 
 def examine(
@@ -55,7 +55,7 @@ class _Examination:
         self._partitions: int | None = None
         self._brokers = 1
         self._expected: machine.Expected | None = None
-        self._embedder: OnnxEmbedder | None = None
+        self._embedder: TextEmbedder | None = None
 
     def findings(self, loader: Loader) -> Iterator[Finding]:
         worker = self._role == "worker"

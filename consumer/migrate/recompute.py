@@ -110,7 +110,7 @@ def recompute(
 
 
 # What the new model has no vector for, and what it raises on.
-_FAILED = {RefusalReason.EMBEDDING_FAILED, RefusalReason.UNEXPECTED}
+_FAILED = {*(RefusalReason.EMBEDDING_FAILED, RefusalReason.UNEXPECTED, RefusalReason.UNKNOWN_WORDS)}
 
 
 def embedding_rate(settings: Settings, embedder: Embedder, records: Sequence[Record]) -> float:

@@ -29,6 +29,7 @@ _HINTS = {
     "as milliseconds?",
     RefusalReason.TIME_IN_FUTURE: "events.max_future_skew_seconds sets how far ahead a time may "
     "lie; are these milliseconds read as seconds?",
+    RefusalReason.UNKNOWN_WORDS: "fit the model on texts like these: segmenter model fit words",
     RefusalReason.EMBEDDING_FAILED: "segmenter model verify looks at the embedding model",
 }
 
@@ -36,6 +37,7 @@ _HINTS = {
 _OF_EVENTS = {
     RefusalReason.NO_TEXT,
     RefusalReason.EMBEDDING_FAILED,
+    RefusalReason.UNKNOWN_WORDS,
     RefusalReason.UNEXPECTED,
 }
 

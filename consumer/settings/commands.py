@@ -121,9 +121,21 @@ USES: dict[str, tuple[str, ...]] = {
         *(*_CONNECTION, "kafka.producer_properties", "kafka.transaction_timeout_seconds"),
         *("topics.events", "topics.prefix", "events", *_EVERY),
     ),
-    "model prepare": (*("embedding.model", "embedding.precision", "embedding.device", *_EVERY),),
+    "model prepare": (
+        *(
+            "embedding.model",
+            "embedding.words.folder",
+            "embedding.precision",
+            "embedding.device",
+            *_EVERY,
+        ),
+    ),
     "model export": _EVERY,
     "model verify": _EVERY,
+    "model fit words": (
+        *(*_CONNECTION, "kafka.consumer_properties", "topics.events", "topics.prefix", "events"),
+        *("embedding.words.folder", "restore.no_progress_seconds", *_EVERY),
+    ),
     "model list": _EVERY,
     "config": EVERYTHING,
 }

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING
 
 from consumer.contract.figures import Figures
 from consumer.settings import Settings
-from models.embedding.errors import DeviceUnavailableError, ModelNotMadeError
+from models.embedding.errors import (
+    DeviceUnavailableError,
+    ModelNotMadeError,
+    PrecisionMismatchError,
+)
 from models.embedding.manifest import Precision, is_exported
 from models.embedding.policy import Device, EmbeddingPolicy
-from models.embedding.prepared import prepared_model
+from models.embedding.prepared import fitted_words, prepared_model
 
 # ONNX Runtime is loaded with a model, and not before.
 if TYPE_CHECKING:
-    from models.embedding.engine.embedder import OnnxEmbedder
+    from models.embedding.engine.text_embedder import TextEmbedder
 
 logger = logging.getLogger(__name__)
 
 
-def load_embedder(settings: Settings) -> OnnxEmbedder:
+def load_embedder(settings: Settings) -> TextEmbedder:
     """Load the embedding model that the settings name.
 
     Raises
@@ -30,6 +34,8 @@ def load_embedder(settings: Settings) -> OnnxEmbedder:
         ModelNotMadeError if nobody has made it on this machine.
     """
     leave_cores_to_embedding()
+    if (folder := _words(settings.embedding)) is not None:
+        return _load_words(settings.embedding, folder)
     *preferred, (precision, device) = model_choices(settings.embedding)
     for choice in preferred:
         try:
@@ -74,11 +80,45 @@ def make_models(embedding: EmbeddingPolicy) -> list[Path]:
     """Make each of the models that would do, where it is not there yet; give their folders."""
     from models.embedding.making.prepare import prepare_model  # noqa: PLC0415 - loads ONNX
 
+    if (folder := _words(embedding)) is not None:
+        return [folder]  # fitted, which is all that there is to do
     choices = model_choices(embedding)
     return [prepare_model(embedding.model, precision) for precision, _ in choices]
 
 
-def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Device) -> OnnxEmbedder:
+def _words(embedding: EmbeddingPolicy) -> Path | None:
+    return fitted_words(embedding.model, embedding.words.folder)
+
+
+def _load_words(embedding: EmbeddingPolicy, folder: Path) -> TextEmbedder:
+    if embedding.precision not in {"auto", "fp32"}:
+        raise PrecisionMismatchError(
+            f"embedding.precision is {embedding.precision}, and the model in {folder} is one of "
+            "words, which is in fp32: leave the precision out"
+        )
+    if embedding.device not in {"auto", "cpu"} and not embedding.allow_cpu_fallback:
+        raise DeviceUnavailableError(
+            f"embedding.device is {embedding.device}, and the model in {folder} is one of words, "
+            "which runs on the CPU: set embedding.device to auto or cpu"
+        )
+    from models.embedding.words.embedder import WordsEmbedder  # noqa: PLC0415
+
+    embedder = WordsEmbedder.load(folder, cache_texts=embedding.cache_texts)
+    _tell(embedder)
+    return embedder
+
+
+def _tell(embedder: TextEmbedder) -> None:
+    logger.info(
+        "embedding model %s, %d dimensions, %s, on %s",
+        embedder.identity[:12],
+        embedder.dimensions,
+        embedder.manifest.precision,
+        embedder.device,
+    )
+
+
+def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Device) -> TextEmbedder:
     try:
         folder = prepared_model(embedding.model, precision)
     except ModelNotMadeError:
@@ -100,17 +140,11 @@ def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Devic
         max_chunks=embedding.max_chunks,
         cache_texts=embedding.cache_texts,
     )
-    logger.info(
-        "embedding model %s, %d dimensions, %s, on %s",
-        embedder.identity[:12],
-        embedder.dimensions,
-        embedder.manifest.precision,
-        embedder.device,
-    )
+    _tell(embedder)
     return embedder
 
 
-def figures(embedder: OnnxEmbedder) -> Figures:
+def figures(embedder: TextEmbedder) -> Figures:
     """Give the figures of an embedder: all that it has embedded, committed or not."""
     totals, runner, manifest = embedder.totals, embedder.runner_totals, embedder.manifest
     yield "embedded_texts", totals.embedded

@@ -1,5 +1,7 @@
 """What can go wrong with an embedding model, each as a type of its own."""
 
+from pathlib import Path
+
 
 class EmbeddingError(Exception):
     """Base of every refusal of this package; the message says what to do."""
@@ -16,6 +18,17 @@ class ModelNotMadeError(EmbeddingError):
         super().__init__(
             f"the embedding model {source} is not ready on this machine: `segmenter model "
             "prepare`, with the same settings, makes it"
+        )
+
+
+class WordsNotFittedError(ModelNotMadeError):
+    """The model `words` is to be run, and nobody has fitted one where it is looked for."""
+
+    def __init__(self, folder: Path) -> None:
+        EmbeddingError.__init__(
+            self,
+            f"there is no model `words` in {folder}: `segmenter model fit words` fits one on your "
+            "own history, with embedding.words.folder as it is here",
         )
 
 

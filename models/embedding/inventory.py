@@ -6,6 +6,7 @@ from pathlib import Path
 from models.embedding.cache import MODELS_FOLDER, cache_folder
 from models.embedding.errors import EmbeddingError
 from models.embedding.manifest import Manifest
+from models.embedding.words.manifest import WordsManifest, is_words
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class CachedModel:
 
     folder: Path
     size: int
-    manifest: Manifest | None
+    manifest: Manifest | WordsManifest | None
     problem: str | None = None
 
 
@@ -44,7 +45,8 @@ def list_models(cache: Path | None = None) -> list[CachedModel]:
 
 def _look(folder: Path) -> CachedModel:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    kind = WordsManifest if is_words(folder) else Manifest
     try:
-        return CachedModel(folder, size, Manifest.describe(folder))
+        return CachedModel(folder, size, kind.describe(folder))
     except EmbeddingError as error:
         return CachedModel(folder, size, None, str(error))

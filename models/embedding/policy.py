@@ -5,6 +5,7 @@ Settings are read by every command, so nothing that computes is loaded here.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,6 +20,22 @@ LongTexts = Literal["truncate", "chunk"]
 BATCH_TOKENS = 16_384
 MAX_CHUNKS = 16
 
+DIMENSIONS = 64
+"""Of `words`, where no others are asked for: docs/evaluation.md weighs them."""
+
+MOST_TEXTS = 200_000
+"""Different texts that `words` is fitted on at most: more tell little and take memory."""
+
+
+class WordsPolicy(Section):
+    """The model `words`, which is fitted on one's own history."""
+
+    folder: Path | None = Field(
+        None,
+        description="Folder that 'segmenter model fit words' makes and processes read, alike for "
+        "all of a group; when not set, one in the user's cache.",
+    )
+
 
 class EmbeddingPolicy(Section):
     """The embedding model and where it runs."""
@@ -26,8 +43,10 @@ class EmbeddingPolicy(Section):
     model: str = Field(
         "default",
         min_length=1,
-        description="'default' (all-MiniLM-L6-v2), a local folder, a hub id, or an exported model.",
+        description="'default' (all-MiniLM-L6-v2), 'words' (fitted on your own history), a local "
+        "folder, a hub id, or an exported model.",
     )
+    words: WordsPolicy = Field(default_factory=WordsPolicy)
     precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
         "auto",
         description="Arithmetic; auto is an exported model's own, else int8 on the CPU and fp16 on "

@@ -9,7 +9,11 @@ import re
 from pathlib import Path
 
 from models.embedding.cache import MODELS_FOLDER, cache_folder
-from models.embedding.errors import ModelNotMadeError, PrecisionMismatchError
+from models.embedding.errors import (
+    ModelNotMadeError,
+    PrecisionMismatchError,
+    WordsNotFittedError,
+)
 from models.embedding.making.weights import DEFAULT_SOURCE, Source, resolve_source
 from models.embedding.manifest import (
     EXPORTER_VERSION,
@@ -18,10 +22,43 @@ from models.embedding.manifest import (
     Precision,
     is_exported,
 )
+from models.embedding.words.manifest import is_words
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PRECISION: Precision = "int8"
+
+WORDS = "words"
+"""The source that names the model fitted on one's own texts."""
+
+
+def words_folder(folder: Path | None = None, cache: Path | None = None) -> Path:
+    """Give the folder of `words`: the one that the settings name, else one in the user's cache."""
+    return (folder or (cache or cache_folder()) / MODELS_FOLDER / WORDS).expanduser()
+
+
+def fitted_words(source: str, folder: Path | None = None) -> Path | None:
+    """Return the folder of a fitted model `words`; None where a source is another model.
+
+    Parameters
+    ----------
+    source
+        ``words``, or the folder itself.
+    folder
+        Where ``words`` is, by default in the user's cache.
+
+    Raises
+    ------
+    WordsNotFittedError
+        If there is none.
+    """
+    if source == WORDS:
+        folder = words_folder(folder)
+        if not is_exported(str(folder)):
+            raise WordsNotFittedError(folder)
+        return folder
+    given = Path(source).expanduser()
+    return given if is_words(given) else None
 
 
 def prepared_model(

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 """One vector a row: (texts, dimensions)."""
+
+UsedDevice = Literal["cpu", "cuda", "tensorrt"]
 
 TokenIds = NDArray[np.int64]
 """Token ids of one text, special tokens included: (tokens,)."""
@@ -41,6 +43,64 @@ class RunnerTotals:
     oom_halvings: int = 0
     failed_texts: int = 0
     budget: int = 0
+
+
+class Runner(Protocol):
+    """What runs token ids through a model.
+
+    Attributes
+    ----------
+    device
+        Where it runs.
+    fell_back
+        Whether that is the CPU although a GPU was asked for, or the model is made for one.
+    threads
+        Texts or batches that it runs side by side.
+    totals
+        Counts since it was opened.
+    """
+
+    @property
+    def device(self) -> UsedDevice:
+        """Where it runs."""
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether it runs on another device than was asked for."""
+
+    @property
+    def totals(self) -> RunnerTotals:
+        """Counts since it was opened."""
+
+    @property
+    def threads(self) -> int:
+        """Texts or batches that it runs side by side."""
+
+    def run(self, rows: Sequence[TokenIds]) -> Vectors:
+        """Give the model's vector of each text, in their order, of any length.
+
+        A text that the model has no vector for (its run fails, or is not finite) gets a row of NaN.
+        Safe to call from several threads.
+        """
+
+    def close(self) -> None:
+        """Give threads and sessions back; what runs is finished first."""
+
+
+class Description(Protocol):
+    """What is told of a model, of whatever kind."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def precision(self) -> str:
+        """Its arithmetic."""
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """The languages that it reads; None where that is not known."""
 
 
 class Embedder(Protocol):

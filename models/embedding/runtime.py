@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.embedding.errors import DamagedFileError, DeviceUnavailableError
+from models.embedding.runner_types import UsedDevice
 
 # The builds of 1.31 report usage over the network, also on Linux, and leave a database in the
 # user's cache folder. Nothing leaves a machine that handles reviews unless its owner says so.
@@ -25,8 +26,6 @@ import numpy as np
 import onnxruntime as ort
 
 logger = logging.getLogger(__name__)
-
-UsedDevice = Literal["cpu", "cuda", "tensorrt"]
 
 # What it would print to stderr (no GPU here, a missing CUDA library) comes as an error of this
 # package or as one log line; only what is fatal may still be printed.

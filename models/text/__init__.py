@@ -6,9 +6,11 @@ from models.text.forms import alike, forms
 from models.text.language import NOT_LOOKED_AT, UNDETERMINED, detect_language, detect_languages
 from models.text.many import clean_all
 from models.text.prepare import CleanText, cut_words, has_words, prepare_text
-from models.text.tokens import is_negation, tokenize
+from models.text.tokens import MAX_CHARS, is_negation, tokenize
+from models.text.traditional import to_simplified
 
 __all__ = [
+    "MAX_CHARS",
     "NOT_LOOKED_AT",
     "UNDETERMINED",
     "CleanText",
@@ -23,6 +25,7 @@ __all__ = [
     "has_words",
     "is_negation",
     "prepare_text",
+    "to_simplified",
     "tokenize",
     "verbatim",
 ]

@@ -24,7 +24,7 @@ from schemas.intake import Intake, RefusedError
 from schemas.sifting import SiftedColumns, SiftedEvent
 
 if TYPE_CHECKING:  # loaded where texts are tokenised
-    from models.embedding.engine.tokenising import TextTokeniser, TokeniserRecipe
+    from models.embedding.engine.tokenising import DistinctTokeniser, Recipe
     from models.embedding.tokens import Tokens
 
 _CODES = {kind.value: code for code, kind in enumerate(EVENT_TYPES)}
@@ -79,7 +79,7 @@ class CleaningRecipe:
 
     intake: Intake
     language_share: float
-    tokeniser: TokeniserRecipe | None = None
+    tokeniser: Recipe | None = None
 
 
 Request = tuple[Sequence[bytes | None], Sequence[bytes | None], datetime, float]
@@ -119,7 +119,7 @@ class Cleaning:
         self,
         intake: Intake,
         faults: Faults,
-        tokeniser: TextTokeniser | None = None,
+        tokeniser: DistinctTokeniser | None = None,
         *,
         language_share: float,
     ) -> None:
@@ -311,7 +311,7 @@ class Cleaning:
         return language, tuple(tokenize(text, language)) if kept else None
 
     def _tokenise_apart(
-        self, tokeniser: TextTokeniser, events: PreparedEvents, refusals: dict[int, Refusal]
+        self, tokeniser: DistinctTokeniser, events: PreparedEvents, refusals: dict[int, Refusal]
     ) -> Cleaned:
         """Tokenise all texts but those that fail, which are refused."""
         good: list[int] = []

@@ -26,6 +26,11 @@ _NO_VECTOR = Refusal(
     reason=RefusalReason.EMBEDDING_FAILED,
     detail="the embedding model has no vector for this text: it fails on it, and on it alone",
 )
+_UNKNOWN_WORDS = Refusal(
+    reason=RefusalReason.UNKNOWN_WORDS,
+    detail="the embedding model knows texts by their words, and none of this one's is known to it",
+    field="text",
+)
 
 
 class Preparation:
@@ -67,6 +72,8 @@ class Preparation:
         elsewhere: CleanElsewhere | None = None,
     ) -> None:
         self._embedder = embedder
+        words_alone = getattr(embedder, "by_words_alone", False)
+        self._no_vector = _UNKNOWN_WORDS if words_alone else _NO_VECTOR
         self._clock = clock
         self._faults = faults
         self._most_faults = most_faults
@@ -85,7 +92,8 @@ class Preparation:
         else:
             embed = cast(TokenEmbedder, self._embedder).embed_tokens
             vectors, faults = embed_apart(embed, tokens, **sizes)
-        refusals = dict.fromkeys(np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist(), _NO_VECTOR)
+        silent = np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist()
+        refusals = dict.fromkeys(silent, self._no_vector)
         refusals |= {row: self._faults.refusal(error) for row, error in faults.items()}
         return PreparedBatch(records, cleaned.refusals, events, vectors).refusing_events(refusals)
 

@@ -24,6 +24,7 @@ _QUOTE_NOTHING = {
     RefusalReason.MISSING_FIELD,
     RefusalReason.MISSING_KEY,
     RefusalReason.NO_TEXT,
+    RefusalReason.UNKNOWN_WORDS,
     RefusalReason.UNEXPECTED,
     RefusalReason.RECORD_TOO_LARGE,
 }

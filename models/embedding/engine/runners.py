@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,15 @@ from models.embedding.gpu.runner import GpuRunner
 from models.embedding.gpu.session import BoundSession, cuda_options, tensorrt_options
 from models.embedding.manifest import MODEL_FILE, OUTPUT, PACKED_FILE, Manifest
 from models.embedding.policy import BATCH_TOKENS, Device
-from models.embedding.runner_types import CLOSE_SECONDS, RunnerTotals, TokenIds, Vectors
-from models.embedding.runtime import (
+from models.embedding.runner_types import (
+    CLOSE_SECONDS,
+    Runner,
+    RunnerTotals,
+    TokenIds,
     UsedDevice,
+    Vectors,
+)
+from models.embedding.runtime import (
     available_cores,
     int8_is_exact,
     open_session,
@@ -37,48 +43,6 @@ from models.embedding.runtime import (
 __all__ = ["CpuRunner", "GpuRunner", "Runner", "RunnerTotals", "TokenIds", "Vectors", "open_runner"]
 
 logger = logging.getLogger(__name__)
-
-
-class Runner(Protocol):
-    """What runs token ids through a model.
-
-    Attributes
-    ----------
-    device
-        Where it runs.
-    fell_back
-        Whether that is the CPU although a GPU was asked for, or the model is made for one.
-    threads
-        Texts or batches that it runs side by side.
-    totals
-        Counts since it was opened.
-    """
-
-    @property
-    def device(self) -> UsedDevice:
-        """Where it runs."""
-
-    @property
-    def fell_back(self) -> bool:
-        """Whether it runs on another device than was asked for."""
-
-    @property
-    def totals(self) -> RunnerTotals:
-        """Counts since it was opened."""
-
-    @property
-    def threads(self) -> int:
-        """Texts or batches that it runs side by side."""
-
-    def run(self, rows: Sequence[TokenIds]) -> Vectors:
-        """Give the model's vector of each text, in their order, of any length.
-
-        A text that the model has no vector for (its run fails, or is not finite) gets a row of NaN.
-        Safe to call from several threads.
-        """
-
-    def close(self) -> None:
-        """Give threads and sessions back; what runs is finished first."""
 
 
 def open_runner(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,19 @@ from models.embedding.errors import DamagedFileError, UnusableTextError
 from models.embedding.manifest import TOKENIZER_FILE
 from models.embedding.model_files import verify_files
 from models.embedding.tokens import Inputs, Tokens
+
+
+class Recipe(Protocol):
+    """What it takes to make the same tokeniser in another process; it can be pickled."""
+
+    def load(self) -> DistinctTokeniser:
+        """Make the tokeniser.
+
+        Raises
+        ------
+        EmbeddingError
+            If the model's files are not there, or no longer what they were.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +67,17 @@ class TokeniserRecipe:
         return TextTokeniser.of(self, load_tokenizer(self.folder / TOKENIZER_FILE))
 
 
-class TextTokeniser:
-    """Turns texts into inputs of a model; safe to call from several threads.
+class DistinctTokeniser(ABC):
+    """Turns texts into inputs of a model, each distinct one once.
 
     Parameters
     ----------
-    tokenizer
-        The model's own.
-    max_tokens
-        The model's longest input.
-    prefix
-        What the model wants before every text.
-    max_chunks
-        Inputs of a text at most; what is beyond is truncated.
     hasher
         Hashes of texts.
     """
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        max_tokens: int,
-        prefix: str,
-        max_chunks: int,
-        hasher: TextHasher,
-    ) -> None:
-        self._frame = Frame.of(tokenizer, max_tokens, prefix)
-        self._tokenizer = tokenizer
-        self._prefix = prefix
-        self._max_chunks = max_chunks
+    def __init__(self, hasher: TextHasher) -> None:
         self._hash = hasher
-
-    @classmethod
-    def of(cls, recipe: TokeniserRecipe, tokenizer: Tokenizer) -> Self:
-        """Make one by a recipe, of a tokenizer that is open."""
-        return cls(
-            tokenizer,
-            recipe.max_tokens,
-            recipe.prefix,
-            recipe.max_chunks,
-            TextHasher(recipe.secret),
-        )
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """Tokenise texts, in their order; one that comes several times is tokenised once.
@@ -138,6 +122,53 @@ class TextTokeniser:
                 distinct.append(text)
             places.append(place)
         return list(numbers), np.array(places, np.int64), distinct
+
+    @abstractmethod
+    def inputs(self, texts: Sequence[str]) -> Inputs:
+        """Give the inputs of each text; safe to call from several threads."""
+
+
+class TextTokeniser(DistinctTokeniser):
+    """Turns texts into inputs of a model; safe to call from several threads.
+
+    Parameters
+    ----------
+    tokenizer
+        The model's own.
+    max_tokens
+        The model's longest input.
+    prefix
+        What the model wants before every text.
+    max_chunks
+        Inputs of a text at most; what is beyond is truncated.
+    hasher
+        Hashes of texts.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        max_tokens: int,
+        prefix: str,
+        max_chunks: int,
+        hasher: TextHasher,
+    ) -> None:
+        self._frame = Frame.of(tokenizer, max_tokens, prefix)
+        self._tokenizer = tokenizer
+        self._prefix = prefix
+        self._max_chunks = max_chunks
+        super().__init__(hasher)
+
+    @classmethod
+    def of(cls, recipe: TokeniserRecipe, tokenizer: Tokenizer) -> Self:
+        """Make one by a recipe, of a tokenizer that is open."""
+        return cls(
+            tokenizer,
+            recipe.max_tokens,
+            recipe.prefix,
+            recipe.max_chunks,
+            TextHasher(recipe.secret),
+        )
 
     def inputs(self, texts: Sequence[str]) -> Inputs:
         """Cut each text into the model's inputs."""

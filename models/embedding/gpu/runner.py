@@ -35,8 +35,7 @@ from models.daemon_pool import DaemonPool
 from models.embedding.batching import Batch, Layout
 from models.embedding.errors import DeviceFailedError
 from models.embedding.gpu.session import Failure, failure_of
-from models.embedding.runner_types import CLOSE_SECONDS, RunnerTotals, TokenIds, Vectors
-from models.embedding.runtime import UsedDevice
+from models.embedding.runner_types import CLOSE_SECONDS, RunnerTotals, TokenIds, UsedDevice, Vectors
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,16 @@ import numpy as np
 import onnx
 
 from models.embedding.engine.embedder import OnnxEmbedder
-from models.embedding.engine.runners import Vectors
 from models.embedding.errors import DeviceUnavailableError, EmbeddingError
 from models.embedding.making.bert_int8 import INPUT
 from models.embedding.making.exporters import fused_operators
 from models.embedding.making.sample_texts import PROBES
 from models.embedding.manifest import INPUTS, MANIFEST_FILE, MODEL_FILE, OUTPUT, Manifest, Precision
 from models.embedding.policy import Device
+from models.embedding.runner_types import Vectors
+from models.embedding.words.embedder import WordsEmbedder
+from models.embedding.words.manifest import PROJECTION_FILE, WordsManifest, is_words
+from models.embedding.words.projection import UNKNOWN
 
 _NEIGHBOURS: dict[Precision, float] = {"fp32": 1e-5, "fp16": 3.2e-2, "int8": 0.0}
 """How far a text's vector may be from the one it has alone: its neighbours must not matter.
@@ -90,6 +93,11 @@ def verify_model(folder: Path) -> ModelReport:
 
 
 def _checks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
+    if is_words(folder):
+        yield "manifest", lambda: _check_words_manifest(folder)
+        yield "files", lambda: _check_files(folder)
+        yield "vectors", lambda: _check_words(folder)
+        return
     yield "manifest", lambda: _check_manifest(folder)
     yield "files", lambda: _check_files(folder)
     yield "graph", lambda: _check_graph(folder)
@@ -106,8 +114,31 @@ def _check_manifest(folder: Path) -> str:
     )
 
 
+def _check_words_manifest(folder: Path) -> str:
+    manifest = WordsManifest.describe(folder)
+    fitted = manifest.fitted
+    return (
+        f"{manifest.name}, {manifest.dimensions} dimensions, {fitted.words:,} words of "
+        f"{fitted.texts:,} texts in {', '.join(fitted.languages) or 'unknown languages'}, "
+        f"identity {manifest.identity}"
+    )
+
+
+def _check_words(folder: Path) -> str:
+    """Look at all that a model holds: any text's vector is a sum of its words' parts."""
+    projection = np.load(folder / PROJECTION_FILE, mmap_mode="r")
+    with WordsEmbedder.load(folder) as embedder:  # which looks whether texts are cut alike
+        known = int(np.isfinite(embedder.embed(PROBES)).all(axis=1).sum())
+    if not np.isfinite(projection).all() or projection[UNKNOWN].any():
+        raise _ViolationError("a word's part of a vector is not finite, or an unknown word has one")
+    silent = int((~projection[UNKNOWN + 1 :].any(axis=1)).sum())
+    if silent:
+        raise _ViolationError(f"{silent:,} of the known words have no part in any vector")
+    return f"all words' parts are finite; {known} of {len(PROBES)} texts have words that are known"
+
+
 def _check_files(folder: Path) -> str:
-    manifest = Manifest.read(folder)
+    manifest = (WordsManifest if is_words(folder) else Manifest).read(folder)
     own = {MANIFEST_FILE, *manifest.files}
     foreign = sorted(
         path.name

@@ -68,6 +68,7 @@ COMMANDS = [
     "intake",
     "model export",
     "model verify",
+    "model fit words",
     "model list",
     "config",
 ]

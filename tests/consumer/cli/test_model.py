@@ -11,10 +11,11 @@ from consumer.cli import main as cli
 from consumer.cli import model as command
 from consumer.settings import Settings
 from consumer.wiring.embedder import load_embedder
-from models.embedding.errors import ExportFailedError
+from models.embedding.errors import EmbeddingError, ExportFailedError, ModelNotMadeError
 from models.embedding.making import optimum_export
 from models.embedding.making.export import export_model
 from models.embedding.manifest import Manifest
+from tests.consumer.stages.stage_data import event
 from tests.models.embedding.tiny_bert import TinyBert
 
 
@@ -144,3 +145,58 @@ def test_a_precision_that_is_set_must_be_the_exported_models(model, checkpoint, 
     code, _, err = model("prepare", *named, "int8")
     assert code == 3
     assert "leave the precision out, or export the model again" in err
+
+
+@pytest.fixture
+def history(tmp_path):
+    path = tmp_path / "history.jsonl"
+    subjects = ["espresso grinder beans crema", "跑鞋 马拉松 配速 越野"]
+    lines = [
+        json.dumps(event(f"user-{number}", 1, f"{subjects[number % 2]} {number}"))
+        for number in range(200)
+    ]
+    path.write_text("\n".join([*lines, "{"]))
+    return path
+
+
+def test_words_are_fitted_into_the_folder_of_the_settings_and_loaded_from_there(
+    model, history, tmp_path
+):
+    folder = tmp_path / "words"
+    flags = ("--embedding.words.folder", folder)
+    code, out, err = model("fit", "words", "--input", history, "--dimensions", 4, *flags)
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0] == str(folder)
+    assert lines[2].startswith("200 texts, 8 words, 4 dimensions that keep ")
+    settings = Settings(embedding={"model": "words", "words": {"folder": folder}})
+    with load_embedder(settings) as embedder:
+        assert (embedder.identity, embedder.dimensions) == (lines[1], 4)
+    assert model("verify", folder)[0] == 0
+    assert model("prepare", "--embedding.model", "words", *flags)[:2] == (0, f"{folder}\n")
+    code, _, err = model("fit", "words", "--input", history, *flags)
+    assert (code, "is there already and not empty" in err) == (2, True)
+
+
+@pytest.mark.parametrize("given", [(), ("--topic", "--input", "history.jsonl")])
+def test_words_are_fitted_on_a_file_or_on_the_topic(model, history, monkeypatch, given):
+    monkeypatch.chdir(history.parent)
+    code, _, err = model("fit", "words", *given)
+    assert (code, "give --input FILE or --topic, one of them" in err) == (2, True)
+
+
+def test_words_that_are_not_fitted_name_the_command_that_does_it(tmp_path):
+    with pytest.raises(ModelNotMadeError, match="`segmenter model fit words`"):
+        load_embedder(Settings(embedding={"model": "words"}))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"precision": "int8"}, "which is in fp32"), ({"device": "cuda"}, "which runs on the CPU")],
+)
+def test_words_refuse_what_is_for_other_models(model, history, tmp_path, given, told):
+    folder = tmp_path / "words"
+    fit = ("fit", "words", "--input", history, "--dimensions", 4)
+    assert model(*fit, "--embedding.words.folder", folder)[0] == 0
+    with pytest.raises(EmbeddingError, match=told):
+        load_embedder(Settings(embedding={"model": str(folder), **given}))

@@ -45,7 +45,9 @@ RECIPE = CleaningRecipe(Settings().events.intake(), Settings().events.language_s
 
 
 # Of the device, the program, intake, and settings that are not set.
-NOT_IN_A_BATCH = {"embedding_failed", "unexpected", "record_too_large", "excluded"}
+NOT_IN_A_BATCH = {
+    *("embedding_failed", "unknown_words", "unexpected", "record_too_large", "excluded")
+}
 
 
 def a_child(count: int = 1, recipe: CleaningRecipe = RECIPE, make: Any = make_cleaning) -> Children:

@@ -322,6 +322,14 @@ def test_a_text_that_the_model_fails_on_is_refused_and_the_others_go_their_way()
     assert failing.state() == unharmed.state()
 
 
+def test_texts_without_a_known_word_are_refused_for_that_where_the_model_knows_words_alone():
+    by_words = FailingEmbedder("quark", 16)
+    by_words.by_words_alone = True  # type: ignore[attr-defined]
+    worker = Worker(a_model(), embedder=by_words, dead_letters=ANY_SHARE)
+    worker.run(records([event("u", 1), event("u", 2, "the quark of physics")]))
+    assert worker.stage.stats.refused == Counter({"unknown_words": 1})
+
+
 def test_where_every_text_fails_the_worker_stops_before_it_commits():
     worker = Worker(embedder=FailingEmbedder("hops", 16), dead_letters={"min_records": 3})
     with pytest.raises(DeadLetterLimitError, match="embedding_failed"):

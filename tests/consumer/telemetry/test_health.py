@@ -28,7 +28,7 @@ from consumer.stages.training.stage import TrainingStage
 from consumer.telemetry.health import Health, serving
 from consumer.telemetry.metrics import FigureCollector, LoopMetrics, tell_role
 from consumer.wiring.embedder import figures as embedder_figures
-from models.embedding.engine.embedder import EmbeddingTotals
+from models.embedding.engine.text_embedder import EmbeddingTotals
 from models.embedding.runner_types import RunnerTotals
 from tests.consumer.stages.stage_data import TOPICS, Worker, a_model, event, records
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedding.engine.runners import Vectors
 from models.embedding.manifest import OUTPUT
+from models.embedding.runner_types import Vectors
 
 
 def run_batch(session: Any, rows: Sequence[NDArray[np.int64]], pad_id: int) -> Vectors:

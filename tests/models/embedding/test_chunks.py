@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from models.embedding.engine.chunks import Frame, combine, cut_text, unit_or_nan, without_broken
-from models.embedding.engine.runners import TokenIds, Vectors
 from models.embedding.errors import UnsupportedModelError
+from models.embedding.runner_types import TokenIds, Vectors
 from tests.models.embedding.tiny_bert import MAX_TOKENS, PLAIN, tiny_tokenizer
 
 CLS, SEP = 2, 3

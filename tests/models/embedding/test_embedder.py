@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from models.embedding import runtime
 from models.embedding.batching import token_batches
-from models.embedding.engine.embedder import EmbeddingTotals, OnnxEmbedder
+from models.embedding.engine.embedder import OnnxEmbedder
+from models.embedding.engine.text_embedder import EmbeddingTotals
 from models.embedding.errors import DamagedFileError, DeviceUnavailableError, UnusableTextError
 from models.embedding.making.prepare import prepare_model
 from models.embedding.runner_types import Embedder

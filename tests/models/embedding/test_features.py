@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.embedding.engine.busy_time import BusyTime
-from models.embedding.engine.embedder import EmbeddingTotals, OnnxEmbedder
-from models.embedding.engine.runners import RunnerTotals, TokenIds, Vectors
+from models.embedding.engine.embedder import OnnxEmbedder
+from models.embedding.engine.text_embedder import EmbeddingTotals
 from models.embedding.errors import UnusableTextError
 from models.embedding.making.prepare import prepare_model
 from models.embedding.manifest import Manifest
+from models.embedding.runner_types import RunnerTotals, TokenIds, Vectors
 from tests.models.embedding.tiny_bert import HIDDEN, MAX_TOKENS, PLAIN, TinyBert, tiny_tokenizer
 
 ROOM = MAX_TOKENS - 2

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from numpy.typing import NDArray
 
-from models.embedding.engine.runners import Vectors
 from models.embedding.engine.text_cache import KEY_BYTES, TextCache, TextHasher
+from models.embedding.runner_types import Vectors
 
 DIMENSIONS = 3
 keys = st.lists(st.integers(0, 9).map(lambda n: bytes([n])), unique=True, max_size=10)

@@ -1,0 +1,47 @@
+"""The texts of a file or of the input topic, as a worker would embed them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+from consumer.contract.records import Record
+from consumer.settings import Settings
+from consumer.stages.segmentation.cleaning import Cleaning
+from consumer.stages.shared.unexpected import Faults
+
+_TOGETHER = 2_048
+
+Progress = Callable[[int], None]
+"""Told how many records were read."""
+
+
+def clean_texts(
+    records: Iterable[Record], settings: Settings, progress: Progress | None = None
+) -> Iterator[str]:
+    """Give the clean text of each record that is an event with words; others are passed over.
+
+    Parameters
+    ----------
+    records
+        Of the input.
+    settings
+        How they are read.
+    progress
+        Told from time to time how many records were read.
+    """
+    cleaning = Cleaning(settings.events.intake(), Faults(), language_share=0)
+    left, done = iter(records), 0
+    while batch := list(islice(left, _TOGETHER)):
+        # No word is wanted of anybody: ranks begin at 0.
+        cleaned = cleaning(
+            [record.value for record in batch],
+            [record.key for record in batch],
+            datetime.now(UTC),
+            sampled=-1,
+        )
+        yield from cleaned.events.texts
+        done += len(batch)
+        if progress is not None:
+            progress(done)
