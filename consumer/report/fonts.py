@@ -1,7 +1,9 @@
 """Which characters the picture can draw with the fonts of this machine.
 
-Matplotlib brings a font for Latin, Greek and Cyrillic. For a missing character it draws a box and
-warns. So labels in other scripts need a font that is installed, or have to be replaced.
+Matplotlib brings a font for Latin, Greek and Cyrillic, and the extras that draw bring one for
+Chinese: the package zhplot holds Noto Sans SC, of which nothing but the file is used. For a missing
+character matplotlib draws a box and warns. So labels in other scripts need a font that is
+installed, or have to be replaced.
 """
 
 from __future__ import annotations
@@ -10,15 +12,18 @@ import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 from matplotlib import font_manager
 
 BASE = "DejaVu Sans"
 
-# Fonts that come with Linux distributions, macOS and Windows, for Chinese, Japanese and Korean.
+# Noto Sans SC first, which is wanted on every machine: so pictures look the same. Then fonts that
+# come with Linux distributions, macOS and Windows, for Chinese, Japanese and Korean.
 CANDIDATES = (
-    "Noto Sans CJK SC",
     "Noto Sans SC",
+    "Noto Sans CJK SC",
     "Source Han Sans SC",
     "Source Han Sans CN",
     "WenQuanYi Micro Hei",
@@ -57,6 +62,8 @@ class Lettering:
         self._missing = set("".join(texts)) - _characters(BASE)
         self.families = [BASE]
         families = list(CANDIDATES if candidates is None else candidates)
+        if self._missing:
+            know_brought()
         self._look(families)
         if self._missing and look_anew():
             self._look(families)
@@ -86,6 +93,17 @@ class Lettering:
     def writable(self, label: str) -> str:
         """Leave out the words of a label that cannot be written; maybe nothing is left."""
         return ", ".join(word for word in label.split(", ") if self.can_write(word))
+
+
+@cache
+def know_brought() -> bool:
+    """Make the font of the extras known to matplotlib, and tell whether it is there."""
+    spec = find_spec("zhplot")  # to import it would make it the font of all pictures
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        with suppress(OSError, RuntimeError, ValueError):
+            font_manager.fontManager.addfont(Path(folder) / "fonts" / "NotoSansSC-Regular.ttf")
+            return True
+    return False
 
 
 @cache

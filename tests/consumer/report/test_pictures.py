@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from itertools import combinations
 
@@ -109,6 +110,19 @@ def test_a_font_that_was_installed_since_matplotlib_made_its_list_is_found(han_f
     lettering = Lettering(["咖啡"], candidates=[han_font])
     assert (lettering.families, lettering.note) == (["DejaVu Sans", han_font], None)
     fonts.look_anew.cache_clear()
+
+
+def test_chinese_is_written_on_a_machine_that_has_no_font_for_it(monkeypatch):
+    base = [font for font in font_manager.fontManager.ttflist if font.name == fonts.BASE]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", base)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    fonts.know_brought.cache_clear()
+    lettering = Lettering(["咖啡, 鹽酥雞, beans"])
+    assert (lettering.families, lettering.note) == ([fonts.BASE, "Noto Sans SC"], None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of each character that it has no glyph of
+        png(report_data(labels={1: "咖啡, 鹽酥雞", 2: "beans"}).map.draw())
+    fonts.know_brought.cache_clear()
 
 
 def test_words_that_are_left_out_are_told_below_the_picture(monkeypatch):
