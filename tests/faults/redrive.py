@@ -36,7 +36,7 @@ def kill_redrive(rig: Rig, trials: int) -> int:
     def killed() -> int:
         return redrive.exits.count(-signal.SIGKILL)
 
-    rig.until(lambda: killed() >= trials, f"{trials} kills of the redrive", 60 + 20 * trials)
+    rig.until(lambda: killed() >= trials, f"{trials} kills of the redrive", 60 + 60 * trials)
     rig.load.stop()
     rig.recover(measure=False)
     _until_done(rig, redrive)
