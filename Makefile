@@ -105,6 +105,10 @@ bench-restore: $(VENV)/.installed  ## times a restore with and without local che
 bench-recovery: $(VENV)/.installed  ## times a worker's recovery from kill -9, with and without local checkpoints
 	$(BIN)/python -m benchmarks.recovery $(ARGS)
 
+bench-restarts: model  ## rolling restarts, and from 2 to 4 workers and back, as a StatefulSet does them: pauses, rebalances, what is lost
+	$(BIN)/python -m benchmarks.restarts $(ARGS)
+	$(BIN)/python -m benchmarks.restarts --render
+
 bench-startup: $(VENV)/.installed  ## CPU time and memory of a process's start; ARGS="--against ../other-checkout"
 	$(BIN)/python -m benchmarks.startup $(ARGS)
 
@@ -165,5 +169,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 
 .PHONY: help install model demo test test-export test-dashboards test-kubernetes test-kubernetes-api test-image dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
-	bench-recovery bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
+	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

@@ -28,8 +28,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -104,6 +104,7 @@ class Run:
     latencies: list[tuple[float, float]] = field(default_factory=list)
     unseen: int = 0
     """Events of which no reader of committed records has seen that they took effect."""
+    _driver: threading.Thread | None = None
 
     def fill(self, pairs: Sequence[Pair]) -> float:
         """Write events and wait until they are worked off; give so many a second."""
@@ -147,8 +148,9 @@ class Run:
             raise SoakError(f"{self.watch.behind():,} events are not worked off in time")
         time.sleep(LOOK_SECONDS)
 
-    def soak(self, rate: float) -> None:
-        """Let events come, restart the workers now and then, and tell how it goes."""
+    @contextmanager
+    def load(self, rate: float) -> Iterator[Seen]:
+        """Let so many events come a second, and in the end wait until all are seen."""
         topics, stopping = self.settings.topics, threading.Event()
         servers = self.settings.kafka.bootstrap_servers
         self.watch.mark()
@@ -156,19 +158,10 @@ class Run:
         with Seen(servers, topics.profiles, topics.partitions) as seen:
             arguments = (servers, topics.events, self.stream, rate, seen, stopping)
             driver = threading.Thread(target=drive, args=arguments, name="load", daemon=True)
-            self.began = time.monotonic()
+            self.began, self._driver = time.monotonic(), driver
             driver.start()
             try:
-                for due in due_times(self.options, self.began):
-                    self._wait(due.at, driver)
-                    if due.restart:
-                        begun = time.monotonic()
-                        took = self.group.roll()
-                        self.catch_up()
-                        self.rolls.append((begun, time.monotonic()))
-                        say(f"  all workers restarted in {took:.0f} s")
-                    else:
-                        self._tell(seen)
+                yield seen
             finally:
                 stopping.set()
                 driver.join()
@@ -180,10 +173,25 @@ class Run:
                 time.sleep(LOOK_SECONDS)
             self.latencies, self.unseen = list(seen.latencies), seen.left - none
 
-    def _wait(self, until: float, driver: threading.Thread) -> None:
+    def soak(self, rate: float) -> None:
+        """Let events come, restart the workers now and then, and tell how it goes."""
+        with self.load(rate) as seen:
+            for due in due_times(self.options, self.began):
+                self.wait(due.at)
+                if due.restart:
+                    begun = time.monotonic()
+                    took = self.group.roll()
+                    self.catch_up()
+                    self.rolls.append((begun, time.monotonic()))
+                    say(f"  all workers restarted in {took:.0f} s")
+                else:
+                    self._tell(seen)
+
+    def wait(self, until: float) -> None:
+        """Wait under load until a time by the clock of `time.monotonic`."""
         while time.monotonic() < until:
             self.group.check()
-            if not driver.is_alive():
+            if self._driver is None or not self._driver.is_alive():
                 raise SoakError("the load has ended by itself")
             time.sleep(min(LOOK_SECONDS, max(0.0, until - time.monotonic())))
 
@@ -293,7 +301,27 @@ def keep_samples(path: Path, lives: Sequence[Life]) -> None:
 
 def figures(run: Run, capacity: float | None, rate: float, wrong: Sequence[str]) -> Figures:
     """Judge a run that has ended."""
-    options, settings, stream = run.options, run.settings, run.stream
+    options = run.options
+    settle = _SETTLE_SHARE * 60 * min(options.restart_minutes, options.minutes)
+    lives = run.group.watcher.lives
+    return {
+        "machine": machine.facts(),
+        "options": asdict(options),
+        "capacity": None if capacity is None else round(capacity, 1),
+        "rate": round(rate, 1),
+        **outcome(run, wrong),
+        "latency": latency(run.latencies, run.rolls),
+        "restarts": len(run.rolls),
+        "restart_seconds": [round(end - begin, 1) for begin, end in run.rolls],
+        "rebalances_of_others": run.group.rebalances,
+        "longest_stall_seconds": round(max(run.watch.stalls().values(), default=0.0), 1),
+        **growth(lives, run.group.workers, run.began + settle, settle, options.share),
+    }
+
+
+def outcome(run: Run, wrong: Sequence[str]) -> Figures:
+    """Tell what became of a run's events, and what is not as it should be, in words."""
+    settings, stream = run.settings, run.stream
     result, found = verify_topics(settings), account(stream, *counted(settings))
     there = sum(run.ends.now().values())
     unwell = [*run.group.exits, *wrong]
@@ -303,13 +331,7 @@ def figures(run: Run, capacity: float | None, rate: float, wrong: Sequence[str])
     unwell += [f"{run.unseen:,} events were not seen by the reader"] if run.unseen else []
     if there != stream.records:
         unwell.append(f"the input holds {there:,} records, {stream.records:,} were produced")
-    settle = _SETTLE_SHARE * 60 * min(options.restart_minutes, options.minutes)
-    lives = run.group.watcher.lives
     return {
-        "machine": machine.facts(),
-        "options": asdict(options),
-        "capacity": None if capacity is None else round(capacity, 1),
-        "rate": round(rate, 1),
         "events": stream.events.total(),
         "repeats": stream.repeats.total(),
         "refused": stream.refused,
@@ -317,12 +339,6 @@ def figures(run: Run, capacity: float | None, rate: float, wrong: Sequence[str])
         **asdict(found),
         "wrong": unwell[:20],
         "not_checked": list(result.unchecked),
-        "latency": latency(run.latencies, run.rolls),
-        "restarts": len(run.rolls),
-        "restart_seconds": [round(end - begin, 1) for begin, end in run.rolls],
-        "rebalances_of_others": run.group.rebalances,
-        "longest_stall_seconds": round(max(run.watch.stalls().values(), default=0.0), 1),
-        **growth(lives, run.group.workers, run.began + settle, settle, options.share),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -122,6 +123,16 @@ class Group:
             self.rebalances += sum(_rebalances(other) for other in others) - before
         return time.monotonic() - begun
 
+    def scale(self, workers: int) -> None:
+        """Start or stop workers, all at once, until there are so many; the last ones go."""
+        names = [f"worker-{number}" for number in range(workers)]
+        self._stop(*(name for name in self.workers if name not in names))
+        come = [name for name in names if name not in self.workers]
+        for name in come:
+            self._start(name)
+        self.workers = names
+        self.until(lambda: all(self.children[name].ready() for name in come), "all ready")
+
     def close(self) -> None:
         """Stop all."""
         for name in list(self.children):
@@ -155,12 +166,17 @@ class Group:
         self.children[name] = child
         self.watcher.begin(name, child.pid)
 
-    def _stop(self, name: str) -> None:
-        self.watcher.end(name)
-        child = self.children.pop(name)
-        child.check()
-        if code := child.stop():
-            self.exits.append(f"{child.name} ended with exit code {code}")
+    def _stop(self, *names: str) -> None:
+        """Stop processes at the same time."""
+        for name in names:
+            self.watcher.end(name)
+            self.children[name].check()
+        going = [self.children.pop(name) for name in names]
+        with ThreadPoolExecutor(max(len(going), 1)) as threads:
+            codes = list(threads.map(lambda child: child.stop(), going))
+        for child, code in zip(going, codes, strict=True):
+            if code:
+                self.exits.append(f"{child.name} ended with exit code {code}")
 
 
 def _rebalances(child: Child) -> float:

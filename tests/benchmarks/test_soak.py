@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import statistics
+import subprocess
+import sys
 import threading
 from collections import Counter
 from itertools import islice
@@ -229,22 +231,33 @@ def test_across_takes_the_middle_and_the_mean_of_each_life() -> None:
     assert across([([0, 2, 4], [1, 2, 3]), ([], []), ([10, 20], [5, 7])]) == ([2, 15], [2, 6])
 
 
-def test_a_process_is_seen_with_its_threads_and_files(tmp_path: Path) -> None:
-    before = sample(os.getpid())
+GROWING = """
+import threading
+print(flush=True)
+input()
+files = [open("/dev/null") for _ in range(5)]
+threads = [threading.Thread(target=threading.Event().wait, daemon=True) for _ in range(3)]
+for thread in threads:
+    thread.start()
+print(flush=True)
+input()
+"""
+
+
+def test_a_process_is_seen_with_its_threads_and_files() -> None:
+    """One of its own: clients that other tests have closed let go of sockets a little later."""
+    seen = []
+    command = [sys.executable, "-c", GROWING]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(2):
+            process.stdout.readline()
+            seen.append(sample(process.pid))
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+    before, after = seen
     assert before is not None
-    stop = threading.Event()
-    threads = [threading.Thread(target=stop.wait) for _ in range(3)]
-    files = [(tmp_path / str(number)).open("w") for number in range(5)]
-    for thread in threads:
-        thread.start()
-    try:
-        after = sample(os.getpid())
-    finally:
-        stop.set()
-        for file in files:
-            file.close()
-        for thread in threads:
-            thread.join()
     assert after is not None
     assert after.threads - before.threads == 3
     assert after.files - before.files == 5
@@ -370,6 +383,14 @@ def test_workers_are_restarted_one_by_one_the_last_first_under_their_own_names(
     assert [life.number for life in watcher.of("worker-0")] == [1, 2]
     folders = {child.settings.restore.checkpoint_dir for child in group.children.values()}
     assert len(folders) == 3
+    _Child.did.clear()
+    group.scale(4)
+    assert _Child.did == ["worker worker-2-1 as worker-2", "worker worker-3-1 as worker-3"]
+    _Child.did.clear()
+    group.scale(1)
+    assert sorted(_Child.did) == ["stop worker-1-2", "stop worker-2-1", "stop worker-3-1"]
+    assert group.workers == ["worker-0"]
+    assert set(group.children) == {"trainer", "worker-0"}
     group.close()
     assert group.children == {}
 

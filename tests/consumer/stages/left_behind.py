@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from types import FunctionType
 
-BATCHES = 30
+BATCHES = 12
 
 
 def assert_nothing_is_left(work: Callable[[int], object]) -> None:
