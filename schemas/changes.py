@@ -86,8 +86,9 @@ _ALL_CAUSES = frozenset(ChangeCause)
 def cause_of(reason: ChangeReason, *, by_event: bool) -> ChangeCause:
     """Give whose doing a change is, by its reason and whether an event of the user's made it.
 
-    Each user is looked at under a new version before events count under it. So an event moves
-    a user only if it does so under the version that last decided on them.
+    Each user is looked at under a new version before events of theirs count under it; until then
+    they count under the version before. So an event moves a user only if it does so under the
+    version that last decided on them.
     """
     if reason is ChangeReason.LABEL_CHANGED:
         return ChangeCause.USER if by_event else ChangeCause.MODEL

@@ -5,8 +5,8 @@ not on partitions, workers, batches, rebalances or crashes. So a run over Kafka 
 what `segmenter replay` gives, but for the time of processing and the places of the records.
 
 Changes are compared user by user: each one, and their order. Between users there is no order to
-hold to: of a new model a replay looks at all users before the next event, a worker looks at those
-of a batch first and at the others beside batches.
+hold to: of a new model a replay looks at all users before the next event, a worker at one after the
+other beside batches.
 """
 
 from __future__ import annotations

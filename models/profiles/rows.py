@@ -191,11 +191,19 @@ class ProfileRows:
 
     def overwrite(self, rows: Sequence[int], states: ProfileRows) -> None:
         """Set some rows to states of the same users."""
+        self._set(rows, states, [*_ARRAY_COLUMNS, *_LIST_COLUMNS])
+
+    def stand_as(self, rows: Sequence[int], states: ProfileRows) -> None:
+        """Set where some rows' users stand to what states of theirs say; their profiles stay."""
+        self._set(rows, states, _STANDING)
+
+    def _set(self, rows: Sequence[int], states: ProfileRows, columns: Iterable[str]) -> None:
         at = list(rows)
-        for name, column in self.arrays().items():
-            column[at] = states.arrays()[name]
-        for name, own in self.lists().items():
-            values = states.lists()[name]
+        for name in columns:
+            own, values = getattr(self, name), getattr(states, name)
+            if name not in _LIST_COLUMNS:
+                own[at] = values
+                continue
             for row, value in zip(at, values, strict=True):
                 own[row] = value
 
@@ -363,3 +371,8 @@ class ProfileRows:
 _NO_LABELS = ProfileLabels()
 _LIST_COLUMNS = ("users", "labels", "terms", "given", "predicted", "extra")
 _ARRAY_COLUMNS = tuple(each.name for each in fields(ProfileRows) if each.name not in _LIST_COLUMNS)
+# What decisions set.
+_STANDING = (
+    *("segments", "since", "sequence", "versions", "labels"),
+    *("predicted", "label_since", "label_versions"),
+)

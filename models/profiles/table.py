@@ -432,6 +432,12 @@ class ProfileTable:
         named = zip(self._names.names(codes.astype(np.int32)), codes.tolist(), strict=True)
         return {name: int(counts[code]) for name, code in named if name is not None}
 
+    def unlooked_count(self, epoch: int) -> int:
+        """Count users whose latest look is of an epoch before this one."""
+        rows = len(self._users)
+        taken = self._links.column("vector_class", rows) != NOBODY
+        return int((taken & (self._looked.column(None, rows) < epoch)).sum())
+
     # --- for snapshots -------------------------------------------------------------------------
 
     def parts(self) -> TableParts:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from consumer.contract.records import Output
 from consumer.stages.segmentation.changes import Cause, Change, ChangeWriter
 from consumer.stages.segmentation.labelling import Labelling
+from consumer.stages.segmentation.model_source import InForce
 from consumer.stages.segmentation.standings import Standings
 from models.labels.decision import LabelDecisions
 from models.profiles.table import ProfileRows, unit_rows
@@ -46,7 +47,7 @@ class _Question:
 
     rows: ProfileRows
     at: Standings
-    model: SegmentModel
+    under: InForce
     certain: Rows
     probabilities: NDArray[np.float64] | None
 
@@ -101,7 +102,8 @@ class Decisions:
         rows: ProfileRows,
         after: Standings,
         cause_of: Callable[[int], Cause],
-        model: SegmentModel,
+        under: InForce,
+        entries: Rows,
     ) -> Decided:
         """Decide on users as each of their events has left them.
 
@@ -109,9 +111,18 @@ class Decisions:
         something does, what follows is decided again: nobody's decision rests on another row, so
         the outcome is that of one event after the other.
 
-        `cause_of` gives the event of an entry of `after`.
+        `cause_of` gives the event of an entry of `after`. Only `entries` are decided on, which are
+        all or all of some users.
         """
-        question = self._question(rows, after, model)
+        if not len(entries):
+            return {}
+        if len(entries) < len(after.places):
+            every = np.arange(len(entries))
+            own = self.by_events(
+                rows, after.take(entries), lambda entry: cause_of(int(entries[entry])), under, every
+            )
+            return {int(entries[entry]): change for entry, change in own.items()}
+        question = self._question(rows, after, under)
         found: Decided = {}
         last = int(after.nth.max(initial=0))
         for first in range(0, last + 1, AT_ONCE):
@@ -125,21 +136,21 @@ class Decisions:
                 pending = _following(after.places, pending, list(changed))
         return found
 
-    def may_move(self, rows: ProfileRows, places: Rows, model: SegmentModel) -> Rows:
+    def may_move(self, rows: ProfileRows, places: Rows, under: InForce) -> Rows:
         """Give those of some rows that `by_model` may change; it would leave the others in place.
 
         To ask takes a tenth of what deciding takes, and leaves no trace. Of event ids and words
         nothing is asked, so `rows` need not have them.
         """
         at = Standings.of(rows)
-        question = self._question(rows, at if len(places) == len(rows) else at.take(places), model)
+        question = self._question(rows, at if len(places) == len(rows) else at.take(places), under)
         seats, _ = self._asked(question, np.arange(len(places)), by_model=True)
         return places[seats]
 
-    def by_model(self, rows: ProfileRows, cause: Cause, model: SegmentModel) -> Decided:
+    def by_model(self, rows: ProfileRows, cause: Cause, under: InForce) -> Decided:
         """Decide on all rows under a model that may be new to them."""
-        question = self._question(rows, Standings.of(rows), model)
-        rested = self._rested(rows, model)
+        question = self._question(rows, Standings.of(rows), under)
+        rested = self._rested(rows, under.segments)
         return self._decide(question, question.at.places, rested, lambda _: cause, by_model=True)
 
     def _rested(self, rows: ProfileRows, model: SegmentModel) -> Rows:
@@ -149,27 +160,25 @@ class Decisions:
         dwelt = rows.events - rows.since
         return np.where(rows.versions < model.version, self._policy.dwell_events, dwelt)
 
-    def _question(
-        self,
-        rows: ProfileRows,
-        at: Standings,
-        model: SegmentModel,
-    ) -> _Question:
+    def _question(self, rows: ProfileRows, at: Standings, under: InForce) -> _Question:
         # Distance alone may put a user out of a segment, so where there is a limit all are asked.
         certain = (
-            nearest_beyond_doubt(at.sums, model)
+            nearest_beyond_doubt(at.sums, under.segments)
             if self._policy.max_distance_share is None
             else np.full(len(at.sums), -1)
         )
-        return _Question(rows, at, model, certain, self._labels.probabilities(at.sums))
+        probabilities = self._labels.probabilities(under.labels, at.sums)
+        return _Question(rows, at, under, certain, probabilities)
 
     def _asked(
         self, question: _Question, pending: Rows, *, by_model: bool
     ) -> tuple[Rows, LabelDecisions | None]:
         """Give the entries of `pending` of which something may change, and the labels of all."""
-        rows, at, model = question.rows, question.at, question.model
-        labels = self._labels.decide(rows, at, pending, question.probabilities, new=by_model)
-        known = model.rows_of(rows.segments[at.places[pending]])
+        rows, at, under = question.rows, question.at, question.under
+        labels = self._labels.decide(
+            rows, at, pending, under.labels, question.probabilities, new=by_model
+        )
+        known = under.segments.rows_of(rows.segments[at.places[pending]])
         asked = (known < 0) | (question.certain[pending] != known)
         if labels is not None:
             asked |= labels.changed
@@ -179,12 +188,12 @@ class Decisions:
         self, question: _Question, pending: Rows, rested: Rows, *, by_model: bool
     ) -> _Verdict:
         """Decide on some moments, and note in the rows that they were decided on."""
-        rows, at, model = question.rows, question.at, question.model
+        rows, at, (model, label_model) = question.rows, question.at, question.under
         places = at.places[pending]
         before, decided = rows.segments[places], rows.versions[places]
         seats, labels = self._asked(question, pending, by_model=by_model)
         rows.versions[places] = model.version
-        self._labels.note(rows, places)
+        self._labels.note(rows, places, label_model)
         entries = pending[seats]
         segments = decide(
             unit_rows(at.sums[entries]),
@@ -208,7 +217,7 @@ class Decisions:
         by_model: bool,
     ) -> Decided:
         """Decide on some moments, and write down the first change of each user among them."""
-        rows, at, model = question.rows, question.at, question.model
+        rows, at, (model, label_model) = question.rows, question.at, question.under
         verdict = self._judge(question, pending, rested, by_model=by_model)
         found: Decided = {}
         done: set[int] = set()
@@ -243,7 +252,9 @@ class Decisions:
                 cause_of(entry),
                 model,
                 reason=reason,
-                label=self._labels.publish(rows, at, entry, verdict.labels, seat),
+                label=self._labels.publish(
+                    rows, at, entry, verdict.labels, seat, model=label_model
+                ),
             )
         return found
 

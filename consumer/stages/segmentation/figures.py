@@ -51,6 +51,7 @@ def figures(stage: SegmentationStage, model_published_at: float | None = None) -
     yield "model_version", model.version if model else 0
     yield "model_timestamp_seconds", model_published_at
     yield "settled", stage.settled
+    yield "users_to_look_at", stage.users_left
 
 
 def _of_labels(stage: SegmentationStage) -> Figures:

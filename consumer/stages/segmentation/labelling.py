@@ -141,15 +141,21 @@ class Labelling:
         self.model = newest
         return True
 
-    def probabilities(self, sums: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    # Under a model that need not be the latest: `consumer.stages.segmentation.reassignment`.
+
+    @staticmethod
+    def probabilities(
+        model: LabelModel | None, sums: NDArray[np.float32]
+    ) -> NDArray[np.float64] | None:
         """Give the probability of each label for profiles; None without a model."""
-        return None if self.model is None else self.model.probabilities(unit_rows(sums))
+        return None if model is None else model.probabilities(unit_rows(sums))
 
     def decide(
         self,
         rows: ProfileRows,
         at: Standings,
         pending: NDArray[np.int64],
+        model: LabelModel | None,
         probabilities: NDArray[np.float64] | None,
         *,
         new: bool,
@@ -159,7 +165,6 @@ class Labelling:
         `new` tells that no event has made the users be looked at: a model that has not decided on a
         user before then need not wait for the user to dwell.
         """
-        model = self.model
         if model is None or probabilities is None:
             return None
         places = at.places[pending]
@@ -176,28 +181,31 @@ class Labelling:
             self._policy,
         )
 
-    def note(self, rows: ProfileRows, places: NDArray[np.int64]) -> None:
+    @staticmethod
+    def note(rows: ProfileRows, places: NDArray[np.int64], model: LabelModel | None) -> None:
         """Note in rows that labels were decided, where there is a model."""
-        if self.model is not None:
-            rows.label_versions[places] = self.model.version
+        if model is not None:
+            rows.label_versions[places] = model.version
 
+    @staticmethod
     def publish(
-        self,
         rows: ProfileRows,
         at: Standings,
         moment: int,
         decisions: LabelDecisions | None,
         entry: int,
+        *,
+        model: LabelModel | None,
     ) -> LabelRef | None:
         """Set a user's label at a moment to what an entry of the decisions says.
 
         Gives the label for the change.
         """
-        if decisions is None or self.model is None:
+        if decisions is None or model is None:
             return None
         row = int(at.places[moment])
         number = int(decisions.row[entry])
-        name = self.model.names[number] if number >= 0 else None
+        name = model.names[number] if number >= 0 else None
         probability = None if name is None else float(decisions.probability[entry])
         previous = rows.predicted[row]
         if decisions.changed[entry]:
@@ -207,5 +215,5 @@ class Labelling:
             name=name,
             probability=None if probability is None else round(probability, _DIGITS),
             previous=previous,
-            version=self.model.version,
+            version=model.version,
         )

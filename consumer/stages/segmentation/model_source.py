@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from models.labels.model import LabelModel
 from models.segments.model import SegmentModel
+
+
+class InForce(NamedTuple):
+    """What users are decided on under at one time: the segments, and the labels where they are."""
+
+    segments: SegmentModel
+    labels: LabelModel | None = None
 
 
 class ModelSource(Protocol):

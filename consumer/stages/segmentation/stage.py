@@ -26,7 +26,7 @@ from consumer.stages.segmentation.changes import Cause, ChangeWriter
 from consumer.stages.segmentation.decisions import Decisions, count_changes
 from consumer.stages.segmentation.inactive import SilentUsers
 from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
-from consumer.stages.segmentation.model_source import ModelSource
+from consumer.stages.segmentation.model_source import InForce, ModelSource
 from consumer.stages.segmentation.placement import Placement
 from consumer.stages.segmentation.preparation import CleanElsewhere, Preparation
 from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch
@@ -56,6 +56,7 @@ logger = logging.getLogger(__name__)
 # How long a piece of a take-up lasts where no event comes; and where some do, since what was
 # written takes as long again to be committed.
 _PIECE_SECONDS, _SHORT_PIECE_SECONDS = 0.02, 0.01
+_NOBODY = np.zeros(0, np.int64)
 
 
 class _Touched(NamedTuple):
@@ -65,14 +66,14 @@ class _Touched(NamedTuple):
     ----------
     states, seats
         Theirs; the seats where they are known.
-    writers
-        So many of them, the first, were looked at under the present model as writers of a batch.
+    looked
+        Places of those who were looked at under the present model as writers of a batch.
     """
 
     partition: int
     states: ProfileRows
     seats: Seats | None = None
-    writers: int = 0
+    looked: NDArray[np.int64] = _NOBODY
 
 
 class SegmentationStage:
@@ -217,6 +218,11 @@ class SegmentationStage:
         """Whether every user has been looked at under the newest model known, if there is one."""
         return self.model is None or self._reassignment.settled
 
+    @property
+    def users_left(self) -> int:
+        """Users who have not been looked at under the newest model known."""
+        return 0 if self.model is None else self._reassignment.left(list(self._tables.values()))
+
     # --- the way of an event ----------------------------------------------------------------
 
     def prepare(self, records: Sequence[Record]) -> PreparedBatch:
@@ -329,7 +335,7 @@ class SegmentationStage:
         table = self._tables[partition]
         seats = table.seats(list(places))
         rows = table.gather(list(places), seats)
-        outputs = self._look_at_writers(partition, moved, rows, now)
+        look = self._look_at_writers(partition, rows, seats.rows[:moved], now)
         relabelled = self.labels.give(rows, places, given)
         ranks = np.ones(len(rows))
         ranks[own] = events.ranks[chosen]
@@ -348,15 +354,16 @@ class SegmentationStage:
             worded=worded,
             stats=self._pending,
         )
-        outputs += self._move(moves, now)
+        changes, left = self._move(moves, partition, look.left, seats, now)
+        looked = np.setdiff1d(np.arange(moved), left, assume_unique=True)
         # A label that says what is known already touches nobody.
         if moved < len(rows):
             touched = [*range(moved), *(row for row in relabelled if row >= moved)]
             rows = rows.take(touched)
             relabelled = [touched.index(row) for row in relabelled]
             ranks, seats = ranks[touched], seats.take(touched)
-        self._touched.append(_Touched(partition, rows, seats, moved))
-        outputs += self._profiles.states(partition, rows)
+        self._touched.append(_Touched(partition, rows, seats, looked))
+        outputs = [*look.changes, *changes, *self._profiles.states(partition, rows)]
         # One for each sampled user that the batch touched.
         sampled = np.flatnonzero(ranks[own] <= self._sampled_upto) if self._drift else own[:0]
         latest = dict(zip(own[sampled].tolist(), batch.embeddings[chosen[sampled]], strict=True))
@@ -371,25 +378,38 @@ class SegmentationStage:
         return outputs
 
     def _look_at_writers(
-        self, partition: int, writers: int, rows: ProfileRows, now: datetime
-    ) -> list[Output]:
-        """Look at users under a new model before their events are applied.
+        self, partition: int, rows: ProfileRows, own: NDArray[np.int64], now: datetime
+    ) -> Look:
+        """Look at users under a new model before their events are applied, where that is due.
 
         They are the first of `rows`, which are set to what that comes to.
         """
-        if self.model is None:
-            return []
+        if (under := self._in_force) is None:
+            return Look()
         look = self._reassignment.of_batch(
-            self._tables[partition], rows, writers, Cause.of_model(now), self.model
+            self._tables[partition], rows, own, Cause.of_model(now), under
         )
         self._take_in(look)
-        return look.changes
+        return look
 
-    def _move(self, moves: Moves, now: datetime) -> list[Output]:
-        """Apply the events of a partition; give the records of the changes."""
+    def _move(
+        self, moves: Moves, partition: int, left: NDArray[np.int64], seats: Seats, now: datetime
+    ) -> tuple[list[Output], NDArray[np.int64]]:
+        """Apply the events of a partition.
+
+        Parameters
+        ----------
+        left
+            Places of users on whom the former model goes on deciding.
+
+        Returns
+        -------
+        tuple
+            The records of the changes, and those on whom it still does.
+        """
         fresh, after = moves.apply()
-        if not len(fresh) or self.model is None:
-            return []
+        if not len(fresh) or (under := self._in_force) is None:
+            return [], left
         batch = moves.batch
 
         def cause_of(entry: int) -> Cause:
@@ -397,36 +417,58 @@ class SegmentationStage:
             time = from_microseconds(int(batch.events.times[row]))
             return Cause.of_event(batch.record_of(row), batch.events.event_ids[row], time, now)
 
-        decided = self._decisions.by_events(moves.rows, after, cause_of, self.model)
+        former, outputs = self._reassignment.former, list[Output]()
+        is_left = np.zeros(len(moves.rows), np.bool_)
+        is_left[left] = former is not None
+        by_former = np.flatnonzero(is_left[after.places])
+        leaving = self._reassignment.leaving(after, by_former, under)
+        if len(leaving):
+            look = self._reassignment.of_leaving(
+                self._tables[partition],
+                moves.rows,
+                leaving,
+                seats.rows[leaving],
+                Cause.of_model(now),
+                under,
+            )
+            self._take_in(look)
+            outputs += look.changes
+            is_left[leaving] = False
+            by_former = np.flatnonzero(is_left[after.places])
+        others = np.flatnonzero(~is_left[after.places])
+        decided = self._decisions.by_events(moves.rows, after, cause_of, under, others)
+        if former is not None:
+            decided |= self._decisions.by_events(moves.rows, after, cause_of, former, by_former)
         self._pending.changes.update(count_changes(decided))
-        return [output for entry in sorted(decided) for output in decided[entry][1]]
+        outputs += [output for entry in sorted(decided) for output in decided[entry][1]]
+        return outputs, np.flatnonzero(is_left)
 
     # --- a new model ------------------------------------------------------------------------
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
         """Take a new model over, look at the next users under it, let go of who fell silent."""
         self._adopt_newest()
-        if self.model is None:
+        if self.model is None or (under := self._in_force) is None:
             return None
         if self._words.piece():
             return []
         cause = Cause.of_model(self._clock())
         seconds = _PIECE_SECONDS if idle else _SHORT_PIECE_SECONDS
-        look = self._reassignment.piece(self._tables, cause, self.model, seconds=seconds)
+        look = self._reassignment.piece(self._tables, cause, under, seconds=seconds)
         if look is None:
             return self._silent.next(self._tables, self.model, self._clock(), self._pending)
         return self._outputs_of(look)
 
     def share(self, seconds: float) -> Sequence[Output]:
         """Look at the next users under a new model in the transaction of a batch."""
-        if self.model is None:
+        if (under := self._in_force) is None:
             return []
         # A batch touches each partition once.
         beside = {own.partition: own.seats.rows for own in self._touched if own.seats is not None}
         look = self._reassignment.piece(
             self._tables,
             Cause.of_model(self._clock()),
-            self.model,
+            under,
             seconds=seconds,
             beside=beside,
         )
@@ -443,12 +485,21 @@ class SegmentationStage:
         self._pending.changes.update(look.counts)
         self._pending.passed_over += look.passed_over
 
+    @property
+    def _in_force(self) -> InForce | None:
+        """The newest models known; None before the first one of the segments."""
+        return None if self.model is None else InForce(self.model, self.labels.model)
+
     def _adopt_newest(self) -> None:
-        newest = self._models.latest()
-        if newest is not None and (self.model is None or newest.version > self.model.version):
+        former, newest = self._in_force, self._models.latest()
+        is_new = newest is not None and (self.model is None or newest.version > self.model.version)
+        if newest is not None and is_new:
             self._adopt(newest)
-        if self.labels.adopt():
-            self._reassignment.begin()
+            if newest.rollback_of is not None:
+                # What an operator has taken back is not to decide any further.
+                former = None
+        if self.labels.adopt() or is_new:
+            self._reassignment.begin(former)
 
     def _adopt(self, model: SegmentModel) -> None:
         if model.embedding != self._embedder.identity:
@@ -463,7 +514,6 @@ class SegmentationStage:
         self._preparation.sampled = self._worded_upto
         for partition, table in self._tables.items():
             self._words.keep(partition, table, self._worded_upto)
-        self._reassignment.begin()
 
     @property
     def _worded_upto(self) -> float:
@@ -479,11 +529,11 @@ class SegmentationStage:
 
     def committed(self) -> None:
         """Make the batch's rows the state."""
-        for partition, states, seats, writers in self._touched:
+        for partition, states, seats, looked in self._touched:
             table = self._tables[partition]
             rows = table.put(states, seats)
             self._silent.wrote(partition, states)
-            table.mark_looked(rows[:writers], self._reassignment.epoch)
+            table.mark_looked(rows[looked], self._reassignment.epoch)
         for partition, rows in self._looked:
             self._tables[partition].mark_looked(rows, self._reassignment.epoch)
         self._silent.committed(self._tables)

@@ -49,7 +49,14 @@ class OneByOne:
     model: SegmentModel | None
     labels: LabelModel | None = None
     users: dict[str, ProfileRows] = field(default_factory=dict)
+    former: dict[str, tuple[SegmentModel | None, LabelModel | None]] = field(default_factory=dict)
+    """By user who was not looked at under the models: those that go on deciding."""
     counts: Counter[str] = field(default_factory=Counter)
+
+    def take(self, model: SegmentModel, labels: LabelModel | None) -> None:
+        """Take newer models, under which nobody is looked at yet."""
+        self.former = dict.fromkeys(self.users, (self.model, self.labels))
+        self.model, self.labels = model, labels
 
     def apply(self, batch: PreparedBatch) -> list[Output]:
         """Apply the events of a batch; give the records of changes, in the order of the events."""
@@ -85,10 +92,16 @@ class OneByOne:
             rows.note_terms(0, words, float(keep[0]), float(gain[0]), policy.terms)
         self.counts[kind] += 1
         self.counts[f"language {events.languages[event]}"] += 1
-        return [] if self.model is None else self._decide(rows, batch, event, self.model)
+        model, labels = self.former.get(user, (self.model, self.labels))
+        return [] if model is None else self._decide(rows, batch, event, model, labels)
 
     def _decide(
-        self, rows: ProfileRows, batch: PreparedBatch, event: int, model: SegmentModel
+        self,
+        rows: ProfileRows,
+        batch: PreparedBatch,
+        event: int,
+        model: SegmentModel,
+        labels: LabelModel | None,
     ) -> Sequence[Output]:
         before = rows.segments.copy()
         decision = decide(
@@ -106,7 +119,7 @@ class OneByOne:
             if before[0] == NO_SEGMENT
             else SegmentRef(id=int(before[0]), label=rows.labels[0] or "")
         )
-        label, relabelled = self._label(rows)
+        label, relabelled = self._label(rows, labels)
         if not (decision.changed or relabelled):
             return []
         segment, status = previous, ChangeStatus.LABELLED
@@ -164,9 +177,9 @@ class OneByOne:
             for topic in (topics.changes, topics.memberships)
         ]
 
-    def _label(self, rows: ProfileRows) -> tuple[LabelRef | None, bool]:
+    def _label(self, rows: ProfileRows, labels: LabelModel | None) -> tuple[LabelRef | None, bool]:
         """Give the user's label for a change, and whether it is another one now."""
-        if self.labels is None:
+        if labels is None:
             return None, False
         previous = rows.predicted[0]
         decided = decide_labels(
@@ -174,12 +187,12 @@ class OneByOne:
             [previous],
             rows.events,
             rows.events - rows.label_since,
-            self.labels,
+            labels,
             self.settings.labels,
         )
-        rows.label_versions[0] = self.labels.version
+        rows.label_versions[0] = labels.version
         number = int(decided.row[0])
-        name = None if number < 0 else self.labels.names[number]
+        name = None if number < 0 else labels.names[number]
         if decided.changed[0]:
             rows.predicted[0] = name
             rows.label_since[0] = rows.events[0]
@@ -187,6 +200,6 @@ class OneByOne:
             name=name,
             probability=None if name is None else round(float(decided.probability[0]), 6),
             previous=previous,
-            version=self.labels.version,
+            version=labels.version,
         )
         return label, bool(decided.changed[0])

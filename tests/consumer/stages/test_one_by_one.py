@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -78,6 +79,7 @@ def stream(batch: list[tuple[str, int, str, int, str]], first: int) -> list[Any]
     least=st.sampled_from([1, 3, turns.LEAST_IN_A_TURN]),
     at_once=st.sampled_from([1, 3, decisions.AT_ONCE]),
     float16=st.sampled_from([None, 3.0, 128.0]),
+    newer_before=st.sampled_from([None, None, 1, 2]),
 )
 def test_a_batch_does_what_its_events_do_one_by_one(
     batches: list[list[tuple[str, int, str, int, str]]],
@@ -91,6 +93,7 @@ def test_a_batch_does_what_its_events_do_one_by_one(
     least: int,
     at_once: int,
     float16: float | None,
+    newer_before: int | None,
 ) -> None:
     given_settings = Settings(
         assignment=assignment,
@@ -107,13 +110,14 @@ def test_a_batch_does_what_its_events_do_one_by_one(
     if centres:
         model = a_model(texts=CENTRES[:centres], sample_threshold=threshold)
     labels = a_label_model() if labelled else None
+    source, label_source = FixedModel(model), FixedLabelModel(labels)
     stage = SegmentationStage(
         given_settings,
         EMBEDDER,
-        FixedModel(model),
+        source,
         clock=lambda: NOW,
         intake_clock=lambda: NOW,
-        label_models=FixedLabelModel(labels),
+        label_models=label_source,
     )
     stage.assigned(0, stage.restoration(0))
     while stage.maintain(idle=True) is not None:
@@ -122,7 +126,12 @@ def test_a_batch_does_what_its_events_do_one_by_one(
     # Batches may have been prepared before the model was known.
     stage._preparation.sampled = cut_upto
     first = 0
-    for batch in batches:
+    for number, batch in enumerate(batches):
+        if model is not None and number == newer_before:
+            # Nobody is looked at under them: who is known goes on under the former ones.
+            source.model = replace(model, version=2, centres=model.centres[::-1])
+            label_source.model = a_label_model(2, swap=True) if labelled else None
+            reference.take(source.model, label_source.model)
         prepared = stage.prepare(stream(batch, first))
         first += len(batch)
         with (

@@ -1,10 +1,10 @@
-"""Taking a new model up between batches: each user sees what it would have seen all at once."""
+"""Taking a new model up between batches: each user sees what it would have seen by itself."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.contract.records import Output, Record
+from consumer.stages.segmentation.figures import figures
 from consumer.verify.oracle import differences
 from models.profiles.table import ProfileTable
+from models.segments.history import History
 from models.segments.model import SegmentModel
 from schemas.changes import ChangeReason, SegmentChange
+from schemas.lifecycle import RetiredSegment
 from tests.consumer.contract.scripted_clock import Clock
 from tests.consumer.stages.label_data import Worker as LabelWorker
 from tests.consumer.stages.label_data import a_label_model, on
@@ -54,6 +57,7 @@ _steps = st.lists(
         st.tuples(st.just("shared"), st.lists(_events, min_size=1, max_size=6)),
         st.tuples(st.just("abort"), st.lists(_events, min_size=1, max_size=6)),
         st.tuples(st.just("model"), st.permutations([0, 1, 2]).map(tuple)),
+        st.tuples(st.just("rollback"), st.permutations([0, 1, 2]).map(tuple)),
         st.tuples(st.just("labels"), st.booleans()),
         st.tuples(st.just("pieces"), st.integers(1, 3)),
         st.tuples(st.just("restart"), st.none()),
@@ -63,12 +67,13 @@ _steps = st.lists(
 )
 
 
-def model_of(version: int, order: tuple[int, ...]) -> SegmentModel:
+def model_of(version: int, order: tuple[int, ...], *, rollback: bool = False) -> SegmentModel:
     """Segments whose ids stand for other texts in each version; every third lacks one."""
     kept = order[: 2 if version % 3 == 0 else 3]
     centres = EMBEDDER.embed([TEXTS[n] for n in kept]).astype(np.float64)
     texts = tuple(TEXTS[n] for n in kept)
-    return a_model(version, texts, centres=centres)
+    back = version - 1 if rollback and version > 1 else None
+    return a_model(version, texts, centres=centres, rollback_of=back)
 
 
 @dataclass
@@ -113,15 +118,15 @@ class Followed:
             stage.apply(stage.prepare(batch), frozenset([0]))
             stage.share(1.0)
             stage.aborted()
-        for record in batch:
-            self.seen((record.key or b"").decode())
+        writers = {(record.key or b"").decode() for record in batch}
         outputs = list(stage.apply(stage.prepare(batch), frozenset([0])))
         if shared:
             outputs += stage.share(1.0)
         before = self.left()
         stage.committed()
-        for user in sorted(before - self.left() - {(each.key or b"").decode() for each in batch}):
-            assert shared
+        left = self.left()
+        assert shared or not before - left - writers
+        for user in sorted((before | writers) - left):
             self.seen(user)
         self.take(outputs)
 
@@ -167,7 +172,7 @@ def play(steps: list[Step], *, drain: bool) -> tuple[Followed, dict[str, AllAtOn
     """Take steps with a worker, with one for each user alone, and with one that looks at all.
 
     Each of the second kind is given only the events of its user, and models when the first one
-    looks at that user under them. With `drain` a model is taken up before the next one comes.
+    looks at that user under them. With `drain` a model is taken up before anything else comes.
     """
     alone: dict[str, AllAtOnce] = defaultdict(AllAtOnce)
     whole = AllAtOnce()
@@ -180,16 +185,16 @@ def play(steps: list[Step], *, drain: bool) -> tuple[Followed, dict[str, AllAtOn
     followed.seen = seen
     version = 0
     for kind, what in steps:
-        if kind in ("model", "labels"):
-            while drain and followed.piece():
-                pass
+        if kind in ("model", "labels", "rollback"):
             version += 1
             source = followed.worker
-            if kind == "model":
-                source.source.model = model_of(version, what)
-            else:
+            if kind == "labels":
                 source.labels.model = a_label_model(version, swap=what)
+            else:
+                source.source.model = model_of(version, what, rollback=kind == "rollback")
             whole.look(source.source.model, source.labels.model)
+            while drain and followed.piece():
+                pass
         elif kind in ("batch", "shared", "abort"):
             batch = followed.records(what)
             followed.batch(batch, abort=kind == "abort", shared=kind == "shared")
@@ -220,7 +225,7 @@ def test_each_user_sees_what_a_worker_of_its_own_would_have_seen(steps: list[Ste
 
 @settings(max_examples=40)
 @given(_steps)
-def test_models_that_are_taken_up_before_the_next_ones_change_users_as_all_at_once(
+def test_models_that_are_taken_up_before_anything_else_comes_change_users_as_all_at_once(
     steps: list[Step],
 ) -> None:
     followed, _, whole = play(steps, drain=True)
@@ -234,9 +239,10 @@ def test_models_that_are_taken_up_before_the_next_ones_change_users_as_all_at_on
 def a_take_up(users: int = 5) -> tuple[list[SegmentChange], list[SegmentChange]]:
     """Changes of users of whom all change with each of two versions: all at once, and piecewise."""
     batches: list[Batch] = [[(n, number, 0) for n in range(users)] for number in (1, 2)]
-    models: list[Step] = [("model", (0, 1, 2)), ("model", (1, 0, 2))]
-    steps = [("batch", batches[0]), models[0], ("pieces", 1), ("batch", batches[1][:2]), models[1]]
-    followed, _, whole = play([*steps, ("batch", batches[1][2:])], drain=True)
+    # Under the first model, and under one that is taken back to, nobody goes on as before.
+    models: list[Step] = [("model", (0, 1, 2)), ("rollback", (1, 0, 2))]
+    steps = [("batch", batches[0]), models[0], ("pieces", 3), ("batch", batches[1][:2]), models[1]]
+    followed, _, whole = play([*steps, ("batch", batches[1][2:])], drain=False)
     assert [c.user_id for c in followed.changes] != [c.user_id for c in whole.changes]
     assert len(whole.changes) == 2 * users
     return whole.changes, followed.changes
@@ -346,14 +352,152 @@ def test_users_who_do_not_move_are_judged_without_their_words_and_event_ids(
     assert worker.stage.settled
 
 
-def test_a_batch_takes_a_new_model_over_by_itself() -> None:
+# --- events of users who were not looked at yet -------------------------------------------------
+
+FREE = {"dwell_events": 0, "margin_share": 0.0, "thin_margin_share": 0.0}
+OTHER = {"occurred_at": "2026-05-01T00:00:00Z"}  # so late that little of the former events is left
+
+
+def told(outputs: Iterable[Output]) -> list[tuple[str, int, int | None, str]]:
+    """Who changes under which version, where to, and why."""
+    return [
+        (c.user_id, c.model.version, c.segment.id if c.segment else None, str(c.reason))
+        for c in changes_in(outputs)
+    ]
+
+
+def test_an_event_of_who_was_not_looked_at_yet_is_decided_under_the_former_version() -> None:
+    worker = Worker(a_model(), assignment=FREE)
+    worker.run(records([event("u", 1), event("v", 1)]))
+    worker.source.model = turned(a_model())
+    # Under the former version this event moves, and under the newer one it would not.
+    batch = records([event("u", 2, TOPICS[1], **OTHER), event("new", 1)])
+    outputs = worker.run(batch)
+    assert told(outputs) == [("u", 1, 1, "behaviour"), ("new", 2, 1, "behaviour")]
+    first, _ = changes_in(outputs)
+    assert (first.cause, first.source.event_id if first.source else None) == ("user", "u-2")
+    assert not worker.stage.settled
+    assert told(worker.maintain()) == [("u", 2, 0, "model_update"), ("v", 2, 1, "model_update")]
+    assert worker.stage.settled
+
+
+def test_once_all_were_looked_at_the_former_model_is_let_go() -> None:
+    worker = Worker(a_model())
+    worker.run(records([event("u", 1)]))
+    worker.source.model = turned(a_model())
+    worker.run(records([event("u", 2)]))
+    assert worker.stage._reassignment.former is not None
+    assert dict(figures(worker.stage))["users_to_look_at"] == 1
+    worker.maintain()
+    assert dict(figures(worker.stage))["users_to_look_at"] == 0
+    assert worker.stage._reassignment.former is None
+
+
+def test_who_was_not_looked_at_under_the_former_version_either_is_looked_at_with_an_event() -> None:
     worker = Worker(a_model())
     worker.run(records([event("u", 1), event("v", 1)]))
     worker.source.model = turned(a_model())
-    (change,) = changes_in(worker.run(records([event("u", 2)])))
-    assert (change.user_id, change.model.version, change.source) == ("u", 2, None)
-    assert not worker.stage.settled
-    assert [change.user_id for change in changes_in(worker.maintain())] == ["v"]
+    assert told(worker.run(records([event("v", 2)]))) == []
+    worker.source.model = replace(turned(a_model()), version=3)
+    assert told(worker.run(records([event("u", 2), event("w", 1)]))) == [
+        ("u", 3, 1, "model_update"),
+        ("w", 3, 1, "behaviour"),
+    ]
+
+
+def test_what_an_operator_takes_back_decides_on_nobody_any_more() -> None:
+    worker = Worker(turned(a_model()), assignment=FREE)
+    worker.run(records([event("u", 1), event("v", 1)]))
+    worker.source.model = a_model(3, rollback_of=1)
+    assert told(worker.run(records([event("u", 2)]))) == [("u", 3, 0, "rollback")]
+    assert told(worker.maintain()) == [("v", 3, 0, "rollback")]
+
+
+def test_a_newer_label_model_leaves_an_event_to_the_former_one_as_well() -> None:
+    worker = LabelWorker(a_label_model(), settings=on(assignment=FREE, labels={"dwell_events": 0}))
+    worker.run(records([event("u", 1)]))
+    worker.labels.model = a_label_model(2, swap=True)
+    (change,) = changes_in(worker.run(records([event("u", 2, TOPICS[1], **OTHER)])))
+    assert change.label is not None
+    assert (change.model.version, change.label.version, change.label.name) == (1, 1, "physicists")
+    (change,) = changes_in(worker.maintain())
+    assert change.label is not None
+    assert (change.reason, change.label.version, change.label.name) == (
+        "label_changed",
+        2,
+        "brewers",
+    )
+
+
+def test_models_of_segments_and_of_labels_that_come_at_once_begin_one_take_up() -> None:
+    worker = LabelWorker(a_label_model(), settings=on(assignment=FREE, labels={"dwell_events": 0}))
+    worker.run(records([event("u", 1)]))
+    worker.source.model, worker.labels.model = turned(a_model()), a_label_model(2, swap=True)
+    assert told(worker.run(records([event("u", 2)]))) == []
+    assert told(worker.maintain()) == [("u", 2, 1, "model_update")]
+
+
+def without(model: SegmentModel, segment: int, successor: int) -> SegmentModel:
+    """The next version, in which a segment is merged into another one."""
+    rows = np.flatnonzero(model.ids != segment)
+    gone = RetiredSegment(
+        id=segment,
+        successor=successor,
+        version=model.version + 1,
+        since=1,
+        parents=[],
+    )
+    return replace(
+        model,
+        version=model.version + 1,
+        history=History(retired=(gone,)),
+        **{name: getattr(model, name)[rows] for name in ("ids", "centres", "radii", "sizes")},
+        **{
+            name: tuple(getattr(model, name)[row] for row in rows)
+            for name in ("labels", "words", "since")
+        },
+    )
+
+
+def test_nobody_is_put_into_a_segment_that_a_newer_version_has_retired() -> None:
+    model = a_model(1, TEXTS)
+    worker = Worker(model, assignment=FREE)
+    users = {"in": 1, "going": 0, "staying": 0, "away": 2}
+    worker.run(records(event(user, 1, TEXTS[n]) for user, n in users.items()))
+    worker.source.model = without(model, 1, successor=0)
+    batch = [event("in", 2, TEXTS[1]), event("going", 2, TEXTS[1], **OTHER)]
+    batch += [event("staying", 2, TEXTS[0]), event("away", 2, TEXTS[0], **OTHER)]
+    outputs = worker.run(records(batch))
+    # Who would go there, or is there, is looked at as before the event.
+    assert told(outputs) == [("in", 2, 0, "segment_merged"), ("away", 1, 0, "behaviour")]
+    assert {each.user_id for each in changes_in(worker.maintain())} == set()
+    assert worker.stage.settled
+
+
+def test_after_a_restart_amid_a_take_up_users_are_looked_at_with_their_events() -> None:
+    followed = Followed()
+    followed.worker.source.model = model_of(1, (0, 1, 2))
+    followed.batch(followed.records([(0, 1, 0), (1, 1, 0)]))
+    followed.worker.source.model = model_of(2, (1, 0, 2))
+    followed.batch(followed.records([(0, 2, 0)]))
+    assert [change.model.version for change in followed.changes] == [1, 1]
+    followed.restart()
+    followed.batch(followed.records([(0, 3, 0)]))
+    assert [(c.user_id, c.model.version) for c in followed.changes[2:]] == [("u0", 2)]
+
+
+def test_users_of_a_batch_who_are_left_do_not_keep_a_piece_from_others() -> None:
+    """Not even where a piece may have fewer users than the batch, and theirs come first."""
+    worker = Worker(a_model(), batch={"reassign_users": 2})
+    worker.run(records(event(f"u{n}", 1) for n in range(6)))
+    worker.source.model = turned(a_model())
+    outputs = worker.apply(records([event(f"u{n}", 2) for n in range(3)]))
+    outputs += worker.stage.share(1.0)
+    worker.stage.committed()
+    assert [change.user_id for change in changes_in(outputs)] == ["u3", "u4"]
+    assert sorted(change.user_id for change in changes_in(worker.maintain())) == [
+        *("u0", "u1", "u2", "u5"),
+    ]
 
 
 def test_who_is_nearer_to_another_segment_and_stays_is_looked_at_and_leaves_no_trace() -> None:

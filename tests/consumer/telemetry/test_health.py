@@ -254,7 +254,7 @@ def test_a_segment_without_users_is_told_and_a_former_one_only_while_it_has_some
     assert (found["segmenter_users", "0"], found["segmenter_users", "1"]) == (1, 0)
     newer = replace(a_model(2), ids=np.array([1, 7]), centres=a_model().centres[::-1])
     worker.source.model = newer
-    worker.stage._adopt(newer)
+    worker.stage._adopt_newest()
     found = asked.metrics()
     assert (found["segmenter_users", "0"], found["segmenter_users", "7"]) == (1, 0)
     worker.maintain()

@@ -251,6 +251,7 @@ def test_everybody_is_looked_at_once_in_each_epoch(stream, data) -> None:
             found = both.table.states(rows).users
             assert len(set(found)) == len(found) == min(limit, len(waiting))
             assert set(found) <= waiting
+            assert both.table.unlooked_count(epoch) == len(waiting)
             # Some of them, as when a transaction holds no more.
             done = data.draw(st.integers(0, len(rows)))
             both.table.mark_looked(rows[:done], epoch)
