@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import EVENTS, FOLDER, Count, GivenPath
+from consumer.cli.values import EVENTS, FOLDER, Count, GivenPath, event_file
 from consumer.contract.errors import UsageError
 from consumer.contract.extras import need
 from consumer.settings import Settings
@@ -130,6 +130,49 @@ def words(
         f"{told.texts:,} texts, {told.words:,} words, {manifest.dimensions} dimensions that keep "
         f"{told.explained:.0%} of the variance; languages: {', '.join(told.languages) or 'unknown'}"
     )
+
+
+@model.command(cls=Command)
+@event_file
+@click.option("--texts", type=Count(1), default=2_000, help="Different texts to look at, at most.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def advise(settings: Settings, file: Path, texts: int, as_json: bool) -> None:
+    """Tell which languages a file is in, and which embedding model reads them."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from consumer.contract.errors import ExpectedError
+    from consumer.offline import files
+    from consumer.offline.advice import advise as advice_on
+    from consumer.offline.outcome import nothing_accepted
+    from consumer.offline.texts import clean_texts
+    from consumer.report.progress import counting
+
+    intake = settings.events.intake()
+    found = files.event_file(file, intake)
+    records = files.read_records(found, settings.topics.events, intake)
+    read = 0
+    with counting(Console(stderr=True), "reading", "records", found.expected) as show:
+
+        def progress(done: int) -> None:
+            nonlocal read
+            read = done
+            show(done)
+
+        advice = advice_on(clean_texts(records, settings, progress), texts)
+    if advice is None:
+        raise ExpectedError(nothing_accepted(found.name, read))
+    if as_json:
+        click.echo(json.dumps(asdict(advice), indent=2, ensure_ascii=False))
+        return
+    click.echo(f"{advice.texts:,} texts, {advice.distinct:,} different ones of them looked at")
+    for code, share in advice.languages.items():
+        click.echo(f"  {code:<8} {share:>6.1%}")
+    click.echo("Which model reads how much of it:")
+    for each in advice.readers:
+        click.echo(f"  {each.model:<14} {each.reads:>6.1%}")
+    click.echo(f"Take embedding.model = {advice.model}: {advice.reason}.")
 
 
 @model.command("list", cls=Command)

@@ -136,6 +136,7 @@ USES: dict[str, tuple[str, ...]] = {
         *(*_CONNECTION, "kafka.consumer_properties", "topics.events", "topics.prefix", "events"),
         *("embedding.words.folder", "restore.no_progress_seconds", *_EVERY),
     ),
+    "model advise": ("events", *_EVERY),
     "model list": _EVERY,
     "config": EVERYTHING,
 }

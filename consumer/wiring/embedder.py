@@ -13,6 +13,7 @@ from models.embedding.errors import (
     ModelNotMadeError,
     PrecisionMismatchError,
 )
+from models.embedding.fitness import ModelFit, unread_letters
 from models.embedding.manifest import Precision, is_exported
 from models.embedding.policy import Device, EmbeddingPolicy
 from models.embedding.prepared import fitted_words, prepared_model
@@ -104,11 +105,14 @@ def _load_words(embedding: EmbeddingPolicy, folder: Path) -> TextEmbedder:
     from models.embedding.words.embedder import WordsEmbedder  # noqa: PLC0415
 
     embedder = WordsEmbedder.load(folder, cache_texts=embedding.cache_texts)
-    _tell(embedder)
+    _opened(embedding, embedder)
     return embedder
 
 
-def _tell(embedder: TextEmbedder) -> None:
+def _opened(embedding: EmbeddingPolicy, embedder: TextEmbedder) -> None:
+    embedder.watch = ModelFit(
+        embedder.manifest, embedding.max_unknown_share, words=embedder.by_words_alone
+    )
     logger.info(
         "embedding model %s, %d dimensions, %s, on %s",
         embedder.identity[:12],
@@ -140,7 +144,7 @@ def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Devic
         max_chunks=embedding.max_chunks,
         cache_texts=embedding.cache_texts,
     )
-    _tell(embedder)
+    _opened(embedding, embedder)
     return embedder
 
 
@@ -152,6 +156,9 @@ def figures(embedder: TextEmbedder) -> Figures:
     yield "truncated_texts", totals.truncated
     yield "embedding_cache_hits", totals.cache_hits
     yield "embedding_failed_texts", totals.failed
+    yield "unknown_tokens", totals.unknown
+    yield "embedded_letters", totals.letters
+    yield "unread_letters", unread_letters(totals.letters, manifest)
     yield "embedding_computed_tokens", runner.computed_tokens
     yield "embedding_oom_halvings", runner.oom_halvings
     yield "embedding_seconds", {"tokenise": totals.tokenise_seconds, "run": totals.run_seconds}

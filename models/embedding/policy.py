@@ -87,6 +87,14 @@ class EmbeddingPolicy(Section):
         "that comes again is not embedded again. 0 keeps none.",
     )
 
+    max_unknown_share: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="Share of tokens that the model does not know, or of letters in scripts that "
+        "it does not read, above which a warning names the model to take; 1 never warns.",
+    )
+
     @model_validator(mode="after")
     def _int8_on_the_cpu(self) -> Self:
         if self.precision == "int8" and self.device in ("cuda", "tensorrt"):

@@ -30,6 +30,8 @@ class Inputs:
         Inputs of each text, int32 (texts,).
     truncated
         Whether some of a text is in none of its inputs, bool (texts,).
+    letters
+        Letters of each text by script, int32 (texts, scripts), see `models.text.SCRIPTS`.
     """
 
     ids: NDArray[np.int32]
@@ -37,6 +39,7 @@ class Inputs:
     weights: NDArray[np.int32]
     counts: NDArray[np.int32]
     truncated: NDArray[np.bool_]
+    letters: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -58,6 +61,7 @@ class Inputs:
             self.weights[inputs],
             self.counts[chosen],
             self.truncated[chosen],
+            self.letters[chosen],
         )
 
 

@@ -110,7 +110,9 @@ def cut_text(ids: TokenIds, frame: Frame, max_chunks: int) -> Cut:
     return Cut(rows, [max(window.size, 1) for window in windows], own.size > count * room)
 
 
-def cut_texts(texts: Sequence[list[int]], frame: Frame, max_chunks: int) -> Inputs:
+def cut_texts(
+    texts: Sequence[list[int]], frame: Frame, max_chunks: int, letters: NDArray[np.int32]
+) -> Inputs:
     """Cut texts into inputs that the model takes, each as `cut_text` does.
 
     Parameters
@@ -119,6 +121,8 @@ def cut_texts(texts: Sequence[list[int]], frame: Frame, max_chunks: int) -> Inpu
         Token ids of each text, as `cut_text` wants them.
     frame, max_chunks
         As for `cut_text`.
+    letters
+        As for `Inputs`.
     """
     head, tail = frame.head.tolist(), frame.tail.tolist()
     # A text of one input, by far the commonest, is put together of lists: arrays take ten times
@@ -149,6 +153,7 @@ def cut_texts(texts: Sequence[list[int]], frame: Frame, max_chunks: int) -> Inpu
         np.array(weights, np.int32),
         np.array(counts, np.int32),
         np.array(truncated, np.bool_),
+        letters,
     )
 
 

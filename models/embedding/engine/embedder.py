@@ -10,7 +10,12 @@ from tokenizers import Tokenizer
 from models.embedding.engine.runners import open_runner
 from models.embedding.engine.text_cache import TextHasher
 from models.embedding.engine.text_embedder import TextEmbedder
-from models.embedding.engine.tokenising import TextTokeniser, TokeniserRecipe, load_tokenizer
+from models.embedding.engine.tokenising import (
+    TextTokeniser,
+    TokeniserRecipe,
+    load_tokenizer,
+    unknown_token,
+)
 from models.embedding.manifest import TOKENIZER_FILE, Manifest
 from models.embedding.policy import BATCH_TOKENS, MAX_CHUNKS, Device, LongTexts
 from models.embedding.runner_types import Runner
@@ -64,6 +69,7 @@ class OnnxEmbedder(TextEmbedder):
             runner,
             unit=manifest.normalise,
             cache_texts=cache_texts,
+            unknown_id=unknown_token(tokenizer),
         )
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -16,6 +16,7 @@ from models.embedding.engine.text_cache import TextCache
 from models.embedding.engine.tokenising import DistinctTokeniser, Recipe
 from models.embedding.runner_types import Description, Runner, RunnerTotals, Vectors
 from models.embedding.tokens import Inputs, Tokens
+from models.text import SCRIPTS
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class EmbeddingTotals:
         Texts that did not go through the model, since it had seen them lately or in the same call.
     failed
         Texts for which there is no vector.
+    unknown
+        Of the tokens, those that stand for what the model does not know.
+    letters
+        Letters of the texts that went through the model, by script.
     tokenise_seconds, run_seconds
         Time in which texts were tokenised and cut, and in which the model ran. Not compared.
     """
@@ -44,6 +49,8 @@ class EmbeddingTotals:
     truncated: int = 0
     cache_hits: int = 0
     failed: int = 0
+    unknown: int = 0
+    letters: Mapping[str, int] = field(default_factory=dict, compare=False)
     tokenise_seconds: float = field(default=0.0, compare=False)
     run_seconds: float = field(default=0.0, compare=False)
 
@@ -51,6 +58,10 @@ class EmbeddingTotals:
     def embedded(self) -> int:
         """Texts that went through the model."""
         return self.texts - self.cache_hits
+
+
+Watch = Callable[[int, int, NDArray[np.int64]], None]
+"""Told how many tokens there were, how many of them unknown, and the letters by script."""
 
 
 class TextEmbedder:
@@ -72,6 +83,8 @@ class TextEmbedder:
         Whether the runner's vectors have length one already.
     cache_texts
         Vectors kept of the texts used last; 0 keeps none.
+    unknown_id
+        The token that stands for what the model does not know; None where it has none.
 
     Attributes
     ----------
@@ -88,6 +101,8 @@ class TextEmbedder:
     """
 
     manifest: Description
+    watch: Watch | None = None
+    """Told of what goes through the model, a call at a time."""
     by_words_alone = False
     """Whether what has no vector is a text of which no word is known, not one that failed."""
 
@@ -100,6 +115,7 @@ class TextEmbedder:
         *,
         unit: bool,
         cache_texts: int,
+        unknown_id: int | None = None,
     ) -> None:
         self.identity = identity
         self.dimensions = dimensions
@@ -109,6 +125,8 @@ class TextEmbedder:
         self._tokenise = tokenise
         self._runner = runner
         self._unit = unit
+        self._unknown_id = unknown_id
+        self._letters: NDArray[np.int64] = np.zeros(len(SCRIPTS), np.int64)
         self._cache = TextCache(cache_texts, dimensions)
         self._tokenising, self._running = BusyTime(), BusyTime()
         self._counts = EmbeddingTotals()
@@ -126,6 +144,11 @@ class TextEmbedder:
             self._counts,
             tokenise_seconds=self._tokenising.seconds,
             run_seconds=self._running.seconds,
+            letters={
+                script: count
+                for script, count in zip(SCRIPTS, self._letters.tolist(), strict=True)
+                if count
+            },
         )
 
     @property
@@ -202,13 +225,24 @@ class TextEmbedder:
         return combine(vectors, inputs.weights, inputs.counts)
 
     def _count(self, run: Inputs | None, vectors: Vectors) -> None:
+        tokens = unknown = inputs = truncated = 0
+        letters: NDArray[np.int64] = np.zeros(len(SCRIPTS), np.int64)
+        if run is not None:
+            tokens, inputs, truncated = run.ids.size, len(run), int(run.truncated.sum())
+            letters += run.letters.sum(axis=0)
+            if self._unknown_id is not None:
+                unknown = int((run.ids == self._unknown_id).sum())
         with self._counting:
             counts = self._counts
             self._counts = replace(
                 counts,
                 texts=counts.texts + len(vectors),
-                tokens=counts.tokens + (run.ids.size if run else 0),
-                truncated=counts.truncated + (int(run.truncated.sum()) if run else 0),
-                cache_hits=counts.cache_hits + len(vectors) - (len(run) if run else 0),
+                tokens=counts.tokens + tokens,
+                truncated=counts.truncated + truncated,
+                cache_hits=counts.cache_hits + len(vectors) - inputs,
                 failed=counts.failed + int(np.isnan(vectors[:, 0]).sum()),
+                unknown=counts.unknown + unknown,
             )
+            self._letters += letters
+            if self.watch is not None:
+                self.watch(tokens, unknown, letters)

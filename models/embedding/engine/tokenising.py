@@ -18,6 +18,7 @@ from models.embedding.errors import DamagedFileError, UnusableTextError
 from models.embedding.manifest import TOKENIZER_FILE
 from models.embedding.model_files import verify_files
 from models.embedding.tokens import Inputs, Tokens
+from models.text import count_letters
 
 
 class Recipe(Protocol):
@@ -31,6 +32,10 @@ class Recipe(Protocol):
         EmbeddingError
             If the model's files are not there, or no longer what they were.
         """
+
+
+_UNKNOWN_TOKENS = ("[UNK]", "<unk>")
+"""Of BERT's vocabularies, and of SentencePiece's and RoBERTa's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +183,8 @@ class TextTokeniser(DistinctTokeniser):
             [self._prefix + text for text in texts] if self._prefix else list(texts),
             add_special_tokens=False,
         )
-        return cut_texts([encoding.ids for encoding in encodings], self._frame, self._max_chunks)
+        ids = [encoding.ids for encoding in encodings]
+        return cut_texts(ids, self._frame, self._max_chunks, count_letters(texts))
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -198,3 +204,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def unknown_token(tokenizer: Tokenizer) -> int | None:
+    """Give the token that stands for what a tokenizer does not know; None where it has none."""
+    found = (tokenizer.token_to_id(name) for name in _UNKNOWN_TOKENS)
+    return next((token for token in found if token is not None), None)

@@ -18,8 +18,8 @@ from models.embedding.model_files import verify_files
 from models.embedding.tokens import Inputs
 from models.embedding.words.cutting import Rows, cut, cutting_digest
 from models.embedding.words.manifest import COLUMNS_FILE, PROJECTION_FILE, WordsManifest
-from models.embedding.words.projection import WordsRunner
-from models.text import MAX_CHARS
+from models.embedding.words.projection import UNKNOWN, WordsRunner
+from models.text import MAX_CHARS, count_letters
 
 Number = TypeVar("Number", np.int32, np.float32)
 
@@ -57,6 +57,7 @@ class WordTokeniser(DistinctTokeniser):
             np.maximum(counts, 1),
             np.ones(len(texts), np.int32),
             np.array([len(text) > MAX_CHARS for text in texts], np.bool_),
+            count_letters(texts),
         )
 
 
@@ -138,6 +139,7 @@ class WordsEmbedder(TextEmbedder):
             WordsRunner(projection),
             unit=True,
             cache_texts=cache_texts,
+            unknown_id=UNKNOWN,
         )
 
     @classmethod

@@ -69,6 +69,7 @@ COMMANDS = [
     "model export",
     "model verify",
     "model fit words",
+    "model advise",
     "model list",
     "config",
 ]

@@ -200,3 +200,53 @@ def test_words_refuse_what_is_for_other_models(model, history, tmp_path, given, 
     assert model(*fit, "--embedding.words.folder", folder)[0] == 0
     with pytest.raises(EmbeddingError, match=told):
         load_embedder(Settings(embedding={"model": str(folder), **given}))
+
+
+def a_file(path, texts):
+    lines = [json.dumps(event(f"u{n}", 1, text, language=None)) for n, text in enumerate(texts)]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def in_language(language, count=120):
+    said = {
+        "en": "I would not buy this grinder again, number {} broke after they had shipped it.",
+        "zh-Hans": "第{}次买这双跑鞋,穿着很轻,缓震也不错,长距离跑完脚不疼。",
+        "zh-Hant": "第{}次買這雙跑鞋,穿著很輕,緩震也不錯,長距離跑完腳不疼。",
+        "ru": "Кофемолка номер {} работает тихо, я доволен покупкой и советую её всем друзьям.",
+    }
+    return [said[language].format(number) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("languages", "advised", "default", "said"),
+    [
+        ({"en": 120}, "default", 1.0, "in English"),
+        ({"en": 110, "zh-Hans": 4}, "default", 0.9649, "in English"),
+        ({"zh-Hans": 60, "zh-Hant": 60}, "multilingual", 0.0, "segmenter model fit words"),
+        ({"en": 60, "ru": 60}, "multilingual", 0.5, "whatever their language"),
+        ({"zh-Hant": 20}, "multilingual", 0.0, "needs no history"),
+    ],
+)
+def test_advise_tells_languages_and_the_model_that_reads_them(
+    model, tmp_path, languages, advised, default, said
+):
+    texts = [text for code, count in languages.items() for text in in_language(code, count)]
+    path = a_file(tmp_path / "events.jsonl", texts)
+    code, out, err = model("advise", path, "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    expected = {code: round(count / len(texts), 4) for code, count in languages.items()}
+    assert told["languages"] == expected
+    assert (told["texts"], told["distinct"], told["model"]) == (len(texts), len(texts), advised)
+    assert {each["model"]: each["reads"] for each in told["readers"]}["default"] == default
+    assert said in told["reason"]
+    code, out, _ = model("advise", path, "--texts", 5)
+    assert f"{len(texts)} texts, 5 different ones of them looked at" in out
+
+
+def test_advise_on_a_file_without_texts_ends_with_3(model, tmp_path):
+    path = a_file(tmp_path / "events.jsonl", ["12", "!"])
+    code, out, err = model("advise", path)
+    assert (code, out) == (3, "")
+    assert "none of the 2 records" in err

@@ -279,7 +279,7 @@ def test_users_of_a_partition_that_is_given_up_are_no_longer_counted(asked):
 class CountingEmbedder:
     """What the metrics ask of an embedder."""
 
-    manifest = SimpleNamespace(name="tiny", precision="fp16")
+    manifest = SimpleNamespace(name="tiny", precision="fp16", reads=("en",))
     identity, device, fell_back = "a" * 64, "cuda", False
     totals = EmbeddingTotals(
         texts=10,
@@ -287,6 +287,8 @@ class CountingEmbedder:
         truncated=2,
         cache_hits=3,
         failed=1,
+        unknown=4,
+        letters={"latin": 60, "han": 40},
         tokenise_seconds=0.5,
         run_seconds=2.0,
     )
@@ -303,6 +305,9 @@ def test_metrics_of_an_embedder_tell_what_it_is_and_what_it_has_done(asked):
     assert found["segmenter_truncated_texts_total",] == 2
     assert found["segmenter_embedding_cache_hits_total",] == 3
     assert found["segmenter_embedding_failed_texts_total",] == 1
+    assert found["segmenter_unknown_tokens_total",] == 4
+    assert found["segmenter_embedded_letters_total", "han"] == 40
+    assert found["segmenter_unread_letters_total",] == 40
     assert found["segmenter_embedding_computed_tokens_total",] == 9
     assert found["segmenter_embedding_oom_halvings_total",] == 1
     assert found["segmenter_embedding_batch_tokens",] == 8192

@@ -33,7 +33,8 @@ class Machine:
             raise DeviceUnavailableError("libcudnn is missing")
         self.loaded.append((folder.name, device, options))
         manifest = SimpleNamespace(precision=folder.name)
-        return SimpleNamespace(identity="a" * 64, dimensions=8, manifest=manifest, device=device)
+        known = {"identity": "a" * 64, "dimensions": 8, "by_words_alone": False}
+        return SimpleNamespace(**known, manifest=manifest, device=device)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from models.embedding.engine.tokenising import TextTokeniser, TokeniserRecipe
 from models.embedding.errors import DamagedFileError, UnusableTextError
 from models.embedding.making.prepare import prepare_model
 from models.embedding.tokens import Tokens
+from models.text import count_letters
 from tests.models.embedding.tiny_bert import MAX_TOKENS, PLAIN, TinyBert, tiny_tokenizer
 
 texts = st.lists(
@@ -82,7 +83,9 @@ def test_texts_are_cut_together_as_each_is_alone(
     tokenizer = tiny_tokenizer()
     frame = Frame.of(tokenizer, max_tokens, prefix)
     ids = [tokenizer.encode(prefix + text, add_special_tokens=False).ids for text in words]
-    together = cut_texts(ids, frame, most)
+    letters = count_letters(words)
+    together = cut_texts(ids, frame, most, letters)
+    np.testing.assert_array_equal(together.letters, letters)
     alone = [cut_text(np.array(each, np.int64), frame, most) for each in ids]
     rows = [row.tolist() for cut in alone for row in cut.rows]
     assert [row.tolist() for row in together.rows()] == rows

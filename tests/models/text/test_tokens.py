@@ -5,7 +5,7 @@ import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.text import clean, tokenize, tokens
+from models.text import chinese_script, clean, tokenize, tokens
 from models.text.leftovers import without_leftovers
 from models.text.tokens import _ASCII_WORD, _WORD, MAX_CHARS, MAX_WORD_LETTERS
 from models.text.traditional import to_simplified
@@ -241,3 +241,18 @@ def test_words_are_those_that_one_rule_after_another_gives(text: str, language: 
 @given(st.text("ab1_'@\\ -.", max_size=40))
 def test_the_fast_pattern_finds_what_the_general_one_finds(text: str) -> None:
     assert _ASCII_WORD.findall(text) == _WORD.findall(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("物流很快,包装完好", "zh-Hans"),
+        ("物流很快,包裝完好", "zh-Hant"),
+        ("你好", "zh"),
+        # Each of these is a traditional character too.
+        ("皇后在后面", "zh"),
+        ("這個里長", "zh-Hant"),
+    ],
+)
+def test_the_script_of_chinese_is_told_by_what_only_one_of_them_has(text, script):
+    assert chinese_script(text) == script
