@@ -51,6 +51,11 @@ $(EXPORT_VENV)/.installed: requirements-export.lock pyproject.toml
 test-export: $(EXPORT_VENV)/.installed  ## the export through Optimum, with torch (6 GB) in an environment of its own
 	$(EXPORT_VENV)/bin/pytest tests/export $(ARGS)
 
+test-multilingual: $(VENV)/.installed  ## the multilingual model with its real weights: made into the user's cache, 91 MB fetched once
+	$(BIN)/segmenter model prepare --embedding.model multilingual
+	$(BIN)/segmenter model prepare --embedding.model multilingual --embedding.precision fp32
+	$(BIN)/pytest tests/models/embedding/test_multilingual.py $(ARGS)
+
 lint: $(VENV)/.installed  ## ruff, mypy --strict, and the rule that the layers import only downwards
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -167,7 +172,7 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) $(SITE_VENV) demo-output dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export test-dashboards test-kubernetes test-kubernetes-api test-image dist site test-dist test-guide \
+.PHONY: help install model demo test test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
 	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

@@ -37,7 +37,7 @@ def prepare(settings: Settings) -> None:
 
 
 @model.command(cls=Command, extra="model")
-@click.argument("source", help="'default', a checkpoint's folder, or a hub id.")
+@click.argument("source", help="'default', 'multilingual', a checkpoint's folder, or a hub id.")
 @click.option("--output", type=FOLDER, required=True, help="Folder to make.")
 @click.option(
     "--precision",
@@ -55,6 +55,7 @@ def prepare(settings: Settings) -> None:
 )
 def export(_settings: Settings, source: str, output: Path, **how: Any) -> None:
     """Make an embedding model in a folder of its own."""
+    from consumer.report.progress import steps
     from models.embedding.errors import OutputExistsError
     from models.embedding.making.export import export_model
 
@@ -63,7 +64,8 @@ def export(_settings: Settings, source: str, output: Path, **how: Any) -> None:
     if how["exporter"] == "optimum":
         need("--exporter optimum", "export")
     try:
-        manifest = export_model(source, output, **how)
+        with steps() as tell:
+            manifest = export_model(source, output, tell=tell, **how)
     except OutputExistsError as error:
         raise UsageError(str(error)) from error
     click.echo(f"{output}\n{manifest.identity}")

@@ -59,6 +59,38 @@ def counting(
     yield log
 
 
+@contextmanager
+def steps() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show the steps of some work, one at a time, on standard error.
+
+    What it gives is called with a step's name, how much of it is done, and how much there is, None
+    where that cannot be told. Without a terminal a step that takes long has a line every few
+    seconds.
+    """
+    console = Console(stderr=True)
+    last = time.monotonic()
+    if not console.is_terminal:
+
+        def log(what: str, done: int, total: int | None) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= _PLAIN_SECONDS:
+                last = now
+                of = "" if total is None else f": {done:,} of {total:,}"
+                console.print(f"{what}{of}", soft_wrap=True)
+
+        yield log
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(what: str, done: int, total: int | None) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield show
+
+
 def line(what: str, unit: str, done: int, total: int | None, seconds: float) -> str:
     """Tell the state of some work in one line.
 

@@ -79,12 +79,14 @@ def model_choices(embedding: EmbeddingPolicy) -> list[tuple[Precision | None, De
 
 def make_models(embedding: EmbeddingPolicy) -> list[Path]:
     """Make each of the models that would do, where it is not there yet; give their folders."""
+    from consumer.report.progress import steps  # noqa: PLC0415
     from models.embedding.making.prepare import prepare_model  # noqa: PLC0415 - loads ONNX
 
     if (folder := _words(embedding)) is not None:
         return [folder]  # fitted, which is all that there is to do
     choices = model_choices(embedding)
-    return [prepare_model(embedding.model, precision) for precision, _ in choices]
+    with steps() as tell:
+        return [prepare_model(embedding.model, precision, tell=tell) for precision, _ in choices]
 
 
 def _words(embedding: EmbeddingPolicy) -> Path | None:

@@ -1,9 +1,9 @@
-"""Which languages an embedding model reads: by its model card, or by its name."""
+"""Which languages an embedding model reads, by its model card or by its name; and that name."""
 
 import re
 from pathlib import Path
 
-_CARD = "README.md"
+from models.embedding.model_files import CARD
 
 # The encoders of sentence-transformers, BAAI, intfloat and thenlper that were trained on English.
 _ENGLISH = re.compile(
@@ -31,17 +31,34 @@ def card_languages(folder: Path) -> tuple[str, ...] | None:
     tuple of str or None
         None where there is no card, or it does not say.
     """
-    try:
-        text = (folder / _CARD).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    front = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
-    if front is None:
-        return None
-    found = re.search(r"^languages?:(.*(?:\n\s*-.*)*)", front[1], re.MULTILINE)
+    found = re.search(r"^languages?:(.*(?:\n\s*-.*)*)", _front(folder), re.MULTILINE)
     if found is None:
         return None
     words = re.findall(r"[\w-]+", found[1].lower())
     if _MULTILINGUAL in words:
         return None
     return tuple(word for word in words if _CODE.fullmatch(word)) or None
+
+
+def card_names(folder: Path) -> tuple[str, ...]:
+    """Read what a checkpoint's model card calls the model, and the model that it was made from.
+
+    These are the `name` of its `model-index` and its `base_model`, without their owners; none where
+    there is no card, or it does not say.
+    """
+    found = re.findall(
+        r"^(?:base_model:|- name:)[ \t]*[\"']?(?:[\w.-]+/)?([\w.-]+)[\"']?[ \t]*$",
+        _front(folder),
+        re.MULTILINE,
+    )
+    return tuple(found)
+
+
+def _front(folder: Path) -> str:
+    """Give the YAML that a model card begins with, empty where there is none."""
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    front = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
+    return "" if front is None else front[1]

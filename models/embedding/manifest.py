@@ -27,6 +27,16 @@ EXPORTER_VERSION = 2
 """Of the direct exporter. Raise it with every change of the graph's bytes: it makes new models, and
 new identities."""
 
+LARGE_VOCABULARY = 100_000
+"""Rows of a word table from which the direct exporter keeps it in `WEIGHTS_FILE`, beside the graph.
+
+Run from there it is mapped, and only the rows that texts use are in memory; out of the graph it
+would be there twice while the model is loaded, and once ever after.
+"""
+
+LARGE_EXPORTER_VERSION = 3
+"""The same as `EXPORTER_VERSION`, of models with so large a vocabulary."""
+
 Exporter = Literal["direct", "optimum"]
 Precision = Literal["fp32", "fp16", "int8"]
 

@@ -12,7 +12,11 @@ from models.embedding.errors import DamagedFileError, MissingFileError
 _FOLDER_NAME = re.compile(r"[\w-][\w.-]*")
 
 REQUIRED_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+CARD = "README.md"
+"""A checkpoint's model card: it may tell the languages, and what model it is."""
+
 OPTIONAL_FILES = (
+    CARD,
     "modules.json",
     "1_Pooling/config.json",
     "sentence_bert_config.json",
@@ -24,6 +28,7 @@ ENCODER_FOLDER = "0_Transformer"
 
 ENCODER_FILES = (*REQUIRED_FILES, "sentence_bert_config.json", "tokenizer_config.json")
 OPTIMUM_PATTERNS = (
+    CARD,
     "*.json",
     "1_Pooling/config.json",
     "*.txt",  # vocabularies, merges

@@ -43,8 +43,9 @@ class EmbeddingPolicy(Section):
     model: str = Field(
         "default",
         min_length=1,
-        description="'default' (all-MiniLM-L6-v2), 'words' (fitted on your own history), a local "
-        "folder, a hub id, or an exported model.",
+        description="'default' (all-MiniLM-L6-v2, English), 'multilingual' "
+        "(multilingual-e5-small), 'words' (fitted on your own history), a local folder, a hub id, or "
+        "an exported model.",
     )
     words: WordsPolicy = Field(default_factory=WordsPolicy)
     precision: Literal["auto", "fp32", "fp16", "int8"] = Field(

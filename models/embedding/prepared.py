@@ -17,6 +17,7 @@ from models.embedding.errors import (
 from models.embedding.making.weights import DEFAULT_SOURCE, Source, resolve_source
 from models.embedding.manifest import (
     EXPORTER_VERSION,
+    LARGE_EXPORTER_VERSION,
     MANIFEST_FORMAT,
     Manifest,
     Precision,
@@ -69,8 +70,8 @@ def prepared_model(
     Parameters
     ----------
     source
-        ``default`` (all-MiniLM-L6-v2), a folder as sentence-transformers lays it out, a hub id, or
-        a folder that `export_model` made.
+        ``default`` (all-MiniLM-L6-v2), ``multilingual`` (multilingual-e5-small), a folder as
+        sentence-transformers lays it out, a hub id, or a folder that `export_model` made.
     precision
         ``int8`` for CPUs, ``fp16`` for GPUs, ``fp32`` for both and for reference. By default an
         exported model's own, else int8.
@@ -120,4 +121,5 @@ def folder_in(cache: Path, source: Source, precision: Precision) -> Path:
     content = json.dumps([MANIFEST_FORMAT, dict(source.digests)], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()
     name = re.sub(r"[^\w.-]+", "-", source.name)
-    return cache / MODELS_FOLDER / f"{name}-{precision}-v{EXPORTER_VERSION}-{digest[:12]}"
+    version = LARGE_EXPORTER_VERSION if source.large else EXPORTER_VERSION
+    return cache / MODELS_FOLDER / f"{name}-{precision}-v{version}-{digest[:12]}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.embedding.errors import DamagedFileError, UnsupportedModelError
+from models.embedding.languages import card_names
 from models.embedding.model_files import encoder_folder, module_folder, read_json, read_json_object
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ _UNLIMITED = 1_000_000
 _E5 = re.compile(r"(multilingual-)?e5-(small|base|large)(-v\d+)?(-unsupervised)?", re.IGNORECASE)
 _E5_PREFIX = "query: "
 """What the model cards of E5 want before texts that are compared with each other, as here."""
+
+_LIKE_E5 = ("bert", "XLMRobertaTokenizer", 12)
+"""Architecture, tokenizer and layers of multilingual-e5-small, which other models have as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,8 @@ def read_text_settings(
     folder
         The checkpoint.
     name
-        What people call the model: E5 is known by it, since its files do not tell its prefix.
+        What people call the model: E5 is known by it, or by what `config.json` and the model card
+        call it, since none of its files tells its prefix.
     positions
         Longest input of the encoder, in tokens; None where it has no limit.
     pad_id
@@ -149,15 +154,49 @@ def _read_prefix(folder: Path, name: str) -> str:
                 f"config_sentence_transformers.json has default_prompt_name = {chosen!r}, which is "
                 "not among its prompts; say which with `--prefix`."
             ) from None
-    if _E5.fullmatch(name):
+    config = read_json_object(encoder_folder(folder) / "config.json")
+    names = [name, _last_part(config.get("_name_or_path")), *card_names(folder)]
+    known = next(filter(_E5.fullmatch, names), None)
+    if known is not None:
         logger.info(
-            "No file of %s tells a prefix; its model card asks for %r before every text, so that "
-            "is used (--prefix sets another)",
+            "No file of %s tells a prefix; the model card of %s asks for %r before every text, so "
+            "that is used (--prefix sets another)",
             name,
+            known,
             _E5_PREFIX,
         )
         return _E5_PREFIX
+    prompts = settings.get("prompts")
+    offered = [text for text in prompts.values() if text] if isinstance(prompts, dict) else []
+    if offered:
+        logger.warning(
+            "%s has the prompts %s, and says of none that it stands before texts where no other is "
+            "asked for: none is used; `segmenter model export --prefix` sets one",
+            name,
+            ", ".join(map(repr, offered)),
+        )
+    elif _might_be_e5(encoder_folder(folder), config):
+        logger.warning(
+            "%s is built like multilingual-e5-small, and no file says whether it is one. If it is, "
+            "its vectors are wrong without %r before every text: `segmenter model export "
+            "--prefix %r`, or give the folder that name",
+            name,
+            _E5_PREFIX,
+            _E5_PREFIX,
+        )
     return ""
+
+
+def _might_be_e5(encoder: Path, config: Mapping[str, Any]) -> bool:
+    tokenizer = read_json_object(encoder / "tokenizer_config.json")
+    kind = config.get("tokenizer_class") or tokenizer.get("tokenizer_class")
+    built = (config.get("model_type"), kind, config.get("num_hidden_layers"))
+    return built == _LIKE_E5
+
+
+def _last_part(name: object) -> str:
+    """Give a name without its owner: the last part of a hub id or a path."""
+    return str(name or "").rstrip("/").rpartition("/")[2]
 
 
 def _read_limit(encoder: Path, transformer: Mapping[str, Any], positions: int | None) -> int:

@@ -20,21 +20,33 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from models.embedding.making.graph_writer import CONTRIB, QKV, BertWriter, Weights
+from models.embedding.making.graph_writer import (
+    CONTRIB,
+    QKV,
+    BertWriter,
+    TableFile,
+    Weights,
+    in_parts,
+)
 from models.embedding.making.pretrained import BertConfig
 
 
-def build_bert(config: BertConfig, tensors: Mapping[str, NDArray[np.float32]]) -> onnx.ModelProto:
+def build_bert(
+    config: BertConfig,
+    tensors: Mapping[str, NDArray[np.float32]],
+    beside: TableFile | None = None,
+) -> onnx.ModelProto:
     """Write the graph of a BERT encoder with its pooling.
 
-    The same weights give the same bytes, on any machine.
+    The same weights give the same bytes, on any machine. A word table that is too large for the
+    graph goes to the file `beside`.
 
     Raises
     ------
     UnsupportedModelError
         If a weight is missing or not of the shape that `config` says.
     """
-    return _Builder(config, Weights(config, tensors)).build()
+    return _Builder(config, Weights(config, tensors), beside).build()
 
 
 class _Builder(BertWriter):
@@ -56,7 +68,8 @@ class _Builder(BertWriter):
     def _embeddings(self) -> str:
         """Token, position and type embeddings, summed and normalised: (batch, sequence, hidden)."""
         weights = self.weights
-        self.add("Gather", [self.constant("words.table", weights.words), "input_ids"], "words")
+        words = self.table("words.table", in_parts(weights.words))
+        self.add("Gather", [words, "input_ids"], "words")
         self.add("Shape", ["input_ids"], "sequence_length", start=1, end=2)
         table = self.constant("positions.table", weights.positions)
         start = self.constant("positions.start", np.array([0]))

@@ -30,7 +30,7 @@ than ONNX Runtime's own ``MultiHeadAttention``, and with long texts twice as fas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -40,7 +40,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from models.embedding.making.calibration import Floats, LayerRanges, round_up
-from models.embedding.making.graph_writer import CONTRIB, QKV, BertWriter, Weights
+from models.embedding.making.graph_writer import (
+    CONTRIB,
+    QKV,
+    BertWriter,
+    TableFile,
+    Weights,
+    in_parts,
+)
 from models.embedding.making.pretrained import BertConfig
 
 OPSET = 23
@@ -85,6 +92,7 @@ def build_int8(
     weights: Weights,
     ranges: Sequence[LayerRanges],
     recipe: Int8Recipe | None = None,
+    beside: TableFile | None = None,
 ) -> onnx.ModelProto:
     """Write the int8 graph of a BERT encoder with its pooling.
 
@@ -98,13 +106,15 @@ def build_int8(
         What `measure_ranges` gave for each block.
     recipe
         What is quantised, by default all that `Int8Recipe` says.
+    beside
+        The file for a word table that is too large for the graph.
 
     Raises
     ------
     UnsupportedModelError
         If a weight is missing or not of the shape that `config` says.
     """
-    return _Builder(config, weights, recipe or Int8Recipe()).build(ranges)
+    return _Builder(config, weights, recipe or Int8Recipe(), beside).build(ranges)
 
 
 @dataclass(frozen=True)
@@ -127,8 +137,10 @@ class _Steps:
 
 
 class _Builder(BertWriter):
-    def __init__(self, config: BertConfig, weights: Weights, recipe: Int8Recipe) -> None:
-        super().__init__(config, weights)
+    def __init__(
+        self, config: BertConfig, weights: Weights, recipe: Int8Recipe, beside: TableFile | None
+    ) -> None:
+        super().__init__(config, weights, beside)
         self._recipe = recipe
 
     def build(self, ranges: Sequence[LayerRanges]) -> onnx.ModelProto:
@@ -154,9 +166,16 @@ class _Builder(BertWriter):
         """
         weights = self.weights
         # Half of a small model's size.
-        quantised, scale = quantize_symmetric(weights.words, axis=1)
-        table = self.constant("words.quantised", quantised)
-        scales = self.constant("words.scale", scale)
+        steps: list[NDArray[np.float32]] = []
+
+        def quantised() -> Iterator[NDArray[np.int8]]:
+            for part in in_parts(weights.words):
+                values, scale = quantize_symmetric(part, axis=1)
+                steps.append(scale)
+                yield values
+
+        table = self.table("words.quantised", quantised())
+        scales = self.constant("words.scale", np.concatenate(steps))
         self.add("Gather", [table, INPUT], "words.steps")
         self.add("Cast", ["words.steps"], "words.steps_float", to=TensorProto.FLOAT)
         self.add("Gather", [scales, INPUT], "words.step")

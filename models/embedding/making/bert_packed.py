@@ -52,7 +52,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from models.embedding.errors import UnsupportedModelError
-from models.embedding.making.graph_writer import CONTRIB, QKV, BertWriter, Weights
+from models.embedding.making.graph_writer import (
+    CONTRIB,
+    QKV,
+    BertWriter,
+    TableFile,
+    Weights,
+    in_parts,
+)
 from models.embedding.making.pretrained import BertConfig
 from models.embedding.manifest import Precision
 
@@ -64,19 +71,23 @@ _MASK_AXES = (("row", 1), ("token", 2))
 
 
 def build_packed(
-    config: BertConfig, tensors: Mapping[str, NDArray[np.float32]], precision: Precision
+    config: BertConfig,
+    tensors: Mapping[str, NDArray[np.float32]],
+    precision: Precision,
+    beside: TableFile | None = None,
 ) -> onnx.ModelProto:
     """Write the graph that takes texts without padding.
 
-    The same weights give the same bytes, on any machine.
+    The same weights give the same bytes, on any machine. A word table that is too large for the
+    graph goes to the file `beside`.
 
     Raises
     ------
     UnsupportedModelError
         If a weight is missing, not of the shape that `config` says, or too large for fp16.
     """
-    graph = _Graph(config, tensors, precision)
-    words = graph.number("words.table", graph.weights.words)
+    graph = _Graph(config, tensors, precision, beside)
+    words = graph.words()
     places = graph.number("places.table", graph.weights.positions + graph.weights.token_types[0])
     graph.add("Gather", [words, "input_ids"], "words")
     graph.add("Gather", [places, "position_ids"], "places")
@@ -102,6 +113,7 @@ def build_padded(
     precision: Precision,
     *,
     fused: bool,
+    beside: TableFile | None = None,
 ) -> onnx.ModelProto:
     """Write the graph that takes texts padded on the right.
 
@@ -112,14 +124,16 @@ def build_padded(
     fused
         With ONNX Runtime's own operators, for CUDA. Otherwise with the standard's alone, for
         TensorRT.
+    beside
+        The file for a word table that is too large for the graph.
 
     Raises
     ------
     UnsupportedModelError
         As `build_packed`.
     """
-    graph = _Graph(config, tensors, precision)
-    words = graph.number("words.table", graph.weights.words)
+    graph = _Graph(config, tensors, precision, beside)
+    words = graph.words()
     positions = graph.number("positions.table", graph.weights.positions)
     types = graph.number("types.table", graph.weights.token_types)
     graph.constant("last_axis", np.array([-1]))
@@ -189,14 +203,23 @@ class _Graph(BertWriter):
         config: BertConfig,
         tensors: Mapping[str, NDArray[np.float32]],
         precision: Precision,
+        beside: TableFile | None,
     ) -> None:
-        super().__init__(config, Weights(config, tensors))
+        super().__init__(config, Weights(config, tensors), beside)
         self._precision = precision
         self._type = np.float16 if precision == "fp16" else np.float32
         self.element = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.FLOAT
 
     def number(self, name: str, values: NDArray[np.float32]) -> str:
         """Keep weights in the graph's precision."""
+        return self.constant(name, self._rounded(name, values))
+
+    def words(self) -> str:
+        """Keep the table of words in the graph's precision, in the graph or beside it."""
+        parts = in_parts(self.weights.words)
+        return self.table("words.table", (self._rounded("words.table", part) for part in parts))
+
+    def _rounded(self, name: str, values: NDArray[np.float32]) -> NDArray[Any]:
         with np.errstate(over="ignore"):  # told by the error below
             rounded = values.astype(self._type)
         if not np.isfinite(rounded).all():
@@ -204,7 +227,7 @@ class _Graph(BertWriter):
                 f"weight {name} has values beyond {np.finfo(self._type).max:.0f}, which "
                 f"{self._precision} cannot hold; use precision 'fp32'."
             )
-        return self.constant(name, rounded)
+        return rounded
 
     def scalar(self, name: str, value: float) -> str:
         return self.constant(name, np.array(value, self._type))

@@ -16,10 +16,18 @@ from models.embedding.making.bert_graph import build_bert
 from models.embedding.making.bert_int8 import build_int8
 from models.embedding.making.calibration import LayerRanges, measure_ranges
 from models.embedding.making.gpu_files import write_gpu_graphs
-from models.embedding.making.graph_writer import CONTRIB, Weights
+from models.embedding.making.graph_writer import CONTRIB, TableFile, Weights
 from models.embedding.making.pretrained import BertConfig, read_config, read_weights
 from models.embedding.making.sample_texts import CALIBRATION
-from models.embedding.manifest import EXPORTER_VERSION, MODEL_FILE, TOKENIZER_FILE, Precision
+from models.embedding.making.steps import Tell, told, untold
+from models.embedding.manifest import (
+    EXPORTER_VERSION,
+    LARGE_EXPORTER_VERSION,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    Precision,
+)
 from models.embedding.model_files import encoder_folder
 from models.embedding.text_settings import TextSettings
 
@@ -60,9 +68,17 @@ class BuiltModel:
 
 
 def build_direct(
-    folder: Path, target: Path, *, name: str, precision: Precision, prefix: str | None
+    folder: Path,
+    target: Path,
+    *,
+    name: str,
+    precision: Precision,
+    prefix: str | None,
+    tell: Tell = untold,
 ) -> BuiltModel:
     """Write the graph of a BERT into `target`, straight from a checkpoint's safetensors.
+
+    Ranges for int8 are measured on texts, of each of which `tell` is told.
 
     Raises
     ------
@@ -71,33 +87,38 @@ def build_direct(
     config = read_config(folder, name=name, prefix=prefix)
     tensors = read_weights(folder, config)
     tokenizer = encoder_folder(folder) / TOKENIZER_FILE
+    beside = TableFile.of(config, target)
     if precision == "fp16":
         files = write_gpu_graphs(config, tensors, target)
     elif precision == "int8":
         weights = Weights(config, tensors)
-        ranges = calibrate(config, weights, require_tokenizer(tokenizer))
-        files = write_graph(build_int8(config, weights, ranges), target)
+        ranges = calibrate(config, weights, require_tokenizer(tokenizer), tell)
+        files = write_graph(build_int8(config, weights, ranges, beside=beside), target)
     else:
-        files = write_graph(build_bert(config, tensors), target)
+        files = write_graph(build_bert(config, tensors, beside), target)
+    if beside is not None and WEIGHTS_FILE not in files:
+        files = (*files, WEIGHTS_FILE)
     return BuiltModel(
         files=files,
         text=config,
         dimensions=config.hidden,
         vocabulary=config.vocabulary,
         tokenizer=tokenizer,
-        exporter_version=str(EXPORTER_VERSION),
+        exporter_version=str(EXPORTER_VERSION if beside is None else LARGE_EXPORTER_VERSION),
         libraries=versions("onnx", "numpy"),
     )
 
 
-def calibrate(config: BertConfig, weights: Weights, tokenizer: Path) -> Sequence[LayerRanges]:
+def calibrate(
+    config: BertConfig, weights: Weights, tokenizer: Path, tell: Tell = untold
+) -> Sequence[LayerRanges]:
     """Measure an encoder's ranges on the sample texts; `tokenizer` is its file."""
     encoder = load_tokenizer(tokenizer)
     encoder.enable_truncation(config.max_tokens)
     encodings = encoder.encode_batch_fast([config.prefix + text for text in CALIBRATION])
     rows = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
     logger.info("Calibrating on %d texts, %d tokens", len(rows), sum(row.size for row in rows))
-    return measure_ranges(config, weights, rows)
+    return measure_ranges(config, weights, told("calibrating", rows, len(rows), tell))
 
 
 def write_graph(graph: onnx.ModelProto, target: Path) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from models.embedding.making.bert_packed import build_packed, build_padded
+from models.embedding.making.graph_writer import TableFile, point_to
 from models.embedding.making.pretrained import BertConfig
 from models.embedding.manifest import MODEL_FILE, PACKED_FILE, WEIGHTS_FILE
 
@@ -41,9 +41,11 @@ def write_gpu_graphs(
     UnsupportedModelError
         As `build_packed`.
     """
+    (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+    beside = TableFile.of(config, folder)
     graphs = {
-        PACKED_FILE: build_packed(config, tensors, "fp16"),
-        MODEL_FILE: build_padded(config, tensors, "fp16", fused=False),
+        PACKED_FILE: build_packed(config, tensors, "fp16", beside),
+        MODEL_FILE: build_padded(config, tensors, "fp16", fused=False, beside=beside),
     }
     move_weights(graphs.values(), folder / WEIGHTS_FILE)
     for name, model in graphs.items():
@@ -59,10 +61,10 @@ def move_weights(models: Iterable[onnx.ModelProto], path: Path) -> None:
     models
         Changed in place: their constants then name `path` by its last part.
     path
-        The file to write, beside the graphs.
+        The file to write, beside the graphs; behind what is in it, if it is there.
     """
     places: dict[str, tuple[int, bytes]] = {}
-    with path.open("wb") as file:
+    with path.open("ab") as file:
         for model in models:
             for tensor in model.graph.initializer:
                 data = tensor.raw_data
@@ -74,11 +76,4 @@ def move_weights(models: Iterable[onnx.ModelProto], path: Path) -> None:
                     file.write(bytes(offset - file.tell()))
                     file.write(data)
                     places[tensor.name] = (offset, data)
-                _point_to(tensor, path.name, offset, len(data))
-
-
-def _point_to(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in (("location", location), ("offset", offset), ("length", length)):
-        tensor.external_data.add(key=key, value=str(value))
+                point_to(tensor, path.name, offset, len(data))

@@ -1,6 +1,7 @@
 """Pieces that every graph of a BERT is written with: nodes and constants, and weights by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.embedding.errors import UnsupportedModelError
 from models.embedding.making.pretrained import BertConfig
-from models.embedding.manifest import EXPORTER_VERSION, INPUTS, OUTPUT
+from models.embedding.manifest import (
+    EXPORTER_VERSION,
+    INPUTS,
+    LARGE_VOCABULARY,
+    OUTPUT,
+    WEIGHTS_FILE,
+)
 
 OPSET = 18
 IR_VERSION = 10
@@ -20,16 +27,85 @@ CONTRIB = "com.microsoft"
 QKV = ("query", "key", "value")
 
 
-class GraphWriter:
-    """Collects nodes and constants; a node is named after its one output."""
+_ROWS = 8192
+"""Of a large table, as many as are in memory at once."""
 
-    def __init__(self) -> None:
+
+class TableFile:
+    """The file beside the graphs of a model that holds its largest table (`LARGE_VOCABULARY`).
+
+    Several graphs may have the same table. It begins where the file does, so that it can be mapped.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept: onnx.TensorProto | None = None
+
+    @classmethod
+    def of(cls, config: BertConfig, folder: Path) -> "TableFile | None":
+        """Give the file that a model's word table goes to; None where it stays in the graph."""
+        return cls(folder / WEIGHTS_FILE) if config.vocabulary >= LARGE_VOCABULARY else None
+
+    def put(self, name: str, parts: Iterable[NDArray[Any]]) -> onnx.TensorProto:
+        """Write a table part by part, if it is not there; give what a graph says in its place."""
+        if self._kept is not None:
+            if self._kept.name != name:
+                raise ValueError(f"{self._path.name} holds {self._kept.name}, not {name}")
+            return self._kept
+        rows = 0
+        with self._path.open("wb") as file:
+            for part in parts:
+                file.write(np.ascontiguousarray(part).data)
+                rows += len(part)
+        kind = helper.np_dtype_to_tensor_dtype(part.dtype)
+        self._kept = TensorProto(name=name, data_type=kind, dims=[rows, *part.shape[1:]])
+        point_to(self._kept, self._path.name, 0, self._path.stat().st_size)
+        return self._kept
+
+
+def point_to(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
+    """Have a constant's bytes read from a file beside the graph (ONNX's external data)."""
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
+
+
+def in_parts(table: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Give a table some rows at a time: those of a mapped file are read no sooner."""
+    for start in range(0, len(table), _ROWS):
+        yield table[start : start + _ROWS]
+
+
+class GraphWriter:
+    """Collects nodes and constants; a node is named after its one output.
+
+    Parameters
+    ----------
+    beside
+        Where a table goes that is too large for the graph.
+    """
+
+    def __init__(self, beside: TableFile | None = None) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
+        self._beside = beside
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """Keep an array in the graph; gives its name back."""
         self._constants.append(numpy_helper.from_array(np.array(values, order="C"), name))
+        return name
+
+    def table(self, name: str, parts: Iterable[NDArray[Any]]) -> str:
+        """Keep a table of one row a word, in the graph or beside it; gives its name back."""
+        if self._beside is None:
+            return self.constant(name, np.concatenate(list(parts)))
+        self._constants.append(self._beside.put(name, parts))
         return name
 
     def add(
@@ -134,8 +210,10 @@ class Weights:
 class BertWriter(GraphWriter):
     """What the graphs on the CPU, and all graphs' outputs, have in common."""
 
-    def __init__(self, config: BertConfig, weights: Weights) -> None:
-        super().__init__()
+    def __init__(
+        self, config: BertConfig, weights: Weights, beside: TableFile | None = None
+    ) -> None:
+        super().__init__(beside)
         self._config = config
         self.weights = weights
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from models.embedding.cache import cache_folder
 from models.embedding.errors import DamagedFileError, MissingFileError
 from models.embedding.making.export import DEFAULT_PRECISIONS, ExportOptions, write_model
+from models.embedding.making.steps import Tell, untold
 from models.embedding.making.weights import DEFAULT_SOURCE, resolve_source, staged_folder
 from models.embedding.manifest import Manifest, Precision, is_exported
 from models.embedding.prepared import folder_in, use_exported
@@ -16,12 +17,16 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_model(
-    source: str = DEFAULT_SOURCE, precision: Precision | None = None, cache: Path | None = None
+    source: str = DEFAULT_SOURCE,
+    precision: Precision | None = None,
+    cache: Path | None = None,
+    tell: Tell = untold,
 ) -> Path:
     """Return the folder of a ready model, making it when it is not there yet.
 
     Several processes may prepare the same model at once. A model that was exported is used as it
-    is. Parameters and errors are those of `prepared_model`; what is not there is made here.
+    is. Parameters and errors are those of `prepared_model`; what is not there is made here, and
+    `tell` told of each step.
 
     Raises
     ------
@@ -45,9 +50,8 @@ def prepare_model(
             logger.info("Model %s is ready in %s", manifest.name, final)
             return final
     started = time.monotonic()
-    weights = found.fetch()
-    logger.info("Making the %s model of %s", options.precision, found.name)
-    with staged_folder(final) as staging:
-        write_model(found, weights, options, staging)
+    with found.checkpoint(cache, tell) as weights, staged_folder(final) as staging:
+        logger.info("Making the %s model of %s", options.precision, found.name)
+        write_model(found, weights, options, staging, tell)
     logger.info("Model %s is ready in %s (%.1f s)", found.name, final, time.monotonic() - started)
     return final

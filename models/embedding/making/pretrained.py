@@ -127,6 +127,8 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, NDArray[np.float
 def read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
     """Read the floating-point tensors of a safetensors file as float32.
 
+    Those that are float32 in the file are mapped and read when they are used.
+
     The format is eight bytes of header length, a JSON header with type, shape and offsets of each
     tensor, and the raw little-endian data (https://github.com/huggingface/safetensors#format).
     Integer tensors, such as BERT's stored position ids, are left out.
@@ -157,6 +159,8 @@ def read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
 
 def _tensor(body: NDArray[np.uint8], entry: dict[str, Any]) -> NDArray[np.float32]:
     begin, end = entry["data_offsets"]
+    if entry["dtype"] == "F32":
+        return np.asarray(body[begin:end].view("<f4")).reshape(entry["shape"])
     raw = np.frombuffer(body[begin:end].tobytes(), _SAFETENSORS_TYPES[entry["dtype"]])
     if entry["dtype"] == "BF16":  # the upper half of a float32
         raw = (raw.astype(np.uint32) << 16).view(np.float32)

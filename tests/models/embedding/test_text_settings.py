@@ -59,6 +59,65 @@ def test_e5_is_known_by_its_name_and_that_is_logged(
     assert ("its model card asks for 'query: '" in caplog.text) == bool(prefix)
 
 
+CARD = """---
+license: mit
+base_model: {}
+model-index:
+- name: {}
+  results: []
+---
+# A model
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "base", "called", "prefix"),
+    [
+        ("intfloat/multilingual-e5-small", "", "", "query: "),
+        ("/somewhere/e5-base-v2/", "", "", "query: "),
+        (None, "intfloat/multilingual-e5-base", "mine", "query: "),
+        (None, "other/bert", "multilingual-e5-small", "query: "),
+        (None, "other/bert", "mine", ""),
+        (None, "", "multilingual-e5-large-instruct", ""),
+        ("someone/tiny-bert", "", "", ""),
+    ],
+)
+def test_e5_in_a_folder_of_any_name_is_known_by_what_its_files_call_it(
+    own: str | None, base: str, called: str, prefix: str, tiny_bert: TinyBert
+) -> None:
+    tiny_bert.write_config(_name_or_path=own)
+    (tiny_bert.folder / "README.md").write_text(CARD.format(base, called), encoding="utf-8")
+    assert read(tiny_bert, "downloaded").prefix == prefix
+    assert read(tiny_bert, "downloaded", prefix="").prefix == ""
+
+
+def test_what_may_be_e5_and_does_not_say_so_is_warned_of(
+    tiny_bert: TinyBert, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_bert.write_config(num_hidden_layers=12)
+    tiny_bert.write_json("tokenizer_config.json", {"tokenizer_class": "XLMRobertaTokenizer"})
+    assert read(tiny_bert, "downloaded").prefix == ""
+    assert "is built like multilingual-e5-small" in caplog.text
+    assert "--prefix 'query: '" in caplog.text
+    caplog.clear()
+    assert read(tiny_bert, "downloaded", prefix="").prefix == ""
+    assert read(tiny_bert, "multilingual-e5-small").prefix == "query: "
+    tiny_bert.write_json("tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+    assert read(tiny_bert, "downloaded").prefix == ""
+    assert not caplog.text
+
+
+def test_prompts_of_which_none_is_the_default_are_warned_of(
+    tiny_bert: TinyBert, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_bert.write_json(PROMPTS, {"prompts": {"query": "", "document": ""}})
+    assert read(tiny_bert).prefix == ""
+    assert not caplog.text
+    tiny_bert.write_json(PROMPTS, {"prompts": {"query": "Frage: "}, "default_prompt_name": None})
+    assert read(tiny_bert).prefix == ""
+    assert "has the prompts 'Frage: '" in caplog.text
+
+
 def test_a_prompt_of_e5s_own_comes_before_what_its_name_says(tiny_bert: TinyBert) -> None:
     tiny_bert.write_json(PROMPTS, {"prompts": {"p": "passage: "}, "default_prompt_name": "p"})
     assert read(tiny_bert, "multilingual-e5-small").prefix == "passage: "

