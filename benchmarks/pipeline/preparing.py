@@ -43,7 +43,7 @@ from consumer.stages.segmentation.processes import CleaningProcesses
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.wiring.embedder import leave_cores_to_embedding
 from models.embedding.engine.tokenising import TokeniserRecipe
-from models.embedding.manifest import TOKENIZER_FILE, Manifest
+from models.embedding.manifest import Manifest
 from models.embedding.prepared import prepared_model
 from models.embedding.runner_types import Vectors
 from models.embedding.tokens import Tokens
@@ -206,8 +206,8 @@ def _children(recipe: CleaningRecipe, count: int) -> Iterator[Children[Any, Any]
 def _tokeniser() -> TokeniserRecipe:
     folder = prepared_model("default", "int8")
     manifest = Manifest.describe(folder)
-    digest = manifest.files[TOKENIZER_FILE]
-    return TokeniserRecipe(folder, digest, manifest.max_tokens, manifest.prefix, 1, bytes(32))
+    digests = manifest.tokenizer_files
+    return TokeniserRecipe(folder, digests, manifest.max_tokens, manifest.prefix, 1, bytes(32))
 
 
 def _summary(count: int, runs: Sequence[Figures]) -> Figures:

@@ -19,6 +19,10 @@ MODEL_FILE = "model.onnx"
 PACKED_FILE = "packed.onnx"
 WEIGHTS_FILE = "weights.bin"
 TOKENIZER_FILE = "tokenizer.json"
+PIECES_FILE = "pieces.model"
+PIECES_SETTINGS_FILE = "pieces.json"
+TOKENIZER_FILES = (TOKENIZER_FILE, PIECES_FILE, PIECES_SETTINGS_FILE)
+"""What texts are cut by: the last two are there, and used, where the vocabulary is large."""
 
 MANIFEST_FORMAT: Final = 2
 """Raise it when fields come, go or change their meaning."""
@@ -140,6 +144,11 @@ class Manifest(BaseModel):
     def reads(self) -> tuple[str, ...] | None:
         """The languages of the texts that it was trained on; None where that is not known."""
         return self.provenance.languages or known_languages(self.name)
+
+    @property
+    def tokenizer_files(self) -> dict[str, str]:
+        """SHA-256 of each file that texts are cut by."""
+        return {name: self.files[name] for name in TOKENIZER_FILES if name in self.files}
 
     @property
     def identity(self) -> str:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
+from models.embedding.engine.pieces import AnyTokenizer
 from models.embedding.errors import UnsupportedModelError
 from models.embedding.runner_types import TokenIds, Vectors
 from models.embedding.tokens import Inputs
@@ -49,7 +49,7 @@ class Frame:
             )
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, max_tokens: int, prefix: str = "") -> Frame:
+    def of(cls, tokenizer: AnyTokenizer, max_tokens: int, prefix: str = "") -> Frame:
         """Learn the frame from what the tokenizer puts around a word.
 
         Raises

@@ -5,18 +5,17 @@ import json
 from pathlib import Path
 from typing import Self
 
-from tokenizers import Tokenizer
-
+from models.embedding.engine.pieces import AnyTokenizer
 from models.embedding.engine.runners import open_runner
 from models.embedding.engine.text_cache import TextHasher
 from models.embedding.engine.text_embedder import TextEmbedder
 from models.embedding.engine.tokenising import (
     TextTokeniser,
     TokeniserRecipe,
-    load_tokenizer,
+    open_tokenizer,
     unknown_token,
 )
-from models.embedding.manifest import TOKENIZER_FILE, Manifest
+from models.embedding.manifest import Manifest
 from models.embedding.policy import BATCH_TOKENS, MAX_CHUNKS, Device, LongTexts
 from models.embedding.runner_types import Runner
 
@@ -50,7 +49,7 @@ class OnnxEmbedder(TextEmbedder):
     def __init__(
         self,
         manifest: Manifest,
-        tokenizer: Tokenizer,
+        tokenizer: AnyTokenizer,
         runner: Runner,
         *,
         long_texts: LongTexts = "truncate",
@@ -116,7 +115,7 @@ class OnnxEmbedder(TextEmbedder):
             If what was asked for is not to be had, or does not suit the model's precision.
         """
         manifest = Manifest.read(folder)
-        tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
+        tokenizer = open_tokenizer(folder, manifest.files)
         runner = open_runner(
             folder,
             manifest,
@@ -143,7 +142,7 @@ class OnnxEmbedder(TextEmbedder):
             return None
         return TokeniserRecipe(
             self._folder.absolute(),
-            self.manifest.files[TOKENIZER_FILE],
+            self.manifest.tokenizer_files,
             self.manifest.max_tokens,
             self.manifest.prefix,
             self._max_chunks,

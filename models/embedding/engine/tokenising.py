@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from models.embedding.engine.chunks import Frame, cut_texts
+from models.embedding.engine.pieces import AnyTokenizer, PieceTokenizer
 from models.embedding.engine.text_cache import TextHasher
 from models.embedding.errors import DamagedFileError, UnusableTextError
-from models.embedding.manifest import TOKENIZER_FILE
+from models.embedding.manifest import PIECES_FILE, TOKENIZER_FILE
 from models.embedding.model_files import verify_files
 from models.embedding.tokens import Inputs, Tokens
 from models.text import count_letters
@@ -44,8 +45,8 @@ class TokeniserRecipe:
 
     Attributes
     ----------
-    folder, digest
-        The model's folder, and the SHA-256 of the tokenizer's file in it: a model that was made
+    folder, digests
+        The model's folder, and the SHA-256 of the tokenizer's files in it: a model that was made
         anew meanwhile has other tokens.
     max_tokens, prefix, max_chunks
         As for `TextTokeniser`.
@@ -54,7 +55,7 @@ class TokeniserRecipe:
     """
 
     folder: Path
-    digest: str
+    digests: Mapping[str, str]
     max_tokens: int
     prefix: str
     max_chunks: int
@@ -68,8 +69,8 @@ class TokeniserRecipe:
         MissingFileError, DamagedFileError
             If the file is not there, or is no longer what it was.
         """
-        verify_files(self.folder, {TOKENIZER_FILE: self.digest})
-        return TextTokeniser.of(self, load_tokenizer(self.folder / TOKENIZER_FILE))
+        verify_files(self.folder, self.digests)
+        return TextTokeniser.of(self, open_tokenizer(self.folder, self.digests))
 
 
 class DistinctTokeniser(ABC):
@@ -152,7 +153,7 @@ class TextTokeniser(DistinctTokeniser):
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: AnyTokenizer,
         max_tokens: int,
         prefix: str,
         max_chunks: int,
@@ -165,7 +166,7 @@ class TextTokeniser(DistinctTokeniser):
         super().__init__(hasher)
 
     @classmethod
-    def of(cls, recipe: TokeniserRecipe, tokenizer: Tokenizer) -> Self:
+    def of(cls, recipe: TokeniserRecipe, tokenizer: AnyTokenizer) -> Self:
         """Make one by a recipe, of a tokenizer that is open."""
         return cls(
             tokenizer,
@@ -178,13 +179,34 @@ class TextTokeniser(DistinctTokeniser):
     def inputs(self, texts: Sequence[str]) -> Inputs:
         """Cut each text into the model's inputs."""
         # Special tokens are put around each input here. In its fast mode the tokenizer leaves out
-        # offsets, and in both it runs on all cores without Python's lock.
+        # offsets, and in both it runs on all cores without Python's lock (a `PieceTokenizer` on
+        # one).
         encodings = self._tokenizer.encode_batch_fast(
             [self._prefix + text for text in texts] if self._prefix else list(texts),
             add_special_tokens=False,
         )
         ids = [encoding.ids for encoding in encodings]
         return cut_texts(ids, self._frame, self._max_chunks, count_letters(texts))
+
+
+def open_tokenizer(folder: Path, files: Iterable[str]) -> AnyTokenizer:
+    """Open the tokenizer of a model's folder, the smaller one if there are two.
+
+    Parameters
+    ----------
+    folder
+        The model's folder.
+    files
+        Names of what is in it.
+
+    Raises
+    ------
+    DamagedFileError
+        If a file is not what it should be.
+    """
+    if PIECES_FILE in files:
+        return PieceTokenizer.load(folder)
+    return load_tokenizer(folder / TOKENIZER_FILE)
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -33,6 +33,7 @@ from models.embedding.making.exporters import (
     require_tokenizer,
 )
 from models.embedding.making.optimum_export import build_optimum
+from models.embedding.making.pieces import write_pieces
 from models.embedding.making.sample_texts import PROBES
 from models.embedding.making.steps import Tell, untold
 from models.embedding.making.verification import verify_model
@@ -157,6 +158,7 @@ def _write(
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as work:
         built = _build(source, weights, options, folder, work=Path(work), tell=tell)
         _write_tokenizer(built, folder / TOKENIZER_FILE)
+    pieces = write_pieces(folder) if options.exporter == "direct" else ()
     graph = onnx.load(folder / MODEL_FILE, load_external_data=False)
     manifest = Manifest(
         name=source.name,
@@ -171,7 +173,9 @@ def _write(
         exporter=options.exporter,
         exporter_version=built.exporter_version,
         operators=fused_operators(graph),
-        files={name: file_digest(folder / name) for name in (*built.files, TOKENIZER_FILE)},
+        files={
+            name: file_digest(folder / name) for name in (*built.files, TOKENIZER_FILE, *pieces)
+        },
         provenance=Provenance(
             source=source.origin,
             source_files=dict(source.digests),

@@ -62,7 +62,7 @@ def test_a_part_of_the_tokens_is_what_the_part_of_the_texts_gives(
 ) -> None:
     first = data.draw(st.integers(0, len(words)))
     end = data.draw(st.integers(first, len(words)))
-    recipe = TokeniserRecipe(Path(), "", MAX_TOKENS, "", 3, b"secret")
+    recipe = TokeniserRecipe(Path(), {}, MAX_TOKENS, "", 3, b"secret")
     tokeniser = TextTokeniser.of(recipe, tiny_tokenizer())
     part, alone = tokeniser(words)[first:end], tokeniser(words[first:end])
     assert [part.keys[place] for place in part.places] == [alone.keys[p] for p in alone.places]
