@@ -56,7 +56,7 @@ def test_e5_is_known_by_its_name_and_that_is_logged(
 ) -> None:
     caplog.set_level(logging.INFO)
     assert read(tiny_bert, name).prefix == prefix
-    assert ("its model card asks for 'query: '" in caplog.text) == bool(prefix)
+    assert ("asks for 'query: ' before every text" in caplog.text) == bool(prefix)
 
 
 CARD = """---
