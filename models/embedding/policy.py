@@ -44,8 +44,8 @@ class EmbeddingPolicy(Section):
         "default",
         min_length=1,
         description="'default' (all-MiniLM-L6-v2, English), 'multilingual' "
-        "(multilingual-e5-small), 'words' (fitted on your own history), a local folder, a hub id, or "
-        "an exported model.",
+        "(multilingual-e5-small), 'words' (fitted on your own history), a local folder, a hub "
+        "id, or an exported model.",
     )
     words: WordsPolicy = Field(default_factory=WordsPolicy)
     precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
