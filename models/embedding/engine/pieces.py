@@ -43,6 +43,9 @@ class Encoded(Protocol):
 class AnyTokenizer(Protocol):
     """What of a tokenizer is used: that of `tokenizers`, or `PieceTokenizer`."""
 
+    def token_to_id(self, token: str, /) -> int | None:
+        """Give a token's number, None if it is none."""
+
     def encode(self, sequence: str, /, *, add_special_tokens: bool = True) -> Encoded:
         """Tokenise a text."""
 
@@ -107,6 +110,11 @@ class PieceTokenizer:
                 f"{folder / PIECES_FILE} or {PIECES_SETTINGS_FILE} beside it is damaged ({error}); "
                 "prepare the model again."
             ) from error
+
+    def token_to_id(self, token: str, /) -> int | None:
+        """Give a token's number, None if it is none."""
+        number = int(self._pieces.piece_to_id(token))  # of the unknown one, if it is none
+        return number if self._pieces.id_to_piece(number) == token else None
 
     def encode(self, text: str, /, *, add_special_tokens: bool = True) -> Pieces:
         """Tokenise a text."""

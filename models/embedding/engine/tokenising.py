@@ -228,7 +228,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def unknown_token(tokenizer: Tokenizer) -> int | None:
+def unknown_token(tokenizer: AnyTokenizer) -> int | None:
     """Give the token that stands for what a tokenizer does not know; None where it has none."""
     found = (tokenizer.token_to_id(name) for name in _UNKNOWN_TOKENS)
     return next((token for token in found if token is not None), None)

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from models.embedding.engine.chunks import Frame
 from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.engine.pieces import PieceTokenizer
+from models.embedding.engine.tokenising import unknown_token
 from models.embedding.errors import DamagedFileError
 from models.embedding.making import pieces as making
 from models.embedding.making.export import export_model
@@ -66,6 +67,13 @@ def test_any_text_has_the_same_tokens(both: tuple[Tokenizer, PieceTokenizer], te
         actual = small.encode(text, add_special_tokens=special)
         assert actual.ids == expected.ids
         assert actual.special_tokens_mask == expected.special_tokens_mask
+
+
+def test_a_token_has_the_same_number(both: tuple[Tokenizer, PieceTokenizer]) -> None:
+    tokenizer, small = both
+    for token in ("<s>", "<unk>", "▁coffee", "坏", "[UNK]", "nothing of it"):
+        assert small.token_to_id(token) == tokenizer.token_to_id(token)
+    assert unknown_token(small) == unknown_token(tokenizer) == 3
 
 
 def test_what_stands_around_a_text_is_the_same(both: tuple[Tokenizer, PieceTokenizer]) -> None:
