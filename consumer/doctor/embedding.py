@@ -9,7 +9,7 @@ import numpy as np
 
 from consumer.doctor.facts import Finding, failed, fine, warning
 from consumer.settings import Settings
-from models.embedding.engine.text_embedder import TextEmbedder
+from models.embedding.engine.text_embedder import ModelEmbedder
 from models.embedding.errors import DeviceUnavailableError, EmbeddingError, ModelNotMadeError
 from models.embedding.policy import EmbeddingPolicy
 
@@ -23,10 +23,10 @@ class Loaded:
     """What became of the model."""
 
     findings: list[Finding]
-    embedder: TextEmbedder | None
+    embedder: ModelEmbedder | None
 
 
-def load(settings: Settings, loader: Callable[[Settings], TextEmbedder]) -> Loaded:
+def load(settings: Settings, loader: Callable[[Settings], ModelEmbedder]) -> Loaded:
     """Load the model as a worker does, which checks every file's digest, and embed a text."""
     try:
         embedder = loader(settings)
@@ -47,7 +47,7 @@ _DEVICE = (
 )
 
 
-def _embeds(embedder: TextEmbedder) -> Finding:
+def _embeds(embedder: ModelEmbedder) -> Finding:
     vector = embedder.embed([_TEXT])[0]
     about = f"{embedder.manifest.name}, {embedder.manifest.precision}, {embedder.identity[:12]}"
     length = float(np.linalg.norm(vector))
@@ -62,7 +62,7 @@ def _embeds(embedder: TextEmbedder) -> Finding:
     return fine("model", ", ".join(told))
 
 
-def device(embedding: EmbeddingPolicy, embedder: TextEmbedder) -> Finding:
+def device(embedding: EmbeddingPolicy, embedder: ModelEmbedder) -> Finding:
     """Hold where the model runs against what was asked for, and what there is."""
     from models.embedding.runtime import (  # noqa: PLC0415 - loads ONNX Runtime
         gpu_available,

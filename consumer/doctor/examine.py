@@ -15,9 +15,9 @@ from consumer.doctor.topics import ill_made
 from consumer.kafka.cluster import Cluster
 from consumer.settings import Settings
 from consumer.wiring.embedder import load_embedder
-from models.embedding.engine.text_embedder import TextEmbedder
+from models.embedding.engine.text_embedder import ModelEmbedder
 
-Loader = Callable[[Settings], TextEmbedder]
+Loader = Callable[[Settings], ModelEmbedder]
 
 
 def examine(
@@ -55,7 +55,7 @@ class _Examination:
         self._partitions: int | None = None
         self._brokers = 1
         self._expected: machine.Expected | None = None
-        self._embedder: TextEmbedder | None = None
+        self._embedder: ModelEmbedder | None = None
 
     def findings(self, loader: Loader) -> Iterator[Finding]:
         worker = self._role == "worker"

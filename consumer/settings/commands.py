@@ -125,6 +125,7 @@ USES: dict[str, tuple[str, ...]] = {
         *(
             "embedding.model",
             "embedding.words.folder",
+            "embedding.both.model",
             "embedding.precision",
             "embedding.device",
             *_EVERY,

@@ -12,20 +12,21 @@ from models.embedding.errors import (
     DeviceUnavailableError,
     ModelNotMadeError,
     PrecisionMismatchError,
+    UnsupportedModelError,
 )
 from models.embedding.fitness import ModelFit, unread_letters
 from models.embedding.manifest import Precision, is_exported
 from models.embedding.policy import Device, EmbeddingPolicy
-from models.embedding.prepared import fitted_words, prepared_model
+from models.embedding.prepared import BOTH, fitted_folder, fitted_words, prepared_model
 
 # ONNX Runtime is loaded with a model, and not before.
 if TYPE_CHECKING:
-    from models.embedding.engine.text_embedder import TextEmbedder
+    from models.embedding.engine.text_embedder import ModelEmbedder
 
 logger = logging.getLogger(__name__)
 
 
-def load_embedder(settings: Settings) -> TextEmbedder:
+def load_embedder(settings: Settings) -> ModelEmbedder:
     """Load the embedding model that the settings name.
 
     Raises
@@ -35,15 +36,34 @@ def load_embedder(settings: Settings) -> TextEmbedder:
         ModelNotMadeError if nobody has made it on this machine.
     """
     leave_cores_to_embedding()
-    if (folder := _words(settings.embedding)) is not None:
-        return _load_words(settings.embedding, folder)
-    *preferred, (precision, device) = model_choices(settings.embedding)
+    embedder = _load_any(settings.embedding)
+    embedder.watch = ModelFit(
+        embedder.manifest,
+        settings.embedding.max_unknown_share,
+        words=embedder.by_words_alone,
+    )
+    logger.info(
+        "embedding model %s, %d dimensions, %s, on %s",
+        embedder.identity[:12],
+        embedder.dimensions,
+        embedder.manifest.precision,
+        embedder.device,
+    )
+    return embedder
+
+
+def _load_any(embedding: EmbeddingPolicy) -> ModelEmbedder:
+    if embedding.model == BOTH:
+        return _load_both(embedding)
+    if (folder := _words(embedding)) is not None:
+        return _load_words(embedding, folder)
+    *preferred, (precision, device) = model_choices(embedding)
     for choice in preferred:
         try:
-            return _load(settings.embedding, *choice)
+            return _load(embedding, *choice)
         except DeviceUnavailableError as error:
             logger.warning("there is a GPU, but the CPU is used: %s", error)
-    return _load(settings.embedding, precision, device)
+    return _load(embedding, precision, device)
 
 
 def leave_cores_to_embedding() -> None:
@@ -82,6 +102,8 @@ def make_models(embedding: EmbeddingPolicy) -> list[Path]:
     from consumer.report.progress import steps  # noqa: PLC0415
     from models.embedding.making.prepare import prepare_model  # noqa: PLC0415 - loads ONNX
 
+    if embedding.model == BOTH:
+        return [*make_models(_encoder_of(embedding)), fitted_folder(embedding.words.folder)]
     if (folder := _words(embedding)) is not None:
         return [folder]  # fitted, which is all that there is to do
     choices = model_choices(embedding)
@@ -93,7 +115,7 @@ def _words(embedding: EmbeddingPolicy) -> Path | None:
     return fitted_words(embedding.model, embedding.words.folder)
 
 
-def _load_words(embedding: EmbeddingPolicy, folder: Path) -> TextEmbedder:
+def _load_words(embedding: EmbeddingPolicy, folder: Path) -> ModelEmbedder:
     if embedding.precision not in {"auto", "fp32"}:
         raise PrecisionMismatchError(
             f"embedding.precision is {embedding.precision}, and the model in {folder} is one of "
@@ -106,25 +128,31 @@ def _load_words(embedding: EmbeddingPolicy, folder: Path) -> TextEmbedder:
         )
     from models.embedding.words.embedder import WordsEmbedder  # noqa: PLC0415
 
-    embedder = WordsEmbedder.load(folder, cache_texts=embedding.cache_texts)
-    _opened(embedding, embedder)
-    return embedder
+    return WordsEmbedder.load(folder, cache_texts=embedding.cache_texts)
 
 
-def _opened(embedding: EmbeddingPolicy, embedder: TextEmbedder) -> None:
-    embedder.watch = ModelFit(
-        embedder.manifest, embedding.max_unknown_share, words=embedder.by_words_alone
+def _load_both(embedding: EmbeddingPolicy) -> ModelEmbedder:
+    from models.embedding.words.both import BothEmbedder  # noqa: PLC0415
+    from models.embedding.words.embedder import WordsEmbedder  # noqa: PLC0415
+
+    words = WordsEmbedder.load(fitted_folder(embedding.words.folder))
+    encoder = _load_any(_encoder_of(embedding))
+    if encoder.by_words_alone:
+        raise UnsupportedModelError(
+            f"embedding.both.model is {embedding.both.model}, which is a model of words itself: "
+            "name the encoder that goes beside it"
+        )
+    both = embedding.both
+    return BothEmbedder(
+        encoder, words, weight=both.words_weight, language_weights=both.language_weights
     )
-    logger.info(
-        "embedding model %s, %d dimensions, %s, on %s",
-        embedder.identity[:12],
-        embedder.dimensions,
-        embedder.manifest.precision,
-        embedder.device,
-    )
 
 
-def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Device) -> TextEmbedder:
+def _encoder_of(embedding: EmbeddingPolicy) -> EmbeddingPolicy:
+    return embedding.model_copy(update={"model": embedding.both.model})
+
+
+def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Device) -> ModelEmbedder:
     try:
         folder = prepared_model(embedding.model, precision)
     except ModelNotMadeError:
@@ -135,7 +163,7 @@ def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Devic
         raise
     from models.embedding.engine.embedder import OnnxEmbedder  # noqa: PLC0415
 
-    embedder = OnnxEmbedder.load(
+    return OnnxEmbedder.load(
         folder,
         threads=embedding.threads,
         device=device,
@@ -146,11 +174,9 @@ def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Devic
         max_chunks=embedding.max_chunks,
         cache_texts=embedding.cache_texts,
     )
-    _opened(embedding, embedder)
-    return embedder
 
 
-def figures(embedder: TextEmbedder) -> Figures:
+def figures(embedder: ModelEmbedder) -> Figures:
     """Give the figures of an embedder: all that it has embedded, committed or not."""
     totals, runner, manifest = embedder.totals, embedder.runner_totals, embedder.manifest
     yield "embedded_texts", totals.embedded

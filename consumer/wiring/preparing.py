@@ -15,7 +15,7 @@ from consumer.settings import Settings
 from consumer.stages.segmentation.cleaning import Cleaned, CleaningRecipe, Request, make_cleaning
 
 if TYPE_CHECKING:
-    from models.embedding.engine.text_embedder import TextEmbedder
+    from models.embedding.engine.text_embedder import ModelEmbedder
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def process_count(settings: Settings, device: str, cores: int) -> int:
 
 
 @contextmanager
-def preparing(settings: Settings, embedder: TextEmbedder) -> Iterator[CleaningChildren | None]:
+def preparing(settings: Settings, embedder: ModelEmbedder) -> Iterator[CleaningChildren | None]:
     """Run the processes that prepare batches, None where that is done in threads.
 
     Raises

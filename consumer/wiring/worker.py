@@ -20,7 +20,7 @@ from consumer.wiring.model_feed import LabelModelFeed, ModelFeed
 from consumer.wiring.shell import ends_at_once, run
 
 if TYPE_CHECKING:
-    from models.embedding.engine.text_embedder import TextEmbedder
+    from models.embedding.engine.text_embedder import ModelEmbedder
 
 
 @ends_at_once
@@ -42,7 +42,7 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
 def _run(
     settings: Settings,
     model: Path | None,
-    embedder: TextEmbedder,
+    embedder: ModelEmbedder,
     children: preparing.CleaningChildren | None,
 ) -> None:
     partitions = check_topics(settings)

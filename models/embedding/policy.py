@@ -6,9 +6,9 @@ Settings are read by every command, so nothing that computes is loaded here.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.base import Section
 
@@ -19,6 +19,9 @@ LongTexts = Literal["truncate", "chunk"]
 
 BATCH_TOKENS = 16_384
 MAX_CHUNKS = 16
+
+# By script and function words, whatever the texts beside.
+_TOLD_LANGUAGES = ("en", "ja", "ko", "zh")
 
 DIMENSIONS = 64
 """Of `words`, where no others are asked for: docs/evaluation.md weighs them."""
@@ -37,6 +40,39 @@ class WordsPolicy(Section):
     )
 
 
+class BothPolicy(Section):
+    """The model `both`: the vectors of an encoder and of `words`, joined."""
+
+    model: str = Field(
+        "default",
+        min_length=1,
+        description="The encoder, named as in embedding.model.",
+    )
+    words_weight: float = Field(
+        0.5, gt=0, lt=1, description="Weight of 'words' in the cosine of two texts."
+    )
+    language_weights: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default_factory=dict,
+        description="Language (zh, en, ja, ko): the weight of 'words' in its texts, where it is "
+        "another.",
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _an_encoder(cls, value: str) -> str:
+        if value in ("words", "both"):
+            raise ValueError(f"{value} is no encoder: name the model that goes beside 'words'")
+        return value
+
+    @field_validator("language_weights")
+    @classmethod
+    def _told_languages(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(value.keys() - set(_TOLD_LANGUAGES)):
+            told = ", ".join(_TOLD_LANGUAGES)
+            raise ValueError(f"{unknown[0]!r} is none of the languages told at a glance: {told}")
+        return value
+
+
 class EmbeddingPolicy(Section):
     """The embedding model and where it runs."""
 
@@ -44,10 +80,11 @@ class EmbeddingPolicy(Section):
         "default",
         min_length=1,
         description="'default' (all-MiniLM-L6-v2, English), 'multilingual' "
-        "(multilingual-e5-small), 'words' (fitted on your own history), a local folder, a hub "
-        "id, or an exported model.",
+        "(multilingual-e5-small), 'words' (fitted on your own history), 'both' (an encoder and "
+        "words), a local folder, a hub id, or an exported model.",
     )
     words: WordsPolicy = Field(default_factory=WordsPolicy)
+    both: BothPolicy = Field(default_factory=BothPolicy)
     precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
         "auto",
         description="Arithmetic; auto is an exported model's own, else int8 on the CPU and fp16 on "

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PRECISION: Precision = "int8"
 
+BOTH = "both"
+"""The source that names an encoder and `words` together."""
+
 WORDS = "words"
 """The source that names the model fitted on one's own texts."""
 
@@ -36,6 +39,20 @@ WORDS = "words"
 def words_folder(folder: Path | None = None, cache: Path | None = None) -> Path:
     """Give the folder of `words`: the one that the settings name, else one in the user's cache."""
     return (folder or (cache or cache_folder()) / MODELS_FOLDER / WORDS).expanduser()
+
+
+def fitted_folder(folder: Path | None = None) -> Path:
+    """Return the folder of ``words`` where there is one.
+
+    Raises
+    ------
+    WordsNotFittedError
+        If there is none.
+    """
+    folder = words_folder(folder)
+    if not is_exported(str(folder)):
+        raise WordsNotFittedError(folder)
+    return folder
 
 
 def fitted_words(source: str, folder: Path | None = None) -> Path | None:
@@ -54,10 +71,7 @@ def fitted_words(source: str, folder: Path | None = None) -> Path | None:
         If there is none.
     """
     if source == WORDS:
-        folder = words_folder(folder)
-        if not is_exported(str(folder)):
-            raise WordsNotFittedError(folder)
-        return folder
+        return fitted_folder(folder)
     given = Path(source).expanduser()
     return given if is_words(given) else None
 

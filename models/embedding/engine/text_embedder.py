@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ from models.embedding.engine.busy_time import BusyTime
 from models.embedding.engine.chunks import combine, unit_or_nan, without_broken
 from models.embedding.engine.text_cache import TextCache
 from models.embedding.engine.tokenising import DistinctTokeniser, Recipe
-from models.embedding.runner_types import Description, Runner, RunnerTotals, Vectors
-from models.embedding.tokens import Inputs, Tokens
+from models.embedding.runner_types import Description, Runner, RunnerTotals, UsedDevice, Vectors
+from models.embedding.tokens import Inputs, TokenEmbedder, Tokens
 from models.text import SCRIPTS
 
 
@@ -62,6 +62,56 @@ class EmbeddingTotals:
 
 Watch = Callable[[int, int, NDArray[np.int64]], None]
 """Told how many tokens there were, how many of them unknown, and the letters by script."""
+
+
+class ModelEmbedder(TokenEmbedder, Protocol):
+    """A model that is loaded, of whatever kind: what processes want of it.
+
+    Attributes
+    ----------
+    by_words_alone
+        Whether what has no vector is a text of which no word is known, not one that failed.
+    watch
+        Told of what goes through the model, a call at a time.
+    """
+
+    watch: Watch | None
+    by_words_alone: bool
+
+    @property
+    def manifest(self) -> Description:
+        """The model's description."""
+
+    @property
+    def device(self) -> UsedDevice:
+        """Where it runs."""
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether a GPU was asked for and it runs on the CPU."""
+
+    @property
+    def threads(self) -> int:
+        """Texts or batches embedded at the same time."""
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """What other processes tokenise by, for `embed_tokens`; None where they cannot."""
+
+    @property
+    def totals(self) -> EmbeddingTotals:
+        """Counts since it was loaded."""
+
+    @property
+    def runner_totals(self) -> RunnerTotals:
+        """Counts of what runs the model."""
+
+    def close(self) -> None:
+        """End the threads; what is being embedded is finished first."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class TextEmbedder:
