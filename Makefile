@@ -52,8 +52,8 @@ test-export: $(EXPORT_VENV)/.installed  ## the export through Optimum, with torc
 	$(EXPORT_VENV)/bin/pytest tests/export $(ARGS)
 
 test-multilingual: $(VENV)/.installed  ## the multilingual model with its real weights: made into the user's cache, 91 MB fetched once
-	$(BIN)/segmenter model prepare --embedding.model multilingual
-	$(BIN)/segmenter model prepare --embedding.model multilingual --embedding.precision fp32
+	$(BIN)/segmenter model prepare multilingual
+	$(BIN)/segmenter model prepare multilingual --embedding.precision fp32
 	$(BIN)/pytest tests/models/embedding/test_multilingual.py $(ARGS)
 
 lint: $(VENV)/.installed  ## ruff, mypy --strict, and the rule that the layers import only downwards

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import EVENTS, FOLDER, Count, GivenPath, event_file
+from consumer.cli.values import EVENTS, FOLDER, Count, GivenName, GivenPath, event_file
 from consumer.contract.errors import UsageError
 from consumer.contract.extras import need
 from consumer.settings import Settings
@@ -28,16 +28,23 @@ def model() -> None:
 
 
 @model.command(cls=Command, extra="model")
-def prepare(settings: Settings) -> None:
+@click.argument("name", required=False, type=GivenName(), help="In place of embedding.model.")
+def prepare(settings: Settings, name: str | None) -> None:
     """Make the embedding model ready in the cache."""
     from consumer.wiring.embedder import make_models
 
+    if name is not None:
+        settings = settings.changed("embedding", model=name)
     for folder in make_models(settings.embedding):
         click.echo(folder)
 
 
 @model.command(cls=Command, extra="model")
-@click.argument("source", help="'default', 'multilingual', a checkpoint's folder, or a hub id.")
+@click.argument(
+    "source",
+    type=GivenName(),
+    help="'default', 'multilingual', a checkpoint's folder, or a hub id.",
+)
 @click.option("--output", type=FOLDER, required=True, help="Folder to make.")
 @click.option(
     "--precision",

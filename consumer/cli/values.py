@@ -23,6 +23,16 @@ class GivenPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class GivenName(click.types.StringParamType):
+    """A name that is one, for the same reason: a model that is named by its folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty text."""
+        if value == "":
+            self.fail("the name is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 FILE = GivenPath(exists=True, dir_okay=False, path_type=Path)
 FOLDER = GivenPath(file_okay=False, path_type=Path)
 ANY_PATH = GivenPath(path_type=Path)

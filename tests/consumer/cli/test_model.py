@@ -102,13 +102,20 @@ def test_verify_of_no_folder_is_wrong_usage(model, tmp_path):
     assert "does not exist" in err
 
 
+@pytest.mark.parametrize("command", [("prepare", ""), ("export", "", "--output", "made")])
+def test_an_empty_name_is_not_the_folder_that_the_process_is_in(model, command):
+    code, _, err = model(*command)
+    assert (code, "the name is empty" in err) == (2, True)
+
+
 def test_list_shows_what_prepare_has_made(model, checkpoint, tmp_path):
     assert model("list")[:2] == (
         0,
         "no models in the cache; `segmenter model prepare` makes one\n",
     )
     assert model("list", "--json")[:2] == (0, "[]\n")
-    code, out, _ = model("prepare", "--embedding.model", checkpoint)
+    code, out, _ = model("prepare", checkpoint)
+    assert model("prepare", "--embedding.model", checkpoint)[:2] == (code, out)
     folder = out.strip()
     identity = Manifest.read(tmp_path / folder).identity
     code, out, _ = model("list")
