@@ -32,10 +32,11 @@ EXPORTER_VERSION = 2
 new identities."""
 
 LARGE_VOCABULARY = 100_000
-"""Rows of a word table from which the direct exporter keeps it in `WEIGHTS_FILE`, beside the graph.
+"""Rows of a word table from which the direct exporter keeps weights in `WEIGHTS_FILE`, beside the
+graph.
 
-Run from there it is mapped, and only the rows that texts use are in memory; out of the graph it
-would be there twice while the model is loaded, and once ever after.
+Run from there the table is mapped, and only the rows that texts use are in memory; out of the graph
+it would be there twice while the model is loaded, and once ever after.
 """
 
 LARGE_EXPORTER_VERSION = 3

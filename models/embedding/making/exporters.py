@@ -15,7 +15,7 @@ from models.embedding.errors import MissingFileError, UnsupportedModelError
 from models.embedding.making.bert_graph import build_bert
 from models.embedding.making.bert_int8 import build_int8
 from models.embedding.making.calibration import LayerRanges, measure_ranges
-from models.embedding.making.gpu_files import write_gpu_graphs
+from models.embedding.making.gpu_files import move_weights, write_gpu_graphs
 from models.embedding.making.graph_writer import CONTRIB, TableFile, Weights
 from models.embedding.making.pretrained import BertConfig, read_config, read_weights
 from models.embedding.making.sample_texts import CALIBRATION
@@ -93,11 +93,9 @@ def build_direct(
     elif precision == "int8":
         weights = Weights(config, tensors)
         ranges = calibrate(config, weights, require_tokenizer(tokenizer), tell)
-        files = write_graph(build_int8(config, weights, ranges, beside=beside), target)
+        files = _write(build_int8(config, weights, ranges, beside=beside), target, beside)
     else:
-        files = write_graph(build_bert(config, tensors, beside), target)
-    if beside is not None and WEIGHTS_FILE not in files:
-        files = (*files, WEIGHTS_FILE)
+        files = _write(build_bert(config, tensors, beside), target, beside)
     return BuiltModel(
         files=files,
         text=config,
@@ -107,6 +105,17 @@ def build_direct(
         exporter_version=str(EXPORTER_VERSION if beside is None else LARGE_EXPORTER_VERSION),
         libraries=versions("onnx", "numpy"),
     )
+
+
+def _write(graph: onnx.ModelProto, target: Path, beside: TableFile | None) -> tuple[str, ...]:
+    """Write a graph; if its table lies beside it, so do its other weights.
+
+    While a model is loaded, what is in the graph is in memory twice, and not all is given back.
+    """
+    if beside is None:
+        return write_graph(graph, target)
+    move_weights([graph], target / WEIGHTS_FILE)
+    return (*write_graph(graph, target), WEIGHTS_FILE)
 
 
 def calibrate(
