@@ -32,7 +32,18 @@ from typing import NamedTuple
 
 from benchmarks import machine, soak
 from benchmarks.markdown import table
-from benchmarks.shared import DOCS, ROOT, Figures, add_fields, parser, read, say, write, write_page
+from benchmarks.shared import (
+    DOCS,
+    RESULTS,
+    ROOT,
+    Figures,
+    add_fields,
+    parser,
+    read,
+    say,
+    write,
+    write_page,
+)
 from benchmarks.soaking.generations import Generation, generations, rebalances
 from benchmarks.soaking.group import Ends, Group, SoakError
 from benchmarks.soaking.load import Stream
@@ -46,6 +57,7 @@ from consumer.wiring.embedder import make_models
 from tests.faults.watch import Watch
 
 PROTOCOLS = ("classic", "consumer")
+OUTPUT = RESULTS / "restarts.json"
 PAGE = DOCS / "reliability.md"
 DEPLOYED = ROOT / "deploy/k8s/base/segmenter.toml"
 _ROLLED, _SCALED = 3, (2, 4, 2)
@@ -315,7 +327,7 @@ def failures(result: Figures) -> list[str]:
 
 
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
-    made = parser(__doc__ or "", "restarts.json", page=True)
+    made = parser(__doc__ or "", OUTPUT.name, page=True)
     add_fields(made, Options)
     made.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
     made.add_argument(
@@ -357,6 +369,10 @@ def main(given: Sequence[str] | None = None) -> int:
             for sentence in said:
                 say(f"restarts: {sentence}")
             return 1
+        whole = not arguments.stand_in and set(arguments.protocols) == set(PROTOCOLS)
+        if arguments.output == OUTPUT and not whole:
+            say(f"a trial: nothing is written; --output says where to, {OUTPUT.name} is of all")
+            return 0
         write(arguments.output, result)
     if arguments.render:
         write_page(PAGE, {"restarts": text(read(arguments.output))})

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from benchmarks import restarts
 from benchmarks.restarts import (
+    PAGE,
     Options,
     Plan,
     Step,
     broker_properties,
     failures,
+    main,
     of_group,
     parse,
     plans,
@@ -22,6 +25,7 @@ from benchmarks.restarts import (
     text,
     told,
 )
+from benchmarks.shared import RESULTS, read, write_page
 from benchmarks.soaking.generations import Generation, of_records, rebalances
 from benchmarks.soaking.group import Group
 from consumer.contract.records import Record
@@ -122,6 +126,30 @@ def test_a_run_fails_by_what_is_lost_and_by_a_restart_that_rebalances() -> None:
     ]
     rolled = [{**each, "rebalances": 1} for each in result()["groups"][0]["steps"]]
     assert failures(result(steps=rolled)) == ["classic: 2 rebalances by rolling restarts"]
+
+
+def test_the_page_has_the_table_of_the_results(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.read_text())
+    write_page(page, {"restarts": text(read(RESULTS / "restarts.json"))})
+    assert page.read_text() == PAGE.read_text()
+
+
+def test_a_trial_does_not_take_the_place_of_the_figures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    output = tmp_path / "restarts.json"
+    monkeypatch.setattr(restarts, "OUTPUT", output)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(restarts, "measure", lambda *_, **__: result())
+    assert main(["--stand-in", "--output", str(output)]) == 0
+    assert main(["--protocols", "classic", "--output", str(output)]) == 0
+    assert not output.exists()
+    assert main(["--output", str(output)]) == 0
+    assert output.exists()
+    monkeypatch.setattr(restarts, "measure", lambda *_, **__: result(lost=1))
+    assert main(["--output", str(tmp_path / "other.json")]) == 1
+    assert not (tmp_path / "other.json").exists()
 
 
 def test_the_plan_and_the_session_are_those_of_the_deployment() -> None:
