@@ -19,6 +19,12 @@ _USERS = Count(1, 10_000_000)
 @segment_model
 @click.option("--workers", type=Count(1), default=2, help="Worker processes.")
 @click.option("--users", type=_USERS, default=400, help="Users of the stream that is made up.")
+@click.option(
+    "--language",
+    type=click.Choice(["en", "zh"]),
+    default="en",
+    help="What nearly all users of that stream write; with zh, all of them.",
+)
 def demo(settings: Settings, **how: Any) -> int:
     """Run everything on this machine and show what comes out."""
     from consumer.tryout.demo.run import run_demo

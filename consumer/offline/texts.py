@@ -5,20 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Protocol
 
-from consumer.contract.records import Record
 from consumer.settings import Settings
 from consumer.stages.segmentation.cleaning import Cleaning
 from consumer.stages.shared.unexpected import Faults
 
 _TOGETHER = 2_048
 
+
+class KeyedValue(Protocol):
+    """What is read of a record."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key, as it came."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its value, as it came."""
+
+
 Progress = Callable[[int], None]
 """Told how many records were read."""
 
 
 def clean_texts(
-    records: Iterable[Record], settings: Settings, progress: Progress | None = None
+    records: Iterable[KeyedValue], settings: Settings, progress: Progress | None = None
 ) -> Iterator[str]:
     """Give the clean text of each record that is an event with words; others are passed over.
 

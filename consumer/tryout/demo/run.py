@@ -31,12 +31,13 @@ from consumer.tryout.demo.collect import NothingToReportError, collect, read_ref
 from consumer.tryout.demo.contents import Timing
 from consumer.tryout.demo.figures import Figures
 from consumer.tryout.demo.folder import fresh
-from consumer.tryout.demo.generate import StreamSettings
 from consumer.tryout.demo.intake_report import intake_report
 from consumer.tryout.demo.page import write_report
+from consumer.tryout.demo.phrases import Language
 from consumer.tryout.demo.processes import Child
 from consumer.tryout.demo.stream import Feeder, FileStream, MadeUpStream, Stream
 from consumer.tryout.demo.summary import render_summary
+from consumer.tryout.demo.words import with_words
 from consumer.verify import verify_topics
 from consumer.wiring.embedder import load_embedder, make_models
 from models.embedding.runtime import available_cores
@@ -70,6 +71,7 @@ def run_demo(
     model: Path | None,
     workers: int,
     users: int,
+    language: str,
     own_broker: bool,
 ) -> int:
     """Run the demo; give its exit code: that of `segmenter verify` on what came out.
@@ -88,11 +90,12 @@ def run_demo(
     for name in ("consumer", "models", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with ExitStack() as stack:
-        stream: Stream = MadeUpStream(StreamSettings(users=users))
+        stream: Stream = MadeUpStream.of(Language(language), users)
         if input_file is not None:
             # Read again for the report, so a pipe is kept.
             kept = stack.enter_context(spooled(input_file))
             stream = FileStream(kept, settings.events.intake(), name_of(input_file))
+        settings = with_words(settings, stream, output)
         console.print("making the embedding model ready (the first time it is fetched)")
         make_models(settings.embedding)
         if own_broker:

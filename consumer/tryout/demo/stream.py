@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from confluent_kafka import Producer
 
@@ -22,6 +22,7 @@ from schemas.intake import Intake
 
 # Agreement is told for users with enough events to be judged by.
 _ENOUGH_EVENTS = 10
+_SPEAKING = {Language.ENGLISH: "English", Language.CHINESE: "Chinese"}
 
 
 class Stream(Protocol):
@@ -44,11 +45,18 @@ class Stream(Protocol):
 class MadeUpStream:
     """The project's own stream."""
 
-    against = "the interest that each English-speaking user has at the end"
-
-    def __init__(self, settings: StreamSettings) -> None:
+    def __init__(self, settings: StreamSettings, language: Language = Language.ENGLISH) -> None:
         self.settings = settings
         self.source = f"a made-up stream of {settings.users} users"
+        self.against = f"the interest that each {_SPEAKING[language]}-speaking user has at the end"
+        self._language = language
+
+    @classmethod
+    def of(cls, language: Language, users: int) -> Self:
+        """Give the stream of a language: of English with a few users who write Chinese."""
+        if language is Language.ENGLISH:
+            return cls(StreamSettings(users=users))
+        return cls(StreamSettings(users=users, chinese=1.0), language)
 
     def records(self) -> Iterator[StreamRecord]:
         """Make the records."""
@@ -57,13 +65,14 @@ class MadeUpStream:
     def labels(self) -> dict[str, Hashable]:
         """Give each user's interest at the end.
 
-        The default embedding model knows English only; the few Chinese users are left out.
+        The default embedding model knows English only; the few who write Chinese beside English
+        are left out.
         """
         truth = truth_of(self.settings)
         return {
             user: interest
             for user, interest in truth.final.items()
-            if truth.languages[user] is Language.ENGLISH
+            if truth.languages[user] is self._language
         }
 
 

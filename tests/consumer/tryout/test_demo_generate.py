@@ -27,6 +27,8 @@ from consumer.tryout.demo.generate import (
     truth_of,
 )
 from consumer.tryout.demo.phrases import INTERESTS, Language, interests, shared
+from consumer.tryout.demo.stream import MadeUpStream
+from models.text import tokenize
 from models.text.clean import clean
 from schemas.dead_letters import RefusalReason
 from schemas.events import EventType, UserEvent
@@ -195,6 +197,37 @@ def test_the_share_of_users_who_write_chinese_do_and_the_others_never_do():
         has_han = re.search(r"[\u4e00-\u9fff]", words) is not None
         assert has_han == (truth.languages[event["user_id"]] is Language.CHINESE)
         assert event.get("language") in {None, truth.languages[event["user_id"]].value}
+
+
+def test_a_stream_in_chinese_has_nobody_who_writes_english_and_all_of_them_count():
+    chinese, english = (MadeUpStream.of(Language(code), 30) for code in ("zh", "en"))
+    said = [event["text"] for event in generate_events(chinese.settings) if "text" in event]
+    assert all(re.search(r"[\u4e00-\u9fff]", text) for text in said)
+    assert len(chinese.labels()) == 30
+    assert "Chinese" in chinese.against
+    assert english.settings == StreamSettings(users=30)
+
+
+def test_interests_in_chinese_share_words_and_none_is_told_by_one_alone():
+    """What makes the stream more than a list of subjects: words of one interest are in others."""
+    cut = {
+        interest.name: {
+            word
+            for lines in (
+                interest.chinese.scenes,
+                interest.chinese.comments,
+                interest.chinese.questions,
+                *(family.praise for family in interest.chinese.families),
+                *(family.complaints for family in interest.chinese.families),
+            )
+            for line in lines
+            for word in tokenize(clean(line.replace("{item}", "")), "zh")
+        }
+        for interest in interests()
+    }
+    for name, own in cut.items():
+        others = set().union(*(words for other, words in cut.items() if other != name))
+        assert 0.2 < len(own & others) / len(own) < 0.75, name
 
 
 def test_a_user_is_the_same_however_many_others_there_are():
