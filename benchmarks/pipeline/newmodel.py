@@ -65,6 +65,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
     add("--cache", type=Path, default=default_cache(), help="keeps the table")
     add("--logs", type=Path, help="keeps the worker's logs")
+    add("--build", default="", help="what the rows are of, such as a commit")
     add("--output", type=Path, help="where the figures go, into what is there")
 
 
@@ -114,6 +115,7 @@ def _one(place: Place, moves: str, options: argparse.Namespace) -> Figures:
         capacity = (len(backlog) - behind) / (last - first)
         rate = min(options.most_rate, capacity / 2)
         return {
+            "build": options.build,
             "moves": moves,
             "users": options.users,
             "capacity": round(capacity),

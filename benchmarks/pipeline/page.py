@@ -133,6 +133,7 @@ def newmodel(rows: list[Figures]) -> str:
     return columns(
         rows,
         {
+            "build": lambda row: row.get("build", ""),
             "users": "{users:,}",
             "who moves": "{moves}",
             "waits, ms": lambda row: str(row.get("max_wait_ms", 100)),
