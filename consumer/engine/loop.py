@@ -64,10 +64,9 @@ _CHECKPOINT_SECONDS = 10.0
 # Where events are under way the stage's own work rests for so many times what the last piece took,
 # its transaction included; for longer where they come faster than they are taken.
 _REST, _LONG_REST = 4.0, 9.0
-# Pieces in the transactions of batches have these shares of the time. Under full load it is a small
-# one, and never none: events take no model up by themselves, so it would not end under a load that
-# does not end.
-_SHARE, _SMALL_SHARE = 0.2, 0.1
+# Pieces in the transactions of batches have this share of the time, whatever the load: events take
+# no model up by themselves, so it would not end under a load that does not end.
+_SHARE = 0.1
 # How long one of them may take, at least and at most, and how long they keep pieces in transactions
 # of their own away. These cost more, but all kinds of own work are done in them.
 _SHORTEST_SHARED, _LONGEST_SHARED, _SHARED_APART = 0.003, 0.02, 2.0
@@ -304,8 +303,7 @@ class Loop(Generic[Prepared]):
         if not (self._working and isinstance(self._stage, Sharing)):
             return []
         since = self._now() - max(self._piece_ended, self._shared_ended)
-        share = _SMALL_SHARE if self._batches.crowded else _SHARE
-        if (seconds := since * share) < _SHORTEST_SHARED:
+        if (seconds := since * _SHARE) < _SHORTEST_SHARED:
             return []
         outputs = self._stage.share(min(seconds, _LONGEST_SHARED))
         self._shared_ended = self._now()

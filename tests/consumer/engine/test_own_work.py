@@ -220,7 +220,7 @@ def test_a_batch_has_no_piece_in_it_where_the_stage_has_nothing_to_do_or_no_time
     assert sharing.seconds == []
 
 
-def test_pieces_in_batches_have_a_fifth_of_the_time_and_keep_others_two_seconds_apart(
+def test_pieces_in_batches_have_a_tenth_of_the_time_and_keep_others_two_seconds_apart(
     world: World, sharing: SharingStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(world, "monotonic", lambda: world.passed)
@@ -228,7 +228,7 @@ def test_pieces_in_batches_have_a_fifth_of_the_time_and_keep_others_two_seconds_
     times: list[tuple[str, float]] = []
 
     def busy(what: str) -> None:
-        world.passed += {"batch": 0.02, "shared": 0.005, "piece": 0.01}[what]
+        world.passed += {"batch": 0.04, "shared": 0.005, "piece": 0.01}[what]
         times.append((what, world.passed))
 
     sharing.busy = busy
@@ -245,14 +245,14 @@ def test_pieces_in_batches_have_a_fifth_of_the_time_and_keep_others_two_seconds_
     allowed = sharing.seconds[1:]  # before the first one nothing had been done for long
     for (_, ended), (what, at) in pairwise(steady):
         if what == "shared":
-            assert allowed.pop(0) == pytest.approx(0.02 / 5)
+            assert allowed.pop(0) == pytest.approx(0.04 / 10)
             assert at - ended == pytest.approx(0.005)
     *own, _ = [at for what, at in steady if what == "piece"]  # the last one when polls are over
     assert len(own) >= 3
     assert all(2.0 < after - before < 2.1 for before, after in pairwise(own))
 
 
-def test_under_full_load_pieces_in_batches_have_a_tenth_of_the_time(
+def test_under_full_load_pieces_in_batches_have_as_much_of_the_time(
     world: World, sharing: SharingStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(world, "monotonic", lambda: world.passed)
