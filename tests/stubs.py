@@ -21,6 +21,7 @@ class HashingEmbedder:
     device, fell_back = "cpu", False
     totals, runner_totals = EmbeddingTotals(), RunnerTotals()
     recipe = None
+    by_words_alone = False
 
     def __init__(self, dimensions: int = 64) -> None:
         self.dimensions = dimensions

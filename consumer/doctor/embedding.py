@@ -51,7 +51,9 @@ def _embeds(embedder: ModelEmbedder) -> Finding:
     vector = embedder.embed([_TEXT])[0]
     about = f"{embedder.manifest.name}, {embedder.manifest.precision}, {embedder.identity[:12]}"
     length = float(np.linalg.norm(vector))
-    if vector.shape != (embedder.dimensions,) or not abs(length - 1) < _UNIT:
+    # That a model of words knows none of this text's is no fault of it.
+    unknown = embedder.by_words_alone and bool(np.isnan(vector).all())
+    if vector.shape != (embedder.dimensions,) or not (unknown or abs(length - 1) < _UNIT):
         return failed(
             "model",
             f"{about}: the vector of a text has the length {length:.3g} in place of 1",
@@ -73,7 +75,7 @@ def device(embedding: EmbeddingPolicy, embedder: ModelEmbedder) -> Finding:
     if embedder.fell_back:
         told = f"{asked} was asked for and cannot be used: the model runs on the {used}"
         return warning("device", told, _DEVICE)
-    if used == "cpu" and asked == "auto" and gpu_available():
+    if used == "cpu" and asked == "auto" and not embedder.by_words_alone and gpu_available():
         return warning(
             "device",
             f"there is a GPU, and the model runs on the CPU in {embedder.manifest.precision}",

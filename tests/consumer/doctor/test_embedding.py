@@ -70,6 +70,16 @@ def test_a_model_whose_vectors_are_none_is_a_failure():
     assert looked_at(Broken())["model"] == "failed"
 
 
+def test_a_model_of_words_that_knows_none_of_the_text_that_is_tried_is_fine():
+    class OfWords(HashingEmbedder):
+        by_words_alone = True
+
+        def embed(self, texts):
+            return np.full((len(texts), self.dimensions), np.nan, np.float32)
+
+    assert looked_at(OfWords())["model"] == "fine"
+
+
 def test_a_gpu_that_was_asked_for_and_is_not_used_is_told():
     found = looked_at(Model(fell_back=True), device="cuda", allow_cpu_fallback=True)
     assert found == {"model": "fine", "device": "warning"}
