@@ -123,13 +123,17 @@ def words(
         intake = settings.events.intake()
         found = files.event_file(input_file, intake)
         expected = found.expected
+        name = found.name
         records = files.read_records(found, settings.topics.events, intake)
     else:
+        name = f"topic {settings.topics.events}"
         records = read_topic(settings, settings.topics.events)
     with counting(Console(stderr=True), "reading", "records", expected) as progress:
         try:
             manifest = fit_words(
-                clean_texts(records, settings, progress), folder, FitOptions(dimensions, texts)
+                clean_texts(records, settings, name, progress),
+                folder,
+                FitOptions(dimensions, texts),
             )
         except OutputExistsError as error:
             raise UsageError(str(error)) from error
@@ -151,31 +155,22 @@ def advise(settings: Settings, file: Path, texts: int, as_json: bool) -> None:
 
     from rich.console import Console
 
-    from consumer.contract.errors import ExpectedError
     from consumer.offline import files
     from consumer.offline.advice import advise as advice_on
-    from consumer.offline.outcome import nothing_accepted
     from consumer.offline.texts import clean_texts
     from consumer.report.progress import counting
+    from consumer.report.wording import plural
 
     intake = settings.events.intake()
     found = files.event_file(file, intake)
     records = files.read_records(found, settings.topics.events, intake)
-    read = 0
-    with counting(Console(stderr=True), "reading", "records", found.expected) as show:
-
-        def progress(done: int) -> None:
-            nonlocal read
-            read = done
-            show(done)
-
-        advice = advice_on(clean_texts(records, settings, progress), texts)
-    if advice is None:
-        raise ExpectedError(nothing_accepted(found.name, read))
+    with counting(Console(stderr=True), "reading", "records", found.expected) as progress:
+        advice = advice_on(clean_texts(records, settings, found.name, progress), texts)
     if as_json:
         click.echo(json.dumps(asdict(advice), indent=2, ensure_ascii=False))
         return
-    click.echo(f"{advice.texts:,} texts, {advice.distinct:,} different ones of them looked at")
+    texts_there = plural(advice.texts, "text")
+    click.echo(f"{texts_there}, {advice.distinct:,} different ones of them looked at")
     for code, share in advice.languages.items():
         click.echo(f"  {code:<8} {share:>6.1%}")
     click.echo("Which model reads how much of it:")

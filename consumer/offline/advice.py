@@ -67,27 +67,24 @@ class Advice:
     reason: str
 
 
-def advise(texts: Iterable[str], most: int = SAMPLE) -> Advice | None:
+def advise(texts: Iterable[str], most: int = SAMPLE) -> Advice:
     """Look at a sample of texts, and say which model reads them.
 
     Parameters
     ----------
     texts
-        Clean ones.
+        Clean ones, one at least.
     most
         Texts that are looked at, at most: of the different ones those with the lowest hash.
 
     Returns
     -------
-    Advice or None
-        None where there is no text.
+    Advice
     """
     sample = TextSample(most)
     for text in texts:
         sample.add(text)
     chosen = sample.texts()
-    if not chosen:
-        return None
     found = Counter(map(_language, chosen))
     shares = {code: round(count / len(chosen), 4) for code, count in found.most_common()}
     readers = tuple(Reader(model, _share_read(found, model)) for model in _READS)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Protocol
 
+from consumer.contract.errors import ExpectedError
+from consumer.offline.outcome import nothing_accepted
 from consumer.settings import Settings
 from consumer.stages.segmentation.cleaning import Cleaning
 from consumer.stages.shared.unexpected import Faults
@@ -31,7 +33,10 @@ Progress = Callable[[int], None]
 
 
 def clean_texts(
-    records: Iterable[KeyedValue], settings: Settings, progress: Progress | None = None
+    records: Iterable[KeyedValue],
+    settings: Settings,
+    name: str,
+    progress: Progress | None = None,
 ) -> Iterator[str]:
     """Give the clean text of each record that is an event with words; others are passed over.
 
@@ -41,11 +46,18 @@ def clean_texts(
         Of the input.
     settings
         How they are read.
+    name
+        What they are of: the file, or the topic.
     progress
         Told from time to time how many records were read.
+
+    Raises
+    ------
+    ExpectedError
+        At the end, if no record was an event with words.
     """
     cleaning = Cleaning(settings.events.intake(), Faults(), language_share=0)
-    left, done = iter(records), 0
+    left, done, accepted = iter(records), 0, 0
     while batch := list(islice(left, _TOGETHER)):
         # No word is wanted of anybody: ranks begin at 0.
         cleaned = cleaning(
@@ -55,6 +67,9 @@ def clean_texts(
             sampled=-1,
         )
         yield from cleaned.events.texts
+        accepted += len(cleaned.events.texts)
         done += len(batch)
         if progress is not None:
             progress(done)
+    if not accepted:
+        raise ExpectedError(nothing_accepted(name, done))

@@ -34,6 +34,6 @@ def with_words(settings: Settings, stream: Stream, output: Path) -> Settings:
     from models.embedding.making.fit_words import fit_words  # noqa: PLC0415 - loads ONNX
 
     folder = output.absolute() / FOLDER
-    fit_words(clean_texts(stream.records(), settings), folder)
+    fit_words(clean_texts(stream.records(), settings, "the stream"), folder)
     words = embedding.words.model_copy(update={"folder": folder})
     return settings.changed("embedding", words=words)

@@ -20,7 +20,6 @@ from models.embedding.engine.runners import Vectors
 from models.embedding.errors import (
     DamagedFileError,
     ExportFailedError,
-    OutputExistsError,
     UnfaithfulModelError,
     UnsupportedModelError,
 )
@@ -37,7 +36,7 @@ from models.embedding.making.pieces import write_pieces
 from models.embedding.making.sample_texts import PROBES
 from models.embedding.making.steps import Tell, untold
 from models.embedding.making.verification import verify_model
-from models.embedding.making.weights import Source, resolve_source, staged_folder
+from models.embedding.making.weights import Source, expect_empty, resolve_source, staged_folder
 from models.embedding.manifest import (
     MODEL_FILE,
     TOKENIZER_FILE,
@@ -124,7 +123,7 @@ def export_model(
             f"{source} is an exported model already; export the checkpoint that it was made from."
         )
     output = output.expanduser().absolute()
-    _expect_empty(output)
+    expect_empty(output)
     options = ExportOptions(precision or DEFAULT_PRECISIONS[exporter], exporter, prefix)
     cache = cache or cache_folder()
     found = resolve_source(source, cache, exporter)
@@ -244,14 +243,6 @@ def _write_tokenizer(built: BuiltModel, target: Path) -> None:
     steps = [normalizers.Lowercase(), *([] if old is None else [old])]
     tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.save(str(target))
-
-
-def _expect_empty(output: Path) -> None:
-    if output.is_dir() and not any(output.iterdir()):
-        return
-    if output.exists() or output.is_symlink():
-        kind = "is there already and not empty" if output.is_dir() else "is no folder"
-        raise OutputExistsError(f"output {output} {kind}; name a new folder, or remove it.")
 
 
 def _check_fidelity(source: Source, weights: Path, options: ExportOptions, folder: Path) -> None:

