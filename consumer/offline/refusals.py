@@ -10,6 +10,7 @@ from typing import Any
 
 from consumer.contract.records import Record
 from consumer.stages.segmentation.prepared import PreparedBatch
+from consumer.stages.shared.dead_letters import OF_THE_MODEL
 from schemas.dead_letters import Refusal, RefusalReason
 from schemas.events import UserEvent
 from schemas.intake import Intake, RefusedError, decode_object
@@ -29,8 +30,7 @@ _HINTS = {
     "as milliseconds?",
     RefusalReason.TIME_IN_FUTURE: "events.max_future_skew_seconds sets how far ahead a time may "
     "lie; are these milliseconds read as seconds?",
-    RefusalReason.UNKNOWN_WORDS: "fit the model on texts like these: segmenter model fit words",
-    RefusalReason.EMBEDDING_FAILED: "segmenter model verify looks at the embedding model",
+    **OF_THE_MODEL,
 }
 
 # Told of what was read as an event: another format would read it no better.

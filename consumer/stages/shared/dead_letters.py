@@ -20,6 +20,12 @@ from schemas.dead_letters import (
 )
 from schemas.origins import origin_headers, origin_of
 
+OF_THE_MODEL = {
+    RefusalReason.UNKNOWN_WORDS: "fit the model on texts like these: segmenter model fit words",
+    RefusalReason.EMBEDDING_FAILED: "segmenter model verify looks at the embedding model",
+}
+"""What helps where the embedding model has no vector for a text, by the reason."""
+
 
 class DeadLetterLimitError(StageError):
     """Too large a share of the input is refused: a wrong mapping or topic, not a few bad records.
@@ -72,11 +78,15 @@ class DeadLetterLimit:
             return
         if bad / records > self._settings.max_share:
             reason, _ = Counter(refused).most_common(1)[0]
+            of_events = (
+                f"look at events.preset, events.mapping, events.key and {self._input_setting}"
+            )
+            advice = OF_THE_MODEL.get(RefusalReason(reason), of_events)
             raise DeadLetterLimitError(
                 f"{bad} of the latest {records} records were refused, most of late for "
                 f"'{reason}'; more than dead_letters.max_share = {self._settings.max_share}: "
-                f"look at events.preset, events.mapping, events.key and {self._input_setting}; the "
-                "batch is not committed and nothing of it was sent to the dead letters"
+                f"{advice}; the batch is not committed and nothing of it was sent to the dead "
+                "letters"
             )
 
     def too_many_unexpected(self, count: int, records: int) -> DeadLetterLimitError:

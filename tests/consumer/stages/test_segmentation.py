@@ -332,7 +332,20 @@ def test_texts_without_a_known_word_are_refused_for_that_where_the_model_knows_w
 
 def test_where_every_text_fails_the_worker_stops_before_it_commits():
     worker = Worker(embedder=FailingEmbedder("hops", 16), dead_letters={"min_records": 3})
-    with pytest.raises(DeadLetterLimitError, match="embedding_failed"):
+    # Nothing is wrong with the records, so nobody is sent to the settings of events.
+    told = (
+        r"'embedding_failed'.*0\.5: segmenter model verify looks at the embedding model; the batch"
+    )
+    with pytest.raises(DeadLetterLimitError, match=told):
+        worker.apply(records(event("u", n) for n in range(3)))
+
+
+def test_where_no_text_holds_a_known_word_the_limit_says_to_fit_the_model():
+    by_words = FailingEmbedder("hops", 16)
+    by_words.by_words_alone = True  # type: ignore[attr-defined]
+    worker = Worker(embedder=by_words, dead_letters={"min_records": 3})
+    told = r"'unknown_words'.*0\.5: fit the model on .*: segmenter model fit words; the batch"
+    with pytest.raises(DeadLetterLimitError, match=told):
         worker.apply(records(event("u", n) for n in range(3)))
 
 
