@@ -14,7 +14,7 @@ from consumer.cli.values import EVENTS, FOLDER, Count, GivenName, GivenPath, eve
 from consumer.contract.errors import UsageError
 from consumer.contract.extras import need
 from consumer.settings import Settings
-from models.embedding.policy import DIMENSIONS, MOST_TEXTS
+from models.embedding.policy import DIMENSIONS, LEAST_TEXTS, MOST_TEXTS
 
 if TYPE_CHECKING:
     from models.embedding.inventory import CachedModel
@@ -99,7 +99,10 @@ def fit() -> None:
 @click.option("--topic", is_flag=True, help="In place of a file: all of topics.events.")
 @click.option("--dimensions", type=Count(2, 1024), default=DIMENSIONS, help="Length of a vector.")
 @click.option(
-    "--texts", type=Count(1), default=MOST_TEXTS, help="Different texts to look at, at most."
+    "--texts",
+    type=Count(LEAST_TEXTS),
+    default=MOST_TEXTS,
+    help="Different texts to look at, at most.",
 )
 def words(
     settings: Settings, input_file: Path | None, topic: bool, dimensions: int, texts: int

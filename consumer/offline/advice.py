@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from models.embedding.making.fit_words import LEAST_TEXTS, TextSample
+from models.embedding.making.fit_words import TextSample
+from models.embedding.policy import LEAST_TEXTS
 from models.text import NOT_LOOKED_AT, UNDETERMINED, chinese_script, detect_language
 
 SAMPLE = 2_000

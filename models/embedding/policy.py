@@ -26,6 +26,9 @@ _TOLD_LANGUAGES = ("en", "ja", "ko", "zh")
 DIMENSIONS = 64
 """Of `words`, where no others are asked for: docs/evaluation.md weighs them."""
 
+LEAST_TEXTS = 100
+"""Different texts without which nothing can be said of words."""
+
 MOST_TEXTS = 200_000
 """Different texts that `words` is fitted on at most: more tell little and take memory."""
 

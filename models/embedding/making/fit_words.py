@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from models.embedding.errors import ExportFailedError
 from models.embedding.making.weights import expect_empty, staged_folder
 from models.embedding.model_files import file_digest
-from models.embedding.policy import DIMENSIONS, MOST_TEXTS
+from models.embedding.policy import DIMENSIONS, LEAST_TEXTS, MOST_TEXTS
 from models.embedding.words.cutting import COLUMNS, column, cut, cutting_digest
 from models.embedding.words.manifest import (
     COLUMNS_FILE,
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 MOST_WORDS = 100_000
 """Words that are kept, those that are in most texts."""
-
-LEAST_TEXTS = 100
-"""Different texts without which nothing can be said of words."""
 
 _LEAST_TEXTS_OF_A_WORD = 2
 _MOST_SHARE_OF_A_WORD = 0.5

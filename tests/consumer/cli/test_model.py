@@ -185,6 +185,11 @@ def test_words_are_fitted_into_the_folder_of_the_settings_and_loaded_from_there(
     assert (code, "is there already and not empty" in err) == (2, True)
 
 
+def test_fewer_texts_than_words_need_are_not_asked_for(model, history):
+    code, _, err = model("fit", "words", "--input", history, "--texts", 99)
+    assert (code, "'--texts': 99 is not in the range x>=100" in err) == (2, True)
+
+
 @pytest.mark.parametrize("given", [(), ("--topic", "--input", "history.jsonl")])
 def test_words_are_fitted_on_a_file_or_on_the_topic(model, history, monkeypatch, given):
     monkeypatch.chdir(history.parent)
