@@ -130,6 +130,7 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         _READER,
     ),
     "models list": (_READER,),
+    "model fit words": (_READER,),  # with --topic
     # Whether a trainer is there that will answer.
     "models rollback": (Right("group", "{group}-trainer", ("Describe",)), _READER),
     "migrate": (

@@ -21,6 +21,7 @@ Role = Literal[
     "dead-letters redrive",
     "models list",
     "models rollback",
+    "model fit words",
     "reset",
 ]
 
@@ -97,7 +98,7 @@ TOPICS = (
         aligned=True,
         large=True,
         writers=("intake", "produce", "dead-letters redrive"),
-        readers=("worker", "verify", "migrate", "status", "reset"),
+        readers=("worker", "verify", "migrate", "status", "reset", "model fit words"),
         for_you="yes, you write it; or `segmenter intake` does, from a topic of yours",
     ),
     Topic(

@@ -134,7 +134,8 @@ USES: dict[str, tuple[str, ...]] = {
     "model export": _EVERY,
     "model verify": _EVERY,
     "model fit words": (
-        *(*_CONNECTION, "kafka.consumer_properties", "topics.events", "topics.prefix", "events"),
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id"),
+        *("topics.events", "topics.prefix", "events"),
         *("embedding.words.folder", "restore.no_progress_seconds", *_EVERY),
     ),
     "model advise": ("events", *_EVERY),

@@ -112,11 +112,18 @@ def have_others_write(kafka: SecuredKafka, values: list[bytes]) -> None:
     assert producer.flush(30) == 0
 
 
+def told_apart(number: int, value: bytes) -> bytes:
+    """Give an event a text of its own: a model of words is fitted on a hundred texts at least."""
+    event = json.loads(value)
+    event["text"] += f" thing{number % 40} place{number % 27}"
+    return json.dumps(event).encode()
+
+
 def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     """Run every command as a user of its own, so that all that they do is done once."""
     kafka.run("topics-create", SETTINGS, "topics", "create")
     # Most users have no label: of those some leave the sample, which is full, for good.
-    values = [value for _, value in stream(120, 6)]
+    values = [told_apart(number, value) for number, (_, value) in enumerate(stream(120, 6))]
     file = folder / "events.jsonl"
     file.write_bytes(b"\n".join([*values[:180], b"{}"]))
     kafka.run("produce", SETTINGS, "produce", str(file))
@@ -150,6 +157,8 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
             until(lambda done=done: done in kafka.decisions(), f"{user} has not read {topic}")
         kafka.run("models-rollback", SETTINGS, "models", "rollback", str(former))
     kafka.run("models-list", SETTINGS, "models", "list")
+    words = {**SETTINGS, "embedding.words.folder": str(folder / "words")}
+    kafka.run("model-fit-words", words, "model", "fit", "words", "--topic")
     kafka.run("verify", SETTINGS, "verify")
     kafka.run("profile", SETTINGS, "profile", "u1")
     kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
