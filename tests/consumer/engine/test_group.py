@@ -286,11 +286,10 @@ def test_a_new_model_in_the_middle_moves_users_without_breaking_a_chain(
     with worker(settings, feed) as (_, stage):
         until(lambda: committed(settings) == 48)
         publish(settings, 2, swap=True)
-        # Who is half-way between the two interests when it comes stays where he is.
-        until(lambda: feed.version == 2)
+        # Who is half-way between the two interests when looked at stays where he is.
+        until(lambda: stage.model is not None and stage.model.version == 2 and stage.settled)
         produce(settings, pairs[48:])
         until(lambda: committed(settings) == len(pairs))
-        until(lambda: stage.model is not None and stage.model.version == 2 and stage.settled)
     feed.close()
     moved = [c for c in changes_of(settings) if c.reason is ChangeReason.MODEL_UPDATE]
     assert {c.user_id for c in moved} == {f"u{n}" for n in range(12)}

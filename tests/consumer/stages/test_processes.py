@@ -27,7 +27,7 @@ from consumer.stages.segmentation.processes import CleaningProcesses
 from consumer.stages.shared.dead_letters import DeadLetterLimitError
 from consumer.stages.shared.unexpected import Faults
 from models.embedding.engine.embedder import OnnxEmbedder
-from models.embedding.engine.tokenising import TextTokeniser
+from models.embedding.engine.tokenising import TextTokeniser, TokeniserRecipe
 from models.embedding.making.prepare import prepare_model
 from models.embedding.tokens import Inputs
 from schemas.dead_letters import RefusalReason
@@ -307,8 +307,8 @@ def test_what_a_process_cannot_go_on_with_is_no_records_fault() -> None:
 
 
 def test_processes_refuse_to_start_on_a_tokenizer_that_has_changed(tiny: OnnxEmbedder) -> None:
-    assert tiny.recipe is not None
-    other = replace(tiny.recipe, digest="0" * 64)
+    assert isinstance(tiny.recipe, TokeniserRecipe)
+    other = replace(tiny.recipe, digests=dict.fromkeys(tiny.recipe.digests, "0" * 64))
     with pytest.raises(ChildFailedError, match=r"tokenizer\.json has SHA-256"):
         a_child(recipe=replace(RECIPE, tokeniser=other))
 
