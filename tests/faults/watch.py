@@ -51,16 +51,11 @@ class Watch:
         self._since: dict[int, float] = {}
         self._longest: dict[int, float] = {}
         self._stopping = threading.Event()
-        self._client = Consumer(
-            {
-                **settings.kafka.client(),
-                "group.id": intake_group(settings.kafka) if intake else settings.kafka.group_id,
-                "enable.auto.commit": False,
-                # What is committed, without waiting for what is in an open transaction.
-                "isolation.level": "read_uncommitted",
-                "log_level": 0,
-            }
-        )
+        group = intake_group(settings.kafka) if intake else settings.kafka.group_id
+        asks = {**settings.kafka.client(), "group.id": group, "log_level": 0}
+        # What is committed, without waiting for what is in an open transaction.
+        self._client = Consumer({**asks, "isolation.level": "read_uncommitted"})
+        self._waiting_client = Consumer({**asks, "isolation.level": "read_committed"})
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
@@ -96,6 +91,7 @@ class Watch:
         self._stopping.set()
         self._thread.join()
         self._client.close()
+        self._waiting_client.close()
 
     def _run(self) -> None:
         places = [TopicPartition(self._topic, number) for number in range(self._partitions)]
@@ -106,6 +102,21 @@ class Watch:
                 answers = []
             self._see(answers)
 
+    def _stable(self, number: int) -> int | None:
+        """Ask for a partition's offset once more, as a worker does that takes it over.
+
+        A broker that has just become the coordinator answers with what it knows to be replicated,
+        which may be less than its predecessor told. Only for who asks for stable offsets it waits
+        until it has heard from the others.
+        """
+        try:
+            (place,) = self._waiting_client.committed(
+                [TopicPartition(self._topic, number)], timeout=10
+            )
+        except KafkaException:
+            return None
+        return None if place.error is not None or place.offset < 0 else place.offset
+
     def _see(self, answers: list[TopicPartition]) -> None:
         now, ends = time.monotonic(), dict(self._ends())
         for place in answers:
@@ -113,7 +124,10 @@ class Watch:
             if place.error is not None or place.offset < 0:
                 continue
             if place.offset < before and not self.may_go_back:
-                self.went_back.append(f"partition {number} from {before} to {place.offset}")
+                stable = self._stable(number)
+                if stable is None or stable >= before:
+                    continue
+                self.went_back.append(f"partition {number} from {before} to {stable}")
             if place.offset != before:
                 self._since[number] = now
             self.committed[number] = place.offset
