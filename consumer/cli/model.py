@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,8 @@ def words(
     from rich.console import Console
 
     from consumer.kafka.cluster import read_topic
-    from consumer.offline import files
+    from consumer.offline import files, outcome
+    from consumer.offline.refusals import Refusals
     from consumer.offline.texts import clean_texts
     from consumer.report.progress import counting
     from models.embedding.errors import OutputExistsError
@@ -122,6 +124,7 @@ def words(
         raise UsageError("give --input FILE or --topic, one of them")
     folder = words_folder(settings.embedding.words.folder)
     expected: Callable[[], int | None] = lambda: None  # noqa: E731 - none is known of a topic
+    found = None
     if input_file is not None:
         intake = settings.events.intake()
         found = files.event_file(input_file, intake)
@@ -131,15 +134,18 @@ def words(
     else:
         name = f"topic {settings.topics.events}"
         records = read_topic(settings, settings.topics.events)
-    with counting(Console(stderr=True), "reading", "records", expected) as progress:
-        try:
+    refusals = Refusals()
+    try:
+        with counting(Console(stderr=True), "reading", "records", expected) as progress:
             manifest = fit_words(
-                clean_texts(records, settings, name, progress),
+                clean_texts(records, settings, name, progress, refusals.add),
                 folder,
                 FitOptions(dimensions, texts),
             )
-        except OutputExistsError as error:
-            raise UsageError(str(error)) from error
+    except OutputExistsError as error:
+        raise UsageError(str(error)) from error
+    finally:
+        outcome.write(sys.stderr, outcome.refused(refusals, found, settings))
     click.echo(f"{folder}\n{manifest.identity}")
     told = manifest.fitted
     click.echo(
@@ -158,8 +164,9 @@ def advise(settings: Settings, file: Path, texts: int, as_json: bool) -> None:
 
     from rich.console import Console
 
-    from consumer.offline import files
+    from consumer.offline import files, outcome
     from consumer.offline.advice import advise as advice_on
+    from consumer.offline.refusals import Refusals
     from consumer.offline.texts import clean_texts
     from consumer.report.progress import counting
     from consumer.report.wording import plural
@@ -167,8 +174,13 @@ def advise(settings: Settings, file: Path, texts: int, as_json: bool) -> None:
     intake = settings.events.intake()
     found = files.event_file(file, intake)
     records = files.read_records(found, settings.topics.events, intake)
-    with counting(Console(stderr=True), "reading", "records", found.expected) as progress:
-        advice = advice_on(clean_texts(records, settings, found.name, progress), texts)
+    refusals = Refusals()
+    try:
+        with counting(Console(stderr=True), "reading", "records", found.expected) as progress:
+            cleaned = clean_texts(records, settings, found.name, progress, refusals.add)
+            advice = advice_on(cleaned, texts)
+    finally:
+        outcome.write(sys.stderr, outcome.refused(refusals, found, settings))
     if as_json:
         click.echo(json.dumps(asdict(advice), indent=2, ensure_ascii=False))
         return

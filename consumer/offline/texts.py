@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from consumer.contract.errors import ExpectedError
 from consumer.offline.outcome import nothing_accepted
 from consumer.settings import Settings
 from consumer.stages.segmentation.cleaning import Cleaning
 from consumer.stages.shared.unexpected import Faults
+from schemas.dead_letters import Refusal
 
 _TOGETHER = 2_048
 
@@ -31,14 +32,21 @@ class KeyedValue(Protocol):
 Progress = Callable[[int], None]
 """Told how many records were read."""
 
+_Record = TypeVar("_Record", bound=KeyedValue)
+
+
+def _nobody(_record: object, _refusal: Refusal) -> None:
+    """Tell nobody."""
+
 
 def clean_texts(
-    records: Iterable[KeyedValue],
+    records: Iterable[_Record],
     settings: Settings,
     name: str,
     progress: Progress | None = None,
+    refuse: Callable[[_Record, Refusal], None] = _nobody,
 ) -> Iterator[str]:
-    """Give the clean text of each record that is an event with words; others are passed over.
+    """Give the clean text of each record that is an event with words.
 
     Parameters
     ----------
@@ -50,6 +58,8 @@ def clean_texts(
         What they are of: the file, or the topic.
     progress
         Told from time to time how many records were read.
+    refuse
+        Told of each of the others, and why it is none.
 
     Raises
     ------
@@ -66,6 +76,8 @@ def clean_texts(
             datetime.now(UTC),
             sampled=-1,
         )
+        for number, refusal in sorted(cleaned.refusals.items()):
+            refuse(batch[number], refusal)
         yield from cleaned.events.texts
         accepted += len(cleaned.events.texts)
         done += len(batch)

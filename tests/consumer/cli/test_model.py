@@ -266,3 +266,13 @@ def test_a_file_without_texts_ends_advise_and_fit_with_3(model, tmp_path):
         assert "none of the 2 records" in err
         code, _, err = model(*asked, empty)
         assert (code, "empty.jsonl holds no records" in err) == (3, True)
+
+
+def test_advise_and_fit_tell_of_refused_records_and_why(model, tmp_path):
+    path = a_file(tmp_path / "events.jsonl", in_language("en", 120))
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"user_id": "u"}\n' * 3)
+    folder = ("--embedding.words.folder", tmp_path / "words")
+    for asked in (("advise", path, "--json"), ("fit", "words", "--input", path, *folder)):
+        code, _, err = model(*asked)
+        assert (code, "3 missing_field (event_id), first on line 121" in err) == (0, True)
