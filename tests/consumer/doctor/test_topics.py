@@ -159,6 +159,9 @@ def test_partitions_that_do_not_fit_are_told(settings: Settings):
     admin.create_partitions([NewPartitions(topics.events, PARTITIONS + 2)])[topics.events].result(
         30
     )
+    # Brokers hear of it from the controller, which has answered already.
+    cluster = Cluster(settings.kafka)
+    until(lambda: cluster.partitions(topics.events) == PARTITIONS + 2)
     told = [each.told for each in check(settings).findings if each.check == topics.events]
     assert f"this group's state was made with {PARTITIONS}" in told[0]
     raw = wrong(check(settings.changed("topics", raw_events="no-such-input")))
