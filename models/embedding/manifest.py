@@ -4,17 +4,15 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from models.embedding.errors import DamagedFileError, MissingFileError
+from models.embedding.errors import DamagedFileError
 from models.embedding.languages import known_languages
-from models.embedding.model_files import verify_files
+from models.embedding.stated import MANIFEST_FILE, StatedManifest
 from models.embedding.text_settings import Pooling
-from schemas.errors import first_problem
 
-MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 PACKED_FILE = "packed.onnx"
 WEIGHTS_FILE = "weights.bin"
@@ -49,7 +47,6 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "embedding"
 """Names of a graph's inputs and of its output."""
 
-_ADVICE = "make the model again with `segmenter model prepare` or `segmenter model export`"
 _FILE_NAME = re.compile(r"[\w-][\w.-]*")
 
 
@@ -87,7 +84,7 @@ class Provenance(BaseModel):
     languages: tuple[str, ...] | None = None
 
 
-class Manifest(BaseModel):
+class Manifest(StatedManifest):
     """A model's description.
 
     Two models with the same `identity` give the same vectors, up to the arithmetic of the CPU or
@@ -123,7 +120,8 @@ class Manifest(BaseModel):
         How it was made.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refused_as = "not a manifest"
+    advice = "make the model again with `segmenter model prepare` or `segmenter model export`"
 
     format: Literal[2] = MANIFEST_FORMAT
     name: str
@@ -162,66 +160,19 @@ class Manifest(BaseModel):
         content = self.model_dump(exclude={*told, "provenance"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def write(self, folder: Path) -> None:
-        """Write the manifest into a model's folder, its identity first."""
+    def _written(self) -> dict[str, Any]:
         # An earlier release refuses a field that it does not know.
         unknown = self.provenance.languages is None
-        left_out = {"provenance": {"languages"}} if unknown else None
-        content = {"identity": self.identity, **self.model_dump(exclude=left_out)}
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+        return self.model_dump(exclude={"provenance": {"languages"}} if unknown else None)
 
     @classmethod
-    def describe(cls, folder: Path) -> Self:
-        """Read a folder's manifest alone, without a look at the files it tells of.
-
-        Raises
-        ------
-        MissingFileError, DamagedFileError
-        """
-        path = folder / MANIFEST_FILE
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            stated = content.pop("identity", None)
-            _expect_format(content, path)
-            manifest = cls.model_validate(content)
-        except FileNotFoundError:
-            raise MissingFileError(f"{path} is missing; {_ADVICE}.") from None
-        except (ValueError, AttributeError, TypeError) as error:
+    def _expect_format(cls, content: dict[str, Any], path: Path) -> None:
+        found = content.get("format", 1)  # the first format did not number itself
+        if found != MANIFEST_FORMAT:
             raise DamagedFileError(
-                f"{path} is not a manifest ({_reason(error)}); {_ADVICE}."
-            ) from error
-        if stated != manifest.identity:
-            raise DamagedFileError(
-                f"{path} has identity {stated}, but its content makes it {manifest.identity}; "
-                f"remove the folder and {_ADVICE}."
+                f"{path} is of format {found!r}, but this release reads {MANIFEST_FORMAT}; "
+                f"{cls.advice}."
             )
-        return manifest
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Read a folder's manifest and check every file against it.
-
-        Raises
-        ------
-        MissingFileError, DamagedFileError
-        """
-        manifest = cls.describe(folder)
-        verify_files(folder, manifest.files)
-        return manifest
-
-
-def _expect_format(content: dict[str, Any], path: Path) -> None:
-    found = content.get("format", 1)  # the first format did not number itself
-    if found != MANIFEST_FORMAT:
-        raise DamagedFileError(
-            f"{path} is of format {found!r}, but this release reads {MANIFEST_FORMAT}; {_ADVICE}."
-        )
-
-
-def _reason(error: Exception) -> str:
-    """Say in one line what is wrong, and where."""
-    return first_problem(error) if isinstance(error, ValidationError) else str(error)
 
 
 def is_exported(source: str) -> bool:

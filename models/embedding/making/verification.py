@@ -12,9 +12,10 @@ from models.embedding.errors import DeviceUnavailableError, EmbeddingError
 from models.embedding.making.bert_int8 import INPUT
 from models.embedding.making.exporters import fused_operators
 from models.embedding.making.sample_texts import PROBES
-from models.embedding.manifest import INPUTS, MANIFEST_FILE, MODEL_FILE, OUTPUT, Manifest, Precision
+from models.embedding.manifest import INPUTS, MODEL_FILE, OUTPUT, Manifest, Precision
 from models.embedding.policy import Device
 from models.embedding.runner_types import Vectors
+from models.embedding.stated import MANIFEST_FILE
 from models.embedding.words.embedder import WordsEmbedder
 from models.embedding.words.manifest import PROJECTION_FILE, WordsManifest, is_words
 from models.embedding.words.projection import UNKNOWN

@@ -5,22 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from models.embedding.errors import DamagedFileError, MissingFileError
-from models.embedding.manifest import MANIFEST_FILE
-from models.embedding.model_files import verify_files
-from schemas.errors import first_problem
+from models.embedding.stated import MANIFEST_FILE, StatedManifest
 
 COLUMNS_FILE = "columns.npy"
 PROJECTION_FILE = "projection.npy"
 
 WORDS_FORMAT: Final = 1
 """Raise it when fields or files come, go or change their meaning."""
-
-_ADVICE = "fit the model again with `segmenter model fit words`"
 
 
 def _both_files(files: dict[str, str]) -> dict[str, str]:
@@ -55,7 +50,7 @@ class Fitted(BaseModel):
     languages: tuple[str, ...]
 
 
-class WordsManifest(BaseModel):
+class WordsManifest(StatedManifest):
     """A fitted model's description.
 
     Two models with the same `identity` give the same vectors, bit by bit.
@@ -78,7 +73,8 @@ class WordsManifest(BaseModel):
         How it was made.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refused_as = "no manifest of `words`"
+    advice = "fit the model again with `segmenter model fit words`"
 
     kind: Literal["words"] = "words"
     format: Literal[1] = WORDS_FORMAT
@@ -104,54 +100,6 @@ class WordsManifest(BaseModel):
         """SHA-256 over everything that vectors depend on, and nothing else."""
         content = self.model_dump(exclude={"name", "fitted"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def write(self, folder: Path) -> None:
-        """Write the manifest into a model's folder, its identity first."""
-        content = {"identity": self.identity, **self.model_dump()}
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
-
-    @classmethod
-    def describe(cls, folder: Path) -> Self:
-        """Read a folder's manifest alone, without a look at the files it tells of.
-
-        Raises
-        ------
-        MissingFileError, DamagedFileError
-        """
-        path = folder / MANIFEST_FILE
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            stated = content.pop("identity", None)
-            manifest = cls.model_validate(content)
-        except FileNotFoundError:
-            raise MissingFileError(f"{path} is missing; {_ADVICE}.") from None
-        except ValidationError as error:
-            raise DamagedFileError(
-                f"{path} is no manifest of `words` ({first_problem(error)}); {_ADVICE}."
-            ) from error
-        except (ValueError, AttributeError, TypeError) as error:
-            raise DamagedFileError(
-                f"{path} is no manifest of `words` ({error}); {_ADVICE}."
-            ) from error
-        if stated != manifest.identity:
-            raise DamagedFileError(
-                f"{path} has identity {stated}, but its content makes it {manifest.identity}; "
-                f"remove the folder and {_ADVICE}."
-            )
-        return manifest
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Read a folder's manifest and check every file against it.
-
-        Raises
-        ------
-        MissingFileError, DamagedFileError
-        """
-        manifest = cls.describe(folder)
-        verify_files(folder, manifest.files)
-        return manifest
 
 
 def is_words(folder: Path) -> bool:
