@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from consumer.settings import Settings
 from models.embedding.policy import DIMENSIONS, LEAST_TEXTS, MOST_TEXTS
 
 if TYPE_CHECKING:
+    from consumer.contract.records import Record
+    from consumer.offline.files import EventFile
     from models.embedding.inventory import CachedModel
 
 _MADE = GivenPath(exists=True, file_okay=False, path_type=Path)
@@ -90,6 +93,26 @@ def verify(_settings: Settings, folder: Path) -> int:
     return 0 if report.passed else 1
 
 
+@contextmanager
+def _reading(
+    records: Iterable[Record], settings: Settings, name: str, file: EventFile | None
+) -> Iterator[Iterator[str]]:
+    """Give the clean texts of a file, or of a topic, and tell how far it is and what is refused."""
+    from rich.console import Console
+
+    from consumer.offline import outcome
+    from consumer.offline.refusals import Refusals
+    from consumer.offline.texts import clean_texts
+    from consumer.report.progress import counting
+
+    refusals, expected = Refusals(), (lambda: None) if file is None else file.expected
+    try:
+        with counting(Console(stderr=True), "reading", "records", expected) as progress:
+            yield clean_texts(records, settings, name, progress, refusals.add)
+    finally:
+        outcome.write(sys.stderr, outcome.refused(refusals, file, settings))
+
+
 @model.group()
 def fit() -> None:
     """Fit an embedding model on your own history."""
@@ -109,13 +132,8 @@ def words(
     settings: Settings, input_file: Path | None, topic: bool, dimensions: int, texts: int
 ) -> None:
     """Fit the model 'words', into embedding.words.folder."""
-    from rich.console import Console
-
     from consumer.kafka.cluster import read_topic
-    from consumer.offline import files, outcome
-    from consumer.offline.refusals import Refusals
-    from consumer.offline.texts import clean_texts
-    from consumer.report.progress import counting
+    from consumer.offline import files
     from models.embedding.errors import OutputExistsError
     from models.embedding.making.fit_words import FitOptions, fit_words
     from models.embedding.prepared import words_folder
@@ -123,29 +141,20 @@ def words(
     if topic == (input_file is not None):
         raise UsageError("give --input FILE or --topic, one of them")
     folder = words_folder(settings.embedding.words.folder)
-    expected: Callable[[], int | None] = lambda: None  # noqa: E731 - none is known of a topic
     found = None
     if input_file is not None:
         intake = settings.events.intake()
         found = files.event_file(input_file, intake)
-        expected = found.expected
         name = found.name
         records = files.read_records(found, settings.topics.events, intake)
     else:
         name = f"topic {settings.topics.events}"
         records = read_topic(settings, settings.topics.events)
-    refusals = Refusals()
     try:
-        with counting(Console(stderr=True), "reading", "records", expected) as progress:
-            manifest = fit_words(
-                clean_texts(records, settings, name, progress, refusals.add),
-                folder,
-                FitOptions(dimensions, texts),
-            )
+        with _reading(records, settings, name, found) as cleaned:
+            manifest = fit_words(cleaned, folder, FitOptions(dimensions, texts))
     except OutputExistsError as error:
         raise UsageError(str(error)) from error
-    finally:
-        outcome.write(sys.stderr, outcome.refused(refusals, found, settings))
     click.echo(f"{folder}\n{manifest.identity}")
     told = manifest.fitted
     click.echo(
@@ -162,25 +171,15 @@ def advise(settings: Settings, file: Path, texts: int, as_json: bool) -> None:
     """Tell which languages a file is in, and which embedding model reads them."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
-    from consumer.offline import files, outcome
+    from consumer.offline import files
     from consumer.offline.advice import advise as advice_on
-    from consumer.offline.refusals import Refusals
-    from consumer.offline.texts import clean_texts
-    from consumer.report.progress import counting
     from consumer.report.wording import plural
 
     intake = settings.events.intake()
     found = files.event_file(file, intake)
     records = files.read_records(found, settings.topics.events, intake)
-    refusals = Refusals()
-    try:
-        with counting(Console(stderr=True), "reading", "records", found.expected) as progress:
-            cleaned = clean_texts(records, settings, found.name, progress, refusals.add)
-            advice = advice_on(cleaned, texts)
-    finally:
-        outcome.write(sys.stderr, outcome.refused(refusals, found, settings))
+    with _reading(records, settings, found.name, found) as cleaned:
+        advice = advice_on(cleaned, texts)
     if as_json:
         click.echo(json.dumps(asdict(advice), indent=2, ensure_ascii=False))
         return
