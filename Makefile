@@ -68,6 +68,7 @@ faults: $(VENV)/.installed  ## kills, zombies, cut networks, full disks, ... on 
 
 soak: model  ## an hour under load with rolling restarts: nothing may grow, be lost or doubled; ARGS="--minutes 10 --restart-minutes 3"
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+	$(BIN)/python -m benchmarks.soak --render
 
 test-dashboards: model  ## every query of the dashboards on a real Prometheus, rules in promtool: a few minutes; ARGS="--help"
 	$(BIN)/python -m tests.dashboards.run $(ARGS)

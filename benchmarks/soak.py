@@ -38,7 +38,17 @@ from typing import NamedTuple
 from benchmarks import machine
 from benchmarks.pipeline.compare import produce
 from benchmarks.pipeline.live import Pair, Seen, drive, quantiles
-from benchmarks.shared import RESULTS, Figures, add_fields, parser, say, write
+from benchmarks.shared import (
+    DOCS,
+    RESULTS,
+    Figures,
+    add_fields,
+    parser,
+    read,
+    say,
+    write,
+    write_page,
+)
 from benchmarks.soaking.group import LOOK_SECONDS, Ends, Group, SoakError
 from benchmarks.soaking.load import Stream, account, counted
 from benchmarks.soaking.verdict import BROKER, failures, growth, latency, report
@@ -52,6 +62,7 @@ from consumer.wiring.embedder import make_models
 from tests.faults.watch import Watch
 
 OUTPUT = RESULTS / "soak.json"
+PAGE = DOCS / "reliability.md"
 _PARTITIONS_A_WORKER = 2
 _FIRST_EVENTS = 3
 """Of every user, before anything is measured: by then their profiles have what they will hold."""
@@ -346,7 +357,7 @@ def outcome(run: Run, wrong: Sequence[str]) -> Figures:
 
 
 def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
-    made = parser(__doc__ or "", "soak.json")
+    made = parser(__doc__ or "", OUTPUT.name, page=True)
     add_fields(made, Options)
     made.add_argument(
         "--stand-in", action="store_true", help="the tests' cheap embedder, not the model"
@@ -364,6 +375,9 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(given: Sequence[str] | None = None) -> int:
     arguments = parse(given)
+    if arguments.render:
+        write_page(PAGE, {"soak": report(read(arguments.output))})
+        return 0
     options = Options(**{each.name: getattr(arguments, each.name) for each in fields(Options)})
     # As Ctrl-C does, so that no process is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

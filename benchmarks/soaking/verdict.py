@@ -116,7 +116,7 @@ def report(result: Figures) -> str:
     """Render the figures for people."""
     options, latencies = result["options"], result["latency"]
     capacity = result["capacity"]
-    of = f"{result['rate'] / capacity:.0%}" if capacity else "an unknown share"
+    of = f", {result['rate'] / capacity:.0%} of the capacity" if capacity else ""
     rows = [
         [name, _TITLES[measure], *_cells(each)]
         for name, measures in {**result["processes"], _ACROSS: result["across"]}.items()
@@ -124,16 +124,17 @@ def report(result: Figures) -> str:
     ]
     lines = [
         f"{result['events']:,} events and {result['repeats']:,} repeats, {result['refused']:,} "
-        f"refused records, at {result['rate']:g} a second ({of} of the capacity): "
-        f"{result['lost']:,} lost, {result['doubled']:,} doubled, {result['changes']:,} changes",
-        "from produce to a reader of committed records, median and p99: "
+        f"refused records, at {result['rate']:g} a second{of}: "
+        f"{result['lost']:,} lost, {result['doubled']:,} doubled, {result['changes']:,} changes.",
+        "From produce to a reader of committed records, median and p99: "
         f"{_cell(latencies['outside'])}; of events under way in a restart "
-        f"{_cell(latencies['restarting'])}; of all {_cell(latencies['all'])}",
+        f"{_cell(latencies['restarting'])}; of all {_cell(latencies['all'])}.",
         f"{result['restarts']} rolling restarts of {options['workers']} workers, "
         f"{result['rebalances_of_others']:g} rebalances of others, longest pause of a partition "
-        f"{result['longest_stall_seconds']:g} s",
+        f"{result['longest_stall_seconds']:g} s.",
         "",
         table(["process", "figure", "mean", "an hour", "95 %", "verdict"], rows, texts=2),
+        "",
         f"The broker is not judged. Flat: at most {options['share']:.0%} of the mean.",
     ]
     return "\n".join(lines)

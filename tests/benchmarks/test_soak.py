@@ -20,7 +20,8 @@ from scipy.stats import linregress
 from scipy.stats import t as student
 
 from benchmarks import soak
-from benchmarks.soak import Options, due_times, keep, parse
+from benchmarks.shared import RESULTS, read, write_page
+from benchmarks.soak import PAGE, Options, due_times, keep, main, parse
 from benchmarks.soaking.group import Group
 from benchmarks.soaking.load import NOBODY, Stream, account
 from benchmarks.soaking.slopes import FLAT, GROWS, UNCLEAR, Slope, across, slope, told
@@ -449,7 +450,7 @@ def test_a_soak_fails_by_what_grows_and_by_what_is_lost_and_not_by_its_broker() 
 
 def test_the_report_has_all_processes_and_survives_json() -> None:
     text = report(json.loads(json.dumps(result())))
-    assert "at 50 a second (50% of the capacity): 0 lost, 0 doubled" in text
+    assert "at 50 a second, 50% of the capacity: 0 lost, 0 doubled" in text
     assert "100 and 100 ms; of events under way in a restart none" in text
     assert text.count("| memory, MB |") == 6
     assert "an unknown share" in report(result(capacity=None))
@@ -485,3 +486,19 @@ def test_a_trial_does_not_take_the_place_of_a_whole_soak(
     assert (tmp_path / "trial.json").exists()
     keep(output, Options(), {"lost": 0}, stand_in=False)
     assert output.exists()
+
+
+def test_the_page_has_the_table_of_the_results(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.read_text())
+    write_page(page, {"soak": report(read(RESULTS / "soak.json"))})
+    assert page.read_text() == PAGE.read_text()
+
+
+def test_rendering_runs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- soak: begin -->\n<!-- soak: end -->\n")
+    monkeypatch.setattr(soak, "PAGE", page)
+    monkeypatch.setattr(soak, "measure", None)
+    assert main(["--render"]) == 0
+    assert "0 lost, 0 doubled" in page.read_text()
