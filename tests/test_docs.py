@@ -126,8 +126,8 @@ def test_the_files_that_a_page_names_are_there(page: Path) -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-# Fields of a change and a file of the broker's, which look like settings.
-FIELDS = {"profile.events", "profile.weight", "profile.updated_at", "kafka.log"}
+# Fields of a change and files, which look like settings.
+FIELDS = {"profile.events", "profile.weight", "profile.updated_at", "kafka.log", "report.html"}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from matplotlib.text import Text
 
 from benchmarks.embedding.lineup import CALLS, WORKER
 from benchmarks.shared import Figures
-from consumer.report.pictures import COLOURS, GREY, blank, dress, png
+from consumer.report.colours import COLOURS, GREY
+from consumer.report.pictures import blank, dress, png
 from consumer.report.placing import spread
 
 LEAST_LOSS = 1e-7

@@ -9,7 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from benchmarks.markdown import Cell, columns, table
-from consumer.report.pictures import COLOURS, GREY, blank, dress, png
+from consumer.report.colours import COLOURS, GREY
+from consumer.report.pictures import blank, dress, png
 
 Figures = Mapping[str, Any]
 Thresholds = tuple[float, float, int, int, float]

@@ -177,7 +177,8 @@ def render_page(results: Path = OUTPUT, page: Path = PAGE, picture: Path = PICTU
 
 def drawn(figures: Mapping[str, Mapping[str, Figures]]) -> bytes:
     """Draw the processor time an event of each arm, on a logarithmic scale, as PNG."""
-    from consumer.report.pictures import COLOURS, LIGHT, blank, dress, png  # noqa: PLC0415 - slow
+    from consumer.report.colours import COLOURS  # noqa: PLC0415
+    from consumer.report.pictures import LIGHT, blank, dress, png  # noqa: PLC0415 - slow
 
     figure = blank(8, 1.2 + 1.5 * len(figures))
     grid = figure.subplots(len(figures), 1, squeeze=False, sharex=True)

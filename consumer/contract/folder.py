@@ -1,4 +1,4 @@
-"""Files of a replay's folder: `segmenter replay` writes them, `segmenter verify` reads them."""
+"""Files of a replay's folder: `segmenter replay` writes them, `verify` and `report` read them."""
 
 from __future__ import annotations
 
@@ -17,5 +17,7 @@ MODEL = "model.json"
 """The last segment model; missing where there was none."""
 LABEL_MODEL = "label-model.json"
 """The last label model; missing where there was none."""
+DETAILS = "details.json"
+"""What `segmenter report` is made of beside the others; folders of earlier versions have none."""
 SUMMARY = "summary.json"
 """The counts, written last: a folder without it is of a replay that has not ended."""

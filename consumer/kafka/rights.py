@@ -129,6 +129,7 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         Right("group", "{group}-intake", ("Describe",)),
         _READER,
     ),
+    "report": (_READER,),
     "models list": (_READER,),
     "model fit words": (_READER,),  # with --topic
     # Whether a trainer is there that will answer.

@@ -17,6 +17,7 @@ Role = Literal[
     "migrate",
     "profile",
     "status",
+    "report",
     "dead-letters list",
     "dead-letters redrive",
     "models list",
@@ -98,7 +99,7 @@ TOPICS = (
         aligned=True,
         large=True,
         writers=("intake", "produce", "dead-letters redrive"),
-        readers=("worker", "verify", "migrate", "status", "reset", "model fit words"),
+        readers=("worker", "verify", "migrate", "status", "report", "reset", "model fit words"),
         for_you="yes, you write it; or `segmenter intake` does, from a topic of yours",
     ),
     Topic(
@@ -108,7 +109,10 @@ TOPICS = (
         kept="hours",
         large=True,
         writers=("worker", "intake"),
-        readers=("verify", "migrate", "status", "dead-letters list", "dead-letters redrive"),
+        readers=(
+            *("verify", "migrate", "status", "report", "dead-letters list"),
+            "dead-letters redrive",
+        ),
         for_you="yes",
     ),
     Topic(
@@ -118,7 +122,7 @@ TOPICS = (
         schema="segment-changes",
         kept="hours",
         writers=("worker",),
-        readers=("verify",),
+        readers=("verify", "report"),
         for_you="yes",
     ),
     Topic(
@@ -139,7 +143,7 @@ TOPICS = (
         kept="compacted",
         aligned=True,
         writers=("worker", "migrate", "reset"),
-        readers=("worker", "verify", "migrate", "profile", "reset"),
+        readers=("worker", "verify", "migrate", "profile", "report", "reset"),
         for_you="no: the workers' changelog",
     ),
     # One partition: whoever has it is the trainer.
@@ -151,7 +155,7 @@ TOPICS = (
         kept="compacted",
         single=True,
         writers=("worker", "trainer", "migrate", "reset"),
-        readers=("trainer", "migrate", "status", "models rollback", "reset"),
+        readers=("trainer", "migrate", "status", "report", "models rollback", "reset"),
         for_you="no: the trainer's feed",
     ),
     Topic(
@@ -164,7 +168,7 @@ TOPICS = (
         large=True,
         writers=("trainer", "migrate"),
         readers=(
-            *("worker", "trainer", "verify", "migrate", "status"),
+            *("worker", "trainer", "verify", "migrate", "status", "report"),
             *("models list", "models rollback"),
         ),
         for_you="to read the segments' words",
@@ -203,7 +207,7 @@ TOPICS = (
         single=True,
         large=True,
         writers=("trainer", "migrate"),
-        readers=("verify",),
+        readers=("verify", "report"),
         for_you="yes",
     ),
     Topic(
@@ -226,7 +230,7 @@ TOPICS = (
         single=True,
         large=True,
         writers=("trainer",),
-        readers=("trainer", "status"),
+        readers=("trainer", "status", "report"),
         for_you="no: the trainer's",
     ),
     # The latest label of each user is all that a worker has to read.

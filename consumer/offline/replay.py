@@ -22,6 +22,7 @@ from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Output, Record
 from consumer.offline.files import EventFile, read_records, with_labels
 from consumer.offline.files.errors import told
+from consumer.offline.observed import Observed
 from consumer.offline.refusals import Refusals, RefusedCount
 from consumer.settings import BatchSettings, Settings
 from consumer.stages.segmentation.labelling import FixedLabelModel
@@ -303,7 +304,7 @@ class FolderSink:
     def __init__(self, folder: Path, settings: Settings) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name in (files.SUMMARY, files.MODEL, files.LABEL_MODEL):
+            for name in (files.SUMMARY, files.DETAILS, files.MODEL, files.LABEL_MODEL):
                 # An earlier replay's would pass for those of this one, should it end early.
                 (folder / name).unlink(missing_ok=True)
         except OSError as error:
@@ -355,8 +356,8 @@ class FolderSink:
         elif output.topic == self._topics.label_dead_letters and self._label_dead_letters:
             self._label_dead_letters.write(_dead_letter(output).model_dump_json() + "\n")
 
-    def finish(self, replay: Replay, records: int) -> ReplayResult:
-        """Write memberships, segments, profiles, model and summary."""
+    def finish(self, replay: Replay, records: int, observed: Observed) -> ReplayResult:
+        """Write memberships, segments, profiles, model, details and summary."""
         with self._open(files.MEMBERSHIPS) as file:
             for user in sorted(self.memberships):
                 file.write(self.memberships[user].decode() + "\n")
@@ -381,6 +382,11 @@ class FolderSink:
             (self._folder / files.LABEL_MODEL).write_text(
                 labels.to_record().model_dump_json(indent=1) + "\n", encoding="utf-8"
             )
+        drift = replay.training.drift if replay.training else None
+        details = observed.details(replay.segmentation, drift)
+        (self._folder / files.DETAILS).write_text(
+            details.model_dump_json(indent=1) + "\n", encoding="utf-8"
+        )
         stats = replay.segmentation.stats
         result = ReplayResult(
             records=records - stats.labels - stats.labels_refused.total(),
@@ -444,8 +450,12 @@ def replay_into(
     records = read_records(file, settings.topics.events, settings.events.intake())
     if labels is not None:
         records = with_labels(records, labels, settings)
+    observed = Observed()
     with FolderSink(folder, settings) as sink:
-        return sink.finish(replay, replay.run(records, sink, progress))
+        count = replay.run(
+            records, sink, progress, lambda batch: observed.watch(batch, replay.segmentation.model)
+        )
+        return sink.finish(replay, count, observed)
 
 
 def _write_line(file: IO[str], value: dict[str, Any]) -> None:

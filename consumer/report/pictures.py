@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color Universal Design" (2008), without yellow and black, which one of two
-# backgrounds would swallow. Shapes change with the colours, so that neither has to be told alone.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+from consumer.report.colours import COLOURS, PALE
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-GREY, PALE = "#8a8a8a", "#e4e4e4"
 
 _DPI = 120
 

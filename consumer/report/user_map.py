@@ -14,8 +14,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
+from consumer.report.colours import GREY
 from consumer.report.fonts import Lettering
-from consumer.report.pictures import GREY, LIGHT, Theme, blank, style
+from consumer.report.pictures import LIGHT, Theme, blank, style
 from consumer.report.placing import spread, wrapped
 from consumer.report.projection import Plane, principal_plane
 from consumer.report.wording import one_line, percent, plural

@@ -29,6 +29,7 @@ from consumer.settings.events import EventSettings
 from consumer.settings.http import HttpSettings
 from consumer.settings.kafka import KafkaSettings, is_secret
 from consumer.settings.log import LogSettings
+from consumer.settings.report import ReportSettings
 from consumer.settings.restore import RestoreSettings
 from consumer.settings.topics import TopicSettings
 from models.clustering.policy import ClusteringPolicy
@@ -48,6 +49,7 @@ __all__ = [
     "HttpSettings",
     "KafkaSettings",
     "LogSettings",
+    "ReportSettings",
     "RestoreSettings",
     "Settings",
     "SettingsFileError",
@@ -110,6 +112,7 @@ class Settings(BaseSettings):
     restore: RestoreSettings = Field(default_factory=RestoreSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
 
     @model_validator(mode="after")
     def _prefixed_group(self) -> Self:

@@ -61,6 +61,11 @@ USES: dict[str, tuple[str, ...]] = {
     "demo": EVERYTHING,
     "replay": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, *_EVERY),
     "evaluate": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, *_EVERY),
+    "report": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, "events"),
+        *("embedding", "drift", "training.sample_users", "training.seed", "report"),
+        *("restore.no_progress_seconds", *_EVERY),
+    ),
     "verify": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES),
         *("kafka.transaction_timeout_seconds", "labels.enabled", "restore.no_progress_seconds"),

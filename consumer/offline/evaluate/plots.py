@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from consumer.offline.evaluate.contents import Contingency, Evaluation, Figures
 from consumer.offline.evaluate.supervised import LabelConfusion
+from consumer.report.colours import COLOURS
 from consumer.report.fonts import Lettering
-from consumer.report.pictures import COLOURS, LIGHT, blank, dress, png
+from consumer.report.pictures import LIGHT, blank, dress, png
 from consumer.report.placing import wrapped
 from consumer.report.wording import one_line
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from consumer.contract.records import Record
 from consumer.kafka.cluster import read_topic
 from consumer.offline.outcome import Counts, no_segments
 from consumer.offline.refusals import Refusals
+from consumer.page.typical import nearest_texts, nearest_users
 from consumer.report.user_map import UserMap
 from consumer.settings import Settings
 from consumer.stages.segmentation.cleaning import words_of
@@ -26,7 +27,7 @@ from consumer.tryout.demo.stream import Stream
 from models.embedding.runner_types import Embedder
 from models.measures.agreement import agreement
 from models.profiles.table import unit_rows
-from models.text import clean, verbatim
+from models.text import verbatim
 from schemas.arrays import decode_array
 from schemas.changes import SegmentChange
 from schemas.dead_letters import read_dead_letter_headers
@@ -39,11 +40,7 @@ from schemas.states import read_profile
 
 _Contract = TypeVar("_Contract", bound=BaseModel)
 
-# Typical texts are looked for among the texts of the users nearest to a centre.
-_NEAREST_USERS = 12
-_TEXTS_OF_A_USER = 4
 _TYPICAL_TEXTS = 3
-_LEAST_CHARS = 30
 
 
 class NothingToReportError(ExpectedError):
@@ -106,7 +103,7 @@ def collect(
         segment.id: decode_array(segment.centre, "<f8").astype(np.float64)
         for segment in model.segments
     }
-    nearest = _nearest_users(centres, users, vectors, segments)
+    nearest = nearest_users(centres, users, vectors, segments)
     wanted = {user for group in nearest.values() for user in group}
     if chosen is not None:
         wanted.add(chosen)
@@ -136,7 +133,13 @@ def collect(
             list(centres.values()),
             (list(earlier.values()), [vectors[rows[user]] for user in earlier]),
         ),
-        typical_texts=_typical_texts(centres, nearest, texts, embedder),
+        typical_texts=nearest_texts(
+            centres,
+            nearest,
+            {user: [each.text for each in own] for user, own in texts.items()},
+            embedder,
+            _TYPICAL_TEXTS,
+        ),
         story=None if chosen is None else Story(chosen, changes[chosen], texts.get(chosen, [])),
         agreement=agreement([labels[users[i]] for i in judged], [int(segments[i]) for i in judged])
         if judged
@@ -193,21 +196,6 @@ def _profiles(
     return latest, earlier
 
 
-def _nearest_users(
-    centres: Mapping[int, NDArray[np.float64]],
-    users: Sequence[str],
-    vectors: NDArray[np.float64],
-    segments: NDArray[np.int64],
-) -> dict[int, list[str]]:
-    nearest = {}
-    for segment, centre in centres.items():
-        members = np.flatnonzero(segments == segment)
-        distances = np.linalg.norm(vectors[members] - centre, axis=1)
-        order = members[np.argsort(distances, kind="stable")][:_NEAREST_USERS]
-        nearest[segment] = [users[i] for i in order]
-    return nearest
-
-
 def _texts(
     settings: Settings, stream: Stream, wanted: set[str], now: datetime
 ) -> dict[str, list[UserText]]:
@@ -227,32 +215,3 @@ def _texts(
         told[event.user_id].add(event.event_id)  # of an edited text, the first counts
         texts[event.user_id].append(UserText(event.event_id, event.occurred_at, verbatim(raw)))
     return texts
-
-
-def _typical_texts(
-    centres: Mapping[int, NDArray[np.float64]],
-    nearest: Mapping[int, Sequence[str]],
-    texts: Mapping[str, Sequence[UserText]],
-    embedder: Embedder,
-) -> dict[int, list[str]]:
-    """Choose the texts nearest to each centre, each by another user, as they were written."""
-    typical = {}
-    for segment, centre in centres.items():
-        candidates = [
-            (user, text.text)
-            for user in nearest[segment]
-            for text in texts.get(user, [])[-_TEXTS_OF_A_USER:]
-            if len(text.text) >= _LEAST_CHARS
-        ]
-        likeness = embedder.embed([clean(text) for _, text in candidates]) @ centre
-        chosen: dict[str, str] = {}
-        for i in np.argsort(-likeness, kind="stable"):
-            if np.isnan(likeness[i]):  # the model has no vector for this text
-                continue
-            user, text = candidates[i]
-            if text not in chosen.values():
-                chosen.setdefault(user, text)
-            if len(chosen) == _TYPICAL_TEXTS:
-                break
-        typical[segment] = list(chosen.values())
-    return typical

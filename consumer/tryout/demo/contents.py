@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from consumer.offline.outcome import Counts
+from consumer.page import told
 from consumer.report.user_map import UserMap
 from models.measures.agreement import Agreement
 from schemas.changes import ChangeReason, ChangeStatus, SegmentChange
@@ -163,19 +164,4 @@ def top_flows(changes: ChangeCounts, limit: int = 5) -> list[tuple[int, int, int
 
 def tell_life(data: ReportData, event: LifecycleEvent) -> str:
     """Tell in a few words what became of a segment."""
-
-    def names(segments: Iterable[int]) -> str:
-        return ", ".join(f"{segment} ({data.label(segment)})" for segment in segments)
-
-    if event.type is TransitionType.SPLIT:
-        return f"split into {names(event.children)}"
-    if event.type is TransitionType.MERGED:
-        return f"made of {names(event.parents)}"
-    if event.type is TransitionType.RETIRED:
-        taken = "" if event.successor is None else f", taken over by {names([event.successor])}"
-        return f"retired{taken}"
-    if event.type is TransitionType.RENAMED:
-        return f"renamed from {event.previous_label}"
-    if event.type is not TransitionType.CREATED:
-        return event.type.value
-    return f"created from {names(event.parents)}" if event.parents else "created"
+    return told.tell_life(event, data.label)

@@ -21,8 +21,11 @@ from consumer.kafka.topics import create_topics, partition_counts
 from consumer.offline import outcome
 from consumer.offline.files import spooled
 from consumer.offline.files.errors import name_of
+from consumer.page.compose import Asked
+from consumer.page.write import PageWriter
 from consumer.process import ending
 from consumer.report import terminal
+from consumer.report.pictures import png
 from consumer.report.wording import plural
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import load_model
@@ -32,7 +35,6 @@ from consumer.tryout.demo.contents import Timing
 from consumer.tryout.demo.figures import Figures
 from consumer.tryout.demo.folder import fresh
 from consumer.tryout.demo.intake_report import intake_report
-from consumer.tryout.demo.page import write_report
 from consumer.tryout.demo.phrases import Language
 from consumer.tryout.demo.processes import Child
 from consumer.tryout.demo.stream import Feeder, FileStream, MadeUpStream, Stream
@@ -57,6 +59,7 @@ _STALL_SECONDS = 120
 _STOP_SECONDS = 7.0
 # One broker, few cores: no more than there is use for.
 _PARTITIONS = 4
+_EVENTS_OF_THE_PAGE = 1_000_000
 
 
 class DemoError(ExpectedError):
@@ -319,12 +322,26 @@ class _Run:
         except NothingToReportError:
             outcome.write(sys.stdout, said)
             raise
-        write_report(self._output, data)
+        (self._output / "map.png").write_bytes(png(data.map.draw()))
+        self._write_page()
         render_summary(self._console, data)
         outcome.write(sys.stdout, said)
         self._console.print()
         self._console.print(result.render().rstrip(), markup=False, highlight=False)
         return result.exit_code
+
+    def _write_page(self) -> None:
+        """Write report.html, as `segmenter report` would; of one's own events all may be shown."""
+        shown: dict[str, object] = {"texts": True, "ids": "shown"}
+        given = self._settings.report.model_fields_set
+        settings = self._settings.changed(
+            "report", **{name: value for name, value in shown.items() if name not in given}
+        )
+        stream = self._stream
+        asked = Asked(labels=stream.labels(), against=stream.against, source=stream.source)
+        PageWriter(settings, asked, self._output / "report.html").of_topics(
+            _EVENTS_OF_THE_PAGE, lambda: load_embedder(settings)
+        )
 
 
 def _unfinished(

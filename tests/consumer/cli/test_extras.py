@@ -63,6 +63,7 @@ def test_the_demo_and_the_broker_load_with_their_own_extra_alone() -> None:
         (["demo"], "demo"),
         (["broker", "--data", "data"], "demo"),
         (["evaluate", "README.md"], "evaluate"),
+        (["report", "docs"], "report"),
         (["model", "prepare"], "model"),
         (["model", "export", "default", "--output", "no-folder"], "model"),
         (["model", "verify", "docs"], "model"),

@@ -46,6 +46,7 @@ COMMANDS = [
     "demo",
     "replay",
     "evaluate",
+    "report",
     "verify",
     "migrate",
     "status",

@@ -38,6 +38,7 @@ NAMES = {
     "segment-lifecycle.jsonl",
     "segments.jsonl",
     "model.json",
+    "details.json",
     "summary.json",
 }
 
@@ -95,7 +96,7 @@ def test_two_processes_with_other_hash_seeds_write_the_same_bytes(events, replay
     assert contents(folders[0]) == contents(folders[1]) == contents(replayed[0])
 
 
-def test_a_replay_leaves_its_eight_files_and_they_pass_the_audit(replayed):
+def test_a_replay_leaves_its_nine_files_and_they_pass_the_audit(replayed):
     folder, result = replayed
     assert contents(folder).keys() == NAMES
     audit = verify_folder(folder)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +14,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from consumer.offline.outcome import Counts
+from consumer.page.typical import nearest_texts
 from consumer.report.pictures import png
 from consumer.report.terminal import console
 from consumer.report.wording import one_line, ordinal, percent
 from consumer.settings import Settings
-from consumer.tryout.demo.collect import _texts, _typical_texts
+from consumer.tryout.demo.collect import _texts
 from consumer.tryout.demo.contents import (
     ChangeCounts,
     Story,
@@ -31,7 +29,6 @@ from consumer.tryout.demo.contents import (
     tell_life,
     top_flows,
 )
-from consumer.tryout.demo.page import render_page, write_report
 from consumer.tryout.demo.story import choose_story, tell
 from consumer.tryout.demo.stream import FileStream
 from consumer.tryout.demo.summary import render_summary
@@ -61,31 +58,6 @@ def summary(data, width=80, encoding="utf-8") -> str:
 
 def unwrapped(text: str) -> str:
     return " ".join(text.split())
-
-
-class Reader(HTMLParser):
-    """What a browser would see: tags in the order of opening, their attributes, and the text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in {"meta", "img", "br", "source"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_the_summary_tells_segments_story_flows_figures_and_paths():
@@ -143,61 +115,11 @@ def test_what_users_wrote_reaches_the_terminal_as_plain_text():
     assert "[bold]" in text
 
 
-def test_the_page_shows_hostile_texts_as_text():
-    data = report_data(
-        source=HOSTILE,
-        typical_texts={1: [HOSTILE]},
-        model=segment_model({1: HOSTILE, 2: "</td><b>two", 5: "five"}),
-        story=Story(HOSTILE, [change(old=1, new=2)], [UserText("e", START, HOSTILE)]),
-        paths={HOSTILE: Path("a<b>.html")},
-    )
-    page = render_page(data, PNG, PNG)
-    reader = Reader(page)
-    assert reader.open == []
-    assert "script" not in reader.tags
-    assert not any(name.startswith("on") for name, _ in reader.attributes)
-    assert "<script>alert('x')</script>" in reader.text
-    assert "a<b>.html" in reader.text
-    assert not {"\x1b", "\u202e"} & set(page)
-
-
-def test_the_page_needs_no_network_and_forbids_it():
-    page = render_page(report_data(), PNG, PNG + b"dark")
-    reader = Reader(page)
-    assert ("content", "default-src 'none'; img-src data:; style-src 'unsafe-inline'") in (
-        reader.attributes
-    )
-    links = [value for name, value in reader.attributes if name in {"src", "srcset", "href"}]
-    assert links == [
-        f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-        for picture in (PNG + b"dark", PNG)
-    ]
-    assert "url(" not in page
-    assert "@import" not in page
-
-
-def test_the_page_tells_what_the_summary_tells():
-    text = unwrapped(Reader(render_page(report_data(), PNG, PNG)).text)
-    assert "u-1 moved from “coffee, beans, cup” to “running, shoes, pace” on 14 March 2026" in text
-    for part in (*LABELS.values(), "I brew two cups", "invalid_json", "0.987", "1,000events"):
-        assert part in text
-
-
-def test_a_report_is_a_picture_and_a_page_in_a_new_folder(tmp_path):
-    folder = tmp_path / "new" / "folder"
-    write_report(folder, report_data())
-    picture = (folder / "map.png").read_bytes()
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    assert picture.startswith(PNG)
-    assert base64.b64encode(picture).decode() in page
-    assert len(page) < 600_000
-
-
 @pytest.mark.parametrize("users", [0, 1])
 def test_a_run_with_hardly_a_user_is_told_all_the_same(users):
     data = report_data(users=users)
     assert f"Segments of {users} user" in summary(data)
-    assert f"{users} user" in Reader(render_page(data, PNG, PNG)).text
+    assert png(data.map.draw()).startswith(PNG)
 
 
 def test_users_without_a_segment_are_counted_and_drawn():
@@ -207,7 +129,6 @@ def test_users_without_a_segment_are_counted_and_drawn():
     assert data.map.outside == 4
     assert sum(data.map.sizes().values()) == 26
     assert "no segment" in summary(data)
-    assert "no segment" in Reader(render_page(data, PNG, PNG)).text
     assert png(data.map.draw()) != png(report_data().map.draw())
 
 
@@ -224,7 +145,6 @@ def test_without_a_story_labels_or_moves_the_rest_is_shown():
     assert "story" not in text
     assert "ways" not in text
     assert "agreement" not in text
-    assert "Refused" not in Reader(render_page(data, PNG, PNG)).text
     assert png(replace(data.map, ways=()).draw()).startswith(PNG)
 
 
@@ -292,7 +212,7 @@ def test_a_story_without_a_move_tells_how_the_user_entered_or_left():
     assert tell(Story("u-1", [], [])) is None
 
 
-def test_the_lives_of_segments_are_told_in_the_summary_and_the_page():
+def test_the_lives_of_segments_are_told_in_the_summary():
     def life(kind, segment, **fields):
         given = {"parents": [], "children": [], "successor": None, "size": 5, "size_before": 5}
         return LifecycleEvent(
@@ -324,12 +244,6 @@ def test_the_lives_of_segments_are_told_in_the_summary_and_the_page():
     ]
     text = unwrapped(summary(data))
     assert "2 created, 1 split, 1 merged, 2 retired, 1 renamed, in 4 versions" in text
-    reader = Reader(render_page(data, PNG, PNG))
-    assert "The lives of segments" in reader.text
-    for line in told:
-        assert line in reader.text
-    assert "script" not in reader.tags
-    assert "The lives of segments" not in Reader(render_page(report_data(), PNG, PNG)).text
 
 
 @given(st.text(), st.integers(4, 200))
@@ -376,10 +290,10 @@ def test_texts_are_quoted_as_they_were_written_and_of_an_edited_one_the_first(tm
 
 def test_a_text_that_the_model_fails_on_is_not_shown_as_typical() -> None:
     texts = ["malt and hops for brewing at home", "a quark among hops, malt and barley"]
-    wrote = {"u": [UserText("1", START, texts[0])], "v": [UserText("2", START, texts[1])]}
+    wrote = {"u": [texts[0]], "v": [texts[1]]}
     nearest = {0: ["u", "v"], 1: []}
     model = a_model()
     centres = dict(zip(model.ids.tolist(), model.centres, strict=True))
-    shown = _typical_texts(centres, nearest, wrote, FailingEmbedder("quark", 16))
+    shown = nearest_texts(centres, nearest, wrote, FailingEmbedder("quark", 16), 3)
     assert shown == {0: [texts[0]], 1: []}
-    assert _typical_texts(centres, nearest, wrote, EMBEDDER)[0] == sorted(texts, reverse=True)
+    assert nearest_texts(centres, nearest, wrote, EMBEDDER, 3)[0] == sorted(texts, reverse=True)

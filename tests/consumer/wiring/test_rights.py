@@ -161,6 +161,7 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     kafka.run("model-fit-words", words, "model", "fit", "words", "--topic")
     kafka.run("verify", SETTINGS, "verify")
     kafka.run("profile", SETTINGS, "profile", "u1")
+    kafka.run("report", SETTINGS, "report", "--output", str(folder / "report.html"))
     kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
     kafka.run("migrate", newer, "migrate", dimensions=32)
     kafka.run("topics-check", SETTINGS, "topics", "check")
