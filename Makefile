@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 SITE_VENV := .venv-site
+BROWSER_VENV := .venv-browser
 BENCH := $(BENCH_VENV)/bin
 INPUT ?=
 ARGS ?=
@@ -91,6 +92,14 @@ site: $(VENV)/.installed $(SITE_VENV)/.installed  ## the pages of docs/ as a sit
 	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs --quiet build --strict
 	$(BIN)/python -m tests.site.check site
 
+$(BROWSER_VENV)/.installed: tests/browser/requirements.lock
+	$(PYTHON) -m venv $(BROWSER_VENV)
+	$(BROWSER_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+test-report: $(VENV)/.installed $(BROWSER_VENV)/.installed  ## the report in a real headless Chromium, fetched the first time; screenshots in report-pictures/
+	$(BIN)/python -m tests.browser.run --python $(BROWSER_VENV)/bin/python $(ARGS)
+
 dist: $(VENV)/.installed  ## sdist and wheel of the product and of the Python client, into dist/
 	rm -rf dist
 	$(BIN)/hatchling build -d dist
@@ -168,12 +177,13 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 	$(COMPILE) -c requirements.lock --extra model pyproject.toml deploy/image/requirements-build.in \
 		-o deploy/image/requirements-build.lock
 	$(COMPILE) deploy/site/requirements.in -o deploy/site/requirements.lock
+	$(COMPILE) tests/browser/requirements.in -o tests/browser/requirements.lock
 	$(COMPILE) benchmarks/pipeline/requirements-quix.in -o benchmarks/pipeline/requirements-quix.lock
 
 clean:  ## remove what the targets above made here (the user's cache stays)
-	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) $(SITE_VENV) demo-output dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) $(SITE_VENV) $(BROWSER_VENV) report-pictures demo-output dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image dist site test-dist test-guide \
+.PHONY: help install model demo test test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
 	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-stability bench-evaluation \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean
