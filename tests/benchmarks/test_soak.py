@@ -453,7 +453,7 @@ def test_the_report_has_all_processes_and_survives_json() -> None:
     assert "at 50 a second, 50% of the capacity: 0 lost, 0 doubled" in text
     assert "100 and 100 ms; of events under way in a restart none" in text
     assert text.count("| memory, MB |") == 6
-    assert "an unknown share" in report(result(capacity=None))
+    assert "at 50 a second: 0 lost" in report(result(capacity=None))
 
 
 @pytest.mark.parametrize(
