@@ -33,6 +33,26 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+class EventReference(Contract):
+    """Where the input has an event that is in the profile."""
+
+    offset: int = Field(
+        ge=0, description="Offset in the partition of the input that has the changelog's number."
+    )
+    occurred_at: Rfc3339 = Field(description="Event time.")
+    event_hash: str = Field(
+        pattern="^[0-9a-f]{16}$",
+        description="BLAKE2b-64 of the event id, little-endian, as a number in hexadecimal digits.",
+    )
+    weight: float = Field(
+        ge=0, description="Weight of the event at its own time: that of its type, in float32."
+    )
+
+
+def _is_empty(value: list[EventReference]) -> bool:
+    return not value
+
+
 class ProfileRecord(Contract):
     """All that a worker must know of a user to go on where another one stopped.
 
@@ -68,6 +88,11 @@ class ProfileRecord(Contract):
     # them, read and write what they always did.
     labels: ProfileLabels | None = Field(
         None, description="The user's labels; absent where there are none.", exclude_if=_is_none
+    )
+    references: list[EventReference] = Field(
+        default_factory=list,
+        description="The events that weigh most, the heaviest first; absent where none are kept.",
+        exclude_if=_is_empty,
     )
 
 

@@ -22,7 +22,7 @@ from schemas.arrays import encode_array
 from schemas.base import MAX_ID_CHARS, claimed_schema
 from schemas.binary import NewerRecordError, RecordError, is_binary, open_record, section
 from schemas.errors import first_problem
-from schemas.profiles import PROFILE_SCHEMA, ProfileLabels, ProfileRecord
+from schemas.profiles import PROFILE_SCHEMA, EventReference, ProfileLabels, ProfileRecord
 from schemas.segment_model import NO_SEGMENT
 
 STATE_KIND = "P"
@@ -35,6 +35,8 @@ EARLIEST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=
 # latest change, changes, version of the segment model.
 STATE = struct.Struct("<32sd7q")
 LABELS = struct.Struct("<qqii")
+# Offset, event time, hash of the event id, weight.
+REFERENCE = struct.Struct("<qqQf")
 _ID_BYTES = 8
 _NONE = -1
 
@@ -48,6 +50,7 @@ class Tag(IntEnum):
     SEGMENT_LABEL = 4
     WORDS = 5
     LABELS = 6
+    REFERENCES = 7
 
 
 ALWAYS = (Tag.STATE, Tag.VECTOR, Tag.EVENTS)
@@ -75,6 +78,8 @@ class Rest:
         The user's typical words with weights.
     given, predicted, label_since, label_version
         The user's labels, as in `ProfileLabels`.
+    references
+        Those of events, one after the other, each as REFERENCE has it.
     extra
         Whole sections that this version does not know.
     """
@@ -86,6 +91,7 @@ class Rest:
     label_since: int = 0
     label_version: int = 0
     extra: bytes = b""
+    references: bytes = b""
 
     @property
     def labelled(self) -> bool:
@@ -110,6 +116,8 @@ class Rest:
                 self.label = payload.decode()
             elif tag == Tag.WORDS:
                 self.terms = read_words(payload)
+            elif tag == Tag.REFERENCES:
+                self.references = _checked_references(payload)
             else:
                 self._read_labels(payload)
         except (struct.error, UnicodeDecodeError, OverflowError):
@@ -129,6 +137,8 @@ class Rest:
     def sections(self) -> bytes:
         """Give the sections that hold this."""
         parts = []
+        if self.references:
+            parts.append(section(Tag.REFERENCES, self.references))
         if self.label is not None:
             parts.append(section(Tag.SEGMENT_LABEL, self.label.encode()))
         if self.terms:
@@ -141,7 +151,18 @@ class Rest:
         return b"".join((*parts, self.extra))
 
 
-_OPTIONAL = frozenset((Tag.SEGMENT_LABEL, Tag.WORDS, Tag.LABELS))
+_OPTIONAL = frozenset((Tag.SEGMENT_LABEL, Tag.WORDS, Tag.LABELS, Tag.REFERENCES))
+
+
+def _checked_references(payload: bytes) -> bytes:
+    """Give what a section of references holds; raises struct.error or RecordError."""
+    if not payload:
+        raise RecordError("its section of references has none")
+    for offset, time, identity, weight in REFERENCE.iter_unpack(payload):
+        sound = offset >= 0 and identity and isfinite(weight) and weight >= 0
+        if not (sound and EARLIEST <= time <= LATEST):
+            raise RecordError("a number of its references is out of range")
+    return payload
 
 
 def words(terms: dict[str, float]) -> bytes:
@@ -232,6 +253,15 @@ class UserState:
             sequence=self.sequence,
             model_version=self.version,
             labels=labels,
+            references=[
+                EventReference(
+                    offset=offset,
+                    occurred_at=EPOCH + timedelta(microseconds=time),
+                    event_hash=f"{identity:016x}",
+                    weight=weight,
+                )
+                for offset, time, identity, weight in REFERENCE.iter_unpack(rest.references)
+            ],
         )
 
 

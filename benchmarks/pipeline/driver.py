@@ -34,6 +34,7 @@ Stage = found(
 
 Rows = found("models.profiles.table:ProfileRows", "models.profiles:ProfileRows")
 rank = found("models.profiles.sample:rank", "models.sample:rank")
+
 ALL_WORDS = not Path("models/profiles/slab.py").exists()
 """Whether this version keeps the words of all users."""
 
@@ -159,6 +160,10 @@ class Driver:
     def _put(self, table: Any, users: list[str], centres: Any, draw: Any, events: int) -> None:
         rows = Rows.empty(users, table.dimensions, table.memory)
         n, held = len(users), min(events, table.memory)
+        if most := getattr(table, "references", 0):  # of no former version
+            rows.references = np.zeros((n, most), table.reference_slabs[0].dtype)
+            some = rows.references[:, : min(events, most)]
+            some["offset"], some["hash"], some["weight"] = 1, 1, 1
         rows.segments[:] = draw.integers(0, len(centres), n)
         rows.weights[:] = events * 0.8
         noise = draw.normal(scale=0.03, size=(n, table.dimensions))

@@ -47,6 +47,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--events", type=int, nargs="+", default=[3, 64], help="events of each user")
     add("--precisions", nargs="+", default=["float32", "float16"], help="of the vectors")
     add("--against", type=Path, help="another checkout, with its .venv, in place of this one")
+    add("--references", type=int, help="kept of each user; else as many as by default")
     add("--rounds", type=int, default=4, help="rounds of four batches that are timed")
     add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
     add("--cache", type=Path, default=default_cache(), help="keeps the table")
@@ -86,6 +87,8 @@ def _sizes(
             settings: dict[str, Any] = {}
             if case["precision"] != "float32":
                 settings["profile"] = {"precision": case["precision"]}
+            if options.references is not None:
+                settings.setdefault("profile", {})["references"] = options.references
             driver.ask("make", table=str(kept), threshold=SAMPLE / _MILLION, settings=settings)
             copies = max(1, users // len(names))
             held = driver.ask("populate", names=names, copies=copies, events=case["events"])

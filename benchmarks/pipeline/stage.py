@@ -1,9 +1,11 @@
 """What prepare and apply of the worker's own stage cost, without Kafka, beside another checkout's.
 
     python -m benchmarks.pipeline stage --against DIR
+    python -m benchmarks.pipeline stage --without profile.references=0
     python -m benchmarks.pipeline stage --streams million --texts short --profile apply
 
-DIR is a checkout of another version with its `.venv`. Both get the same file of events, the same
+DIR is a checkout of another version with its `.venv`; with --without the other side is this version
+with another value of a setting. Both get the same file of events, the same
 table for a model and the same segment model, and are timed by turns, a few batches each, in
 processor time of the whole process. `million`: ids multiplied to 1 M users (--users), of whom the
 trainer samples 3,000; the users in the timed window have had two events before, but for the share
@@ -13,6 +15,7 @@ who are new. `as-it-is`: the 2,959 users, all sampled. `short`: texts cut to 40 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 from contextlib import ExitStack
@@ -35,6 +38,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     add("--against", type=Path, help="another checkout, with its .venv")
+    add("--without", type=setting, help="this version with a setting as SECTION.NAME=JSON")
     add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
     add("--streams", nargs="+", choices=STREAMS, default=list(STREAMS), help="which streams")
     add("--texts", nargs="+", choices=list(TEXTS), default=list(TEXTS), help="which texts")
@@ -47,9 +51,18 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, help="where the figures go, as JSON")
 
 
+def setting(text: str) -> dict[str, dict[str, Any]]:
+    """Read a setting and its value, as the sections of settings that it makes."""
+    name, _, value = text.partition("=")
+    section, _, own = name.partition(".")
+    return {section: {own: json.loads(value)}}
+
+
 def measure(options: argparse.Namespace) -> Figures:
     """Measure all that is asked for, and tell it."""
     checkouts = {"this": ROOT}
+    if options.without is not None:
+        checkouts = {"without": ROOT, **checkouts}
     if options.against is not None:
         checkouts = {"former": options.against, **checkouts}
     kept = make_table(options.cache, options.data)
@@ -82,8 +95,9 @@ def _by_turns(
     with ExitStack() as stack:
         drivers = {name: stack.enter_context(Checkout(path)) for name, path in checkouts.items()}
         path = str(stream.path)
-        for driver in drivers.values():
-            driver.ask("make", table=str(kept), threshold=stream.threshold, settings={})
+        for name, driver in drivers.items():
+            settings = options.without if name == "without" else {}
+            driver.ask("make", table=str(kept), threshold=stream.threshold, settings=settings)
             driver.ask("feed", path=path, start=0, stop=stream.filling)
         place = stream.filling
         for _ in range(options.rounds):

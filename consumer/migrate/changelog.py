@@ -67,8 +67,10 @@ class PartitionState(ProfileRestoration):
         embedder: Embedder,
         memory: int,
         float16_limit: float | None = None,
+        *,
+        references: int = 0,
     ) -> None:
-        super().__init__(topic, partition, embedder, memory, float16_limit)
+        super().__init__(topic, partition, embedder, memory, float16_limit, references=references)
         self._formers: dict[str, Former] = {}
 
     def set_aside(self, rows: ProfileRows, row: int, embedding: str) -> None:

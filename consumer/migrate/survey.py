@@ -255,7 +255,12 @@ class Survey:
         topic, settings = self._settings.topics.profiles, self._settings
         policy = settings.profile
         state = PartitionState(
-            topic, number, self._embedder, policy.event_memory, policy.float16_limit
+            topic,
+            number,
+            self._embedder,
+            policy.event_memory,
+            policy.float16_limit,
+            references=policy.references,
         )
         for records in self._cluster.read_columns(
             topic,

@@ -80,6 +80,7 @@ def _standing(record: ProfileRecord, keep_times: bool) -> ProfileRecord:
         "events": 0,
         "repeats": 0,
         "recent_events": "",
+        "references": [],
         "terms": {},
         "segment_since_event": 0,
     }

@@ -15,10 +15,12 @@ from models.profiles.layout import (
     HEAD_WORD,
     ID_BYTES,
     PREFIX,
+    REFERENCES_WORD,
     fixed,
     vector_word,
     word,
 )
+from models.profiles.references import REFERENCE, References, heaviest
 from models.profiles.rows import ProfileRows
 from schemas.base import MAX_ID_CHARS
 from schemas.binary import CHECKSUM, SECTION, RecordError, checksum, sections_of
@@ -144,6 +146,9 @@ def _read_part(
     sound: Bools = (words & 0xFFFFFFFF) == EVENTS_WORD
     sound &= (lengths % ID_BYTES == 0) & (lengths // ID_BYTES <= prefix["events"])
     sound &= rest_starts <= rest_ends
+    most = rows.references.shape[1]
+    references, counts, fits, rest_starts = _read_references(part, rest_starts, rest_ends, most)
+    sound &= fits
     sound &= part.at(_WORD, rest_ends) == _checksums(part)
     users = _users(part.keys)
     data = part.data
@@ -155,12 +160,16 @@ def _read_part(
     if None in users or None in known.values():
         pairs = zip(users, rests, strict=True)
         sound &= np.array([None not in pair for pair in pairs], np.bool_)
+    if any(rest.references for rest in known.values() if rest is not None):
+        sound &= _references_behind(references, counts, rests)
     if not sound.all():
         kept = np.flatnonzero(sound)
         part, prefix, lengths = part.some(kept), prefix[kept], lengths[kept]
         users = [users[place] for place in kept.tolist()]
         rests = [rests[place] for place in kept.tolist()]
+        references = references[kept]
     into = part.numbers
+    rows.references[into] = references
     for name in ("weights", *COUNTS):
         getattr(rows, name)[into] = prefix[name]
     vector = fixed(precision, rows.sums.shape[1])["vector"]
@@ -198,6 +207,62 @@ def _place_ids(
             recent[into[:, None], latest % memory] = np.take_along_axis(
                 rings, latest % count, axis=1
             )
+
+
+def _read_references(
+    part: _Joined, starts: I64, ends: I64, most: int
+) -> tuple[References, I64, Bools, I64]:
+    """Read the references of events where a record has them next, so that what is left is alike.
+
+    Parameters
+    ----------
+    part
+        The records.
+    starts, ends
+        Where what follows the ids of events begins, and where it ends, int64 (k,).
+    most
+        How many references are kept of each.
+
+    Returns
+    -------
+    tuple
+        The references, REFERENCE (k, most); how many the records have, whether all is right with
+        them, and where what follows begins, (k,) each.
+    """
+    words = part.at(_WORD, starts)
+    there = ((words & 0xFFFFFFFF) == REFERENCES_WORD) & (starts + SECTION.size <= ends)
+    lengths = np.where(there, words >> 32, 0).astype(np.int64)
+    counts = lengths // REFERENCE.itemsize
+    after = starts + np.where(there, SECTION.size + lengths, 0)
+    sound: Bools = (lengths % REFERENCE.itemsize == 0) & (after <= ends) & (there == (counts > 0))
+    found = np.zeros((len(starts), most), REFERENCE)
+    for count in np.unique(counts[sound & (counts > 0)]).tolist():
+        which = np.flatnonzero(sound & (counts == count))
+        item = np.dtype((np.void, REFERENCE.itemsize * count))
+        own = part.at(item, starts[which] + SECTION.size).view(REFERENCE)
+        own = own.reshape(len(which), count)
+        fits = (own["offset"] >= 0) & (own["hash"] != 0)
+        fits &= np.isfinite(own["weight"]) & (own["weight"] >= 0)
+        fits &= (own["time"] >= EARLIEST) & (own["time"] <= LATEST)
+        sound[which] = fits.all(axis=1)
+        found[which] = heaviest(own, most)
+    return found, counts, sound, after
+
+
+def _references_behind(references: References, counts: I64, rests: list[Rest | None]) -> Bools:
+    """Take references in that stand behind other sections, where a former version has put them.
+
+    It keeps what it does not know. Tells which records have them once at most, (k,).
+    """
+    once = np.ones(len(rests), np.bool_)
+    had = (counts > 0).tolist()
+    for place, rest in enumerate(rests):
+        if rest is None or not rest.references:
+            continue
+        once[place] = not had[place]
+        own = np.frombuffer(rest.references, REFERENCE)[None]
+        references[place] = heaviest(own, references.shape[1])[0]
+    return once
 
 
 def _place_rests(

@@ -23,13 +23,15 @@ from models.profiles.layout import (
     EVENTS_WORD,
     HEAD_WORD,
     ID_BYTES,
+    REFERENCES_WORD,
     fixed,
     vector_word,
     word,
 )
+from models.profiles.references import REFERENCE, held
 from models.profiles.rows import ProfileRows
 from schemas.arrays import encode_array
-from schemas.binary import CHECKSUM, RecordError, checksum, is_binary
+from schemas.binary import CHECKSUM, SECTION, RecordError, checksum, is_binary
 from schemas.states import STATE, Precision, Rest, Tag, read_profile, read_state
 
 # A row that is exact in fp16 in these first numbers is looked at as a whole; nearly no other is.
@@ -184,6 +186,7 @@ def _rests(rows: ProfileRows) -> list[bytes]:
     """Give what each record has behind the ids of events."""
     known: dict[str | None, bytes] = {}
     found = []
+    references = _references(rows)
     for label, terms, given, predicted, since, version, extra in zip(
         rows.labels,
         rows.terms,
@@ -201,7 +204,24 @@ def _rests(rows: ProfileRows) -> list[bytes]:
         else:
             rest = known[label] = Rest(label).sections()
         found.append(rest)
+    if references is not None:
+        found = [own + rest for own, rest in zip(references, found, strict=True)]
     return found
+
+
+def _references(rows: ProfileRows) -> list[bytes] | None:
+    """Give each record's section of references, None where nobody has any."""
+    counts = held(rows.references)
+    if not counts.any():
+        return None
+    most, size = rows.references.shape[1], REFERENCE.itemsize
+    words = [REFERENCES_WORD + (count * size << 32) for count in range(most + 1)]
+    heads = [b"", *(each.to_bytes(SECTION.size, "little") for each in words[1:])]
+    data, width = rows.references.tobytes(), most * size
+    return [
+        heads[count] + data[start : start + count * size]
+        for start, count in zip(range(0, len(data), width), counts.tolist(), strict=True)
+    ]
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -213,6 +233,8 @@ def decode(
     embedding: str,
     dimensions: int,
     memory: int,
+    *,
+    references: int = 0,
 ) -> Decoded:
     """Read records of either form.
 
@@ -224,13 +246,15 @@ def decode(
         Identity of the embedding model, and length of its vectors.
     memory
         How many ids of events are kept of a user.
+    references
+        How many references of events likewise.
 
     Raises
     ------
     RecordAtError
         If one cannot be read: the first of them.
     """
-    rows = ProfileRows.empty([""] * len(values), dimensions, memory)
+    rows = ProfileRows.empty([""] * len(values), dimensions, memory, references)
     tombstones = frozenset(number for number, value in enumerate(values) if value is None)
     foreign: dict[int, str] = {}
     done = read_alike(keys, values, embedding, rows)

@@ -24,6 +24,13 @@ class ProfilePolicy(Section):
     event_memory: int = Field(
         64, ge=1, le=65_536, description="Latest event ids remembered for each user."
     )
+    references: int = Field(
+        8,
+        ge=0,
+        le=64,
+        description="Of how many events of each user, those that weigh most, it is kept where the "
+        "input has them, so that 'segmenter explain' can tell what each did; 0 keeps none.",
+    )
     inactive_half_lives: float | None = Field(
         None,
         ge=1,

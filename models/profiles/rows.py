@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from models.profiles.digests import digests
 from models.profiles.float16 import rounded
 from models.profiles.policy import ProfilePolicy
+from models.profiles.references import REFERENCE, References, heaviest, held, of_events, refer
 from schemas.arrays import decode_array, encode_array
-from schemas.profiles import ProfileLabels, ProfileRecord
+from schemas.profiles import EventReference, ProfileLabels, ProfileRecord
 from schemas.segment_model import NO_SEGMENT
 
 F32 = NDArray[np.float32]
@@ -119,6 +120,8 @@ class ProfileRows:
     recent
         Hashes of the latest event ids, uint64 (n, m), a ring with the next place at events % m;
         0 is an empty place.
+    references
+        Of the events that weigh most (`models.profiles.references`), REFERENCE (n, k).
     segments, since, sequence
         Segment id (NO_SEGMENT where none), `events` at its latest change, number of changes.
     versions
@@ -141,6 +144,7 @@ class ProfileRows:
     events: I64
     repeats: I64
     recent: U64
+    references: References
     segments: I64
     since: I64
     sequence: I64
@@ -154,8 +158,16 @@ class ProfileRows:
     extra: list[bytes]
 
     @classmethod
-    def empty(cls, users: Sequence[str], dimensions: int, memory: int) -> Self:
-        """Make the states of users of whom nothing is known."""
+    def empty(cls, users: Sequence[str], dimensions: int, memory: int, references: int = 0) -> Self:
+        """Make the states of users of whom nothing is known.
+
+        Parameters
+        ----------
+        users
+            Their names.
+        dimensions, memory, references
+            Length of the embeddings, and how many event ids and references are kept.
+        """
         n = len(users)
         return cls(
             users=list(users),
@@ -165,6 +177,7 @@ class ProfileRows:
             events=np.zeros(n, np.int64),
             repeats=np.zeros(n, np.int64),
             recent=np.zeros((n, memory), np.uint64),
+            references=np.zeros((n, references), REFERENCE),
             segments=np.full(n, NO_SEGMENT, np.int64),
             since=np.zeros(n, np.int64),
             sequence=np.zeros(n, np.int64),
@@ -273,6 +286,24 @@ class ProfileRows:
         self.recent[rows, self.events[rows] % memory] = event_hashes
         self.events[rows] += 1
 
+    def refer(  # noqa: PLR0917 - one array after the other
+        self, rows: I64, offsets: I64, times: I64, hashes: U64, gains: F64, policy: ProfilePolicy
+    ) -> None:
+        """Keep references of those of m events that weigh most in their users' profiles.
+
+        Parameters
+        ----------
+        rows
+            Which users, int64 (m,), in the order of the events.
+        offsets, times, hashes, gains
+            Of the events, which counted, (m,) each; `gains` are weights at the events' own time.
+        policy
+            Gives the half-life.
+        """
+        if self.references.shape[1]:
+            events = of_events(offsets, times, hashes, gains)
+            refer(self.references, rows, events, policy.half_life)
+
     def knows(self, rows: I64, event_hashes: U64) -> NDArray[np.bool_]:
         """Tell which of k users have had the event, within the memory."""
         # A ring is filled from its beginning, and what is behind that is no event's.
@@ -316,7 +347,20 @@ class ProfileRows:
             sequence=int(self.sequence[row]),
             model_version=int(self.versions[row]),
             labels=self._labels_of(row),
+            references=self._references_of(row),
         )
+
+    def _references_of(self, row: int) -> list[EventReference]:
+        own = self.references[row]
+        return [
+            EventReference(
+                offset=offset,
+                occurred_at=from_microseconds(time),
+                event_hash=f"{identity:016x}",
+                weight=weight,
+            )
+            for offset, time, identity, weight in own[: int(held(own[None])[0])].tolist()
+        ]
 
     def _labels_of(self, row: int) -> ProfileLabels | None:
         """Give what is known of a user's labels, None where that is nothing."""
@@ -354,6 +398,19 @@ class ProfileRows:
         self.repeats[row] = record.repeats
         self.recent[row] = 0
         self.recent[row, places] = recent
+        own = np.array(
+            [
+                (
+                    each.offset,
+                    to_microseconds(each.occurred_at),
+                    int(each.event_hash, 16),
+                    each.weight,
+                )
+                for each in record.references
+            ],
+            REFERENCE,
+        )
+        self.references[row] = heaviest(own[None], self.references.shape[1])[0]
         self.segments[row] = NO_SEGMENT if record.segment is None else record.segment
         self.since[row] = record.segment_since_event
         self.sequence[row] = record.sequence

@@ -8,6 +8,7 @@ of characters and one of lengths. Numbers are kept as they are in memory, little
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
@@ -16,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.profiles.references import REFERENCE
 from models.profiles.table import (
     LINKS,
     NOBODY,
@@ -82,6 +84,8 @@ class ProfileSnapshot:
             columns |= _numbered(name, vectors)
         for number, rings in enumerate(parts.rings):
             columns |= _numbered(f"ids{number}", rings)
+        for number, references in enumerate(parts.references):
+            columns |= _numbered(f"references{number}", [_as_bytes(each) for each in references])
         columns |= _pack_strings("users", parts.users)
         columns |= _pack_strings("names", parts.names)
         words: dict[str, int] = {}
@@ -106,7 +110,12 @@ class ProfileSnapshot:
 
 
 def table_of(
-    columns: Columns, dimensions: int, memory: int, float16_limit: float | None = None
+    columns: Columns,
+    dimensions: int,
+    memory: int,
+    float16_limit: float | None = None,
+    *,
+    references: int = 0,
 ) -> ProfileTable:
     """Make the table that a snapshot's columns describe.
 
@@ -119,6 +128,8 @@ def table_of(
         Length of the embeddings, and how many event ids are remembered.
     float16_limit
         That of the table which it was taken from.
+    references
+        How many references of events are kept.
 
     Returns
     -------
@@ -133,7 +144,7 @@ def table_of(
     OtherLayoutError
         If that is because another version has written them.
     """
-    table = ProfileTable(dimensions, memory, float16_limit)
+    table = ProfileTable(dimensions, memory, float16_limit, references=references)
     try:
         if columns["layout"].tobytes() != _layout().tobytes():
             raise OtherLayoutError("its columns are laid out as another version has them")
@@ -156,13 +167,22 @@ def table_of(
                 _chunks(f"ids{number}", columns, slab.dtype, slab.width)
                 for number, slab in enumerate(table.ring_slabs)
             ],
+            references=[
+                [
+                    chunk.view(REFERENCE)
+                    for chunk in _chunks(
+                        f"references{number}", columns, _BYTE, slab.width * REFERENCE.itemsize
+                    )
+                ]
+                for number, slab in enumerate(table.reference_slabs)
+            ],
             terms=_terms(columns, len(users)),
             extra=_extra(columns, len(users)),
         )
     except KeyError as error:
         raise SnapshotError(f"the column {error.args[0]} is missing") from None
     _check_links(parts)
-    made = ProfileTable.of_parts(parts, dimensions, memory, float16_limit)
+    made = ProfileTable.of_parts(parts, dimensions, memory, float16_limit, references=references)
     if len(made) != np.count_nonzero(links["vector_class"] != NOBODY):
         raise SnapshotError("a user is in it twice")
     return made
@@ -178,7 +198,11 @@ def _check_links(parts: TableParts) -> None:
     nobody = np.fromiter((user is None for user in parts.users), np.bool_, rows)
     if (nobody != (links["vector_class"] == NOBODY)).any():
         raise SnapshotError("the column links does not fit the users")
-    for kind, slabs in (("vector", parts.vectors), ("ring", parts.rings)):
+    for kind, slabs in (
+        ("vector", parts.vectors),
+        ("ring", parts.rings),
+        ("reference", parts.references),
+    ):
         classes = links[f"{kind}_class"]
         if rows and not (classes.min() >= NOBODY and classes.max() < len(slabs)):
             raise SnapshotError(f"the column links has a {kind} class that there is not")
@@ -198,11 +222,11 @@ def _check_links(parts: TableParts) -> None:
 
 def _layout() -> NDArray[Any]:
     """Say what the structured columns are made of, as text."""
-    return np.frombuffer(repr((NUMBERS.descr, LINKS.descr)).encode(), _BYTE)
+    return np.frombuffer(repr((NUMBERS.descr, LINKS.descr, REFERENCE.descr)).encode(), _BYTE)
 
 
 def _as_bytes(rows: NDArray[Any]) -> NDArray[Any]:
-    return rows.view(_BYTE).reshape(len(rows), rows.dtype.itemsize)
+    return rows.view(_BYTE).reshape(len(rows), math.prod(rows.shape[1:]) * rows.dtype.itemsize)
 
 
 def _structured(rows: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

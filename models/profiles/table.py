@@ -5,6 +5,7 @@ What is known of a user lies in several places, so that each takes no more than 
 * numbers that everybody has, in one row of a structured array;
 * the sum of embeddings, in a slab by precision;
 * the hashes of event ids, a ring in a slab by size: a user moves to the next size when it is full;
+* references of events likewise, in slabs by how many there are;
 * names that many users share, as codes;
 * typical words and unknown sections, in dicts that only those have an entry in who have some.
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from models.profiles.float16 import from_half, in_half, to_half
 from models.profiles.names import Names
 from models.profiles.policy import ProfilePolicy
+from models.profiles.references import REFERENCE, heaviest, held
 from models.profiles.rows import (
     ProfileMismatchError,
     ProfileRows,
@@ -71,14 +73,16 @@ LINKS = np.dtype(
     [
         ("vector", "<i4"),
         ("ring", "<i4"),
+        ("reference", "<i4"),
         *((name, "<i4") for name in SHARED),
         ("vector_class", "i1"),
         ("ring_class", "i1"),
-        ("_", "<i2"),
+        ("reference_class", "i1"),
+        ("_", "i1"),
     ]
 )
-"""Where a user's vector and ring are, class and slot, and codes of names. A row of the vector class
--1 is nobody's."""
+"""Where a user's vector, ring and references are, class and slot, and codes of names. A row of the
+vector class -1 is nobody's."""
 
 NOBODY = -1
 _HALF = 1
@@ -89,7 +93,9 @@ _SCAN_ROWS = 16_384
 
 
 def ring_sizes(memory: int) -> list[int]:
-    """Give the sizes of rings of event ids, up to a memory of so many."""
+    """Give the sizes of rings of event ids, or of references, up to a memory of so many."""
+    if not memory:
+        return []
     sizes = []
     size = _SMALLEST_RING
     while size < memory:
@@ -116,6 +122,8 @@ class TableParts:
         By vector class, chunks of sums (slots, dimensions).
     rings
         By ring class, chunks of event ids uint64 (slots, size).
+    references
+        By reference class, chunks of REFERENCE (slots, size).
     terms, extra
         By row, of those who have some.
     """
@@ -126,6 +134,7 @@ class TableParts:
     numbers: list[NDArray[Any]]
     vectors: list[list[NDArray[Any]]]
     rings: list[list[NDArray[Any]]]
+    references: list[list[NDArray[Any]]]
     terms: dict[int, dict[str, float]]
     extra: dict[int, bytes]
 
@@ -165,6 +174,8 @@ class ProfileTable:
     float16_limit
         Weight up to which sums are kept as float16; None where none is. What is put is rounded to
         it, which changes nothing where `ProfileRows.add` has the same limit.
+    references
+        How many references of events are kept.
     first
         Rows of a slab's first chunk.
     """
@@ -175,9 +186,10 @@ class ProfileTable:
         memory: int,
         float16_limit: float | None = None,
         *,
+        references: int = 0,
         first: int = FIRST_ROWS,
     ) -> None:
-        self.dimensions, self.memory = dimensions, memory
+        self.dimensions, self.memory, self.references = dimensions, memory, references
         self.float16_limit = float16_limit
         self._first = first
         self._index: dict[str, int] = {}
@@ -191,6 +203,10 @@ class ProfileTable:
         self._sizes = np.array(ring_sizes(memory), np.int64)
         self._rings = SizedSlabs(
             [Slab(np.dtype("<u8"), size, first) for size in self._sizes.tolist()]
+        )
+        self._reference_sizes = np.array(ring_sizes(references), np.int64)
+        self._references = SizedSlabs(
+            [Slab(REFERENCE, size, first) for size in self._reference_sizes.tolist()]
         )
         self._names = Names(self._names_in_use)
         self._terms: dict[int, dict[str, float]] = {}
@@ -219,6 +235,11 @@ class ProfileTable:
     def ring_slabs(self) -> Sequence[Slab]:
         """Where event ids are, by ring class."""
         return self._rings.slabs
+
+    @property
+    def reference_slabs(self) -> Sequence[Slab]:
+        """Where references are, by reference class."""
+        return self._references.slabs
 
     def chunks(self, users: int = 4096) -> Iterator[ProfileRows]:
         """Copy all states, so many users at a time, by row."""
@@ -270,12 +291,16 @@ class ProfileTable:
         n = len(users)
         numbers = self._numbers_of(rows)
         recent = np.zeros((n, self.memory if whole else 0), np.uint64)
+        references = np.zeros((n, self.references if whole else 0), REFERENCE)
         # Nobody writes into such a dict: who notes words makes another.
         terms: list[dict[str, float]] = [{}] * n
         extra = [b""] * n
         if whole:
             for _, slab, where, slots in self._rings.parts(links["ring_class"], links["ring"]):
                 recent[where, : slab.width] = slab.take(slots)
+            classes = links["reference_class"]
+            for _, slab, where, slots in self._references.parts(classes, links["reference"]):
+                references[where, : slab.width] = slab.take(slots)
             numbered = rows.tolist()
             terms = list(map(self._terms.get, numbered, terms)) if self._terms else terms
             extra = [self._extra.get(row, b"") for row in numbered] if self._extra else extra
@@ -284,7 +309,13 @@ class ProfileTable:
             **{name: self._names.names(links[name]) for name in SHARED},
         }
         return ProfileRows(
-            users=users, sums=self._sums(links), recent=recent, terms=terms, extra=extra, **columns
+            users=users,
+            sums=self._sums(links),
+            recent=recent,
+            references=references,
+            terms=terms,
+            extra=extra,
+            **columns,
         )
 
     def _numbers_of(self, rows: I64) -> NDArray[Any]:
@@ -341,9 +372,16 @@ class ProfileTable:
         ):
             part = states.sums[where]
             slab.put(slots, to_half(part) if number == _HALF else part)
-        self._rings.move(links["ring_class"], links["ring"], self._ring_classes(states.events))
+        wanted = _classes(self._sizes, np.minimum(states.events, self.memory))
+        self._rings.move(links["ring_class"], links["ring"], wanted)
         for _, slab, where, slots in self._rings.parts(links["ring_class"], links["ring"]):
             slab.put(slots, states.recent[where, : slab.width])
+        classes = links["reference_class"]
+        references = heaviest(states.references, self.references)
+        wanted = _classes(self._reference_sizes, held(references))
+        self._references.move(classes, links["reference"], wanted)
+        for _, slab, where, slots in self._references.parts(classes, links["reference"]):
+            slab.put(slots, references[where, : slab.width])
         for name in SHARED:
             links[name] = self._names.codes(getattr(states, name))
         self._numbers.put(rows, numbers)
@@ -355,7 +393,7 @@ class ProfileTable:
 
     def load(self, record: ProfileRecord) -> None:
         """Set a user's state to a record of the changelog."""
-        state = ProfileRows.empty([record.user_id], self.dimensions, self.memory)
+        state = ProfileRows.empty([record.user_id], self.dimensions, self.memory, self.references)
         state.load_record(0, record)
         self.put(state)
 
@@ -369,6 +407,7 @@ class ProfileTable:
         nowhere = np.array([NOBODY], np.int64)
         self._vectors.move(links["vector_class"], links["vector"], nowhere)
         self._rings.move(links["ring_class"], links["ring"], nowhere)
+        self._references.move(links["reference_class"], links["reference"], nowhere)
         self._links.put(rows, _no_links(1))
         self._users[row] = None
         self._terms.pop(row, None)
@@ -452,16 +491,23 @@ class ProfileTable:
             numbers=self._numbers.views(),
             vectors=[slab.views() for slab in self._vectors.slabs],
             rings=[slab.views() for slab in self._rings.slabs],
+            references=[slab.views() for slab in self._references.slabs],
             terms=self._terms.copy(),
             extra=self._extra.copy(),
         )
 
     @classmethod
     def of_parts(
-        cls, parts: TableParts, dimensions: int, memory: int, float16_limit: float | None = None
+        cls,
+        parts: TableParts,
+        dimensions: int,
+        memory: int,
+        float16_limit: float | None = None,
+        *,
+        references: int = 0,
     ) -> Self:
         """Make a table of parts that fit each other; it takes them over."""
-        table = cls(dimensions, memory, float16_limit)
+        table = cls(dimensions, memory, float16_limit, references=references)
         table._users = parts.users
         table._index = {user: row for row, user in enumerate(parts.users) if user is not None}
         table._free = [row for row, user in enumerate(parts.users) if user is None]
@@ -472,6 +518,7 @@ class ProfileTable:
         for slabs, chunks, kind in (
             (table._vectors, parts.vectors, "vector"),
             (table._rings, parts.rings, "ring"),
+            (table._references, parts.references, "reference"),
         ):
             for number, slab in enumerate(slabs.slabs):
                 slab.adopt(chunks[number])
@@ -538,21 +585,22 @@ class ProfileTable:
         rows[new] = taken
         return rows
 
-    def _ring_classes(self, events: I64) -> I64:
-        """Give the smallest ring that holds the ids of so many events; none for no event."""
-        held = np.minimum(events, self.memory)
-        classes: I64 = np.where(held > 0, np.searchsorted(self._sizes, held), NOBODY)
-        return classes
-
     def _names_in_use(self) -> I64:
         columns = (self._links.column(name, len(self._users)) for name in SHARED)
         counts: I64 = np.bincount(np.concatenate(list(columns)))
         return counts
 
 
+def _classes(sizes: I64, counts: I64) -> I64:
+    """Give the smallest size, by its number, that holds so many; none for nothing."""
+    classes: I64 = np.where(counts > 0, np.searchsorted(sizes, counts), NOBODY)
+    return classes
+
+
 def _no_links(count: int) -> NDArray[Any]:
     links = np.zeros(count, LINKS)
-    links["vector_class"] = links["ring_class"] = NOBODY
+    for name in ("vector_class", "ring_class", "reference_class"):
+        links[name] = NOBODY
     return links
 
 

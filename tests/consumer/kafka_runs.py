@@ -32,11 +32,18 @@ from consumer.wiring.engine import build_loop
 from models.embedding.runner_types import Embedder
 from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange
+from schemas.profiles import ProfileRecord
 from tests.stubs import HashingEmbedder
 
 PARTITIONS = 4
 Pair = tuple[bytes | None, bytes]
 TOPICS = {"hops": "beer hops malt yeast brew", "runs": "shoes running pace trail marathon"}
+
+
+def placeless(record: ProfileRecord) -> ProfileRecord:
+    """Give a state without offsets, which are others in a file than on a topic."""
+    own = [each.model_copy(update={"offset": 0}) for each in record.references]
+    return record.model_copy(update={"references": own})
 
 
 def settings_for(servers: str, **sections: dict[str, object]) -> Settings:

@@ -19,7 +19,7 @@ from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange
 from schemas.profiles import ProfileRecord
 from schemas.states import read_profile
-from tests.consumer.kafka_runs import changes_of, replayed
+from tests.consumer.kafka_runs import changes_of, placeless, replayed
 from tests.faults.load import Pair
 from tests.stubs import HashingEmbedder
 
@@ -127,10 +127,10 @@ def _judge_profiles(settings: Settings, replay: Replay, verdict: Verdict) -> Non
     latest: dict[str, ProfileRecord] = {}
     for record in read_topic(settings, settings.topics.profiles):
         profile = read_profile(record.key or b"", record.value or b"")
-        latest[profile.user_id] = profile
+        latest[profile.user_id] = placeless(profile)
     table = replay.segmentation.tables[0]
     for user in table.users:
-        wanted = table.gather([user]).to_record(0, replay.embedder.identity)
+        wanted = placeless(table.gather([user]).to_record(0, replay.embedder.identity))
         profile = latest.pop(user, None)
         if profile is None:
             verdict.lost += wanted.events

@@ -9,7 +9,7 @@ from consumer.engine.crash_points import CrashPoint
 from consumer.kafka.cluster import read_topic
 from schemas.profiles import ProfileRecord
 from schemas.states import read_profile
-from tests.consumer.kafka_runs import replayed
+from tests.consumer.kafka_runs import placeless, replayed
 from tests.faults.processes import Fault
 from tests.faults.rig import Rig, expect
 from tests.stubs import HashingEmbedder
@@ -71,4 +71,4 @@ def _compare(rig: Rig) -> None:
 
 
 def _learned(record: ProfileRecord) -> dict[str, Any]:
-    return record.model_dump(exclude=_STANDING)
+    return placeless(record).model_dump(exclude=_STANDING)

@@ -29,9 +29,11 @@ class ProfileRestoration:
         embedder: Embedder,
         memory: int,
         float16_limit: float | None = None,
+        *,
+        references: int = 0,
     ) -> None:
         self.changelogs = (Changelog(topic, partition, Upto.END, needs_offset=True),)
-        self.table = ProfileTable(embedder.dimensions, memory, float16_limit)
+        self.table = ProfileTable(embedder.dimensions, memory, float16_limit, references=references)
         # Users whose latest record is of another embedding model: place and model. Before the topic
         # is compacted, a migrated user's former record is still there, ahead of the new one.
         self.former: dict[str, tuple[str, str]] = {}
@@ -47,6 +49,7 @@ class ProfileRestoration:
             "dimensions": self.table.dimensions,
             "event_memory": self.table.memory,
             "precision": "float32" if limit is None else f"float16 up to {limit:g}",
+            "references": self.table.references,
         }
 
     def resume(self, columns: Columns) -> int:
@@ -59,7 +62,13 @@ class ProfileRestoration:
         """
         table = self.table
         try:
-            self.table = table_of(columns, table.dimensions, table.memory, table.float16_limit)
+            self.table = table_of(
+                columns,
+                table.dimensions,
+                table.memory,
+                table.float16_limit,
+                references=table.references,
+            )
         except OtherLayoutError as error:
             raise OtherVersionError(str(error)) from None
         return len(self.table)
@@ -77,6 +86,7 @@ class ProfileRestoration:
                 self._embedding,
                 self.table.dimensions,
                 self.table.memory,
+                references=self.table.references,
             )
         except RecordAtError as error:
             raise _unreadable(records.place(error.number), error.reason) from None

@@ -182,6 +182,7 @@ class SegmentationStage:
             self._embedder,
             self._policy.event_memory,
             self._policy.float16_limit,
+            references=self._policy.references,
         )
 
     def assigned(self, partition: int, restoration: ProfileRestoration) -> None:

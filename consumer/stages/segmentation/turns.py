@@ -88,6 +88,7 @@ class Moves:
                 after = after.take(self.own[fresh])
         counted = self.chosen[fresh]
         events = self.batch.events
+        self._refer(self.own[fresh], counted)
         types = np.bincount(events.types[counted], minlength=len(EVENT_TYPES))
         self.stats.accepted.update(
             {kind: count for kind, count in zip(EVENT_TYPES, types.tolist(), strict=True) if count}
@@ -97,6 +98,21 @@ class Moves:
             languages = [languages[row] for row in counted.tolist()]
         self.stats.languages.update(languages)
         return counted, after
+
+    def _refer(self, places: Rows, counted: Rows) -> None:
+        """Keep references of events that count, where they weigh enough."""
+        events, records = self.batch.events, self.batch.records
+        if not self.policy.references:
+            return
+        numbers = events.numbers[counted].tolist()
+        self.rows.refer(
+            places,
+            np.array([records[number].offset for number in numbers], np.int64),
+            events.times[counted],
+            events.hashes[counted],
+            self.weights[events.types[counted]],
+            self.policy,
+        )
 
     def _several(self, nth: Rows) -> tuple[NDArray[np.bool_], Standings]:
         """Apply events of which some are of one user."""

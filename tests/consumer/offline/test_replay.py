@@ -21,7 +21,9 @@ from consumer.settings import Settings
 from consumer.verify import verify_folder
 from schemas.dead_letters import DeadLetter
 from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
+from schemas.profiles import ProfileRecord
 from schemas.segment_model import SegmentModelRecord
+from tests.consumer.kafka_runs import placeless
 from tests.consumer.stages.stage_data import EMBEDDER, NOW, TOPICS, a_model, event
 from tests.stubs import FailingEmbedder
 
@@ -157,8 +159,12 @@ def test_a_text_that_the_model_fails_on_is_in_the_dead_letters_and_nowhere_else(
     (letter,) = written["bad"].pop("dead-letters.jsonl").splitlines()
     refused = DeadLetter.model_validate_json(letter)
     assert (refused.offset, refused.refusal.reason) == (40, "embedding_failed")
-    for name in ("profiles.jsonl", "model.json"):
-        assert written["bad"][name] == written["good"][name]
+    assert written["bad"]["model.json"] == written["good"]["model.json"]
+    bad_users, good_users = (
+        [placeless(ProfileRecord.model_validate_json(line)) for line in found.splitlines()]
+        for found in (written["bad"]["profiles.jsonl"], written["good"]["profiles.jsonl"])
+    )
+    assert bad_users == good_users
 
 
 def test_the_lives_of_segments_are_told_as_events_at_event_time(replayed):
@@ -209,10 +215,10 @@ def test_with_a_model_given_the_size_of_a_batch_is_of_no_matter(events, tmp_path
         folder = tmp_path / str(size)
         replay_file(events, folder, settings, EMBEDDER, model=a_model(), now=NOW)
         found = contents(folder)
-        # The time of a change is that of its batch.
+        # The time of a change is that of its batch, and so are the events that it names.
         found["changes"] = json.dumps(
             [
-                line["data"] | {"changed_at": None, "id": line["id"]}
+                line["data"] | {"changed_at": None, "shares": None, "id": line["id"]}
                 for line in lines_of(folder / "segment-changes.jsonl")
             ]
         ).encode()

@@ -28,6 +28,7 @@ from tests.consumer.kafka_runs import (
     committed,
     event,
     model_of,
+    placeless,
     produce,
     replayed,
     settings_for,
@@ -83,7 +84,7 @@ def profiles(settings: Settings) -> dict[str, ProfileRecord]:
 
 
 def learned(record: ProfileRecord) -> dict[str, object]:
-    return record.model_dump(exclude=_STANDING)
+    return placeless(record).model_dump(exclude=_STANDING)
 
 
 def read_up(settings: Settings, records: int) -> None:

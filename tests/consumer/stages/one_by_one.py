@@ -75,7 +75,8 @@ class OneByOne:
         events, policy = batch.events, self.settings.profile
         user = events.users[event]
         memory = policy.event_memory
-        rows = self.users.setdefault(user, ProfileRows.empty([user], self.dimensions, memory))
+        nothing = ProfileRows.empty([user], self.dimensions, memory, policy.references)
+        rows = self.users.setdefault(user, nothing)
         identity, time = events.hashes[[event]], events.times[[event]]
         if rows.knows(ROW, identity)[0]:
             rows.repeats[0] += 1
@@ -83,9 +84,11 @@ class OneByOne:
             self.counts["edited"] += int(time[0] > rows.reference[0])
             return []
         kind = EVENT_TYPES[events.types[event]]
-        gain = np.array([self.settings.events.weights[kind]], np.float64)
-        keep, gain = rows.add(ROW, batch.embeddings[[event]], gain, time, policy)
+        weight = np.array([self.settings.events.weights[kind]], np.float64)
+        keep, gain = rows.add(ROW, batch.embeddings[[event]], weight, time, policy)
         rows.remember(ROW, identity)
+        offset = np.array([batch.record_of(event).offset])
+        rows.refer(ROW, offset, time, identity, weight, policy)
         threshold = 1.0 if self.model is None else self.model.sample_threshold
         if policy.words == "all" or rank(user) <= threshold:
             words = cut_words(events.texts[event], events.languages[event])

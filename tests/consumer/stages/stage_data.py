@@ -18,6 +18,7 @@ from consumer.stages.segmentation.stage import SegmentationStage
 from models.embedding.runner_types import Embedder
 from models.segments.model import SegmentModel
 from schemas.changes import SegmentChange
+from tests.consumer.kafka_runs import placeless
 from tests.stubs import HashingEmbedder
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -120,12 +121,16 @@ class Worker:
             written += outputs
         return written
 
-    def state(self) -> dict[str, str]:
-        """All profiles as they would stand in the changelog."""
-        return {
-            user: table.gather([user]).to_record(0, EMBEDDER.identity).model_dump_json()
+    def state(self, *, places: bool = True) -> dict[str, str]:
+        """All profiles as they would stand in the changelog; the offsets may be left out."""
+        records = {
+            user: table.gather([user]).to_record(0, EMBEDDER.identity)
             for table in self.stage.tables.values()
             for user in table.users
+        }
+        return {
+            user: (record if places else placeless(record)).model_dump_json()
+            for user, record in records.items()
         }
 
 

@@ -151,7 +151,8 @@ def alone_is_refused(worker: Worker, bad: Sequence[int] = (17, 18, 30)) -> None:
 
     undisturbed = Worker(a_model())
     expected = undisturbed.run(records(without(stream, bad)))
-    assert worker.state() == undisturbed.state()
+    # A refused record takes an offset too.
+    assert worker.state(places=False) == undisturbed.state(places=False)
     assert [(c.user_id, c.source.event_id) for c in changes_in(outputs) if c.source] == [
         (c.user_id, c.source.event_id) for c in changes_in(expected) if c.source
     ]

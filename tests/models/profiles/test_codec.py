@@ -12,30 +12,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.profiles.codec import Decoded, RecordAtError, decode, encode
+from models.profiles.references import REFERENCE
 from models.profiles.table import ProfileRows
 from schemas.binary import NewerRecordError, RecordError
 from schemas.states import read_profile, read_state
 
 IDENTITY = "ab" * 32
 OTHER = "cd" * 32
-DIMENSIONS, MEMORY = 5, 4
+DIMENSIONS, MEMORY, REFERENCES = 5, 4, 3
 INT64 = st.integers(0, 2**63 - 1)
 TEXT = st.text(max_size=12)
 FLOATS = st.floats(0, 1e30)
+TIMES = st.integers(-(10**16), 10**17)
+HASHES = st.integers(1, 2**64 - 1)
+WEIGHTS = st.floats(0, 2.0**99, width=32)
 
 
 @st.composite
 def many_rows(draw: Any, users: int = 3, memory: int = MEMORY) -> ProfileRows:
     names = draw(st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=users))
-    rows = ProfileRows.empty(names, DIMENSIONS, memory)
+    rows = ProfileRows.empty(names, DIMENSIONS, memory, REFERENCES)
     for row in range(len(names)):
+        own = draw(st.lists(st.tuples(INT64, TIMES, HASHES, WEIGHTS), max_size=REFERENCES))
+        rows.references[row, : len(own)] = np.array(own, REFERENCE)
         numbers = draw(st.lists(st.floats(width=32, allow_nan=False), min_size=5, max_size=5))
         rows.sums[row] = numbers
         if draw(st.booleans()):
             with np.errstate(over="ignore"):
                 rows.sums[row] = rows.sums[row].astype(np.float16)
         rows.weights[row] = draw(FLOATS)
-        rows.reference[row] = draw(st.integers(-(10**16), 10**17))
+        rows.reference[row] = draw(TIMES)
         rows.events[row] = draw(st.one_of(st.integers(0, 2 * memory), INT64))
         ids = min(int(rows.events[row]), memory)
         rows.recent[row, :ids] = draw(
@@ -58,7 +64,8 @@ def keys_of(rows: ProfileRows) -> list[bytes]:
 
 
 def again(rows: ProfileRows, memory: int = MEMORY) -> Decoded:
-    return decode(keys_of(rows), encode(rows, IDENTITY), IDENTITY, DIMENSIONS, memory)
+    values = encode(rows, IDENTITY)
+    return decode(keys_of(rows), values, IDENTITY, DIMENSIONS, memory, references=REFERENCES)
 
 
 def same(one: ProfileRows, two: ProfileRows) -> None:
@@ -109,6 +116,9 @@ def naive(rows: ProfileRows, row: int, embedding: str = IDENTITY) -> bytes:
         part(2, vector, flags),
         part(3, struct.pack(f"<{len(ids)}Q", *ids)),
     ]
+    references = [each for each in rows.references[row].tolist() if each[2]]
+    if references:
+        parts.append(part(7, b"".join(struct.pack("<qqQf", *each) for each in references)))
     if (label := rows.labels[row]) is not None:
         parts.append(part(4, label.encode()))
     if terms := rows.terms[row]:
@@ -176,7 +186,7 @@ def test_records_of_both_forms_tombstones_and_another_models_are_read_beside_eac
         else:
             embedding = OTHER if form == "other" else IDENTITY
             values.append(None if form == "none" else naive(rows, row, embedding))
-    read = decode(keys_of(rows), values, IDENTITY, DIMENSIONS, MEMORY)
+    read = decode(keys_of(rows), values, IDENTITY, DIMENSIONS, MEMORY, references=REFERENCES)
     assert read.rows.users == rows.users
     assert read.own == [row for row, form in enumerate(chosen) if form in {"binary", "json"}]
     assert read.foreign == {row: OTHER for row, form in enumerate(chosen) if form == "other"}
@@ -188,7 +198,7 @@ def test_records_of_both_forms_tombstones_and_another_models_are_read_beside_eac
 
 
 def test_a_vector_is_written_in_half_precision_where_that_loses_nothing():
-    rows = ProfileRows.empty(["half", "tiny", "single", "huge"], DIMENSIONS, MEMORY)
+    rows = ProfileRows.empty(["half", "tiny", "single", "huge"], DIMENSIONS, MEMORY, REFERENCES)
     rows.sums[:] = [[0.5] * 5, [6e-8] * 5, [0.1] * 5, [1e9] * 5]
     rows.sums[1] = rows.sums[1].astype(np.float16)
     states = [
@@ -221,6 +231,14 @@ STATE, VECTOR, EVENTS = (
     part(2, struct.pack("<5f", 1, 2, 3, 4, 5)),
     part(3, b""),
 )
+
+
+def reference(offset: int = 5, time: int = 6, identity: int = 7, weight: float = 1.0) -> bytes:
+    return struct.pack("<qqQf", offset, time, identity, weight)
+
+
+def referring(*parts: bytes) -> bytes:
+    return framed(b"ann", STATE, VECTOR, EVENTS, *parts)
 
 
 def faulty(value: bytes, key: bytes = b"ann") -> RecordError:
@@ -270,6 +288,15 @@ def test_a_record_with_any_bit_changed_or_any_end_missing_is_refused(
         (framed(b"ann", STATE, VECTOR, EVENTS, part(5, b"\1")), "its section 5 is not of the"),
         (framed(b"ann", STATE, VECTOR, EVENTS, part(5, bytes(5))), "lengths of its words"),
         (framed(b"ann", STATE, VECTOR, EVENTS, part(6, bytes(25))), "lengths of its labels"),
+        (referring(part(7, bytes(27))), "its section 7 is not of the form"),
+        (referring(part(7, b"")), "its section of references has none"),
+        (referring(part(7, reference()), part(7, reference())), "its section 7 is there twice"),
+        (referring(part(7, reference()), part(4, b""), part(7, reference())), "7 is there twice"),
+        (referring(part(7, reference() + reference(offset=-1))), "number of its references is out"),
+        (referring(part(7, reference(identity=0))), "a number of its references is out of range"),
+        (referring(part(7, reference(weight=np.nan))), "a number of its references is out of"),
+        (referring(part(7, reference(time=2**62))), "a number of its references is out of range"),
+        (referring(part(4, b""), part(7, reference(time=2**62))), "its references is out of range"),
         (naive(one_row(weights=np.nan), 0), "its weight or its time is out of range"),
         (naive(one_row(weights=-1.0), 0), "its weight or its time is out of range"),
         (naive(one_row(reference=2**62), 0), "its weight or its time is out of range"),
@@ -316,12 +343,28 @@ def test_a_record_whose_key_is_no_user_is_refused(key: bytes, sentence: str) -> 
 
 def test_sections_that_are_not_known_are_written_again_as_they_were():
     known = encode(one_row(), IDENTITY)[0]
-    later = part(7, b"\0\1mood", 5) + part(900, b"")
+    later = part(70, b"\0\1mood", 5) + part(900, b"")
     record = framed(b"ann", known[4:-8], later)
     # Wherever they stand.
-    amid = framed(b"ann", known[4:108], part(7, b"\0\1mood", 5), known[108:-8], part(900, b""))
+    amid = framed(b"ann", known[4:108], part(70, b"\0\1mood", 5), known[108:-8], part(900, b""))
     for value in (record, amid):
         rows = decode([b"ann"], [value], IDENTITY, DIMENSIONS, MEMORY).rows
         assert rows.extra == [later]
         assert encode(rows, IDENTITY) == [record]
         assert read_state(b"ann", value).rest.extra == later
+
+
+def test_references_are_read_wherever_a_former_version_has_put_them():
+    own = reference(1) + reference(2) + reference(3) + reference(4)
+    first, last = part(7, own), part(77, b"") + part(7, own)
+    for behind in (first, last, part(4, b"tea") + last):
+        values = [referring(behind), referring()]
+        rows = decode(
+            [b"ann", b"ann"], values, IDENTITY, DIMENSIONS, MEMORY, references=REFERENCES
+        ).rows
+        assert rows.references["offset"].tolist() == [[1, 2, 3], [0, 0, 0]]
+        found = read_profile(b"ann", values[0]).references
+        assert [each.offset for each in found] == [1, 2, 3, 4]
+        # Whoever keeps none writes none.
+        none = decode([b"ann"], values[:1], IDENTITY, DIMENSIONS, MEMORY).rows
+        assert read_profile(b"ann", encode(none, IDENTITY)[0]).references == []

@@ -136,7 +136,7 @@ def links(**changed) -> np.ndarray:
     """Links of two users, the second without ids, with some of the fields changed."""
     made = np.zeros(2, LINKS)
     made["vector"], made["ring"], made["labels"] = [0, 1], [0, 0], [1, 0]
-    made["ring_class"] = [0, -1]
+    made["ring_class"] = made["reference_class"] = [0, -1]
     for name, values in changed.items():
         made[name] = values
     return made.view("u1").reshape(2, -1)
@@ -147,7 +147,7 @@ def links(**changed) -> np.ndarray:
     [
         ("layout", None, "column layout is missing"),
         ("layout", np.array([1], "u1"), "columns are laid out as another version has them"),
-        ("links", np.zeros((2, 5), "u1"), r"links is uint8 \(2, 5\), not uint8 \(n, 24\)"),
+        ("links", np.zeros((2, 5), "u1"), r"links is uint8 \(2, 5\), not uint8 \(n, 28\)"),
         ("links", links()[:1], "links has 1 rows, not 2"),
         ("links", links(vector=[0, 0]), "links has a vector twice"),
         ("links", links(vector=[0, 2]), "links has a vector outside of 0 to 1"),
@@ -156,6 +156,9 @@ def links(**changed) -> np.ndarray:
         ("links", links(vector_class=[0, -1]), "links does not fit the users"),
         ("links", links(ring_class=[0, 0]), "links has a ring twice"),
         ("links", links(ring=[1, 0]), "links has a ring outside of 0 to 0"),
+        ("links", links(reference_class=[0, 0]), "links has a reference twice"),
+        ("links", links(reference=[1, 0]), "links has a reference outside of 0 to 0"),
+        ("links", links(reference_class=[0, 1]), "links has a reference class that there is not"),
         ("links", links(labels=[2, 0]), "links has labels outside of 0 to 1"),
         ("links", links(given=[0, -1]), "links has given outside of 0 to 1"),
         ("numbers.0", None, "numbers have 0 rows, not 2"),
@@ -163,6 +166,8 @@ def links(**changed) -> np.ndarray:
         ("sums32.0", np.zeros((2, 5), "<f4"), r"is float32 \(2, 5\), not float32 \(n, 4\)"),
         ("sums32.0", None, "links has a vector outside"),
         ("ids0.0", np.zeros((1, 3), "<i8"), r"is int64 \(1, 3\), not uint64 \(n, 3\)"),
+        ("references0.0", None, "links has a reference outside"),
+        ("references0.0", np.zeros((1, 28), "u1"), r"is uint8 \(1, 28\), not uint8 \(n, 56\)"),
         ("users_lengths", np.array([1, 2], "<i4"), "users_lengths does not fit"),
         ("users_lengths", np.array([3, -1], "<i4"), "users_lengths does not fit"),
         ("users_lengths", np.array([2, -1], "<i4"), "links does not fit the users"),
@@ -178,9 +183,9 @@ def links(**changed) -> np.ndarray:
     ],
 )
 def test_columns_that_do_not_fit_are_refused_by_name(name, column, sentence) -> None:
-    table = ProfileTable(DIMENSIONS, MEMORY)
-    rows = ProfileRows.empty(["a", "b"], DIMENSIONS, MEMORY)
-    rows.events[0], rows.recent[0, 0] = 1, 7
+    table = ProfileTable(DIMENSIONS, MEMORY, references=2)
+    rows = ProfileRows.empty(["a", "b"], DIMENSIONS, MEMORY, 2)
+    rows.events[0], rows.recent[0, 0], rows.references[0, 0]["hash"] = 1, 7, 7
     rows.labels[0], rows.terms[0], rows.extra[1] = "label", {"w": 1.0}, b"new"
     table.put(rows)
     columns = ProfileSnapshot.of(table).columns()
@@ -190,4 +195,4 @@ def test_columns_that_do_not_fit_are_refused_by_name(name, column, sentence) -> 
     else:
         columns[name] = column
     with pytest.raises(SnapshotError, match=sentence):
-        table_of(columns, DIMENSIONS, MEMORY)
+        table_of(columns, DIMENSIONS, MEMORY, references=2)

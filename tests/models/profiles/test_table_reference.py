@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.profiles.float16 import rounded
+from models.profiles.references import REFERENCE, held
 from models.profiles.rows import ProfileRows
 from models.profiles.snapshot import ProfileSnapshot, table_of
 from models.profiles.table import ProfileTable, ring_sizes
 
-DIMENSIONS, MEMORY, LIMIT = 4, 40, 50.0
+DIMENSIONS, MEMORY, LIMIT, REFERENCES = 4, 40, 50.0, 6
 IDENTITY = "a" * 64
 USERS = [f"u{number}" for number in range(12)] + ["é🙂"]
 # Below, at and above each size of a ring.
@@ -37,6 +38,10 @@ def state_of(seed: int) -> State:
         name: int(rng.integers(0, 2**40))
         for name in ("reference", "repeats", "since", "sequence", "versions")
     } | {name: int(rng.integers(0, 9)) for name in ("label_since", "label_versions")}
+    references = np.zeros(REFERENCES, REFERENCE)
+    count = int(rng.choice([0, 1, 4, 5, 6]))
+    for name in REFERENCE.names or ():
+        references[name][:count] = rng.integers(1, 2**40, count)
     weight = float(rng.choice([1e-4, 1.0, LIMIT, LIMIT + 1]))
     sums = rng.normal(size=(1, DIMENSIONS)).astype(np.float32) * np.float32(weight)
     return {
@@ -44,6 +49,7 @@ def state_of(seed: int) -> State:
         "weights": weight,
         "events": events,
         "recent": recent,
+        "references": references,
         "segments": int(rng.integers(-1, 4)),
         "labels": rng.choice([None, "a", "", f"l{seed}"]),
         "given": rng.choice([None, None, "x", "z"]),
@@ -55,7 +61,7 @@ def state_of(seed: int) -> State:
 
 
 def rows_of(states: dict[str, State]) -> ProfileRows:
-    rows = ProfileRows.empty(list(states), DIMENSIONS, MEMORY)
+    rows = ProfileRows.empty(list(states), DIMENSIONS, MEMORY, REFERENCES)
     for row, state in enumerate(states.values()):
         for name, value in state.items():
             getattr(rows, name)[row] = value
@@ -70,13 +76,17 @@ def seen(table: ProfileTable, users: list[str]) -> list[dict[str, Any]]:
 
 
 def expected(model: dict[str, State], users: list[str]) -> list[dict[str, Any]]:
-    unknown = ProfileRows.empty(["?"], DIMENSIONS, MEMORY)
+    unknown = ProfileRows.empty(["?"], DIMENSIONS, MEMORY, REFERENCES)
     found = []
     for user in users:
         rows = rows_of({user: model[user]}) if user in model else unknown
         columns = rows.lists() | {name: column.tolist() for name, column in rows.arrays().items()}
         found.append({name: column[0] for name, column in columns.items()} | {"users": user})
     return found
+
+
+def table_with(first: int) -> ProfileTable:
+    return ProfileTable(DIMENSIONS, MEMORY, LIMIT, references=REFERENCES, first=first)
 
 
 puts = st.dictionaries(st.sampled_from(USERS), st.integers(0, 2**32 - 1), min_size=1, max_size=8)
@@ -93,9 +103,7 @@ steps = st.one_of(
 class Both:
     """A table and the reference, moved alike; what was done since a moment is kept."""
 
-    table: ProfileTable = field(
-        default_factory=lambda: ProfileTable(DIMENSIONS, MEMORY, LIMIT, first=2)
-    )
+    table: ProfileTable = field(default_factory=lambda: table_with(first=2))
     model: dict[str, State] = field(default_factory=dict)
     touched: list[str] = field(default_factory=list)
 
@@ -138,7 +146,7 @@ class Both:
 
 
 def made_of(columns: dict[str, np.ndarray]) -> ProfileTable:
-    return table_of(columns, DIMENSIONS, MEMORY, LIMIT)
+    return table_of(columns, DIMENSIONS, MEMORY, LIMIT, references=REFERENCES)
 
 
 def check_slots(table: ProfileTable) -> None:
@@ -150,6 +158,9 @@ def check_slots(table: ProfileTable) -> None:
         high = sizes[number] if sizes[number] < MEMORY else np.inf
         assert slab.in_use == int(((rows.events > low) & (rows.events <= high)).sum())
     assert sum(slab.in_use for slab in table.vector_slabs) == len(table)
+    counts = held(rows.references)
+    few, many = (slab.in_use for slab in table.reference_slabs)
+    assert (few, many) == (((counts > 0) & (counts <= 4)).sum(), (counts > 4).sum())
 
 
 @given(st.lists(steps, max_size=25))
@@ -196,7 +207,7 @@ def test_whatever_a_snapshot_tore_is_set_right_by_what_was_put_since(before, dat
     """
     # With small chunks a table has several, with large ones a snapshot could be a view of it.
     first = data.draw(st.sampled_from([2, 64]))
-    both = Both(ProfileTable(DIMENSIONS, MEMORY, LIMIT, first=first))
+    both = Both(table_with(first))
     for kind, what in before:
         both.step(kind, what)
     snapshot = ProfileSnapshot.of(both.table)
