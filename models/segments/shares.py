@@ -1,0 +1,158 @@
+"""What each event of a user adds to a margin: exact shares, which add up to it.
+
+A user is nearer to one centre than to another by the margin m = d' - d of the two distances. That
+is not linear in the profile, the difference of their squares is. With the profile p = S/|S| of the
+sum S = sum of w_i v_i, of events with embeddings v_i and faded weights w_i, the nearer centre c and
+the other one c',
+
+    d'^2 - d^2 = sum of (w_i / |S|) 2 v_i·(c - c')  +  |c'|^2 - |c|^2
+
+and m is that divided by d' + d. So each event has a share of the margin, and the centres have one
+that is no event's: with no event at all, the user would be nearer to one of them by that much.
+Nothing is estimated, sampled or fitted, which is what LIME and SHAP (Lundberg and Lee, "A Unified
+Approach to Interpreting Model Predictions", NeurIPS 2017) do where a model is not a sum.
+
+The share says what an event adds while |S| and the distances are as they are. What would be without
+it is another question, since both change: `without` answers that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from models.distances import Floats, VectorsError, distances_to
+
+_WHOLE = 1e-6
+"""Up to this share of a profile's weight may be missing from events that are all there are: weights
+are float32 where they are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """Terms that add up to a margin.
+
+    Attributes
+    ----------
+    margin
+        What they add up to.
+    events
+        float64[k]. Of each event that is known.
+    centres
+        No event's.
+    others
+        Of the events that are not known, together; 0 where all are.
+    rounding
+        What is left: profiles are rounded after each event, and a published margin to six digits.
+    """
+
+    margin: float
+    events: Floats
+    centres: float
+    others: float
+    rounding: float
+
+    @property
+    def total(self) -> float:
+        """The terms added up."""
+        return float(self.events.sum()) + self.centres + self.others + self.rounding
+
+
+def split_margin(
+    total: ArrayLike,
+    vectors: ArrayLike,
+    weights: ArrayLike,
+    nearer: ArrayLike,
+    farther: ArrayLike,
+    *,
+    whole: bool,
+    margin: float | None = None,
+) -> Shares:
+    """Split how much nearer a user is to one centre than to another.
+
+    Parameters
+    ----------
+    total
+        float64[d]. The profile's sum S.
+    vectors, weights
+        float64[k, d], float64[k]. Embeddings of events that are in it, and with what weights.
+    nearer, farther
+        float64[d]. The centres c and c'; the margin is below 0 where the names do not fit.
+    whole
+        Whether the profile rests on no other events. Then what is missing from S is rounding.
+    margin
+        As it was published, where that is to be split.
+
+    Returns
+    -------
+    Shares
+
+    Raises
+    ------
+    VectorsError
+        Where the arrays do not fit each other.
+    """
+    total, nearer, farther = (np.asarray(each, np.float64) for each in (total, nearer, farther))
+    vectors, weights = _fitting(vectors, weights, len(total))
+    length = float(np.sqrt((total * total).sum()))
+    unit = total / length if length > 0 else np.zeros_like(total)
+    far, near = (float(distances_to(unit[None], centre)[0]) for centre in (farther, nearer))
+    if margin is None:
+        margin = far - near
+    if not (length > 0 and far + near > 0):
+        # Of a profile of nothing, or one on which both centres lie, no event has a share.
+        return Shares(margin, np.zeros(len(weights)), far - near, 0.0, margin - (far - near))
+    pull = 2 * (nearer - farther) / (far + near)
+    # Not a product of matrices, whose last digits differ between processors.
+    events = weights / length * (vectors * pull).sum(axis=1)
+    centres = float(((farther * farther).sum() - (nearer * nearer).sum()) / (far + near))
+    left = unit - (vectors * (weights / length)[:, None]).sum(axis=0)
+    others = 0.0 if whole else float((left * pull).sum())
+    rounding = margin - (float(events.sum()) + centres + others)
+    return Shares(margin, events, centres, others, rounding)
+
+
+def is_whole(weights: ArrayLike, weight: float, *, known: int, events: int) -> bool:
+    """Tell whether a profile rests on no other events than those known.
+
+    Parameters
+    ----------
+    weights
+        float64[k]. Theirs, faded.
+    weight
+        The profile's, W.
+    known, events
+        How many there are, and how many were ever counted.
+    """
+    return known == events and abs(float(np.sum(weights)) - weight) <= _WHOLE * weight
+
+
+def without(total: ArrayLike, vectors: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
+    """Give a profile's sum without each of k events, float64[k, d].
+
+    Parameters
+    ----------
+    total, vectors, weights
+        As for `split_margin`.
+
+    Raises
+    ------
+    VectorsError
+        Where the arrays do not fit each other.
+    """
+    total = np.asarray(total, np.float64)
+    vectors, weights = _fitting(vectors, weights, len(total))
+    left: NDArray[np.float64] = total - vectors * weights[:, None]
+    return left
+
+
+def _fitting(vectors: ArrayLike, weights: ArrayLike, dimensions: int) -> tuple[Floats, Floats]:
+    vectors = np.ascontiguousarray(vectors, np.float64).reshape(-1, dimensions)
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != vectors.shape[:1]:
+        raise VectorsError(
+            f"weights has the shape {weights.shape} for {len(vectors)} vectors: give one each"
+        )
+    return vectors, weights
