@@ -137,6 +137,36 @@ class SourceRef(Published):
     event_id: Identifier = Field(description="The event's own id.")
 
 
+class EventShare(Published):
+    """What one event adds to a margin."""
+
+    event_id: Identifier = Field(description="The event's own id.")
+    offset: int = Field(ge=0, description="Offset in the partition that `source` names.")
+    share: float = Field(description="Above 0 where it pushes towards the segment.")
+
+
+class MarginShares(Published):
+    """What makes the margin of a change: all of these add up to it, to the last digit.
+
+    Which events stand here by name depends on which were in the transaction of the change, so it
+    may differ where the same events come in other transactions. Their sum, with `others`, does not.
+    """
+
+    against: SegmentRef = Field(
+        description="The segment that the margin is over: the previous one where the model still "
+        "holds it, else the second nearest."
+    )
+    events: list[EventShare] = Field(
+        max_length=3,
+        description="Of the user's events in the same transaction, up to the one that caused the "
+        "change, the three that pushed most.",
+    )
+    others: float = Field(description="All other events of the user, together.")
+    centres: float = Field(
+        description="No event's: how the two centres lie to one without any event."
+    )
+
+
 class SegmentChange(Published):
     """A user entered, switched or left a segment, and why."""
 
@@ -194,6 +224,12 @@ class SegmentChange(Published):
     label: LabelRef | None = Field(
         None,
         description="The predicted label; absent while there is no label model.",
+        exclude_if=lambda value: value is None,
+    )
+    shares: MarginShares | None = Field(
+        None,
+        description="What makes the margin; absent where no event caused the change, where there "
+        "is no margin, and in older changes.",
         exclude_if=lambda value: value is None,
     )
 

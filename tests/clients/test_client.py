@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaException, Producer
 from pydantic import BaseModel
-from segmenter_client import Change, Changes, Memberships, SegmentName, Segments
+from segmenter_client import Change, Changes, Memberships, SegmentName, Segments, Shares
 
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.tryout.broker.jars import kafka_jars
-from schemas.changes import SegmentChange
+from schemas.changes import MarginShares, SegmentChange
 from schemas.segments import SegmentState
 from tests.consumer.kafka_runs import (
     changes_of,
@@ -181,7 +181,10 @@ def test_a_topic_that_is_not_there_is_told(broker: EmbeddedKafka):
         )
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(SegmentChange, Change), (SegmentState, SegmentName)])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(SegmentChange, Change), (SegmentState, SegmentName), (MarginShares, Shares)],
+)
 def test_the_clients_records_have_every_field_that_is_published(
     ours: type[BaseModel], theirs: type[BaseModel]
 ):

@@ -6,7 +6,7 @@ compacted topics.
 """
 
 from segmenter_client.changes import Changes
-from segmenter_client.records import Change, Label, Segment, SegmentName
+from segmenter_client.records import Change, Label, Segment, SegmentName, Shares
 from segmenter_client.tables import Memberships, Segments, Table
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "Segment",
     "SegmentName",
     "Segments",
+    "Shares",
     "Table",
 ]

@@ -51,6 +51,23 @@ class Source(_Record):
     event_id: str
 
 
+class EventShare(_Record):
+    """What one event adds to a margin."""
+
+    event_id: str
+    offset: int
+    share: float
+
+
+class Shares(_Record):
+    """What makes the margin of a change; events, others and centres add up to it."""
+
+    against: Segment
+    events: list[EventShare]
+    others: float
+    centres: float
+
+
 class Change(_Record):
     """A user entered, switched or left a segment, and why.
 
@@ -74,6 +91,7 @@ class Change(_Record):
     model: Model
     source: Source | None = None
     label: Label | None = None
+    shares: Shares | None = None
 
 
 class SegmentName(_Record):

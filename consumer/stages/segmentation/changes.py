@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from consumer.contract.records import Output, Record
 from consumer.settings import TopicSettings
 from consumer.stages.segmentation.standings import Moment
-from models.profiles.table import ProfileRows, from_microseconds
+from models.distances import distances_to_all
+from models.profiles.table import ProfileRows, from_microseconds, unit_rows
 from models.segments.decision import Decision
 from models.segments.model import SegmentModel
+from models.segments.shares import split_margin
 from schemas.changes import (
     ChangeReason,
     ChangeStatus,
@@ -29,6 +34,9 @@ from schemas.changes import (
 )
 from schemas.segment_model import NO_SEGMENT
 
+MOST_SHARES = 3
+"""Events of which a change tells the shares."""
+
 # Enough to compare distances between unit vectors, and the same digits on every processor.
 _DIGITS = 6
 
@@ -38,6 +46,27 @@ class Change(NamedTuple):
 
     status: ChangeStatus
     reason: ChangeReason
+
+
+class Pushes(NamedTuple):
+    """What made a profile what it is at a moment, as far as its transaction knows it.
+
+    Attributes
+    ----------
+    total
+        The profile's sum, float32 (d,).
+    vectors, weights
+        Of the user's events of the transaction, up to then: float32 (k, d), and their faded
+        weights, float64 (k,).
+    event_ids, offsets
+        Theirs.
+    """
+
+    total: NDArray[np.float32]
+    vectors: NDArray[np.float32]
+    weights: NDArray[np.float64]
+    event_ids: list[str]
+    offsets: list[int]
 
 
 @dataclass(slots=True)
@@ -52,11 +81,20 @@ class Cause:
     """The event's."""
     event_id: str | None = None
     occurred_at: datetime | None = None
+    pushes: Callable[[], Pushes] | None = None
+    """What the transaction knows of the profile that it made; asked where a user moves."""
 
     @classmethod
-    def of_event(cls, record: Record, event_id: str, occurred_at: datetime, at: datetime) -> Self:
+    def of_event(
+        cls,
+        record: Record,
+        event_id: str,
+        occurred_at: datetime,
+        at: datetime,
+        pushes: Callable[[], Pushes],
+    ) -> Self:
         """Name an event as the cause."""
-        return cls(at, record, event_id, occurred_at)
+        return cls(at, record, event_id, occurred_at, pushes)
 
     @classmethod
     def of_model(cls, at: datetime) -> Self:
@@ -145,6 +183,9 @@ class ChangeWriter:
         }
         if label is not None:
             change["label"] = label.model_dump()
+        moved = status is not ChangeStatus.LABELLED
+        if moved and (shares := _shares(cause, decision, previous, model)) is not None:
+            change["shares"] = shares
         key, value = user.encode(), to_json(change)
         headers = tuple(
             change_headers(
@@ -195,6 +236,53 @@ class ChangeWriter:
             Output(self.topics.changes, key, value, headers),
             Output(self.topics.memberships, key, None),
         ]
+
+
+def _shares(
+    cause: Cause, decision: Decision, previous: dict[str, Any] | None, model: SegmentModel
+) -> dict[str, Any] | None:
+    """Tell what makes the margin, as a `MarginShares`' fields; None where there is none."""
+    margin = _figure(decision.margin)
+    if cause.pushes is None or margin is None or decision.segment is None:
+        return None
+    pushes = cause.pushes()
+    before = NO_SEGMENT if previous is None else previous["id"]
+    own, former = model.rows_of(np.array([decision.segment, before])).tolist()
+    against = former if former >= 0 else _second(pushes.total, own, model)
+    split = split_margin(
+        pushes.total,
+        pushes.vectors,
+        pushes.weights,
+        model.centres[own],
+        model.centres[against],
+        whole=False,
+    )
+    order = np.argsort(-split.events, kind="stable")[:MOST_SHARES].tolist()
+    told = [
+        {
+            "event_id": pushes.event_ids[place],
+            "offset": pushes.offsets[place],
+            "share": round(float(split.events[place]), _DIGITS),
+        }
+        for place in order
+        if split.events[place] > 0
+    ]
+    centres = round(split.centres, _DIGITS)
+    others = margin - centres - sum(float(each["share"]) for each in told)
+    number = int(model.ids[against])
+    return {
+        "against": {"id": number, "label": model.label_of(number) or ""},
+        "events": told,
+        "others": round(others, _DIGITS),
+        "centres": centres,
+    }
+
+
+def _second(total: NDArray[np.float32], own: int, model: SegmentModel) -> int:
+    """Give the row of the centre that is nearest to a profile, but for its own."""
+    distances = distances_to_all(unit_rows(total[None]), model.centres)[0]
+    distances[own] = np.inf
+    return int(distances.argmin())
 
 
 def _cause_of(

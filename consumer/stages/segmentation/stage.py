@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -416,7 +417,13 @@ class SegmentationStage:
         def cause_of(entry: int) -> Cause:
             row = int(fresh[entry])
             time = from_microseconds(int(batch.events.times[row]))
-            return Cause.of_event(batch.record_of(row), batch.events.event_ids[row], time, now)
+            return Cause.of_event(
+                batch.record_of(row),
+                batch.events.event_ids[row],
+                time,
+                now,
+                partial(moves.pushes, fresh, after, entry),
+            )
 
         former, outputs = self._reassignment.former, list[Output]()
         is_left = np.zeros(len(moves.rows), np.bool_)

@@ -13,12 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from consumer.stages.segmentation.changes import Pushes
 from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch
 from consumer.stages.segmentation.standings import Standings
 from consumer.stages.segmentation.stats import SegmentationStats
 from models.profiles.policy import ProfilePolicy
 from models.profiles.runs import follow
-from models.profiles.table import ProfileRows
+from models.profiles.table import ProfileRows, fade
 from models.text import cut_words
 
 Rows = NDArray[np.int64]
@@ -98,6 +99,30 @@ class Moves:
             languages = [languages[row] for row in counted.tolist()]
         self.stats.languages.update(languages)
         return counted, after
+
+    def pushes(self, counted: Rows, after: Standings, entry: int) -> Pushes:
+        """Give what made a user's profile at one of the moments that `apply` gave.
+
+        Parameters
+        ----------
+        counted, after
+            What `apply` gave.
+        entry
+            The moment.
+        """
+        own = np.flatnonzero(after.places[: entry + 1] == after.places[entry])
+        rows = counted[own]
+        events, records = self.batch.events, self.batch.records
+        at = int(after.reference[entry])
+        # Each as the sum has it at that moment, however many came after it.
+        faded = fade(at - events.times[rows], self.policy.half_life)
+        return Pushes(
+            after.sums[entry],
+            self.batch.embeddings[rows],
+            self.weights[events.types[rows]] * faded,
+            [events.event_ids[row] for row in rows.tolist()],
+            [records[number].offset for number in events.numbers[rows].tolist()],
+        )
 
     def _refer(self, places: Rows, counted: Rows) -> None:
         """Keep references of events that count, where they weigh enough."""

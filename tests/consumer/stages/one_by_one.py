@@ -5,7 +5,8 @@ The reference that the arrays of the segmentation stage are compared with, bit f
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,7 +26,9 @@ from schemas.changes import (
     ChangeCause,
     ChangeReason,
     ChangeStatus,
+    EventShare,
     LabelRef,
+    MarginShares,
     ModelRef,
     ProfileSummary,
     SegmentChange,
@@ -52,6 +55,8 @@ class OneByOne:
     former: dict[str, tuple[SegmentModel | None, LabelModel | None]] = field(default_factory=dict)
     """By user who was not looked at under the models: those that go on deciding."""
     counts: Counter[str] = field(default_factory=Counter)
+    counted: dict[str, list[int]] = field(default_factory=dict)
+    """Events of the present batch that counted, by user."""
 
     def take(self, model: SegmentModel, labels: LabelModel | None) -> None:
         """Take newer models, under which nobody is looked at yet."""
@@ -61,6 +66,7 @@ class OneByOne:
     def apply(self, batch: PreparedBatch) -> list[Output]:
         """Apply the events of a batch; give the records of changes, in the order of the events."""
         outputs = []
+        self.counted = defaultdict(list)
         for event in range(len(batch.events)):
             outputs += self._event(batch, event)
         return outputs
@@ -89,6 +95,7 @@ class OneByOne:
         rows.remember(ROW, identity)
         offset = np.array([batch.record_of(event).offset])
         rows.refer(ROW, offset, time, identity, weight, policy)
+        self.counted[user].append(event)
         threshold = 1.0 if self.model is None else self.model.sample_threshold
         if policy.words == "all" or rank(user) <= threshold:
             words = cut_words(events.texts[event], events.languages[event])
@@ -170,6 +177,7 @@ class OneByOne:
                 event_id=batch.events.event_ids[event],
             ),
             label=label,
+            shares=self._shares(rows, batch, segment, previous, model, figures["margin"]),
             **figures,
         )
         headers = tuple(cloudevents_headers(change, self.settings.kafka.group_id))
@@ -179,6 +187,51 @@ class OneByOne:
             Output(topic, change.user_id.encode(), value, headers)
             for topic in (topics.changes, topics.memberships)
         ]
+
+    def _shares(
+        self,
+        rows: ProfileRows,
+        batch: PreparedBatch,
+        segment: SegmentRef | None,
+        previous: SegmentRef | None,
+        model: SegmentModel,
+        margin: float | None,
+    ) -> MarginShares | None:
+        """Split the margin, number by number."""
+        if segment is None or segment == previous or margin is None:
+            return None
+        centres = dict(zip(model.ids.tolist(), model.centres.tolist(), strict=True))
+        unit = rows.vectors()[0].tolist()
+        length = math.hypot(*rows.sums[0].tolist())
+        near = math.dist(unit, centres[segment.id])
+        others = sorted((math.dist(unit, c), n) for n, c in centres.items() if n != segment.id)
+        against = previous.id if previous is not None and previous.id in centres else others[0][1]
+        far = math.dist(unit, centres[against])
+        half_life = self.settings.profile.half_life.total_seconds() * 1e6
+        told = []
+        for event in self.counted[rows.users[0]]:
+            kind = EVENT_TYPES[batch.events.types[event]]
+            age = int(rows.reference[0]) - int(batch.events.times[event])
+            weight = self.settings.events.weights[kind] * 2 ** -(age / half_life)
+            terms = zip(
+                batch.embeddings[event].tolist(), centres[segment.id], centres[against], strict=True
+            )
+            dot = math.fsum(v * (c - d) for v, c, d in terms)
+            told.append((2 * dot * weight / length / (far + near), event))
+        told = [each for each in sorted(told, key=lambda each: -each[0]) if each[0] > 0][:3]
+        shares = [
+            EventShare(
+                event_id=batch.events.event_ids[event],
+                offset=batch.record_of(event).offset,
+                share=round(share, 6),
+            )
+            for share, event in told
+        ]
+        squares = [math.fsum(x * x for x in centres[n]) for n in (against, segment.id)]
+        own = round((squares[0] - squares[1]) / (far + near), 6)
+        rest = margin - own - sum(each.share for each in shares)
+        name = SegmentRef(id=against, label=model.labels[model.ids.tolist().index(against)])
+        return MarginShares(against=name, events=shares, others=round(rest, 6), centres=own)
 
     def _label(self, rows: ProfileRows, labels: LabelModel | None) -> tuple[LabelRef | None, bool]:
         """Give the user's label for a change, and whether it is another one now."""
