@@ -34,6 +34,8 @@ LEAST_CHARS = 20
 _TYPICAL = 6
 # Of these, those of users who are elsewhere by the end, or whose segment has moved, fall out.
 _CANDIDATES = 40
+# Users whose latest text is a candidate for whatever segments there are by the end.
+_USERS = 2_000
 
 
 class TypicalEvent(Contract):
@@ -126,7 +128,7 @@ class Details(Contract):
 
 
 class _Candidate(NamedTuple):
-    """An event and its vector; the heap gives up the farthest first."""
+    """An event and its vector; `nearness` is to the centre of the moment, more is nearer."""
 
     nearness: float
     record: int
@@ -139,14 +141,16 @@ class _Candidate(NamedTuple):
 class Observed:
     """Notes batches as they pass.
 
-    Memory is for `_CANDIDATES` vectors a segment. Which event is typical is judged by the centres
-    of the moment, and once more by those of the end; events before the first model are not looked
-    at.
+    Which event may be typical is judged by the centres of the moment, which says little of segments
+    that are born late. So the latest texts of some users, those with the lowest hashes, are
+    candidates too; all are judged once more by the centres of the end. Memory is for `_CANDIDATES`
+    vectors a segment, and for `_USERS`.
     """
 
     lengths: Counter[int] = field(default_factory=Counter)
-    _nearest: dict[int, list[_Candidate]] = field(default_factory=dict)
-    _users: dict[int, dict[str, float]] = field(default_factory=dict)
+    _nearest: dict[int, dict[str, _Candidate]] = field(default_factory=dict)
+    _latest: dict[str, _Candidate] = field(default_factory=dict)
+    _ranks: list[tuple[float, str]] = field(default_factory=list)
 
     def watch(self, batch: PreparedBatch, model: SegmentModel | None) -> None:
         """Take a batch.
@@ -162,35 +166,46 @@ class Observed:
         sizes = np.array([len(text) for text in events.texts], np.int64)
         classes = np.searchsorted(LENGTHS, sizes, side="right") - 1
         self.lengths.update(classes.tolist())
-        if model is None or not len(events):
-            return
-        rows, distances = nearest(batch.embeddings, model.centres)
-        for row in np.flatnonzero(sizes >= LEAST_CHARS).tolist():
-            self._offer(int(model.ids[rows[row]]), -float(distances[row]), row, batch)
-
-    def _offer(self, segment: int, nearness: float, row: int, batch: PreparedBatch) -> None:
-        """Keep an event if it is among the nearest, and its user's nearest one."""
-        heap = self._nearest.setdefault(segment, [])
-        if len(heap) >= _CANDIDATES and nearness <= heap[0].nearness:
-            return
-        events, known = batch.events, self._users.setdefault(segment, {})
-        user = events.users[row]
-        if nearness <= known.get(user, -np.inf):
-            return
-        if user in known:
-            heap[:] = [each for each in heap if each.user_id != user]
-            heapq.heapify(heap)
-        made = _Candidate(
-            nearness,
-            batch.record_of(row).offset,
-            user,
-            events.event_ids[row],
-            batch.embeddings[row].copy(),
+        long = np.flatnonzero(sizes >= LEAST_CHARS)
+        rows, distances = (
+            (np.zeros(len(events), np.int64), np.full(len(events), np.inf))
+            if model is None or not len(events)
+            else nearest(batch.embeddings, model.centres)
         )
-        known[user] = nearness
-        heapq.heappush(heap, made)
-        if len(heap) > _CANDIDATES:
-            del known[heapq.heappop(heap).user_id]
+        for row in long.tolist():
+            made = _Candidate(
+                -float(distances[row]),
+                batch.record_of(row).offset,
+                events.users[row],
+                events.event_ids[row],
+                batch.embeddings[row],
+            )
+            self._keep_latest(made, float(events.ranks[row]))
+            if model is not None:
+                self._keep_nearest(made, int(model.ids[rows[row]]))
+
+    def _keep_latest(self, made: _Candidate, rank: float) -> None:
+        """Keep an event as its user's latest, if the user is among those with the lowest hashes."""
+        if made.user_id not in self._latest:
+            if len(self._latest) >= _USERS:
+                if rank >= -self._ranks[0][0]:
+                    return
+                del self._latest[heapq.heappop(self._ranks)[1]]
+            heapq.heappush(self._ranks, (-rank, made.user_id))
+        self._latest[made.user_id] = made._replace(vector=made.vector.copy())
+
+    def _keep_nearest(self, made: _Candidate, segment: int) -> None:
+        """Keep an event if it is among the nearest, and its user's nearest one."""
+        kept = self._nearest.setdefault(segment, {})
+        known = kept.get(made.user_id)
+        if known is not None and made.nearness <= known.nearness:
+            return
+        if known is None and len(kept) >= _CANDIDATES:
+            farthest = min(kept.values(), key=lambda each: (each.nearness, -each.record))
+            if made.nearness <= farthest.nearness:
+                return
+            del kept[farthest.user_id]
+        kept[made.user_id] = made._replace(vector=made.vector.copy())
 
     def typical(
         self, model: SegmentModel | None, segment_of: Mapping[str, int]
@@ -204,30 +219,34 @@ class Observed:
         segment_of
             Each user's segment.
         """
-        if model is None:
+        candidates = {
+            each.record: each
+            for group in (self._latest, *self._nearest.values())
+            for each in group.values()
+            if each.user_id in segment_of
+        }
+        if model is None or not candidates:
             return []
+        order = [candidates[record] for record in sorted(candidates)]
+        rows, distances = nearest(np.stack([each.vector for each in order]), model.centres)
         found: list[TypicalEvent] = []
-        for segment in model.ids.tolist():
-            own = [
-                each
-                for each in self._nearest.get(segment, ())
-                if segment_of.get(each.user_id) == segment
-            ]
-            if not own:
-                continue
-            rows, distances = nearest(np.stack([each.vector for each in own]), model.centres)
-            told = [
-                TypicalEvent(
-                    segment=segment,
-                    user_id=each.user_id,
-                    event_id=each.event_id,
-                    record=each.record,
-                    distance=round(float(distance), 6),
-                )
-                for each, row, distance in zip(own, rows, distances, strict=True)
-                if model.ids[row] == segment
-            ]
-            found += sorted(told, key=lambda each: (each.distance, each.record))[:_TYPICAL]
+        for row, segment in enumerate(model.ids.tolist()):
+            own: dict[str, TypicalEvent] = {}
+            for place in np.flatnonzero(rows == row)[
+                np.argsort(distances[rows == row], kind="stable")
+            ].tolist():
+                each = order[place]
+                if segment_of[each.user_id] == segment and each.user_id not in own:
+                    own[each.user_id] = TypicalEvent(
+                        segment=segment,
+                        user_id=each.user_id,
+                        event_id=each.event_id,
+                        record=each.record,
+                        distance=round(float(distances[place]), 6),
+                    )
+                if len(own) == _TYPICAL:
+                    break
+            found += own.values()
         return found
 
     def details(self, stage: SegmentationStage, drift: DriftMonitor | None) -> Details:

@@ -27,6 +27,7 @@ _MOST_LINES = 12
 _MOST_FLOWS = 40
 _STEPS = 16
 _GAP = 0.02
+_DAYS: Spec = {"grid": False, "tickCount": 8, "labelOverlap": True}
 # One column: two of long names are wider than a phone.
 _LEGEND: Spec = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 300}
 
@@ -128,10 +129,10 @@ def map_chart(rows: Sequence[Mapping[str, Any]], look: Look, description: str) -
                 },
                 "legend": None,
             },
-            "size": {"condition": {"test": "datum.found", "value": 320}, "value": 34},
+            "size": {"condition": {"test": "datum.found", "value": 320}, "value": 44},
             "opacity": {
                 "condition": {"test": "sought != '' && !datum.found", "value": 0.12},
-                "value": 0.7,
+                "value": 0.85,
             },
             "order": {"field": "found"},
             "tooltip": tooltip,
@@ -165,7 +166,13 @@ def sizes_chart(sizes: Sizes, look: Look, description: str) -> Spec:
         data={"values": rows},
         mark={"type": "line", "interpolate": "step-after", "strokeWidth": 2, "tooltip": True},
         encoding={
-            "x": {"field": "at", "type": "temporal", "title": None, "scale": {"type": "utc"}},
+            "x": {
+                "field": "at",
+                "type": "temporal",
+                "title": None,
+                "scale": {"type": "utc"},
+                "axis": _DAYS,
+            },
             "y": {"field": "users", "type": "quantitative", "title": "users"},
             "color": {
                 "field": "in",
@@ -234,6 +241,7 @@ def changes_chart(times: Sequence[tuple[float, str]], description: str) -> Spec 
                 "bin": "binned",
                 "title": None,
                 "scale": {"type": "utc"},
+                "axis": _DAYS,
             },
             "x2": {"field": "end"},
             "y": {"field": "changes", "type": "quantitative", "title": "changes", "stack": "zero"},
@@ -286,7 +294,7 @@ def flows_chart(ways: Sequence[Flow], look: Look, description: str) -> Spec | No
     nodes = [
         {
             "x": x,
-            "x2": x + 0.012 * (1 if side is left else -1),
+            "x2": x + 0.008 * (1 if side is left else -1),
             "y": round(low, 5),
             "y2": round(low + users / total, 5),
             "middle": round(low + users / total / 2, 5),

@@ -351,7 +351,10 @@ def _lengths(found: Gathered, seen: EventsSeen | None) -> list[Bar]:
     ends = [f"to {end - 1:,}" for end in LENGTHS[1:]]
     classes = [f"{low:,} {end}" for low, end in zip(LENGTHS, ends, strict=False)]
     classes.append(f"{LENGTHS[-1]:,} or more")
-    return [Bar(name, count) for name, count in zip(classes, counts, strict=True)]
+    bars = [Bar(name, count) for name, count in zip(classes, counts, strict=True)]
+    while bars and not bars[-1].count:
+        bars.pop()
+    return bars
 
 
 def _kind(change: Change) -> str:

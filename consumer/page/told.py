@@ -244,7 +244,8 @@ def cards(
             gaps[row] = np.inf
             gap = int(gaps.argmin())
         near = members[np.argsort(own, kind="stable")]
-        edge = members[np.argsort(where.other[members] - own, kind="stable")]
+        near, rest = near[:_USERS_OF_A_CARD], np.sort(near[_USERS_OF_A_CARD:])
+        edge = rest[np.argsort(where.other[rest] - where.own[rest], kind="stable")]
         made.append(
             Card(
                 id=record.id,
