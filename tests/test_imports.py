@@ -42,6 +42,7 @@ def test_a_command_that_only_tells_loads_nothing_heavy(command):
         ("consumer.wiring.intake", PROCESS),
         ("consumer.verify", KAFKA | {"numpy"}),
         ("consumer.verify.service", PROCESS),
+        ("consumer.explain.explain", KAFKA | {"numpy"}),
         ("consumer.offline.replay", {"numpy"}),
         ("consumer.offline.outcome", {"numpy"}),
         ("consumer.kafka.topics", KAFKA),

@@ -31,6 +31,7 @@ COMMANDS = {
     "status": "Tell how the group stands: members, lag, rates, model, refusals, drift.",
     "doctor": "Tell whether a process could start here, and what to do where not.",
     "profile": "Show a user's latest state record as JSON.",
+    "explain": "Tell why a user is in a segment, and what would move the user.",
     "dead-letters": "Look at refused records, and bring them back.",
     "reset": "Empty the profiles of a stopped group, and have it read its input again.",
     "migrate": "Bring a stopped group to another embedding model.",

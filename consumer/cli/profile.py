@@ -5,27 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
 from consumer.cli.command import Command
-from consumer.cli.values import ANY_PATH
+from consumer.cli.values import ANY_PATH, user_id
 from consumer.settings import Settings
-from schemas.base import Identifier
-from schemas.errors import first_problem
-
-_IDENTIFIER = TypeAdapter[str](Identifier)
-
-
-def _checked(context: click.Context, parameter: click.Parameter, user: str) -> str:
-    """Refuse what no event can have as its user; an argument that is no UTF-8 has surrogates."""
-    try:
-        return _IDENTIFIER.validate_python(user)
-    except ValidationError as error:
-        raise click.BadParameter(first_problem(error), context, parameter) from None
 
 
 @click.command(cls=Command)
-@click.argument("user", help="The user's id.", callback=_checked)
+@click.argument("user", help="The user's id.", callback=user_id)
 @click.option(
     "--file",
     type=ANY_PATH,

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
+from schemas.base import Identifier
+from schemas.errors import first_problem
 from schemas.events import parse_rfc3339
+
+_IDENTIFIER = TypeAdapter[str](Identifier)
 
 
 class GivenPath(click.Path):
@@ -72,6 +77,14 @@ def time(text: str) -> datetime:
         return parse_rfc3339(text)
     except ValueError as error:
         raise click.BadParameter(f"{text} {error}") from None
+
+
+def user_id(context: click.Context, parameter: click.Parameter, user: str) -> str:
+    """Refuse what no event can have as its user; an argument that is no UTF-8 has surrogates."""
+    try:
+        return _IDENTIFIER.validate_python(user)
+    except ValidationError as error:
+        raise click.BadParameter(first_problem(error), context, parameter) from None
 
 
 event_file = click.argument(

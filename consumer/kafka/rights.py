@@ -123,6 +123,7 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
     ),
     "produce": (),
     "profile": (_READER,),
+    "explain": (_READER,),
     "status": (
         _COMMITTED,
         Right("group", "{group}-trainer", ("Describe",)),

@@ -16,6 +16,7 @@ Role = Literal[
     "produce",
     "migrate",
     "profile",
+    "explain",
     "status",
     "report",
     "dead-letters list",
@@ -99,7 +100,10 @@ TOPICS = (
         aligned=True,
         large=True,
         writers=("intake", "produce", "dead-letters redrive"),
-        readers=("worker", "verify", "migrate", "status", "report", "reset", "model fit words"),
+        readers=(
+            *("worker", "verify", "migrate", "status", "report", "reset", "model fit words"),
+            "explain",
+        ),
         for_you="yes, you write it; or `segmenter intake` does, from a topic of yours",
     ),
     Topic(
@@ -122,7 +126,7 @@ TOPICS = (
         schema="segment-changes",
         kept="hours",
         writers=("worker",),
-        readers=("verify", "report"),
+        readers=("verify", "report", "explain"),
         for_you="yes",
     ),
     Topic(
@@ -132,7 +136,7 @@ TOPICS = (
         schema="segment-changes",
         kept="compacted",
         writers=("worker",),
-        readers=("verify",),
+        readers=("verify", "explain"),
         for_you="yes",
     ),
     Topic(
@@ -143,7 +147,7 @@ TOPICS = (
         kept="compacted",
         aligned=True,
         writers=("worker", "migrate", "reset"),
-        readers=("worker", "verify", "migrate", "profile", "report", "reset"),
+        readers=("worker", "verify", "migrate", "profile", "explain", "report", "reset"),
         for_you="no: the workers' changelog",
     ),
     # One partition: whoever has it is the trainer.
@@ -169,7 +173,7 @@ TOPICS = (
         writers=("trainer", "migrate"),
         readers=(
             *("worker", "trainer", "verify", "migrate", "status", "report"),
-            *("models list", "models rollback"),
+            *("models list", "models rollback", "explain"),
         ),
         for_you="to read the segments' words",
     ),
@@ -182,7 +186,10 @@ TOPICS = (
         single=True,
         large=True,
         writers=("trainer", "migrate"),
-        readers=("trainer", "verify", "migrate", "models list", "models rollback"),
+        readers=(
+            *("trainer", "verify", "migrate", "models list", "models rollback"),
+            "explain",
+        ),
         for_you="no: what can be [taken back to](operations.md#models-taken-back)",
     ),
     # One partition: the trainer reads it beside the samples, which have one.

@@ -89,6 +89,11 @@ USES: dict[str, tuple[str, ...]] = {
         "topics.prefix",
         *("events.key", "events.partitioner", "restore.no_progress_seconds", *_EVERY),
     ),
+    "explain": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES),
+        *("events", "embedding", "profile.half_life_days", "assignment"),
+        *("restore.no_progress_seconds", *_EVERY),
+    ),
     "migrate": (
         *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "labels.enabled"),
         *("training.sample_users", "training.kept_versions"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -37,11 +37,14 @@ class FoundProfile:
         What it says.
     form
         How it is written, in words.
+    partition
+        Of the changelog, and so of the user's events; None for a file.
     """
 
     place: str
     record: ProfileRecord
     form: str
+    partition: int | None = None
 
 
 def find_profile(
@@ -78,18 +81,18 @@ def find_profile(
     places = topic if len(where) != 1 else f"{topic}[{where[0]}]"
     if latest is None:
         raise ProfileNotFoundError(f"{places} has no record of the user {user!r}{hint}")
-    place, value = latest
+    partition, place, value = latest
     if value is None:
         raise ProfileNotFoundError(f"the user {user!r} was removed from {topic}, by {place}")
-    return read_found(place, user, value)
+    return replace(read_found(place, user, value), partition=partition)
 
 
 def _latest(
     settings: Settings, cluster: Cluster, where: range, key: bytes
-) -> tuple[str, bytes | None] | None:
-    """Give place and value of the last record under a key, None where there is none."""
+) -> tuple[int, str, bytes | None] | None:
+    """Give partition, place and value of the last record under a key, None where there is none."""
     topic = settings.topics.profiles
-    latest: tuple[str, bytes | None] | None = None
+    latest: tuple[int, str, bytes | None] | None = None
     for partition in where:
         for records in cluster.read_columns(
             topic,
@@ -99,7 +102,7 @@ def _latest(
         ):
             for number, its_key in enumerate(records.keys):
                 if its_key == key:
-                    latest = records.place(number), records.values[number]
+                    latest = partition, records.place(number), records.values[number]
     return latest
 
 

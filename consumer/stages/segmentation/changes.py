@@ -262,20 +262,25 @@ def _shares(
         {
             "event_id": pushes.event_ids[place],
             "offset": pushes.offsets[place],
-            "share": round(float(split.events[place]), _DIGITS),
+            "share": _rounded(float(split.events[place])),
         }
         for place in order
         if split.events[place] > 0
     ]
-    centres = round(split.centres, _DIGITS)
+    centres = _rounded(split.centres)
     others = margin - centres - sum(float(each["share"]) for each in told)
     number = int(model.ids[against])
     return {
         "against": {"id": number, "label": model.label_of(number) or ""},
         "events": told,
-        "others": round(others, _DIGITS),
+        "others": _rounded(others),
         "centres": centres,
     }
+
+
+def _rounded(share: float) -> float:
+    """Round a share; what is nothing then has no sign."""
+    return round(share, _DIGITS) + 0.0
 
 
 def _second(total: NDArray[np.float32], own: int, model: SegmentModel) -> int:

@@ -56,6 +56,7 @@ COMMANDS = [
     "dead-letters redrive",
     "doctor",
     "profile",
+    "explain",
     "models list",
     "models show",
     "models freeze",

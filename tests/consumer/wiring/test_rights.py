@@ -162,6 +162,8 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     kafka.run("verify", SETTINGS, "verify")
     kafka.run("profile", SETTINGS, "profile", "u1")
     kafka.run("report", SETTINGS, "report", "--output", str(folder / "report.html"))
+    for more in ((), ("--at", "2100-01-01T00:00:00Z")):
+        kafka.run("explain", SETTINGS, "explain", "u1", *more)
     kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
     kafka.run("migrate", newer, "migrate", dimensions=32)
     kafka.run("topics-check", SETTINGS, "topics", "check")

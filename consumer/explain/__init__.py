@@ -1,0 +1,1 @@
+"""Why a user is in a segment: `segmenter explain`."""
