@@ -27,7 +27,11 @@ from consumer.settings import Settings
     metavar="SECONDS",
     help="How long to look, so that rates can be told.",
 )
-@click.option("--watch", is_flag=True, help="Again and again, until it is stopped.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Again and again, until it is stopped. To look on, `segmenter watch` shows more.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, an object a line.")
 def status(
     settings: Settings, workers: tuple[str, ...], seconds: float, watch: bool, as_json: bool

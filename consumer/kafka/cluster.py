@@ -79,6 +79,13 @@ class Layouts(NamedTuple):
     topics: dict[str, Layout]
 
 
+class Standing(NamedTuple):
+    """Where a group stands in a topic: what it has committed, and each partition's end."""
+
+    committed: list[TopicPartition]
+    ends: dict[int, int]
+
+
 class Cluster:
     """Asks, and asks again while what stands in the way passes; changes nothing.
 
@@ -259,6 +266,28 @@ class Cluster:
                 cancelled=cancelled,
             )
 
+    @contextmanager
+    def standing(
+        self, group_id: str, topic: str, partitions: Iterable[int]
+    ) -> Iterator[Callable[[], Standing]]:
+        """Give what asks where a group stands in a topic, again and again with one client.
+
+        Offsets that hang in an open transaction are not waited for; ends are as of `watermarks`.
+        """
+        numbers = [*partitions]
+        with self._reader(group_id=group_id, isolation_level="read_uncommitted") as client:
+
+            def look() -> Standing:
+                committed = ask(
+                    committed_by(client, topic, numbers),
+                    f"the committed offsets of {topic}",
+                    client,
+                )
+                spans = {number: _span(client, topic, number) for number in numbers}
+                return Standing(committed, {number: high for number, (_, high) in spans.items()})
+
+            yield look
+
     # --- logs -------------------------------------------------------------------------------
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
@@ -280,17 +309,7 @@ class Cluster:
     def spans(self, topic: str, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
         """Give what `watermarks` does, of each of these partitions."""
         with self._reader(isolation_level="read_uncommitted") as client:
-
-            def span(partition: int) -> tuple[int, int]:
-                place = TopicPartition(topic, partition)
-                low, high = ask(
-                    lambda seconds: client.get_watermark_offsets(place, timeout=seconds),
-                    f"the offsets of {topic}[{partition}]",
-                    client,
-                )
-                return int(low), int(high)
-
-            return {partition: span(partition) for partition in partitions}
+            return {partition: _span(client, topic, partition) for partition in partitions}
 
     def offsets_at(self, topic: str, partitions: Iterable[int], timestamp: int) -> dict[int, int]:
         """Give the first offset of each of these partitions that is of a time or later.
@@ -523,6 +542,16 @@ class Cluster:
                 self.end(topic, partition),
                 no_progress_seconds=no_progress_seconds,
             )
+
+
+def _span(client: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    place = TopicPartition(topic, partition)
+    low, high = ask(
+        lambda seconds: client.get_watermark_offsets(place, timeout=seconds),
+        f"the offsets of {topic}[{partition}]",
+        client,
+    )
+    return int(low), int(high)
 
 
 def committed_by(

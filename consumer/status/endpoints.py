@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import urllib.error
 import urllib.request
@@ -12,8 +13,9 @@ from http.client import HTTPException
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer.status.facts import Endpoint
+from consumer.status.facts import DriftTest, Endpoint
 
+_DRIFT = {f"segmenter_drift_{name}": name for name in ("statistic", "threshold", "alarm")}
 _SECONDS = 5.0
 _AT_ONCE = 16
 
@@ -48,9 +50,14 @@ def _ask(target: tuple[str, str | None]) -> Endpoint:
         return Endpoint(address=address, problem=problem)
     try:
         told = json.loads(_get(f"http://{address}/readyz"))
-        role, alarms = _of_metrics(_get(f"http://{address}/metrics").decode())
+        role, drift = _of_metrics(_get(f"http://{address}/metrics").decode())
         return Endpoint(
-            address=address, role=role, ready=told["ready"], told=told, drift_alarms=alarms
+            address=address,
+            role=role,
+            ready=told["ready"],
+            told=told,
+            drift_alarms=sorted(name for name, test in drift.items() if test.alarm),
+            drift=drift,
         )
     except urllib.error.URLError as error:
         return Endpoint(address=address, problem=str(error.reason))
@@ -69,12 +76,13 @@ def _get(url: str) -> bytes:
     return body
 
 
-def _of_metrics(text: str) -> tuple[str | None, list[str]]:
-    role, alarms = None, []
+def _of_metrics(text: str) -> tuple[str | None, dict[str, DriftTest]]:
+    role: str | None = None
+    drift: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == "segmenter_process_info":
                 role = sample.labels.get("role")
-            elif sample.name == "segmenter_drift_alarm" and sample.value:
-                alarms.append(sample.labels.get("test", ""))
-    return role, sorted(alarms)
+            elif (name := _DRIFT.get(sample.name)) is not None and not math.isnan(sample.value):
+                drift.setdefault(sample.labels.get("test", ""), {})[name] = sample.value
+    return role, {test: DriftTest.model_validate(drift[test]) for test in sorted(drift)}

@@ -100,6 +100,14 @@ class Drift(Fact):
     model_version: int
 
 
+class DriftTest(Fact):
+    """A test of drift, as a trainer has it."""
+
+    statistic: float | None = Field(None, description="null while nothing can be compared.")
+    threshold: float | None = Field(None, description="What the statistic is to stay below.")
+    alarm: bool = False
+
+
 class Endpoint(Fact):
     """A process that was asked over HTTP."""
 
@@ -109,6 +117,9 @@ class Endpoint(Fact):
     told: dict[str, Any] = Field(default_factory=dict, description="What /readyz says.")
     drift_alarms: list[str] = Field(
         default_factory=list, description="Tests in alarm, of a trainer."
+    )
+    drift: dict[str, DriftTest] = Field(
+        default_factory=dict, description="Its tests, by name; empty where drift is not looked at."
     )
     problem: str | None = Field(None, description="Why it does not answer.")
 

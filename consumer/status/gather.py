@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,11 +14,11 @@ from consumer.contract.clock import Timer
 from consumer.contract.records import Record
 from consumer.contract.stage import StageError
 from consumer.kafka.asking import words
-from consumer.kafka.cluster import Cluster
+from consumer.kafka.cluster import Cluster, Standing
 from consumer.kafka.groups import intake_group, trainer_group
 from consumer.kafka.newest import newest, newest_of
 from consumer.kafka.offset_metadata import OffsetMetadata
-from consumer.kafka.topics import TopicError
+from consumer.kafka.topics import TopicError, TopicsMissingError
 from consumer.settings import Settings
 from consumer.stages.training.control import ModelControl
 from consumer.status.attention import attention
@@ -64,8 +65,15 @@ class Gatherer:
         self._cluster = Cluster(settings.kafka)
         self._timer = timer
 
-    def gather(self, seconds: float) -> Status:
+    def gather(self, seconds: float, meanwhile: Callable[[float], None] | None = None) -> Status:
         """Ask, twice so many seconds apart, so that rates can be told.
+
+        Parameters
+        ----------
+        seconds
+            How far apart.
+        meanwhile
+            Takes that time, in place of the timer's sleep.
 
         Raises
         ------
@@ -73,11 +81,11 @@ class Gatherer:
             If the cluster does not answer, or what is asked for is not allowed.
         """
         try:
-            return self._gather(seconds)
+            return self._gather(seconds, meanwhile or self._timer.sleep)
         except KafkaException as error:
             raise TopicError(f"the group's state cannot be read: {words(error)}") from error
 
-    def _gather(self, seconds: float) -> Status:
+    def _gather(self, seconds: float, meanwhile: Callable[[float], None]) -> Status:
         topics, kafka = self._settings.topics, self._settings.kafka
         there = self._cluster.topics()
         roles = [
@@ -88,15 +96,21 @@ class Gatherer:
             roles.append(("intake", intake_group(kafka), topics.raw_events))
         missing = [topic for _, _, topic in roles if topic not in there]
         if missing:
-            raise TopicError(
+            raise TopicsMissingError(
+                missing,
                 f"there is no topic {', '.join(missing)}: check the names in topics, or run "
-                "'segmenter topics create'"
+                "'segmenter topics create'",
             )
-        first = {role: self._places(group, topic) for role, group, topic in roles}
-        self._timer.sleep(seconds)
+        with ExitStack() as clients:
+            looks = [
+                clients.enter_context(self._cluster.standing(group, topic, range(there[topic])))
+                for _, group, topic in roles
+            ]
+            first = [self._places(look()) for look in looks]
+            meanwhile(seconds)
+            now = [self._places(look()) for look in looks]
         groups = [
-            self._group(role, group, topic, first[role], self._places(group, topic))
-            for role, group, topic in roles
+            self._group(*role, *places) for role, *places in zip(roles, first, now, strict=True)
         ]
         status = Status(
             at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -113,15 +127,13 @@ class Gatherer:
 
     # --- groups -----------------------------------------------------------------------------
 
-    def _places(self, group: str, topic: str) -> _Places:
-        numbers = range(self._cluster.partitions(topic))
-        places = self._cluster.committed(group, topic, numbers, stable=False)
+    def _places(self, found: Standing) -> _Places:
+        places = found.committed
         committed = {
             place.partition: place.offset if place.offset >= 0 else None for place in places
         }
-        ends = self._cluster.ends(topic, numbers)
         resetting = any(OffsetMetadata.read(place.metadata).resetting for place in places)
-        return _Places(self._timer.monotonic(), committed, ends, resetting)
+        return _Places(self._timer.monotonic(), committed, found.ends, resetting)
 
     def _group(self, role: str, group: str, topic: str, before: _Places, now: _Places) -> Group:
         described = self._cluster.group(group)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Metric
 
+from consumer.report.wording import plural
 from consumer.telemetry.metrics import LoopMetrics
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def sentence(before: Reading, now: Reading) -> str:
         parts[-1] += f", {now.lag * seconds / gained:,.0f} s to go"
     elif now.lag > before.lag and now.partitions == before.partitions:
         parts[-1] += ", and more"
-    parts.append(f"{now.partitions} partitions")
+    parts.append(plural(now.partitions, "partition"))
     if now.restoring:
         parts.append(f"reading {now.restoring} back, {now.restored:.0%} done")
     return "; ".join(parts)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,11 +14,12 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from consumer.cli import main as cli
+from consumer.kafka.cluster import Cluster
 from consumer.kafka.topics import TopicError
 from consumer.settings import HttpSettings, Settings
 from consumer.status.attention import attention
 from consumer.status.endpoints import ask_endpoints
-from consumer.status.facts import Endpoint, Frozen, Group, Member, Partition, Status
+from consumer.status.facts import DriftTest, Endpoint, Frozen, Group, Member, Partition, Status
 from consumer.status.gather import REFUSED, Gatherer, seconds_to_go
 from consumer.status.render import duration, ranges, render
 from consumer.telemetry.health import Health, serving
@@ -135,6 +138,25 @@ def test_topics_that_are_not_there_are_named(broker: EmbeddedKafka):
         Gatherer(settings).gather(0.01)
 
 
+def test_each_group_is_looked_at_twice_by_one_client(
+    broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
+):
+    settings = settings_for(broker.bootstrap_servers)
+    made: Counter[str] = Counter()
+    reader = Cluster._reader
+
+    def counted(self: Cluster, **properties: Any) -> Any:
+        made[properties.get("group_id", "none")] += 1
+        return reader(self, **properties)
+
+    monkeypatch.setattr(Cluster, "_reader", counted)
+    found = Gatherer(settings).gather(0.01)
+    assert {each.group_id: made[each.group_id] for each in found.groups} == {
+        settings.kafka.group_id: 1,
+        f"{settings.kafka.group_id}-trainer": 1,
+    }
+
+
 def test_processes_that_are_named_are_asked(broker: EmbeddedKafka):
     health = Health(60, facts=lambda: {"restoring": 3, "restore_share": 0.25})
     with serving(HttpSettings(host="127.0.0.1", port=0), health, _registry()) as port:
@@ -143,6 +165,10 @@ def test_processes_that_are_named_are_asked(broker: EmbeddedKafka):
     assert (asked.role, asked.ready, asked.problem) == ("trainer", False, None)
     assert asked.told["restoring"] == 3
     assert asked.drift_alarms == ["mmd"]
+    assert asked.drift == {
+        "mean_cosine": DriftTest(threshold=0.5),
+        "mmd": DriftTest(statistic=0.25, threshold=0.125, alarm=True),
+    }
     assert refused.ready is None
     assert refused.problem
     assert unread.problem
@@ -155,6 +181,12 @@ def _registry() -> CollectorRegistry:
     alarm = Gauge("segmenter_drift_alarm", "", ["test"], registry=registry)
     alarm.labels("mmd").set(1)
     alarm.labels("mean_cosine").set(0)
+    statistic = Gauge("segmenter_drift_statistic", "", ["test"], registry=registry)
+    statistic.labels("mmd").set(0.25)
+    statistic.labels("mean_cosine").set(math.nan)
+    threshold = Gauge("segmenter_drift_threshold", "", ["test"], registry=registry)
+    threshold.labels("mmd").set(0.125)
+    threshold.labels("mean_cosine").set(0.5)
     return registry
 
 

@@ -25,7 +25,7 @@ BEGUN = Reading(at=0.0, records=100, lag=1000, partitions=2, restoring=0, restor
         # The lag is that of other partitions: nothing can be said of it.
         (
             {"records": 700, "lag": 400, "partitions": 1},
-            "20 records/s; 400 behind; 1 partitions",
+            "20 records/s; 400 behind; 1 partition",
         ),
         (
             {"restoring": 2, "restored": 0.25},
