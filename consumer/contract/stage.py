@@ -14,8 +14,9 @@ calls, all but the first two from one thread:
 
 `tests/consumer/contract` has a stage that computes next to nothing, for tests of what drives one.
 
-A stage may also let its state be kept in local checkpoints: `Checkpointed`, `Resumable`; and it may
-do its own work in the transactions of batches: `Sharing`.
+A stage may also let its state be kept in local checkpoints: `Checkpointed`, `Resumable`; it may do
+its own work in the transactions of batches: `Sharing`; and it may put off taking a partition over:
+`Waiting`.
 """
 
 from __future__ import annotations
@@ -138,6 +139,15 @@ class Checkpointed(Protocol):
 
 
 Restoring = TypeVar("Restoring", bound=Restoration)
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """A stage that has to know more than a partition's state before it takes the partition over."""
+
+    def may_take_over(self, restoration: Any) -> bool:
+        """Tell whether it knows by now what has decided on the state that was read back."""
+        ...
 
 
 @runtime_checkable

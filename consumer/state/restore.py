@@ -29,6 +29,7 @@ from consumer.contract.stage import (
     Stage,
     StageError,
     Upto,
+    Waiting,
 )
 from consumer.kafka.asking import AskCancelledError
 from consumer.kafka.cluster import Cluster, OffsetGoneError
@@ -131,7 +132,7 @@ class Restorer:
         Exception
             What went wrong with one, such as ReadStalledError or StageError.
         """
-        done = [task for task in self.tasks.values() if task.future and task.future.done()]
+        done = [task for task in self.tasks.values() if task.future and self._is_due(task)]
         results = []
         for task in done:
             del self.tasks[task.partition]
@@ -143,6 +144,32 @@ class Restorer:
                 self._metrics.restored.labels(restored.source).inc()
                 self._metrics.seconds.observe(restored.seconds)
         return results
+
+    def _is_due(self, task: RestoreTask) -> bool:
+        """Tell whether a partition is read back, and the stage may take it over."""
+        if task.future is None or not task.future.done():
+            return False
+        if not isinstance(self._stage, Waiting) or task.future.exception() is not None:
+            return True
+        if self._stage.may_take_over(task.future.result().restoration):
+            return True
+        now = time.monotonic()
+        if task.held_since is None:
+            task.held_since = now
+            logger.info(
+                "%s waits: its users were decided on under a newer model than is known here",
+                task.place,
+            )
+        if now - task.held_since < self._no_progress:
+            return False
+        logger.warning(
+            "%s is taken over after %g s (restore.no_progress_seconds), though its users were "
+            "decided on under a newer model than was ever published: was the topic of the models "
+            "made anew?",
+            task.place,
+            self._no_progress,
+        )
+        return True
 
     @property
     def progress(self) -> RestoreProgress:

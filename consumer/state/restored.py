@@ -54,6 +54,8 @@ class RestoreTask:
     records: int = 0
     share: float = 0.0
     started: float = field(default_factory=time.monotonic)
+    held_since: float | None = None
+    """Since when it is read back and the stage has not known what decided on it; None: not so."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     future: Future[Restored] | None = None
 

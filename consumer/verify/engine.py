@@ -213,6 +213,7 @@ class Engine:
         report(user, rules.status(change))
         model = ledger.decided(row, change.model.version, change.model.embedding)
         report(user, rules.embedding_link(model, change))
+        report(user, rules.version_link(model, change))
         self._follow_label(row, change, beginning_lost=beginning_lost)
         if sound and before is not None:
             self._check_before_it_goes(row, user)

@@ -63,7 +63,7 @@ class ViolationKind(StrEnum):
     """A lifecycle event that contradicts another one or the segment model."""
     VERSION = "version"
     """A kept version of the segments that contradicts another one or the segment model, or a change
-    whose reason its version does not give."""
+    whose reason its version does not give, or one under an earlier version than the user's last."""
     BALANCE = "balance"
     """Input is not accepted + repeated + refused: an event was lost or counted twice."""
     SUMMARY_DIFFERS = "summary_differs"

@@ -105,6 +105,16 @@ def embedding_link(before: tuple[int, str] | None, change: SegmentChange) -> Ite
         )
 
 
+def version_link(before: tuple[int, str] | None, change: SegmentChange) -> Iterator[Finding]:
+    """A user is decided on under no earlier version than before."""
+    if before and change.model.version < before[0]:
+        yield (
+            ViolationKind.VERSION,
+            f"change {change.sequence} was decided under version {change.model.version} of the "
+            f"segment model, the one before under version {before[0]}",
+        )
+
+
 # --- between the topics -------------------------------------------------------------------------
 
 

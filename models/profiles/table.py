@@ -471,6 +471,13 @@ class ProfileTable:
         named = zip(self._names.names(codes.astype(np.int32)), codes.tolist(), strict=True)
         return {name: int(counts[code]) for name, code in named if name is not None}
 
+    def latest_version(self) -> int:
+        """Give the latest version of the segment model that has decided on a user; 0 for none.
+
+        Users who were removed since may count.
+        """
+        return int(self._numbers.column("versions", len(self._users)).max(initial=0))
+
     def unlooked_count(self, epoch: int) -> int:
         """Count users whose latest look is of an epoch before this one."""
         rows = len(self._users)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from consumer.contract.records import Record, RecordColumns
 from consumer.contract.stage import (
     Changelog,
@@ -38,6 +40,11 @@ class ProfileRestoration:
         # is compacted, a migrated user's former record is still there, ahead of the new one.
         self.former: dict[str, tuple[str, str]] = {}
         self._embedding = embedder.identity
+
+    @cached_property
+    def latest_version(self) -> int:
+        """The latest segment model that has decided on a user; not before all was read back."""
+        return self.table.latest_version()
 
     @property
     def kind(self) -> StateKind:

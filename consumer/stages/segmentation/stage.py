@@ -27,7 +27,7 @@ from consumer.stages.segmentation.changes import Cause, ChangeWriter
 from consumer.stages.segmentation.decisions import Decisions, count_changes
 from consumer.stages.segmentation.inactive import SilentUsers
 from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
-from consumer.stages.segmentation.model_source import InForce, ModelSource
+from consumer.stages.segmentation.model_source import FixedModel, InForce, ModelSource
 from consumer.stages.segmentation.placement import Placement
 from consumer.stages.segmentation.preparation import CleanElsewhere, Preparation
 from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch
@@ -185,6 +185,17 @@ class SegmentationStage:
             self._policy.float16_limit,
             references=self._policy.references,
         )
+
+    def may_take_over(self, restoration: ProfileRestoration) -> bool:
+        """Tell whether the newest model known is as late as those that have decided on the users.
+
+        Another worker may have read a newer one already. To decide under the one before would put
+        changes of a user behind those of a later version. A model from a file stays as it is.
+        """
+        newest = self._models.latest()
+        if isinstance(self._models, FixedModel):
+            return True
+        return restoration.latest_version <= (newest.version if newest else 0)
 
     def assigned(self, partition: int, restoration: ProfileRestoration) -> None:
         """Take over a partition.

@@ -39,6 +39,7 @@ from consumer.state.restore import LostOffsetsError, Restorer
 from consumer.state.restored import Restored, RestoreTask
 from consumer.telemetry.metrics import RestoreMetrics
 from consumer.tryout.broker import EmbeddedKafka
+from models.segments.model import SegmentModel
 from tests.consumer.kafka_runs import (
     PARTITIONS,
     committed,
@@ -438,6 +439,62 @@ def test_progress_is_told_over_all_partitions(settings):
     hold.set()
     until(lambda: not (restorer.finished(), restorer.tasks)[1])
     restorer.close()
+
+
+class Published:
+    """Versions of the segments, as a worker has heard of them."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+
+    def latest(self) -> SegmentModel:
+        return model_of(EMBEDDER, self.version)
+
+
+def decided_under(settings: Settings, version: int) -> None:
+    """Let users be decided on under a version."""
+    produce(settings, FIRST)
+    with worker(settings, FixedModel(model_of(EMBEDDER, version))):
+        until(lambda: committed(settings) == len(FIRST))
+
+
+def test_a_partition_waits_until_the_version_is_known_that_decided_on_its_users(settings, caplog):
+    caplog.set_level(logging.INFO)
+    decided_under(settings, 5)
+    known = Published(4)
+    stage = SegmentationStage(settings, EMBEDDER, known)
+    restorer = Restorer(settings, stage, settings.kafka.group_id)
+    given: list[Restored] = []
+    for partition in range(PARTITIONS):
+        restorer.start(partition)
+
+    def held() -> bool:
+        restorer.finished()  # a partition without users waits for nobody
+        return all(task.held_since for task in restorer.tasks.values())
+
+    until(held)
+    waiting = set(restorer.tasks)
+    assert len(waiting) > 1
+    assert restorer.finished() == []
+    restorer.cancel(min(waiting))  # taken away meanwhile
+    known.version = 5
+    until(lambda: bool(given.extend(restorer.finished()) or not restorer.tasks))
+    assert {each.partition for each in given} == waiting - {min(waiting)}
+    restorer.close()
+    assert "its users were decided on under a newer model than is known here" in caplog.text
+
+
+def test_a_version_that_was_lost_with_its_topic_is_not_waited_for_without_end(broker, caplog):
+    settings = settings_for(broker.bootstrap_servers, restore={"no_progress_seconds": 0.2})
+    decided_under(settings, 5)
+    stage = SegmentationStage(settings, EMBEDDER, Published(1))
+    restorer = Restorer(settings, stage, settings.kafka.group_id)
+    restorer.start(0)
+    given: list[Restored] = []
+    until(lambda: bool(given.extend(restorer.finished()) or given))
+    restorer.close()
+    assert [each.partition for each in given] == [0]
+    assert "was the topic of the models made anew?" in caplog.text
 
 
 def test_closing_does_not_wait_for_a_volume_that_hangs(settings, store):

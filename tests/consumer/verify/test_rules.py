@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 
 from consumer.verify import ViolationKind
+from schemas.changes import SegmentChange
 from tests.consumer.verify.feeds import FEEDS, WHOLE, Feed, Found
 from tests.consumer.verify.histories import (
     EMBEDDING,
@@ -198,6 +200,29 @@ def test_changes_of_a_former_embedding_model_are_history(files: ReplayFiles, aud
     _under_the_former_model(files, versions={1, 2})
     result = audit()
     assert result.first == ()
+
+
+@pytest.mark.parametrize(("versions", "broken"), [((3, 3, 2), 1), ((3, 2, 2), 1), ((2, 3, 3), 0)])
+def test_a_user_is_decided_on_under_no_earlier_version_than_before(
+    files: ReplayFiles, audit: Audit, versions: tuple[int, ...], broken: int
+) -> None:
+    files.changes = [each for each in files.changes if each["subject"] == "ann"]
+    for change, version in zip(files.changes, versions, strict=True):
+        change["data"]["model"]["version"] = version
+        id_of(change)
+    files.memberships = [files.changes[-1]["data"]]
+    files.profiles = [each for each in files.profiles if each["user_id"] == "ann"]
+    files.model = None
+    result = audit()
+    assert result.kinds.get((Kind.VERSION, "ann"), 0) == broken
+    if broken:
+        told = result.detail(Kind.VERSION)
+        assert "under version 2 of the segment model, the one before under version 3" in told
+
+
+def id_of(line: dict[str, Any]) -> None:
+    """Give a change the id that follows from what it says now."""
+    line["id"] = SegmentChange.model_validate_json(json.dumps(line["data"])).id
 
 
 def _under_the_former_model(files: ReplayFiles, versions: set[int]) -> None:
