@@ -29,6 +29,8 @@ COMMANDS = {
     "report": "Write a page on what the segments are, who is in them and what changed.",
     "verify": "Check what must always hold.",
     "status": "Tell how the group stands: members, lag, rates, model, refusals, drift.",
+    "watch": "Watch a group at work in the terminal.",
+    "changes": "Print the changes of users' segments, a line each.",
     "doctor": "Tell whether a process could start here, and what to do where not.",
     "profile": "Show a user's latest state record as JSON.",
     "explain": "Tell why a user is in a segment, and what would move the user.",

@@ -156,9 +156,14 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         _READER,
         Right("transactional id", "{group}-reset", ("Write",)),
     ),
+    "changes": (_READER,),
     "topics create": (_COMMITTED,),
     "topics check": (_COMMITTED,),
 }
+
+
+# What tells how the group stands is what tells it again and again.
+_OTHERS["watch"] = _OTHERS["status"]
 
 
 def rights_reference() -> str:

@@ -19,6 +19,8 @@ Role = Literal[
     "explain",
     "status",
     "report",
+    "watch",
+    "changes",
     "dead-letters list",
     "dead-letters redrive",
     "models list",
@@ -87,7 +89,7 @@ TOPICS = (
         value="JSON, of any [mapping](#other-formats)",
         kept="free",
         writers=("dead-letters redrive",),
-        readers=("intake", "verify", "status"),
+        readers=("intake", "verify", "status", "watch"),
         for_you="yes, you make and write it, where [`segmenter intake`](operations.md#intake) is "
         "to re-key it",
     ),
@@ -103,6 +105,7 @@ TOPICS = (
         readers=(
             *("worker", "verify", "migrate", "status", "report", "reset", "model fit words"),
             "explain",
+            "watch",
         ),
         for_you="yes, you write it; or `segmenter intake` does, from a topic of yours",
     ),
@@ -116,6 +119,7 @@ TOPICS = (
         readers=(
             *("verify", "migrate", "status", "report", "dead-letters list"),
             "dead-letters redrive",
+            "watch",
         ),
         for_you="yes",
     ),
@@ -126,7 +130,7 @@ TOPICS = (
         schema="segment-changes",
         kept="hours",
         writers=("worker",),
-        readers=("verify", "report", "explain"),
+        readers=("verify", "report", "explain", "watch", "changes"),
         for_you="yes",
     ),
     Topic(
@@ -136,7 +140,7 @@ TOPICS = (
         schema="segment-changes",
         kept="compacted",
         writers=("worker",),
-        readers=("verify", "explain"),
+        readers=("verify", "explain", "watch"),
         for_you="yes",
     ),
     Topic(
@@ -159,7 +163,7 @@ TOPICS = (
         kept="compacted",
         single=True,
         writers=("worker", "trainer", "migrate", "reset"),
-        readers=("trainer", "migrate", "status", "report", "models rollback", "reset"),
+        readers=("trainer", "migrate", "status", "report", "models rollback", "reset", "watch"),
         for_you="no: the trainer's feed",
     ),
     Topic(
@@ -174,6 +178,7 @@ TOPICS = (
         readers=(
             *("worker", "trainer", "verify", "migrate", "status", "report"),
             *("models list", "models rollback", "explain"),
+            "watch",
         ),
         for_you="to read the segments' words",
     ),
@@ -201,7 +206,7 @@ TOPICS = (
         kept="compacted",
         single=True,
         writers=("trainer", "models rollback"),
-        readers=("trainer", "models list", "models rollback", "status"),
+        readers=("trainer", "models list", "models rollback", "status", "watch"),
         for_you="no: [`segmenter models`](operations.md#models-taken-back)",
     ),
     # One partition: the events of a version stay together and in order.
@@ -225,7 +230,7 @@ TOPICS = (
         kept="compacted",
         single=True,
         writers=("trainer", "migrate"),
-        readers=("verify",),
+        readers=("verify", "changes", "watch"),
         for_you="yes",
     ),
     Topic(
@@ -237,7 +242,7 @@ TOPICS = (
         single=True,
         large=True,
         writers=("trainer",),
-        readers=("trainer", "status", "report"),
+        readers=("trainer", "status", "report", "watch"),
         for_you="no: the trainer's",
     ),
     # The latest label of each user is all that a worker has to read.

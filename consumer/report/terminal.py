@@ -16,6 +16,7 @@ _PIPE_WIDTH = 240
 _GAP = 2
 _LEAST_FIRST = 24
 _PLAIN = {"“": '"', "”": '"', "→": ">", "…": ".", "█": "#", "≥": ">", "↓": "v"}
+_PLAIN |= dict(zip("▁▂▃▄▅▆▇", "_.,:-=+", strict=True))
 
 
 def console(

@@ -74,6 +74,13 @@ USES: dict[str, tuple[str, ...]] = {
     "status": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
     ),
+    "watch": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
+    ),
+    "changes": (
+        *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.changes"),
+        *("topics.segments", "topics.prefix", "restore.no_progress_seconds", *_EVERY),
+    ),
     "doctor": (
         *("kafka", "topics", "events", "embedding", "labels.enabled", "profile.precision"),
         "restore.checkpoint_max_age_hours",

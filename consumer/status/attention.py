@@ -10,6 +10,9 @@ from consumer.status.facts import Endpoint, Group, Status
 STILL_SECONDS = 60
 """For that long a record waits in a partition where nothing is committed, before it is told."""
 
+BEHIND_SECONDS = 10
+"""For that long a record waits in a topic that is written faster than it is read, likewise."""
+
 
 def attention(status: Status) -> list[str]:
     """Say what asks for somebody, in words; empty where nothing does."""
@@ -52,7 +55,13 @@ def _of_group(group: Group) -> Iterator[str]:
             f"{plural(len(still), 'partition')} of {group.topic} {_stand(len(still))} still: "
             f"{_listed(still)}"
         )
-    elif group.lag_records and group.seconds_to_go is None and group.records_per_second:
+    elif (
+        # What waits for a moment is no sign: rates are those of a moment, too.
+        group.lag_records
+        and (group.waits_seconds is None or group.waits_seconds > BEHIND_SECONDS)
+        and group.seconds_to_go is None
+        and group.records_per_second
+    ):
         yield f"{group.topic} is written faster than it is read"
 
 

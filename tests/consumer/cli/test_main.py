@@ -50,6 +50,8 @@ COMMANDS = [
     "verify",
     "migrate",
     "status",
+    "watch",
+    "changes",
     "reset",
     "dead-letters list",
     "dead-letters show",

@@ -243,9 +243,15 @@ def _status(**changes: Any) -> Status:
             ["1 partition of events stands still: 1"],
         ),
         (
-            {"lag_records": 9, "seconds_to_go": None, "written_per_second": 20.0},
+            {
+                "lag_records": 9,
+                "seconds_to_go": None,
+                "written_per_second": 20.0,
+                "waits_seconds": 11.0,
+            },
             ["events is written faster than it is read"],
         ),
+        ({"lag_records": 9, "seconds_to_go": None, "written_per_second": 20.0}, []),
     ],
 )
 def test_what_asks_for_somebody_is_told(changes: dict[str, Any], words: list[str]):

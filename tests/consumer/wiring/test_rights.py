@@ -53,7 +53,7 @@ GRANTED = {
 # A migration tells of a segment only where nobody is left in it.
 SELDOM = {("migrate", "topic", "segment-lifecycle", "Write")}
 # For how long a sample waits is looked at where the trainer is behind.
-SELDOM |= {("status", "topic", "profile-samples", "Read")}
+SELDOM |= {(user, "topic", "profile-samples", "Read") for user in ("status", "watch")}
 
 
 def user_of(command: str) -> str:
@@ -129,6 +129,7 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     kafka.run("produce", SETTINGS, "produce", str(file))
     have_others_write(kafka, values[180:])
     kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
+    kafka.run("watch", SETTINGS, "watch", "--seconds", "0.1")
     written = ("segment-changes", "segment-models", "segment-lifecycle", "label-models")
     written += ("drift-reference", "user-events.dlq", "segment-labels.dlq")
     with (
@@ -165,6 +166,7 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     for more in ((), ("--at", "2100-01-01T00:00:00Z")):
         kafka.run("explain", SETTINGS, "explain", "u1", *more)
     kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
+    kafka.run("changes", SETTINGS, "changes", "--segment", "0")
     kafka.run("migrate", newer, "migrate", dimensions=32)
     kafka.run("topics-check", SETTINGS, "topics", "check")
     kafka.run("reset", newer, "reset", "--execute")
@@ -211,10 +213,14 @@ FOR_OTHER_STAGES = {
 }
 
 
+# Some of which every command reads.
+_ALWAYS = ("events", "profiles", "dead_letters", "models", "changes")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_reads_no_setting_that_its_help_leaves_out(kafka, command: Command) -> None:
     read = kafka.settings_read(user_of(command))
-    assert read & {f"topics.{name}" for name in ("events", "profiles", "dead_letters", "models")}
+    assert read & {f"topics.{name}" for name in _ALWAYS}
     assert (ASKED in read) == uses(command, "http.port")
     read -= {ASKED, *FOR_OTHER_STAGES.get(command, ())}
     assert sorted(name for name in read if not uses(command, name)) == []
