@@ -57,8 +57,9 @@ def nearness(found: Explanation) -> Iterator[str]:
     """Say what that rests on, and how near the next segment is."""
     if found.events is not None and found.weight is not None:
         latest = "" if found.updated_at is None else f", the latest of {time_of(found.updated_at)}"
+        rests, weigh = ("rested", "weighed") if found.at is not None else ("rests", "weigh")
         yield (
-            f"The profile rests on {plural(found.events, 'event')}{latest}; faded they weigh "
+            f"The profile {rests} on {plural(found.events, 'event')}{latest}; faded they {weigh} "
             f"{found.weight:.2f}. Segments are of version {found.version}."
         )
     if found.margin is not None:
