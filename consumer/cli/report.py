@@ -72,7 +72,6 @@ def report(
     from consumer.page.places import check_projection
     from consumer.page.write import PageWriter
     from consumer.report.progress import counting
-    from consumer.wiring.embedder import load_embedder
 
     check_projection(projection)
     if folder is None and input_file is not None:
@@ -85,5 +84,7 @@ def report(
         if folder is not None:
             written = writer.of_folder(folder, input_file)
         else:
+            from consumer.wiring.embedder import load_embedder
+
             written = writer.of_topics(records, lambda: load_embedder(settings))
     click.echo(written)

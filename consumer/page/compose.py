@@ -17,6 +17,7 @@ from consumer.page.events import EventsSeen
 from consumer.page.gathered import Change, Gathered, RefusedReason
 from consumer.page.places import NameOf, Places, Projection, drawn, names, places, points
 from consumer.report.wording import day, one_line, plural
+from consumer.settings.commands import USES
 from consumer.settings.report import ReportSettings
 from models.distances import Floats, Ints
 from schemas.changes import ChangeStatus
@@ -52,7 +53,7 @@ class Asked:
     labels: Mapping[str, Hashable] = field(default_factory=dict)
     against: str = ""
     source: str | None = None
-    command: str = "segmenter profile"
+    command: str = "segmenter explain" if "explain" in USES else "segmenter profile"
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,19 +173,18 @@ _BINS = 8
 def rated(ratings: Mapping[int, list[float]]) -> dict[int, Ratings]:
     """Describe the ratings of each segment, all on one scale of bars.
 
-    Where there are few values, as with stars, each has a bar; else bars are of equal width between
-    the least and the greatest.
+    Where there are few values, as with stars, each has a bar; else bars are of equal width, but for
+    the first and the last, which hold the outermost hundredth on either side too.
     """
     every = np.array([value for each in ratings.values() for value in each], np.float64)
     if not len(every):
         return {}
-    values = np.unique(every)
-    names, edges = _bars(values)
+    names, edges = _bars(every)
     found = {}
     for segment, given in ratings.items():
         own = np.array(given, np.float64)
         if edges is None:
-            counts = [int((own == value).sum()) for value in values.tolist()]
+            counts = [int((own == value).sum()) for value in np.unique(every).tolist()]
         else:
             counts = np.histogram(own, edges)[0].tolist()
         found[segment] = Ratings(
@@ -197,11 +196,16 @@ def rated(ratings: Mapping[int, list[float]]) -> dict[int, Ratings]:
     return found
 
 
-def _bars(values: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64] | None]:
+def _bars(every: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64] | None]:
     """Name the bars; give their edges where they stand for ranges."""
+    values = np.unique(every)
     if len(values) <= _MOST_VALUES:
         return [f"{value:g}" for value in values.tolist()], None
-    edges = np.linspace(values[0], values[-1], _BINS + 1)
+    low, high = np.quantile(every, [0.01, 0.99]).tolist()
+    if low == high:
+        low, high = values[0], values[-1]
+    edges = np.linspace(low, high, _BINS + 1)
+    edges[0], edges[-1] = values[0], values[-1]
     return [
         f"{low:.3g} to {high:.3g}"
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)

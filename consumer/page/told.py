@@ -191,7 +191,8 @@ class Card:
     sure
         Mean probability that users are in the right segment.
     active
-        Users with an event in the latest days.
+        Users with an event in the latest days, counted back from the latest event of all: a stream
+        that is read late is not all asleep.
     typical, edge
         Names of users near the centre, and of those who are the nearest to another segment.
     """
@@ -234,6 +235,7 @@ def cards(
     ratings = {} if seen is None else rated(seen.ratings)
     moved = {each.segment: each.after - each.before for each in changed}
     starts = found.changes[0].at if found.changes else np.inf
+    active = users.updated >= users.updated.max(initial=-np.inf) - (found.until - since)
     made = []
     for row, record in enumerate(found.model.segments):
         members = np.flatnonzero(where.rows == row)
@@ -260,7 +262,7 @@ def cards(
                 nearest=None if gap is None else int(where.ids[gap]),
                 sure=float(where.sure[members].mean()) if len(members) else None,
                 median_events=int(np.median(users.events[members])) if len(members) else 0,
-                active=int((users.updated[members] >= since).sum()),
+                active=int(active[members].sum()),
                 since=record.since,
                 ratings=ratings.get(record.id),
                 texts=list(texts.get(record.id, ()))[:TEXTS],

@@ -133,7 +133,7 @@ def test_the_page_answers_the_questions_of_an_analyst(
     )
     assert "user-1<b>" in text
     # Why did this user move? The latest moves, and the command for more.
-    assert "segmenter profile USER" in text
+    assert f"{Asked().command} USER" in text
     # What changed last week? Can I trust it?
     assert "What has changed lately" in text
     assert "offline k-means" in text
