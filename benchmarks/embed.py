@@ -8,6 +8,7 @@ One run, the same texts for all, a process a contender, by turns. See docs/perfo
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.embedding import curve, report
+from benchmarks.embedding.export import QUANTISED
 from benchmarks.embedding.flops import EncoderShape
 from benchmarks.embedding.lineup import CALLS, OPENVINO, REFERENCE, WORKER, Files, lineup
 from benchmarks.embedding.no_amx import forbid_amx
@@ -47,6 +49,9 @@ PICTURE = DOCS / "embedding-curve.png"
 
 FALLBACK_REFERENCE = "ours-fp32"
 
+CALIBRATION = 300
+"""Texts that OpenVINO's int8 is calibrated on."""
+
 
 def main() -> None:
     options = parse()
@@ -72,6 +77,7 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--data", type=Path, default=DATA, help="events, as JSON lines")
     add("--count", type=int, default=1000, help="texts")
     add("--texts", choices=("posts", "short"), default="posts", help="of any length, or short ones")
+    add("--characters", type=int, help="of each text at most; all of them when not given")
     add("--rounds", type=int, default=5, help="passes of each contender over the texts")
     add("--contenders", nargs="*", default=[], metavar="NAME", help="only these; all when none")
     add("--variant", nargs="*", default=[], metavar="NAME=FOLDER", type=variant,
@@ -112,8 +118,12 @@ def measured(arguments: argparse.Namespace, work: Path) -> Figures:
     """Measure, and give all figures."""
     say("reading the texts and making the models")
     sample = read_sample(arguments.data, arguments.count, arguments.texts)
+    if arguments.characters:
+        sample = Sample(sample.lines, [text[: arguments.characters] for text in sample.texts])
     sample.write(work)
     files = prepare(arguments, work)
+    if not (files.exported / QUANTISED).exists():
+        quantise(arguments, files, sample)
     variants = list(arguments.variant)
     if arguments.curve:
         variants += write_variants(files.int8, work)
@@ -137,6 +147,7 @@ def measured(arguments: argparse.Namespace, work: Path) -> Figures:
             "tokens": sum(lengths),
             "cut": cut,
             "limit": files.limit,
+            "characters": arguments.characters,
         },
         "threads": arguments.threads,
         "without_amx": arguments.without_amx,
@@ -175,6 +186,24 @@ def prepare(arguments: argparse.Namespace, work: Path) -> Files:
     return Files(int8, fp32, exported, work, limit, arguments.peer_python)
 
 
+def quantise(arguments: argparse.Namespace, files: Files, sample: Sample) -> None:
+    """Have the peers' export quantised, on texts that are not among those measured."""
+    measured = set(sample.texts)
+    found = read_sample(arguments.data, len(measured) + CALIBRATION, arguments.texts).texts
+    texts = [text for text in found if text not in measured][:CALIBRATION]
+    path = files.work / "calibration.json"
+    path.write_text(json.dumps(texts), encoding="utf-8")
+    command = [arguments.peer_python, "-m", "benchmarks.embedding.quantise"]
+    done = subprocess.run(
+        [*command, str(files.exported), str(path), str(files.limit)],
+        check=False,
+        cwd=ROOT,
+        env=environment(arguments.threads),
+    )
+    if done.returncode:
+        say("NNCF failed, and its contender will not be there")
+
+
 def chosen(contenders: list[Contender], arguments: argparse.Namespace) -> list[Contender]:
     """Leave out whom this run is not about."""
     wanted = set(arguments.contenders)
@@ -186,7 +215,16 @@ def chosen(contenders: list[Contender], arguments: argparse.Namespace) -> list[C
     if not wanted and arguments.curve:
         wanted = {each.name for each in contenders if not each.peer}
         wanted -= {WORKER, CALLS}
-        wanted |= {REFERENCE, "st-torch-bf16", "ort-fp32", "openvino-fp32", OPENVINO}
+        wanted |= {
+            REFERENCE,
+            "st-torch-bf16",
+            "ort-fp32",
+            "openvino-fp32",
+            "openvino-int8",
+            OPENVINO,
+        }
+    if arguments.characters:  # the worker's events have their texts whole
+        contenders = [each for each in contenders if each.name != WORKER]
     return [each for each in contenders if not wanted or each.name in wanted]
 
 

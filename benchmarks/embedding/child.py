@@ -26,6 +26,7 @@ _STRETCH = 32
 _PACKAGES = (
     "onnxruntime-gpu",
     "onnxruntime",
+    "nncf",
     "openvino",
     "optimum-onnx",
     "sentence-transformers",

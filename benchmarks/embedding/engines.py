@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,14 +60,20 @@ class Ours:
     ----------
     call
         Texts of a call; by default all texts in one.
+    engine
+        What runs it.
     """
 
     settings: Sequence[Setting] = ({},)
 
-    def __init__(self, *, folder: str, threads: int, call: int = 0) -> None:
+    def __init__(
+        self, *, folder: str, threads: int, call: int = 0, engine: str = "onnxruntime"
+    ) -> None:
         from models.embedding.engine.embedder import OnnxEmbedder  # noqa: PLC0415, only where it is installed
 
-        self.embedder = OnnxEmbedder.load(Path(folder), threads=threads, device="cpu")
+        self.embedder = OnnxEmbedder.load(
+            Path(folder), threads=threads, device="cpu", engine=cast(Any, engine)
+        )
         self._tokens: dict[int, int] = {}
         self._call = call
 

@@ -14,6 +14,7 @@ from benchmarks.embedding.peers import onnxruntime
 
 GRAPH = "onnx/model.onnx"
 FUSED = "fused/model.onnx"
+QUANTISED = "openvino/model.xml"
 
 
 def export(weights: Path, folder: Path) -> None:

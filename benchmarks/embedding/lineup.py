@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.embedding.export import FUSED, GRAPH
+from benchmarks.embedding.export import FUSED, GRAPH, QUANTISED
 from benchmarks.embedding.rounds import Contender
 from benchmarks.embedding.sample import EVENTS_FILE
 from consumer.settings import BatchSettings
@@ -21,6 +21,8 @@ CALLS = "ours-int8-calls"
 
 WORKER = "worker-int8"
 OPENVINO = "openvino-bf16"
+INSIDE = "ours-openvino"
+"""The product's int8 model, run by OpenVINO."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,16 @@ def _ours(files: Files, variants: Sequence[tuple[str, Path]]) -> list[Contender]
         )
         for name, label, folder in models
     ]
+    ours.append(
+        Contender(
+            INSIDE,
+            "segmenter, int8, OpenVINO",
+            f"{engines}:Ours",
+            {"folder": str(files.int8), "engine": "openvino"},
+            precision="int8",
+            peer=False,
+        )
+    )
     worker = Contender(
         WORKER,
         "segmenter, int8, inside the worker",
@@ -122,15 +134,15 @@ def _peers(files: Files) -> list[Contender]:
             batch=size,
         )
 
-    def openvino(precision: str, hint: str) -> Contender:
+    def openvino(precision: str, label: str, graph: Path, *hints: str) -> Contender:
         return peer(
             f"openvino-{precision}",
-            f"OpenVINO, {precision}",
+            f"OpenVINO, {label}",
             "OpenVino",
             precision,
             **own,
             graph=str(graph),
-            hint=hint,
+            hints=list(hints),
         )
 
     return [
@@ -148,8 +160,9 @@ def _peers(files: Files) -> list[Contender]:
         library("onnx", "ONNX fp32", "fp32", "onnx", "float32"),
         fixed(32),
         fixed(256),
-        openvino("fp32", "f32"),
-        openvino("bf16", "bf16"),
+        openvino("fp32", "fp32", graph, "f32"),
+        openvino("bf16", "bf16", graph, "bf16"),
+        openvino("int8", "int8 by NNCF", files.exported / QUANTISED, "bf16", "f32"),
     ]
 
 

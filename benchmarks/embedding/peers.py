@@ -20,12 +20,17 @@ from benchmarks.embedding.tokens import (
     as_they_come,
     by_length,
     load_tokenizer,
+    of_one_length,
     pad,
     pool,
     tokenise,
 )
 
 BATCHES = (1, 4, 8, 16, 32)
+"""Texts of a batch."""
+
+BUDGETS = (512, 1024)
+"""Tokens of a run of texts of one length."""
 
 
 def onnxruntime() -> Any:
@@ -175,40 +180,52 @@ class SentenceTransformers:
 
 
 class OpenVino:
-    """OpenVINO with an asynchronous queue, texts sorted by length, the best of several batches."""
+    """OpenVINO with an asynchronous queue, texts sorted by length.
 
-    def __init__(self, *, tokenizer: str, limit: int, graph: str, hint: str, threads: int) -> None:
+    Batches of several sizes compete, padded to their longest; runs of one length without padding;
+    one stream or one a thread; and types of number between the products, where there are several.
+    """
+
+    def __init__(
+        self, *, tokenizer: str, limit: int, graph: str, hints: Sequence[str], threads: int
+    ) -> None:
         self._tokenizer = load_tokenizer(Path(tokenizer), limit)
-        self._graph, self._hint, self._threads = graph, hint, threads
-        self._compiled: tuple[int, Any, Any] | None = None
-        self._size = 1
+        self._graph, self._threads = graph, threads
+        self._compiled: tuple[tuple[str, int], Any, Any] | None = None
+        self._setting: Setting = {}
+        ways: list[Setting] = [{"batch": size} for size in BATCHES]
+        ways += [{"tokens": budget} for budget in BUDGETS]
         self.settings = [
-            {"streams": streams, "batch": size}
+            {"hint": hint, "streams": streams, **way}
+            for hint in hints
             for streams in sorted({1, threads})
-            for size in BATCHES
+            for way in ways
         ]
 
     def use(self, setting: Setting) -> None:
-        streams = setting["streams"]
-        if self._compiled is None or self._compiled[0] != streams:
+        hint, streams = key = setting["hint"], setting["streams"]
+        if self._compiled is None or self._compiled[0] != key:
             import openvino  # noqa: PLC0415
 
             core = openvino.Core()
             hints = {
-                "INFERENCE_PRECISION_HINT": self._hint,
+                "INFERENCE_PRECISION_HINT": hint,
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": self._threads,
                 "PERFORMANCE_HINT": "THROUGHPUT" if streams > 1 else "LATENCY",
             }
             compiled = core.compile_model(core.read_model(self._graph), "CPU", hints)
-            self._compiled = streams, compiled, openvino.AsyncInferQueue(compiled, streams)
-        self._size = setting["batch"]
+            self._compiled = key, compiled, openvino.AsyncInferQueue(compiled, streams)
+        self._setting = setting
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         assert self._compiled is not None
         _, compiled, queue = self._compiled
         rows = tokenise(self._tokenizer, texts)
-        batches = by_length(rows, self._size)
+        if "batch" in self._setting:
+            batches = by_length(rows, self._setting["batch"])
+        else:
+            batches = of_one_length(rows, self._setting["tokens"])
         names = [each.get_any_name() for each in compiled.inputs]
         found: list[Vectors | None] = [None] * len(batches)
 

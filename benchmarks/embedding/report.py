@@ -108,8 +108,24 @@ def _add_ratios(rows: list[Figures]) -> None:
                     row[key] = round(own / rate[other], 3)
 
 
+FAITHFUL = 0.99
+"""Mean cosine to fp32 from which on a peer counts as one."""
+
+
 def table(figures: Figures) -> str:
     """Write the contenders' table in Markdown."""
+    rows = figures["contenders"]
+    fastest = max(
+        (
+            row["tokens_per_second"]
+            for row in rows
+            if row["peer"] and row["cosine"] and row["cosine"]["mean"] >= FAITHFUL
+        ),
+        default=None,
+    )
+
+    def to_fastest(row: Figures) -> str:
+        return "" if fastest is None else f"{row['tokens_per_second'] / fastest:.2f}"
 
     def ratio(key: str) -> Cell:
         return lambda row: "" if row[key] is None else f"{row[key]:.2f}"
@@ -127,12 +143,13 @@ def table(figures: Figures) -> str:
         "tokens/s": "{tokens_per_second:,.0f}",
         "times the best fp32 peer": ratio("to_best_fp32_peer"),
         "times OpenVINO bf16": ratio("to_openvino_bf16"),
+        "times the fastest peer": to_fastest,
         "share of peak": share,
         "cosine to fp32: mean": cosine("mean"),
         "1st percentile": cosine("p1"),
         "least": cosine("min"),
     }
-    return columns(figures["contenders"], cells, texts=1)
+    return columns(rows, cells, texts=1)
 
 
 def description(figures: Figures) -> str:
@@ -194,6 +211,7 @@ PARTS = {
     "embed": engine_text,
     "embed-short": engine_text,
     "embed-no-amx": engine_text,
+    "embed-openvino": engine_text,
     "embed-curve": curve_text,
     "embed-quality": quality_text,
 }

@@ -49,6 +49,16 @@ def by_length(rows: Rows, size: int) -> list[NDArray[np.int64]]:
     return [order[start : start + size] for start in range(0, order.size, size)]
 
 
+def of_one_length(rows: Rows, budget: int) -> list[NDArray[np.int64]]:
+    """Cut texts into batches of one length and at most `budget` tokens; gives their indices."""
+    lengths = np.array([row.size for row in rows])
+    batches = []
+    for length in np.unique(lengths)[::-1]:
+        same, size = np.flatnonzero(lengths == length), max(1, budget // int(length))
+        batches += [same[start : start + size] for start in range(0, same.size, size)]
+    return batches
+
+
 def as_they_come(count: int, size: int) -> list[NDArray[np.int64]]:
     """Cut `count` texts into batches of `size` in their order; gives their indices."""
     return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]

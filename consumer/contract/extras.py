@@ -14,6 +14,7 @@ PACKAGES = {
     "files": ("pyarrow", "backports.zstd"),
     "model": ("onnx",),
     "report": ("jinja2", "sklearn", "vl_convert"),
+    "openvino": ("onnx", "openvino"),
     "words": ("sklearn",),
 }
 

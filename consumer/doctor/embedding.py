@@ -10,7 +10,12 @@ import numpy as np
 from consumer.doctor.facts import Finding, failed, fine, warning
 from consumer.settings import Settings
 from models.embedding.engine.text_embedder import ModelEmbedder
-from models.embedding.errors import DeviceUnavailableError, EmbeddingError, ModelNotMadeError
+from models.embedding.errors import (
+    DeviceUnavailableError,
+    EmbeddingError,
+    MissingPackageError,
+    ModelNotMadeError,
+)
 from models.embedding.policy import EmbeddingPolicy
 
 _TEXT = "a short text, to see that there is a vector of it"
@@ -34,6 +39,9 @@ def load(settings: Settings, loader: Callable[[Settings], ModelEmbedder]) -> Loa
         return Loaded([failed("device", str(error), _DEVICE)], None)
     except ModelNotMadeError as error:
         advice = "run it here, or mount the folder that it made elsewhere"
+        return Loaded([failed("model", str(error), advice)], None)
+    except MissingPackageError as error:
+        advice = "build the image with it, or set embedding.engine to onnxruntime"
         return Loaded([failed("model", str(error), advice)], None)
     except (EmbeddingError, OSError) as error:
         advice = "make or copy the model's folder anew (docs/operations.md, Models)"

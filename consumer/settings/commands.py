@@ -145,6 +145,7 @@ USES: dict[str, tuple[str, ...]] = {
             "embedding.both.model",
             "embedding.precision",
             "embedding.device",
+            "embedding.engine",
             *_EVERY,
         ),
     ),

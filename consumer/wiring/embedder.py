@@ -83,6 +83,9 @@ def model_choices(embedding: EmbeddingPolicy) -> list[tuple[Precision | None, De
     A precision of None is an exported model's own.
     """
     precision, device = embedding.precision, embedding.device
+    if embedding.engine == "openvino":
+        own = precision == "auto" and is_exported(embedding.model)
+        return [(None if own else "int8", "cpu")]
     if precision != "auto":
         return [(precision, "cpu" if precision == "int8" else device)]
     if is_exported(embedding.model):
@@ -167,6 +170,7 @@ def _load(embedding: EmbeddingPolicy, precision: Precision | None, device: Devic
         folder,
         threads=embedding.threads,
         device=device,
+        engine=embedding.engine,
         batch_tokens=embedding.batch_tokens,
         sessions=embedding.gpu_sessions,
         allow_cpu_fallback=embedding.allow_cpu_fallback,

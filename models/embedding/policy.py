@@ -15,6 +15,9 @@ from schemas.base import Section
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 """What may be asked for. ``auto``: CUDA where there is a GPU and the precision is for it."""
 
+Engine = Literal["onnxruntime", "openvino"]
+"""What runs an encoder on the CPU."""
+
 LongTexts = Literal["truncate", "chunk"]
 
 BATCH_TOKENS = 16_384
@@ -96,6 +99,12 @@ class EmbeddingPolicy(Section):
     device: Device = Field(
         "auto", description="Where the model runs; auto takes a GPU that can be used."
     )
+    engine: Engine = Field(
+        "onnxruntime",
+        description="What runs the model on the CPU. openvino is faster where there is AMX, and "
+        "takes more memory; it runs int8 models and wants the extra of that name. Other vectors, "
+        "a little: another embedding model.",
+    )
     allow_cpu_fallback: bool = Field(
         False,
         description="Go on with the CPU where the GPU that device asks for cannot be used, in "
@@ -135,6 +144,21 @@ class EmbeddingPolicy(Section):
         description="Share of tokens that the model does not know, or of letters in scripts that "
         "it does not read, above which a warning names the model to take; 1 never warns.",
     )
+
+    @model_validator(mode="after")
+    def _openvino_in_int8(self) -> Self:
+        if self.engine == "openvino":
+            if self.device in ("cuda", "tensorrt"):
+                raise ValueError(
+                    f"engine is openvino, which runs on CPUs, and device is {self.device}: set "
+                    "engine to onnxruntime, or device to cpu"
+                )
+            if self.precision in ("fp16", "fp32"):
+                raise ValueError(
+                    f"engine is openvino, which runs int8 models, and precision is "
+                    f"{self.precision}: set engine to onnxruntime, or precision to int8"
+                )
+        return self
 
     @model_validator(mode="after")
     def _int8_on_the_cpu(self) -> Self:

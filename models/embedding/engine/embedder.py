@@ -16,7 +16,7 @@ from models.embedding.engine.tokenising import (
     unknown_token,
 )
 from models.embedding.manifest import Manifest
-from models.embedding.policy import BATCH_TOKENS, MAX_CHUNKS, Device, LongTexts
+from models.embedding.policy import BATCH_TOKENS, MAX_CHUNKS, Device, Engine, LongTexts
 from models.embedding.runner_types import Runner
 
 
@@ -36,6 +36,8 @@ class OnnxEmbedder(TextEmbedder):
         Vectors kept of the texts used last; 0 keeps none.
     folder
         Where the model lies, for other processes to tokenise by.
+    engine
+        What the runner is of.
 
     Attributes
     ----------
@@ -43,7 +45,8 @@ class OnnxEmbedder(TextEmbedder):
         The model's description.
     identity
         SHA-256 that changes whenever the vectors do: the manifest's own, or one over that and how
-        long texts are cut, where that is not by truncating.
+        long texts are cut and what runs the model, where that is not by truncating or not ONNX
+        Runtime.
     """
 
     def __init__(
@@ -56,13 +59,14 @@ class OnnxEmbedder(TextEmbedder):
         max_chunks: int = MAX_CHUNKS,
         cache_texts: int = 0,
         folder: Path | None = None,
+        engine: Engine = "onnxruntime",
     ) -> None:
         self.manifest: Manifest = manifest
         self._folder = folder
         self._max_chunks = chunks = max_chunks if long_texts == "chunk" else 1
         self._hasher = TextHasher()
         super().__init__(
-            _identity(manifest, chunks),
+            _identity(manifest, chunks, engine),
             manifest.dimensions,
             TextTokeniser(tokenizer, manifest.max_tokens, manifest.prefix, chunks, self._hasher),
             runner,
@@ -78,6 +82,7 @@ class OnnxEmbedder(TextEmbedder):
         *,
         threads: int | None = None,
         device: Device = "auto",
+        engine: Engine = "onnxruntime",
         batch_tokens: int = BATCH_TOKENS,
         sessions: int = 1,
         allow_cpu_fallback: bool = False,
@@ -96,6 +101,8 @@ class OnnxEmbedder(TextEmbedder):
         device
             ``auto`` takes a GPU for an fp16 or fp32 model where there is one, and says so in the
             log.
+        engine
+            What runs an int8 model on the CPU.
         batch_tokens
             On a GPU, the most tokens of a batch. A longer text runs alone.
         sessions
@@ -110,7 +117,9 @@ class OnnxEmbedder(TextEmbedder):
         MissingFileError, DamagedFileError
             If the folder is not as its manifest says.
         UnsupportedModelError
-            If the model's input has no room for a text.
+            If the model's input has no room for a text, or the engine does not run it.
+        MissingPackageError
+            If the engine is not installed.
         DeviceUnavailableError
             If what was asked for is not to be had, or does not suit the model's precision.
         """
@@ -120,6 +129,7 @@ class OnnxEmbedder(TextEmbedder):
             folder,
             manifest,
             device=device,
+            engine=engine,
             threads=threads,
             batch_tokens=batch_tokens,
             sessions=sessions,
@@ -133,6 +143,7 @@ class OnnxEmbedder(TextEmbedder):
             max_chunks=max_chunks,
             cache_texts=cache_texts,
             folder=folder,
+            engine=engine,
         )
 
     @property
@@ -150,9 +161,14 @@ class OnnxEmbedder(TextEmbedder):
         )
 
 
-def _identity(manifest: Manifest, max_chunks: int) -> str:
-    """Name the vectors: one chunk is what the model alone would do."""
-    if max_chunks == 1:
+def _identity(manifest: Manifest, max_chunks: int, engine: Engine) -> str:
+    """Name the vectors: one chunk in ONNX Runtime is what the model alone would do."""
+    content: dict[str, str | int] = {}
+    if max_chunks > 1:
+        content |= {"long_texts": "chunk", "max_chunks": max_chunks}
+    if engine != "onnxruntime":
+        content |= {"engine": engine}
+    if not content:
         return manifest.identity
-    content = {"model": manifest.identity, "long_texts": "chunk", "max_chunks": max_chunks}
+    content["model"] = manifest.identity
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -25,7 +25,8 @@ from models.embedding.errors import DeviceUnavailableError
 from models.embedding.gpu.runner import GpuRunner
 from models.embedding.gpu.session import BoundSession, cuda_options, tensorrt_options
 from models.embedding.manifest import MODEL_FILE, OUTPUT, PACKED_FILE, Manifest
-from models.embedding.policy import BATCH_TOKENS, Device
+from models.embedding.openvino.runner import OpenVinoRunner
+from models.embedding.policy import BATCH_TOKENS, Device, Engine
 from models.embedding.runner_types import (
     CLOSE_SECONDS,
     Runner,
@@ -50,6 +51,7 @@ def open_runner(
     manifest: Manifest,
     *,
     device: Device = "auto",
+    engine: Engine = "onnxruntime",
     threads: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
     sessions: int = 1,
@@ -71,6 +73,8 @@ def open_runner(
         The model.
     device
         Where to run.
+    engine
+        What runs an int8 model.
     threads
         Cores to use on the CPU, by default all that this process may use.
     batch_tokens
@@ -87,6 +91,8 @@ def open_runner(
         If what was asked for is not to be had or does not suit the precision.
     DeviceFailedError
         If the GPU fails at the warm-up.
+    MissingPackageError, UnsupportedModelError
+        If the engine is not installed, or does not run such a model.
     """
     if manifest.precision == "int8":
         if device not in {"auto", "cpu"}:
@@ -99,6 +105,8 @@ def open_runner(
                 "This CPU has no VNNI instructions: int8 is slower here, and its vectors may "
                 "differ from other machines'; fp32 is the safer choice."
             )
+    if engine == "openvino":
+        return OpenVinoRunner(folder, manifest, threads=threads or available_cores())
     ladder = _ladder(manifest, device, allow_cpu_fallback)
     for used, lower in zip(ladder, [*ladder[1:], None], strict=True):
         try:

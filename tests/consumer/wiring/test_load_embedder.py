@@ -106,7 +106,14 @@ def test_the_other_settings_reach_the_embedder(machine: Machine) -> None:
     }
     embedder.load_embedder(Settings(embedding=given))
     given["sessions"] = given.pop("gpu_sessions")
-    assert machine.loaded[0][2] == given
+    assert machine.loaded[0][2] == given | {"engine": "onnxruntime"}
+
+
+def test_openvino_runs_the_int8_model_on_the_cpu_even_beside_a_gpu(machine: Machine) -> None:
+    machine.gpu = True
+    embedder.load_embedder(Settings(embedding={"engine": "openvino"}))
+    assert machine.loaded[0][:2] == ("int8", "cpu")
+    assert machine.loaded[0][2]["engine"] == "openvino"
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])

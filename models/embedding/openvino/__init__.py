@@ -1,0 +1,1 @@
+"""OpenVINO in ONNX Runtime's place, on CPUs: `embedding.engine = openvino`."""
