@@ -8,7 +8,6 @@ from pathlib import Path
 
 import confluent_kafka
 
-
 CPU_INFO = Path("/proc/cpuinfo")
 
 _MATRIX_FLAGS = (
@@ -19,25 +18,25 @@ _MATRIX_FLAGS = (
 
 def facts() -> dict[str, str | int | float | None]:
     """Describe the machine and the versions that decide on speed."""
-    # Wants an extra that not all benchmarks' environments have.
+    # Wants an extra that the environments of some benchmarks do not have.
     from consumer.tryout.broker import KAFKA_VERSION  # noqa: PLC0415
 
+    return {**_machine(), "librdkafka": confluent_kafka.libversion()[0], "kafka": KAFKA_VERSION}
+
+
+def embedding_facts() -> dict[str, str | int | float | list[str] | None]:
+    """Describe the machine to those who compare matrix products."""
+    return {**_machine(), "cpu_flags": cpu_flags()}
+
+
+def _machine() -> dict[str, str | int | float | None]:
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "librdkafka": confluent_kafka.libversion()[0],
-        "kafka": KAFKA_VERSION,
     }
-
-
-def embedding_facts() -> dict[str, str | int | float | list[str] | None]:
-    """Describe the machine to those who compare matrix products."""
-    names = ("cpu", "cores", "memory_gib", "system", "python")
-    every = facts()
-    return {**{name: every[name] for name in names}, "cpu_flags": cpu_flags()}
 
 
 def cpu_flags(listing: Path = CPU_INFO) -> list[str]:
