@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from consumer.explain.facts import Change, Explanation, Found, More, Segment, Without
+from consumer.explain.facts import Change, Explanation, Found, More, Segment
 from consumer.report.wording import one_line, plural
 from models.segments.counterfactual import MOST_MORE
 
@@ -107,14 +107,18 @@ def moves(found: Explanation) -> Iterator[str]:
     moving = found.counterfactuals
     if moving is None:
         return
+    elsewhere: dict[str, list[int]] = {}
     for each in moving.would_not_be_here:
-        yield (
-            f"Without {_events(found, each)} the user would not have come here, but be in "
-            f"{name(each.segment)}."
-        )
+        elsewhere.setdefault(name(each.segment), []).extend(each.offsets)
+    for where, offsets in elsewhere.items():
+        which = _events(found, offsets)
+        any_one = which if len(offsets) == 1 else f"any one of {which}"
+        yield f"Without {any_one} the user would not have come here, but be in {where}."
     if moving.fewest is not None:
         count = len(moving.fewest.offsets)
-        those = _events(found, moving.fewest) if count == 1 else f"the {count} that push most"
+        those = (
+            f"the {count} that push most" if count > 1 else _events(found, moving.fewest.offsets)
+        )
         yield f"Without {those}, {name(moving.fewest.segment)} would be nearest."
     elif any(event.share is not None for event in found.known):
         yield "No other segment would be nearest without all of the events that are known."
@@ -135,9 +139,9 @@ def _more(found: Explanation, more: More) -> str:
     )
 
 
-def _events(found: Explanation, without: Without) -> str:
-    times = [_time(found, offset) for offset in without.offsets]
-    return f"the event of {', '.join(times)}"
+def _events(found: Explanation, offsets: Sequence[int]) -> str:
+    times = ", ".join(_time(found, offset) for offset in offsets)
+    return f"the {'event' if len(offsets) == 1 else 'events'} of {times}"
 
 
 def _time(found: Explanation, offset: int | None) -> str:

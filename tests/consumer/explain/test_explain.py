@@ -16,10 +16,11 @@ import pytest
 
 from consumer.cli import main as cli
 from consumer.explain.explain import explain
-from consumer.explain.facts import Explanation, Found
+from consumer.explain.facts import Explanation, Found, Without
 from consumer.explain.page import page
 from consumer.explain.render import render
 from consumer.explain.sources import ExplainError, from_folder
+from consumer.explain.wording import moves
 from consumer.offline.replay import replay_file
 from consumer.settings import Settings
 from consumer.state.lookup import ProfileNotFoundError
@@ -239,6 +240,22 @@ def test_terminal_and_page_tell_the_same_and_the_page_fetches_nothing(folder):
         assert line in " ".join(parsed.texts)
     assert max(map(len, shown.splitlines())) <= 200
     assert max(map(len, render(found, 60).splitlines())) <= 60
+
+
+def test_events_without_which_the_user_would_be_elsewhere_are_told_together(folder):
+    found = told(folder, "ann")
+    moving = found.counterfactuals
+    assert moving is not None
+    alone = [
+        Without(offsets=[each.offset], segment=found.changes[0].segment) for each in found.known[:2]
+    ]
+    several = found.model_copy(
+        update={"counterfactuals": moving.model_copy(update={"would_not_be_here": alone})}
+    )
+    times = [f"2026-01-0{n} 00:00" for n in (3, 4, 5, 6)]
+    line = next(line for line in moves(several) if "any one of the events of" in line)
+    assert sum(time in line for time in times) == 2
+    assert line.endswith("would not have come here, but be in 0 “hops yeast”.")
 
 
 def test_texts_are_hidden_where_that_is_asked_for(folder):
