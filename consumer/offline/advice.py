@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from models.embedding.making.fit_words import TextSample
@@ -18,6 +18,9 @@ ENOUGH = 0.8
 
 _LEAST_SHARE = 0.05
 """Share of the texts that makes a language one of several that a model has to put together."""
+
+_LONG_ENOUGH = 50
+"""Characters of a text that is hardly taken for one of another language."""
 
 # By how they are named in embedding.model; None reads every language that is likely here.
 _READS = {"default": ("en",), "multilingual": None, "words": None}
@@ -86,16 +89,27 @@ def advise(texts: Iterable[str], most: int = SAMPLE) -> Advice:
     for text in texts:
         sample.add(text)
     chosen = sample.texts()
-    found = Counter(map(_language, chosen))
+    found = Counter(_languages(chosen))
     shares = {code: round(count / len(chosen), 4) for code, count in found.most_common()}
     readers = tuple(Reader(model, _share_read(found, model)) for model in _READS)
     model, reason = _choose({each.model: each.reads for each in readers}, found, sample.seen)
     return Advice(sample.seen, len(chosen), shares, readers, model, reason)
 
 
-def _language(text: str) -> str:
-    language = detect_language(text)
-    return chinese_script(text) if language == "zh" else language
+def _languages(texts: Sequence[str]) -> list[str]:
+    """Tell the language of each text, Chinese by its script.
+
+    A language that only a few short texts seem to be in is none: alone, two or three English words
+    ("peel, pot") are told as Dutch or Portuguese, one list in fifty. They are ``und`` then.
+    """
+    told = [detect_language(text) for text in texts]
+    counts = Counter(told)
+    there = {code for code, count in counts.items() if count >= _LEAST_SHARE * len(texts)}
+    there |= {code for code, text in zip(told, texts, strict=True) if len(text) >= _LONG_ENOUGH}
+    return [
+        chinese_script(text) if code == "zh" else code if code in there else UNDETERMINED
+        for code, text in zip(told, texts, strict=True)
+    ]
 
 
 def _share_read(found: Counter[str], model: str) -> float:

@@ -404,6 +404,7 @@ class StreamingClusterer:
             ids.tolist(),
             users=self.sample.users(),
             previous=labels,
+            nouns=self.policy.name_words == "nouns",
         )
         model = SegmentModel(
             version=version,

@@ -127,6 +127,11 @@ class ClusteringPolicy(Section):
         description="The latest versions of the segments that are kept, so that one can be put in "
         "force again; fewer where together they are larger than 256 MiB.",
     )
+    name_words: Literal["all", "nouns"] = Field(
+        "all",
+        description="Words that may name a segment: all, or of Chinese ones only nouns and "
+        "adjectives.",
+    )
     idle_seconds: float = Field(
         2.0, gt=0, description="Seconds without a sample after which the trainer settles."
     )

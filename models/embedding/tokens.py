@@ -5,6 +5,7 @@ All of it is a few arrays, whatever the number of texts, so that it is sent at l
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -96,6 +97,10 @@ class Tokens:
             (np.cumsum(chosen) - 1)[places],
             self.inputs.keep(chosen),
         )
+
+
+Tokenise = Callable[[Sequence[str]], Tokens]
+"""Tokenises texts, in their order; safe to call from several threads."""
 
 
 class TokenEmbedder(Embedder, Protocol):

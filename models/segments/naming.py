@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from models.distances import Ints
-from models.text import alike, forms, is_negation
+from models.text import alike, forms, is_negation, names_or_describes
 
 WORDS = 10
 """Typical words kept of a segment."""
@@ -73,6 +73,7 @@ def name_segments(
     *,
     users: Collection[str] = (),
     previous: Mapping[int, str] | None = None,
+    nouns: bool = False,
 ) -> Names:
     """Name segments by what their users say, and as before where that still holds.
 
@@ -88,13 +89,15 @@ def name_segments(
         Ids of users: no segment is called by a person.
     previous
         Labels of the version before, by id.
+    nouns
+        Whether words are left out that are neither nouns nor adjectives, where that can be told.
 
     Returns
     -------
     Names
         A segment of which no word tells is called by its id.
     """
-    vocabulary = _Vocabulary(terms, users)
+    vocabulary = _Vocabulary(terms, users, nouns=nouns)
     weights = word_weights(segments, [vocabulary.folded(own) for own in terms], len(ids))
     ranked = [sorted(each.tell.items(), key=lambda item: (-item[1], item[0])) for each in weights]
     labels = _labels(ids, weights, ranked, vocabulary, previous or {})
@@ -191,8 +194,10 @@ class _Vocabulary:
         By first form: the form that is said most.
     """
 
-    def __init__(self, terms: Sequence[Mapping[str, float]], users: Collection[str]) -> None:
-        said: defaultdict[str, float] = defaultdict(float)
+    def __init__(
+        self, terms: Sequence[Mapping[str, float]], users: Collection[str], *, nouns: bool
+    ) -> None:
+        said: dict[str, float] = defaultdict(float)
         people = _people(users)
         for own in terms:
             for word, weight in own.items():
@@ -201,6 +206,8 @@ class _Vocabulary:
         # Tokens keep "not", since it changes what a text says; but no group is about "not".
         for word in [word for word in said if word in people or is_negation(word)]:
             del said[word]
+        if nouns:
+            said = {word: weight for word, weight in said.items() if names_or_describes(word)}
         self._forms = forms(said)
         self.shown: dict[str, str] = {}
         for word, first in self._forms.items():

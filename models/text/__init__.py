@@ -9,6 +9,7 @@ from models.text.prepare import CleanText, cut_words, has_words, prepare_text
 from models.text.scripts import SCRIPTS, count_letters, scripts_of
 from models.text.tokens import MAX_CHARS, is_negation, tokenize
 from models.text.traditional import chinese_script, to_simplified
+from models.text.word_classes import names_or_describes
 
 __all__ = [
     "MAX_CHARS",
@@ -28,6 +29,7 @@ __all__ = [
     "forms",
     "has_words",
     "is_negation",
+    "names_or_describes",
     "prepare_text",
     "scripts_of",
     "to_simplified",

@@ -24,8 +24,8 @@ from schemas.intake import Intake, RefusedError
 from schemas.sifting import SiftedColumns, SiftedEvent
 
 if TYPE_CHECKING:  # loaded where texts are tokenised
-    from models.embedding.engine.tokenising import DistinctTokeniser, Recipe
-    from models.embedding.tokens import Tokens
+    from models.embedding.engine.tokenising import Recipe
+    from models.embedding.tokens import Tokenise, Tokens
 
 _CODES = {kind.value: code for code, kind in enumerate(EVENT_TYPES)}
 
@@ -119,7 +119,7 @@ class Cleaning:
         self,
         intake: Intake,
         faults: Faults,
-        tokeniser: DistinctTokeniser | None = None,
+        tokeniser: Tokenise | None = None,
         *,
         language_share: float,
     ) -> None:
@@ -311,7 +311,7 @@ class Cleaning:
         return language, tuple(tokenize(text, language)) if kept else None
 
     def _tokenise_apart(
-        self, tokeniser: DistinctTokeniser, events: PreparedEvents, refusals: dict[int, Refusal]
+        self, tokeniser: Tokenise, events: PreparedEvents, refusals: dict[int, Refusal]
     ) -> Cleaned:
         """Tokenise all texts but those that fail, which are refused."""
         good: list[int] = []

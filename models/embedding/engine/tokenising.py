@@ -18,14 +18,14 @@ from models.embedding.engine.text_cache import TextHasher
 from models.embedding.errors import DamagedFileError, UnusableTextError
 from models.embedding.manifest import PIECES_FILE, TOKENIZER_FILE
 from models.embedding.model_files import verify_files
-from models.embedding.tokens import Inputs, Tokens
+from models.embedding.tokens import Inputs, Tokenise, Tokens
 from models.text import count_letters
 
 
 class Recipe(Protocol):
     """What it takes to make the same tokeniser in another process; it can be pickled."""
 
-    def load(self) -> DistinctTokeniser:
+    def load(self) -> Tokenise:
         """Make the tokeniser.
 
         Raises

@@ -36,7 +36,7 @@ from models.embedding.making.pieces import write_pieces
 from models.embedding.making.sample_texts import PROBES
 from models.embedding.making.steps import Tell, untold
 from models.embedding.making.verification import verify_model
-from models.embedding.making.weights import Source, expect_empty, resolve_source, staged_folder
+from models.embedding.making.weights import Source, expect_room, resolve_source, staged_folder
 from models.embedding.manifest import (
     MODEL_FILE,
     TOKENIZER_FILE,
@@ -47,6 +47,8 @@ from models.embedding.manifest import (
     is_exported,
 )
 from models.embedding.model_files import file_digest
+from models.embedding.prepared import BOTH, WORDS
+from models.embedding.words.manifest import is_words
 
 logger = logging.getLogger(__name__)
 
@@ -118,12 +120,22 @@ def export_model(
         One of its other subclasses: the weights cannot be had, are damaged, are of an architecture
         that is not supported, or lose too much in int8 or fp16.
     """
+    if source == BOTH:
+        raise UnsupportedModelError(
+            "both is two models: export the encoder that embedding.both.model names, and fit words "
+            "with `segmenter model fit words`."
+        )
+    if source == WORDS or is_words(Path(source).expanduser()):
+        raise UnsupportedModelError(
+            f"{source} is fitted on your own history, and not exported: `segmenter model fit "
+            "words` makes its folder, which can be copied to other machines as it is."
+        )
     if is_exported(source):
         raise UnsupportedModelError(
             f"{source} is an exported model already; export the checkpoint that it was made from."
         )
     output = output.expanduser().absolute()
-    expect_empty(output)
+    expect_room(output)
     options = ExportOptions(precision or DEFAULT_PRECISIONS[exporter], exporter, prefix)
     cache = cache or cache_folder()
     found = resolve_source(source, cache, exporter)

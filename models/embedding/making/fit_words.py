@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.embedding.errors import ExportFailedError
-from models.embedding.making.weights import expect_empty, staged_folder
+from models.embedding.making.weights import expect_room, staged_folder
 from models.embedding.model_files import file_digest
 from models.embedding.policy import DIMENSIONS, LEAST_TEXTS, MOST_TEXTS
 from models.embedding.words.cutting import COLUMNS, column, cut, cutting_digest
@@ -120,7 +120,7 @@ def fit_words(
         If the texts are too few, or have too few words in common.
     """
     output = output.expanduser().absolute()
-    expect_empty(output)
+    expect_room(output)
     sample = TextSample(options.texts)
     for text in texts:
         sample.add(text)

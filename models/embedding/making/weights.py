@@ -205,18 +205,38 @@ def resolve_source(
     return Source(name, origin, digests, lambda: folder, large=large)
 
 
-def expect_empty(output: Path) -> None:
-    """Expect that a folder is not there, or empty.
+def expect_room(output: Path) -> None:
+    """Expect that a folder can be made: it is not there, or empty, and where it lies is writable.
+
+    What goes into it may take long to make, and would be made in vain.
 
     Raises
     ------
     OutputExistsError
+        If it is there and not empty, or a mount point.
+    OSError
+        With the name of the folder that it would lie in.
     """
-    if output.is_dir() and not any(output.iterdir()):
-        return
-    if output.exists() or output.is_symlink():
+    is_empty = output.is_dir() and not any(output.iterdir())
+    if not is_empty and (output.exists() or output.is_symlink()):
         kind = "is there already and not empty" if output.is_dir() else "is no folder"
         raise OutputExistsError(f"output {output} {kind}; name a new folder, or remove it.")
+    if output.is_mount():
+        raise _mount_point(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # By trying: what stands in the way, as a read-only volume, no permission tells.
+        tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent).cleanup()
+    except OSError as error:
+        error.filename = str(output.parent)
+        raise
+
+
+def _mount_point(output: Path) -> OutputExistsError:
+    return OutputExistsError(
+        f"output {output} is a mount point, and a model's folder comes to be in one step, which no "
+        "mount point can; name a folder inside it."
+    )
 
 
 @contextmanager
@@ -251,10 +271,7 @@ def staged_folder(final: Path, *, sole: bool = False) -> Iterator[Path]:
             if not final.is_dir():
                 raise
             if error.errno in (errno.EBUSY, errno.EXDEV):
-                raise OutputExistsError(
-                    f"output {final} is a mount point, and a model's folder comes to be in one "
-                    "step, which no mount point can; name a folder inside it."
-                ) from error
+                raise _mount_point(final) from error
             if sole:
                 raise OutputExistsError(
                     f"output {final} has been filled by another process meanwhile; name a new one."

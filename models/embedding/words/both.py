@@ -11,8 +11,9 @@ from typing import Self
 import numpy as np
 
 from models.embedding.engine.text_embedder import EmbeddingTotals, ModelEmbedder, Watch
+from models.embedding.engine.tokenising import Recipe
 from models.embedding.runner_types import Description, RunnerTotals, UsedDevice, Vectors
-from models.embedding.tokens import Tokens
+from models.embedding.tokens import Tokenise, Tokens
 from models.embedding.words.embedder import WordsEmbedder
 from models.text import detect_languages
 
@@ -41,6 +42,81 @@ class Joined:
         return cls(f"{encoder.name} and {words.name}", encoder.precision, reads)
 
 
+@dataclass(frozen=True, slots=True)
+class WordsWeight:
+    """The weight of `words` in the cosine of two texts.
+
+    Attributes
+    ----------
+    usual
+        Above 0 and below 1.
+    by_language
+        What it is for texts of some languages, by their code. Languages are told by script and
+        function words alone, as `words` tells them: a vector depends on nothing but the text.
+    """
+
+    usual: float
+    by_language: Mapping[str, float]
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """Give the weight in each text, (texts, 1)."""
+        count = len(texts)
+        weights = np.full((count, 1), self.usual, np.float32)
+        if self.by_language:
+            languages = detect_languages(texts, [None] * count, [False] * count)
+            for row, language in enumerate(languages):
+                weights[row] = self.by_language.get(language, self.usual)
+        return weights
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BothTokens(Tokens):
+    """Texts tokenised for the encoder, and beside it for `words`.
+
+    Attributes
+    ----------
+    words
+        The same texts, for `words`.
+    weights
+        Weight of `words` in each text, (texts, 1).
+    """
+
+    words: Tokens
+    weights: Vectors
+
+    def __getitem__(self, part: slice) -> Self:
+        """Give some of the texts, side by side."""
+        own = Tokens(self.keys, self.places, self.inputs)[part]
+        return type(self)(own.keys, own.places, own.inputs, self.words[part], self.weights[part])
+
+
+@dataclass(frozen=True, slots=True)
+class BothRecipe:
+    """What it takes to tokenise for both in another process.
+
+    Attributes
+    ----------
+    encoder, words
+        The recipes of the two models.
+    weight
+        Of `words`, which depends on the text's language.
+    """
+
+    encoder: Recipe
+    words: Recipe
+    weight: WordsWeight
+
+    def load(self) -> Tokenise:
+        """Make the tokeniser; raises what making those of the two models raises."""
+        encoder, words, weight = self.encoder.load(), self.words.load(), self.weight
+
+        def tokenise(texts: Sequence[str]) -> BothTokens:
+            own = encoder(texts)
+            return BothTokens(own.keys, own.places, own.inputs, words(texts), weight(texts))
+
+        return tokenise
+
+
 class BothEmbedder:
     """Embeds texts with an encoder and by their words; safe to call from several threads.
 
@@ -53,11 +129,8 @@ class BothEmbedder:
     ----------
     encoder, words
         The two models.
-    weight
-        What w is, above 0 and below 1.
-    language_weights
-        What it is for texts of some languages, by their code. Languages are told by script and
-        function words alone, as `words` tells them: a vector depends on nothing but the text.
+    weight, language_weights
+        What w is, as for `WordsWeight`.
 
     Attributes
     ----------
@@ -68,7 +141,6 @@ class BothEmbedder:
     """
 
     by_words_alone = False
-    recipe = None
 
     def __init__(
         self,
@@ -80,15 +152,13 @@ class BothEmbedder:
     ) -> None:
         self._encoder = encoder
         self._words = words
-        self._weight = weight
-        self._language_weights = dict(language_weights)
-        self._failed = 0
+        self._weight = WordsWeight(weight, dict(language_weights))
         content = {
             "kind": "both",
             "encoder": encoder.identity,
             "words": words.identity,
             "weight": weight,
-            "language_weights": self._language_weights,
+            "language_weights": dict(language_weights),
         }
         self.identity = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         self.dimensions = encoder.dimensions + words.dimensions
@@ -105,6 +175,14 @@ class BothEmbedder:
     @watch.setter
     def watch(self, watch: Watch | None) -> None:
         self._encoder.watch = watch
+
+    @property
+    def recipe(self) -> BothRecipe | None:
+        """What other processes tokenise by, for `embed_tokens`; None where they cannot."""
+        encoder, words = self._encoder.recipe, self._words.recipe
+        if encoder is None or words is None:
+            return None
+        return BothRecipe(encoder, words, self._weight)
 
     @property
     def totals(self) -> EmbeddingTotals:
@@ -124,19 +202,15 @@ class BothEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed texts, in their order; as `TextEmbedder.embed` does."""
         encoded, counted = self._encoder.embed(texts), self._words.embed(texts)
-        weights = self._weights(texts)
-        unknown = np.isnan(counted[:, 0])
-        weights[unknown] = 0
-        counted[unknown] = 0
-        parts = (np.sqrt(1 - weights) * encoded, np.sqrt(weights) * counted)
-        joined: Vectors = np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
-        # A text that the encoder failed on has no vector at all.
-        joined[np.isnan(encoded).any(axis=1)] = np.nan
-        return joined
+        return _joined(encoded, counted, self._weight(texts))
 
     def embed_tokens(self, tokens: Tokens) -> Vectors:
-        """Refuse: nothing gives tokens of two models; see `recipe`."""
-        raise NotImplementedError(f"{len(tokens)} texts were tokenised by one of two models")
+        """Embed texts that are tokenised, by a tokeniser of `recipe`; as `embed` does."""
+        if not isinstance(tokens, BothTokens):
+            raise TypeError(f"{len(tokens)} texts were tokenised for one of two models")
+        encoded = self._encoder.embed_tokens(tokens)
+        counted = self._words.embed_tokens(tokens.words)
+        return _joined(encoded, counted, tokens.weights)
 
     def close(self) -> None:
         """End the threads; what is being embedded is finished first."""
@@ -149,13 +223,14 @@ class BothEmbedder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _weights(self, texts: Sequence[str]) -> Vectors:
-        """Give the weight of `words` in each text, (texts, 1)."""
-        weights = np.full((len(texts), 1), self._weight, np.float32)
-        if self._language_weights:
-            count = len(texts)
-            for row, language in enumerate(
-                detect_languages(texts, [None] * count, [False] * count)
-            ):
-                weights[row] = self._language_weights.get(language, self._weight)
-        return weights
+
+def _joined(encoded: Vectors, counted: Vectors, weights: Vectors) -> Vectors:
+    """Put the vectors of `words` beside the encoder's, each as long as its weight says."""
+    unknown = np.isnan(counted[:, 0])
+    weights = np.where(unknown[:, np.newaxis], np.float32(0), weights)
+    counted = np.where(unknown[:, np.newaxis], np.float32(0), counted)
+    parts = (np.sqrt(1 - weights) * encoded, np.sqrt(weights) * counted)
+    joined: Vectors = np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+    # A text that the encoder failed on has no vector at all.
+    joined[np.isnan(encoded).any(axis=1)] = np.nan
+    return joined

@@ -14,7 +14,9 @@ from consumer.wiring.embedder import load_embedder
 from models.embedding.errors import EmbeddingError, ExportFailedError, ModelNotMadeError
 from models.embedding.making import optimum_export
 from models.embedding.making.export import export_model
+from models.embedding.making.fit_words import TextSample
 from models.embedding.manifest import Manifest
+from models.text import detect_language
 from tests.consumer.stages.stage_data import event
 from tests.models.embedding.tiny_bert import TinyBert
 
@@ -186,6 +188,30 @@ def test_words_are_fitted_into_the_folder_of_the_settings_and_loaded_from_there(
     assert (code, "is there already and not empty" in err) == (2, True)
 
 
+@pytest.mark.parametrize("parent", ["/proc/self", "history.jsonl"])
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_read(
+    model, history, monkeypatch, parent
+):
+    def read(*_: object) -> None:
+        raise AssertionError("the history was read")
+
+    monkeypatch.setattr(TextSample, "add", read)
+    folder = history.parent / parent / "words"
+    code, out, err = model("fit", "words", "--input", history, "--embedding.words.folder", folder)
+    assert (code, out) == (3, "")
+    assert f"segmenter: cannot use {folder.parent}: " in err
+
+
+@pytest.mark.parametrize("source", ["words", "both", "fitted"])
+def test_what_is_fitted_is_not_exported(model, history, tmp_path, source):
+    if source == "fitted":
+        source = tmp_path / "words"
+        fit = ("fit", "words", "--input", history, "--dimensions", 4)
+        assert model(*fit, "--embedding.words.folder", source)[0] == 0
+    code, out, err = model("export", source, "--output", tmp_path / "out")
+    assert (code, out, "`segmenter model fit words`" in err) == (3, "", True)
+
+
 def test_fewer_texts_than_words_need_are_not_asked_for(model, history):
     code, _, err = model("fit", "words", "--input", history, "--texts", 99)
     assert (code, "'--texts': 99 is not in the range x>=100" in err) == (2, True)
@@ -226,6 +252,7 @@ def in_language(language, count=120):
         "en": "I would not buy this grinder again, number {} broke after they had shipped it.",
         "zh-Hans": "第{}次买这双跑鞋,穿着很轻,缓震也不错,长距离跑完脚不疼。",
         "zh-Hant": "第{}次買這雙跑鞋,穿著很輕,緩震也不錯,長距離跑完腳不疼。",
+        "nl": "Ik heb deze koffiemolen nummer {} vorige week gekocht en ben er heel tevreden over.",
         "ru": "Кофемолка номер {} работает тихо, я доволен покупкой и советую её всем друзьям.",
     }
     return [said[language].format(number) for number in range(count)]
@@ -256,6 +283,24 @@ def test_advise_tells_languages_and_the_model_that_reads_them(
     assert said in told["reason"]
     code, out, _ = model("advise", path, "--texts", 5)
     assert f"{len(texts)} texts, 5 different ones of them looked at" in out
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        ({"en": 120}, {"en", "und"}),
+        # One text that is long enough, or many that are short, and the language is there.
+        ({"en": 120, "nl": 1}, {"en", "nl", "und"}),
+        ({"ru": 2}, {"ru", "nl", "pt", "it"}),
+        ({"zh-Hant": 1, "en": 120}, {"zh-Hant", "en", "und"}),
+    ],
+)
+def test_a_few_words_alone_make_no_language(model, tmp_path, beside, told):
+    lists = ["peel, pot", "toe, bed", "bluetooth, jog", "scoring, tempo"]
+    assert "en" not in map(detect_language, lists)
+    texts = [text for code, count in beside.items() for text in in_language(code, count)]
+    code, out, _ = model("advise", a_file(tmp_path / "events.jsonl", texts + lists), "--json")
+    assert (code, set(json.loads(out)["languages"])) == (0, told)
 
 
 def test_a_file_without_texts_ends_advise_and_fit_with_3(model, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from consumer.migrate.run import Migration
 from consumer.migrate.survey import Plan, Survey
 from consumer.migrate.writer import Writer
 from consumer.offline.replay import Replay
+from consumer.offline.texts import clean_texts
 from consumer.reset.run import Reset
 from consumer.reset.target import Target
 from consumer.settings import Settings
@@ -32,9 +34,12 @@ from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.training.stage import TrainingStage
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.wiring.model_feed import ModelFeed
+from models.embedding.making.fit_words import FitOptions, fit_words
 from models.embedding.runner_types import Embedder
+from models.embedding.words.embedder import WordsEmbedder
 from models.segments.model import SegmentModel
 from schemas.arrays import decode_array
+from schemas.dead_letters import RefusalReason, read_dead_letter_headers
 from schemas.model_versions import ModelVersionRecord
 from schemas.profiles import ProfileRecord, ProfileSample
 from schemas.samples import read_sample
@@ -251,6 +256,49 @@ def test_a_migrated_group_goes_on_with_the_new_model_and_no_chain_breaks(
     assert result.exit_code == 0, result.render()
     assert result.counts.records == len(pairs) + len(more)
     assert "nothing to migrate" in bring_over(settings)
+
+
+def test_a_group_is_brought_to_words_that_are_fitted_on_its_own_input(
+    settings: Settings, tmp_path: Path
+) -> None:
+    texts = list(TOPICS.values())
+    pairs = [
+        event(f"u{user}", number, f"{texts[user % 2]} item{number} seller{user}")
+        for number in range(20)
+        for user in range(12)
+    ]
+    # Words of one text alone are none to the model: of this user no event moves a profile.
+    pairs += [event("odd", number, text) for number, text in enumerate(("zyzzyva", "qwyjibo"))]
+    run_old(settings, pairs)
+    texts_there = clean_texts(
+        read_topic(settings, settings.topics.events), settings, settings.topics.events
+    )
+    fit_words(texts_there, tmp_path / "words", FitOptions(dimensions=8))
+    with WordsEmbedder.load(tmp_path / "words") as words:
+        said = bring_over(settings, to=words)
+        assert "13 users migrated" in said
+        assert "2 events left out of the profiles" in said
+        assert "1 user without an event left" in said
+        assert model_in(settings).dimension == 8
+        profiles = profiles_in(settings)
+        assert {p.embedding for p in profiles.values()} == {words.identity}
+        assert (profiles["odd"].events, profiles["odd"].weight) == (2, 0)
+        assert audit(settings).exit_code == 0, audit(settings).render()
+
+        more = [event(f"u{n}", 100 + i, texts[0]) for i in range(20) for n in (0, 1)]
+        work(settings, words, [*more, event("odd", 2, texts[1]), event("odd", 3, "xylyl")])
+        reasons = [
+            read_dead_letter_headers(letter.headers).refusal.reason
+            for letter in read_topic(settings, settings.topics.dead_letters)
+        ]
+        assert reasons == [RefusalReason.UNKNOWN_WORDS]
+        assert profiles_in(settings)["odd"].events == 3
+        assert audit(settings).exit_code == 0, audit(settings).render()
+        assert "nothing to migrate" in bring_over(settings, to=words)
+    # And on to an encoder, which has a vector for what words refused and left out.
+    assert "13 users migrated" in bring_over(settings)
+    assert profiles_in(settings)["odd"].weight > 0
+    assert audit(settings).exit_code == 0, audit(settings).render()
 
 
 def test_the_profiles_are_those_that_the_new_model_makes_from_the_start(

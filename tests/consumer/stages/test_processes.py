@@ -28,8 +28,11 @@ from consumer.stages.shared.dead_letters import DeadLetterLimitError
 from consumer.stages.shared.unexpected import Faults
 from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.engine.tokenising import TextTokeniser, TokeniserRecipe
+from models.embedding.making.fit_words import FitOptions, fit_words
 from models.embedding.making.prepare import prepare_model
 from models.embedding.tokens import Inputs
+from models.embedding.words.both import BothEmbedder
+from models.embedding.words.embedder import WordsEmbedder
 from schemas.dead_letters import RefusalReason
 from tests.consumer.stages.cleaning_jobs import (
     POISON,
@@ -157,6 +160,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnnxEmbedder]:
 
 
 @pytest.fixture(scope="module")
+def both(tiny: OnnxEmbedder, tmp_path_factory: pytest.TempPathFactory) -> BothEmbedder:
+    said = ("the phone broke, and the shop was of no help", "espresso grinder", "咖啡 好喝 跑鞋")
+    folder = tmp_path_factory.mktemp("both") / "words"
+    fit_words([f"{said[n % 3]} {n}" for n in range(150)], folder, FitOptions(dimensions=4))
+    words = WordsEmbedder.load(folder)
+    return BothEmbedder(tiny, words, weight=0.3, language_weights={"zh": 0.8})
+
+
+@pytest.fixture(scope="module")
 def tokenising(tiny: OnnxEmbedder) -> Iterator[Children]:
     with a_child(recipe=replace(RECIPE, tokeniser=tiny.recipe)) as child:
         yield child
@@ -186,6 +198,16 @@ def test_a_batch_of_every_kind_comes_out_the_same_with_tokens_for_a_vector(
     without_events = [record for record in batch if record.value is None]
     for each in (batch, [], without_events):
         assert_the_same(preparation(tiny, tokenising)(each), preparation(tiny)(each))
+
+
+def test_a_batch_of_every_kind_comes_out_the_same_with_tokens_for_two_models(
+    both: BothEmbedder,
+) -> None:
+    batch = every_kind()
+    without_events = [record for record in batch if record.value is None]
+    with a_child(recipe=replace(RECIPE, tokeniser=both.recipe)) as tokenising:
+        for each in (batch, [], without_events):
+            assert_the_same(preparation(both, tokenising)(each), preparation(both)(each))
 
 
 def test_who_has_words_cut_is_told_with_each_batch(two: Children) -> None:
@@ -314,9 +336,9 @@ def test_processes_refuse_to_start_on_a_tokenizer_that_has_changed(tiny: OnnxEmb
 
 
 def test_a_process_that_cleans_loads_neither_model_nor_kafka_nor_settings(
-    tiny: OnnxEmbedder,
+    both: BothEmbedder,
 ) -> None:
-    recipe = replace(RECIPE, tokeniser=tiny.recipe)
+    recipe = replace(RECIPE, tokeniser=both.recipe)
     with a_child(recipe=recipe, make=telling_what_is_loaded) as child:
         batch = every_kind()
         request = [record.value for record in batch], [record.key for record in batch], NOW, 1.0

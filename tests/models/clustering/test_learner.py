@@ -438,6 +438,19 @@ def test_a_snapshot_says_what_a_worker_needs():
         assert model.labels[row] == f"word{topic}"
 
 
+def test_the_policy_says_whether_verbs_may_name_a_segment():
+    stream = Stream()
+    spoken = [(user, vector, {**terms, "喜欢": 3.0}) for user, vector, terms in mixed(stream)]
+    spoken = [
+        (user, vector, terms if stream.truth[user] == 0 else {"the": 1.0})
+        for user, vector, terms in spoken
+    ]
+    for name_words, words in (("all", {"word0", "喜欢"}), ("nouns", {"word0"})):
+        policy = POLICY.model_copy(update={"name_words": name_words})
+        model = learned(spoken, policy).snapshot(None)
+        assert {word for own in model.words for word in own} == words
+
+
 def test_ids_live_on_and_are_never_given_twice():
     stream = Stream(topics=8)
     clusterer = StreamingClusterer(POLICY, EMBEDDING)

@@ -19,7 +19,7 @@ from models.embedding.errors import (
     SourceUnavailableError,
 )
 from models.embedding.making import weights
-from models.embedding.making.weights import resolve_source, staged_folder
+from models.embedding.making.weights import expect_room, resolve_source, staged_folder
 from models.embedding.model_files import source_digests
 from tests.models.embedding.tiny_bert import TinyBert
 
@@ -231,6 +231,19 @@ def test_a_mount_point_is_told_as_one(
     ):
         pass
     assert list(tmp_path.iterdir()) == [final]
+
+
+def test_a_mount_point_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda _: True)
+    with pytest.raises(OutputExistsError, match=r"mounted is a mount point.* a folder inside it"):
+        expect_room(tmp_path / "mounted")
+
+
+def test_looking_for_room_leaves_nothing_behind(tmp_path: Path) -> None:
+    expect_room(tmp_path / "models" / "words")
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_the_first_to_finish_a_folder_wins(tmp_path: Path) -> None:

@@ -16,10 +16,16 @@ from models.segments.naming import LEAST_LIFT, name_segments, word_weights
 Said = tuple[int, Mapping[str, float]]
 
 
-def named(*users: Said, count: int, previous: Mapping[int, str] | None = None, names=()):
+def named(
+    *users: Said,
+    count: int,
+    previous: Mapping[int, str] | None = None,
+    names=(),
+    nouns: bool = False,
+):
     rows = np.array([segment for segment, _ in users], dtype=np.int64)
     terms = [terms for _, terms in users]
-    return name_segments(rows, terms, range(count), users=names, previous=previous)
+    return name_segments(rows, terms, range(count), users=names, previous=previous, nouns=nouns)
 
 
 def scored(*users: Said, count: int) -> list[dict[str, float]]:
@@ -66,6 +72,15 @@ def test_a_segment_of_which_no_word_tells_is_called_by_its_id() -> None:
 def test_no_segment_is_called_by_a_negation() -> None:
     names = named((0, {"not": 5.0, "hops": 1.0}), (1, {"不": 1.0, "沒有": 1.0}), count=2)
     assert names.words == (("hops",), ())
+
+
+def test_with_nouns_alone_no_segment_is_called_by_a_chinese_verb() -> None:
+    users = [(0, {"喜歡": 5.0, "咖啡": 2.0, "brewing": 1.0}), (1, {"跑": 3.0, "跑鞋": 1.0})]
+    assert named(*users, count=2).words == (("喜歡", "咖啡", "brewing"), ("跑", "跑鞋"))
+    names = named(*users, count=2, previous={0: "喜歡, 咖啡", 1: "跑鞋"}, nouns=True)
+    assert names.words == (("咖啡", "brewing"), ("跑鞋",))
+    # A former name with a verb in it goes, one of nouns stays.
+    assert names.labels == ("咖啡, brewing", "跑鞋")
 
 
 def test_only_the_first_words_are_kept() -> None:

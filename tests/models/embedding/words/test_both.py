@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,6 +89,35 @@ def test_all_that_changes_vectors_changes_the_identity(folders: tuple[Path, Path
     assert again.identity == made[0].identity
     for each in (*made, again):
         each.close()
+
+
+@pytest.mark.parametrize("language_weights", [{}, {"zh": 0.8}])
+def test_vectors_and_counts_do_not_depend_on_where_texts_are_tokenised(
+    folders: tuple[Path, Path], language_weights: dict[str, float]
+) -> None:
+    with both(folders, **language_weights) as here, both(folders, **language_weights) as there:
+        tokenise = pickle.loads(pickle.dumps(there.recipe)).load()
+        for batch in (PROBES, [PROBES[1], "great coffee", PROBES[1]], []):
+            sent = pickle.loads(pickle.dumps(tokenise(batch), protocol=5))
+            expected = here.embed(batch)
+            np.testing.assert_array_equal(there.embed_tokens(sent), expected)
+        assert there.totals == here.totals
+        assert there.totals.tokens > 0
+        # Parts are tried where one text is to blame.
+        tokens, expected = tokenise(PROBES), here.embed(PROBES)
+        for part in (slice(0, 2), slice(1, 4), slice(3, 4), slice(2, 2)):
+            np.testing.assert_array_equal(there.embed_tokens(tokens[part]), expected[part])
+        with pytest.raises(TypeError, match="4 texts were tokenised for one of two"):
+            there.embed_tokens(here._encoder._tokenise(PROBES))  # type: ignore[attr-defined]
+
+
+def test_without_either_recipe_texts_are_tokenised_where_they_are_embedded(
+    folders: tuple[Path, Path],
+) -> None:
+    encoder, words = OnnxEmbedder.load(folders[0]), WordsEmbedder.load(folders[1])
+    words._folder = None
+    with BothEmbedder(encoder, words, weight=0.5, language_weights={}) as joined:
+        assert joined.recipe is None
 
 
 def test_what_it_reads_is_what_either_reads() -> None:
