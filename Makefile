@@ -147,6 +147,10 @@ bench-evaluation: model  ## how good segments are on real events; ARGS="stackexc
 bench-report: $(VENV)/.installed  ## how long segmenter report takes, and how large its page is; ARGS="--users 3000"
 	$(BIN)/python -m benchmarks.report $(ARGS)
 
+bench-languages: model  ## embedding models on Chinese and on English: quality, speed, memory; ARGS="--only chinese"
+	$(BIN)/segmenter model prepare multilingual
+	$(BIN)/python -m benchmarks.languages $(ARGS)
+
 bench-embed-gpu: $(VENV)/.installed  ## times the embedding on an NVIDIA GPU, which it needs; ARGS="--tensorrt"
 	$(BIN)/python -m benchmarks.embed_gpu $(ARGS)
 
@@ -188,5 +192,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 
 .PHONY: help install model demo test test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
-	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-report bench-stability bench-evaluation \
+	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-report bench-stability bench-evaluation bench-languages \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

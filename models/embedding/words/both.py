@@ -202,7 +202,7 @@ class BothEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed texts, in their order; as `TextEmbedder.embed` does."""
         encoded, counted = self._encoder.embed(texts), self._words.embed(texts)
-        return _joined(encoded, counted, self._weight(texts))
+        return joined(encoded, counted, self._weight(texts))
 
     def embed_tokens(self, tokens: Tokens) -> Vectors:
         """Embed texts that are tokenised, by a tokeniser of `recipe`; as `embed` does."""
@@ -210,7 +210,7 @@ class BothEmbedder:
             raise TypeError(f"{len(tokens)} texts were tokenised for one of two models")
         encoded = self._encoder.embed_tokens(tokens)
         counted = self._words.embed_tokens(tokens.words)
-        return _joined(encoded, counted, tokens.weights)
+        return joined(encoded, counted, tokens.weights)
 
     def close(self) -> None:
         """End the threads; what is being embedded is finished first."""
@@ -224,8 +224,21 @@ class BothEmbedder:
         self.close()
 
 
-def _joined(encoded: Vectors, counted: Vectors, weights: Vectors) -> Vectors:
-    """Put the vectors of `words` beside the encoder's, each as long as its weight says."""
+def joined(encoded: Vectors, counted: Vectors, weights: Vectors) -> Vectors:
+    """Put the vectors of `words` beside the encoder's, each as long as its weight says.
+
+    Parameters
+    ----------
+    encoded, counted
+        Unit vectors of the same texts, (texts, dimensions of either); NaN where there is none.
+    weights
+        Of `words` in each text, (texts, 1).
+
+    Returns
+    -------
+    Vectors
+        NaN for a text that the encoder has no vector of.
+    """
     unknown = np.isnan(counted[:, 0])
     weights = np.where(unknown[:, np.newaxis], np.float32(0), weights)
     counted = np.where(unknown[:, np.newaxis], np.float32(0), counted)

@@ -3,12 +3,18 @@
 `make test-multilingual` prepares it, which fetches 91 MB once, and runs this.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from consumer.offline.replay import replay_file
+from consumer.settings import Settings
+from consumer.tryout.demo.generate import StreamSettings
+from consumer.tryout.demo.phrases import Language
+from consumer.tryout.demo.stream import MadeUpStream
 from models.embedding.cache import cache_folder
 from models.embedding.engine.embedder import OnnxEmbedder
 from models.embedding.errors import ModelNotMadeError
@@ -19,6 +25,7 @@ from models.embedding.making.steps import untold
 from models.embedding.making.weights import MULTILINGUAL_SOURCE, resolve_source
 from models.embedding.manifest import Manifest, Precision
 from models.embedding.prepared import prepared_model
+from models.measures.agreement import agreement
 from tests.models.embedding import bert_reference
 
 WORDS = "embeddings.word_embeddings.weight"
@@ -77,3 +84,21 @@ def test_it_is_another_model_than_the_hubs() -> None:
     manifest = Manifest.describe(prepared("int8"))
     assert (manifest.name, manifest.prefix) == ("multilingual-e5-small-q4", "query: ")
     assert (manifest.dimensions, manifest.max_tokens, manifest.pad_id) == (384, 512, 1)
+
+
+def test_groups_of_chinese_writers_are_found(tmp_path: Path) -> None:
+    stream = MadeUpStream(
+        StreamSettings(users=150, chinese=1.0, bad=0, repeated=0),
+        Language.CHINESE,
+    )
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(b"\n".join(record.value for record in stream.records()))
+    with OnnxEmbedder.load(prepared("int8"), device="cpu") as embedder:
+        replay_file(events, tmp_path / "out", Settings(), embedder)
+    lines = (tmp_path / "out" / "memberships.jsonl").read_text(encoding="utf-8").splitlines()
+    found = {line["user_id"]: line["segment"]["id"] for line in map(json.loads, lines)}
+    truth = stream.labels()
+    assert found.keys() == truth.keys()
+    users = list(found)
+    told = agreement([truth[user] for user in users], [found[user] for user in users])
+    assert told.v_measure >= 0.95
