@@ -23,9 +23,10 @@ from benchmarks.pipeline.compare import Load, Look, between, placed
 from benchmarks.pipeline.compare import summary_of as best_of
 from benchmarks.pipeline.live import drive, quantiles
 from benchmarks.pipeline.page import comparison, found, keep
-from benchmarks.pipeline.stage import ratios_of, summary_of
+from benchmarks.pipeline.stage import ratios_of, setting, summary_of
 from benchmarks.pipeline.stream import Event, earlier, line_of, million, multiplied, read_events
 from benchmarks.shared import read
+from consumer.settings import Settings
 
 
 def event(number: int, user: str = "ann") -> Event:
@@ -256,3 +257,9 @@ def test_what_the_bare_loop_writes_is_sized_by_users_whose_profiles_are_filled()
     load = Load(filling, timed, [], 1.0)
     assert load.some(2) == ([filling[0], filling[3]], timed[:2])
     assert load.some(9) == (filling, timed)
+
+
+def test_the_other_side_of_a_measurement_may_be_another_value_of_a_setting() -> None:
+    assert setting("profile.references=0") == {"profile": {"references": 0}}
+    assert setting('profile.words="all"') == {"profile": {"words": "all"}}
+    assert Settings(**setting("profile.references=0")).profile.references == 0
