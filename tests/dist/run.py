@@ -23,7 +23,7 @@ from tests.dist.build import ROOT, build, only
 logger = logging.getLogger(__name__)
 
 # Of the demo, in its folder: what needs templates, styles, fonts and pictures.
-_RESULTS = ("report.html", "map.png")
+_RESULTS = ("report.html", "explanation.html", "map.png")
 
 
 class DistError(Exception):

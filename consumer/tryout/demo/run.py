@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from rich.console import Console
 from rich.live import Live
 
 from consumer.contract.errors import ExpectedError
+from consumer.explain.explain import explain
+from consumer.explain.page import page
+from consumer.explain.sources import from_kafka
 from consumer.kafka.clients import made, reader_config
 from consumer.kafka.topics import create_topics, partition_counts
 from consumer.offline import outcome
@@ -42,6 +46,7 @@ from consumer.tryout.demo.summary import render_summary
 from consumer.tryout.demo.words import with_words
 from consumer.verify import verify_topics
 from consumer.wiring.embedder import load_embedder, make_models
+from models.embedding.runner_types import Embedder
 from models.embedding.runtime import available_cores
 from models.segments.model import SegmentModel
 
@@ -324,6 +329,9 @@ class _Run:
             raise
         (self._output / "map.png").write_bytes(png(data.map.draw()))
         self._write_page()
+        if data.story is not None:
+            explanation = self._explain(data.story.user_id, embedder)
+            data = replace(data, paths={**data.paths, "one user": explanation})
         render_summary(self._console, data)
         outcome.write(sys.stdout, said)
         self._console.print()
@@ -342,6 +350,14 @@ class _Run:
         PageWriter(settings, asked, self._output / "report.html").of_topics(
             _EVENTS_OF_THE_PAGE, lambda: load_embedder(settings)
         )
+
+    def _explain(self, user: str, embedder: Embedder) -> Path:
+        """Write what `segmenter explain` tells of a user; give the page."""
+        evidence = from_kafka(self._settings, user, None)
+        found = explain(evidence, user, self._settings, lambda: embedder, at=None, texts=True)
+        path = self._output / "explanation.html"
+        path.write_text(page(found), encoding="utf-8")
+        return path
 
 
 def _unfinished(
