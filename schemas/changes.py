@@ -83,8 +83,11 @@ _STATUSES, _REASONS = frozenset(ChangeStatus), frozenset(ChangeReason)
 _ALL_CAUSES = frozenset(ChangeCause)
 
 
-def cause_of(reason: ChangeReason, *, by_event: bool) -> ChangeCause:
+def cause_of(reason: ChangeReason, *, by_event: bool, by_operator: bool = False) -> ChangeCause:
     """Give whose doing a change is, by its reason and whether an event of the user's made it.
+
+    `by_operator` says that the version under which it was decided is one that somebody asked for:
+    what would be the model's doing is theirs.
 
     Each user is looked at under a new version before events of theirs count under it; until then
     they count under the version before. So an event moves a user only if it does so under the
@@ -92,7 +95,8 @@ def cause_of(reason: ChangeReason, *, by_event: bool) -> ChangeCause:
     """
     if reason is ChangeReason.LABEL_CHANGED:
         return ChangeCause.USER if by_event else ChangeCause.MODEL
-    return _CAUSES[reason]
+    cause = _CAUSES[reason]
+    return ChangeCause.OPERATOR if by_operator and cause is ChangeCause.MODEL else cause
 
 
 class SegmentRef(Published):
@@ -237,9 +241,11 @@ class SegmentChange(Published):
     def _status_fits_segments(self) -> Self:
         if not self.is_known:
             return self  # of a later version, which knows what fits
-        if self.cause is not None and self.cause != cause_of(
-            self.reason, by_event=self.source is not None
-        ):
+        by_event = self.source is not None
+        fitting = {
+            cause_of(self.reason, by_event=by_event, by_operator=asked) for asked in (False, True)
+        }
+        if self.cause is not None and self.cause not in fitting:
             raise ValueError(f"cause {self.cause} does not fit the reason {self.reason}")
         if (self.status is ChangeStatus.LABELLED) != (self.reason is ChangeReason.LABEL_CHANGED):
             raise ValueError(f"status {self.status} does not fit the reason {self.reason}")

@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from schemas.base import Contract, Open
+from schemas.base import Contract, Open, Sha256
 from schemas.events import Rfc3339
+from schemas.segment_model import SegmentModelRecord
 
 MODEL_CONTROL_SCHEMA: Literal[1] = 1
 
@@ -29,6 +30,7 @@ class OrderAction(StrEnum):
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
     ROLLBACK = "rollback"
+    MIGRATE = "migrate"
 
 
 class ModelOrder(Contract):
@@ -47,8 +49,14 @@ class ModelOrder(Contract):
     seen: int | None = Field(
         default=None,
         ge=1,
-        description="rollback: the version that was in force when it was given. It is refused "
-        "where another rollback has come since.",
+        description="rollback, migrate: the version that was in force when it was given. It is "
+        "refused where another rollback, or of migrate any version, has come since.",
+    )
+    model: SegmentModelRecord | None = Field(
+        default=None,
+        description="migrate: the version to publish, of another embedding model; without one no "
+        "version is learned until it comes.",
+        exclude_if=lambda value: value is None,
     )
     at: Rfc3339 = Field(description="When it was given.")
     by: str = Field(default="", max_length=200, description="Who gave it, as user@host.")
@@ -79,7 +87,15 @@ class ModelControlState(Contract):
     )
     since: Rfc3339 | None = Field(default=None, description="Since when; null where it is not.")
     cause: str | None = Field(
-        default=None, description="The order that froze it: freeze or rollback; null likewise."
+        default=None,
+        description="The order that froze it: freeze, rollback or migrate; null likewise.",
+    )
+    # Left out where there is none, so that releases that do not know it read the state.
+    former_embedding: Sha256 | None = Field(
+        default=None,
+        description="The embedding model that the group was changed from while it ran: samples of "
+        "it are passed over. Absent where there is none.",
+        exclude_if=lambda value: value is None,
     )
     answers: list[OrderAnswer] = Field(
         default=[], description="The latest 50 answers, in their order."

@@ -13,8 +13,11 @@ from schemas.lifecycle import RetiredSegment, SegmentTransition
 # 2 added what became of segments, and the clusterer's state. Version 1 lacks them and is read as if
 # nothing were known of that; a reader of version 1 would refuse the new fields, hence the number.
 # 3 added `rollback_of`, and is the form of rolled-back versions alone: all others are of form 2, so
-# that readers of before go on with them.
-SEGMENT_MODEL_SCHEMA: Literal[3] = 3
+# that readers of before go on with them. 4 added `migrated_from` likewise, for versions that bring
+# a group to another embedding model: none but workers of that model have a use for them.
+SEGMENT_MODEL_SCHEMA: Literal[4] = 4
+ROLLED_BACK_SCHEMA: Literal[3] = 3
+"""The form of versions that put an earlier one in force again."""
 LEARNED_SCHEMA: Literal[2] = 2
 """The form of versions that were learned."""
 
@@ -68,7 +71,7 @@ class SegmentRecord(Contract):
 class SegmentModelRecord(Contract):
     """Everything a worker needs to assign users, and a trainer to go on."""
 
-    schema_version: Literal[1, 2, 3] = Field(
+    schema_version: Literal[1, 2, 3, 4] = Field(
         SEGMENT_MODEL_SCHEMA, description="Version of this format."
     )
     version: int = Field(ge=1, description="Version of the segments: 1, then one more each.")
@@ -98,5 +101,11 @@ class SegmentModelRecord(Contract):
         ge=1,
         description="Where an operator had an earlier version put in force again: that version. "
         "Absent in versions that were learned.",
+        exclude_if=lambda value: value is None,
+    )
+    migrated_from: Sha256 | None = Field(
+        default=None,
+        description="Where an operator had the group changed to another embedding model by this "
+        "version: the former model. Absent in all others.",
         exclude_if=lambda value: value is None,
     )

@@ -16,15 +16,16 @@ calls, all but the first two from one thread:
 
 A stage may also let its state be kept in local checkpoints: `Checkpointed`, `Resumable`; it may do
 its own work in the transactions of batches: `Sharing`; and it may put off taking a partition over:
-`Waiting`.
+`Waiting`. One whose state may come to be of another embedding model while it runs is `Switching`,
+and its restorations are `Completed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -159,6 +160,45 @@ class Sharing(Protocol):
 
         What the batch has made is no state yet: whatever rests on that is left alone.
         """
+        ...
+
+
+@runtime_checkable
+class Completed(Protocol):
+    """A restoration that reads more than its changelogs hold."""
+
+    def complete(self, offset: int, cancelled: Callable[[], bool]) -> None:
+        """Read what is missing, behind the changelogs and in the same thread.
+
+        `offset` is where the input goes on: of what lies below all is to be in the state.
+        """
+        ...
+
+
+class StateMark(NamedTuple):
+    """Of which embedding model a partition's state is, and which ones its process can go on with.
+
+    Identities, both.
+    """
+
+    embedding: str | None
+    held: tuple[str, ...]
+
+
+@runtime_checkable
+class Switching(Protocol):
+    """A stage that goes on with a partition's state under another embedding model."""
+
+    def to_read_back(self, *, at_rest: bool) -> int | None:
+        """Name a partition whose state is to be read back now, to be another one from then on.
+
+        Asked between transactions and before each poll, told whether nothing is being read back;
+        None where there is none.
+        """
+        ...
+
+    def mark(self, partition: int) -> StateMark:
+        """Say what a partition's state is, right after `assigned`; it goes with the offsets."""
         ...
 
 

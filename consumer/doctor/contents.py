@@ -109,14 +109,19 @@ def standing(settings: Settings, cluster: Cluster, partitions: int) -> Iterator[
         )
 
 
-def model_fits(settings: Settings, cluster: Cluster, embedder: Embedder) -> Finding:
-    """Hold the embedding model against the one that the segments in the topic are of."""
+def model_fits(
+    settings: Settings, cluster: Cluster, embedder: Embedder, former: Embedder | None = None
+) -> Finding:
+    """Hold the embedding model, or the former one, against that of the segments in the topic."""
     found = newest_of(cluster, settings.topics.models, SegmentModelRecord)
     if found is None:
         return fine("embedding", f"no segments in {settings.topics.models} yet that it had to fit")
     model, _ = found
     if (model.embedding, model.dimensions) == (embedder.identity, embedder.dimensions):
         return fine("embedding", f"fits the segments of version {model.version}")
+    if former is not None and model.embedding == former.identity:
+        told = f"the segments of version {model.version} are of the former model, as they should be"
+        return fine("embedding", f"{told} until 'segmenter migrate --running' has brought the next")
     return failed(
         "embedding",
         f"the segments of version {model.version} are of the embedding model "

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 
 from consumer.doctor import access, brokers, contents, machine
 from consumer.doctor import embedding as embeddings
-from consumer.doctor.facts import Finding, Report, Role, skipped
+from consumer.doctor.facts import Finding, Report, Role, failed, skipped
 from consumer.doctor.topics import ill_made
 from consumer.kafka.cluster import Cluster
 from consumer.settings import Settings
@@ -56,6 +56,7 @@ class _Examination:
         self._brokers = 1
         self._expected: machine.Expected | None = None
         self._embedder: ModelEmbedder | None = None
+        self._former: ModelEmbedder | None = None
 
     def findings(self, loader: Loader) -> Iterator[Finding]:
         worker = self._role == "worker"
@@ -63,6 +64,7 @@ class _Examination:
             loaded = embeddings.load(self._settings, loader)
             yield from loaded.findings
             self._embedder = loaded.embedder
+            yield from self._of_former(loader)
         reached = brokers.reachable(self._cluster, self._settings.kafka, self._seconds)
         yield reached
         if reached.state == "fine":
@@ -78,6 +80,26 @@ class _Examination:
             yield machine.disk(self._settings, self._expected)
         yield machine.memory(self._settings, self._expected)
         yield machine.files(self._brokers, self._partitions or self._settings.topics.partitions)
+
+    def _of_former(self, loader: Loader) -> Iterator[Finding]:
+        """Look at the model that a running group is leaving, where it is leaving one."""
+        embedding = self._settings.embedding
+        if embedding.former.model is None:
+            return
+        settings = self._settings.model_copy(update={"embedding": embedding.of_former()})
+        loaded = embeddings.load(settings, loader)
+        self._former = loaded.embedder
+        yield from (
+            each.model_copy(update={"told": f"the former one: {each.told}"})
+            for each in loaded.findings
+        )
+        ours, theirs = self._embedder, self._former
+        if ours is not None and theirs is not None and ours.identity == theirs.identity:
+            yield failed(
+                "model",
+                f"embedding.model and embedding.former.model are one model ({ours.identity[:12]})",
+                "give in embedding.former what the workers had before, or leave it out",
+            )
 
     def _of_brokers(self) -> Iterator[Finding]:
         settings, role, cluster = self._settings, self._role, self._cluster
@@ -106,7 +128,7 @@ class _Examination:
             yield skipped("embedding", "the model does not load")
             yield skipped("languages", "the model does not load")
             return
-        yield contents.model_fits(settings, cluster, embedder)
+        yield contents.model_fits(settings, cluster, embedder, self._former)
         yield contents.languages(settings, cluster, embedder)
         members = len(cluster.group(settings.kafka.group_id).members)
         self._expected = machine.Expected(

@@ -167,6 +167,7 @@ class Loop(Generic[Prepared]):
         self._parts.health.tick()
         self._parts.pulse.check()
         self._ownership.take_over_restored()
+        self._ownership.read_back_next()
         self._parts.health.ready = self._membership.has_place and not self._restorer.tasks
         self._poll()
         self._look_around()

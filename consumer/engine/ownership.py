@@ -14,11 +14,14 @@ from dataclasses import replace
 from typing import Any
 
 from consumer.contract.records import Output
+from consumer.contract.stage import StateMark, Switching
 from consumer.engine.partitions import Place
 from consumer.engine.parts import Parts
 from consumer.kafka.cluster import TopicIdentity
 from consumer.kafka.offset_metadata import INPUTS_HEADER, write_inputs
 from consumer.kafka.topics import TopicError, raised_partitions
+from consumer.state.positions import Position
+from consumer.state.restored import Restored
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ class Ownership:
         self._parts = parts
         self._stage, self._assignment = parts.stage, parts.assignment
         self._restorer, self._metrics = parts.restorer, parts.metrics
+        self._switching = parts.stage if isinstance(parts.stage, Switching) else None
         self._topic = parts.stage.inputs[0]
         self._partition_count = parts.assignment.partition_count
         self._metrics.input_partitions.set(self._partition_count)
@@ -56,12 +60,34 @@ class Ownership:
         for restored in self._restorer.finished():
             self._stage.assigned(restored.partition, restored.restoration)
             positions = {self._topic: restored.position, **restored.beside}
+            positions[self._topic] = self._marked(restored)
             self._assignment.restored(restored.partition, positions)
             losses = {topic: position.metadata.lost for topic, position in positions.items()}
             self._metrics.losses.show(restored.partition, losses)
             self._logs.update(dict.fromkeys(restored.logs, restored.partition))
             if self._parts.checkpointer is not None:
                 self._parts.checkpointer.assigned(restored)
+
+    def _marked(self, restored: Restored) -> Position:
+        """Have it committed with a position of which model the state behind it is."""
+        position, known = restored.position, restored.position.metadata
+        if self._switching is not None:
+            mark = self._switching.mark(restored.partition)
+        else:  # what it is of stays; who holds two models is the member's that was
+            mark = StateMark(known.embedding, ())
+        if (known.embedding, known.held) == mark:
+            return position
+        metadata = known.model_copy(update=mark._asdict())
+        return replace(position, metadata=metadata, committed=False)
+
+    def read_back_next(self) -> None:
+        """Have a partition read back that the stage wants to go on with under another model."""
+        if self._switching is None:
+            return
+        while (
+            number := self._switching.to_read_back(at_rest=not self._restorer.tasks)
+        ) is not None:
+            self.find_again(number)
 
     def release(self, numbers: Sequence[int]) -> None:
         """Let go. Nothing is open here: every commit ends before the next poll."""

@@ -10,6 +10,14 @@ def trainer_group(kafka: KafkaSettings) -> str:
     return f"{kafka.group_id}-trainer"
 
 
+def next_profiles_group(kafka: KafkaSettings) -> str:
+    """Name the group under which it is kept how far the profiles of the next model are.
+
+    Nobody joins it. It is the transactional id of what writes them, too.
+    """
+    return f"{kafka.group_id}-next-profiles"
+
+
 def redrive_group(kafka: KafkaSettings) -> str:
     """Name the group under which `segmenter dead-letters redrive` keeps how far it is.
 

@@ -70,6 +70,13 @@ class OffsetMetadata(BaseModel):
     """Of the member that has committed, as `consumer.settings.agreed` gives them; None where an
     earlier version did not say."""
 
+    embedding: str | None = None
+    """Of which embedding model the state of the partition is, as far as members have told since a
+    running group's model was changed for the first time."""
+    held: tuple[str, ...] = ()
+    """The embedding models of the member that has committed: the former and the next one, while a
+    running group's model is changed; likewise."""
+
     @classmethod
     def read(cls, text: str | None) -> OffsetMetadata:
         """Read what `write` wrote, or an earlier version; empty for what is of another program."""
@@ -116,12 +123,16 @@ class OffsetMetadata(BaseModel):
 INPUTS_HEADER = "inputs"
 """Of records of a changelog: the metadata by input topic, of the partition of the same number."""
 
+# What the next member makes anew.
+_NOT_IN_HEADERS = {"settings", "embedding", "held"}
 _INPUTS = TypeAdapter(dict[str, OffsetMetadata])
 
 
 def write_inputs(inputs: Mapping[str, OffsetMetadata]) -> bytes:
     """Give the header's value."""
-    return _INPUTS.dump_json(dict(inputs), exclude_defaults=True, exclude={"__all__": {"settings"}})
+    return _INPUTS.dump_json(
+        dict(inputs), exclude_defaults=True, exclude={"__all__": _NOT_IN_HEADERS}
+    )
 
 
 def read_inputs(headers: Iterable[tuple[str, bytes]]) -> dict[str, OffsetMetadata]:

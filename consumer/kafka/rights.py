@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, get_args
 
-from consumer.kafka.topic_table import TOPICS, Role, Topic
+from consumer.kafka.topic_table import TOPICS, Role, Topic, is_needed
 from consumer.report.markdown import code, table
 from consumer.settings import Settings, TopicSettings
 
@@ -62,12 +62,17 @@ def rights(command: Command, topics: TopicSettings, group_id: str) -> list[Right
 
 
 def rights_of(command: Command, settings: Settings) -> list[Right]:
-    """Give the rights that a command needs under settings: those for labels where it has labels."""
+    """Give the rights that a command needs under settings: for what they are to have there."""
     found = rights(command, settings.topics, settings.kafka.group_id)
-    if settings.labels.enabled:
-        return found
-    of_labels = {getattr(settings.topics, each.setting) for each in TOPICS if each.with_labels}
-    return [each for each in found if each.kind != "topic" or each.name not in of_labels]
+    unused = {
+        ("topic", getattr(settings.topics, each.setting))
+        for each in TOPICS
+        if not is_needed(each, settings)
+    }
+    if settings.embedding.former.model is None:
+        name = _NEXT_PROFILES.format(group=settings.kafka.group_id)
+        unused |= {("group", name), ("transactional id", name)}
+    return [each for each in found if (each.kind, each.name) not in unused]
 
 
 # To see that a topic is there, and with how many partitions.
@@ -97,10 +102,13 @@ def _of_topic(command: Command, topic: Topic) -> Iterator[str]:
 _READER = Right("group", "{group}-reader-", ("Describe",), prefixed=True)
 # The number of partitions under which the group has committed is with its offsets.
 _COMMITTED = Right("group", "{group}", ("Describe",))
+# How far the profiles of the next model are, while a running group changes its own.
+_NEXT_PROFILES = "{group}-next-profiles"
 
 _OTHERS: dict[Command, tuple[Right, ...]] = {
     "worker": (
         Right("group", "{group}", ("Read",)),
+        Right("group", _NEXT_PROFILES, ("Describe",)),
         _READER,
         Right("transactional id", "{group}-worker-", ("Write",), prefixed=True),
     ),
@@ -140,8 +148,10 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         # for 60 s.
         Right("group", "{group}", ("Read", "DescribeConfigs")),
         Right("group", "{group}-trainer", ("Read", "DescribeConfigs")),
+        Right("group", _NEXT_PROFILES, ("Read",)),
         _READER,
         Right("transactional id", "{group}-migrate", ("Write",)),
+        Right("transactional id", _NEXT_PROFILES, ("Write",)),
     ),
     "dead-letters list": (Right("group", "{group}-redrive", ("Describe",)), _READER),
     "dead-letters redrive": (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from consumer.report.markdown import code, table
-from consumer.settings import TopicSettings
+from consumer.settings import Settings, TopicSettings
 
 Role = Literal[
     "worker",
@@ -56,6 +56,8 @@ class Topic:
         Whether records may be longer than Kafka's default of 1 MB.
     with_labels
         Whether it is there only with labels.enabled.
+    with_former
+        Whether it is there only while a running group changes its embedding model.
     writers, readers
         Roles of the project.
     for_you
@@ -71,6 +73,7 @@ class Topic:
     aligned: bool = False
     large: bool = False
     with_labels: bool = False
+    with_former: bool = False
     writers: tuple[Role, ...]
     readers: tuple[Role, ...]
     for_you: str
@@ -154,6 +157,19 @@ TOPICS = (
         readers=("worker", "verify", "migrate", "profile", "explain", "report", "reset"),
         for_you="no: the workers' changelog",
     ),
+    Topic(
+        setting="next_profiles",
+        key="`user_id`",
+        value="binary, [a user's state](formats.md) under the model to come, or null",
+        schema="user-profiles",
+        kept="compacted",
+        aligned=True,
+        with_former=True,
+        writers=("migrate",),
+        readers=("worker", "migrate"),
+        for_you="no: while [a running group changes its embedding "
+        "model](operations.md#another-model-while-the-group-runs)",
+    ),
     # One partition: whoever has it is the trainer.
     Topic(
         setting="samples",
@@ -205,8 +221,9 @@ TOPICS = (
         schema="segment-model-control",
         kept="compacted",
         single=True,
-        writers=("trainer", "models rollback"),
-        readers=("trainer", "models list", "models rollback", "status", "watch"),
+        large=True,  # an order to migrate holds a version
+        writers=("trainer", "models rollback", "migrate"),
+        readers=("trainer", "models list", "models rollback", "migrate", "status", "watch"),
         for_you="no: [`segmenter models`](operations.md#models-taken-back)",
     ),
     # One partition: the events of a version stay together and in order.
@@ -283,6 +300,15 @@ TOPICS = (
         for_you="no: the workers'",
     ),
 )
+
+
+def is_needed(topic: Topic, settings: Settings) -> bool:
+    """Tell whether a topic is there under these settings."""
+    switching = settings.embedding.former.model is not None
+    return (settings.labels.enabled or not topic.with_labels) and (
+        switching or not topic.with_former
+    )
+
 
 _KEPT = {"compacted": "compacted", "hours": "`topics.retention_hours`", "free": "your choice"}
 

@@ -14,7 +14,7 @@ from consumer.kafka.asking import REQUEST_SECONDS, announce, unreachable
 from consumer.kafka.clients import MAX_MESSAGE_BYTES, admin_config, made
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.offset_metadata import OffsetMetadata
-from consumer.kafka.topic_table import TOPICS, Topic
+from consumer.kafka.topic_table import TOPICS, Topic, is_needed
 from consumer.report.wording import plural
 from consumer.settings import Settings
 
@@ -73,11 +73,7 @@ def new_topics(settings: Settings, partitions: int | None = None) -> list[NewTop
 
 def own_topics(settings: Settings) -> list[Topic]:
     """Give the topics that the project makes, of those that these settings need."""
-    return [
-        each
-        for each in TOPICS
-        if each.default_name and (settings.labels.enabled or not each.with_labels)
-    ]
+    return [each for each in TOPICS if each.default_name and is_needed(each, settings)]
 
 
 def name_of(topic: Topic, settings: Settings) -> str:
@@ -210,6 +206,7 @@ def check_topics(settings: Settings, cluster: Cluster | None = None) -> dict[str
     check_former_count(settings, partitions[topics.events], cluster)
     for name, why in (
         (topics.profiles, "the changelog of partition n is partition n"),
+        (topics.next_profiles, "what is built of partition n is partition n"),
         (topics.labels, "a user's label is read by the worker that has the user's events"),
     ):
         if name in names and partitions[name] != partitions[topics.events]:

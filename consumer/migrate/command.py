@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,10 @@ from rich.console import Console
 
 from consumer.migrate.report import render_plan, render_result
 from consumer.migrate.run import Migration
+from consumer.migrate.running import RunningMigration
 from consumer.report.progress import counting
+from consumer.settings import Settings
+from models.embedding.runner_types import Embedder
 
 
 def migrate(migration: Migration, *, dry_run: bool, say: Callable[[str], object]) -> None:
@@ -48,6 +52,51 @@ def migrate(migration: Migration, *, dry_run: bool, say: Callable[[str], object]
     with _steps("embedding", "records") as step:
         result = migration.run(plan, step)
     say(render_result(result))
+
+
+def migrate_running(
+    settings: Settings,
+    embedder: Embedder,
+    *,
+    accept_missing_history: bool,
+    abort: bool,
+    say: Callable[[str], object],
+) -> None:
+    """Bring a group that goes on working to an embedding model, or take back what was begun.
+
+    Parameters
+    ----------
+    settings
+        Of the workers, which hold both models.
+    embedder
+        The next model.
+    accept_missing_history
+        Go on where the input lacks events that profiles have counted.
+    abort
+        Remove what was built, in place of going on.
+    say
+        Gets lines for the user.
+
+    Raises
+    ------
+    MigrationError
+        If it is refused or cannot go on.
+    TopicError, StageError, ReadStalledError, FatalKafkaError
+        If the topics do not allow it.
+    """
+
+    def tell(line: str) -> None:
+        say(line)
+        sys.stdout.flush()  # it takes hours, mostly into a log
+
+    with _steps("embedding", "records") as step:
+        running = RunningMigration(
+            settings, embedder, accept_missing_history=accept_missing_history, say=tell, step=step
+        )
+        if abort:
+            running.abort()
+        else:
+            running.run()
 
 
 @contextmanager

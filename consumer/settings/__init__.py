@@ -132,6 +132,16 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _no_labels_while_models_change(self) -> Self:
+        if self.labels.enabled and self.embedding.former.model is not None:
+            raise ValueError(
+                "embedding.former.model is set, and labels.enabled is true: a group with labels "
+                "is changed to another embedding model while it is stopped, with 'segmenter "
+                "migrate'; leave embedding.former out"
+            )
+        return self
+
     def changed(self, section: str, **values: object) -> Self:
         """Give these settings with some values of one section replaced; they are not checked."""
         return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})

@@ -127,13 +127,15 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "topics create": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
-        *("labels.enabled", *_EVERY),
+        *("labels.enabled", "embedding.former.model", *_EVERY),
     ),
     "topics check": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
-        *("labels.enabled", "restore.checkpoint_max_age_hours", *_EVERY),
+        *("labels.enabled", "embedding.former.model", "restore.checkpoint_max_age_hours", *_EVERY),
     ),
-    "topics strimzi": ("kafka.group_id", "topics", "labels.enabled", *_EVERY),
+    "topics strimzi": (
+        *("kafka.group_id", "topics", "labels.enabled", "embedding.former.model", *_EVERY),
+    ),
     "produce": (
         *(*_CONNECTION, "kafka.producer_properties", "kafka.transaction_timeout_seconds"),
         *("topics.events", "topics.prefix", "events", *_EVERY),

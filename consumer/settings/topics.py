@@ -33,6 +33,12 @@ class TopicSettings(Section):
         "segment-memberships", description="Each user's latest change, compacted."
     )
     profiles: str = Field("user-profiles", description="Changelog of the state.")
+    next_profiles: str = Field(
+        "user-profiles-next",
+        min_length=1,
+        description="Profiles of the embedding model that a running group is changed to, where "
+        "embedding.former.model is set; as many partitions as events.",
+    )
     samples: str = Field("profile-samples", description="Feed of the trainer, one partition.")
     models: str = Field("segment-models", description="Snapshots, one partition.")
     model_versions: str = Field(

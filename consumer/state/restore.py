@@ -23,6 +23,7 @@ from typing import Any
 
 from consumer.contract.stage import (
     Changelog,
+    Completed,
     OtherVersionError,
     Restoration,
     Resumable,
@@ -222,6 +223,10 @@ class Restorer:
         )
         for log in restored.restoration.changelogs:
             self._read_log(task, restored, log, lost=restored.position.begins)
+            if task.cancelled.is_set():
+                raise _CancelledError(f"{task.place} was taken away")
+        if isinstance(restored.restoration, Completed):
+            restored.restoration.complete(restored.offset, task.cancelled.is_set)
             if task.cancelled.is_set():
                 raise _CancelledError(f"{task.place} was taken away")
         restored.records = task.records

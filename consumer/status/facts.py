@@ -79,7 +79,17 @@ class Frozen(Fact):
 
     frozen: bool
     since: datetime | None = Field(None, description="null where it is not frozen.")
-    cause: str | None = Field(None, description="freeze or rollback; null likewise.")
+    cause: str | None = Field(None, description="freeze, rollback or migrate; null likewise.")
+
+
+class EmbeddingSwitch(Fact):
+    """How far a running group is on its way from one embedding model to another."""
+
+    former: str = Field(description="Identity of the model that it is leaving.")
+    next: str = Field(description="Identity of the model that it is to have.")
+    held: list[int] = Field(description="Partitions whose worker holds both.")
+    switched: list[int] = Field(description="Partitions that are of the next one.")
+    partitions: int = Field(description="How many there are.")
 
 
 class Refused(Fact):
@@ -133,6 +143,9 @@ class Status(Fact):
     model: Model | None
     frozen: Frozen | None = Field(
         None, description="null where the topic is not there that says so."
+    )
+    embedding_switch: EmbeddingSwitch | None = Field(
+        None, description="null where no worker holds two embedding models."
     )
     refused: list[Refused] = Field(description="The last ones, the newest first.")
     drift: Drift | None

@@ -23,7 +23,17 @@ from consumer.settings import Settings
 from consumer.stages.training.control import ModelControl
 from consumer.status.attention import attention
 from consumer.status.endpoints import ask_endpoints
-from consumer.status.facts import Drift, Frozen, Group, Member, Model, Partition, Refused, Status
+from consumer.status.facts import (
+    Drift,
+    EmbeddingSwitch,
+    Frozen,
+    Group,
+    Member,
+    Model,
+    Partition,
+    Refused,
+    Status,
+)
 from schemas.dead_letters import HEADER_PREFIX
 from schemas.drift import DriftReferenceRecord
 from schemas.segment_model import SegmentModelRecord
@@ -41,7 +51,12 @@ class _Places:
     at: float
     committed: Mapping[int, int | None]
     ends: Mapping[int, int]
-    resetting: bool
+    beside: Mapping[int, OffsetMetadata]
+
+    @property
+    def resetting(self) -> bool:
+        """Whether a reset was begun and is not done."""
+        return any(known.resetting for known in self.beside.values())
 
 
 class Gatherer:
@@ -118,6 +133,7 @@ class Gatherer:
             groups=groups,
             model=self._model() if topics.models in there else None,
             frozen=self._frozen() if topics.model_control in there else None,
+            embedding_switch=_switch(now[0].beside),
             refused=self._refused() if topics.dead_letters in there else [],
             drift=self._drift() if topics.drift_reference in there else None,
             endpoints=ask_endpoints(self._endpoints),
@@ -132,8 +148,8 @@ class Gatherer:
         committed = {
             place.partition: place.offset if place.offset >= 0 else None for place in places
         }
-        resetting = any(OffsetMetadata.read(place.metadata).resetting for place in places)
-        return _Places(self._timer.monotonic(), committed, found.ends, resetting)
+        beside = {place.partition: OffsetMetadata.read(place.metadata) for place in places}
+        return _Places(self._timer.monotonic(), committed, found.ends, beside)
 
     def _group(self, role: str, group: str, topic: str, before: _Places, now: _Places) -> Group:
         described = self._cluster.group(group)
@@ -240,6 +256,21 @@ class Gatherer:
     def _refused(self) -> list[Refused]:
         topic = self._settings.topics.dead_letters
         return [_refused(record) for record in newest(self._cluster, topic, REFUSED)]
+
+
+def _switch(beside: Mapping[int, OffsetMetadata]) -> EmbeddingSwitch | None:
+    """Tell how far partitions have gone over to another embedding model, as offsets say."""
+    both = {known.held for known in beside.values() if len(known.held) == 2}
+    if len(both) != 1:
+        return None  # nobody holds two, or not all the same ones, as in a rolling restart
+    ((former, following),) = both
+    return EmbeddingSwitch(
+        former=former,
+        next=following,
+        held=[number for number, known in sorted(beside.items()) if known.held],
+        switched=[n for n, known in sorted(beside.items()) if known.embedding == following],
+        partitions=len(beside),
+    )
 
 
 def _refused(record: Record) -> Refused:

@@ -82,6 +82,12 @@ def _others(status: Status) -> list[str]:
     if (frozen := status.frozen) is not None and frozen.frozen:
         since = "unknown" if frozen.since is None else frozen.since.isoformat(timespec="seconds")
         lines[0] += f", frozen since {since} by {frozen.cause}"
+    if (switch := status.embedding_switch) is not None:
+        lines.append(
+            f"embedding model: from {switch.former[:12]} to {switch.next[:12]}; "
+            f"{len(switch.switched)} of {switch.partitions} partitions are of the next one, and "
+            f"the workers of {len(switch.held)} hold both"
+        )
     if drift is not None:
         lines.append(
             f"drift: against what was written up to {drift.reference_set}"

@@ -11,7 +11,8 @@ from schemas.changes import SegmentChange
 class EmbeddingTally:
     """Counts under which embedding model records were made.
 
-    State is of one: all profiles and the latest segment model. Changes are history, and a group may
+    State is of one: all profiles and the latest segment model, unless that brings a running group
+    from another one, which takes a while. Changes are history, and a group may
     have been migrated since; but each version of the segment model is of one embedding model, and
     so are the changes that it decided.
     """
@@ -26,6 +27,8 @@ class EmbeddingTally:
         # By embedding model, numbers in a vector: how many profiles, the first user.
         self._vectors: defaultdict[str, dict[int, tuple[int, str]]] = defaultdict(dict)
         self._centres: dict[str, int] = {}
+        # The embedding model that the latest segment model brings the group from, and its own.
+        self._from_to: tuple[str, str] | None = None
 
     def add_profile(self, identity: str, user: str) -> None:
         """Count a user's profile."""
@@ -50,6 +53,17 @@ class EmbeddingTally:
         self._add(None, identity, subject, "segment model")
         self._add(version, identity, subject, "segment model")
 
+    def add_migration(self, former: str, identity: str) -> None:
+        """Note that the latest segment model brings a running group to another embedding model."""
+        self._from_to = former, identity
+
+    @property
+    def to_be_taken_over(self) -> int:
+        """Users whose profiles still are of the model that a running group is leaving."""
+        if self._from_to is None:
+            return 0
+        return self._seen[None].get(self._from_to[0], (0, "", ""))[0]
+
     def _add(self, version: int | None, identity: str, subject: str, kind: str) -> None:
         self._total[identity] += 1
         count, subject, kind = self._seen[version].get(identity, (0, subject, kind))
@@ -61,6 +75,8 @@ class EmbeddingTally:
         """Report every identity but the commonest, once for each first record."""
         for version in self._mixed:
             seen = self._seen[version]
+            if version is None and self._from_to is not None and {*seen} == {*self._from_to}:
+                continue  # partitions go over one by one, and users piece by piece
             ranked = sorted(seen.items(), key=lambda item: (-item[1][0], -self._total[item[0]]))
             for identity, (count, subject, kind) in ranked[1:]:
                 common, (most, _, _) = ranked[0]

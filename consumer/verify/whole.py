@@ -57,6 +57,8 @@ class WholeAudit:
         if model is not None:
             self.engine.embeddings.add_model(model.embedding, model.version, subject)
             self.engine.embeddings.add_centres(model.embedding, model.dimensions)
+            if model.migrated_from is not None:
+                self.engine.embeddings.add_migration(model.migrated_from, model.embedding)
             self._check_known(model)
         return model
 
@@ -101,6 +103,10 @@ class WholeAudit:
             for change in changes():
                 engine.recall(change)
         sums = engine.finish()
+        if left := engine.embeddings.to_be_taken_over:
+            self.notes.append(
+                f"{left:,} profiles still are of the embedding model that the group is leaving"
+            )
         if later := engine.later.untold():
             self.unchecked.append(later)
         self.counts = replace(

@@ -75,7 +75,7 @@ def give_order(
     topic, group = settings.topics.model_control, trainer_group(settings.kafka)
     cluster = Cluster(settings.kafka)
     order = ModelOrder(
-        action=action, version=version, seen=seen, at=datetime.now(UTC), by=_operator()
+        action=action, version=version, seen=seen, at=datetime.now(UTC), by=operator()
     )
     name = str(uuid.uuid4())
     try:
@@ -100,7 +100,7 @@ def give_order(
     return answer
 
 
-def _operator() -> str:
+def operator() -> str:
     """Name who runs this, as far as the machine knows."""
     name = ""
     with suppress(KeyError, OSError):  # a user id without a name, as in most pods

@@ -52,6 +52,19 @@ def load_embedder(settings: Settings) -> ModelEmbedder:
     return embedder
 
 
+def load_former(settings: Settings) -> ModelEmbedder | None:
+    """Load the embedding model that a running group is leaving; None where it leaves none.
+
+    Raises
+    ------
+    EmbeddingError
+        As `load_embedder`.
+    """
+    if settings.embedding.former.model is None:
+        return None
+    return load_embedder(settings.model_copy(update={"embedding": settings.embedding.of_former()}))
+
+
 def _load_any(embedding: EmbeddingPolicy) -> ModelEmbedder:
     if embedding.model == BOTH:
         return _load_both(embedding)

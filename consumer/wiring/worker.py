@@ -18,6 +18,7 @@ from consumer.wiring import embedder as embedding
 from consumer.wiring import preparing
 from consumer.wiring.model_feed import LabelModelFeed, ModelFeed
 from consumer.wiring.shell import ends_at_once, run
+from consumer.wiring.switching_worker import run_switching_worker
 
 if TYPE_CHECKING:
     from models.embedding.engine.text_embedder import ModelEmbedder
@@ -35,6 +36,9 @@ def run_worker(settings: Settings, model: Path | None = None) -> None:
         A segment model to keep, in place of the trainer's.
     """
     embedder = embedding.load_embedder(settings)  # first: without it no broker need be asked
+    if (former := embedding.load_former(settings)) is not None:
+        run_switching_worker(settings, former, embedder, model)
+        return
     with preparing.preparing(settings, embedder) as children:
         _run(settings, model, embedder, children)
 

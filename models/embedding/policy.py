@@ -79,6 +79,29 @@ class BothPolicy(Section):
         return value
 
 
+class FormerPolicy(Section):
+    """The embedding model that a running group is leaving, while its workers hold both."""
+
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="The model that the group is changed from while it runs, named as in "
+        "embedding.model; none where no such change is under way.",
+    )
+    precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
+        "auto", description="Arithmetic of the former model."
+    )
+    long_texts: LongTexts = Field(
+        "truncate", description="What became of long texts under the former model."
+    )
+    max_chunks: int = Field(
+        MAX_CHUNKS, ge=1, le=1024, description="Chunks of a text under the former model at most."
+    )
+    words_folder: Path | None = Field(
+        None, description="The folder of the former model's words, where it had some."
+    )
+
+
 class EmbeddingPolicy(Section):
     """The embedding model and where it runs."""
 
@@ -91,6 +114,7 @@ class EmbeddingPolicy(Section):
     )
     words: WordsPolicy = Field(default_factory=WordsPolicy)
     both: BothPolicy = Field(default_factory=BothPolicy)
+    former: FormerPolicy = Field(default_factory=FormerPolicy)
     precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
         "auto",
         description="Arithmetic; auto is an exported model's own, else int8 on the CPU and fp16 on "
@@ -168,3 +192,39 @@ class EmbeddingPolicy(Section):
                 "set precision to fp16 or auto, or device to cpu"
             )
         return self
+
+    @model_validator(mode="after")
+    def _another_model(self) -> Self:
+        if self.former.model is not None and self._alike(self.of_former()):
+            raise ValueError(
+                f"former.model is {self.former.model!r}, and nothing about it differs from the "
+                "model that the group is to have: give in former what the workers had before, or "
+                "leave it out"
+            )
+        return self
+
+    def _alike(self, other: Self) -> bool:
+        """Tell whether two policies name one model; what is left open is not compared."""
+        own = ("model", "precision", "long_texts", "max_chunks", "words", "both")
+        return all(getattr(self, name) == getattr(other, name) for name in own)
+
+    def of_former(self) -> Self:
+        """Give the policy of the former model, on the device and with the cores of this one."""
+        former = self.former
+        words = self.words
+        if former.words_folder is not None:
+            words = words.model_copy(update={"folder": former.words_folder})
+        device = self.device
+        if former.precision == "int8" and device in ("cuda", "tensorrt"):
+            device = "cpu"
+        return self.model_copy(
+            update={
+                "model": former.model or self.model,
+                "precision": former.precision,
+                "long_texts": former.long_texts,
+                "max_chunks": former.max_chunks,
+                "words": words,
+                "device": device,
+                "former": FormerPolicy(),
+            }
+        )

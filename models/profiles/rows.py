@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -209,6 +209,27 @@ class ProfileRows:
     def stand_as(self, rows: Sequence[int], states: ProfileRows) -> None:
         """Set where some rows' users stand to what states of theirs say; their profiles stay."""
         self._set(rows, states, _STANDING)
+
+    def under_another_model(self, made: ProfileRows) -> ProfileRows:
+        """Give the same users with the profiles that another embedding model makes of them.
+
+        What does not rest on vectors stays: counts, event ids, words, and where the users stand. Of
+        which events a sum is made comes with the sum.
+        Who has no event in `made` has a zero vector and a weight of 0: nothing is known but the
+        standing, at the time that it was known for.
+
+        Parameters
+        ----------
+        made
+            The same users, in the same order; their vectors may have another length.
+        """
+        return replace(
+            self,
+            sums=made.sums,
+            weights=made.weights,
+            references=made.references,
+            reference=np.where(made.events > 0, made.reference, self.reference),
+        )
 
     def _set(self, rows: Sequence[int], states: ProfileRows, columns: Iterable[str]) -> None:
         at = list(rows)

@@ -146,6 +146,7 @@ def carry_over(
         sizes=near.sizes,
         learner=None,
         rollback_of=None,
+        migrated_from=previous.embedding,
         **own,
     )
     before, after = set(previous.ids.tolist()), set(model.ids.tolist())

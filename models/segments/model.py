@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from models.segments.history import History
 from schemas.arrays import decode_array, encode_array
 from schemas.segment_model import (
     LEARNED_SCHEMA,
+    ROLLED_BACK_SCHEMA,
     SEGMENT_MODEL_SCHEMA,
     SegmentModelRecord,
     SegmentRecord,
@@ -70,6 +71,9 @@ class SegmentModel:
     rollback_of
         The version that this one puts in force again (`models.segments.rollback`); None where it
         was learned.
+    migrated_from
+        The embedding model of the version before, where this one brings the group to another one
+        (`models.segments.carry_over`); None in all others.
 
     Raises
     ------
@@ -93,6 +97,7 @@ class SegmentModel:
     history: History = field(default_factory=History)
     learner: str | None = None
     rollback_of: int | None = None
+    migrated_from: str | None = None
 
     def __post_init__(self) -> None:
         for name, dtype in (
@@ -206,13 +211,19 @@ class SegmentModel:
             history=History.from_record(record),
             learner=record.learner,
             rollback_of=record.rollback_of,
+            migrated_from=record.migrated_from,
         )
 
     def to_record(self) -> SegmentModelRecord:
         """Give the model as its JSON contract; `from_record` gives back the same bits."""
         history = self.history
+        schema: Literal[2, 3, 4] = LEARNED_SCHEMA
+        if self.rollback_of is not None:
+            schema = ROLLED_BACK_SCHEMA
+        if self.migrated_from is not None:
+            schema = SEGMENT_MODEL_SCHEMA
         return SegmentModelRecord(
-            schema_version=LEARNED_SCHEMA if self.rollback_of is None else SEGMENT_MODEL_SCHEMA,
+            schema_version=schema,
             version=self.version,
             embedding=self.embedding,
             dimensions=self.dimension,
@@ -239,6 +250,7 @@ class SegmentModel:
             retired=list(history.retired),
             learner=self.learner,
             rollback_of=self.rollback_of,
+            migrated_from=self.migrated_from,
         )
 
     def rows_of(self, ids: Ints) -> Ints:

@@ -95,6 +95,7 @@ def rolled_back(
         sample_threshold=sample_threshold,
         samples=current.samples,
         rollback_of=old.version,
+        migrated_from=None,
     )
     restored = tuple(sorted({*after} - {*before}))
     retired = tuple(sorted({*before} - {*after}))

@@ -98,6 +98,12 @@ class Spec:
         return self.folder / f"{self.name}.log"
 
 
+def embedder_of(model: str, dimensions: int = 64) -> HashingEmbedder:
+    """Give the cheap model of a name: `hashing-48` has 48 dimensions, any other has those given."""
+    name, _, number = model.partition("-")
+    return HashingEmbedder(int(number) if name == "hashing" else dimensions)
+
+
 class _SlowEmbedder(HashingEmbedder):
     """Hangs at one batch."""
 
@@ -128,10 +134,12 @@ def run(spec: Spec) -> None:
     os.environ.update(environment(spec.settings))
     if spec.build is not None:
         _become(spec, spec.build)
-    embedder: Any = HashingEmbedder(spec.dimensions)
-    if spec.slow is not None:
-        embedder = _SlowEmbedder(spec.dimensions, *spec.slow)
-    consumer.wiring.embedder.load_embedder = lambda _settings: embedder
+    slow = None if spec.slow is None else _SlowEmbedder(spec.dimensions, *spec.slow)
+
+    def load_embedder(settings: Settings) -> Any:
+        return slow or embedder_of(settings.embedding.model, spec.dimensions)
+
+    consumer.wiring.embedder.load_embedder = load_embedder
     if spec.defect is not None:
         defects.put_in(spec.defect)
     if spec.newer:

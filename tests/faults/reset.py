@@ -63,12 +63,13 @@ def _compare(rig: Rig) -> None:
         user
         for user in table.users
         if user not in found
-        or _learned(found[user]) != _learned(table.gather([user]).to_record(0, embedder.identity))
+        or learned(found[user]) != learned(table.gather([user]).to_record(0, embedder.identity))
     ]
     count = len(table.users)
     expect(not differing, f"{len(differing)} of {count} users are not as in a replay")
     rig.notes.append(f"{count} users are as in a replay of the whole input, bit for bit")
 
 
-def _learned(record: ProfileRecord) -> dict[str, Any]:
+def learned(record: ProfileRecord) -> dict[str, Any]:
+    """Give what was learned of a user, without where the user stands."""
     return placeless(record).model_dump(exclude=_STANDING)

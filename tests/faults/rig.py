@@ -150,7 +150,7 @@ class Rig:
         topics |= {name: f"{name}-{unique}" for name in ("models", "lifecycle")}
         topics["drift_reference"] = f"drift-reference-{unique}"
         if not self.options.former:
-            names = ("segments", "model_versions", "model_control")
+            names = ("segments", "model_versions", "model_control", "next_profiles")
             topics |= {name: f"{name.replace('_', '-')}-{unique}" for name in names}
         if self.options.intakes:
             topics["raw_events"] = f"raw-{unique}"

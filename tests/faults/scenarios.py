@@ -37,6 +37,7 @@ from tests.faults.rig import (
     expect,
 )
 from tests.faults.rollback import rolled_back
+from tests.faults.switching import switched
 
 AMID: tuple[CrashPoint, ...] = ("begun", "produced", "offsets_sent")
 _DEAD_TRANSACTION_SECONDS = 8
@@ -571,6 +572,8 @@ ALIKE = Options(
     sections={"assignment": {"dwell_events": 1, "margin_share": 0, "thin_margin_share": 0}},
 )
 LIVE = Options(live_model=True, followed=True)
+# Users are taken over in small pieces, so that kills come amid them.
+SWITCHED = Options(live_model=True, followed=True, sections={"batch": {"reassign_users": 4}})
 
 
 def _bounce(kind: str) -> Callable[[Rig, int], int]:
@@ -590,6 +593,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill-live", "kill -9, trainer too, live model", kill_with_trainer, 12, 2, LIVE),
     Scenario("kill-redrive", "kill -9 of a redrive amid a transaction", kill_redrive, 20, 4),
     Scenario("rollback", "the model rolled back amid kills", rolled_back, 12, 2, LIVE),
+    Scenario("switch", "another embedding model amid kills", switched, 6, 1, SWITCHED),
     Scenario("kill-reset", "kill -9 of a reset amid a transaction", kill_reset, 6, 1, RESET),
     Scenario("zombie", "SIGSTOP past the session, SIGCONT", zombies, 10, 1),
     Scenario("zombie-unnamed", "SIGSTOP, no instance ids", zombies, 10, 1, UNNAMED),

@@ -39,6 +39,7 @@ def assert_survived(
         ("kill", "classic"),
         ("kill-live", "classic"),
         ("rollback", "classic"),
+        ("switch", "classic"),
         ("kill-intake", "classic"),
         ("kill-preparing", "classic"),
         ("kill-redrive", "classic"),

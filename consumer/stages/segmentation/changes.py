@@ -158,7 +158,11 @@ class ChangeWriter:
             status = _status(previous, segment)
         user, sequence = rows.users[row], int(rows.sequence[row]) + 1
         rows.sequence[row] = sequence
-        whose = cause_of(reason, by_event=cause.record is not None)
+        whose = cause_of(
+            reason,
+            by_event=cause.record is not None,
+            by_operator=model.migrated_from is not None,
+        )
         change: dict[str, object] = {
             "user_id": user,
             "sequence": sequence,

@@ -226,6 +226,19 @@ class SegmentationStage:
         """Profiles by partition; not to be written."""
         return self._tables
 
+    def written(self, partition: int, users: Sequence[str]) -> list[Output]:
+        """Give the records of users' committed states, and of those whom the trainer samples.
+
+        Users who are not known any more are left out.
+        """
+        table = self._tables[partition]
+        rows = table.gather([user for user in users if user in table])
+        known = set(np.flatnonzero(rows.weights > 0).tolist())
+        return [
+            *self._profiles.states(partition, rows),
+            *self._profiles.samples(rows, self._sampled_upto, moved=known),
+        ]
+
     @property
     def settled(self) -> bool:
         """Whether every user has been looked at under the newest model known, if there is one."""

@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 _MOST_BYTES = 4096
 """Of an order, with its id. What it says goes into the answers, and fifty of these into one record:
-one that its topic does not take would end every trainer that reads the order."""
+one that its topic does not take would end every trainer that reads the order. The model of an order
+to migrate does not count: it goes into no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,24 @@ def read_order(record: Record) -> GivenOrder | None:
     if record.value is None or record.key is None or record.key == CONTROL_STATE_KEY:
         return None
     name = _name(record.key)
-    if (length := len(record.key) + len(record.value)) > _MOST_BYTES:
+    length = len(record.key) + len(record.value)
+    if length > _MOST_BYTES and _MIGRATES not in record.value:
         return GivenOrder(record, name, None, f"it has {length:,} bytes of at most {_MOST_BYTES:,}")
     try:
-        return GivenOrder(record, name, ModelOrder.model_validate_json(record.value))
+        order = ModelOrder.model_validate_json(record.value)
     except ValidationError as error:
         return GivenOrder(record, name, None, first_problem(error))
+    if (length := len(record.key) + _without_model(order)) > _MOST_BYTES:
+        return GivenOrder(record, name, None, f"it has {length:,} bytes of at most {_MOST_BYTES:,}")
+    return GivenOrder(record, name, order)
+
+
+# An order that names a model is read whatever its length, all others are not.
+_MIGRATES = b'"model"'
+
+
+def _without_model(order: ModelOrder) -> int:
+    return len(order.model_copy(update={"model": None}).model_dump_json())
 
 
 def _name(key: bytes) -> str:
@@ -146,6 +159,11 @@ class ModelControl:
     def is_answered(self, given: GivenOrder) -> bool:
         """Tell whether an order was answered before."""
         return given.id in self._answered
+
+    def migrated(self, former: str, at: datetime) -> None:
+        """Have samples of a former embedding model passed over, and no version learned for now."""
+        self.freeze(OrderAction.MIGRATE, at)
+        self.state = self.state.model_copy(update={"former_embedding": former})
 
     def freeze(self, cause: str, at: datetime) -> None:
         """Have no new version learned; what froze it first stays the cause."""

@@ -29,7 +29,7 @@ from models.segments.model import SegmentModel
 from models.segments.rollback import rolled_back
 from schemas import samples
 from schemas.binary import NewerRecordError, RecordError
-from schemas.model_control import MODEL_CONTROL_SCHEMA, OrderAction
+from schemas.model_control import MODEL_CONTROL_SCHEMA, ModelOrder, OrderAction
 from schemas.model_versions import VersionOrigin
 from schemas.samples import Sample
 
@@ -139,7 +139,7 @@ class TrainerRestoration:
         """
         known = self.model.embedding if self.model else None
         for embedding, users in self._samples.items():
-            if not len(users):
+            if not len(users) or embedding == self.control.state.former_embedding:
                 continue
             if known is not None and embedding != known:
                 raise _mixed(self._places[embedding], embedding, known)
@@ -306,6 +306,9 @@ class TrainingStage:
                 self.drift.forget(user)
                 continue
             place = record.place
+            if sample.embedding == self._control.state.former_embedding:
+                # Of a partition whose worker has not gone over to the next model yet.
+                continue
             clusterer = self._for_embedding(sample.embedding, place)
             vector = sample.vector.astype(np.float64)
             gone = self.labels.learn(record, user, sample.embedding, vector, sample.label)
@@ -430,6 +433,8 @@ class TrainingStage:
             self._control.unfreeze()
             self._go_on()
             return "versions are learned again", []
+        if order.action == OrderAction.MIGRATE and order.schema_version <= MODEL_CONTROL_SCHEMA:
+            return self._migrate(order, given.id, at)
         if order.action != OrderAction.ROLLBACK or order.schema_version > MODEL_CONTROL_SCHEMA:
             raise OrderRefusedError(
                 f"this trainer does not know {order.action!s} of format {order.schema_version}: "
@@ -451,6 +456,55 @@ class TrainingStage:
         return (
             f"version {made} is published, with the segments of version {order.version}; no new "
             "version is learned until it is unfrozen",
+            outputs,
+        )
+
+    def _migrate(self, order: ModelOrder, name: str, at: datetime) -> tuple[str, list[Output]]:
+        """Publish the version that brings the group to another embedding model, and freeze.
+
+        Workers go over to that model from now on, each partition by itself. So samples of the
+        former one come for a while, and are passed over; those of the next one come from every
+        partition that has gone over. Learning waits until all have.
+        """
+        current = self._current
+        if current is None:
+            raise OrderRefusedError("there is no version yet")
+        if self.labels.enabled:
+            raise OrderRefusedError(
+                "this trainer learns labels (labels.enabled), which are of one embedding model: "
+                "stop the group, and use 'segmenter migrate'"
+            )
+        if order.model is None:
+            # So that the version in force stays the one that is carried over.
+            self._control.freeze(OrderAction.MIGRATE, at)
+            return "no new version is learned until the group is of another embedding model", []
+        try:
+            model = SegmentModel.from_record(order.model)
+        except ValueError as error:  # a record that contradicts itself
+            raise OrderRefusedError(str(error)) from None
+        if order.seen != current.version or model.version != current.version + 1:
+            raise OrderRefusedError(
+                f"version {current.version} is in force, and the order was made with version "
+                f"{order.seen} in view"
+            )
+        if model.embedding == current.embedding or model.migrated_from != current.embedding:
+            raise OrderRefusedError(
+                f"the segments are of the embedding model {current.embedding[:12]}, and the order "
+                f"leads from {(model.migrated_from or 'none')[:12]} to {model.embedding[:12]}"
+            )
+        outputs = self._published_by(model, current, at)
+        # Nothing was learned, so no settings of learning are told.
+        origin = VersionOrigin.MIGRATION
+        outputs += self._versions.keep(model, current, origin, at, order=name, settings={})
+        self._control.migrated(current.embedding, at)
+        sample = UserSample(self._policy.sample_users)
+        self._begin(model.embedding, model, sample)
+        self._unsettled = False
+        self.drift.assigned(None, LatestTexts(), sample)
+        return (
+            f"version {model.version} is published, with the segments of version "
+            f"{current.version} under the embedding model {model.embedding[:12]}; workers go over "
+            "to it, and no new version is learned until all have",
             outputs,
         )
 

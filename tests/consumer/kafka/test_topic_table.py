@@ -35,7 +35,11 @@ def test_every_schema_of_the_table_is_there_and_every_schema_of_a_topic_is_in_th
 def test_topics_are_made_as_the_table_says(enabled):
     settings = Settings(topics={"retention_hours": 2}, labels={"enabled": enabled})
     made = {each.topic: each for each in new_topics(settings)}
-    own = {each.default_name: each for each in TOPICS if enabled or not each.with_labels}
+    own = {
+        each.default_name: each
+        for each in TOPICS
+        if (enabled or not each.with_labels) and not each.with_former
+    }
     assert made.keys() == own.keys() - {None}
     for name, topic in made.items():
         told = own[name]
@@ -54,3 +58,11 @@ def test_what_a_role_writes_is_what_is_looked_at_before_it_starts():
         *("user-events.dlq", "segment-changes", "segment-memberships", "user-profiles"),
         "profile-samples",
     ]
+
+
+def test_what_is_built_beside_a_group_has_a_topic_while_that_changes_its_model():
+    former = {"embedding": {"former": {"model": "default"}, "model": "multilingual"}}
+    made = {each.topic: each for each in new_topics(Settings(**former))}
+    assert made.keys() - {each.topic for each in new_topics(Settings())} == {"user-profiles-next"}
+    assert made["user-profiles-next"].num_partitions == 12
+    assert made["user-profiles-next"].config["cleanup.policy"] == "compact"

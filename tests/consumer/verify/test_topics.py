@@ -497,7 +497,7 @@ def test_a_segment_model_of_a_newer_format_is_reported_as_not_checked(
     deployment: Deployment, history: History
 ) -> None:
     assert history.model is not None
-    fields = {**history.model.model_dump(mode="json"), "schema_version": 4, "shape": "new"}
+    fields = {**history.model.model_dump(mode="json"), "schema_version": 5, "shape": "new"}
     history.model = None
     deployment.publish(history)
     with deployment.transaction():

@@ -54,6 +54,14 @@ GRANTED = {
 SELDOM = {("migrate", "topic", "segment-lifecycle", "Write")}
 # For how long a sample waits is looked at where the trainer is behind.
 SELDOM |= {(user, "topic", "profile-samples", "Read") for user in ("status", "watch")}
+# A group with labels, as this one, does not go to another embedding model while it runs.
+SELDOM |= {
+    (command, right.kind, right.name, operation)
+    for command, right in GRANTED
+    for operation in right.operations
+    if right.name in {"user-profiles-next", f"{GROUP}-next-profiles"}
+    or (command, right.name) == ("migrate", "segment-model-control")
+}
 
 
 def user_of(command: str) -> str:
