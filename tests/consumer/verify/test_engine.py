@@ -188,10 +188,11 @@ def let_go(latest: SegmentChange) -> SegmentChange:
 
 
 def in_another_life(change: SegmentChange, *, edited: bool = False) -> SegmentChange:
-    """Give the same change, caused by something later: with `edited` by the same events."""
+    """Give the same change under a later version, with `edited` caused by the same events."""
+    model = change.model.model_copy(update={"version": change.model.version + 100})
+    change = change.model_copy(update={"model": model})
     if change.source is None:
-        model = change.model.model_copy(update={"version": change.model.version + 100})
-        return change.model_copy(update={"model": model})
+        return change
     name = change.source.event_id if edited else f"{change.source.event_id}, later"
     return change.model_copy(update={"source": change.source.model_copy(update={"event_id": name})})
 

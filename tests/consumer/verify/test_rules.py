@@ -104,7 +104,7 @@ def test_a_doubled_change_is_found_and_breaks_no_chain(files: ReplayFiles, audit
 def test_swapped_changes_are_found(files: ReplayFiles, audit: Audit) -> None:
     one, two, _ = of_user(files.changes, "ann")
     files.changes[one], files.changes[two] = files.changes[two], files.changes[one]
-    assert audit().kinds == {(Kind.SEQUENCE, "ann"): 3}
+    assert audit().kinds == {(Kind.SEQUENCE, "ann"): 3, (Kind.VERSION, "ann"): 1}
 
 
 @pytest.mark.parametrize("previous", [{"id": 3, "label": "words 1, 0"}, {"id": 1, "label": "old"}])
