@@ -45,6 +45,7 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "trainer": (
         *("kafka", *TOPIC_NAMES, "training", "labels", "drift", "batch.max_records"),
+        "embedding.former.model",
         *("batch.max_bytes", "batch.max_wait_seconds", "batch.prepare_timeout_seconds"),
         *("restore", "http"),
         "log",
@@ -123,6 +124,7 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "reset": (
         *("kafka", *TOPIC_NAMES, "labels.enabled", "profile.inactive_half_lives"),
+        "embedding.former.model",
         *("profile.half_life_days", "batch.reassign_users", "restore.no_progress_seconds", "log"),
     ),
     "topics create": (
