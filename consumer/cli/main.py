@@ -36,7 +36,7 @@ COMMANDS = {
     "explain": "Tell why a user is in a segment, and what would move the user.",
     "dead-letters": "Look at refused records, and bring them back.",
     "reset": "Empty the profiles of a stopped group, and have it read its input again.",
-    "migrate": "Bring a stopped group to another embedding model.",
+    "migrate": "Bring a group, stopped or at work, to another embedding model.",
     "topics": "Manage the topics.",
     "produce": "Send the events of a file to the input topic.",
     "models": "Look at versions of the segment model, freeze it, roll it back.",

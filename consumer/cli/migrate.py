@@ -30,7 +30,7 @@ from consumer.settings import Settings
 def migrate(
     settings: Settings, dry_run: bool, accept_missing_history: bool, running: bool, abort: bool
 ) -> None:
-    """Bring a group to another embedding model: a stopped one, or one that goes on working."""
+    """Bring a group, stopped or at work, to another embedding model."""
     from consumer.migrate import Migration, migrate_running
     from consumer.migrate import migrate as run
     from consumer.wiring.embedder import load_embedder
