@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 from consumer.process.children import Children
 from consumer.settings import LogSettings
@@ -23,9 +25,16 @@ def say(line: str) -> None:
 def main(file: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: say(f"signal {number}"))
-    with Children(answering, "spec", 2, log=LogSettings()) as children:
+    with (
+        Children(answering, "spec", 2, log=LogSettings()) as children,
+        ThreadPoolExecutor(1) as pool,
+    ):
         say(json.dumps(children.pids))
-        children(("wait", file))
+        asked = pool.submit(children, ("wait", file))
+        # A signal that comes just before the main thread waits for a lock is heard after that only.
+        while not asked.done():
+            time.sleep(0.05)
+        asked.result()
         say(f"answered, {children.restarts} restarts")
 
 
