@@ -228,10 +228,10 @@ class OneByOne:
             for share, event in told
         ]
         squares = [math.fsum(x * x for x in centres[n]) for n in (against, segment.id)]
-        own = round((squares[0] - squares[1]) / (far + near), 6)
+        own = round((squares[0] - squares[1]) / (far + near), 6) + 0.0  # no -0.0
         rest = margin - own - sum(each.share for each in shares)
         name = SegmentRef(id=against, label=model.labels[model.ids.tolist().index(against)])
-        return MarginShares(against=name, events=shares, others=round(rest, 6), centres=own)
+        return MarginShares(against=name, events=shares, others=round(rest, 6) + 0.0, centres=own)
 
     def _label(self, rows: ProfileRows, labels: LabelModel | None) -> tuple[LabelRef | None, bool]:
         """Give the user's label for a change, and whether it is another one now."""

@@ -116,7 +116,7 @@ def test_every_property_of_every_schema_is_described(name: str) -> None:
 def test_every_schema_has_an_id_of_its_own() -> None:
     ids = {name: schema_of(name)["$id"] for name in CONTRACTS}
     assert ids["segment-changes"] == "urn:segmenter:schema:segment-changes:1"
-    assert ids["segment-models"] == "urn:segmenter:schema:segment-models:3"
+    assert ids["segment-models"] == "urn:segmenter:schema:segment-models:4"
     assert len(set(ids.values())) == len(CONTRACTS)
 
 

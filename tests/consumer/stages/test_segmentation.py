@@ -81,6 +81,16 @@ def streams(draw):
     return records(event(user, n, text, type=kind) for user, n, text, kind in drawn)
 
 
+def without_shares(outputs):
+    """Give keys and values of changes, and of these all but what makes their margins."""
+    found = []
+    for output in outputs:
+        value = json.loads(output.value)
+        value.pop("shares", None)
+        found.append((output.key, value))
+    return found
+
+
 @settings(max_examples=60, deadline=None)
 @given(streams(), st.lists(st.integers(1, 15), min_size=1, max_size=40))
 def test_how_records_are_cut_into_batches_changes_nothing(stream, sizes):
@@ -95,8 +105,9 @@ def test_how_records_are_cut_into_batches_changes_nothing(stream, sizes):
         parts += cut.run(rest[:size])
         rest, turn = rest[size:], turn + 1
     for other in (single, parts):
-        assert of(other, "segment-changes") == of(whole, "segment-changes")
-        assert of(other, "segment-memberships") == of(whole, "segment-memberships")
+        for topic in ("segment-changes", "segment-memberships"):
+            # Which events are named hangs on the batch: they are those of its own transaction.
+            assert without_shares(of(other, topic)) == without_shares(of(whole, topic))
     assert at_once.state() == one_by_one.state() == cut.state()
     assert at_once.stage.stats == one_by_one.stage.stats == cut.stage.stats
 

@@ -506,7 +506,7 @@ def test_a_segment_model_of_a_newer_format_is_reported_as_not_checked(
     result = deployment.verify()
     assert (result.exit_code, kinds(result)) == (0, {}), result.render()
     assert result.unchecked == (
-        "that segments exist: the latest segment model is of schema 4, this version knows 3",
+        "that segments exist: the latest segment model is of schema 5, this version knows 4",
     )
 
 
