@@ -108,6 +108,7 @@ def try_out(
                 break
         good = check_metrics(tools, group.targets)
         if pictures is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
             for name, board in boards.items():
                 draw(prometheus, board, pictures / f"dashboard-{name}.png")
         down = prometheus.targets_down()
