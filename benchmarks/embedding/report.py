@@ -211,6 +211,7 @@ PARTS = {
     "embed": engine_text,
     "embed-short": engine_text,
     "embed-no-amx": engine_text,
+    "embed-openvino": engine_text,
     "embed-curve": curve_text,
     "embed-quality": quality_text,
 }
