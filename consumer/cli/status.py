@@ -8,17 +8,12 @@ import time
 import click
 
 from consumer.cli.command import Command
-from consumer.cli.values import above_0
+from consumer.cli.values import above_0, asks_workers
 from consumer.settings import Settings
 
 
 @click.command(cls=Command)
-@click.option(
-    "--workers",
-    multiple=True,
-    metavar="HOST:PORT",
-    help="Ask this process too, by its http.port; all addresses of a name. May be given again.",
-)
+@asks_workers
 @click.option(
     "--seconds",
     type=above_0,

@@ -99,3 +99,12 @@ segment_model = click.option(
 now = click.option(
     "--now", type=time, help="What event times in the future are told by; else the clock."
 )
+
+
+asks_workers = click.option(
+    "--workers",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Ask this process too, by its http.port; all addresses of a name. May be given again.",
+)
+"""The option of commands that ask processes how they stand."""

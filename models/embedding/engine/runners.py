@@ -8,17 +8,12 @@ On a GPU, texts of like length share batches up to a budget of tokens
 """
 
 import logging
-import threading
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.daemon_pool import DaemonPool
 from models.embedding.batching import Layout, PackedLayout, PaddedLayout
 from models.embedding.cache import cache_folder
 from models.embedding.errors import DeviceUnavailableError
@@ -27,8 +22,8 @@ from models.embedding.gpu.session import BoundSession, cuda_options, tensorrt_op
 from models.embedding.manifest import MODEL_FILE, OUTPUT, PACKED_FILE, Manifest
 from models.embedding.openvino.runner import OpenVinoRunner
 from models.embedding.policy import BATCH_TOKENS, Device, Engine
+from models.embedding.pooled_runner import PooledRunner, TextRun
 from models.embedding.runner_types import (
-    CLOSE_SECONDS,
     Runner,
     RunnerTotals,
     TokenIds,
@@ -216,60 +211,25 @@ RUN_TOKENS = 512
 """Most tokens of a run on the CPU. More gain nothing: the activations outgrow a core's cache."""
 
 
-class CpuRunner:
+class CpuRunner(PooledRunner):
     """Texts of one length a run, on so many cores."""
-
-    device: UsedDevice = "cpu"
 
     def __init__(
         self, session: Any, *, dimensions: int, threads: int, fell_back: bool = False
     ) -> None:
-        self.threads = threads
-        self.fell_back = fell_back
-        self.totals = RunnerTotals()
-        self._counting = threading.Lock()
+        super().__init__(dimensions, threads, fell_back=fell_back)
         self._session = session
-        self._dimensions = dimensions
-        self._pool = DaemonPool(threads, "embed")
 
-    def run(self, rows: Sequence[TokenIds]) -> Vectors:
-        """Give the vector of each text."""
-        lengths = np.array([row.size for row in rows], dtype=np.int64)
-        vectors = np.full((len(rows), self._dimensions), np.nan, dtype=np.float32)
-        runs = equal_lengths(lengths, RUN_TOKENS)
-
-        under_way = [
-            self._pool.submit(partial(self._run, rows, chosen, vectors)) for chosen in runs
+    def cut(self, lengths: NDArray[np.int64]) -> list[TextRun]:
+        """Cut texts into runs of one length each."""
+        return [
+            TextRun(chosen, int(lengths[chosen[0]]), chosen.size)
+            for chosen in equal_lengths(lengths, RUN_TOKENS)
         ]
-        for future in under_way:
-            future.result()  # which raises what its run raised
-        broken = ~np.isfinite(vectors).all(axis=1)
-        vectors[broken] = np.nan
-        with self._counting:
-            self.totals = replace(
-                self.totals,
-                batches=self.totals.batches + len(runs),
-                computed_tokens=self.totals.computed_tokens + int(lengths.sum()),
-                failed_texts=self.totals.failed_texts + int(broken.sum()),
-            )
-        return vectors
 
-    def _run(self, rows: Sequence[TokenIds], chosen: NDArray[np.int64], vectors: Vectors) -> None:
-        """Put the vectors of some texts, which are of one length, in their places."""
-        token_ids = np.stack([rows[index] for index in chosen])
-        try:
-            vectors[chosen] = run_unpadded(self._session, token_ids)
-        except Exception as error:  # ONNX Runtime's types have no common base
-            if chosen.size > 1:  # find the text that it is
-                for index in chosen:
-                    self._run(rows, np.array([index]), vectors)
-                return
-            kind, tokens = type(error).__name__, token_ids.size
-            logger.warning("The model fails on a text of %d tokens (%s)", tokens, kind)
-
-    def close(self) -> None:
-        """End the threads; what is being embedded is waited for, a device that hangs is not."""
-        self._pool.close(CLOSE_SECONDS)
+    def infer(self, texts: list[TokenIds], width: int, rows: int) -> Vectors:  # noqa: ARG002, no padding
+        """Give the vectors of texts of one length."""
+        return run_unpadded(self._session, np.stack(texts))
 
 
 def equal_lengths(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:

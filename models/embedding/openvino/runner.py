@@ -10,31 +10,22 @@ width has two shapes: a run of about `RUN_TOKENS`, which is filled up, and a tex
 
 from __future__ import annotations
 
-import logging
 import queue
 import sys
-import threading
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.daemon_pool import DaemonPool
 from models.embedding.errors import MissingPackageError, UnsupportedModelError
 from models.embedding.manifest import Manifest
+from models.embedding.pooled_runner import PooledRunner, TextRun
 from models.embedding.runner_types import (
-    CLOSE_SECONDS,
-    RunnerTotals,
     TokenIds,
-    UsedDevice,
     Vectors,
 )
-
-logger = logging.getLogger(__name__)
 
 WIDTH_STEP = 16
 """Tokens that the width of a run is a multiple of: AMX multiplies rows of 16."""
@@ -46,7 +37,7 @@ _ALONE = 3
 """A run takes so many times as long as a text alone, by which few texts are run one by one."""
 
 
-class OpenVinoRunner:
+class OpenVinoRunner(PooledRunner):
     """Texts of like length a run, on so many cores.
 
     Parameters
@@ -64,9 +55,6 @@ class OpenVinoRunner:
         If the model is none that it runs.
     """
 
-    device: UsedDevice = "cpu"
-    fell_back = False
-
     def __init__(self, folder: Path, manifest: Manifest, *, threads: int) -> None:
         if manifest.precision != "int8" or manifest.exporter != "direct":
             raise UnsupportedModelError(
@@ -75,58 +63,25 @@ class OpenVinoRunner:
                 "embedding.engine to onnxruntime, or embedding.precision to int8"
             )
         compiled = _compiled(folder, threads)
-        self.threads = threads
-        self.totals = RunnerTotals()
-        self._counting = threading.Lock()
-        self._dimensions, self._pad_id = manifest.dimensions, manifest.pad_id
+        super().__init__(manifest.dimensions, threads)
+        self._pad_id = manifest.pad_id
         self._most_tokens = manifest.max_tokens
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(threads):
             self._requests.put(compiled.create_infer_request())
-        self._pool = DaemonPool(threads, "embed")
 
-    def run(self, rows: Sequence[TokenIds]) -> Vectors:
-        """Give the vector of each text."""
-        vectors = np.full((len(rows), self._dimensions), np.nan, dtype=np.float32)
-        runs = padded_runs(np.array([row.size for row in rows], dtype=np.int64))
-        under_way = [self._pool.submit(partial(self._run, rows, *each, vectors)) for each in runs]
-        for future in under_way:
-            future.result()  # which raises what its run raised
-        broken = ~np.isfinite(vectors).all(axis=1)
-        vectors[broken] = np.nan
-        with self._counting:
-            self.totals = replace(
-                self.totals,
-                batches=self.totals.batches + len(runs),
-                computed_tokens=self.totals.computed_tokens + sum(w * n for _, w, n in runs),
-                failed_texts=self.totals.failed_texts + int(broken.sum()),
-            )
-        return vectors
+    def cut(self, lengths: NDArray[np.int64]) -> list[TextRun]:
+        """Cut texts into runs of like length."""
+        return padded_runs(lengths)
 
-    def _run(
-        self,
-        rows: Sequence[TokenIds],
-        chosen: NDArray[np.int64],
-        width: int,
-        texts: int,
-        vectors: Vectors,
-    ) -> None:
-        """Put the vectors of some texts in their places."""
+    def infer(self, texts: list[TokenIds], width: int, rows: int) -> Vectors:
+        """Give the vectors of texts, in a run of so many rows of one width."""
         request = self._requests.get()
         try:
-            feeds = self._feeds([rows[index] for index in chosen], width, texts)
-            vectors[chosen] = request.infer(feeds)[0][: chosen.size]
-            return
-        except Exception as error:  # OpenVINO raises RuntimeError and its own
-            kind = type(error).__name__
+            # A copy: the request is another thread's as soon as it is put back.
+            return np.array(request.infer(self._feeds(texts, width, rows))[0][: len(texts)])
         finally:
             self._requests.put(request)
-        if chosen.size == 1:
-            tokens = rows[chosen[0]].size
-            logger.warning("The model fails on a text of %d tokens (%s)", tokens, kind)
-            return
-        for index in chosen:  # find the text that it is
-            self._run(rows, np.array([index]), width, 1, vectors)
 
     def _feeds(self, rows: Sequence[TokenIds], width: int, texts: int) -> dict[str, Any]:
         """Lay texts out in `texts` rows of `width`; what is filled up repeats the last text."""
@@ -143,19 +98,15 @@ class OpenVinoRunner:
             "weights": weights[:, np.newaxis],
         }
 
-    def close(self) -> None:
-        """End the threads; what is being embedded is waited for, a device that hangs is not."""
-        self._pool.close(CLOSE_SECONDS)
 
-
-def padded_runs(lengths: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], int, int]]:
-    """Cut texts into runs, the longest first: each its texts' indices, its width, and its rows.
+def padded_runs(lengths: NDArray[np.int64]) -> list[TextRun]:
+    """Cut texts into runs, the longest first.
 
     A width is a multiple of `WIDTH_STEP`, and all runs of a width have one of two numbers of rows:
     as many as `RUN_TOKENS` has room for, or one.
     """
     order = np.argsort(-lengths, kind="stable")
-    runs: list[tuple[NDArray[np.int64], int, int]] = []
+    runs: list[TextRun] = []
     start = 0
     while start < order.size:
         width = -(-max(1, int(lengths[order[start]])) // WIDTH_STEP) * WIDTH_STEP
@@ -163,9 +114,9 @@ def padded_runs(lengths: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], int
         chosen = order[start : start + full]
         start += chosen.size
         if _ALONE * chosen.size <= full:
-            runs += [(chosen[at : at + 1], width, 1) for at in range(chosen.size)]
+            runs += [TextRun(chosen[at : at + 1], width, 1) for at in range(chosen.size)]
         else:
-            runs.append((chosen, width, full))
+            runs.append(TextRun(chosen, width, full))
     return runs
 
 
