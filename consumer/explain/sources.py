@@ -123,7 +123,6 @@ def _changes(
         for records in cluster.read_columns(
             topic,
             partition,
-            cluster.end(topic, partition),
             no_progress_seconds=settings.restore.no_progress_seconds,
         ):
             for number, its_key in enumerate(records.keys):

@@ -398,14 +398,14 @@ class Cluster:
         self,
         topic: str,
         partition: int,
-        target: int,
+        target: int | None = None,
         *,
         start: int = 0,
         no_progress_seconds: float,
         cancelled: Callable[[], bool] = lambda: False,
         progress: Progress = lambda _count, _share: None,
     ) -> Generator[Record, None, None]:
-        """Give the committed records of a partition below a target offset.
+        """Give the committed records of a partition below a target offset, or to its end.
 
         Parameters
         ----------
@@ -413,7 +413,7 @@ class Cluster:
             What to read.
         target
             An offset; where it lies behind an open transaction, reading waits until that is
-            settled.
+            settled. None: the partition's end, asked for when the first record is.
         start
             The offset to begin with; 0 is the partition's beginning, wherever that is.
         no_progress_seconds
@@ -445,7 +445,7 @@ class Cluster:
         self,
         topic: str,
         partition: int,
-        target: int,
+        target: int | None = None,
         *,
         start: int = 0,
         no_progress_seconds: float,
@@ -468,13 +468,15 @@ class Cluster:
         self,
         topic: str,
         partition: int,
-        target: int,
+        target: int | None,
         *,
         start: int,
         no_progress_seconds: float,
         cancelled: Callable[[], bool],
         progress: Progress,
     ) -> Generator[list[Message], None, None]:
+        if target is None:
+            target = self.end(topic, partition)
         if start >= target:
             progress(0, 1.0)
             return
@@ -536,12 +538,7 @@ class Cluster:
     def read_all(self, topic: str, no_progress_seconds: float) -> Iterator[Record]:
         """Give all committed records of a topic, partition after partition; raises as `read`."""
         for partition in range(self.partitions(topic)):
-            yield from self.read(
-                topic,
-                partition,
-                self.end(topic, partition),
-                no_progress_seconds=no_progress_seconds,
-            )
+            yield from self.read(topic, partition, no_progress_seconds=no_progress_seconds)
 
 
 def _span(client: Consumer, topic: str, partition: int) -> tuple[int, int]:

@@ -556,7 +556,6 @@ class RunningMigration:
             for record in self._cluster.read(
                 self._topics.next_profiles,
                 number,
-                self._cluster.end(self._topics.next_profiles, number),
                 no_progress_seconds=self._settings.restore.no_progress_seconds,
             ):
                 if record.value is None:

@@ -265,7 +265,6 @@ class Survey:
         for records in self._cluster.read_columns(
             topic,
             number,
-            self._cluster.end(topic, number),
             no_progress_seconds=settings.restore.no_progress_seconds,
         ):
             state.load_many(records)

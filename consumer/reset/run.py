@@ -202,7 +202,6 @@ class Reset:
         for records in self._cluster.read_columns(
             topic,
             partition,
-            self._cluster.end(topic, partition),
             no_progress_seconds=self._settings.restore.no_progress_seconds,
         ):
             for key, value in zip(records.keys, records.values, strict=True):

@@ -226,7 +226,6 @@ class NextProfiles:
         for records in self._cluster.read_columns(
             topic,
             partition,
-            self._cluster.end(topic, partition),
             start=known.begin,
             no_progress_seconds=self._patience,
             cancelled=cancelled,
