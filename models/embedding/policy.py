@@ -36,6 +36,14 @@ MOST_TEXTS = 200_000
 """Different texts that `words` is fitted on at most: more tell little and take memory."""
 
 
+def _refuse_openvino(engine: Engine, precision: str) -> None:
+    if engine == "openvino" and precision in ("fp16", "fp32"):
+        raise ValueError(
+            f"engine is openvino, which runs int8 models, and precision is {precision}: set engine "
+            "to onnxruntime, or precision to int8"
+        )
+
+
 class WordsPolicy(Section):
     """The model `words`, which is fitted on one's own history."""
 
@@ -91,6 +99,7 @@ class FormerPolicy(Section):
     precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
         "auto", description="Arithmetic of the former model."
     )
+    engine: Engine = Field("onnxruntime", description="What ran the former model on the CPU.")
     long_texts: LongTexts = Field(
         "truncate", description="What became of long texts under the former model."
     )
@@ -100,6 +109,11 @@ class FormerPolicy(Section):
     words_folder: Path | None = Field(
         None, description="The folder of the former model's words, where it had some."
     )
+
+    @model_validator(mode="after")
+    def _openvino_in_int8(self) -> Self:
+        _refuse_openvino(self.engine, self.precision)
+        return self
 
 
 class EmbeddingPolicy(Section):
@@ -171,17 +185,12 @@ class EmbeddingPolicy(Section):
 
     @model_validator(mode="after")
     def _openvino_in_int8(self) -> Self:
-        if self.engine == "openvino":
-            if self.device in ("cuda", "tensorrt"):
-                raise ValueError(
-                    f"engine is openvino, which runs on CPUs, and device is {self.device}: set "
-                    "engine to onnxruntime, or device to cpu"
-                )
-            if self.precision in ("fp16", "fp32"):
-                raise ValueError(
-                    f"engine is openvino, which runs int8 models, and precision is "
-                    f"{self.precision}: set engine to onnxruntime, or precision to int8"
-                )
+        if self.engine == "openvino" and self.device in ("cuda", "tensorrt"):
+            raise ValueError(
+                f"engine is openvino, which runs on CPUs, and device is {self.device}: set "
+                "engine to onnxruntime, or device to cpu"
+            )
+        _refuse_openvino(self.engine, self.precision)
         return self
 
     @model_validator(mode="after")
@@ -205,7 +214,7 @@ class EmbeddingPolicy(Section):
 
     def _alike(self, other: Self) -> bool:
         """Tell whether two policies name one model; what is left open is not compared."""
-        own = ("model", "precision", "long_texts", "max_chunks", "words", "both")
+        own = ("model", "precision", "engine", "long_texts", "max_chunks", "words", "both")
         return all(getattr(self, name) == getattr(other, name) for name in own)
 
     def of_former(self) -> Self:
@@ -215,12 +224,14 @@ class EmbeddingPolicy(Section):
         if former.words_folder is not None:
             words = words.model_copy(update={"folder": former.words_folder})
         device = self.device
-        if former.precision == "int8" and device in ("cuda", "tensorrt"):
+        on_cpu = former.precision == "int8" or former.engine == "openvino"
+        if on_cpu and device in ("cuda", "tensorrt"):
             device = "cpu"
         return self.model_copy(
             update={
                 "model": former.model or self.model,
                 "precision": former.precision,
+                "engine": former.engine,
                 "long_texts": former.long_texts,
                 "max_chunks": former.max_chunks,
                 "words": words,

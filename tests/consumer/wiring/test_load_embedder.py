@@ -116,6 +116,32 @@ def test_openvino_runs_the_int8_model_on_the_cpu_even_beside_a_gpu(machine: Mach
     assert machine.loaded[0][2]["engine"] == "openvino"
 
 
+@pytest.mark.parametrize(
+    ("engine", "former"), [("openvino", "onnxruntime"), ("onnxruntime", "openvino")]
+)
+def test_a_former_model_may_differ_by_its_engine_alone(
+    machine: Machine, engine: Any, former: Any
+) -> None:
+    machine.gpu = True
+    given = {"engine": engine, "device": "cpu", "former": {"model": "default", "engine": former}}
+    settings = Settings(embedding=given)
+    embedder.load_embedder(settings)
+    embedder.load_former(settings)
+    assert [options["engine"] for _, _, options in machine.loaded] == [engine, former]
+    with pytest.raises(ValidationError, match="nothing about it differs"):
+        Settings(embedding={**given, "former": {"model": "default", "engine": engine}})
+
+
+def test_a_former_model_of_openvino_stays_on_the_cpu_beside_one_on_a_gpu(machine: Machine) -> None:
+    machine.gpu = True
+    former = {"model": "default", "engine": "openvino"}
+    settings = Settings(embedding={"device": "cuda", "model": "multilingual", "former": former})
+    embedder.load_former(settings)
+    assert machine.loaded[0][:2] == ("int8", "cpu")
+    with pytest.raises(ValidationError, match="openvino, which runs int8 models"):
+        Settings(embedding={"former": {**former, "precision": "fp32"}})
+
+
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_int8_on_a_gpu_is_refused_by_the_settings(device: Any) -> None:
     with pytest.raises(ValidationError, match=f"precision is int8, .* device is {device}: set"):
