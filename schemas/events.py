@@ -13,6 +13,8 @@ from schemas.base import Identifier
 
 MAX_LANGUAGE_CHARS = 35
 MAX_ITEM_CHARS = 256
+MAX_ATTRIBUTES, MAX_ATTRIBUTE_NAME_CHARS, MAX_ATTRIBUTE_CHARS = 16, 64, 128
+MAX_RELATED_USERS = 32
 
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
@@ -67,6 +69,10 @@ Rfc3339 = Annotated[
 ]
 
 
+AttributeName = Annotated[str, Field(min_length=1, max_length=MAX_ATTRIBUTE_NAME_CHARS)]
+AttributeValue = Annotated[str, Field(min_length=1, max_length=MAX_ATTRIBUTE_CHARS)]
+
+
 class UserEvent(BaseModel):
     """A review, comment, question, rating or another thing that a user did.
 
@@ -95,3 +101,9 @@ class UserEvent(BaseModel):
     )
     rating: float | None = Field(None, description="Any finite number.")
     occurred_at: Rfc3339 = Field(description="Event time, RFC 3339 with a zone.")
+    attributes: (
+        Annotated[dict[AttributeName, AttributeValue], Field(max_length=MAX_ATTRIBUTES)] | None
+    ) = Field(None, description="What is known of the user by name: country, channel, ...")
+    related_users: Annotated[list[Identifier], Field(max_length=MAX_RELATED_USERS)] | None = Field(
+        None, description="Users who have to do with this one: followed, friends."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from schemas.base import Section
 from schemas.errors import quoted
-from schemas.events import EventType, UserEvent
+from schemas.events import MAX_ATTRIBUTES, EventType, UserEvent
 from schemas.picking import (
     OPTIONAL,
     MappingError,
@@ -33,6 +33,7 @@ _TEXTUAL = {"text", "item_title"}
 _IDENTIFYING = {"event_id", "user_id"}
 _MAY_BE_NUMBERS = {*_IDENTIFYING, "item_id"}
 _BETWEEN_TEXTS = "\n\n"
+_SEVERAL = {"attributes", "related_users"}
 
 
 MappingPreset = Literal[
@@ -56,9 +57,9 @@ class EventMapping(Section):
     """Where each field of a user event is found in a source object.
 
     A path is dotted ("review.author.id"). Several paths for one field are joined, by a blank line
-    in `text` and `item_title`, by a colon elsewhere. A field without a path is read under its own
-    name, so that the empty mapping changes nothing. Where several paths make an id, each must have
-    a value, save those that end in "?".
+    in `text` and `item_title`, by a colon elsewhere; of `related_users` all are taken. A field
+    without a path is read under its own name, so that the empty mapping changes nothing. Where
+    several paths make an id, each must have a value, save those that end in "?".
     """
 
     fields: dict[str, list[str]] = Field(
@@ -66,6 +67,10 @@ class EventMapping(Section):
     )
     constants: dict[str, str] = Field(
         default_factory=dict, description="Field of the user event: its value in every event."
+    )
+    attributes: dict[str, str] = Field(
+        default_factory=dict,
+        description="Name of an attribute: its path in the source object. With any, these are all.",
     )
     event_id_from: list[str] = Field(
         default_factory=list,
@@ -113,6 +118,21 @@ class EventMapping(Section):
             raise ValueError(
                 f"mapping names {unknown[0]!r}, which is no field of a user event; "
                 f"the fields are {', '.join(UserEvent.model_fields)}"
+            )
+        if self.attributes and "attributes" in self.fields:
+            raise ValueError(
+                "mapping says in fields.attributes and in attributes where attributes are: give "
+                "an object that holds them all in the one, or the path of each in the other"
+            )
+        if several := sorted(_SEVERAL & {*self.constants}):
+            raise ValueError(
+                f"mapping gives {several[0]} a constant, which is one text: {several[0]} are "
+                "several, so give paths"
+            )
+        if len(self.attributes) > MAX_ATTRIBUTES:
+            raise ValueError(
+                f"mapping names {len(self.attributes)} attributes; an event has {MAX_ATTRIBUTES} "
+                "at most"
             )
         if "event_id" in self.constants:
             raise ValueError(
@@ -203,6 +223,12 @@ class EventMapping(Section):
             event["event_id"] = form._digest(source)
         if "occurred_at" in event and form._formats != ("rfc3339",):
             event["occurred_at"] = form._time(event["occurred_at"])
+        if form.attributes:
+            event["attributes"] = {
+                name: value
+                for name, path in form.attributes.items()
+                if (value := form._at(source, path)) is not None
+            }
         return event
 
     def _picked(self, source: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,7 +259,7 @@ class EventMapping(Section):
                 event[name] = value
         for name, paths in self._several:
             parts = self._parts(source, name, paths)
-            if parts is None:
+            if parts is None or (parts and name in _SEVERAL):
                 return None
             if parts:
                 event[name] = (_BETWEEN_TEXTS if name in _TEXTUAL else ":").join(parts)
@@ -321,6 +347,8 @@ class EventMapping(Section):
                 if value in (None, "") and not path.endswith(OPTIONAL):
                     raise without_value(path, f"fields.{name}")
             return ":".join(part_of_id(name, path, value) for path, value in present)
+        if name in _SEVERAL:
+            return _together(value for _, value in present)
         if name in _TEXTUAL:
             return _BETWEEN_TEXTS.join(part_of_text(name, path, value) for path, value in present)
         return ":".join(str(value) for _, value in present)
@@ -369,6 +397,14 @@ class EventMapping(Section):
             hint = "" if self.name or "iso8601" in self._formats else format_hint(value)
             detail = f"occurred_at {error} (is {quoted(value)}){hint}"
             raise MappingError("occurred_at", detail) from None
+
+
+def _together(values: Iterable[Any]) -> Any:
+    """Give the values of several paths as one: objects merged, all else in a list."""
+    found = list(values)
+    if all(isinstance(each, dict) for each in found):
+        return {name: value for each in found for name, value in each.items()}
+    return [one for each in found for one in (each if isinstance(each, list) else [each])]
 
 
 PRESETS: dict[MappingPreset, EventMapping] = {

@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 from pydantic_core import SchemaValidator, core_schema
 
 from schemas.base import MAX_ID_CHARS
-from schemas.events import MAX_ITEM_CHARS, MAX_LANGUAGE_CHARS, EventType, UserEvent, parse_rfc3339
+from schemas.events import (
+    MAX_ATTRIBUTE_CHARS,
+    MAX_ATTRIBUTE_NAME_CHARS,
+    MAX_ATTRIBUTES,
+    MAX_ITEM_CHARS,
+    MAX_LANGUAGE_CHARS,
+    MAX_RELATED_USERS,
+    EventType,
+    UserEvent,
+    parse_rfc3339,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # So many are taken out one by one.
@@ -45,6 +55,8 @@ class SiftedEvent(NamedTuple):
     item_title: str | None
     rating: float | None
     occurred_at: datetime
+    attributes: dict[str, str] | None
+    related_users: list[str] | None
 
     @classmethod
     def of(cls, event: UserEvent) -> SiftedEvent:
@@ -73,6 +85,8 @@ class SiftedColumns:
         Values of `EventType`.
     times
         Event times, microseconds since 1970.
+    items, ratings, attributes, related_users
+        As the events say.
     """
 
     numbers: list[int]
@@ -83,6 +97,10 @@ class SiftedColumns:
     languages: list[str | None]
     titles: list[str | None]
     times: list[int]
+    items: list[str | None]
+    ratings: list[float | None]
+    attributes: list[dict[str, str] | None]
+    related_users: list[list[str] | None]
 
     @classmethod
     def of(cls, events: Iterable[SiftedEvent | None]) -> SiftedColumns:
@@ -97,6 +115,10 @@ class SiftedColumns:
             [event.language for _, event in found],
             [event.item_title for _, event in found],
             [event.microseconds for _, event in found],
+            [event.item_id for _, event in found],
+            [event.rating for _, event in found],
+            [event.attributes for _, event in found],
+            [event.related_users for _, event in found],
         )
 
     def insert(self, number: int, event: SiftedEvent) -> None:
@@ -110,6 +132,10 @@ class SiftedColumns:
         self.languages.insert(place, event.language)
         self.titles.insert(place, event.item_title)
         self.times.insert(place, event.microseconds)
+        self.items.insert(place, event.item_id)
+        self.ratings.insert(place, event.rating)
+        self.attributes.insert(place, event.attributes)
+        self.related_users.insert(place, event.related_users)
 
     def without(self, places: Collection[int]) -> SiftedColumns:
         """Give the others than those at some places."""
@@ -133,6 +159,11 @@ _RFC3339 = (
     r"(Z|[+-][0-9]{2}:[0-9]{2})$"
 )
 _IDENTIFIER = core_schema.str_schema(min_length=1, max_length=MAX_ID_CHARS)
+_ATTRIBUTES = core_schema.dict_schema(
+    core_schema.str_schema(min_length=1, max_length=MAX_ATTRIBUTE_NAME_CHARS),
+    core_schema.str_schema(min_length=1, max_length=MAX_ATTRIBUTE_CHARS),
+    max_length=MAX_ATTRIBUTES,
+)
 
 
 _EVENT_TYPE = core_schema.enum_schema(EventType, [*EventType], sub_type="str", strict=False)
@@ -160,6 +191,10 @@ def _validator(
         "item_title": optional(core_schema.str_schema()),
         "rating": optional(core_schema.float_schema(allow_inf_nan=False)),
         "occurred_at": required(time),
+        "attributes": optional(_ATTRIBUTES),
+        "related_users": optional(
+            core_schema.list_schema(_IDENTIFIER, max_length=MAX_RELATED_USERS)
+        ),
     }
     # Hardly a value comes again so soon that it is worth being looked up.
     config = core_schema.CoreConfig(strict=True, cache_strings="none")
@@ -208,11 +243,13 @@ def sift_all_json(payloads: Sequence[bytes]) -> SiftedColumns:
         found.append(fields)
     columns = [list(column) for column in zip(*map(dict.values, found), strict=True)]
     if not columns:
-        return SiftedColumns([], [], [], [], [], [], [], [])
-    event_ids, users, types, texts, languages, _, titles, _, written = columns
+        return SiftedColumns.of(())
+    event_ids, users, types, texts, languages, items, titles, ratings, written, *others = columns
     times = _microseconds(written)
     unread = {place for place, time in enumerate(times) if time is None}
-    sifted = SiftedColumns(numbers, event_ids, users, types, texts, languages, titles, times)
+    sifted = SiftedColumns(
+        numbers, event_ids, users, types, texts, languages, titles, times, items, ratings, *others
+    )
     return sifted.without(unread) if unread else sifted
 
 

@@ -18,7 +18,8 @@ _MADE_WITH = {"partitions", "replication_factor", "retention_hours"}
 TOPIC_NAMES = tuple(f"topics.{name}" for name in TopicSettings.model_fields.keys() - _MADE_WITH)
 FINDS_USERS = tuple(
     f"events.mapping.{name}"
-    for name in EventMapping.model_fields.keys() - {"event_id_from", "time_format", "time_pattern"}
+    for name in EventMapping.model_fields.keys()
+    - {"event_id_from", "time_format", "time_pattern", "attributes"}
 )
 # What a file goes through in a replay.
 _STAGES = (

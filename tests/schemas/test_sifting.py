@@ -28,6 +28,8 @@ GOOD = {
     "item_title": "Shoe",
     "rating": 4.5,
     "occurred_at": "2025-06-01T12:00:00.123Z",
+    "attributes": {"country": "DE"},
+    "related_users": ["u2"],
 }
 FRAME = b"\0\0\0\0\x07"
 BOM = b"\xef\xbb\xbf"
@@ -90,6 +92,9 @@ TIMES += ["2025-06-01T12:00:00Z\n", " 2025-06-01T12:00:00Z", "1990-01-01T00:00:0
 TIMES += ["1989-12-31T23:59:59.999999Z", "2026-01-01T01:00:00Z", "2026-01-01T01:00:00.000001Z"]
 TIMES += ["2026-01-01T01:00:00.0000009Z", "2025-06-01T12:00:00-00:00", "-025-06-01T12:00:00Z"]
 NESTED = ["null", "true", "false", "[]", "{}", '["en"]', '{"a": {"user_id": "u1"}}', "[1,]", ""]
+NESTED += ['{"country":"DE","age":41,"member":true,"":"x","city":null}', '["u2",7,7.5,"",null]']
+NESTED += [json.dumps({str(number): "x" for number in range(count)}) for count in (16, 17)]
+NESTED += [json.dumps([str(number) for number in range(count)]) for count in (32, 33)]
 NESTED += ["[" * depth + "]" * depth for depth in range(196, 206)]
 NESTED += ['{"a":' * depth + "1" + "}" * depth for depth in range(196, 206)]
 WORDS = [*NUMBERS, *ESCAPES, *NESTED]
@@ -243,10 +248,12 @@ def test_a_good_event_is_read_at_once(time: str, key: Any, monkeypatch: pytest.M
 def test_columns_without_some_places_are_those_of_the_others(gone: list[bool]) -> None:
     count = len(gone)
     names = [str(place) for place in range(count)]
-    sifted = SiftedColumns(list(range(count)), *([*names] for _ in range(6)), list(range(count)))
+    texts: list[Any] = [[*names] for _ in range(6)]
+    others: list[Any] = [[*names] for _ in range(4)]
+    sifted = SiftedColumns(list(range(count)), *texts, list(range(count)), *others)
     left = sifted.without({place for place in range(count) if gone[place]})
     kept = [place for place in range(count) if not gone[place]]
     assert left.numbers == left.times == kept
-    for name in ("event_ids", "users", "types", "texts", "languages", "titles"):
+    for name in SiftedColumns.__slots__[1:7] + SiftedColumns.__slots__[8:]:
         assert getattr(left, name) == [str(place) for place in kept]
     assert len(sifted.numbers) == count
