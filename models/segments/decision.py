@@ -60,6 +60,8 @@ class Decisions:
         float64[n]. How much nearer the segment is than the alternative: than the segment before
         where the model still holds it (so 0 for a user who stays), else than the second nearest.
         NaN without a segment or an alternative.
+    against
+        int64[n]. The model's row of that alternative, -1 where there is none.
     confidence
         float64[n]. How sure it is that the user belongs to the segment moved to, in [0, 1]; NaN for
         those who did not move, of whom it is not asked, and those who left.
@@ -70,6 +72,7 @@ class Decisions:
     distance: Floats
     previous_distance: Floats
     margin: Floats
+    against: Ints
     confidence: Floats
 
     def at(self, row: int) -> Decision:
@@ -157,9 +160,7 @@ def decide(  # noqa: PLR0917 - one array after the other
         Where the arrays do not fit each other or the model, or are not finite.
     """
     vectors = np.ascontiguousarray(vectors, dtype=np.float64)
-    current = np.asarray(current, dtype=np.int64)
-    events = np.asarray(events, dtype=np.int64)
-    rested = np.asarray(rested, dtype=np.int64)
+    current, events, rested = (np.asarray(each, np.int64) for each in (current, events, rested))
     weights = np.asarray(events if weights is None else weights, dtype=np.float64)
     counts = {"current": current, "events": events, "rested": rested, "weights": weights}
     for name, array in counts.items():
@@ -211,13 +212,24 @@ def decide(  # noqa: PLR0917 - one array after the other
     distance = np.where(stays, previous_distance, nearest_distance)
 
     margin = np.where(row >= 0, previous_distance - distance, np.nan)
-    alone = (row >= 0) & ~known
-    if len(model.ids) > 1 and alone.any():
+    against = np.where(row >= 0, before, -1)
+    alone = np.flatnonzero((row >= 0) & ~known)
+    if len(model.ids) > 1 and len(alone):
         # All of them are among those who might go.
         others = every[(np.cumsum(goes) - 1)[alone]]
-        others[np.arange(len(others)), row[alone]] = np.inf
-        margin[alone] = others.min(axis=1) - distance[alone]
-    return Decisions(segment, segment != current, distance, previous_distance, margin, sure)
+        against[alone], second = _second_nearest(others, row[alone])
+        margin[alone] = second - distance[alone]
+    return Decisions(
+        segment, segment != current, distance, previous_distance, margin, against, sure
+    )
+
+
+def _second_nearest(distances: Floats, rows: Ints) -> tuple[Ints, Floats]:
+    """Give of each user the nearest centre but for their own, and how near that is."""
+    users = np.arange(len(rows))
+    distances[users, rows] = np.inf
+    second = distances.argmin(axis=1)
+    return second, distances[users, second]
 
 
 def nearest_beyond_doubt(sums: NDArray[np.float32], model: SegmentModel) -> Ints:

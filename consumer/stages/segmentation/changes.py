@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -14,11 +15,11 @@ from pydantic_core import to_json
 from consumer.contract.records import Output, Record
 from consumer.settings import TopicSettings
 from consumer.stages.segmentation.standings import Moment
-from models.distances import distances_to_all
-from models.profiles.table import ProfileRows, from_microseconds, unit_rows
+from models.distances import ROWS_AT_ONCE
+from models.profiles.table import ProfileRows, from_microseconds
 from models.segments.decision import Decision
 from models.segments.model import SegmentModel
-from models.segments.shares import split_margin
+from models.segments.shares import split_margins
 from schemas.changes import (
     ChangeReason,
     ChangeStatus,
@@ -33,6 +34,8 @@ from schemas.changes import (
     cloudevents_headers,
 )
 from schemas.segment_model import NO_SEGMENT
+
+Rows = NDArray[np.int64]
 
 MOST_SHARES = 3
 """Events of which a change tells the shares."""
@@ -49,22 +52,25 @@ class Change(NamedTuple):
 
 
 class Pushes(NamedTuple):
-    """What made a profile what it is at a moment, as far as its transaction knows it.
+    """What made profiles what they are at k moments, as far as their transaction knows it.
 
     Attributes
     ----------
-    total
-        The profile's sum, float32 (d,).
+    totals
+        The profiles' sums, float32 (k, d).
     vectors, weights
-        Of the user's events of the transaction, up to then: float32 (k, d), and their faded
-        weights, float64 (k,).
+        Of the users' events of the transaction, up to then: float32 (m, d), and their faded
+        weights, float64 (m,).
+    owners
+        Of which moment each is, int64 (m,), ascending.
     event_ids, offsets
         Theirs.
     """
 
-    total: NDArray[np.float32]
+    totals: NDArray[np.float32]
     vectors: NDArray[np.float32]
     weights: NDArray[np.float64]
+    owners: Rows
     event_ids: list[str]
     offsets: list[int]
 
@@ -81,8 +87,6 @@ class Cause:
     """The event's."""
     event_id: str | None = None
     occurred_at: datetime | None = None
-    pushes: Callable[[], Pushes] | None = None
-    """What the transaction knows of the profile that it made; asked where a user moves."""
 
     @classmethod
     def of_event(
@@ -91,10 +95,9 @@ class Cause:
         event_id: str,
         occurred_at: datetime,
         at: datetime,
-        pushes: Callable[[], Pushes],
     ) -> Self:
         """Name an event as the cause."""
-        return cls(at, record, event_id, occurred_at, pushes)
+        return cls(at, record, event_id, occurred_at)
 
     @classmethod
     def of_model(cls, at: datetime) -> Self:
@@ -138,12 +141,13 @@ class ChangeWriter:
         *,
         reason: ChangeReason,
         label: LabelRef | None = None,
+        shares: dict[str, Any] | None = None,
     ) -> tuple[Change, list[Output]]:
         """Move a user to a segment; where the reason is the label alone, only tell that.
 
         Sets the row's sequence, and where the user moves the segment with its label and `since`,
-        which is the moment's. The predicted label is only told: `Labelling.publish` sets it. Gives
-        the change with its records.
+        which is the moment's. The predicted label is only told: `Labelling.publish` sets it, and
+        `shares` are those of `shares_of`. Gives the change with its records.
         """
         previous = segment = _segment_of(rows, row)
         status = ChangeStatus.LABELLED
@@ -187,8 +191,7 @@ class ChangeWriter:
         }
         if label is not None:
             change["label"] = label.model_dump()
-        moved = status is not ChangeStatus.LABELLED
-        if moved and (shares := _shares(cause, decision, previous, model)) is not None:
+        if shares is not None:
             change["shares"] = shares
         key, value = user.encode(), to_json(change)
         headers = tuple(
@@ -242,56 +245,68 @@ class ChangeWriter:
         ]
 
 
-def _shares(
-    cause: Cause, decision: Decision, previous: dict[str, Any] | None, model: SegmentModel
-) -> dict[str, Any] | None:
-    """Tell what makes the margin, as a `MarginShares`' fields; None where there is none."""
-    margin = _figure(decision.margin)
-    if cause.pushes is None or margin is None or decision.segment is None:
-        return None
-    pushes = cause.pushes()
-    before = NO_SEGMENT if previous is None else previous["id"]
-    own, former = model.rows_of(np.array([decision.segment, before])).tolist()
-    against = former if former >= 0 else _second(pushes.total, own, model)
-    split = split_margin(
-        pushes.total,
-        pushes.vectors,
-        pushes.weights,
-        model.centres[own],
-        model.centres[against],
-        whole=False,
-    )
-    order = np.argsort(-split.events, kind="stable")[:MOST_SHARES].tolist()
-    told = [
-        {
-            "event_id": pushes.event_ids[place],
-            "offset": pushes.offsets[place],
-            "share": _rounded(float(split.events[place])),
-        }
-        for place in order
-        if split.events[place] > 0
+def shares_of(
+    pushes: Pushes, margins: Sequence[float], own: Rows, against: Rows, model: SegmentModel
+) -> list[dict[str, Any]]:
+    """Tell what makes the margins of users who move, each as a `MarginShares`' fields.
+
+    Parameters
+    ----------
+    pushes
+        What made their profiles.
+    margins
+        As they were decided, k of them.
+    own, against
+        Rows of the segments that they move to, and of those that the margins are over, (k,).
+    model
+        The segments.
+    """
+    ends = np.searchsorted(pushes.owners, np.arange(len(margins) + 1)).tolist()
+    shares, centres = np.empty(len(pushes.owners)), np.empty(len(margins))
+    for start in range(0, len(margins), ROWS_AT_ONCE):
+        part = slice(start, min(start + ROWS_AT_ONCE, len(margins)))
+        events = slice(ends[start], ends[part.stop])
+        shares[events], centres[part] = split_margins(
+            pushes.totals[part],
+            pushes.vectors[events],
+            pushes.weights[events],
+            pushes.owners[events] - start,
+            model.centres[own[part]],
+            model.centres[against[part]],
+        )
+    told = list(zip(shares.tolist(), pushes.event_ids, pushes.offsets, strict=True))
+    return [
+        _told(told[first:end], margin, number, centre, model)
+        for (first, end), margin, number, centre in zip(
+            pairwise(ends), margins, model.ids[against].tolist(), centres.tolist(), strict=True
+        )
     ]
-    centres = _rounded(split.centres)
-    others = margin - centres - sum(float(each["share"]) for each in told)
-    number = int(model.ids[against])
+
+
+def _told(
+    shares: list[tuple[float, str, int]],
+    margin: float,
+    against: int,
+    centre: float,
+    model: SegmentModel,
+) -> dict[str, Any]:
+    margin, centre = _rounded(margin), _rounded(centre)
+    most = sorted(shares, key=lambda each: -each[0])[:MOST_SHARES] if len(shares) > 1 else shares
+    pushed = [(_rounded(share), event_id, offset) for share, event_id, offset in most if share > 0]
     return {
-        "against": {"id": number, "label": model.label_of(number) or ""},
-        "events": told,
-        "others": _rounded(others),
-        "centres": centres,
+        "against": {"id": against, "label": model.label_of(against) or ""},
+        "events": [
+            {"event_id": event_id, "offset": offset, "share": share}
+            for share, event_id, offset in pushed
+        ],
+        "others": _rounded(margin - centre - sum([share for share, _, _ in pushed])),
+        "centres": centre,
     }
 
 
 def _rounded(share: float) -> float:
     """Round a share; what is nothing then has no sign."""
     return round(share, _DIGITS) + 0.0
-
-
-def _second(total: NDArray[np.float32], own: int, model: SegmentModel) -> int:
-    """Give the row of the centre that is nearest to a profile, but for its own."""
-    distances = distances_to_all(unit_rows(total[None]), model.centres)[0]
-    distances[own] = np.inf
-    return int(distances.argmin())
 
 
 def _cause_of(

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumer.contract.records import Output
-from consumer.stages.segmentation.changes import Cause, Change, ChangeWriter
+from consumer.stages.segmentation.changes import (
+    Cause,
+    Change,
+    ChangeWriter,
+    Pushes,
+    shares_of,
+)
 from consumer.stages.segmentation.labelling import Labelling
 from consumer.stages.segmentation.model_source import InForce
 from consumer.stages.segmentation.standings import Standings
@@ -101,9 +108,11 @@ class Decisions:
         self,
         rows: ProfileRows,
         after: Standings,
-        cause_of: Callable[[int], Cause],
         under: InForce,
         entries: Rows,
+        *,
+        cause_of: Callable[[int], Cause],
+        pushes_of: Callable[[Rows], Pushes],
     ) -> Decided:
         """Decide on users as each of their events has left them.
 
@@ -111,15 +120,20 @@ class Decisions:
         something does, what follows is decided again: nobody's decision rests on another row, so
         the outcome is that of one event after the other.
 
-        `cause_of` gives the event of an entry of `after`. Only `entries` are decided on, which are
-        all or all of some users.
+        `cause_of` gives the event of an entry of `after`, and `pushes_of` what made the profiles of
+        some. Only `entries` are decided on, which are all or all of some users.
         """
         if not len(entries):
             return {}
         if len(entries) < len(after.places):
             every = np.arange(len(entries))
             own = self.by_events(
-                rows, after.take(entries), lambda entry: cause_of(int(entries[entry])), under, every
+                rows,
+                after.take(entries),
+                under,
+                every,
+                cause_of=lambda entry: cause_of(int(entries[entry])),
+                pushes_of=lambda some: pushes_of(entries[some]),
             )
             return {int(entries[entry]): change for entry, change in own.items()}
         question = self._question(rows, after, under)
@@ -131,7 +145,7 @@ class Decisions:
                 pending = np.flatnonzero((after.nth >= first) & (after.nth < first + AT_ONCE))
             while len(pending):
                 rested = after.events[pending] - rows.since[after.places[pending]]
-                changed = self._decide(question, pending, rested, cause_of, by_model=False)
+                changed = self._decide(question, pending, rested, cause_of, pushes_of)
                 found |= changed
                 pending = _following(after.places, pending, list(changed))
         return found
@@ -151,7 +165,7 @@ class Decisions:
         """Decide on all rows under a model that may be new to them."""
         question = self._question(rows, Standings.of(rows), under)
         rested = self._rested(rows, under.segments)
-        return self._decide(question, question.at.places, rested, lambda _: cause, by_model=True)
+        return self._decide(question, question.at.places, rested, lambda _: cause, None)
 
     def _rested(self, rows: ProfileRows, model: SegmentModel) -> Rows:
         # What a new model says holds at once; dwelling is for behaviour. But users are also looked
@@ -213,28 +227,30 @@ class Decisions:
         pending: Rows,
         rested: Rows,
         cause_of: Callable[[int], Cause],
-        *,
-        by_model: bool,
+        pushes_of: Callable[[Rows], Pushes] | None,
     ) -> Decided:
-        """Decide on some moments, and write down the first change of each user among them."""
+        """Decide on some moments, and write down the first change of each user among them.
+
+        `pushes_of` is not given where a model is what decides.
+        """
         rows, at, (model, label_model) = question.rows, question.at, question.under
+        by_model = pushes_of is None
         verdict = self._judge(question, pending, rested, by_model=by_model)
-        found: Decided = {}
-        done: set[int] = set()
-        seats = verdict.seats[verdict.changes]
+        places = at.places[pending[verdict.seats[verdict.changes]]]
+        changes = verdict.changes[np.sort(np.unique(places, return_index=True)[1])]
+        seats = verdict.seats[changes]
         entries = pending[seats]
-        for seat, entry, place, before, decision, moment in zip(
+        found: Decided = {}
+        for seat, entry, place, before, decision, moment, shares in zip(
             seats.tolist(),
             entries.tolist(),
             at.places[entries].tolist(),
             verdict.before[seats].tolist(),
-            verdict.segments.each(verdict.changes),
+            verdict.segments.each(changes),
             at.moments(entries),
+            _shares(verdict.segments, changes, entries, model, pushes_of),
             strict=True,
         ):
-            if place in done:
-                continue
-            done.add(place)
             reason = ChangeReason.BEHAVIOUR
             now = NO_SEGMENT if decision.segment is None else decision.segment
             if now == before:
@@ -255,6 +271,7 @@ class Decisions:
                 label=self._labels.publish(
                     rows, at, entry, verdict.labels, seat, model=label_model
                 ),
+                shares=shares,
             )
         return found
 
@@ -263,6 +280,34 @@ class Decisions:
         if self._lineage is None or self._lineage.version != model.version:
             self._lineage = Lineage(model)
         return self._lineage
+
+
+def _shares(
+    segments: SegmentDecisions,
+    changes: Rows,
+    entries: Rows,
+    model: SegmentModel,
+    pushes_of: Callable[[Rows], Pushes] | None,
+) -> list[dict[str, Any] | None]:
+    """Tell what makes the margins of those of some changes in which a user moves to a segment.
+
+    The margin of one who leaves is none, nor is that of one who enters the only segment there is.
+    """
+    found: list[dict[str, Any] | None] = [None] * len(changes)
+    moved = segments.changed[changes] & (segments.against[changes] >= 0)
+    if pushes_of is None or not moved.any():
+        return found
+    own, those = np.flatnonzero(moved).tolist(), changes[moved]
+    told = shares_of(
+        pushes_of(entries[moved]),
+        segments.margin[those].tolist(),
+        model.rows_of(segments.segment[those]),
+        segments.against[those],
+        model,
+    )
+    for place, shares in zip(own, told, strict=True):
+        found[place] = shares
+    return found
 
 
 def _following(places: Rows, pending: Rows, changed: list[int]) -> Rows:

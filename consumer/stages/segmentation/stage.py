@@ -446,7 +446,6 @@ class SegmentationStage:
                 batch.events.event_ids[row],
                 time,
                 now,
-                partial(moves.pushes, fresh, after, entry),
             )
 
         former, outputs = self._reassignment.former, list[Output]()
@@ -468,9 +467,12 @@ class SegmentationStage:
             is_left[leaving] = False
             by_former = np.flatnonzero(is_left[after.places])
         others = np.flatnonzero(~is_left[after.places])
-        decided = self._decisions.by_events(moves.rows, after, cause_of, under, others)
+        decide = partial(
+            self._decisions.by_events, cause_of=cause_of, pushes_of=moves.pushes(fresh, after)
+        )
+        decided = decide(moves.rows, after, under, others)
         if former is not None:
-            decided |= self._decisions.by_events(moves.rows, after, cause_of, former, by_former)
+            decided |= decide(moves.rows, after, former, by_former)
         self._pending.changes.update(count_changes(decided))
         outputs += [output for entry in sorted(decided) for output in decided[entry][1]]
         return outputs, np.flatnonzero(is_left)

@@ -7,6 +7,7 @@ cost 500 turns. Either way every event meets the profile that those before it ha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -100,29 +101,40 @@ class Moves:
         self.stats.languages.update(languages)
         return counted, after
 
-    def pushes(self, counted: Rows, after: Standings, entry: int) -> Pushes:
-        """Give what made a user's profile at one of the moments that `apply` gave.
+    def pushes(self, counted: Rows, after: Standings) -> Callable[[Rows], Pushes]:
+        """Give what tells of some of the moments that `apply` gave what made the profiles.
 
         Parameters
         ----------
         counted, after
             What `apply` gave.
-        entry
-            The moment.
         """
-        own = np.flatnonzero(after.places[: entry + 1] == after.places[entry])
-        rows = counted[own]
+        order = np.argsort(after.places, kind="stable")
+        ordered = after.places[order]
+        first = np.searchsorted(ordered, after.places)
+        at = np.empty_like(order)
+        at[order] = np.arange(len(order))
         events, records = self.batch.events, self.batch.records
-        at = int(after.reference[entry])
-        # Each as the sum has it at that moment, however many came after it.
-        faded = fade(at - events.times[rows], self.policy.half_life)
-        return Pushes(
-            after.sums[entry],
-            self.batch.embeddings[rows],
-            self.weights[events.types[rows]] * faded,
-            [events.event_ids[row] for row in rows.tolist()],
-            [records[number].offset for number in events.numbers[rows].tolist()],
-        )
+
+        def of(entries: Rows) -> Pushes:
+            # Of each moment the user's events up to then.
+            counts = at[entries] - first[entries] + 1
+            owners = np.repeat(np.arange(len(entries)), counts)
+            nth = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+            rows = counted[order[first[entries][owners] + nth]]
+            # Each as the sum has it at that moment, however many came after it.
+            ages = after.reference[entries][owners] - events.times[rows]
+            numbers = events.numbers[rows].tolist()
+            return Pushes(
+                after.sums[entries],
+                self.batch.embeddings[rows],
+                self.weights[events.types[rows]] * fade(ages, self.policy.half_life),
+                owners,
+                [events.event_ids[row] for row in rows.tolist()],
+                [records[number].offset for number in numbers],
+            )
+
+        return of
 
     def _refer(self, places: Rows, counted: Rows) -> None:
         """Keep references of events that count, where they weigh enough."""

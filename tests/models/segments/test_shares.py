@@ -16,7 +16,7 @@ from models.profiles.codec import decode, encode
 from models.profiles.policy import ProfilePolicy
 from models.profiles.references import faded
 from models.profiles.rows import ProfileRows, hash_event_id, unit_rows
-from models.segments.shares import is_whole, split_margin, without
+from models.segments.shares import is_whole, split_margin, split_margins, without
 
 DIMENSIONS = 6
 IDENTITY = "ab" * 32
@@ -130,6 +130,27 @@ def test_the_shares_add_up_to_the_margin_and_each_is_what_its_event_adds(case: C
     )
     assert told.total == pytest.approx(published, abs=1e-12)
     assert told.rounding - found.rounding == pytest.approx(published - found.margin, abs=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 3), min_size=1, max_size=9))
+def test_many_margins_are_split_as_each_by_itself(seed: int, counts: list[int]) -> None:
+    """To the bit, a profile of nothing and a centre's namesake among them."""
+    rng, k = np.random.default_rng(seed), len(counts)
+    totals = rng.normal(size=(k, 384)).astype(np.float32)
+    totals[rng.random(k) < 0.2] = 0
+    nearer, farther = rng.normal(scale=0.3, size=(2, k, 384))
+    alike = rng.random(k) < 0.2
+    nearer[alike] = farther[alike] = unit_rows(totals[alike])
+    owners = np.repeat(np.arange(k), counts)
+    vectors = rng.normal(size=(len(owners), 384)).astype(np.float32)
+    weights = rng.random(len(owners))
+    events, centres = split_margins(totals, vectors, weights, owners, nearer, farther)
+    for row, centre in enumerate(centres.tolist()):
+        own = owners == row
+        alone = split_margin(
+            totals[row], vectors[own], weights[own], nearer[row], farther[row], whole=False
+        )
+        assert (events[own].tolist(), centre) == (alone.events.tolist(), alone.centres)
 
 
 def test_what_is_kept_of_an_evicted_event_is_in_the_others():
