@@ -98,8 +98,11 @@ def encode(rows: ProfileRows, embedding: str, keys: Sequence[bytes] | None = Non
         (Precision.FLOAT16, np.flatnonzero(half), vectors),
         (Precision.FLOAT32, single, rows.sums if everyone else rows.sums[single]),
     ):
-        ends = [(keys[row], rests[row]) for row in which.tolist()]
-        written = _written(rows, which, numbers, ends, embedding, precision)
+        own_keys, own_rests = keys, rests
+        if len(which) < len(rows):
+            own_keys = [keys[row] for row in which.tolist()]
+            own_rests = [rests[row] for row in which.tolist()]
+        written = _written(rows, which, numbers, own_keys, own_rests, embedding, precision)
         if len(written) == len(rows):
             return written
         for row, record in zip(which.tolist(), written, strict=True):
@@ -111,20 +114,21 @@ def _written(  # noqa: PLR0917 - one array after the other
     rows: ProfileRows,
     which: I64,
     vectors: NDArray[np.floating],
-    ends: list[tuple[bytes, bytes]],
+    keys: Sequence[bytes],
+    rests: Sequence[bytes],
     embedding: str,
     precision: Precision,
 ) -> list[bytes]:
     """Write the records of some rows, all of one precision, into one piece of memory.
 
-    `ends` has the key of each, and what the record has behind the ids of events.
+    `rests` has what each record has behind the ids of events.
     """
     if not len(which):
         return []
     dtype = fixed(precision, rows.sums.shape[1])
     counts = np.minimum(rows.events[which], rows.recent.shape[1])
     most = int(counts.max())
-    width = dtype.itemsize + ID_BYTES * most + max(len(rest) for _, rest in ends) + CHECKSUM.size
+    width = dtype.itemsize + ID_BYTES * most + max(map(len, rests)) + CHECKSUM.size
     memory = np.empty((len(which), width), np.uint8)
     # Every record has room for the longest one; what is behind its end is cut off.
     part: NDArray[Any] = np.ndarray(len(which), dtype, memory, strides=(width,))
@@ -133,19 +137,18 @@ def _written(  # noqa: PLR0917 - one array after the other
         (len(which), most), "<u8", memory, dtype.itemsize, (width, ID_BYTES)
     )
     ids[:] = rows.recent[which, :most]
-    starts = np.arange(len(which)) * width
-    rest_at = (starts + dtype.itemsize + ID_BYTES * counts).tolist()
+    starts = (np.arange(len(which)) * width).tolist()
+    begins = np.arange(len(which)) * width + dtype.itemsize + ID_BYTES * counts
+    ends = begins + np.fromiter(map(len, rests), np.int64, len(rests))
     data = memory.reshape(-1).data
-    places, checksums = [], []
-    for (key, rest), start, begin in zip(ends, starts.tolist(), rest_at, strict=True):
-        end = begin + len(rest)
+    for rest, begin, end in zip(rests, begins.tolist(), ends.tolist(), strict=True):
         data[begin:end] = rest
-        places.append((start, end + CHECKSUM.size))
-        checksums.append(checksum(data[start:end]) ^ checksum(key))
+    sums = [checksum(data[start:end]) for start, end in zip(starts, ends.tolist(), strict=True)]
     # One begins at every byte: numpy needs no alignment.
     words: NDArray[Any] = np.ndarray(memory.size - CHECKSUM.size + 1, "<u8", memory, strides=(1,))
-    words[[end - CHECKSUM.size for _, end in places]] = np.array(checksums, np.uint64)
-    return [data[start:end].tobytes() for start, end in places]
+    words[ends] = np.array(sums, np.uint64) ^ np.fromiter(map(checksum, keys), np.uint64, len(keys))
+    ends += CHECKSUM.size
+    return [data[start:end].tobytes() for start, end in zip(starts, ends.tolist(), strict=True)]
 
 
 def _exact_in_half(sums: NDArray[np.float32]) -> tuple[Bools, NDArray[np.float16]]:

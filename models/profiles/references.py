@@ -28,6 +28,7 @@ I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
 _MICROSECOND = timedelta(microseconds=1)
+_FEW_WEIGHTS = 6
 
 
 def of_events(offsets: I64, times: I64, hashes: NDArray[np.uint64], weights: F64) -> NDArray[Any]:
@@ -61,6 +62,46 @@ def refer(references: References, places: I64, events: NDArray[Any], half_life: 
     if not (most and len(places)):
         return
     ranks = _ranks(events, half_life)
+    left = np.flatnonzero(~_inserted(references, places, events, ranks, half_life))
+    if len(left):
+        _merge(references, places[left], events[left], ranks[left], half_life)
+
+
+def _inserted(
+    references: References, places: I64, events: NDArray[Any], ranks: F64, half_life: timedelta
+) -> NDArray[np.bool_]:
+    """Put events in among references that are in their order; tell which events that was done with.
+
+    They are those that are a user's only one, which nearly all are. It takes a third of the time.
+    """
+    done: NDArray[np.bool_] = (np.bincount(places) == 1)[places]
+    # Behind the last place that somebody has filled only the next one can be.
+    filled = np.flatnonzero((references["hash"] != 0).any(axis=0))
+    width = min(int(filled.max(initial=-1)) + 2, references.shape[1])
+    some = np.flatnonzero(done)
+    former = references[places[some], :width]
+    orders = np.full(former.shape, -np.inf)
+    taken = former["hash"] != 0
+    orders[taken] = _ranks(former[taken], half_life)
+    # They are not where another half-life has put them in their order.
+    in_order = (orders[:, :-1] >= orders[:, 1:]).all(axis=1)
+    if not in_order.all():
+        done[some[~in_order]] = False
+        some, former, orders = some[in_order], former[in_order], orders[in_order]
+    at = (orders > ranks[some, None]).sum(axis=1)
+    nth = np.arange(width)
+    moved = np.take_along_axis(former, np.maximum(nth - (nth > at[:, None]), 0), axis=1)
+    fits = np.flatnonzero(at < width)
+    moved[fits, at[fits]] = events[some[fits]]
+    references[places[some], :width] = moved
+    return done
+
+
+def _merge(
+    references: References, places: I64, events: NDArray[Any], ranks: F64, half_life: timedelta
+) -> None:
+    """Sort events among references, however many of them are one user's."""
+    most = references.shape[1]
     users, own, counts = np.unique(places, return_inverse=True, return_counts=True)
     if counts.max() > most:
         among = _first_of_each(own, counts, ranks, most)
@@ -133,9 +174,25 @@ def faded(events: NDArray[Any], at: int, half_life: timedelta) -> F64:
 
 def _ranks(events: NDArray[Any], half_life: timedelta) -> F64:
     """Give numbers that are greater the more an event weighs, at whatever time, float64 (m,)."""
-    # Few weights differ, so the C library's logarithm is asked: it rounds a number alike wherever
-    # that stands in an array.
-    different, which = np.unique(events["weight"], return_inverse=True)
-    logs = [math.log2(weight) if weight > 0 else -math.inf for weight in different.tolist()]
-    ranks: F64 = np.array(logs)[which] + events["time"] / (half_life // _MICROSECOND)
+    ranks: F64 = _logs(events["weight"]) + events["time"] / (half_life // _MICROSECOND)
     return ranks
+
+
+def _logs(weights: NDArray[np.float32]) -> F64:
+    """Give logarithms to the base 2, float64 (m,).
+
+    Few weights differ, so the C library is asked: it rounds a number alike wherever that stands in
+    an array. And so each is looked for, which takes less time than to sort them, up to some.
+    """
+    logs = np.full(len(weights), np.nan)
+    for _ in range(_FEW_WEIGHTS):
+        left = np.isnan(logs)
+        if not len(left) or not left[(first := int(left.argmax()))]:
+            return logs
+        logs[weights == weights[first]] = _log(float(weights[first]))
+    different, which = np.unique(weights, return_inverse=True)
+    return np.array([_log(weight) for weight in different.tolist()])[which]
+
+
+def _log(weight: float) -> float:
+    return math.log2(weight) if weight > 0 else -math.inf

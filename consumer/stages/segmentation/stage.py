@@ -467,9 +467,8 @@ class SegmentationStage:
             is_left[leaving] = False
             by_former = np.flatnonzero(is_left[after.places])
         others = np.flatnonzero(~is_left[after.places])
-        decide = partial(
-            self._decisions.by_events, cause_of=cause_of, pushes_of=moves.pushes(fresh, after)
-        )
+        pushes_of = partial(moves.pushes, fresh, after)
+        decide = partial(self._decisions.by_events, cause_of=cause_of, pushes_of=pushes_of)
         decided = decide(moves.rows, after, under, others)
         if former is not None:
             decided |= decide(moves.rows, after, former, by_former)

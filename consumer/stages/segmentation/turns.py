@@ -7,7 +7,6 @@ cost 500 turns. Either way every event meets the profile that those before it ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -101,40 +100,37 @@ class Moves:
         self.stats.languages.update(languages)
         return counted, after
 
-    def pushes(self, counted: Rows, after: Standings) -> Callable[[Rows], Pushes]:
-        """Give what tells of some of the moments that `apply` gave what made the profiles.
+    def pushes(self, counted: Rows, after: Standings, entries: Rows) -> Pushes:
+        """Give what made users' profiles at some of the moments that `apply` gave.
 
         Parameters
         ----------
         counted, after
             What `apply` gave.
+        entries
+            The moments.
         """
+        events, records = self.batch.events, self.batch.records
         order = np.argsort(after.places, kind="stable")
-        ordered = after.places[order]
-        first = np.searchsorted(ordered, after.places)
         at = np.empty_like(order)
         at[order] = np.arange(len(order))
-        events, records = self.batch.events, self.batch.records
-
-        def of(entries: Rows) -> Pushes:
-            # Of each moment the user's events up to then.
-            counts = at[entries] - first[entries] + 1
-            owners = np.repeat(np.arange(len(entries)), counts)
-            nth = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-            rows = counted[order[first[entries][owners] + nth]]
-            # Each as the sum has it at that moment, however many came after it.
-            ages = after.reference[entries][owners] - events.times[rows]
-            numbers = events.numbers[rows].tolist()
-            return Pushes(
-                after.sums[entries],
-                self.batch.embeddings[rows],
-                self.weights[events.types[rows]] * fade(ages, self.policy.half_life),
-                owners,
-                [events.event_ids[row] for row in rows.tolist()],
-                [records[number].offset for number in numbers],
-            )
-
-        return of
+        # Of each moment the user's events up to then.
+        first = np.searchsorted(after.places[order], after.places[entries])
+        counts = at[entries] - first + 1
+        owners = np.repeat(np.arange(len(entries)), counts)
+        nth = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = counted[order[first[owners] + nth]]
+        # Each as the sum has it at that moment, however many came after it.
+        ages = after.reference[entries][owners] - events.times[rows]
+        numbers = events.numbers[rows].tolist()
+        return Pushes(
+            after.sums[entries],
+            self.batch.embeddings[rows],
+            self.weights[events.types[rows]] * fade(ages, self.policy.half_life),
+            owners,
+            [events.event_ids[row] for row in rows.tolist()],
+            [records[number].offset for number in numbers],
+        )
 
     def _refer(self, places: Rows, counted: Rows) -> None:
         """Keep references of events that count, where they weigh enough."""
