@@ -13,6 +13,7 @@ PACKAGES = {
     "export": ("optimum", "torch"),
     "files": ("pyarrow", "backports.zstd"),
     "model": ("onnx",),
+    "names": ("HanTa",),
     "report": ("jinja2", "sklearn", "vl_convert"),
     "openvino": ("onnx", "openvino"),
     "words": ("sklearn",),

@@ -129,8 +129,8 @@ class ClusteringPolicy(Section):
     )
     name_words: Literal["all", "nouns"] = Field(
         "all",
-        description="Words that may name a segment: all, or of Chinese ones only nouns and "
-        "adjectives.",
+        description="Words that may name a segment: all, or of Chinese and English ones only nouns "
+        "and adjectives, which wants the extra of the name names.",
     )
     idle_seconds: float = Field(
         2.0, gt=0, description="Seconds without a sample after which the trainer settles."

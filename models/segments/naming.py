@@ -99,9 +99,15 @@ def name_segments(
     """
     vocabulary = _Vocabulary(terms, users, nouns=nouns)
     weights = word_weights(segments, [vocabulary.folded(own) for own in terms], len(ids))
-    ranked = [sorted(each.tell.items(), key=lambda item: (-item[1], item[0])) for each in weights]
+    ranked = [
+        sorted(
+            ((word, weight) for word, weight in each.tell.items() if vocabulary.shown(word)),
+            key=lambda item: (-item[1], item[0]),
+        )
+        for each in weights
+    ]
     labels = _labels(ids, weights, ranked, vocabulary, previous or {})
-    shown = tuple(tuple(vocabulary.shown[word] for word, _ in scores[:WORDS]) for scores in ranked)
+    shown = tuple(tuple(vocabulary.shown(word) for word, _ in scores[:WORDS]) for scores in ranked)
     return Names(tuple(labels), shown)
 
 
@@ -186,13 +192,7 @@ def word_weights(
 
 
 class _Vocabulary:
-    """The words of the users that may name a segment, each by one of its forms.
-
-    Attributes
-    ----------
-    shown
-        By first form: the form that is said most.
-    """
+    """The words of the users that may name a segment, each by one of its forms."""
 
     def __init__(
         self, terms: Sequence[Mapping[str, float]], users: Collection[str], *, nouns: bool
@@ -206,13 +206,12 @@ class _Vocabulary:
         # Tokens keep "not", since it changes what a text says; but no group is about "not".
         for word in [word for word in said if word in people or is_negation(word)]:
             del said[word]
-        if nouns:
-            said = {word: weight for word, weight in said.items() if names_or_describes(word)}
+        self._said, self._nouns = said, nouns
         self._forms = forms(said)
-        self.shown: dict[str, str] = {}
+        self._of_first: dict[str, list[str]] = defaultdict(list)
         for word, first in self._forms.items():
-            best = self.shown.setdefault(first, word)
-            self.shown[first] = min(best, word, key=lambda form: (-said[form], len(form), form))
+            self._of_first[first].append(word)
+        self._shown: dict[str, str] = {}
 
     def folded(self, terms: Mapping[str, float]) -> dict[str, float]:
         """Add up the weights of a user's words by their first form."""
@@ -221,6 +220,25 @@ class _Vocabulary:
             if weight > 0 and (first := self._forms.get(word)) is not None:
                 found[first] = found.get(first, 0.0) + weight
         return found
+
+    def shown(self, first: str) -> str:
+        """Give the form that is said most of those that may name a segment; none, an empty one.
+
+        Of a word with several forms one will do: "brewing" for what most call "brewed". They are
+        looked up here, of the few words that tell of a segment, since that takes time.
+        """
+        if (known := self._shown.get(first)) is None:
+            may = [form for form in self._of_first[first] if self._may_name(form)]
+            known = min(may, key=lambda form: (-self._said[form], len(form), form), default="")
+            self._shown[first] = known
+        return known
+
+    def _may_name(self, word: str) -> bool:
+        return not self._nouns or names_or_describes(word)
+
+    def may_call(self, label: str) -> bool:
+        """Tell whether a segment may go on under a label, whatever it tells."""
+        return all(map(self._may_name, label.split(_SEPARATOR)))
 
     def first_forms(self, label: str) -> list[str]:
         """Give the words of a label by their first forms."""
@@ -246,7 +264,7 @@ def _labels(
     taken: set[frozenset[str]] = set()
     rows = sorted(range(len(ids)), key=lambda row: ids[row])
     for row in rows:
-        if (former := previous.get(ids[row])) is None:
+        if (former := previous.get(ids[row])) is None or not vocabulary.may_call(former):
             continue
         words = vocabulary.first_forms(former)
         if frozenset(words) not in taken and _still_tells(words, weights[row].hold, ranked[row]):
@@ -258,7 +276,7 @@ def _labels(
             # A word of one character is mostly one of grammar: 太, 都, 喔.
             best = _free([word for word in words if len(word) > 1] or words, taken)
             taken.add(frozenset(best))
-            shown = [vocabulary.shown[word] for word in best]
+            shown = [vocabulary.shown(word) for word in best]
             labels[row] = _SEPARATOR.join(shown) or f"segment {ids[row]}"
     return [labels[row] for row in range(len(ids))]
 

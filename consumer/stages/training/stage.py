@@ -11,6 +11,7 @@ from datetime import datetime
 import numpy as np
 
 from consumer.contract.clock import Clock, wall_clock
+from consumer.contract.extras import need
 from consumer.contract.records import Output, Record, RecordColumns
 from consumer.contract.stage import Changelog, StageError, Upto
 from consumer.report.wording import ranges
@@ -183,6 +184,8 @@ class TrainingStage:
         self._settings = settings
         self._topics = settings.topics
         self._policy = settings.training
+        if self._policy.name_words == "nouns":
+            need("training.name_words = nouns", "names")
         self._clusterer: StreamingClusterer | None = None
         self._published: SegmentModel | None = None
         self._candidate: SegmentModel | None = None

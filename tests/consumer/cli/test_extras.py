@@ -81,6 +81,16 @@ def test_a_command_names_the_extra_that_it_wants(arguments: list[str], extra: st
     assert done.returncode == 2
 
 
+def test_a_trainer_names_the_extra_that_its_names_want() -> None:
+    done = run(
+        "from consumer.settings import Settings\n"
+        "from consumer.stages.training.stage import TrainingStage\n"
+        "TrainingStage(Settings(training={'name_words': 'all'}))\n"
+        "TrainingStage(Settings(training={'name_words': 'nouns'}))\n"
+    )
+    assert 'UsageError: training.name_words = nouns wants the extra "names"' in done.stderr
+
+
 def test_a_worker_without_a_model_names_the_command_that_makes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,20 @@ def test_with_nouns_alone_no_segment_is_called_by_a_chinese_verb() -> None:
     assert names.labels == ("咖啡, brewing", "跑鞋")
 
 
+def test_with_nouns_alone_an_english_word_is_shown_by_a_form_that_is_none_of_a_verb() -> None:
+    stems = ("brew", "plant", "roast", "print", "train", "learn")
+    users = [
+        (0, {"brewed": 4.0, "brewing": 2.0, "enjoy": 3.0, "quickly": 1.0}),
+        # What shows that -ed and -ing are endings.
+        (1, {stem + ending: 1.0 for stem in stems[1:] for ending in ("ed", "ing")}),
+    ]
+    assert named(*users, count=2).words[0] == ("brewed", "enjoy", "quickly")
+    names = named(*users, count=2, previous={0: "brewed, enjoy"}, nouns=True)
+    assert (names.words[0], names.labels[0]) == (("brewing",), "brewing")
+    # A name that is none of a verb stays.
+    assert named(*users, count=2, previous={0: "brewing"}, nouns=True).labels[0] == "brewing"
+
+
 def test_only_the_first_words_are_kept() -> None:
     terms = {f"w{letter}w": 99.0 - ord(letter) / 2 for letter in "abcdefghijklm"}
     assert named((0, terms), count=1).words == (tuple(f"w{c}w" for c in "abcdefghij"),)
