@@ -30,7 +30,7 @@ from statistics import fmean
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import languages_picture, machine
 from benchmarks.markdown import Cell, columns, named
 from benchmarks.pipeline.processes import memory_mb
 from benchmarks.shared import (
@@ -64,6 +64,7 @@ from models.text import clean, has_words
 from schemas.events import EventType
 
 EVALUATION, OPERATIONS = DOCS / "evaluation.md", DOCS / "operations.md"
+PICTURE = DOCS / "languages.png"
 COFACTS = DATA.parent / "cofacts.jsonl.gz"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODELS = ("default", "multilingual", "words", "both")
@@ -472,15 +473,16 @@ def summary(figures: Figures) -> str:
     return columns(rows, cells, texts=1)
 
 
-def write_pages(figures: Figures) -> None:
-    """Write the tables of both pages."""
+def write_pages(figures: Figures, picture: Path) -> None:
+    """Draw the picture, and write the tables of both pages."""
+    languages_picture.draw(figures, MODELS, picture)
     write_page(EVALUATION, {"languages": quality(figures)})
     write_page(OPERATIONS, {"languages": summary(figures)})
 
 
 def main() -> None:
     """Measure, or only render; in a process of its own, embed."""
-    made = parser(__doc__ or "", "languages.json", page=True)
+    made = parser(__doc__ or "", "languages.json", picture=PICTURE, page=True)
     add = made.add_argument
     add("--only", nargs="+", choices=SETS, help="sets of texts; the others' figures stay")
     add("--data", type=Path, default=DATA, help="events of Stack Exchange, as JSON lines")
@@ -494,7 +496,7 @@ def main() -> None:
         told = embed_in_here(Settings(embedding=embedding), texts, folder / "vectors.npy")
         print(json.dumps(asdict(told)))
         return
-    write_pages(run(options, lambda folder: measure(options, folder)))
+    write_pages(run(options, lambda folder: measure(options, folder)), options.picture)
 
 
 if __name__ == "__main__":

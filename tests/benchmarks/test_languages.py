@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks import languages
+from benchmarks import languages, languages_picture
 from benchmarks.shared import RESULTS, read, write
 
 GROUPS = ("group 0", "group 1")
@@ -51,6 +51,15 @@ def test_the_tables_say_the_figures(figures):
     assert "| events: 30 events, 2 labels, 900 texts of 32 characters | V, offline |" in text
     assert "| `words` | in Chinese | 1.50 | 667 | 600 MB | 64 | 256 |" in text
     assert "| `words` | 0.750 | 0.750 | 667 to 667 | 600 MB |" in languages.summary(figures)
+
+
+def test_the_picture_takes_what_texts_alone_have_from_k_means(figures, tmp_path):
+    row = figures["sets"]["chinese"]["models"]["words"]
+    assert languages_picture.v_measure(row) == 0.75
+    assert languages_picture.v_measure({**row, "v_measure": None}) == 0.8
+    assert languages_picture.texts_a_second(row) == pytest.approx(666.7, abs=0.1)
+    languages_picture.draw(figures, languages.MODELS, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
