@@ -19,10 +19,15 @@ export PYTHONDONTWRITEBYTECODE :=
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
 
+# pip compiles all it installs on one core, which takes as long as the rest. So this does it instead, on
+# all of them, and leaves out what nobody imports, or few: that is compiled where it is imported.
+SELDOM := (/|_)tests?/|/(sympy|pip|setuptools|fontTools|onnx/backend|pygments/lexers)/
+
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	-@$(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib
 	@touch $@
 
 $(BENCH_VENV)/.installed: requirements-bench.lock pyproject.toml
@@ -39,8 +44,13 @@ model: $(VENV)/.installed  ## the embedding model, made once into the user's cac
 demo: model  ## a broker, two workers, a trainer and a stream; INPUT=FILE for your own events, ARGS="--segments 8"
 	$(BIN)/segmenter demo $(if $(INPUT),--input $(INPUT)) $(ARGS)
 
-test: lint model  ## lint, types, layers and every test, on a real Kafka that it starts itself
-	$(BIN)/pytest -n $(JOBS) $(ARGS)
+# The linters take one core: what the tests want from the network comes beside them.
+test: $(VENV)/.installed  ## lint, types, layers and every test, on a real Kafka that it starts itself
+	@$(MAKE) --jobs=2 lint ready
+	$(BIN)/pytest -n $(JOBS) --durations=25 --durations-min=10 $(ARGS)
+
+ready: model
+	$(BIN)/python -c "from consumer.tryout.broker.install import installed_kafka; installed_kafka()"
 
 $(EXPORT_VENV)/.installed: requirements-export.lock pyproject.toml
 	$(PYTHON) -m venv $(EXPORT_VENV)
@@ -190,7 +200,7 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) $(SITE_VENV) $(BROWSER_VENV) report-pictures demo-output dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report dist site test-dist test-guide \
+.PHONY: help install model demo test ready test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
 	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-report bench-stability bench-evaluation bench-languages \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

@@ -6,6 +6,8 @@ A file's tests share fixtures, so they stay in one process. A plugin, named in p
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
+    from xdist.workermanage import WorkerController
 
 # Files that take a minute or more, the longest first, so that none of them is begun last.
 LONG = (
@@ -46,6 +49,50 @@ class SideBySide(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return scope(nodeid)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Give the test at which a process has ended; it has failed, and none runs it again.
+
+        pytest-xdist hands it to the next process with the rest of its scope, and when that ends
+        too, to the one after that.
+        """
+        units = self.assigned_work[node].values()
+        ended = next((test for unit in units for test, done in unit.items() if not done), None)
+        for unit in units:
+            if ended in unit:
+                unit[ended] = True
+        super().remove_node(node)
+        return ended
+
+
+def begin_at(modules: list[str], process: int, processes: int) -> list[str]:
+    """Turn a list so that each of some processes begins with a share of its own."""
+    first = len(modules) * process // processes
+    return modules[first:] + modules[:first]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Import the tests of a whole run, in each process from another one on.
+
+    Processes that begin together with the same module would each rewrite and compile all of them.
+    So each finds most of them done by the others. What does not import is told by the collection.
+    """
+    config = session.config
+    if (own := getattr(config, "workerinput", None)) is None:
+        return
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return  # a few files
+    root = config.rootpath
+    beside = {root / folder for folder in config.getini("norecursedirs")}
+    modules = [
+        ".".join(file.relative_to(root).with_suffix("").parts)
+        for file in sorted((root / "tests").rglob("test_*.py"))
+        if beside.isdisjoint(file.parents)
+    ]
+    for module in begin_at(modules, int(own["workerid"].removeprefix("gw")), own["workercount"]):
+        with suppress(Exception, pytest.skip.Exception):
+            import_module(module)
 
 
 @pytest.hookimpl

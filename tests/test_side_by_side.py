@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from tests import side_by_side
@@ -23,3 +26,27 @@ def test_a_file_stays_together_and_long_ones_are_shared_out():
     lanes = {side_by_side.scope(f"{faults}[{number}-classic]") for number in range(40)}
     assert lanes == {f"{faults}-0", f"{faults}-1"}
     assert side_by_side.scope(f"{faults}_its_brokers[broker-kill]") == f"{faults}_its_brokers"
+
+
+def test_each_process_begins_with_tests_of_its_own_and_comes_to_all():
+    modules = [f"tests.test_{number}" for number in range(10)]
+    turned = [side_by_side.begin_at(modules, process, 4) for process in range(4)]
+    assert [each[0] for each in turned] == [modules[first] for first in (0, 2, 5, 7)]
+    assert all(sorted(each) == modules for each in turned)
+
+
+def test_a_test_that_ends_its_process_fails_by_name_and_once(tmp_path):
+    (tmp_path / "test_end.py").write_text(
+        "import os\n\ndef test_ends(): os._exit(9)\n\ndef test_after(): pass\n"
+    )
+    (tmp_path / "test_other.py").write_text("def test_other(): pass\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "-p", "xdist", "-p", "tests.side_by_side", "."],
+        cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "crashed while running 'test_end.py::test_ends'" in done.stdout
+    assert "1 failed, 2 passed" in done.stdout

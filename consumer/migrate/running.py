@@ -530,14 +530,18 @@ class RunningMigration:
         """Wait until every partition is of the next model, and every user's record."""
         left, told = set(range(self._partitions)), float("-inf")
         while left:
-            began = time.monotonic()
-            left = {number for number in left if not self._is_switched(number)}
+            still, took = set[int](), 0.0
+            for number in left:
+                began = time.monotonic()
+                if not self._is_switched(number):
+                    still.add(number)
+                    took += time.monotonic() - began
+            left = still
             if left and time.monotonic() - told >= _TELL_SECONDS / 6:
                 told = time.monotonic()
                 done = self._partitions - len(left)
                 self._say(f"{done} of {self._partitions} partitions are of the next model\n")
-            # To look takes reading changelogs: a quarter of the time, at most.
-            took = time.monotonic() - began
+            # To look again takes reading changelogs: a quarter of the time, at most.
             if left:
                 time.sleep(max(_LOOK_SECONDS, 3 * took))
 

@@ -25,7 +25,7 @@ from consumer.wiring import engine, model_feed
 from models.clustering.learner import StreamingClusterer
 from models.segments.model import SegmentModel
 from schemas.segment_model import LEARNED_SCHEMA, SEGMENT_MODEL_SCHEMA
-from tests.faults.oracle import stable_watermarks
+from tests.faults.oracle import stable_spans
 
 
 def put_in(name: str) -> None:
@@ -79,9 +79,9 @@ def cached_group_metadata() -> None:
 
 def restore_to_the_last_stable_offset() -> None:
     """Read state back only as far as no open transaction stands in the way."""
-    Cluster.watermarks = lambda self, topic, number: stable_watermarks(  # type: ignore[method-assign]
-        self._kafka, topic, number
-    )
+    Cluster.watermarks = lambda self, topic, number: stable_spans(  # type: ignore[method-assign]
+        self._kafka, topic, [number]
+    )[number]
 
 
 def answers_taken_for_aborts() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -205,6 +205,7 @@ def _judge_by_verify(settings: Settings, verdict: Verdict, records: int) -> None
 
 def _judge_hanging(settings: Settings, verdict: Verdict) -> None:
     """Count partitions whose last stable offset stays behind the end."""
+    cluster = Cluster(settings.kafka)
     for topic in (
         settings.topics.changes,
         settings.topics.memberships,
@@ -212,21 +213,25 @@ def _judge_hanging(settings: Settings, verdict: Verdict) -> None:
         settings.topics.samples,
         settings.topics.dead_letters,
     ):
-        numbers = 1 if topic == settings.topics.samples else settings.topics.partitions
-        for number in range(numbers):
-            end = Cluster(settings.kafka).end(topic, number)
-            _, stable = stable_watermarks(settings.kafka, topic, number)
-            if stable < end:
+        numbers = range(1 if topic == settings.topics.samples else settings.topics.partitions)
+        # In this order: a transaction that ends in between does not hang.
+        ends = cluster.ends(topic, numbers)
+        for number, (_, stable) in stable_spans(settings.kafka, topic, numbers).items():
+            if stable < ends[number]:
                 verdict.hanging += 1
-                verdict.note(f"{topic}[{number}] is stable up to {stable}, ends at {end}")
+                verdict.note(f"{topic}[{number}] is stable up to {stable}, ends at {ends[number]}")
 
 
-def stable_watermarks(kafka: KafkaSettings, topic: str, partition: int) -> tuple[int, int]:
-    """Give the start and the last stable offset of a partition."""
+def stable_spans(
+    kafka: KafkaSettings, topic: str, partitions: Iterable[int]
+) -> dict[int, tuple[int, int]]:
+    """Give the start and the last stable offset of each of these partitions."""
     # What a client with this level is told to be the end is the last stable offset.
     client = Consumer({**reader_config(kafka), "isolation.level": "read_committed"})
     try:
-        low, stable = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
-        return int(low), int(stable)
+        return {
+            number: client.get_watermark_offsets(TopicPartition(topic, number), timeout=30)
+            for number in partitions
+        }
     finally:
         client.close()

@@ -12,6 +12,7 @@ from tests.faults import lab
 from tests.faults.run import run_scenario, table
 from tests.faults.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.timeout(900)  # each is minutes on a busy machine
 SEED = 20_240_229
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
