@@ -41,8 +41,9 @@ logger = logging.getLogger(__name__)
 # they have heard of it.
 SPREADING_SECONDS = 3.0
 _TRUNCATION_SECONDS = 15.0
-# Records that a reader is given at once, at most.
-_AT_ONCE = 2000
+# Records that a reader is given at once, at most, and how long it waits for so many: a small
+# partition never has them, and whoever reads many partitions waits that long for each.
+_AT_ONCE, _AT_ONCE_SECONDS = 2000, 0.01
 
 
 class ReadStalledError(ExpectedError):
@@ -362,7 +363,7 @@ class Cluster:
             client.assign([TopicPartition(topic, n, offset) for n, offset in starts.items()])
             deadline = self._timer.monotonic() + seconds
             while waiting and self._timer.monotonic() < deadline:
-                for message in client.consume(_AT_ONCE, 0.05):
+                for message in client.consume(_AT_ONCE, _AT_ONCE_SECONDS):
                     number = message.partition() or 0
                     if (error := message.error()) is not None:
                         if error.code() == KafkaError._PARTITION_EOF:
@@ -498,7 +499,7 @@ class Cluster:
                         f"offset {target} was not reached: is a broker down, or a transaction open?"
                     )
                 found = []
-                for message in consumer.consume(_AT_ONCE, 0.05):
+                for message in consumer.consume(_AT_ONCE, _AT_ONCE_SECONDS):
                     if (error := message.error()) is not None:
                         reached = max(reached, self._end_told(message, error, start))
                     elif (offset := message.offset() or 0) < target:

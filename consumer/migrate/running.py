@@ -77,7 +77,8 @@ _USERS_AT_ONCE = 2_000
 _USERS_KEPT = 500_000
 # A pass over all partitions that takes no longer has brought them level with the group.
 _LEVEL_SECONDS = 10.0
-_LOOK_SECONDS = 2.0
+# From one look to the next: doubled each time, as most answers come at once and some take minutes.
+_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.1, 2.0
 _TELL_SECONDS = 60.0
 # As often versions may come between carrying segments over and giving the order.
 _MOST_ORDERS = 20
@@ -423,7 +424,7 @@ class RunningMigration:
 
     def _wait_for_workers(self) -> None:
         """Wait until the worker of every partition holds both models, as its offsets say."""
-        told = float("-inf")
+        told, pauses = float("-inf"), _pauses()
         while True:
             missing = [
                 number
@@ -439,7 +440,7 @@ class RunningMigration:
                     "restart all workers with the next model as embedding.model and the former one "
                     "as embedding.former.model; waiting\n"
                 )
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(next(pauses))
             self._pass()
 
     def _freeze(self) -> None:
@@ -512,6 +513,7 @@ class RunningMigration:
     def _answer_to(self, name: str) -> OrderAnswer:
         """Wait for the trainer's answer to an order."""
         deadline, told = time.monotonic() + self._answer_seconds, False
+        pauses = _pauses()
         while True:
             for answer in self._control().state.answers:
                 if answer.id == name:
@@ -522,13 +524,14 @@ class RunningMigration:
                     f"no trainer has answered within {self._answer_seconds:g} s: is one running? "
                     "the order waits for it, and so does this command\n"
                 )
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(next(pauses))
 
     # --- wait, and clear --------------------------------------------------------------------
 
     def _wait_for_partitions(self) -> None:
         """Wait until every partition is of the next model, and every user's record."""
         left, told = set(range(self._partitions)), float("-inf")
+        pauses = _pauses()
         while left:
             still, took = set[int](), 0.0
             for number in left:
@@ -543,7 +546,7 @@ class RunningMigration:
                 self._say(f"{done} of {self._partitions} partitions are of the next model\n")
             # To look again takes reading changelogs: a quarter of the time, at most.
             if left:
-                time.sleep(max(_LOOK_SECONDS, 3 * took))
+                time.sleep(max(next(pauses), 3 * took))
 
     def _is_switched(self, number: int) -> bool:
         _, known = self._built.standing(number)
@@ -621,3 +624,11 @@ class RunningMigration:
             f"{_ATTEMPTS} transactions in a row failed; the lines before say why; run the command "
             "again when that is mended: what is done stays"
         )
+
+
+def _pauses() -> Iterator[float]:
+    """Give the seconds from each look at something to the next."""
+    seconds = _LOOK_SECONDS
+    while True:
+        yield seconds
+        seconds = min(2 * seconds, _LONGEST_LOOK_SECONDS)
