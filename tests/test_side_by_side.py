@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,10 +23,24 @@ def test_what_is_named_is_there():
 
 def test_a_file_stays_together_and_long_ones_are_shared_out():
     assert side_by_side.scope("tests/test_docs.py::test_a[1]") == "tests/test_docs.py"
+    broker = "tests/consumer/tryout/test_broker.py::test_a"
+    assert side_by_side.scope(f"{broker}[1]") == broker
     faults = "tests/faults/test_faults.py::test_a_group_survives"
     lanes = {side_by_side.scope(f"{faults}[{number}-classic]") for number in range(40)}
-    assert lanes == {f"{faults}-0", f"{faults}-1"}
-    assert side_by_side.scope(f"{faults}_its_brokers[broker-kill]") == f"{faults}_its_brokers"
+    assert lanes == {f"{side_by_side.LONG[0]}-{lane}" for lane in (0, 1)}
+    brokers = {
+        side_by_side.scope(f"{faults}_its_brokers[broker-{how}]") for how in ("kill", "stop")
+    }
+    assert len(brokers) == 1
+    assert brokers < lanes
+
+
+def test_no_fault_is_out_of_the_lanes():
+    text = (ROOT / side_by_side.LONG[0]).read_text()
+    found = {
+        f"{side_by_side.LONG[0]}::{name}" for name in re.findall(r"^def (test_\w+)", text, re.M)
+    }
+    assert found == set(side_by_side.IN_LANES)
 
 
 def test_each_process_begins_with_tests_of_its_own_and_comes_to_all():

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from consumer.contract.records import Output, Record
@@ -119,24 +119,44 @@ def produce(settings: Settings, pairs: Iterable[Pair], topic: str | None = None)
     assert producer.flush(30) == 0
 
 
+class _Waiting(threading.local):
+    """The clients of a thread that waits, by group: it asks again and again."""
+
+    clients: dict[tuple[str, str], Consumer] | None = None
+
+
+_waiting = _Waiting()
+
+
 def committed(settings: Settings) -> int:
     """Count the input records that the group has committed."""
-    from confluent_kafka import TopicPartition  # noqa: PLC0415
-
-    client = Consumer({**reader_config(settings.kafka), "group.id": settings.kafka.group_id})
+    kafka, kept = settings.kafka, _waiting.clients
+    which = (kafka.bootstrap_servers, kafka.group_id)
+    client = None if kept is None else kept.get(which)
+    if client is None:
+        client = Consumer({**reader_config(kafka), "group.id": kafka.group_id})
+    if kept is not None:
+        kept[which] = client
     try:
         places = [TopicPartition(settings.topics.events, n) for n in range(PARTITIONS)]
         return sum(max(place.offset, 0) for place in client.committed(places, timeout=20))
     finally:
-        client.close()
+        if kept is None:
+            client.close()
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
+    before, _waiting.clients = _waiting.clients, {}
+    try:
+        while not condition():
+            assert time.monotonic() < deadline, "not in time"
+            time.sleep(0.05)
+    finally:
+        for client in _waiting.clients.values():
+            client.close()
+        _waiting.clients = before
 
 
 class Running:
