@@ -18,9 +18,7 @@ process did not do what it should; 2 wrong usage; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
@@ -45,14 +43,13 @@ from benchmarks.shared import (
     write_page,
 )
 from benchmarks.soaking.generations import Generation, generations, rebalances
-from benchmarks.soaking.group import Ends, Group, SoakError
+from benchmarks.soaking.group import Ends, Group
 from benchmarks.soaking.load import Stream
+from benchmarks.soaking.running import failed, measured
 from benchmarks.soaking.watching import Watcher
 from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
-from consumer.tryout.broker import BrokerError, EmbeddedKafka
-from consumer.tryout.demo.processes import ChildError
-from consumer.verify import VerifyError
+from consumer.tryout.broker import EmbeddedKafka
 from consumer.wiring.embedder import make_models
 from tests.faults.watch import Watch
 
@@ -348,26 +345,20 @@ def main(given: Sequence[str] | None = None) -> int:
     arguments = parse(given)
     if not arguments.render:
         options = Options(**{each.name: getattr(arguments, each.name) for each in fields(Options)})
-        # As Ctrl-C does, so that no process is left behind.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            with tempfile.TemporaryDirectory(prefix="restarts-") as name:
-                result = measure(
-                    options,
-                    Path(name),
-                    arguments.logs or Path(name) / "logs",
-                    stand_in=arguments.stand_in,
-                    protocols=arguments.protocols,
-                )
-        except (SoakError, ChildError, BrokerError, VerifyError) as error:
-            say(f"restarts: {error}")
-            return 1
-        except KeyboardInterrupt:
-            return 130
+        result = measured(
+            "restarts",
+            lambda folder: measure(
+                options,
+                folder,
+                arguments.logs or folder / "logs",
+                stand_in=arguments.stand_in,
+                protocols=arguments.protocols,
+            ),
+        )
+        if isinstance(result, int):
+            return result
         say(text(result))
-        if said := failures(result):
-            for sentence in said:
-                say(f"restarts: {sentence}")
+        if failed("restarts", failures(result)):
             return 1
         whole = not arguments.stand_in and set(arguments.protocols) == set(PROTOCOLS)
         if arguments.output == OUTPUT and not whole:

@@ -23,9 +23,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -51,13 +49,13 @@ from benchmarks.shared import (
 )
 from benchmarks.soaking.group import LOOK_SECONDS, Ends, Group, SoakError
 from benchmarks.soaking.load import Stream, account, counted
+from benchmarks.soaking.running import failed, measured
 from benchmarks.soaking.verdict import BROKER, failures, growth, latency, report
 from benchmarks.soaking.watching import Life, Sample, Watcher
 from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
-from consumer.tryout.broker import BrokerError, EmbeddedKafka
-from consumer.tryout.demo.processes import ChildError
-from consumer.verify import Follower, VerifyError, verify_topics
+from consumer.tryout.broker import EmbeddedKafka
+from consumer.verify import Follower, verify_topics
 from consumer.wiring.embedder import make_models
 from tests.faults.watch import Watch
 
@@ -246,7 +244,7 @@ def measure(options: Options, folder: Path, logs: Path, *, stand_in: bool) -> Fi
     folder
         Empty, for the broker's data and the checkpoints.
     logs
-        For the processes' logs, and all samples of them.
+        For the processes' logs, and all samples of them; made where it is not there.
     stand_in
         Whether the tests' cheap embedder takes the model's place.
 
@@ -255,6 +253,7 @@ def measure(options: Options, folder: Path, logs: Path, *, stand_in: bool) -> Fi
     SoakError, ChildError, BrokerError, VerifyError
         If something does not do what it should.
     """
+    logs.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         say("starting Kafka")
         kafka = stack.enter_context(EmbeddedKafka(folder / "kafka"))
@@ -379,25 +378,18 @@ def main(given: Sequence[str] | None = None) -> int:
         write_page(PAGE, {"soak": report(read(arguments.output))})
         return 0
     options = Options(**{each.name: getattr(arguments, each.name) for each in fields(Options)})
-    # As Ctrl-C does, so that no process is left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with tempfile.TemporaryDirectory(prefix="soak-") as name:
-            logs = arguments.logs or Path(name)
-            logs.mkdir(parents=True, exist_ok=True)
-            result = measure(options, Path(name), logs, stand_in=arguments.stand_in)
-    except (SoakError, ChildError, BrokerError, VerifyError) as error:
-        say(f"soak: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    result = measured(
+        "soak",
+        lambda folder: measure(
+            options, folder, arguments.logs or folder, stand_in=arguments.stand_in
+        ),
+    )
+    if isinstance(result, int):
+        return result
     result["embedder"] = "stand-in" if arguments.stand_in else "the default model"
     say(report(result))
     keep(arguments.output, options, result, stand_in=arguments.stand_in)
-    said = failures(result)
-    for sentence in said:
-        say(f"soak: {sentence}")
-    return 1 if said else 0
+    return int(failed("soak", failures(result)))
 
 
 def keep(output: Path, options: Options, result: Figures, *, stand_in: bool) -> None:
