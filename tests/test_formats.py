@@ -14,7 +14,7 @@ from consumer.stages.segmentation.restoration import ProfileRestoration
 from consumer.state.checkpoint_format import FORMAT_VERSION, MAGIC, Header, Owner, write_checkpoint
 from models.profiles.snapshot import ProfileSnapshot
 from models.profiles.table import LINKS, NUMBERS, ProfileRows, ProfileTable
-from schemas import samples, states
+from schemas import item_events, samples, states
 from tests.stubs import HashingEmbedder
 
 PAGE = (Path(__file__).parents[1] / "docs/formats.md").read_text(encoding="utf-8")
@@ -38,7 +38,11 @@ def by_name(head: str, text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("head", "tags"),
-    [("Sections of a profile", states.Tag), ("Sections of a sample", samples.SampleTag)],
+    [
+        ("Sections of a profile", states.Tag),
+        ("Sections of a sample", samples.SampleTag),
+        ("Sections of an event of an item", item_events.ItemEventTag),
+    ],
 )
 def test_the_sections_of_a_record_are_those_of_the_code(head, tags):
     part = PAGE.partition(f"## {head}\n")[2].partition("\n## ")[0]

@@ -58,6 +58,8 @@ class Topic:
         Whether it is there only with labels.enabled.
     with_former
         Whether it is there only while a running group changes its embedding model.
+    with_recommendations
+        Whether it is there only with recommendations.enabled.
     writers, readers
         Roles of the project.
     for_you
@@ -74,6 +76,7 @@ class Topic:
     large: bool = False
     with_labels: bool = False
     with_former: bool = False
+    with_recommendations: bool = False
     writers: tuple[Role, ...]
     readers: tuple[Role, ...]
     for_you: str
@@ -299,14 +302,27 @@ TOPICS = (
         readers=("worker", "trainer"),
         for_you="no: the workers'",
     ),
+    Topic(
+        setting="item_events",
+        key="`item_id`",
+        value="binary, [what an event says of an item](formats.md), or null: the item is withdrawn",
+        kept="hours",
+        aligned=True,
+        with_recommendations=True,
+        writers=("worker",),
+        readers=(),
+        for_you="you may write null to withdraw an item, where `recommendations.enabled`",
+    ),
 )
 
 
 def is_needed(topic: Topic, settings: Settings) -> bool:
     """Tell whether a topic is there under these settings."""
     switching = settings.embedding.former.model is not None
-    return (settings.labels.enabled or not topic.with_labels) and (
-        switching or not topic.with_former
+    return (
+        (settings.labels.enabled or not topic.with_labels)
+        and (switching or not topic.with_former)
+        and (settings.recommendations.enabled or not topic.with_recommendations)
     )
 
 

@@ -29,6 +29,7 @@ from consumer.settings.events import EventSettings
 from consumer.settings.http import HttpSettings
 from consumer.settings.kafka import KafkaSettings, is_secret
 from consumer.settings.log import LogSettings
+from consumer.settings.recommendations import RecommendationSettings
 from consumer.settings.report import ReportSettings
 from consumer.settings.restore import RestoreSettings
 from consumer.settings.topics import TopicSettings
@@ -49,6 +50,7 @@ __all__ = [
     "HttpSettings",
     "KafkaSettings",
     "LogSettings",
+    "RecommendationSettings",
     "ReportSettings",
     "RestoreSettings",
     "Settings",
@@ -107,6 +109,7 @@ class Settings(BaseSettings):
     training: ClusteringPolicy = Field(default_factory=ClusteringPolicy)
     labels: LabelPolicy = Field(default_factory=LabelPolicy)
     drift: DriftPolicy = Field(default_factory=DriftPolicy)
+    recommendations: RecommendationSettings = Field(default_factory=RecommendationSettings)
     batch: BatchSettings = Field(default_factory=BatchSettings)
     dead_letters: DeadLetterSettings = Field(default_factory=DeadLetterSettings)
     restore: RestoreSettings = Field(default_factory=RestoreSettings)

@@ -19,7 +19,10 @@ from consumer.settings.sources import setting_names
 
 # What is computed from records, and where it goes. The other sections, and what is left out here,
 # are a process's own matter. Who embeds otherwise is refused by the model's identity.
-_SECTIONS = ("topics", "events", "profile", "assignment", "training", "labels", "drift")
+_SECTIONS = (
+    *("topics", "events", "profile", "assignment", "training", "labels", "drift"),
+    "recommendations",
+)
 _OWN = {
     "topics.prefix",  # the names that come of it are what counts
     *("topics.partitions", "topics.replication_factor", "topics.retention_hours"),

@@ -24,7 +24,7 @@ FINDS_USERS = tuple(
 # What a file goes through in a replay.
 _STAGES = (
     *("events", "embedding", "profile", "assignment", "training", "labels", "drift"),
-    *("batch.max_records", "batch.reassign_users", "dead_letters"),
+    *("batch.max_records", "batch.reassign_users", "dead_letters", "recommendations.enabled"),
 )
 
 _SENDS = ("kafka.producer_properties", "kafka.transaction_timeout_seconds")
@@ -41,12 +41,13 @@ _ORDERS = (
 USES: dict[str, tuple[str, ...]] = {
     "worker": (
         *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "assignment", "labels"),
+        "recommendations.enabled",
         *("drift.enabled", "training.idle_seconds", "batch", "dead_letters", "restore", "http"),
         "log",
     ),
     "trainer": (
         *("kafka", *TOPIC_NAMES, "training", "labels", "drift", "batch.max_records"),
-        "embedding.former.model",
+        *("embedding.former.model", "recommendations.enabled"),
         *("batch.max_bytes", "batch.max_wait_seconds", "batch.prepare_timeout_seconds"),
         *("restore", "http"),
         "log",
@@ -85,6 +86,7 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "doctor": (
         *("kafka", "topics", "events", "embedding", "labels.enabled", "profile.precision"),
+        "recommendations.enabled",
         "restore.checkpoint_max_age_hours",
         *("batch.max_bytes", "restore.checkpoint_dir", "restore.accept_lost_offsets", "log"),
     ),
@@ -105,6 +107,7 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "migrate": (
         *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "labels.enabled"),
+        "recommendations.enabled",
         *("training.sample_users", "training.kept_versions"),
         *("batch.max_records", "batch.reassign_users"),
         *("drift.enabled", "dead_letters", "restore.no_progress_seconds", "log"),
@@ -125,19 +128,21 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "reset": (
         *("kafka", *TOPIC_NAMES, "labels.enabled", "profile.inactive_half_lives"),
-        "embedding.former.model",
+        *("embedding.former.model", "recommendations.enabled"),
         *("profile.half_life_days", "batch.reassign_users", "restore.no_progress_seconds", "log"),
     ),
     "topics create": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
-        *("labels.enabled", "embedding.former.model", *_EVERY),
+        *("labels.enabled", "embedding.former.model", "recommendations.enabled", *_EVERY),
     ),
     "topics check": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
         *("labels.enabled", "embedding.former.model", "restore.checkpoint_max_age_hours", *_EVERY),
+        "recommendations.enabled",
     ),
     "topics strimzi": (
         *("kafka.group_id", "topics", "labels.enabled", "embedding.former.model", *_EVERY),
+        "recommendations.enabled",
     ),
     "produce": (
         *(*_CONNECTION, "kafka.producer_properties", "kafka.transaction_timeout_seconds"),

@@ -74,6 +74,12 @@ class TopicSettings(Section):
         "drift-reference",
         description="What the trainer measures drift against, compacted, one partition.",
     )
+    item_events: str = Field(
+        "item-events",
+        min_length=1,
+        description="What users' events say of items, written where recommendations.enabled; as "
+        "many partitions as events.",
+    )
     partitions: int = Field(
         12, ge=1, le=10_000, description="Partitions of input, outputs and changelog."
     )
@@ -84,8 +90,8 @@ class TopicSettings(Section):
         -1,
         ge=-1,
         le=1e9,
-        description="Hours that changes, lifecycle events and dead letters are kept; -1 is for "
-        "ever.",
+        description="Hours that changes, lifecycle events, dead letters and events of items are "
+        "kept; -1 is for ever.",
     )
 
     @field_validator("*")

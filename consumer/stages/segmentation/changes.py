@@ -45,10 +45,11 @@ _DIGITS = 6
 
 
 class Change(NamedTuple):
-    """What a change is counted by."""
+    """What a change is counted by, and the segment behind it."""
 
     status: ChangeStatus
     reason: ChangeReason
+    segment: int
 
 
 class Pushes(NamedTuple):
@@ -203,7 +204,7 @@ class ChangeWriter:
                 whose,
             )
         )
-        return Change(status, reason), [
+        return Change(status, reason, int(rows.segments[row])), [
             Output(self.topics.changes, key, value, headers),
             Output(self.topics.memberships, key, value, headers),
         ]
@@ -239,7 +240,7 @@ class ChangeWriter:
         )
         key, value = change.user_id.encode(), change.model_dump_json().encode()
         headers = tuple(cloudevents_headers(change, self.source))
-        return Change(change.status, change.reason), [
+        return Change(change.status, change.reason, NO_SEGMENT), [
             Output(self.topics.changes, key, value, headers),
             Output(self.topics.memberships, key, None),
         ]

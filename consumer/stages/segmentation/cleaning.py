@@ -218,6 +218,8 @@ class Cleaning:
             languages=languages,
             texts=texts,
             words=words,
+            items=sifted.items,
+            ratings=sifted.ratings,
             left_out=left_out,
         )
         return events, refusals
@@ -258,6 +260,8 @@ class Cleaning:
         languages: list[str] = []
         texts: list[str] = []
         words: list[tuple[str, ...] | None] = []
+        items: list[str | None] = []
+        ratings: list[float | None] = []
         left_out: dict[int, tuple[str, ...]] = {}
         for number, (value, key) in enumerate(zip(values, keys, strict=True)):
             try:
@@ -285,6 +289,8 @@ class Cleaning:
             languages.append(language)
             texts.append(text)
             words.append(cut)
+            items.append(event.item_id)
+            ratings.append(event.rating)
         events = PreparedEvents(
             numbers=np.array(numbers, np.int64),
             users=users,
@@ -296,6 +302,8 @@ class Cleaning:
             languages=languages,
             texts=texts,
             words=words,
+            items=items,
+            ratings=ratings,
             left_out=left_out,
         )
         return events, refusals

@@ -48,6 +48,8 @@ class PreparedEvents:
         What the text was made into, and in which language it is.
     words
         The text's words for the profile; None where they are not cut yet.
+    items, ratings
+        As the events say.
     left_out
         Fields that nothing rests on and that were left out, by the event's row.
     """
@@ -62,6 +64,8 @@ class PreparedEvents:
     languages: list[str]
     texts: list[str]
     words: list[tuple[str, ...] | None]
+    items: list[str | None]
+    ratings: list[float | None]
     left_out: Mapping[int, tuple[str, ...]]
 
     def __len__(self) -> int:
@@ -81,6 +85,8 @@ class PreparedEvents:
             languages=self.languages[:count],
             texts=self.texts[:count],
             words=self.words[:count],
+            items=self.items[:count],
+            ratings=self.ratings[:count],
             left_out={row: names for row, names in self.left_out.items() if row < count},
         )
 
@@ -99,6 +105,8 @@ class PreparedEvents:
             languages=[self.languages[row] for row in rows],
             texts=[self.texts[row] for row in rows],
             words=[self.words[row] for row in rows],
+            items=[self.items[row] for row in rows],
+            ratings=[self.ratings[row] for row in rows],
             left_out={
                 place: self.left_out[row] for place, row in enumerate(rows) if row in self.left_out
             },

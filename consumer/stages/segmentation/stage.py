@@ -26,6 +26,7 @@ from consumer.settings import Settings
 from consumer.stages.segmentation.changes import Cause, ChangeWriter
 from consumer.stages.segmentation.decisions import Decisions, count_changes
 from consumer.stages.segmentation.inactive import SilentUsers
+from consumer.stages.segmentation.item_events import ItemEventWriter, segments_after
 from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
 from consumer.stages.segmentation.model_source import FixedModel, InForce, ModelSource
 from consumer.stages.segmentation.placement import Placement
@@ -164,6 +165,11 @@ class SegmentationStage:
         self._words = Words()
         self._profiles = ProfileWriter(
             settings.topics, embedder.identity, labels=self.labels.enabled
+        )
+        self._items = (
+            ItemEventWriter(settings.topics.item_events, embedder.identity)
+            if settings.recommendations.enabled
+            else None
         )
         self._drift = settings.drift.enabled
         self._tables: dict[int, ProfileTable] = {}
@@ -380,7 +386,7 @@ class SegmentationStage:
             worded=worded,
             stats=self._pending,
         )
-        changes, left = self._move(moves, partition, look.left, seats, now)
+        changes, left, of_items = self._move(moves, partition, look.left, seats, now)
         looked = np.setdiff1d(np.arange(moved), left, assume_unique=True)
         # A label that says what is known already touches nobody.
         if moved < len(rows):
@@ -401,7 +407,7 @@ class SegmentationStage:
             relabelled=relabelled,
             latest=latest,
         )
-        return outputs
+        return outputs + of_items
 
     def _look_at_writers(
         self, partition: int, rows: ProfileRows, own: NDArray[np.int64], now: datetime
@@ -420,7 +426,7 @@ class SegmentationStage:
 
     def _move(
         self, moves: Moves, partition: int, left: NDArray[np.int64], seats: Seats, now: datetime
-    ) -> tuple[list[Output], NDArray[np.int64]]:
+    ) -> tuple[list[Output], NDArray[np.int64], list[Output]]:
         """Apply the events of a partition.
 
         Parameters
@@ -431,12 +437,15 @@ class SegmentationStage:
         Returns
         -------
         tuple
-            The records of the changes, and those on whom it still does.
+            The records of the changes, those on whom it still does, and what the events say of
+            items.
         """
         fresh, after = moves.apply()
+        batch, items = moves.batch, self._items
         if not len(fresh) or (under := self._in_force) is None:
-            return [], left
-        batch = moves.batch
+            nobody = moves.rows.segments[after.places]
+            told = items.outputs(batch, fresh, nobody, partition) if items else []
+            return [], left, told
 
         def cause_of(entry: int) -> Cause:
             row = int(fresh[entry])
@@ -467,6 +476,7 @@ class SegmentationStage:
             is_left[leaving] = False
             by_former = np.flatnonzero(is_left[after.places])
         others = np.flatnonzero(~is_left[after.places])
+        before = moves.rows.segments.copy()
         pushes_of = partial(moves.pushes, fresh, after)
         decide = partial(self._decisions.by_events, cause_of=cause_of, pushes_of=pushes_of)
         decided = decide(moves.rows, after, under, others)
@@ -474,7 +484,11 @@ class SegmentationStage:
             decided |= decide(moves.rows, after, former, by_former)
         self._pending.changes.update(count_changes(decided))
         outputs += [output for entry in sorted(decided) for output in decided[entry][1]]
-        return outputs, np.flatnonzero(is_left)
+        told = []
+        if items is not None:
+            segments = segments_after(before, after, decided)
+            told = items.outputs(batch, fresh, segments, partition)
+        return outputs, np.flatnonzero(is_left), told
 
     # --- a new model ------------------------------------------------------------------------
 

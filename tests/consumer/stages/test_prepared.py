@@ -22,8 +22,14 @@ REFUSAL = Refusal(reason=RefusalReason.UNEXPECTED, detail="for a test")
 def prepared(bad: set[int], count: int = 8) -> PreparedBatch:
     """Events by number; the bad ones say nothing."""
     stream = [
-        event(f"u{n % 3}", n, "" if n in bad else f"{TOPICS[n % 2]} {n}", rating="x" if n else None)
-        for n in range(count)
+        event(
+            f"u{n % 3}",
+            n,
+            "" if n in bad else f"{TOPICS[n % 2]} {n}",
+            rating=rating,
+            item_id=f"i{n}",
+        )
+        for n, rating in zip(range(count), (None, "x", *range(count)), strict=False)
     ]
     return WORKER.stage.prepare(records(stream))
 
@@ -42,6 +48,8 @@ def contents(batch: PreparedBatch) -> list[Any]:
             events.languages[row],
             events.texts[row],
             events.words[row],
+            events.items[row],
+            events.ratings[row],
             events.left_out.get(row),
             batch.embeddings[row].tolist(),
         )
