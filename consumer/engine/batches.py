@@ -61,10 +61,13 @@ class Batch(Generic[Prepared]):
 
 def size_of(record: Record) -> int:
     """Give the bytes of a record: key, value and headers."""
-    size = len(record.key or b"") + len(record.value or b"")
-    if record.headers:
-        size += sum(len(name) + len(value) for name, value in record.headers)
-    return size
+    return _size_of([record])
+
+
+def _size_of(records: Sequence[Record]) -> int:
+    size = sum([len(each.key or b"") + len(each.value or b"") for each in records])
+    headers = [each.headers for each in records if each.headers]
+    return size + sum(len(name) + len(value) for own in headers for name, value in own)
 
 
 class Batches(Generic[Prepared]):
@@ -176,7 +179,7 @@ class Batches(Generic[Prepared]):
 
     def collect(self, records: Sequence[Record], epoch: Callable[[int], int]) -> None:
         """Add records in their order, one at least, with the present epoch of their partitions."""
-        batch, size = self._collecting, sum(map(size_of, records))
+        batch, size = self._collecting, _size_of(records)
         if batch.bytes + size > self._max_bytes:
             if len(records) > 1:
                 for record in records:
@@ -248,7 +251,7 @@ class Batches(Generic[Prepared]):
         """Take records of these partitions out of what is only collected."""
         for batch in (self._collecting, *self._closed):
             batch.records = [each for each in batch.records if each.partition not in partitions]
-            batch.bytes = sum(map(size_of, batch.records))
+            batch.bytes = _size_of(batch.records)
         self._closed = deque(batch for batch in self._closed if batch.records)
 
     def drop(self) -> None:

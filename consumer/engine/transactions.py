@@ -37,7 +37,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
@@ -307,15 +307,19 @@ class Transactions:
         # none: a partition of -1, a timestamp of 0.
         reports, produce = self._deliveries.reports(outputs), producer.produce
         for number, output in enumerate(outputs):
-            partition = -1 if output.partition is None else output.partition
-            arguments: tuple[Any, ...] = (output.value, output.key, partition, reports.get(number))
-            if output.headers or output.timestamp is not None:
-                arguments += (None, output.timestamp or 0, list(output.headers))
+            topic, value, key = output.topic, output.value, output.key
+            partition, report = output.partition, reports.get(number)
+            if partition is None:
+                partition = -1
             while True:
                 try:
-                    produce(output.topic, *arguments)
+                    if output.headers or output.timestamp is not None:
+                        time, headers = output.timestamp or 0, cast("Any", list(output.headers))
+                        produce(topic, value, key, partition, report, None, time, headers)
+                    else:
+                        produce(topic, value, key, partition, report)
                 except KafkaException as error:
-                    self._deliveries.failed(output.topic, error.args[0])
+                    self._deliveries.failed(topic, error.args[0])
                     raise
                 except BufferError:
                     # The local queue is full: let deliveries through. Without a deadline of its

@@ -78,7 +78,10 @@ def fade(age: I64, half_life: timedelta) -> F64:
     differently by its place in the array, and a user's state must not depend on the batch.
     """
     scale = -1.0 / (half_life // _MICROSECOND)
-    return np.array([2.0 ** (scale * value) for value in age.tolist()], dtype=np.float64)
+    weights = np.ones(len(age))
+    faded = np.flatnonzero(age)  # hardly an event is late, and a new one has no age
+    weights[faded] = [2.0 ** (scale * value) for value in age[faded].tolist()]
+    return weights
 
 
 def unit_rows(rows: NDArray[np.floating]) -> F64:

@@ -62,6 +62,8 @@ class Decisions:
         NaN without a segment or an alternative.
     against
         int64[n]. The model's row of that alternative, -1 where there is none.
+    alternative
+        float64[n]. The distance to it, NaN where there is none.
     confidence
         float64[n]. How sure it is that the user belongs to the segment moved to, in [0, 1]; NaN for
         those who did not move, of whom it is not asked, and those who left.
@@ -73,6 +75,7 @@ class Decisions:
     previous_distance: Floats
     margin: Floats
     against: Ints
+    alternative: Floats
     confidence: Floats
 
     def at(self, row: int) -> Decision:
@@ -211,17 +214,16 @@ def decide(  # noqa: PLR0917 - one array after the other
     segment = np.where(row >= 0, model.ids[row], NO_SEGMENT)
     distance = np.where(stays, previous_distance, nearest_distance)
 
-    margin = np.where(row >= 0, previous_distance - distance, np.nan)
-    against = np.where(row >= 0, before, -1)
+    against, alternative = np.where(row >= 0, before, -1), previous_distance.copy()
     alone = np.flatnonzero((row >= 0) & ~known)
     if len(model.ids) > 1 and len(alone):
         # All of them are among those who might go.
         others = every[(np.cumsum(goes) - 1)[alone]]
-        against[alone], second = _second_nearest(others, row[alone])
-        margin[alone] = second - distance[alone]
-    return Decisions(
-        segment, segment != current, distance, previous_distance, margin, against, sure
-    )
+        against[alone], alternative[alone] = _second_nearest(others, row[alone])
+    alternative[against < 0] = np.nan
+    margin = alternative - distance
+    figures = (distance, previous_distance, margin, against, alternative, sure)
+    return Decisions(segment, segment != current, *figures)
 
 
 def _second_nearest(distances: Floats, rows: Ints) -> tuple[Ints, Floats]:

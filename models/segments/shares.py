@@ -96,38 +96,49 @@ def split_margin(
     """
     total, nearer, farther = (np.asarray(each, np.float64) for each in (total, nearer, farther))
     vectors, weights = _fitting(vectors, weights, len(total))
+    length = float(np.sqrt((total * total).sum()))
+    unit = total / length if length > 0 else np.zeros_like(total)
+    far, near = (distances_to(unit[None], centre) for centre in (farther, nearer))
     owners = np.zeros(len(weights), np.int64)
-    terms = _terms(total[None], vectors, weights, owners, nearer[None], farther[None])
-    length, far, near = (float(each[0]) for each in (terms.lengths, terms.far, terms.near))
+    terms = _terms(
+        total[None], vectors, weights, owners, (nearer[None], near), (farther[None], far)
+    )
     events, centres = terms.events, float(terms.centres[0])
     if margin is None:
-        margin = far - near
-    if not (length > 0 and far + near > 0):
+        margin = float(far[0] - near[0])
+    if not (length > 0 and far[0] + near[0] > 0):
         return Shares(margin, events, centres, 0.0, margin - centres)
-    left = total / length - (vectors * (weights / length)[:, None]).sum(axis=0)
+    left = unit - (vectors * (weights / length)[:, None]).sum(axis=0)
     others = 0.0 if whole else float((left * terms.pulls[0]).sum())
     rounding = margin - (float(events.sum()) + centres + others)
     return Shares(margin, events, centres, others, rounding)
 
 
-def split_margins(  # noqa: PLR0917 - one array after the other
+Side = tuple[Floats, Floats]
+"""A centre for each of k users, float64[k, d], and how far they are from it, float64[k]."""
+
+
+def split_margins(
     totals: ArrayLike,
     vectors: ArrayLike,
     weights: ArrayLike,
     owners: Ints,
-    nearer: ArrayLike,
-    farther: ArrayLike,
+    *,
+    nearer: Side,
+    farther: Side,
 ) -> tuple[Floats, Floats]:
     """Split the margins of k users at once, as `split_margin` does of each, to the bit.
 
     Parameters
     ----------
-    totals, nearer, farther
+    totals
         float64[k, d].
     vectors, weights
         float64[m, d], float64[m]. Events of theirs that are known.
     owners
         int64[m]. Whose each of these is, from 0.
+    nearer, farther
+        As `models.distances` gives the distances of S/|S|: who decides has them already.
 
     Returns
     -------
@@ -139,7 +150,7 @@ def split_margins(  # noqa: PLR0917 - one array after the other
     VectorsError
         Where the arrays do not fit each other.
     """
-    totals, nearer, farther = (np.asarray(each, np.float64) for each in (totals, nearer, farther))
+    totals = np.asarray(totals, np.float64)
     vectors, weights = _fitting(vectors, weights, totals.shape[1])
     terms = _terms(totals, vectors, weights, owners, nearer, farther)
     return terms.events, terms.centres
@@ -147,14 +158,11 @@ def split_margins(  # noqa: PLR0917 - one array after the other
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Terms:
-    """The terms of k margins, and what they were made of: `pulls` (k, d), `events` (m,), (k,)."""
+    """The terms of k margins, and what the events pull along: (m,), (k,) and (k, d)."""
 
-    lengths: Floats
-    far: Floats
-    near: Floats
-    pulls: Floats
     events: Floats
     centres: Floats
+    pulls: Floats
 
 
 def _terms(  # noqa: PLR0917 - one array after the other
@@ -162,22 +170,20 @@ def _terms(  # noqa: PLR0917 - one array after the other
     vectors: Floats,
     weights: Floats,
     owners: Ints,
-    nearer: Floats,
-    farther: Floats,
+    nearer: Side,
+    farther: Side,
 ) -> _Terms:
+    (close, near), (away, far) = nearer, farther
     lengths = np.sqrt((totals * totals).sum(axis=1))
-    units = np.zeros_like(totals)
-    np.divide(totals, lengths[:, None], out=units, where=(lengths > 0)[:, None])
-    far, near = distances_to(units, farther), distances_to(units, nearer)
     # Of a profile of nothing, or one on which both centres lie, no event has a share.
     split = (lengths > 0) & (far + near > 0)
     across, long = np.where(split, far + near, 1.0), np.where(split, lengths, 1.0)
-    pulls = 2 * (nearer - farther) / across[:, None]
+    pulls = 2 * (close - away) / across[:, None]
     # Not a product of matrices, whose last digits differ between processors.
     events = weights / long[owners] * (vectors * pulls[owners]).sum(axis=1)
     events[~split[owners]] = 0.0
-    squares = (farther * farther).sum(axis=1) - (nearer * nearer).sum(axis=1)
-    return _Terms(lengths, far, near, pulls, events, np.where(split, squares / across, far - near))
+    squares = (away * away).sum(axis=1) - (close * close).sum(axis=1)
+    return _Terms(events, np.where(split, squares / across, far - near), pulls)
 
 
 def is_whole(weights: ArrayLike, weight: float, *, known: int, events: int) -> bool:

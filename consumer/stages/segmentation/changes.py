@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -17,7 +16,7 @@ from consumer.settings import TopicSettings
 from consumer.stages.segmentation.standings import Moment
 from models.distances import ROWS_AT_ONCE
 from models.profiles.table import ProfileRows, from_microseconds
-from models.segments.decision import Decision
+from models.segments.decision import Decision, Decisions
 from models.segments.model import SegmentModel
 from models.segments.shares import split_margins
 from schemas.changes import (
@@ -247,7 +246,7 @@ class ChangeWriter:
 
 
 def shares_of(
-    pushes: Pushes, margins: Sequence[float], own: Rows, against: Rows, model: SegmentModel
+    pushes: Pushes, decisions: Decisions, rows: Rows, model: SegmentModel
 ) -> list[dict[str, Any]]:
     """Tell what makes the margins of users who move, each as a `MarginShares`' fields.
 
@@ -255,26 +254,27 @@ def shares_of(
     ----------
     pushes
         What made their profiles.
-    margins
-        As they were decided, k of them.
-    own, against
-        Rows of the segments that they move to, and of those that the margins are over, (k,).
+    decisions, rows
+        What was decided, and on which of its rows they are, (k,).
     model
         The segments.
     """
-    ends = np.searchsorted(pushes.owners, np.arange(len(margins) + 1)).tolist()
-    shares, centres = np.empty(len(pushes.owners)), np.empty(len(margins))
-    for start in range(0, len(margins), ROWS_AT_ONCE):
-        part = slice(start, min(start + ROWS_AT_ONCE, len(margins)))
+    own, against = model.rows_of(decisions.segment[rows]), decisions.against[rows]
+    near, far = decisions.distance[rows], decisions.alternative[rows]
+    ends = np.searchsorted(pushes.owners, np.arange(len(rows) + 1)).tolist()
+    shares, centres = np.empty(len(pushes.owners)), np.empty(len(rows))
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = slice(start, min(start + ROWS_AT_ONCE, len(rows)))
         events = slice(ends[start], ends[part.stop])
         shares[events], centres[part] = split_margins(
             pushes.totals[part],
             pushes.vectors[events],
             pushes.weights[events],
             pushes.owners[events] - start,
-            model.centres[own[part]],
-            model.centres[against[part]],
+            nearer=(model.centres[own[part]], near[part]),
+            farther=(model.centres[against[part]], far[part]),
         )
+    margins = decisions.margin[rows].tolist()
     told = list(zip(shares.tolist(), pushes.event_ids, pushes.offsets, strict=True))
     return [
         _told(told[first:end], margin, number, centre, model)

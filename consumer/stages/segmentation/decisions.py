@@ -297,15 +297,8 @@ def _shares(
     moved = segments.changed[changes] & (segments.against[changes] >= 0)
     if pushes_of is None or not moved.any():
         return found
-    own, those = np.flatnonzero(moved).tolist(), changes[moved]
-    told = shares_of(
-        pushes_of(entries[moved]),
-        segments.margin[those].tolist(),
-        model.rows_of(segments.segment[those]),
-        segments.against[those],
-        model,
-    )
-    for place, shares in zip(own, told, strict=True):
+    told = shares_of(pushes_of(entries[moved]), segments, changes[moved], model)
+    for place, shares in zip(np.flatnonzero(moved).tolist(), told, strict=True):
         found[place] = shares
     return found
 

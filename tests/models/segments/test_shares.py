@@ -144,7 +144,11 @@ def test_many_margins_are_split_as_each_by_itself(seed: int, counts: list[int]) 
     owners = np.repeat(np.arange(k), counts)
     vectors = rng.normal(size=(len(owners), 384)).astype(np.float32)
     weights = rng.random(len(owners))
-    events, centres = split_margins(totals, vectors, weights, owners, nearer, farther)
+    sides = {
+        name: (centres, distances_to(unit_rows(totals), centres))
+        for name, centres in (("nearer", nearer), ("farther", farther))
+    }
+    events, centres = split_margins(totals, vectors, weights, owners, **sides)
     for row, centre in enumerate(centres.tolist()):
         own = owners == row
         alone = split_margin(
