@@ -155,6 +155,7 @@ def test_no_white_space_but_what_is_looked_for_is_left_in_a_normalised_text() ->
 @example("(https://x.y)[www.a.b]<ftp://c> shttp://a http://http://b wwww.c httphttp://d://e")
 @example("see(http://a.b) and((http://c.d(e))f")
 @example("http://a.bwww.c.d ://www.x")
+@example("(http://a.b.) <www.a..> [http://a!] (http://a(b.).)] http://.. www.K.?")
 def test_urls_are_removed_as_without_a_way_out(text: str) -> None:
     assert remove_urls(text) == _URL.sub(" ", text)
 
