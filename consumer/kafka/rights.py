@@ -96,6 +96,9 @@ def _of_topic(command: Command, topic: Topic) -> Iterator[str]:
     # is brought back that its topic does not take.
     if command in {"worker", "trainer", "intake", "dead-letters redrive"} & {*topic.writers}:
         yield "DescribeConfigs"
+    # With --running, for profiles that are written beside, and for the order.
+    if command == "migrate" and topic.setting in {"next_profiles", "model_control"}:
+        yield "DescribeConfigs"
 
 
 # Each process reads with a client of its own beside its group, and has transactions of its own.

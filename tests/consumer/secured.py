@@ -37,7 +37,8 @@ _DECISION = re.compile(
     r"Principal = User:(?P<user>\S+) is (?P<answer>Allowed|Denied) operation = (?P<operation>\w+) "
     r"from .* on resource = (?P<kind>\w+):LITERAL:(?P<name>\S+) for request = (?P<request>\w+)"
 )
-# The embedder is a stand-in that hashes words: no model has to be loaded. What is read of the
+# The embedder is a stand-in that hashes words: no model has to be loaded. A model "hashing-32" has
+# 32 dimensions, any other as many as are asked for. What is read of the
 # settings goes to a file at once, as a process may end by force. Some are read only where somebody
 # asks for metrics: so whoever serves them is asked, again and again, which is noted too.
 _RUN = """
@@ -50,7 +51,10 @@ from tests.stubs import HashingEmbedder
 dimensions, noted = int(sys.argv.pop(1)), open(sys.argv.pop(1), "a", buffering=1)
 note_reads(lambda name: print(name, file=noted), setattr)
 health.serving = asked_for_metrics(health.serving, lambda: print(ASKED, file=noted))
-embedder.load_embedder = lambda settings: HashingEmbedder(dimensions)
+def load(settings):
+    kind, _, number = settings.embedding.model.partition("-")
+    return HashingEmbedder(int(number) if kind == "hashing" else dimensions)
+embedder.load_embedder = load
 from consumer.cli.entry import main
 sys.exit(main())
 """

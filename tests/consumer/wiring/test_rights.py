@@ -45,6 +45,14 @@ SETTINGS: dict[str, object] = {
     "batch.max_wait_seconds": 0.05,
     "dead_letters.max_share": 1,
 }
+# A group with labels does not go to another embedding model while it runs. The former model is that
+# to which the stopped group was brought.
+BOTH = {
+    **{name: value for name, value in SETTINGS.items() if not name.startswith("labels.")},
+    "embedding.model": "hashing-48",
+    "embedding.former.model": "hashing-32",
+    "kafka.group_protocol": "consumer",
+}
 GRANTED = {
     (command, right)
     for command in COMMANDS
@@ -54,14 +62,6 @@ GRANTED = {
 SELDOM = {("migrate", "topic", "segment-lifecycle", "Write")}
 # For how long a sample waits is looked at where the trainer is behind.
 SELDOM |= {(user, "topic", "profile-samples", "Read") for user in ("status", "watch")}
-# A group with labels, as this one, does not go to another embedding model while it runs.
-SELDOM |= {
-    (command, right.kind, right.name, operation)
-    for command, right in GRANTED
-    for operation in right.operations
-    if right.name in {"user-profiles-next", f"{GROUP}-next-profiles"}
-    or (command, right.name) == ("migrate", "segment-model-control")
-}
 
 
 def user_of(command: str) -> str:
@@ -176,7 +176,12 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
     kafka.run("changes", SETTINGS, "changes", "--segment", "0")
     kafka.run("migrate", newer, "migrate", dimensions=32)
-    kafka.run("topics-check", SETTINGS, "topics", "check")
+    kafka.run("topics-create", BOTH, "topics", "create")
+    with kafka.process("worker", BOTH, "worker"), kafka.process("trainer", BOTH, "trainer"):
+        kafka.run("migrate", BOTH, "migrate", "--running")
+    for settings in (SETTINGS, BOTH):
+        kafka.run("topics-check", settings, "topics", "check")
+    kafka.run("reset", BOTH, "reset")
     kafka.run("reset", newer, "reset", "--execute")
     for labels in ((), ("--of-labels",)):
         kafka.run("dead-letters-list", SETTINGS, "dead-letters", "list", *labels)
