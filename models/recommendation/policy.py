@@ -46,6 +46,12 @@ class RecommendationPolicy(Section):
         le=1e6,
         description="Events k after which a user's own evidence counts half: n / (n + k).",
     )
+    own_weight: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="What a user's own evidence counts at most, beside popularity in the segment.",
+    )
     similarity_weight: float = Field(
         0.5,
         ge=0,
