@@ -22,6 +22,7 @@ import numpy as np
 
 from consumer.contract import folder as files
 from consumer.offline.observed import LENGTHS, Details
+from models.profiles.sample import rank
 from schemas.arrays import encode_array
 from schemas.changes import (
     ChangeCause,
@@ -37,6 +38,8 @@ from schemas.profiles import ProfileRecord
 from schemas.segment_model import SegmentModelRecord, SegmentRecord
 
 SEGMENTS, DIMENSIONS, EVENTS_A_USER = 12, 384, 6
+SAMPLED, WORDS, VOCABULARY = 3_000, 16, 5_000
+"""Users whose words are kept, how many of each, as by default, and of how many there are."""
 _EMBEDDING = "0" * 64
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -79,7 +82,8 @@ def write_folder(folder: Path, users: int) -> Path:
             user, home = f"user-{number:07}", number % SEGMENTS
             vector = centres[home] + draw.normal(size=DIMENSIONS) / 25
             at = _START + timedelta(minutes=number * 40_000 / users)
-            profiles.write(_profile(user, home, names[home], vector, at) + "\n")
+            terms = _terms(draw, home) if rank(user) <= SAMPLED / users else {}
+            profiles.write(_profile(user, home, names[home], vector, at=at, terms=terms) + "\n")
             way = [None, (home + 1) % SEGMENTS, home] if number % 3 == 0 else [None, home]
             for place, (old, new) in enumerate(pairwise(way)):
                 when = at + timedelta(days=3 * place)
@@ -96,8 +100,22 @@ def write_folder(folder: Path, users: int) -> Path:
     return events
 
 
+def _terms(draw: np.random.Generator, home: int) -> dict[str, float]:
+    """Give a user's words: most of them anybody's, a fourth one of fifty of the segment's."""
+    own = draw.random(WORDS) < 0.25
+    place = draw.integers(50, size=WORDS)
+    numbers = np.where(own, home * 50 + place, draw.integers(VOCABULARY, size=WORDS))
+    return {f"word{number}": 1.0 for number in numbers.tolist()}
+
+
 def _profile(
-    user: str, segment: int, label: str, vector: np.ndarray[tuple[int], np.dtype], at: datetime
+    user: str,
+    segment: int,
+    label: str,
+    vector: np.ndarray[tuple[int], np.dtype],
+    *,
+    at: datetime,
+    terms: dict[str, float],
 ) -> str:
     return ProfileRecord(
         user_id=user,
@@ -108,7 +126,7 @@ def _profile(
         events=EVENTS_A_USER,
         repeats=0,
         recent_events="",
-        terms={},
+        terms=terms,
         segment=segment,
         segment_label=label,
         segment_since_event=1,

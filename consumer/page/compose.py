@@ -12,6 +12,7 @@ import numpy as np
 from consumer.offline.observed import LENGTHS, DriftFound
 from consumer.offline.outcome import Counts
 from consumer.page import told
+from consumer.page.by_words import WordsFound, by_words
 from consumer.page.charts import Look, Spec, changes_chart, flows_chart, map_chart, sizes_chart
 from consumer.page.events import EventsSeen
 from consumer.page.gathered import Change, Gathered, RefusedReason
@@ -94,6 +95,7 @@ class Page:
     cards: Sequence[told.Card]
     outside: int
     look: Look
+    words: WordsFound
     changed: Sequence[told.Lately]
     whole_history: bool
     moves: Sequence[told.Move]
@@ -182,6 +184,7 @@ def compose(
         cards=made,
         outside=int((where.rows < 0).sum()),
         look=look,
+        words=by_words(found.users, where, look.order),
         changed=changed,
         whole_history=whole,
         moves=told.latest_moves(found.changes, name_of),

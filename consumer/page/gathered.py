@@ -78,6 +78,9 @@ class Users:
         Latest event times, seconds since 1970, float64 (n,).
     given
         The label that somebody gave each; None for none.
+    terms
+        The words of each with weights; empty where they are not kept, as of most users who are not
+        in the trainer's sample.
     """
 
     ids: list[str]
@@ -87,16 +90,20 @@ class Users:
     weights: NDArray[np.float64]
     updated: NDArray[np.float64]
     given: list[str | None]
+    terms: Sequence[Mapping[str, float]]
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+_Row = tuple[NDArray[np.float32], int, int, float, float, str | None, Mapping[str, float]]
 
 
 class UsersRead:
     """Collects profiles one by one, the latest of each user, and makes columns of them."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, tuple[NDArray[np.float32], int, int, float, float, str | None]] = {}
+        self._rows: dict[str, _Row] = {}
         self.repeated = 0
 
     def put(self, profile: ProfileRecord) -> None:
@@ -108,6 +115,7 @@ class UsersRead:
             profile.weight,
             profile.reference_time.timestamp(),
             None if profile.labels is None else profile.labels.given,
+            profile.terms,
         )
         self.repeated += profile.repeats
 
@@ -131,6 +139,7 @@ class UsersRead:
             np.array([row[3] for row in rows], np.float64),
             np.array([row[4] for row in rows], np.float64),
             [row[5] for row in rows],
+            [row[6] for row in rows],
         )
 
 

@@ -22,6 +22,7 @@ _LONGEST = 400
 
 PARTS = (
     ("segments", "What the segments are"),
+    ("words", "Which words tell them apart"),
     ("users", "Who is in them"),
     ("lately", "What has changed lately"),
     ("history", "How it came to be"),

@@ -97,7 +97,7 @@ def name_segments(
     Names
         A segment of which no word tells is called by its id.
     """
-    vocabulary = _Vocabulary(terms, users, nouns=nouns)
+    vocabulary = Vocabulary(terms, users, nouns=nouns)
     weights = word_weights(segments, [vocabulary.folded(own) for own in terms], len(ids))
     ranked = [
         sorted(
@@ -191,7 +191,7 @@ def word_weights(
     return found
 
 
-class _Vocabulary:
+class Vocabulary:
     """The words of the users that may name a segment, each by one of its forms."""
 
     def __init__(
@@ -256,7 +256,7 @@ def _labels(
     ids: Sequence[int],
     weights: Sequence[WordWeights],
     ranked: Sequence[Sequence[tuple[str, float]]],
-    vocabulary: _Vocabulary,
+    vocabulary: Vocabulary,
     previous: Mapping[int, str],
 ) -> list[str]:
     """Give the label of each segment: the former ones first, the elder of two that are alike."""

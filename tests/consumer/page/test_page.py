@@ -24,21 +24,23 @@ from consumer.offline.observed import Details, DriftFound, Measured
 from consumer.offline.outcome import Counts
 from consumer.offline.replay import ReplayResult
 from consumer.page import told
+from consumer.page.by_words import by_words, how_much
 from consumer.page.charts import Look
 from consumer.page.compose import Asked, Page, compose
 from consumer.page.events import rated, read_events
 from consumer.page.folder import gather_folder
 from consumer.page.gathered import Change, Gathered, Users
-from consumer.page.places import names, places
+from consumer.page.places import Places, names, places
 from consumer.page.render import PARTS, render
 from consumer.page.write import PageWriter
 from consumer.settings import Settings
 from consumer.settings.report import ReportSettings
 from models.segments.model import SegmentModel
+from models.segments.surrogate import Condition
 from models.text import clean
 from schemas.arrays import decode_array
 from schemas.segment_model import NO_SEGMENT
-from tests.consumer.page.replayed import SETTINGS, replayed, stream
+from tests.consumer.page.replayed import SETTINGS, TOPICS, replayed, stream
 from tests.consumer.stages.stage_data import EMBEDDER
 
 VEGA = "const vegaEmbed = 1;"
@@ -146,6 +148,53 @@ def test_the_page_answers_the_questions_of_an_analyst(
     for id_, name in PARTS:
         assert id_ in page.ids
         assert name in text
+
+
+def test_words_that_tell_segments_apart_are_on_the_page_with_what_they_are_worth(
+    made: tuple[Path, Path, ReplayResult], tmp_path: Path
+) -> None:
+    found = gather_folder(made[1])
+    where = places(found.users, found.model)
+    words = by_words(found.users, where, where.ids.tolist())
+    assert words.tree is not None
+    text = one_spaced(Reader(written(made, tmp_path / "r.html")).text)
+    share = f"{100 * words.tree.fidelity:.0f} %"
+    assert f"it says the right segment of {share} of them" in text
+    assert f"would be right of {100 * words.tree.baseline:.0f} %" in text
+    told_of = {each.segment: each for each in words.segments}
+    assert told_of.keys() == set(where.ids.tolist())
+    for each in words.segments:
+        assert ", ".join(each.words) in text
+        assert each.right <= min(each.told, each.members)
+    assert sum(each.right for each in words.segments) == words.tree.right
+    # Each interest's words are one segment's.
+    said = [set(each.words) for each in words.segments]
+    assert {frozenset(own & set(TOPICS[0].split())) == frozenset() for own in said} == {True, False}
+
+
+def test_where_no_words_are_kept_that_is_said() -> None:
+    found = known(dict.fromkeys(range(50), 1), [])
+    ids, centres = np.array([1]), np.ones((1, 1))
+    rows, nothing = np.zeros(50, np.int64), np.zeros(50)
+    where = Places(ids, centres, rows, nothing, nothing, rows - 1, nothing)
+    assert by_words(found.users, where, [1]).without.startswith("No words of users")
+    spoken = replace(found.users, terms=[{"hops": 1.0}] * 12 + [{}] * 38)
+    assert "Words are kept of 12 users in a segment" in by_words(spoken, where, [1]).without
+    spoken = replace(found.users, terms=[{"hops": 1.0}] * 50)
+    assert "in one segment" in by_words(spoken, where, [1]).without
+
+
+@pytest.mark.parametrize(
+    ("least", "below", "said"),
+    [
+        (3, None, "3 % or more"),
+        (0, 1, "less than 1 %"),
+        (3, 8, "3 % to 7 %"),
+        (3, 4, "3 %"),
+    ],
+)
+def test_a_condition_is_said_in_whole_percents(least: int, below: int | None, said: str) -> None:
+    assert how_much(Condition(0, least, below)) == said
 
 
 def test_ids_of_elements_are_there_once_and_links_lead_to_them(
@@ -443,6 +492,7 @@ def known(at: dict[int, int], changes: list[Change]) -> Gathered:
         np.ones(n),
         np.zeros(n),
         [None] * n,
+        [{}] * n,
     )
     return Gathered("a test", 1e6, users, changes, [], None, {}, Counts(n, n, 0, 0, n), [])
 
