@@ -20,14 +20,15 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
 
 # pip compiles all it installs on one core, which takes as long as the rest. So this does it instead, on
-# all of them, and leaves out what nobody imports, or few: that is compiled where it is imported.
+# all of them, and leaves out what nobody imports, or few: that is compiled where it is imported. Files that
+# are no Python of this version do not matter.
 SELDOM := (/|_)tests?/|/(sympy|pip|setuptools|fontTools|onnx/backend|pygments/lexers)/
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	-@$(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib
+	$(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib || true
 	@touch $@
 
 $(BENCH_VENV)/.installed: requirements-bench.lock pyproject.toml

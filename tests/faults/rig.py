@@ -131,7 +131,8 @@ class Rig:
         return waiting + self._workers_watch.behind() if self.options.intakes else waiting
 
     def _followed(self) -> Follower:
-        return Follower(self.settings, settle_seconds=30)
+        # After a reset some dead letters are only judged when they have stood for so long.
+        return Follower(self.settings, settle_seconds=15, hang_seconds=30)
 
     def _make_settings(self) -> Settings:
         unique = uuid.uuid4().hex[:8]
