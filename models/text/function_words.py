@@ -36,17 +36,16 @@ class FunctionWords:
         joined = "\0".join(texts)
         data = b"\0%b\0%b" % (joined.encode().lower(), bytes(LONGEST))
         held = np.frombuffer(data, np.uint8)
-        controls = len(texts) + 1 + LONGEST + joined.count("\n")
+        controls = len(texts) + 1 + LONGEST + np.count_nonzero(held == ord("\n"))
         if not texts or np.count_nonzero(held < ord(" ")) != controls:
             return None
         blank = held <= ord(" ")
         edges = np.flatnonzero(blank[1:] != blank[:-1]) + 1
         begins, lengths = edges[::2], edges[1::2] - edges[::2]
         ends = np.flatnonzero(held[:-LONGEST] == 0)
-        short = lengths <= LONGEST
-        places = begins[short]
-        found, numbers = self._words.find(keys_at(data, places, lengths[short]))
-        owners = np.repeat(np.arange(len(texts)), np.diff(np.searchsorted(places[found], ends)))
+        # Of a longer word the key is none.
+        found, numbers = self._words.find(keys_at(data, begins, np.minimum(lengths, LONGEST + 1)))
+        owners = np.repeat(np.arange(len(texts)), np.diff(np.searchsorted(begins[found], ends)))
         seen = np.zeros((len(texts), self._count), np.bool_)
         seen[owners, numbers] = True
         return np.count_nonzero(seen, axis=1), np.diff(np.searchsorted(begins, ends))

@@ -17,7 +17,9 @@ _STEP = 6364136223846793005
 Keys = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
-_BYTES_OF_LENGTH = np.array([(1 << 8 * length) - 1 for length in range(LONGEST + 1)], np.uint64)
+_BYTES_OF_LENGTH = np.array(
+    [*((1 << 8 * length) - 1 for length in range(LONGEST + 1)), 0], np.uint64
+)
 
 
 def keys_at(data: bytes, places: Places, lengths: Places) -> Keys:
@@ -28,7 +30,8 @@ def keys_at(data: bytes, places: Places, lengths: Places) -> Keys:
     data
         The text, and `LONGEST` bytes more.
     places, lengths
-        Where the words begin, and how long they are, `LONGEST` at most.
+        Where the words begin, and how long they are. Those of `LONGEST` + 1, which stands for all
+        that are longer, have the key 0, as no word has.
     """
     numbers: Keys = np.ndarray((len(data) - LONGEST + 1,), "<u8", data, strides=(1,))
     return numbers[places] & _BYTES_OF_LENGTH[lengths]
