@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.pipeline import compare, memory, newmodel, preparing, stage
+from benchmarks.pipeline import budget, compare, memory, newmodel, preparing, stage
 from benchmarks.pipeline.page import render_page
 
 PARTS = {
     "stage": stage,
+    "budget": budget,
     "compare": compare,
     "memory": memory,
     "newmodel": newmodel,

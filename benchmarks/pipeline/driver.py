@@ -7,6 +7,7 @@ folder but `anywhere`, and looks for what it needs of the product under the name
 from __future__ import annotations
 
 import cProfile
+import functools
 import gc
 import io
 import os
@@ -14,8 +15,9 @@ import pstats
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from anywhere import IDENTITY, Table, found, segment_model, serve
@@ -34,6 +36,37 @@ Stage = found(
 
 Rows = found("models.profiles.table:ProfileRows", "models.profiles:ProfileRows")
 rank = found("models.profiles.sample:rank", "models.sample:rank")
+
+# What an event is put through, by the functions that do it; those in others count there alone.
+STEPS = {
+    "JSON, checked": ["schemas.intake:Intake.sift_all"],
+    "cleaned": ["consumer.stages.segmentation.cleaning:clean_all"],
+    "language": ["consumer.stages.segmentation.cleaning:detect_languages"],
+    "hashes and ranks": [
+        "consumer.stages.segmentation.cleaning:hash_event_ids",
+        "consumer.stages.segmentation.cleaning:ranks",
+    ],
+    "looked up in the table, in place of a model": [
+        "consumer.stages.segmentation.preparation:embed_apart"
+    ],
+    "profiles copied": [
+        "models.profiles.table:ProfileTable.seats",
+        "models.profiles.table:ProfileTable.gather",
+    ],
+    "profiles moved": ["consumer.stages.segmentation.turns:Moves.apply"],
+    "references": ["consumer.stages.segmentation.turns:Moves._refer"],
+    "decided": ["consumer.stages.segmentation.decisions:Decisions.by_events"],
+    "what makes a margin": [
+        "consumer.stages.segmentation.decisions:_shares",
+        "consumer.stages.segmentation.changes:_shares",
+    ],
+    "changes written": ["consumer.stages.segmentation.changes:ChangeWriter.write"],
+    "profiles written": ["consumer.stages.segmentation.profile_writer:ProfileWriter.states"],
+    "samples written": ["consumer.stages.segmentation.profile_writer:ProfileWriter.samples"],
+    "profiles put back": [
+        "consumer.stages.segmentation.stage:SegmentationStage.committed",
+    ],
+}
 
 ALL_WORDS = not Path("models/profiles/slab.py").exists()
 """Whether this version keeps the words of all users."""
@@ -58,6 +91,45 @@ class Noting:
         """Note the texts."""
         self.texts += texts
         return np.zeros((len(texts), 1), np.float32)
+
+
+class Steps:
+    """Tells how much processor time goes into each of `STEPS` while it is in force."""
+
+    def __init__(self) -> None:
+        self.spent = dict.fromkeys(STEPS, 0.0)
+        # Of the steps that are under way, what those within have taken.
+        self._within = [0.0]
+        self._former: list[tuple[Any, str, Any]] = []
+
+    def __enter__(self) -> Self:
+        for step, places in STEPS.items():
+            for place in places:
+                module, _, name = place.partition(":")
+                *owners, own = name.split(".")
+                owner = functools.reduce(getattr, owners, import_module(module))
+                if (former := getattr(owner, own, None)) is None:  # not in this version
+                    continue
+                self._former.append((owner, own, former))
+                setattr(owner, own, self._timed(step, former))
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for owner, own, former in reversed(self._former):
+            setattr(owner, own, former)
+
+    def _timed(self, step: str, call: Any) -> Any:
+        def timed(*args: Any, **named: Any) -> Any:
+            self._within.append(0.0)
+            begun = time.process_time()
+            try:
+                return call(*args, **named)
+            finally:
+                took = time.process_time() - begun
+                self.spent[step] += took - self._within.pop()
+                self._within[-1] += took
+
+        return timed
 
 
 def records(path: str, start: int, stop: int | None) -> list[Any]:
@@ -134,6 +206,21 @@ class Driver:
             text = io.StringIO()
             pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(40)
             told["profiled"] = text.getvalue()
+        return told
+
+    def budget(self, path: str, start: int, stop: int, batch: int) -> dict[str, Any]:
+        """Let records through as `feed` does; `steps` tells what each of `STEPS` took, in seconds.
+
+        What `prepare` and `apply` take beside is under their own names.
+        """
+        with Steps() as steps:
+            told = self.feed(path, start, stop, batch=batch)
+        first = list(STEPS).index("profiles copied")
+        spent = list(steps.spent.items())
+        told["steps"] = {}
+        for own, name in ((spent[:first], "prepare"), (spent[first:], "apply")):
+            told["steps"] |= dict(own)
+            told["steps"][f"{name}, all else"] = told[name] - sum(each for _, each in own)
         return told
 
     def populate(self, names: list[str], copies: int, events: int) -> dict[str, Any]:

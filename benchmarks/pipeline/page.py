@@ -112,6 +112,14 @@ def stages(figures: Mapping[str, Figures]) -> str:
     return table(head, rows, texts=2)
 
 
+def budget(figures: Figures) -> str:
+    """Write the table of what each step takes, of one build or two."""
+    sides = figures["sides"]
+    steps = list(list(sides.values())[-1])
+    rows = [[step, *(f"{own[step]:.1f}" for own in sides.values())] for step in steps]
+    return table(["CPU µs an event", *sides], rows, texts=1)
+
+
 def memory(rows: list[Figures]) -> str:
     """Write the table of bytes a user."""
     return columns(
@@ -162,7 +170,12 @@ def parts_of(figures: Figures) -> dict[str, str]:
         streams = [f"{title_of(name)}:\n\n{comparison(arms)}" for name, arms in compared.items()]
         made["pipeline"] = "\n\n".join((where, *streams))
         made["pipeline-processes"] = by_process(compared)
-    for name, told in (("stage", stages), ("memory", memory), ("newmodel", newmodel)):
+    for name, told in (
+        ("stage", stages),
+        ("budget", budget),
+        ("memory", memory),
+        ("newmodel", newmodel),
+    ):
         if name in figures:
             made[f"pipeline-{name}"] = told(figures[name])
     return made

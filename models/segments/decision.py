@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -82,16 +83,16 @@ class Decisions:
         """Give one user's decision in plain Python numbers."""
         return self.each(np.array([row]))[0]
 
-    def each(self, rows: Ints) -> list[Decision]:
-        """Give some users' decisions in plain Python numbers."""
+    def each(self, rows: Ints, told: Callable[[Floats], Floats] = np.asarray) -> list[Decision]:
+        """Give some users' decisions in plain Python numbers, distances as they are to be told."""
         figures = (self.previous_distance, self.margin, self.confidence)
         return [
             Decision(None if segment == NO_SEGMENT else segment, changed, distance, *others)
             for segment, changed, distance, *others in zip(
                 self.segment[rows].tolist(),
                 self.changed[rows].tolist(),
-                self.distance[rows].tolist(),
-                *(_numbers(figure[rows]) for figure in figures),
+                told(self.distance[rows]).tolist(),
+                *(_numbers(told(figure[rows])) for figure in figures),
                 strict=True,
             )
         ]

@@ -18,6 +18,7 @@ from models.distances import ROWS_AT_ONCE
 from models.profiles.table import ProfileRows, from_microseconds
 from models.segments.decision import Decision, Decisions
 from models.segments.model import SegmentModel
+from models.segments.rounding import DIGITS, rounded
 from models.segments.shares import split_margins
 from schemas.changes import (
     ChangeReason,
@@ -38,9 +39,6 @@ Rows = NDArray[np.int64]
 
 MOST_SHARES = 3
 """Events of which a change tells the shares."""
-
-# Enough to compare distances between unit vectors, and the same digits on every processor.
-_DIGITS = 6
 
 
 class Change(NamedTuple):
@@ -147,7 +145,8 @@ class ChangeWriter:
 
         Sets the row's sequence, and where the user moves the segment with its label and `since`,
         which is the moment's. The predicted label is only told: `Labelling.publish` sets it, and
-        `shares` are those of `shares_of`. Gives the change with its records.
+        `shares` are those of `shares_of`; the decision's figures are told as they are. Gives the
+        change with its records.
         """
         previous = segment = _segment_of(rows, row)
         status = ChangeStatus.LABELLED
@@ -177,10 +176,10 @@ class ChangeWriter:
             "cause": whose._value_,
             "changed_at": cause.at,
             "occurred_at": cause.occurred_at,
-            "distance": _figure(decision.distance),
-            "previous_distance": _figure(decision.previous_distance),
-            "margin": _figure(decision.margin),
-            "confidence": _figure(decision.confidence),
+            "distance": decision.distance,
+            "previous_distance": decision.previous_distance,
+            "margin": decision.margin,
+            "confidence": decision.confidence,
             "profile": {
                 "events": moment.events,
                 "weight": moment.weight,
@@ -274,8 +273,18 @@ def shares_of(
             nearer=(model.centres[own[part]], near[part]),
             farther=(model.centres[against[part]], far[part]),
         )
-    margins = decisions.margin[rows].tolist()
-    told = list(zip(shares.tolist(), pushes.event_ids, pushes.offsets, strict=True))
+    # What is rounded to nothing has no sign.
+    margins = (rounded(decisions.margin[rows]) + 0.0).tolist()
+    centres = rounded(centres) + 0.0
+    told = list(
+        zip(
+            shares.tolist(),
+            (rounded(shares) + 0.0).tolist(),
+            pushes.event_ids,
+            pushes.offsets,
+            strict=True,
+        )
+    )
     return [
         _told(told[first:end], margin, number, centre, model)
         for (first, end), margin, number, centre in zip(
@@ -285,29 +294,26 @@ def shares_of(
 
 
 def _told(
-    shares: list[tuple[float, str, int]],
+    shares: list[tuple[float, float, str, int]],
     margin: float,
     against: int,
     centre: float,
     model: SegmentModel,
 ) -> dict[str, Any]:
-    margin, centre = _rounded(margin), _rounded(centre)
-    most = sorted(shares, key=lambda each: -each[0])[:MOST_SHARES] if len(shares) > 1 else shares
-    pushed = [(_rounded(share), event_id, offset) for share, event_id, offset in most if share > 0]
+    most = shares
+    if len(shares) > 1:
+        most = sorted(shares, key=lambda each: -each[0])[:MOST_SHARES]
+    pushed = [(told, event_id, offset) for share, told, event_id, offset in most if share > 0]
+    others = margin - centre - sum([share for share, _, _ in pushed])
     return {
         "against": {"id": against, "label": model.label_of(against) or ""},
         "events": [
             {"event_id": event_id, "offset": offset, "share": share}
             for share, event_id, offset in pushed
         ],
-        "others": _rounded(margin - centre - sum([share for share, _, _ in pushed])),
+        "others": round(others, DIGITS) + 0.0,
         "centres": centre,
     }
-
-
-def _rounded(share: float) -> float:
-    """Round a share; what is nothing then has no sign."""
-    return round(share, _DIGITS) + 0.0
 
 
 def _cause_of(
@@ -331,7 +337,3 @@ def _status(previous: object | None, segment: object | None) -> ChangeStatus:
     if segment is None:
         return ChangeStatus.EXITED
     return ChangeStatus.ENTERED if previous is None else ChangeStatus.SWITCHED
-
-
-def _figure(value: float | None) -> float | None:
-    return None if value is None else round(value, _DIGITS)

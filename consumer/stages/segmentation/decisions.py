@@ -28,6 +28,7 @@ from models.segments.decision import decide, nearest_beyond_doubt
 from models.segments.lineage import Lineage
 from models.segments.model import SegmentModel
 from models.segments.policy import AssignmentPolicy
+from models.segments.rounding import rounded
 from schemas.changes import ChangeReason
 from schemas.segment_model import NO_SEGMENT
 
@@ -246,7 +247,7 @@ class Decisions:
             entries.tolist(),
             at.places[entries].tolist(),
             verdict.before[seats].tolist(),
-            verdict.segments.each(changes),
+            verdict.segments.each(changes, rounded),
             at.moments(entries),
             _shares(verdict.segments, changes, entries, model, pushes_of),
             strict=True,
