@@ -53,7 +53,8 @@ def measure(options: argparse.Namespace) -> Figures:
             part = {"path": path, "start": start, "stop": start + options.batch}
             for driver, own in zip(drivers, rounds, strict=True):
                 own.append(driver.ask("budget", **part, batch=options.batch))
-    sides = {commit_of(path): least(own) for path, own in zip(checkouts, rounds, strict=True)}
+    names = [*map(commit_of, checkouts[:-1]), "now"]
+    sides = {name: least(own) for name, own in zip(names, rounds, strict=True)}
     figures: Figures = {"users": options.users, "batch": options.batch, "sides": sides}
     say(budget(figures))
     return keep(options.output, budget=figures)
