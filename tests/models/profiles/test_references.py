@@ -19,11 +19,10 @@ from models.profiles.rows import ProfileRows, hash_event_id
 USERS = 3
 HALF_LIFE = timedelta(days=1)
 DAY = 86_400_000_000
+WEIGHTS = [0.1, 0.25, 0.3, 0.5, 0.7, 1.0, 2.0, 3.0, 5.0]
 # User, half a day of the event, weight.
 EVENTS = st.lists(
-    st.tuples(
-        st.integers(0, USERS - 1), st.integers(-6, 6), st.sampled_from([0.25, 0.7, 1.0, 2.0])
-    ),
+    st.tuples(st.integers(0, USERS - 1), st.integers(-6, 6), st.sampled_from(WEIGHTS)),
     max_size=40,
 )
 
@@ -64,6 +63,21 @@ def test_the_heaviest_events_stay_however_the_stream_is_cut(stream, most) -> Non
     assert offsets == naive(stream, most)
     for size in (2, 7, 100):
         assert taken_in(stream, most, size).tobytes() == one_by_one.tobytes()
+
+
+@given(EVENTS, st.integers(1, 5))
+def test_under_another_half_life_they_are_put_in_its_order(stream, most) -> None:
+    former, half_life = taken_in(stream, most, 7), timedelta(hours=3)
+    new = events_of([*stream, *((user, 1, 0.7) for user in range(USERS))])[len(stream) :]
+    references = former.copy()
+    refer(references, np.arange(USERS), new, half_life)
+    for user in range(USERS):
+        known = [new[user], *former[user][former[user]["hash"] != 0]]
+        # To the power of an eighth, what has faded by three hours has faded by a day.
+        known.sort(key=lambda each: -(float(each["weight"]) ** 0.125) * 2.0 ** (each["time"] / DAY))
+        offsets = [int(each["offset"]) for each in known[:most]]
+        assert references[user]["offset"][: len(offsets)].tolist() == offsets
+        assert not references[user]["hash"][len(offsets) :].any()
 
 
 @given(EVENTS)
