@@ -24,7 +24,7 @@ from consumer.settings import Settings
 @click.option(
     "--input", "file", type=EVENTS, help="With --replay: the file that was replayed, for its texts."
 )
-@click.option("--at", type=time, help="What was known then, as far as changes are kept.")
+@click.option("--at", type=time, help="What was known then, as far as it is kept.")
 @click.option(
     "--texts/--no-texts", default=True, show_default=True, help="Whether users' texts are shown."
 )

@@ -8,12 +8,14 @@ those by which workers move users.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
 from consumer.explain.case import Case
 from consumer.explain.facts import Change, Event, Explanation, Near, Pushed, Pushes, Segment
+from consumer.explain.former import NotRebuiltError, profile_at
 from consumer.explain.known import Known, Load, known_events
 from consumer.explain.moves import counterfactuals
 from consumer.explain.occlusion import Parts, taken_apart
@@ -52,7 +54,8 @@ def explain(
     load
         Gives the embedding model, asked for only where texts are to be embedded.
     at
-        What was known then: the changes that had been published. Profiles are not kept.
+        What was known then: the changes that had been published, and the profile as it was, as far
+        as the input still has what came since.
     texts
         Whether texts, and parts of them, are told.
 
@@ -63,9 +66,18 @@ def explain(
     EmbeddingError
         If the model cannot be loaded.
     """
-    check_known(evidence, user)
+    check_known(evidence, user, now=at is None)
+    notes: list[str] = []
     if at is not None:
-        return _as_of(evidence, user, at)
+        changes = _by_then(evidence, user, at)
+        try:
+            former, told = profile_at(evidence, at, settings, load)
+        except NotRebuiltError as error:
+            return _as_of(evidence, user, at, changes, f"the profile of then is not told: {error}")
+        if evidence.model is None:
+            return _as_of(evidence, user, at, changes, told)
+        evidence = replace(evidence, profile=former, changes=changes)
+        notes += [told, *_gaps(changes)]
     profile, model = evidence.profile, evidence.model
     if profile is None or model is None:
         raise ExplainError(f"nothing is known of the user {user!r}")
@@ -74,7 +86,6 @@ def explain(
             f"the profile was made with the embedding model {profile.embedding[:12]}, the segments "
             f"with {model.embedding[:12]}: is a migration under way?"
         )
-    notes: list[str] = []
     total = decode_array(profile.vector, "<f4").astype(np.float64)
     distances = distances_to_all(unit_rows(total[None]), model.centres)[0]
     order: Ints = np.argsort(distances, kind="stable")
@@ -95,7 +106,7 @@ def explain(
     return Explanation(
         user_id=user,
         source=evidence.place,
-        at=None,
+        at=at,
         segment=None
         if profile.segment is None
         else Segment(id=profile.segment, label=profile.segment_label or ""),
@@ -181,19 +192,31 @@ def _events(
 # --- what was known at a time ---------------------------------------------------------------------
 
 
-def _as_of(evidence: Evidence, user: str, at: datetime) -> Explanation:
-    """Tell what was known at a time."""
+def _by_then(evidence: Evidence, user: str, at: datetime) -> list[SegmentChange]:
+    """Give the changes that had been published by a time."""
     changes = [change for change in evidence.changes if change.changed_at <= at]
     if not changes:
         first = min((each.changed_at for each in evidence.changes), default=None)
         when = "" if first is None else f"; the first change that is kept is of {first.isoformat()}"
         raise ExplainError(f"nothing was published of the user {user!r} by {at.isoformat()}{when}")
+    return changes
+
+
+def _gaps(changes: Sequence[SegmentChange]) -> list[str]:
+    if changes[0].sequence > 1:
+        return [f"the changes before number {changes[0].sequence} are not kept"]
+    return []
+
+
+def _as_of(
+    evidence: Evidence, user: str, at: datetime, changes: list[SegmentChange], told: str
+) -> Explanation:
+    """Tell what was known at a time by what had been published alone."""
     last, model = changes[-1], evidence.model
-    notes = ["profiles of former times are not kept: distances are those that the change told"]
+    notes = [told, "distances are those that the latest change of then told"]
     if model is None:
         notes.append("the version of the segments that was in force then is not kept")
-    if changes[0].sequence > 1:
-        notes.append(f"the changes before number {changes[0].sequence} are not kept")
+    notes += _gaps(changes)
     brought = [each for each in changes if each.segment and _moved(each)]
     return Explanation(
         user_id=user,

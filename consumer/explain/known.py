@@ -14,7 +14,7 @@ from consumer.explain.facts import Found
 from consumer.explain.sources import Evidence, ExplainError
 from consumer.settings import Settings
 from consumer.stages.segmentation.preparation import Preparation
-from consumer.stages.segmentation.prepared import EVENT_TYPES
+from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch
 from consumer.stages.shared.unexpected import Faults
 from models.distances import Floats
 from models.embedding.runner_types import Embedder
@@ -127,6 +127,19 @@ def known_events(
     return known
 
 
+def prepared(records: Sequence[Record], settings: Settings, embedder: Embedder) -> PreparedBatch:
+    """Let records, one or more, through what a worker lets them through."""
+    prepare = Preparation(
+        settings.events.intake(),
+        embedder,
+        wall_clock,
+        Faults(),
+        len(records),
+        language_share=settings.events.language_share,
+    )
+    return prepare(records)
+
+
 def _weights(profile: ProfileRecord, settings: Settings) -> list[float]:
     references = np.array(
         [
@@ -152,17 +165,8 @@ def _embedded(
     records: Mapping[int, Record],
     embedder: Embedder,
 ) -> list[Known]:
-    """Let the records through what a worker lets them through."""
     offsets = sorted(records)
-    prepare = Preparation(
-        settings.events.intake(),
-        embedder,
-        wall_clock,
-        Faults(),
-        len(offsets),
-        language_share=settings.events.language_share,
-    )
-    batch = prepare([records[offset] for offset in offsets])
+    batch = prepared([records[offset] for offset in offsets], settings, embedder)
     events = batch.events
     rows = {offsets[number]: row for row, number in enumerate(events.numbers.tolist())}
     known = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -473,8 +473,9 @@ class Cluster:
         *,
         start: int,
         no_progress_seconds: float,
-        cancelled: Callable[[], bool],
-        progress: Progress,
+        cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress = lambda _count, _share: None,
+        reader: Consumer | None = None,
     ) -> Generator[list[Message], None, None]:
         if target is None:
             target = self.end(topic, partition)
@@ -483,7 +484,11 @@ class Cluster:
             return
         # The fetch that finds the end waits this long; half a second a partition by default.
         reset = "error" if start > 0 else "earliest"
-        with self._reader(fetch_wait_max_ms=20, auto_offset_reset=reset) as consumer:
+        with (
+            self._reader(fetch_wait_max_ms=20, auto_offset_reset=reset)
+            if reader is None
+            else nullcontext(reader)
+        ) as consumer:
             # Not OFFSET_BEGINNING, which is looked up first and half a second later where the
             # leader is not known yet. Where the log begins later, auto.offset.reset finds its
             # beginning.
@@ -535,6 +540,34 @@ class Cluster:
         place = f"{message.topic()}[{message.partition()}]"
         _raise_unless_end(error, f"{place} does not hold offset {start}")
         return message.offset() or 0
+
+    def read_at(
+        self, topic: str, partition: int, offsets: Iterable[int], *, no_progress_seconds: float
+    ) -> dict[int, Record]:
+        """Give the committed records at these offsets, as far as they are there, by one reader.
+
+        Raises
+        ------
+        ReadStalledError
+            If nothing came for `no_progress_seconds`.
+        """
+        low, high = self.watermarks(topic, partition)
+        found: dict[int, Record] = {}
+        with self._reader(fetch_wait_max_ms=20, auto_offset_reset="error") as reader:
+            for offset in sorted({each for each in offsets if low <= each < high}):
+                try:
+                    for messages in self._read(
+                        topic,
+                        partition,
+                        offset + 1,
+                        start=offset,
+                        no_progress_seconds=no_progress_seconds,
+                        reader=reader,
+                    ):
+                        found |= {record.offset: record for record in as_records(messages)}
+                except OffsetGoneError:
+                    continue  # removed a moment ago
+        return found
 
     def read_all(self, topic: str, no_progress_seconds: float) -> Iterator[Record]:
         """Give all committed records of a topic, partition after partition; raises as `read`."""

@@ -193,11 +193,12 @@ def test_at_a_time_only_what_was_published_by_then_is_told(folder):
     between = switched.changed_at - timedelta(seconds=1)
     found = told(folder, "ann", at=between)
     assert found.changes == [entered]
-    assert (found.segment, found.known, found.counterfactuals) == (entered.segment, [], None)
+    assert (found.segment, found.since) == (entered.segment, entered)
+    assert {each.occurred_at <= between for each in found.known} == {True}
     assert "ann was in 0" in render(found)
     with pytest.raises(ExplainError, match="nothing was published of the user 'ann' by 2000"):
         told(folder, "ann", at=datetime(2000, 1, 1, tzinfo=UTC))
-    with pytest.raises(ProfileNotFoundError, match="nothing was known of the user 'eve'"):
+    with pytest.raises(ProfileNotFoundError, match="has no record of the user 'eve'"):
         told(folder, "eve", at=between)
 
 

@@ -119,8 +119,20 @@ def test_what_was_known_at_a_time_is_told_of_changes_and_of_kept_versions(settin
     entered, switched = told(command, "u3").changes
     found = told(command, "u3", "--at", entered.changed_at.isoformat())
     assert found.changes[0] == entered
-    assert (found.version, found.margin, found.known) == (1, None, [])
+    assert found.version == 1
     assert not any("version of the segments" in note for note in found.notes)
+    # All events were in the input before the first one was read, so that workers were behind.
+    assert any(f"as of change {entered.sequence}" in note for note in found.notes)
+    assert (found.events, found.margin is None) == (entered.events, False)
+    assert found.nearest[0].segment == entered.segment
+    assert found.nearest[0].distance == pytest.approx(entered.distance, abs=1e-4)
+    assert len(found.known) == entered.events
+    later = told(command, "u3", "--at", (switched.changed_at + timedelta(days=1)).isoformat())
+    now = told(command, "u3")
+    assert later.events == now.events
+    assert later.margin is not None
+    assert now.margin is not None
+    assert later.margin.margin == pytest.approx(now.margin.margin, abs=1e-6)
     before: datetime = entered.changed_at - timedelta(days=1)
     code, out, err = command("u3", "--at", before.isoformat())
     assert (code, out, len(err.splitlines())) == (3, "", 1)
@@ -166,3 +178,27 @@ def test_before_the_first_version_that_is_told(settings, command):
     code, out, err = command("u3", models=other.topics.models)
     assert (code, out, len(err.splitlines())) == (3, "", 1)
     assert "there is no segment model yet" in err
+
+
+def test_events_at_their_places_are_read_by_one_reader(settings, monkeypatch):
+    cluster, topic = Cluster(settings.kafka), settings.topics.events
+    partition = next(n for n in range(PARTITIONS) if cluster.end(topic, n) > 20)
+    low, high = cluster.watermarks(topic, partition)
+    made, reader = [], cluster._reader
+
+    def watched(**properties: Any) -> Any:
+        made.append(properties)
+        return reader(**properties)
+
+    monkeypatch.setattr(cluster, "_reader", watched)
+    wanted = [high - 1, low + 3, low, low + 4, high - 7]
+    found = cluster.read_at(topic, partition, [*wanted, high + 5], no_progress_seconds=30)
+    assert sorted(found) == sorted(wanted)
+    assert all(record.offset == offset for offset, record in found.items())
+    assert [properties.get("auto_offset_reset") for properties in made] == [None, "error"]
+    every = {
+        record.offset: record
+        for record in cluster.read_all(topic, 30)
+        if record.partition == partition
+    }
+    assert found == {offset: every[offset] for offset in wanted}
