@@ -87,6 +87,13 @@ class Standing(NamedTuple):
     ends: dict[int, int]
 
 
+class Peeked(NamedTuple):
+    """Records that were found, and by partition where to go on reading behind them."""
+
+    records: list[Record]
+    reached: dict[int, int]
+
+
 class Cluster:
     """Asks, and asks again while what stands in the way passes; changes nothing.
 
@@ -357,25 +364,35 @@ class Cluster:
         seconds
             How long to wait at most. An open transaction hides what lies behind its beginning.
         """
+        return self.peek_on(topic, starts, each, seconds).records
+
+    def peek_on(
+        self, topic: str, starts: Mapping[int, int], each: int | None, seconds: float
+    ) -> Peeked:
+        """Give what `peek` does, and where the next look has to begin to see all that comes."""
         waiting = dict.fromkeys(starts, 0)
         found: list[Message] = []
+        reached = dict(starts)
         with self._reader(fetch_wait_max_ms=20, auto_offset_reset="earliest") as client:
             client.assign([TopicPartition(topic, n, offset) for n, offset in starts.items()])
             deadline = self._timer.monotonic() + seconds
             while waiting and self._timer.monotonic() < deadline:
                 for message in client.consume(_AT_ONCE, _AT_ONCE_SECONDS):
-                    number = message.partition() or 0
+                    number, offset = message.partition() or 0, message.offset() or 0
                     if (error := message.error()) is not None:
                         if error.code() == KafkaError._PARTITION_EOF:
-                            waiting.pop(number, None)
+                            if waiting.pop(number, None) is not None:
+                                # The last stable offset: markers lie before it, not behind.
+                                reached[number] = max(offset, reached[number])
                         elif not passes(error):
                             raise KafkaException(error)
                     elif number in waiting:
                         found.append(message)
                         waiting[number] += 1
+                        reached[number] = offset + 1
                         if waiting[number] == each:
                             del waiting[number]
-        return list(as_records(found))
+        return Peeked(list(as_records(found)), reached)
 
     def end_of_epoch(self, place: TopicPartition) -> int | None:
         """Give where the records of an offset's leader epoch end; None where that is not told.

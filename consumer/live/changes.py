@@ -6,7 +6,7 @@ import heapq
 import json
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -176,7 +176,7 @@ class Changes:
         self._unreadable = 0
         topic = settings.topics.changes
         cluster = Cluster(settings.kafka)
-        count = count_of(settings, topic, cluster)
+        count = counts_of(settings, [topic], cluster)[topic]
         try:
             if wanted.from_now:
                 offsets = cluster.ends(topic, range(count))
@@ -237,21 +237,22 @@ def read_change(record: Record) -> SegmentChange | None:
         return None
 
 
-def count_of(settings: Settings, topic: str, cluster: Cluster) -> int:
-    """Give the number of partitions of a topic that must be there.
+def counts_of(settings: Settings, topics: Collection[str], cluster: Cluster) -> dict[str, int]:
+    """Give the number of partitions of topics that must be there.
 
     Raises
     ------
     TopicError
-        If it is not, or the cluster does not answer.
+        If one is not, or the cluster does not answer.
     """
-    if (count := partition_counts(settings, [topic], cluster).get(topic)) is None:
+    there = partition_counts(settings, topics, cluster)
+    if missing := [topic for topic in topics if topic not in there]:
         raise TopicsMissingError(
-            [topic],
-            f"there is no topic {topic}: check the names in topics, or run 'segmenter topics "
-            "create'",
+            missing,
+            f"there is no topic {', '.join(missing)}: check the names in topics, or run 'segmenter "
+            "topics create'",
         )
-    return count
+    return {topic: there[topic] for topic in topics}
 
 
 class Named(NamedTuple):
@@ -270,7 +271,7 @@ def named_segment(settings: Settings, text: str) -> Named:
         If there is none of that name, or the topic cannot be read.
     """
     topic, cluster = settings.topics.segments, Cluster(settings.kafka)
-    count_of(settings, topic, cluster)
+    counts_of(settings, [topic], cluster)
     try:
         segments = read_segments(cluster, settings)
     except KafkaException as error:

@@ -20,7 +20,7 @@ from consumer.kafka.asking import words
 from consumer.kafka.cluster import Cluster, TopicIdentity
 from consumer.kafka.tail import Place, Tail
 from consumer.kafka.topics import TopicError, TopicsMissingError
-from consumer.live.changes import Published, count_of, read_change
+from consumer.live.changes import Published, counts_of, read_change
 from consumer.live.segments import Segments
 from consumer.settings import Settings
 from consumer.status.facts import Status
@@ -208,8 +208,7 @@ class Watcher:
         topics = self._settings.topics
         names = (topics.changes, topics.dead_letters, topics.segments, topics.memberships)
         try:
-            for name in names:
-                count_of(self._settings, name, self._cluster)
+            counts_of(self._settings, names, self._cluster)
             found = self._cluster.identities(names)
             if self._tail is None or found != self._topics:
                 self._begin_anew()

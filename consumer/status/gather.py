@@ -16,7 +16,7 @@ from consumer.contract.stage import StageError
 from consumer.kafka.asking import words
 from consumer.kafka.cluster import Cluster, Standing
 from consumer.kafka.groups import intake_group, trainer_group
-from consumer.kafka.newest import newest, newest_of
+from consumer.kafka.newest import Newest, NewestOf
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topics import TopicError, TopicsMissingError
 from consumer.settings import Settings
@@ -79,6 +79,12 @@ class Gatherer:
         self._endpoints = tuple(endpoints)
         self._cluster = Cluster(settings.kafka)
         self._timer = timer
+        topics = settings.topics
+        self._models = NewestOf(self._cluster, topics.models, SegmentModelRecord)
+        # All of it, which is little: the state may lie before orders that wait.
+        self._control = Newest(self._cluster, topics.model_control, None)
+        self._references = NewestOf(self._cluster, topics.drift_reference, DriftReferenceRecord)
+        self._letters = Newest(self._cluster, topics.dead_letters, REFUSED)
 
     def gather(self, seconds: float, meanwhile: Callable[[float], None] | None = None) -> Status:
         """Ask, twice so many seconds apart, so that rates can be told.
@@ -218,7 +224,7 @@ class Gatherer:
     # --- what is in topics ------------------------------------------------------------------
 
     def _model(self) -> Model | None:
-        found = newest_of(self._cluster, self._settings.topics.models, SegmentModelRecord)
+        found = self._models.look()
         if found is None:
             return None
         model, timestamp = found
@@ -232,10 +238,7 @@ class Gatherer:
     def _frozen(self) -> Frozen | None:
         control = ModelControl(self._settings)
         try:
-            # All of it, which is little: the state may lie before orders that wait.
-            for record in self._cluster.peek(
-                self._settings.topics.model_control, {0: 0}, None, _PEEK_SECONDS
-            ):
+            for record in reversed(self._control.look()):
                 control.load(record)
             control.check()
         except StageError:
@@ -244,9 +247,7 @@ class Gatherer:
         return Frozen(frozen=state.frozen, since=state.since, cause=state.cause)
 
     def _drift(self) -> Drift | None:
-        found = newest_of(
-            self._cluster, self._settings.topics.drift_reference, DriftReferenceRecord
-        )
+        found = self._references.look()
         if found is None:
             return None
         reference, _ = found
@@ -254,8 +255,7 @@ class Gatherer:
         return Drift(reference_set=set_at, model_version=reference.model_version)
 
     def _refused(self) -> list[Refused]:
-        topic = self._settings.topics.dead_letters
-        return [_refused(record) for record in newest(self._cluster, topic, REFUSED)]
+        return [_refused(record) for record in self._letters.look()]
 
 
 def _switch(beside: Mapping[int, OffsetMetadata]) -> EmbeddingSwitch | None:
