@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 
 import numpy as np
 
@@ -268,8 +269,8 @@ def _map_rows(
     name_of: NameOf,
 ) -> list[dict[str, object]]:
     """Give what the map tells of each user."""
-    users, look = found.users, page.look
-    shown = set(rows.tolist())
+    users, shown = found.users, set(rows.tolist())
+    name = cache(page.look.name)
     latest = {change.user_id: change for change in found.changes}  # in the order of their times
     told_rows = []
     for place, row in enumerate(sorted(shown)):
@@ -282,11 +283,11 @@ def _map_rows(
                 "x": round(float(plane[place, 0]), 3),
                 "y": round(float(plane[place, 1]), 3),
                 "segment": segment,
-                "in": look.name(segment),
+                "in": name(segment),
                 "name": name_of(user),
                 "events": int(users.events[row]),
                 "sure": None if own < 0 else round(float(where.sure[row]), 3),
-                "next": look.name(int(where.ids[nxt])) if nxt >= 0 else "",
+                "next": name(int(where.ids[nxt])) if nxt >= 0 else "",
                 "latest": _short_day(float(users.updated[row])),
                 "moved": ""
                 if change is None

@@ -6,6 +6,7 @@ no text is embedded for that.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ from consumer.offline.texts import KeyedValue
 from consumer.page.gathered import Users
 from consumer.settings import Settings
 from consumer.stages.segmentation.cleaning import words_of
-from models.profiles.table import hash_event_id
 from models.text import prepare_text, verbatim
 from schemas.events import EventType
 from schemas.intake import RefusedError
@@ -111,7 +111,8 @@ def read_events(
             event, _ = intake.sift(record.value, record.key, now)
         except RefusedError:
             continue
-        identity = hash_event_id(f"{event.user_id}\n{event.event_id}")
+        # Of 64 bits: the ids themselves would be most of the memory.
+        identity = hash((event.user_id, event.event_id))
         if event.user_id not in segment_of or identity in known:
             continue
         known.add(identity)
@@ -145,7 +146,7 @@ def _keep(seen: EventsSeen, event: SiftedEvent, *, recent: bool) -> None:
 
 def length_class(text: str) -> int:
     """Give the place in `LENGTHS` of a text's length in characters."""
-    return int(np.searchsorted(LENGTHS, len(text), side="right")) - 1
+    return bisect_right(LENGTHS, len(text)) - 1
 
 
 @dataclass(frozen=True, slots=True)

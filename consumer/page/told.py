@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 
 import numpy as np
@@ -442,6 +443,7 @@ _REASONS = {
 }
 
 
+@cache
 def reason_in_words(reason: str) -> str:
     """Say why a change happened; a reason that this version does not know stays as it is."""
     return _REASONS.get(ChangeReason(reason), reason) if reason in set(ChangeReason) else reason
