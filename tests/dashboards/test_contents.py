@@ -172,6 +172,44 @@ def test_metrics_of_the_dashboard_exist(board, known):
     assert {place: names - known for place, names in asked.items() if names - known} == {}
 
 
+# What nobody on call has to look at, and why.
+_ON_NO_DASHBOARD = {
+    "segmenter_drift_alarms_total": "each test's alarms are drawn as they are",
+    "segmenter_event_languages_total": "what came in: the report has it, and advise",
+    "segmenter_fields_left_out_total": "nothing rests on these fields",
+    "segmenter_idle": "tests wait by it",
+    "segmenter_label_model_version": "its quality is drawn, and who has which version follows soon",
+    "segmenter_lost_position_timestamp_seconds": "of the alert on lost records, which are drawn",
+    "segmenter_lost_positions": "the records that were lost by it are drawn",
+    "segmenter_restore_records": "the share and the time to go are drawn",
+    "segmenter_sampled_users": "bounded by a setting; samples a second are drawn",
+    "segmenter_segment_drift_alarm": "the statistic is drawn over its threshold",
+    "segmenter_users_given_label": "users by published label are drawn",
+    "segmenter_users_let_go_total": "as it was set; the users left are drawn",
+    "segmenter_verify_changes_total": "changes are drawn as workers tell them",
+    "segmenter_verify_users": "users are drawn as workers tell them",
+}
+
+
+def test_each_metric_is_on_a_dashboard_or_it_is_said_why_not(rules):
+    reads = {
+        rule["record"]: promql.metric_names(rule["expr"]) for rule in rules if "record" in rule
+    }
+    drawn: set[str] = set()
+    queue = {
+        name
+        for board in BOARDS.values()
+        for query in queries_of(board)
+        for name in promql.metric_names(query.expr)
+    }
+    while queue:
+        drawn |= queue
+        queue = {name for each in queue for name in reads.get(each, ())} - drawn
+    drawn = {re.sub("_(bucket|count|sum)$", "", name) for name in drawn}
+    missing = {metric.full_name for metric in METRICS.values()} - drawn
+    assert missing == _ON_NO_DASHBOARD.keys()
+
+
 # --- the rules ----------------------------------------------------------------------------------
 
 
