@@ -29,6 +29,8 @@ _LEAST_MOVE = 24
 _MOST_ATTENTION = 4
 _LOW = 16
 """A terminal of fewer lines than that has the rest alone, without lags and further warnings."""
+_NARROW = 60
+"""One of fewer columns has times without their day, what matters most first, and no flows."""
 
 
 def page(view: View, width: int, height: int | None, trouble: str | None = None) -> list[Text]:
@@ -44,7 +46,10 @@ def page(view: View, width: int, height: int | None, trouble: str | None = None)
         What stands in the way of something newer, where the view does not know it.
     """
     low = height is not None and height < _LOW
-    head = [_title(view), *_warnings(view, trouble or view.trouble, 1 if low else _MOST_ATTENTION)]
+    head = [
+        _title(view, width),
+        *_warnings(view, trouble or view.trouble, 1 if low else _MOST_ATTENTION),
+    ]
     if view.status is None:
         return [_fitted(line, width) for line in head][:height]
     groups = [_group(group, view, width) for group in view.status.groups]
@@ -94,11 +99,12 @@ def _fitted(line: Text, width: int) -> Text:
 # --- the head -----------------------------------------------------------------------------------
 
 
-def _title(view: View) -> Text:
+def _title(view: View, width: int) -> Text:
     status = view.status
     text = Text("segmenter", "bold")
     if view.at:
-        text.append(f"  {datetime.fromtimestamp(view.at, UTC):%Y-%m-%d %H:%M:%S} UTC", "default")
+        form = "%H:%M:%S" if width < _NARROW else "%Y-%m-%d %H:%M:%S UTC"
+        text.append(f"  {datetime.fromtimestamp(view.at, UTC):{form}}", "default")
     if status is None:
         return text.append("  asking Kafka ...")
     if (model := status.model) is None:
@@ -143,7 +149,7 @@ def _group(group: Group, view: View, width: int) -> Text:
         parts[-1] += f", {duration(group.seconds_to_go)} to go"
     elif group.waits_seconds:
         parts[-1] += f", the first for {duration(group.waits_seconds)}"
-    said = "; ".join(parts)
+    said = "; ".join(reversed(parts) if width < _NARROW else parts)
     room = width - cell_len(said) - 10
     text.append(said, "default")
     if len(rates) > 1 and room >= 5:
@@ -169,32 +175,35 @@ def _lags(group: Group, width: int) -> Text:
 # --- segments -----------------------------------------------------------------------------------
 
 
-def _columns(width: int) -> tuple[int, int]:
-    """Give the columns of a segment's name, and of its line; 0 for none."""
-    others = _NUMBER + _USERS + _SHARE + _FLOW
+def _columns(width: int) -> tuple[int, int, int]:
+    """Give the columns of a segment's name, of its flows, and of its line; 0 for none."""
+    flow = 0 if width < _NARROW else _FLOW
+    others = _NUMBER + _USERS + _SHARE + flow
     line = _LINE if width - others - _LINE - 1 >= _LEAST_NAME else 0
-    return max(width - others - line - 1, _LEAST_NAME), line
+    line = line if flow else 0
+    return max(width - others - line - 1, _LEAST_NAME), flow, line
 
 
 def _segments_heading(view: View, width: int) -> Text:
-    name, line = _columns(width)
+    name, flow, line = _columns(width)
     title = "Segments" if view.segments else "Segments: "
     users = "sampled" if view.sampled else "users"
     text = Text(padded(f"{'id':>{_NUMBER - 1}} {title}", _NUMBER + name), "bold")
     text.append(f"{users:>{_USERS}}{'share':>{_SHARE}}")
-    text.append(f"{'in/out':>{_FLOW}} ")
+    text.append(f"{'in/out':>{flow}} " if flow else " ")
     if view.reading < 1:
         return text.append(f"reading, {view.reading:.0%}")
     return text.append(_window(view) if line else "")
 
 
 def _segment(row: SegmentRow, view: View, width: int) -> Text:
-    name, line = _columns(width)
+    name, flow, line = _columns(width)
     all_users = sum(each.users for each in view.segments)
     text = Text(f"{row.id:>{_NUMBER - 1}} ")
     text.append(set_cell_size(one_line(row.name, 200), name), "bold")
     text.append(f"{row.users:>{_USERS},}{percent(row.users, all_users):>{_SHARE}}")
-    text.append(f"{f'+{row.entered:,} -{row.left:,}':>{_FLOW}} ")
+    if flow:
+        text.append(f"{f'+{row.entered:,} -{row.left:,}':>{flow}} ")
     if line:
         text.append(spark([float(users) for users in row.history]), "cyan")
     return text
@@ -221,11 +230,12 @@ def spark(values: Sequence[float], least: float | None = None) -> str:
 
 def _change(published: Published, width: int) -> Text:
     change = published.change
-    text = Text(f"  {change.changed_at.astimezone(UTC):%H:%M:%S} ")
-    user = min(max(width // 6, 8), 24)
+    narrow = width < _NARROW
+    text = Text(f"  {change.changed_at.astimezone(UTC):{'%H:%M' if narrow else '%H:%M:%S'}} ")
+    user = 12 if narrow else min(max(width // 6, 8), 24)
     text.append(set_cell_size(one_line(change.user_id, 80), user), "bold")
     reason = one_line(str(change.reason), 40)
-    where = max(width - 12 - user - 17, 10)
+    where = max(width - text.cell_len - 1 - 17, 9)
     told = move(change, max((where - 13) // 2, 8) if change.previous_segment else where - 8)
     if where < _LEAST_MOVE:
         places = [change.previous_segment, change.segment]

@@ -112,6 +112,15 @@ def test_all_that_is_asked_for_is_on_a_terminal_of_80_by_24():
     assert spark([float(n) for n in range(BINS)]) in whole
 
 
+def test_on_a_narrow_terminal_what_matters_most_is_not_cut():
+    lines = text_of(_view(), 40, 14)
+    whole = "\n".join(lines)
+    for wanted in ("60 behind", "coffee, espresso", "89  54 %", "u-0084", "1 → 0", "behaviour"):
+        assert wanted in whole, whole
+    (heading,) = (line for line in lines if "users" in line)
+    assert heading.rstrip().endswith("share")
+
+
 @pytest.mark.parametrize(("width", "height"), SIZES)
 @pytest.mark.parametrize("name", ["coffee", CHINESE, HOSTILE, "x" * 300, "", "e\u0301" * 50])
 def test_no_line_is_wider_than_the_terminal_and_there_are_no_more_than_go_on_it(
