@@ -140,7 +140,12 @@ class Counterfactuals(Fact):
 
     would_not_be_here: list[Without] = Field(
         description="Each of these events, without which the user would not have come here from "
-        "the segment before."
+        "the segment before; none where the user would not come here with all of them either."
+    )
+    decided_anew: Segment | None = Field(
+        description="Where the user would be, put back where the user was before the latest change "
+        "and decided on anew by the profile of now: the segment of now, or the one before where "
+        "only the margin that a move wants keeps the user here. Null where that is not known."
     )
     fewest: Without | None = Field(
         description="The fewest of the events, those that push most, without which another segment "

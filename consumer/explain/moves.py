@@ -36,8 +36,10 @@ def counterfactuals(
         profile.segment_since_event,
         NO_SEGMENT if profile.segment is None else profile.segment,
     )
+    anew, alone = (None, []) if since is None else _alone(case, policy, standing, since)
     return Counterfactuals(
-        would_not_be_here=[] if since is None else _alone(case, policy, standing, since),
+        would_not_be_here=alone,
+        decided_anew=case.by_id(anew),
         fewest=_fewest(case, standing),
         more=_more(case, policy, standing),
     )
@@ -45,15 +47,17 @@ def counterfactuals(
 
 def _alone(
     case: Case, policy: AssignmentPolicy, standing: Standing, since: SegmentChange
-) -> list[Without]:
+) -> tuple[int | None, list[Without]]:
+    """Give where the user would be with all events, and without which of them elsewhere."""
     read = case.vectors
     former = NO_SEGMENT if since.previous_segment is None else since.previous_segment.id
-    where = (
-        unmoved(standing, read.vectors, read.weights, former, model=case.model, policy=policy)
-        if read.places
-        else []
-    )
-    return [
+    # Behind the events, nothing is taken away.
+    vectors = np.vstack([*read.vectors, np.zeros(case.model.centres.shape[1])])
+    weights = [*read.weights, 0.0]
+    *where, anew = unmoved(standing, vectors, weights, former, model=case.model, policy=policy)
+    if anew != case.profile.segment:
+        return anew, []
+    return anew, [
         Without(offsets=[case.known[n].offset], segment=case.by_id(there))
         for n, there in zip(read.places, where, strict=True)
         if there != case.profile.segment

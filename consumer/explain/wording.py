@@ -107,6 +107,12 @@ def moves(found: Explanation) -> Iterator[str]:
     moving = found.counterfactuals
     if moving is None:
         return
+    anew = moving.decided_anew
+    if anew is not None and found.segment is not None and anew.id != found.segment.id:
+        yield (
+            f"By the profile of now the user would not come here, but be in {name(anew)}: only the "
+            "margin that a move wants keeps the user here."
+        )
     elsewhere: dict[str, list[int]] = {}
     for each in moving.would_not_be_here:
         elsewhere.setdefault(name(each.segment), []).extend(each.offsets)

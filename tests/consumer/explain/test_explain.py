@@ -368,3 +368,25 @@ def test_the_input_goes_with_a_replay(monkeypatch, capsys, folder):
     code = cli.main(["explain", "ann", "--input", str(folder / "events.jsonl")])
     assert code == 2
     assert "--input goes with --replay" in capsys.readouterr().err
+
+
+def test_who_stays_by_the_margin_alone_is_told_so(tmp_path):
+    """As much of either interest at last: nearer to where he is, and not near enough to come."""
+    texts = [HOPS] * 4 + [QUBIT] * 6 + [HOPS]
+    file = tmp_path / "events.jsonl"
+    lines = [json.dumps(event("dee", number, text)) for number, text in enumerate(texts)]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    settings = SETTINGS.changed("assignment", margin_share=0.3)
+    replay_file(file, tmp_path / "out", settings, EMBEDDER, model=a_model(), now=NOW)
+    evidence = from_folder(settings, tmp_path / "out", file, "dee")
+    found = explain(evidence, "dee", settings, lambda: EMBEDDER)
+    moving = found.counterfactuals
+    assert moving is not None
+    assert found.margin is not None
+    assert found.segment is not None
+    assert 0 < found.margin.margin < 0.3
+    assert moving.decided_anew is not None
+    assert moving.decided_anew.id != found.segment.id
+    assert moving.would_not_be_here == []
+    told = list(moves(found))
+    assert told[0].startswith("By the profile of now the user would not come here, but be in 0 ")
