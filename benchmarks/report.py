@@ -1,14 +1,15 @@
 """How long `segmenter report` takes and how large its page is, by the number of users.
 
 Writes a replay's folder of made-up users around random centres, with changes and events, and has
-the command make its page, in a process of its own. Prints a line for each number of users, with the
-processor's time beside that on the clock: `make bench-report ARGS="--users 3000 100000"`.
+the command make its page, in a process of its own. The processor's time stands beside that on the
+clock, and how busy the machine was: `make bench-report ARGS="--users 3000 100000"`. It writes the
+table of docs/report.md.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import embedding_facts
+from benchmarks.markdown import columns
+from benchmarks.shared import DOCS, RESULTS, Figures, parser, run, say, write_page
 from consumer.contract import folder as files
 from consumer.offline.observed import LENGTHS, Details
 from models.profiles.sample import rank
@@ -163,29 +167,56 @@ def _event(user: str, number: int, home: int, at: datetime) -> str:
     return json.dumps({**event, "text": text, "occurred_at": at.isoformat()})
 
 
+def measure(users: int) -> Figures:
+    """Have the command make the page of so many users; what it takes, on the clock and of cores."""
+    with tempfile.TemporaryDirectory(prefix="bench-report-") as made:
+        folder = Path(made)
+        events = write_folder(folder, users)
+        page = folder / "report.html"
+        command = [sys.executable, "-m", "consumer.cli.main", "report", str(folder)]
+        command += ["--input", str(events), "--output", str(page), "--label", "type"]
+        load, began, before = os.getloadavg()[0], time.monotonic(), _processor_seconds()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return {
+            "users": users,
+            "seconds": round(time.monotonic() - began, 1),
+            "processor_seconds": round(_processor_seconds() - before, 1),
+            "page_mb": round(page.stat().st_size / 1e6, 2),
+            "load": round(load, 1),
+        }
+
+
 def _processor_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
+def table_of(figures: Figures) -> str:
+    """Write the table of the page."""
+    return columns(
+        figures["reports"],
+        {
+            "users": "{users:,}",
+            "seconds": "{seconds:.1f}",
+            "processor, seconds": "{processor_seconds:.1f}",
+            "page, MB": "{page_mb:.1f}",
+            "load of the machine as it began": "{load:.1f}",
+        },
+    )
+
+
 def main() -> None:
-    """Time it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--users", type=int, nargs="+", default=[3_000, 100_000])
-    given = parser.parse_args()
-    print("| users | seconds | processor, seconds | page, MB |\n|--:|--:|--:|--:|")
-    for users in given.users:
-        with tempfile.TemporaryDirectory(prefix="bench-report-") as made:
-            folder = Path(made)
-            events = write_folder(folder, users)
-            page = folder / "report.html"
-            command = [sys.executable, "-m", "consumer.cli.main", "report", str(folder)]
-            command += ["--input", str(events), "--output", str(page), "--label", "type"]
-            began, before = time.monotonic(), _processor_seconds()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            figures = (time.monotonic() - began, _processor_seconds() - before)
-            megabytes = page.stat().st_size / 1e6
-            print(f"| {users:,} | {figures[0]:.1f} | {figures[1]:.1f} | {megabytes:.1f} |")
+    """Measure and write the page."""
+    made = parser(__doc__ or "", "report.json", page=True)
+    made.add_argument("--users", type=int, nargs="+", default=[3_000, 100_000])
+    options = made.parse_args()
+    figures = run(
+        options,
+        lambda _: {"machine": embedding_facts(), "reports": [*map(measure, options.users)]},
+    )
+    say(table_of(figures))
+    if options.output == RESULTS / "report.json":
+        write_page(DOCS / "report.md", {"report-times": table_of(figures)})
 
 
 if __name__ == "__main__":
