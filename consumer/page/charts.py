@@ -6,7 +6,7 @@ preference: `page.js` puts them in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ _MOST_LINES = 12
 _MOST_FLOWS = 40
 _STEPS = 16
 _GAP = 0.02
+_NAME_PIXELS = 13
+"""From one name beside the flows to the next."""
 _DAYS: Spec = {"grid": False, "tickCount": 8, "labelOverlap": True}
 # One column: two of long names are wider than a phone.
 _LEGEND: Spec = {"orient": "bottom", "columns": 1, "title": None, "labelLimit": 300}
@@ -271,6 +273,7 @@ def flows_chart(ways: Sequence[Flow], look: Look, description: str) -> Spec | No
         return None
     left, right = _stacked(ways, "old", look), _stacked(ways, "new", look)
     height = max(left.height, right.height)
+    pixels = max(220, 44 * max(len(left.nodes), len(right.nodes)))
     ribbons: list[Spec] = []
     steps = np.linspace(0.0, 1.0, _STEPS)
     smooth = steps * steps * (3.0 - 2.0 * steps)
@@ -297,13 +300,15 @@ def flows_chart(ways: Sequence[Flow], look: Look, description: str) -> Spec | No
             "x2": x + 0.008 * (1 if side is left else -1),
             "y": round(low, 5),
             "y2": round(low + users / total, 5),
-            "middle": round(low + users / total / 2, 5),
+            "middle": round(middle, 5),
             "in": look.name(segment),
             "users": users,
             "side": side is left,
         }
         for x, side in ((0.0, left), (1.0, right))
-        for segment, (low, users) in side.nodes.items()
+        for (segment, (low, users)), middle in zip(
+            side.nodes.items(), side.names(height * _NAME_PIXELS / pixels), strict=True
+        )
     ]
     known = sorted({way.old for way in ways} | {way.new for way in ways})
     colour = {"scale": look.scale(known), "legend": None}
@@ -314,7 +319,7 @@ def flows_chart(ways: Sequence[Flow], look: Look, description: str) -> Spec | No
         "scale": {"domain": [0, height], "reverse": True, "nice": False},
     }
     return _chart(
-        max(220, 44 * max(len(left.nodes), len(right.nodes))),
+        pixels,
         description,
         layer=[
             {
@@ -385,6 +390,13 @@ class _Side:
             self._free[segment] = low
             low += users / total + _GAP
         self.height = low - _GAP
+
+    def names(self, apart: float) -> Iterator[float]:
+        """Give where each segment's name stands: in its middle, or so far below the one before."""
+        last = -apart
+        for low, users in self.nodes.values():
+            last = max(low + users / self._total / 2, last + apart)
+            yield last
 
     def take(self, segment: int, users: int) -> float:
         """Give where the next ribbon of a segment begins."""

@@ -156,8 +156,9 @@ def lately(found: Gathered, sizes: Sizes | None, since: float) -> list[Lately]:
         others = kinds["in"] - kinds["out"]
         after = today[segment]
         more = kinds["entered"] + kinds["came"] - kinds["went"] - kinds["left"] + others
-        if not after and not any(kinds.values()):
-            continue
+        others_apart = sum(kinds[kind] for kind in ("entered", "came", "went", "left"))
+        if not (after or more or others_apart):
+            continue  # of former times, or one that versions made and took back in these days
         told.append(
             Lately(
                 segment,

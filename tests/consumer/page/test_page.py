@@ -25,7 +25,7 @@ from consumer.offline.outcome import Counts
 from consumer.offline.replay import ReplayResult
 from consumer.page import told
 from consumer.page.by_words import by_words, how_much
-from consumer.page.charts import Look
+from consumer.page.charts import Look, flows_chart
 from consumer.page.compose import Asked, Page, compose
 from consumer.page.events import rated, read_events
 from consumer.page.folder import gather_folder
@@ -495,6 +495,31 @@ def known(at: dict[int, int], changes: list[Change]) -> Gathered:
         [{}] * n,
     )
     return Gathered("a test", 1e6, users, changes, [], None, {}, Counts(n, n, 0, 0, n), [])
+
+
+def test_segments_that_only_versions_made_and_took_back_are_no_news() -> None:
+    ways = [(9e5, 0, 9), (9.5e5, 9, 0)]
+    changes = [
+        Change("0", at, "switched", "segment_split", "model", old, new, None, None)
+        for at, old, new in ways
+    ]
+    found = known({0: 0}, changes)
+    sizes = told.sizes_over_time(found)
+    assert sizes is not None
+    assert sizes.segments == [0, 9]
+    assert [each.segment for each in told.lately(found, sizes, since=5e5)] == [0]
+
+
+def test_names_beside_the_flows_do_not_lie_on_each_other() -> None:
+    ways = [told.Flow(0, 1, 1_000, 0), *(told.Flow(n, n + 1, 1, 0) for n in range(2, 9))]
+    look = Look({n: f"name {n}" for n in range(12)}, [])
+    spec = flows_chart(ways, look, "moves")
+    assert spec is not None
+    height = spec["layer"][1]["encoding"]["y"]["scale"]["domain"][1]
+    for layer in spec["layer"][2:]:
+        middles = sorted(node["middle"] for node in layer["data"]["values"])
+        apart = np.diff(middles) / height * spec["height"]
+        assert apart.min() >= 12
 
 
 def test_without_a_model_nobody_has_a_place() -> None:
