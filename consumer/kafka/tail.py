@@ -49,6 +49,8 @@ class Tail:
                 # and a larger record comes all the same.
                 "fetch.message.max.bytes": 1_048_576,
                 "fetch.wait.max.ms": 100,
+                # Of each partition so much waits in the client; by default up to 64 MB.
+                "queued.max.messages.kbytes": 2_048,
             },
         )
         places = [TopicPartition(*place, offset) for place, offset in starts.items()]

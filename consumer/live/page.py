@@ -26,6 +26,8 @@ _LEAST_NAME = 16
 _NUMBER, _USERS, _SHARE, _FLOW, _LINE = 5, 9, 6, 13, 20
 _LEAST_MOVE = 24
 """With less room for the names of two segments their ids are told."""
+_NO_SEGMENT = "  none yet: is a trainer running, and are there users?"
+_READING = "  reading who is in them ..."
 _MOST_ATTENTION = 4
 _LOW = 16
 """A terminal of fewer lines than that has the rest alone, without lags and further warnings."""
@@ -67,7 +69,7 @@ def page(view: View, width: int, height: int | None, trouble: str | None = None)
         *head,
         *groups,
         headings[0],
-        *(_cut(segments, many) or [Text("  none yet: is a trainer running, and are there users?")]),
+        *(_cut(segments, many) or [Text(_NO_SEGMENT if view.reading == 1 else _READING)]),
         headings[1],
         *(changes[:few] if changes else [Text(f"  none in the last {_window(view)}")]),
         *tail,
@@ -186,13 +188,11 @@ def _columns(width: int) -> tuple[int, int, int]:
 
 def _segments_heading(view: View, width: int) -> Text:
     name, flow, line = _columns(width)
-    title = "Segments" if view.segments else "Segments: "
+    title = "Segments" if view.reading == 1 else f"Segments, {view.reading:.0%} read"
     users = "sampled" if view.sampled else "users"
     text = Text(padded(f"{'id':>{_NUMBER - 1}} {title}", _NUMBER + name), "bold")
     text.append(f"{users:>{_USERS}}{'share':>{_SHARE}}")
     text.append(f"{'in/out':>{flow}} " if flow else " ")
-    if view.reading < 1:
-        return text.append(f"reading, {view.reading:.0%}")
     return text.append(_window(view) if line else "")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from confluent_kafka import KafkaException
+from pydantic_core import from_json
 
 from consumer.contract.errors import ExpectedError
 from consumer.contract.records import Record
@@ -147,7 +148,8 @@ class Watcher:
         self._flows: dict[int, Counter[tuple[int, int]]] = {}
         self._refused: dict[int, Counter[str]] = {}
         self._labels: dict[int, str] = {}
-        self._latest: deque[Published] = deque(maxlen=_LATEST)
+        self._latest: deque[Record] = deque(maxlen=_LATEST)
+        self._published: dict[Record, Published | None] = {}
 
     # --- rounds -----------------------------------------------------------------------------
 
@@ -283,16 +285,16 @@ class Watcher:
         user = hash(record.key)  # of 64 bits, where an id may have hundreds of characters
         if (before := self._members.pop(user, None)) is not None:
             self._sizes[before] -= 1
-        change = None if record.value is None else read_change(record)
-        if change is not None and change.segment is not None:
-            self._members[user] = change.segment.id
-            self._sizes[change.segment.id] += 1
+        to, _ = _segments_of(record) or (None, None)
+        if to is not None:
+            self._members[user] = to.id
+            self._sizes[to.id] += 1
 
     def _take_change(self, record: Record) -> None:
-        if (change := read_change(record)) is None:
+        if (segments := _segments_of(record)) is None:
             return
-        self._latest.append(Published(change, record))
-        to, former = change.segment, change.previous_segment
+        self._latest.append(record)
+        to, former = segments
         for each in (to, former):
             if each is not None:
                 self._labels[each.id] = each.label
@@ -331,12 +333,19 @@ class Watcher:
             sampled=self._sampled,
             reading=self._share_read(),
             segments=tuple(sorted(rows, key=lambda row: (-row.users, row.id))),
-            changes=tuple(
-                sorted(self._latest, key=lambda each: each.record.timestamp, reverse=True)
-            ),
+            changes=self._changes(),
             refused=dict(refused.most_common()),
             rates={role: tuple(rates) for role, rates in self._rates.items()},
         )
+
+    def _changes(self) -> tuple[Published, ...]:
+        """Give the latest changes, the newest first."""
+        former, latest = self._published, list(self._latest)
+        self._published = {
+            record: former[record] if record in former else _read(record) for record in latest
+        }
+        found = (each for each in self._published.values() if each is not None)
+        return tuple(sorted(found, key=lambda each: each.record.timestamp, reverse=True))
 
     def _shown(self) -> set[int]:
         """Give the segments there are, and those that somebody is in all the same."""
@@ -365,6 +374,28 @@ class Watcher:
             return 1.0
         all_of_them = sum(end - self._starts[place] for place, end in self._ends.items())
         return min(self._read / max(all_of_them, 1), 0.99)
+
+
+def _segments_of(record: Record) -> tuple[SegmentRef | None, SegmentRef | None] | None:
+    """Give the segment of a change or a membership, and the one before; None of no such record.
+
+    The rest of it is not looked at, which would be most of the time where there are many users.
+    """
+    try:
+        told = from_json(record.value or b"null")
+        to, former = told["segment"], told["previous_segment"]
+        return _reference(to), _reference(former)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _reference(told: Mapping[str, object] | None) -> SegmentRef | None:
+    return None if told is None else SegmentRef.model_validate(told)
+
+
+def _read(record: Record) -> Published | None:
+    change = read_change(record)
+    return None if change is None else Published(change, record)
 
 
 def _unread(error: KafkaException) -> TopicError:

@@ -104,7 +104,7 @@ class UsersRead:
 
     def __init__(self) -> None:
         self._rows: dict[str, _Row] = {}
-        self.repeated = 0
+        self._repeats: dict[str, int] = {}
 
     def put(self, profile: ProfileRecord) -> None:
         """Take a profile."""
@@ -117,11 +117,17 @@ class UsersRead:
             None if profile.labels is None else profile.labels.given,
             profile.terms,
         )
-        self.repeated += profile.repeats
+        self._repeats[profile.user_id] = profile.repeats
+
+    @property
+    def repeated(self) -> int:
+        """Events not counted since they had been seen, of the users there are."""
+        return sum(self._repeats.values())
 
     def discard(self, user: str) -> None:
         """Forget a user, known or not."""
         self._rows.pop(user, None)
+        self._repeats.pop(user, None)
 
     def columns(self) -> Users:
         """Give the columns."""

@@ -195,8 +195,10 @@ def test_before_the_first_answer_and_while_there_is_none_it_says_so():
 
 def test_nothing_yet_is_said_and_what_does_not_fit_is_counted():
     empty = "\n".join(text_of(_view(segments=(), changes=(), refused={}, reading=0.25)))
-    for wanted in ("none yet: is a trainer running", "none in the last 10 min", "reading, 25%"):
+    for wanted in ("reading who is in them ...", "none in the last 10 min", "Segments, 25% read"):
         assert wanted in empty
+    nobody = "\n".join(text_of(_view(segments=())))
+    assert "none yet: is a trainer running" in nobody
     many = text_of(_view(segments=tuple(_row(n, f"s{n}", 1000 - n) for n in range(30))))
     assert any("more" in line and line.startswith("  and ") for line in many)
     assert sum("u-00" in line for line in many) == 3

@@ -29,7 +29,7 @@ from consumer.page.charts import Look, flows_chart
 from consumer.page.compose import Asked, Page, compose
 from consumer.page.events import rated, read_events
 from consumer.page.folder import gather_folder
-from consumer.page.gathered import Change, Gathered, Users
+from consumer.page.gathered import Change, Gathered, Users, UsersRead
 from consumer.page.places import Places, names, places
 from consumer.page.render import PARTS, render
 from consumer.page.write import PageWriter
@@ -39,6 +39,7 @@ from models.segments.model import SegmentModel
 from models.segments.surrogate import Condition
 from models.text import clean
 from schemas.arrays import decode_array
+from schemas.profiles import ProfileRecord
 from schemas.segment_model import NO_SEGMENT
 from tests.consumer.page.replayed import SETTINGS, TOPICS, replayed, stream
 from tests.consumer.stages.stage_data import EMBEDDER
@@ -520,6 +521,20 @@ def test_names_beside_the_flows_do_not_lie_on_each_other() -> None:
         middles = sorted(node["middle"] for node in layer["data"]["values"])
         apart = np.diff(middles) / height * spec["height"]
         assert apart.min() >= 12
+
+
+def test_repeats_of_a_user_who_is_told_of_again_count_once(
+    made: tuple[Path, Path, ReplayResult],
+) -> None:
+    """A topic has a record of each batch, not of each user."""
+    lines = (made[1] / "profiles.jsonl").read_text(encoding="utf-8").splitlines()
+    ann, bob = (ProfileRecord.model_validate_json(line) for line in lines[:2])
+    read = UsersRead()
+    for profile, repeats in ((ann, 1), (bob, 4), (ann, 3)):
+        read.put(profile.model_copy(update={"repeats": repeats}))
+    assert read.repeated == 7
+    read.discard(bob.user_id)
+    assert read.repeated == 3
 
 
 def test_without_a_model_nobody_has_a_place() -> None:
