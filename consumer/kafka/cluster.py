@@ -41,6 +41,13 @@ logger = logging.getLogger(__name__)
 # they have heard of it.
 SPREADING_SECONDS = 3.0
 _TRUNCATION_SECONDS = 15.0
+# Who wants a few records is not to be sent 50 MB of those behind them, which a client takes where a
+# backlog holds them. A larger record comes all the same.
+_LITTLE: dict[str, str | int] = {
+    "fetch_message_max_bytes": 65_536,
+    "queued_min_messages": 1,
+    "queued_max_messages_kbytes": 64,
+}
 # Records that a reader is given at once, at most, and how long it waits for so many: a small
 # partition never has them, and whoever reads many partitions waits that long for each.
 _AT_ONCE, _AT_ONCE_SECONDS = 2000, 0.01
@@ -373,7 +380,8 @@ class Cluster:
         waiting = dict.fromkeys(starts, 0)
         found: list[Message] = []
         reached = dict(starts)
-        with self._reader(fetch_wait_max_ms=20, auto_offset_reset="earliest") as client:
+        little = {} if each is None else _LITTLE
+        with self._reader(fetch_wait_max_ms=20, auto_offset_reset="earliest", **little) as client:
             client.assign([TopicPartition(topic, n, offset) for n, offset in starts.items()])
             deadline = self._timer.monotonic() + seconds
             while waiting and self._timer.monotonic() < deadline:

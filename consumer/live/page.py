@@ -203,10 +203,17 @@ def _segment(row: SegmentRow, view: View, width: int) -> Text:
     text.append(set_cell_size(one_line(row.name, 200), name), "bold")
     text.append(f"{row.users:>{_USERS},}{percent(row.users, all_users):>{_SHARE}}")
     if flow:
-        text.append(f"{f'+{row.entered:,} -{row.left:,}':>{flow}} ")
+        text.append(f"{f'+{_short(row.entered)} -{_short(row.left)}':>{flow}} ")
     if line:
         text.append(spark([float(users) for users in row.history]), "cyan")
     return text
+
+
+def _short(count: int) -> str:
+    """Write a count in five columns at most, as in 9,999, 12k and 3.4M."""
+    if count < 10_000:
+        return f"{count:,}"
+    return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.1f}M"
 
 
 def _window(view: View) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,3 +45,27 @@ def test_topics_that_are_there_are_asked_for_once() -> None:
 def test_a_topic_that_does_not_come_is_missing_in_the_answer() -> None:
     asked, _ = cluster({"events"})
     assert asked.topics(["events", "evnets"]) == {"events": 2}
+
+
+def test_who_asks_for_few_records_of_a_backlog_is_not_sent_all_that_a_client_takes() -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Reader:
+        def assign(self, _places: object) -> None:
+            pass
+
+        def consume(self, _count: int, _seconds: float) -> list[Any]:
+            return []
+
+    @contextmanager
+    def reader(**properties: Any) -> Iterator[Reader]:
+        asked.append(properties)
+        yield Reader()
+
+    made, _ = cluster({"events"})
+    made._reader = reader  # type: ignore[method-assign, assignment]
+    made.peek("events", {0: 5}, 1, 0.0)
+    made.peek("events", {0: 5}, None, 0.0)
+    assert asked[0]["fetch_message_max_bytes"] <= 100_000
+    assert asked[0]["queued_max_messages_kbytes"] <= 100
+    assert "fetch_message_max_bytes" not in asked[1]

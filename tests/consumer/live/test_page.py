@@ -150,6 +150,19 @@ def test_columns_stay_below_their_headings_whatever_the_width_of_characters(widt
     assert [cell_len(before + number) for before, number, _ in told] == [ends] * len(names)
 
 
+def test_large_flows_stay_in_their_column():
+    rows = (
+        _row(0, "coffee", 1_000_000),
+        replace(_row(1, "garden", 400_000), entered=123_456, left=9_999),
+        replace(_row(2, "games", 300_000), entered=1_234_567, left=999_600),
+    )
+    lines = text_of(_view(segments=rows))
+    assert any("+123k -9,999 " in line for line in lines)
+    assert any("+1.2M -1.0M " in line for line in lines)
+    told = [line for line in lines if "%" in line and "▁" in line]
+    assert len({line.index("▁") for line in told}) == 1
+
+
 def test_what_others_have_called_things_moves_no_cursor_and_turns_no_direction():
     refused = Refused(reason=HOSTILE, field=None, topic="t", partition=0, offset=1, seconds=1.0)
     hostile = {"user_id": HOSTILE, "reason": HOSTILE}
