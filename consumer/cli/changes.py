@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import sys
+from contextlib import closing
 from datetime import datetime
 
 import click
@@ -89,7 +90,7 @@ def changes(
         from_now=from_now,
     )
     topic, out = settings.topics.changes, console().file
-    with Changes(settings, wanted) as found:
+    with closing(Changes(settings, wanted)) as found:
         told = from_now
         while follow or not found.caught_up:
             published = found.poll(_WAIT_SECONDS)

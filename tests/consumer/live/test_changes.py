@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
@@ -90,7 +91,7 @@ def test_json_is_what_was_published_fields_of_later_versions_included(
     newer = settings_for(broker.bootstrap_servers)
     value = json.loads(a_change("咖啡").model_dump_json()) | {"of_a_later_version": ["咖啡"]}
     produce(newer, [(b"k", json.dumps(value).encode())], newer.topics.changes)
-    with Changes(newer, Wanted()) as found:
+    with closing(Changes(newer, Wanted())) as found:
         (published,) = all_of(found)
     assert json.loads(published.as_json()) == value
     assert published.as_json().isascii()
@@ -156,7 +157,7 @@ def test_a_record_that_is_no_change_is_told_and_left_out(
     settings = settings_for(broker.bootstrap_servers)
     produce(settings, [(b"a", b"{"), (b"a", b"[]")], settings.topics.changes)
     write(settings, a_change("a"))
-    with Changes(settings, Wanted()) as found:
+    with closing(Changes(settings, Wanted())) as found:
         assert [each.change.user_id for each in all_of(found)] == ["a"]
     (told,) = (each.getMessage() for each in caplog.records if "is no change" in each.getMessage())
     assert settings.topics.changes in told
@@ -258,7 +259,7 @@ def test_a_pipe_that_is_closed_ends_it_without_a_word(settings, following):
 def test_from_now_gives_nothing_of_before(settings, broker):
     ahead = settings_for(broker.bootstrap_servers)
     write(ahead, a_change("before"))
-    with Changes(ahead, Wanted(from_now=True)) as found:
+    with closing(Changes(ahead, Wanted(from_now=True))) as found:
         write(ahead, a_change("after", seconds=1))
         given: list[str] = []
 
@@ -278,7 +279,7 @@ def test_changes_of_an_open_transaction_are_not_given_before_it_is_committed(bro
     producer.begin_transaction()
     producer.produce(settings.topics.changes, a_change("open").model_dump_json(), "open")
     producer.flush(30)
-    with Changes(settings, Wanted()) as found:
+    with closing(Changes(settings, Wanted())) as found:
         assert all_of(found) == []  # and it ends all the same
         producer.commit_transaction(30)
         given: list[str] = []
