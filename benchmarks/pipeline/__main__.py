@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.pipeline import budget, compare, memory, newmodel, preparing, stage
+from benchmarks.pipeline import (
+    budget,
+    compare,
+    memory,
+    newmodel,
+    preparing,
+    references,
+    stage,
+)
 from benchmarks.pipeline.page import render_page
 
 PARTS = {
@@ -14,6 +22,7 @@ PARTS = {
     "memory": memory,
     "newmodel": newmodel,
     "preparing": preparing,
+    "references": references,
 }
 
 

@@ -68,6 +68,11 @@ def measure(options: argparse.Namespace) -> Figures:
     return keep(options.output, **{"memory" if options.against is None else "memory_former": rows})
 
 
+def namesakes(data: Path) -> list[str]:
+    """Give the users whose namesakes are put into a table."""
+    return sorted({event["user_id"] for event in read_events(data, SHORT_WORDS)})
+
+
 def _sizes(
     checkout: Path,
     kept: Path,
@@ -77,7 +82,7 @@ def _sizes(
 ) -> list[Figures]:
     """Measure all numbers of users at once, each in a process of its own."""
     stream = read_events(options.data, SHORT_WORDS)
-    names = sorted({event["user_id"] for event in stream})
+    names = namesakes(options.data)
     rows: list[Figures] = []
     size = 4 * 512
     with ExitStack() as stack:

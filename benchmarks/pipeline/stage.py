@@ -66,6 +66,28 @@ def measure(options: argparse.Namespace) -> Figures:
     if options.against is not None:
         checkouts = {"former": options.against, **checkouts}
     kept = make_table(options.cache, options.data)
+    return keep(options.output, stage=_all(checkouts, kept, options))
+
+
+def beside(without: dict[str, dict[str, Any]], kept: Path, **how: Any) -> Figures:
+    """Measure this version beside itself with other settings, by turns.
+
+    Parameters
+    ----------
+    without
+        The other settings.
+    kept
+        The table for a model.
+    how
+        What the options say: data, streams, texts, users, rounds.
+    """
+    options = argparse.Namespace(
+        **how, without=without, against=None, batches=4, batch=512, profile=None
+    )
+    return _all({"without": ROOT, "this": ROOT}, kept, options)
+
+
+def _all(checkouts: dict[str, Path], kept: Path, options: argparse.Namespace) -> Figures:
     figures: Figures = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         for which in options.streams:
@@ -76,7 +98,7 @@ def measure(options: argparse.Namespace) -> Figures:
                 summary = {side: summary_of(each) for side, each in runs.items()}
                 figures[f"{which}, {length}"] = {**summary, **ratios_of(runs)}
                 say(_told(figures[f"{which}, {length}"], list(checkouts)))
-    return keep(options.output, stage=figures)
+    return figures
 
 
 def _stream(folder: Path, options: argparse.Namespace, which: str, words: int | None) -> Stream:
