@@ -16,7 +16,7 @@ import argparse
 import statistics
 import tempfile
 from contextlib import ExitStack
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from benchmarks.pipeline.stream import (
     read_events,
 )
 from benchmarks.shared import DATA, Figures, say
+from consumer.settings import Settings
 
 _PASS = 40
 _MILLION = 1_000_000
@@ -47,7 +48,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--events", type=int, nargs="+", default=[3, 64], help="events of each user")
     add("--precisions", nargs="+", default=["float32", "float16"], help="of the vectors")
     add("--against", type=Path, help="another checkout, with its .venv, in place of this one")
-    add("--references", type=int, help="kept of each user; else as many as by default")
+    add("--references", type=int, nargs="+", help="kept of each user; else as by default, and none")
     add("--rounds", type=int, default=4, help="rounds of four batches that are timed")
     add("--data", type=Path, default=DATA, help="events with labels, as JSON lines")
     add("--cache", type=Path, default=default_cache(), help="keeps the table")
@@ -61,11 +62,18 @@ def measure(options: argparse.Namespace) -> Figures:
     rows: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         for precision in options.precisions:
-            for events in options.events:
-                case = {"precision": precision, "events": events}
+            for events, references in product(options.events, _references(options)):
+                case = {"precision": precision, "events": events, "references": references}
                 rows += _sizes(checkout, kept, Path(name), case, options)
                 say(memory(rows))
     return keep(options.output, **{"memory" if options.against is None else "memory_former": rows})
+
+
+def _references(options: argparse.Namespace) -> list[int | None]:
+    """Give the numbers of references to measure; a former version has no such setting."""
+    if options.references is not None:
+        return list(options.references)
+    return [None] if options.against is not None else [Settings().profile.references, 0]
 
 
 def namesakes(data: Path) -> list[str]:
@@ -92,8 +100,8 @@ def _sizes(
             settings: dict[str, Any] = {}
             if case["precision"] != "float32":
                 settings["profile"] = {"precision": case["precision"]}
-            if options.references is not None:
-                settings.setdefault("profile", {})["references"] = options.references
+            if case["references"] is not None:
+                settings.setdefault("profile", {})["references"] = case["references"]
             driver.ask("make", table=str(kept), threshold=SAMPLE / _MILLION, settings=settings)
             copies = max(1, users // len(names))
             held = driver.ask("populate", names=names, copies=copies, events=case["events"])

@@ -127,6 +127,7 @@ def memory(rows: list[Figures]) -> str:
         {
             "sums": "{precision}",
             "events a user": "{events}",
+            "references": lambda row: str(row.get("references") or 0),
             "users": "{users:,}",
             "bytes a user": "{bytes_a_user:,}",
             "apply, µs an event": "{apply_us:.1f} ({apply_us_median:.1f})",
