@@ -168,6 +168,9 @@ bench-embed-gpu: $(VENV)/.installed  ## times the embedding on an NVIDIA GPU, wh
 bench-embed: $(BENCH_VENV)/.installed  ## the embedding engine and its peers on this CPU, by turns (6 GB of packages the first time)
 	$(BENCH)/python -m benchmarks.embed $(ARGS)
 
+bench-explain: $(BENCH_VENV)/.installed  ## exact shares beside LIME and SHAP, and the rules over words; ARGS="--vectors FILE.npz --replays NAME=FOLDER"
+	$(BENCH)/python -m benchmarks.explaining $(ARGS)
+
 bench-embed-quality: $(BENCH_VENV)/.installed  ## whether segments get worse in int8 and fp16; ARGS="--cache FOLDER"
 	$(BENCH)/python -m benchmarks.embed_quality $(ARGS)
 
