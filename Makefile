@@ -155,6 +155,10 @@ bench-drift: model  ## drift: false alarms, and how soon changes are found; ARGS
 bench-evaluation: model  ## how good segments are on real events; ARGS="stackexchange=FILE cofacts=FILE"
 	$(BIN)/python -m benchmarks.evaluation $(ARGS)
 
+bench-recommend: model  ## recommendations by segment against popularity and other peers; ARGS="--data FILE --vectors FILE.npz"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/recommending/requirements.lock
+	$(BIN)/python -m benchmarks.recommend $(ARGS)
+
 bench-report: $(VENV)/.installed  ## how long segmenter report takes, and how large its page is; ARGS="--users 3000"
 	$(BIN)/python -m benchmarks.report $(ARGS)
 
@@ -199,6 +203,7 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 		-o deploy/image/requirements-build.lock
 	$(COMPILE) deploy/site/requirements.in -o deploy/site/requirements.lock
 	$(COMPILE) tests/browser/requirements.in -o tests/browser/requirements.lock
+	$(COMPILE) --no-deps benchmarks/recommending/requirements.in -o benchmarks/recommending/requirements.lock
 	$(COMPILE) benchmarks/pipeline/requirements-quix.in -o benchmarks/pipeline/requirements-quix.lock
 
 clean:  ## remove what the targets above made here (the user's cache stays)
@@ -206,5 +211,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 
 .PHONY: help install model demo test ready test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
-	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-report bench-stability bench-evaluation bench-languages \
+	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-report bench-stability bench-evaluation bench-languages \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean
