@@ -7,19 +7,27 @@ partitions that it gave up are nobody's until the next rebalance, which may be n
 protocol cannot tell (KIP-345 and KIP-429 do not know of each other); under KIP-848 the brokers see
 to it.
 
-So each worker looks now and then at the partitions that are not its own. Where records wait and the
-committed offset has stood still for several looks, it joins the group once more for a moment,
-without a name: that makes a rebalance. An owner that is merely slow keeps its partitions in it.
+So each worker looks now and then at the partitions that are not its own. Where records wait, the
+committed offset has stood still for several looks, and the coordinator has given the partition to
+none of its members, it joins the group once more for a moment, without a name: that makes a
+rebalance. What a member has is left alone, however long it stands still: another member, if for a
+moment, may have it taken away while its state is read back, which would begin anew each time.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    ConsumerGroupState,
+    KafkaException,
+    TopicPartition,
+)
 
 from consumer.kafka.asking import AT_ONCE, ask
 from consumer.kafka.background import Background
@@ -100,7 +108,7 @@ class OrphanWatch:
             for place in places
             if self._still[place.partition] >= _LOOKS and self._waits(place)
         ]
-        if orphans:
+        if orphans and (orphans := self._given_to_nobody(orphans)):
             logger.warning(
                 "nobody reads partitions %s of %s though records wait there: asking the group to "
                 "share its partitions out again",
@@ -109,6 +117,19 @@ class OrphanWatch:
             )
             self._still.clear()
             self._share_out()
+
+    def _given_to_nobody(self, numbers: Sequence[int]) -> list[int]:
+        """Give the partitions that no member has; none while the group is sharing them out."""
+        group = self._cluster.group(self._group_id)
+        if group.state is not ConsumerGroupState.STABLE:
+            return []
+        given = {
+            place.partition
+            for member in group.members
+            for place in (member.assignment.topic_partitions if member.assignment else ())
+            if place.topic == self._topic
+        }
+        return [number for number in numbers if number not in given]
 
     def close(self) -> None:
         """End the thread."""
