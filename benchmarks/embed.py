@@ -21,7 +21,16 @@ from benchmarks import machine
 from benchmarks.embedding import curve, report
 from benchmarks.embedding.export import QUANTISED
 from benchmarks.embedding.flops import EncoderShape
-from benchmarks.embedding.lineup import CALLS, OPENVINO, REFERENCE, WORKER, Files, lineup
+from benchmarks.embedding.lineup import (
+    CALLS,
+    ENGINE,
+    INSIDE,
+    OPENVINO,
+    REFERENCE,
+    WORKER,
+    Files,
+    lineup,
+)
 from benchmarks.embedding.no_amx import forbid_amx
 from benchmarks.embedding.recipes import write_variants
 from benchmarks.embedding.rounds import Child, Contender, environment, measure, started
@@ -47,7 +56,9 @@ from models.embedding.manifest import Manifest
 PAGE = DOCS / "performance.md"
 PICTURE = DOCS / "embedding-curve.png"
 
-FALLBACK_REFERENCE = "ours-fp32"
+EXACT = FALLBACK_REFERENCE = "ours-fp32"
+
+_OF_ANY_MODEL = {ENGINE, INSIDE, EXACT}
 
 CALIBRATION = 300
 """Texts that OpenVINO's int8 is calibrated on."""
@@ -75,6 +86,8 @@ def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     made.set_defaults(output=None)  # by the kind of run
     add = made.add_argument
     add("--data", type=Path, default=DATA, help="events, as JSON lines")
+    add("--model", choices=("default", "multilingual"), default="default",
+        help="of the product; there are peers of the default one alone")  # fmt: skip
     add("--count", type=int, default=1000, help="texts")
     add("--texts", choices=("posts", "short"), default="posts", help="of any length, or short ones")
     add("--characters", type=int, help="of each text at most; all of them when not given")
@@ -111,6 +124,8 @@ def result_name(arguments: argparse.Namespace) -> str:
     kind = "embed-curve" if arguments.curve else "embed"
     if arguments.without_amx:
         kind += "-no-amx"
+    if arguments.model != DEFAULT_SOURCE:
+        kind += f"-{arguments.model}"
     return f"{kind}.json" if arguments.texts == "posts" else f"{kind}-{arguments.texts}.json"
 
 
@@ -122,7 +137,8 @@ def measured(arguments: argparse.Namespace, work: Path) -> Figures:
         sample = Sample(sample.lines, [text[: arguments.characters] for text in sample.texts])
     sample.write(work)
     files = prepare(arguments, work)
-    if not (files.exported / QUANTISED).exists():
+    peers = arguments.model == DEFAULT_SOURCE
+    if peers and not (files.exported / QUANTISED).exists():
         quantise(arguments, files, sample)
     variants = list(arguments.variant)
     if arguments.curve:
@@ -136,7 +152,8 @@ def measured(arguments: argparse.Namespace, work: Path) -> Figures:
     reference = REFERENCE if REFERENCE in vectors else FALLBACK_REFERENCE
     exact = vectors.get(reference)
     cosines = {} if exact is None else {n: report.fidelity(v, exact) for n, v in vectors.items()}
-    shape = EncoderShape.read(files.exported / "config.json")
+    shape = EncoderShape.read(files.exported / "config.json") if peers else None
+    flops = None if shape is None else shape.total(lengths)
     figures = {
         "machine": machine.embedding_facts(),
         "versions": {k: v for each in ready.values() for k, v in each["versions"].items()},
@@ -153,7 +170,7 @@ def measured(arguments: argparse.Namespace, work: Path) -> Figures:
         "without_amx": arguments.without_amx,
         "rounds": arguments.rounds,
         "reference": reference,
-        "flops_per_pass": shape.total(lengths),
+        "flops_per_pass": flops,
         **report.summarise(
             contenders,
             passes,
@@ -161,7 +178,7 @@ def measured(arguments: argparse.Namespace, work: Path) -> Figures:
             {name: each["setting"] for name, each in ready.items()},
             texts=len(sample.texts),
             tokens=sum(lengths),
-            flops=shape.total(lengths),
+            flops=flops or 0,
         ),
         "tried": {name: each["tried"] for name, each in ready.items() if each["tried"]},
         "failed": failed,
@@ -171,6 +188,10 @@ def measured(arguments: argparse.Namespace, work: Path) -> Figures:
 
 def prepare(arguments: argparse.Namespace, work: Path) -> Files:
     """Make, or find in the cache, what the contenders open."""
+    if arguments.model != DEFAULT_SOURCE:
+        int8 = prepare_model(arguments.model, "int8")
+        fp32 = prepare_model(arguments.model, "fp32") if EXACT in arguments.contenders else int8
+        return Files(int8, fp32, int8, work, Manifest.read(int8).max_tokens)
     exported = arguments.exported or work / "exported"
     if not exported.is_dir():
         weights = resolve_source(DEFAULT_SOURCE, cache_folder()).fetch()
@@ -212,6 +233,10 @@ def chosen(contenders: list[Contender], arguments: argparse.Namespace) -> list[C
         raise SystemExit("a variant has the name of another contender: give it one of its own")
     if unknown := wanted - names:
         raise SystemExit(f"no such contender: {', '.join(sorted(unknown))}; there are {names}")
+    if arguments.model != DEFAULT_SOURCE:
+        if others := wanted - _OF_ANY_MODEL:
+            raise SystemExit(f"{', '.join(sorted(others))}: not with --model {arguments.model}")
+        wanted = wanted or _OF_ANY_MODEL - {EXACT}
     if not wanted and arguments.curve:
         wanted = {each.name for each in contenders if not each.peer}
         wanted -= {WORKER, CALLS}
@@ -231,7 +256,9 @@ def chosen(contenders: list[Contender], arguments: argparse.Namespace) -> list[C
 def token_counts(files: Files, sample: Sample) -> tuple[list[int], int]:
     """Tokens of each text as the model sees it, and how many texts are cut."""
     path = files.exported / "tokenizer.json"
-    whole = tokenise(load_tokenizer(path, 1_000_000), sample.texts)
+    prefix = Manifest.read(files.int8).prefix
+    texts = [prefix + text for text in sample.texts]
+    whole = tokenise(load_tokenizer(path, 1_000_000), texts)
     lengths = [min(row.size, files.limit) for row in whole]
     return lengths, sum(row.size > files.limit for row in whole)
 

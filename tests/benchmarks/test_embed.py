@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 from benchmarks import embed, machine
 from benchmarks.embedding import child, curve, engines, peers, report, rounds, sample, tokens
 from benchmarks.embedding.flops import EncoderShape
-from benchmarks.embedding.lineup import ENGINE, OPENVINO, WORKER, Files, lineup
+from benchmarks.embedding.lineup import ENGINE, INSIDE, OPENVINO, WORKER, Files, lineup
 from benchmarks.embedding.peak import OrtPeak
 from benchmarks.embedding.rounds import Child, Contender, ContenderError, Measured, Pass
 from benchmarks.shared import RESULTS
@@ -296,10 +296,9 @@ def test_fidelity_is_of_directions(model):
 def test_the_table_has_a_line_for_each_that_ran(figures):
     written = report.engine_text(figures)
     assert (
-        "| **The ours-int8** | 50 | 3,000 | 2.00 | 1.50 |  | 25 % | 0.9950 | 0.9800 | 0.9700 |"
-        in written
-    )
-    assert "| The slow | 11 | 667 | 0.44 | 0.33 |  | 22 % |  |  |  |" in written
+        "| **The ours-int8** | 50 | 3,000 | 1,500 | 2.00 | 1.50 | 25 % | 0.9950 | 0.9800 | 0.9700 |"
+    ) in written
+    assert "| The slow | 11 | 667 | 333 | 0.44 | 0.33 | 22 % |  |  |  |" in written
     assert "Inside the worker: 80.0 % of the engine alone given all texts at once." in written
     assert "failed" not in written
 
@@ -370,6 +369,11 @@ def test_contenders_are_chosen_by_name_and_for_the_curve_by_what_it_compares(tmp
     assert not drawn & {WORKER, "fixed-32", "peak-ort"}
     with pytest.raises(SystemExit, match="no such contender: nobody"):
         chosen(tmp_path, "--contenders", "nobody")
+    other = ("--model", "multilingual")
+    assert chosen(tmp_path, *other) == {ENGINE, INSIDE}
+    assert chosen(tmp_path, *other, "--contenders", INSIDE) == {INSIDE}
+    with pytest.raises(SystemExit, match="openvino-bf16: not with --model multilingual"):
+        chosen(tmp_path, *other, "--contenders", OPENVINO)
     with pytest.raises(SystemExit, match="has the name of another"):
         chosen(tmp_path, "--variant", f"int8={tmp_path}")
 
