@@ -18,6 +18,7 @@ from schemas.lifecycle import LifecycleEvent
 from schemas.model_control import ModelControlState
 from schemas.model_versions import ModelVersionRecord
 from schemas.profiles import ProfileRecord, ProfileSample
+from schemas.recommendations import SegmentRecommendations
 from schemas.segment_model import SegmentModelRecord
 from schemas.segments import SegmentState
 from schemas.user_labels import UserLabel
@@ -37,6 +38,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "segment-labels": UserLabel,
     "label-models": LabelModelRecord,
     "drift-reference": DriftReferenceRecord,
+    "segment-recommendations": SegmentRecommendations,
     "dead-letter": DeadLetter,
 }
 

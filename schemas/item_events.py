@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.binary import HEAD, MAGIC, SECTION, VERSION, RecordError, open_record, seal, section
+from schemas.binary import (
+    CHECKSUM,
+    HEAD,
+    MAGIC,
+    SECTION,
+    VERSION,
+    RecordError,
+    checksum,
+    open_record,
+    seal,
+    section,
+)
 from schemas.events import EventType
 from schemas.states import EARLIEST, LATEST, read_user
 
@@ -115,7 +126,7 @@ def encode_item_events(
         Whose keys the records get, and whose events they are.
     """
     part = np.empty(len(events), _fixed(vectors.shape[1]))
-    part["head"] = int.from_bytes(HEAD.pack(MAGIC, ord(ITEM_EVENT_KIND), VERSION), "little")
+    part["head"] = _head_word()
     part["event_section"] = _word(ItemEventTag.EVENT, ITEM_EVENT.itemsize)
     part["event"] = events
     part["vector_section"] = _word(ItemEventTag.VECTOR, 2 * vectors.shape[1])
@@ -166,3 +177,88 @@ def read_item_event(key: bytes | None, value: bytes) -> ItemEvent:
         type=TYPES[code],
         vector=np.frombuffer(vector, "<f2").astype(np.float16),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemEventColumns:
+    """n events about items as columns.
+
+    Attributes
+    ----------
+    items
+        Which they are about.
+    events
+        ITEM_EVENT (n,).
+    texts
+        By embedding model, in the order in which they come: which events have vectors of it, int64
+        (t,), and these, float16 (t, d).
+    """
+
+    items: list[str]
+    events: NDArray[Any]
+    texts: dict[str, tuple[NDArray[np.int64], NDArray[np.float16]]]
+
+
+def read_item_events(keys: Sequence[bytes], values: Sequence[bytes]) -> ItemEventColumns:
+    """Read many records, at a fifth of what `read_item_event` takes for each.
+
+    Raises
+    ------
+    NewerRecordError
+        If a newer version has written one of them.
+    RecordError
+        If one cannot be read.
+    """
+    if not values:
+        return ItemEventColumns([], np.zeros(0, ITEM_EVENT), {})
+    first = read_item_event(keys[0], values[0])
+    form = _fixed(len(first.vector))
+    if all(_is_sound(key, value, form.itemsize) for key, value in zip(keys, values, strict=True)):
+        part = np.frombuffer(b"".join([value[: form.itemsize] for value in values]), form)
+        events = part["event"]
+        identity = np.void(bytes.fromhex(first.embedding))
+        if (
+            (part["head"] == _head_word()).all()
+            and (part["event_section"] == _word(ItemEventTag.EVENT, ITEM_EVENT.itemsize)).all()
+            and (part["vector_section"] == _word(ItemEventTag.VECTOR, 2 * len(first.vector))).all()
+            and (events["embedding"] == identity).all()
+            and (events["type"] < len(TYPES)).all()
+            and not np.isinf(events["rating"]).any()
+            and ((events["time"] >= EARLIEST) & (events["time"] <= LATEST)).all()
+        ):
+            texts = {first.embedding: (np.arange(len(values)), part["vector"])}
+            try:
+                return ItemEventColumns([key.decode() for key in keys], events, texts)
+            except UnicodeDecodeError:
+                raise RecordError("its key is not UTF-8") from None
+    return _one_by_one(keys, values)
+
+
+def _one_by_one(keys: Sequence[bytes], values: Sequence[bytes]) -> ItemEventColumns:
+    """Read records of which not all are alike: of several models, or bad ones."""
+    read = [read_item_event(key, value) for key, value in zip(keys, values, strict=True)]
+    events = np.zeros(len(read), ITEM_EVENT)
+    rows: dict[tuple[str, int], list[int]] = {}
+    for row, one in enumerate(read):
+        told = (np.void(bytes.fromhex(one.embedding)), one.event_hash, one.time, one.offset)
+        events[row] = (*told, one.rating, one.partition, one.segment, TYPES.index(one.type))
+        rows.setdefault((one.embedding, len(one.vector)), []).append(row)
+    return ItemEventColumns(
+        [one.item for one in read],
+        events,
+        {
+            embedding: (np.array(own, np.int64), np.stack([read[row].vector for row in own]))
+            for (embedding, _), own in rows.items()
+        },
+    )
+
+
+def _is_sound(key: bytes, value: bytes, size: int) -> bool:
+    end = len(value) - CHECKSUM.size
+    return end > size and CHECKSUM.unpack_from(value, end)[0] == (
+        checksum(value[:end]) ^ checksum(key)
+    )
+
+
+def _head_word() -> int:
+    return int.from_bytes(HEAD.pack(MAGIC, ord(ITEM_EVENT_KIND), VERSION), "little")

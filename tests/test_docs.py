@@ -166,6 +166,8 @@ def test_tables_of_settings_have_the_defaults(page: Path, defaults: dict[str, An
 def _same(told: str, default: Any) -> bool:
     if isinstance(default, int | float) and not isinstance(default, bool):
         return float(told.replace(",", "")) == default
+    if isinstance(default, dict) and default:
+        return told == "; ".join(f"{name} = {value}" for name, value in default.items())
     if isinstance(default, frozenset) and not default:
         return told == "none"
     return told.lower() == str(default).lower()

@@ -14,6 +14,7 @@ from consumer.stages.segmentation.restoration import ProfileRestoration
 from consumer.state.checkpoint_format import FORMAT_VERSION, MAGIC, Header, Owner, write_checkpoint
 from models.profiles.snapshot import ProfileSnapshot
 from models.profiles.table import LINKS, NUMBERS, ProfileRows, ProfileTable
+from models.recommendation import item_codec, parts
 from schemas import item_events, samples, states
 from tests.stubs import HashingEmbedder
 
@@ -42,6 +43,8 @@ def by_name(head: str, text: str) -> dict[str, str]:
         ("Sections of a profile", states.Tag),
         ("Sections of a sample", samples.SampleTag),
         ("Sections of an event of an item", item_events.ItemEventTag),
+        ("Sections of an item", item_codec.ItemTag),
+        ("Sections of a part", parts.PartTag),
     ],
 )
 def test_the_sections_of_a_record_are_those_of_the_code(head, tags):

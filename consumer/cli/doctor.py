@@ -12,7 +12,7 @@ from consumer.settings import Settings
 @click.command(cls=Command)
 @click.option(
     "--role",
-    type=click.Choice(["worker", "trainer", "intake"]),
+    type=click.Choice(["worker", "trainer", "recommender", "intake"]),
     default="worker",
     show_default=True,
     help="What is to start here.",

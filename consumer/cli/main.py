@@ -21,6 +21,7 @@ from consumer.process.ending import EXIT_INTERRUPTED
 COMMANDS = {
     "worker": "Run a worker of the consumer group.",
     "trainer": "Run a trainer; a second one stands by.",
+    "recommender": "Run a recommender: the items that lead in each segment.",
     "intake": "Re-key an input whose keys or partitions cannot be trusted.",
     "broker": "Run a real Apache Kafka, for tests and demos.",
     "demo": "Run everything on this machine and show what comes out.",

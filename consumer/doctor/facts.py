@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Role = Literal["worker", "trainer", "intake"]
+Role = Literal["worker", "trainer", "recommender", "intake"]
 """Who is to start here."""
 
 State = Literal["fine", "warning", "failed", "later", "skipped"]

@@ -10,6 +10,11 @@ def trainer_group(kafka: KafkaSettings) -> str:
     return f"{kafka.group_id}-trainer"
 
 
+def recommender_group(kafka: KafkaSettings) -> str:
+    """Name the consumer group of `segmenter recommender`."""
+    return f"{kafka.group_id}-recommender"
+
+
 def next_profiles_group(kafka: KafkaSettings) -> str:
     """Name the group under which it is kept how far the profiles of the next model are.
 

@@ -69,6 +69,8 @@ def rights_of(command: Command, settings: Settings) -> list[Right]:
         for each in TOPICS
         if not is_needed(each, settings)
     }
+    if not settings.recommendations.enabled:
+        unused.add(("group", f"{settings.kafka.group_id}-recommender"))
     if settings.embedding.former.model is None:
         name = _NEXT_PROFILES.format(group=settings.kafka.group_id)
         unused |= {("group", name), ("transactional id", name)}
@@ -76,7 +78,10 @@ def rights_of(command: Command, settings: Settings) -> list[Right]:
 
 
 # To see that a topic is there, and with how many partitions.
-_LOOK_AT_ALL = {"worker", "trainer", "migrate", "reset", "topics create"}
+_LOOK_AT_ALL = {"worker", "trainer", "recommender", "migrate", "reset", "topics create"}
+
+
+_ASKS_LIMITS = {"worker", "trainer", "recommender", "intake", "dead-letters redrive"}
 
 
 def _of_topic(command: Command, topic: Topic) -> Iterator[str]:
@@ -94,7 +99,7 @@ def _of_topic(command: Command, topic: Topic) -> Iterator[str]:
         yield "Describe"
     # How long records may be, so that dead letters are cut to what their topic takes, and that none
     # is brought back that its topic does not take.
-    if command in {"worker", "trainer", "intake", "dead-letters redrive"} & {*topic.writers}:
+    if command in _ASKS_LIMITS & {*topic.writers}:
         yield "DescribeConfigs"
     # With --running, for profiles that are written beside, and for the order.
     if command == "migrate" and topic.setting in {"next_profiles", "model_control"}:
@@ -127,8 +132,15 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         _READER,
         Right("transactional id", "{group}-intake-", ("Write",), prefixed=True),
     ),
+    "recommender": (
+        Right("group", "{group}-recommender", ("Read",)),
+        _COMMITTED,
+        _READER,
+        Right("transactional id", "{group}-recommender-", ("Write",), prefixed=True),
+    ),
     "verify": (
         _COMMITTED,
+        Right("group", "{group}-recommender", ("Describe",)),
         Right("group", "{group}-intake", ("Describe",)),
         Right("group", "{group}-follower", ("Describe",)),
     ),
@@ -137,6 +149,7 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
     "explain": (_READER,),
     "status": (
         _COMMITTED,
+        Right("group", "{group}-recommender", ("Describe",)),
         Right("group", "{group}-trainer", ("Describe",)),
         Right("group", "{group}-intake", ("Describe",)),
         _READER,

@@ -49,7 +49,9 @@ def strimzi_users(settings: Settings, cluster: str = CLUSTER) -> str:
     return "".join(
         _user(command, settings, cluster)
         for command in get_args(Command)
-        if command not in _NO_USERS and (command != "intake" or settings.topics.raw_events)
+        if command not in _NO_USERS
+        and (command != "intake" or settings.topics.raw_events)
+        and (command != "recommender" or settings.recommendations.enabled)
     )
 
 

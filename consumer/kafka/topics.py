@@ -208,6 +208,9 @@ def check_topics(settings: Settings, cluster: Cluster | None = None) -> dict[str
         (topics.profiles, "the changelog of partition n is partition n"),
         (topics.next_profiles, "what is built of partition n is partition n"),
         (topics.labels, "a user's label is read by the worker that has the user's events"),
+        (topics.item_events, "a group's topics of items have as many partitions as its input"),
+        (topics.item_profiles, "the changelog of partition n of the items is partition n"),
+        (topics.recommendation_parts, "a segment's parts are merged by who has their partition"),
     ):
         if name in names and partitions[name] != partitions[topics.events]:
             raise TopicError(

@@ -52,6 +52,12 @@ USES: dict[str, tuple[str, ...]] = {
         *("restore", "http"),
         "log",
     ),
+    "recommender": (
+        *("kafka", *TOPIC_NAMES, "recommendations", "labels.enabled", "embedding.former.model"),
+        *("training.idle_seconds", "batch.max_records", "batch.max_bytes"),
+        *("batch.max_wait_seconds", "batch.prepare_timeout_seconds", "restore", "http"),
+        "log",
+    ),
     "intake": (
         *("kafka", "topics.raw_events", "topics.events", "topics.dead_letters", "topics.prefix"),
         *("events.preset", *FINDS_USERS, "events.key", "events.partitioner"),
@@ -72,13 +78,16 @@ USES: dict[str, tuple[str, ...]] = {
     "verify": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES),
         *("kafka.transaction_timeout_seconds", "labels.enabled", "restore.no_progress_seconds"),
+        "recommendations",
         *("profile.inactive_half_lives", "http", *_EVERY),
     ),
     "status": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
+        "recommendations.enabled",
     ),
     "watch": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
+        "recommendations.enabled",
     ),
     "changes": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.changes"),

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from schemas.base import Section
+from models.recommendation.policy import RecommendationPolicy
 
 
-class RecommendationSettings(Section):
+class RecommendationSettings(RecommendationPolicy):
     """Items for segments: what workers write of events that name an item, and what comes of it."""
 
     # Off, since it asks for topics, and rights on them, that a group without items has no use for.
     enabled: bool = Field(
         False, description="Write what events say of items, and read it in 'segmenter recommender'."
+    )
+    max_items: int = Field(
+        100_000,
+        ge=1,
+        le=100_000_000,
+        description="Items that are kept of each partition; of more the least popular leave.",
+    )
+    interval_hours: float = Field(
+        1,
+        gt=0,
+        le=1e6,
+        description="Hours of event time after which a segment's items are published anew; and "
+        "when the stream pauses.",
     )

@@ -80,6 +80,23 @@ class TopicSettings(Section):
         description="What users' events say of items, written where recommendations.enabled; as "
         "many partitions as events.",
     )
+    item_profiles: str = Field(
+        "item-profiles",
+        min_length=1,
+        description="Changelog of the recommender's items, compacted; as many partitions as "
+        "events.",
+    )
+    recommendation_parts: str = Field(
+        "recommendation-parts",
+        min_length=1,
+        description="What each partition's items add to a segment's, compacted; as many "
+        "partitions as events.",
+    )
+    segment_recommendations: str = Field(
+        "segment-recommendations",
+        min_length=1,
+        description="Items that lead in each segment, compacted, one partition.",
+    )
     partitions: int = Field(
         12, ge=1, le=10_000, description="Partitions of input, outputs and changelog."
     )

@@ -70,6 +70,7 @@ COMMANDS = [
     "produce",
     "model prepare",
     "intake",
+    "recommender",
     "model export",
     "model verify",
     "model fit words",

@@ -24,7 +24,7 @@ def test_what_is_at_its_default_takes_no_room():
     assert agreed(Settings(), "worker") == {}
 
 
-@pytest.mark.parametrize("command", ["worker", "trainer", "intake"])
+@pytest.mark.parametrize("command", ["worker", "trainer", "recommender", "intake"])
 def test_what_is_computed_and_where_it_goes_must_be_alike_and_what_is_a_processs_own_need_not(
     command,
 ):
@@ -36,6 +36,7 @@ def test_what_is_computed_and_where_it_goes_must_be_alike_and_what_is_a_processs
             "topics.changes",
         },
         "trainer": {"training.segments", "drift.users", "topics.models"},
+        "recommender": {"recommendations.half_life_days", "topics.item_events"},
         "intake": {"topics.raw_events", "events.key"},
     }
     assert alike[command] <= set(names(command))

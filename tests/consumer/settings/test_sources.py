@@ -80,7 +80,10 @@ def test_what_may_be_left_out_is_set_to_none_by_that_word(name, where, file, mon
 
 
 # Numbers that have names, which are told of first where there is none.
-BY_NAME = {"events.weights", "embedding.both.language_weights"}
+BY_NAME = {
+    *("events.weights", "embedding.both.language_weights"),
+    "recommendations.type_weights",
+}
 
 
 @pytest.mark.parametrize("name", NUMBERS)

@@ -18,7 +18,7 @@ from consumer.telemetry import table
 from consumer.telemetry.metrics import FigureCollector, LoopMetrics, new_registry
 from consumer.telemetry.table import METRICS, PREFIX, Role, metrics_of
 from consumer.verify.news import FollowReport
-from consumer.wiring import embedder, intake, shell, trainer, worker
+from consumer.wiring import embedder, intake, recommender, shell, trainer, worker
 from tests.consumer.stages.stage_data import EMBEDDER, a_model
 
 Exported = dict[str, tuple[str, tuple[str, ...]]]
@@ -32,7 +32,7 @@ class Started:
         self.registry = CollectorRegistry()
         monkeypatch.setattr(shell, "serving", self.serving)
         monkeypatch.setattr(shell, "build_loop", self.loop)
-        for module in (worker, trainer):
+        for module in (worker, trainer, recommender):
             monkeypatch.setattr(module, "check_topics", lambda given: {given.topics.events: 4})
             monkeypatch.setattr(module, "message_limits", lambda *_: {})
         monkeypatch.setattr(intake, "check_intake_topics", lambda given: (given.topics.events, 4))
@@ -96,6 +96,12 @@ def test_a_trainer_exports_what_the_table_has(started):
     trainer.run_trainer(Settings(http={"port": 0}, labels={"enabled": True}))
     assert_as_the_table_has_it(exported(started.registry), "trainer")
     assert started.command == "trainer"
+
+
+def test_a_recommender_exports_what_the_table_has(started):
+    recommender.run_recommender(Settings(http={"port": 0}, recommendations={"enabled": True}))
+    assert_as_the_table_has_it(exported(started.registry), "recommender")
+    assert started.command == "recommender"
 
 
 def test_intake_exports_what_the_table_has(started):

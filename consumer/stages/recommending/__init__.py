@@ -1,0 +1,1 @@
+"""The recommender: from events of items to what leads in each segment."""

@@ -1,0 +1,71 @@
+"""The items that lead in each segment: the compacted topic `segment-recommendations`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import ConfigDict, Field
+
+from schemas.base import Base64, Contract
+
+RECOMMENDATIONS_SCHEMA = 1
+
+
+class RatingFigures(Contract):
+    """Ratings with faded weights."""
+
+    model_config = ConfigDict(extra="allow")
+
+    weight: float = Field(ge=0, description="Faded number of ratings; 0: there is none.")
+    mean: float = Field(description="Their weighted mean, 0 where there is none.")
+    variance: float = Field(ge=0, description="Their weighted variance, 0 where there is none.")
+
+
+class RecommendedItem(Contract):
+    """An item that leads in a segment."""
+
+    model_config = ConfigDict(extra="allow")
+
+    item_id: str = Field(description="As events name it.")
+    score: float = Field(
+        ge=0, description="Its share of what the segment's users do, smoothed by that of all users."
+    )
+    popularity: float = Field(ge=0, description="Faded weight of the segment's events about it.")
+    ratings: RatingFigures = Field(description="Of the segment's users.")
+    vector: Base64 | None = Field(
+        None,
+        description="Decayed mean of the vectors of what is written about it, float16, little-"
+        "endian; null without a text.",
+    )
+
+
+class SegmentRecommendations(Contract):
+    """What leads in a segment as of a time; a tombstone once nothing is known of it.
+
+    Published: it may get further fields.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    schema_version: int = Field(RECOMMENDATIONS_SCHEMA, ge=1)
+    segment: int | None = Field(description="The segment's id; null for all users.")
+    as_of: datetime = Field(description="Event time that everything is faded to.")
+    items: list[RecommendedItem] = Field(description="The leading one first.")
+    popularity: float = Field(ge=0, description="Faded weight of all of the segment's events.")
+    ratings: RatingFigures = Field(description="All ratings of the segment's users.")
+    exact: int = Field(
+        ge=0, description="So many of the first are certainly those that lead by what is kept."
+    )
+    slack: float = Field(
+        ge=0, description="By how much a score that was left out may be above the last one here."
+    )
+    partitions: int = Field(ge=1, description="Partitions whose items are in it.")
+
+
+EVERYBODY_KEY = b"all"
+"""Key of what leads among all users."""
+
+
+def recommendations_key(segment: int | None) -> bytes:
+    """Give the key of a segment's record, None for all users."""
+    return EVERYBODY_KEY if segment is None else str(segment).encode()
