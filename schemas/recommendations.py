@@ -60,6 +60,9 @@ class SegmentRecommendations(Contract):
         ge=0, description="By how much a score that was left out may be above the last one here."
     )
     partitions: int = Field(ge=1, description="Partitions whose items are in it.")
+    parts_end: int = Field(
+        0, ge=0, description="Offset behind the latest part that is in it, for the audit."
+    )
 
 
 EVERYBODY_KEY = b"all"

@@ -78,7 +78,7 @@ USES: dict[str, tuple[str, ...]] = {
     "verify": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES),
         *("kafka.transaction_timeout_seconds", "labels.enabled", "restore.no_progress_seconds"),
-        "recommendations",
+        *("recommendations", "events"),
         *("profile.inactive_half_lives", "http", *_EVERY),
     ),
     "status": (

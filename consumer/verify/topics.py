@@ -10,7 +10,7 @@ from functools import partial
 
 from consumer.contract.records import Record
 from consumer.kafka.asking import REQUEST_SECONDS
-from consumer.kafka.groups import intake_group
+from consumer.kafka.groups import intake_group, recommender_group
 from consumer.settings import Settings, TopicSettings
 from consumer.settings.agreed import apart
 from consumer.verify import decode
@@ -18,6 +18,7 @@ from consumer.verify.cut import Cut, Span, TopicReader
 from consumer.verify.decode import Source, State, Told, V
 from consumer.verify.engine import Sums
 from consumer.verify.intake import audit_intake
+from consumer.verify.items import audit_items
 from consumer.verify.ledger import UNREADABLE_MEMBERSHIP, UNREADABLE_PROFILE
 from consumer.verify.lifecycle import check_lifecycle, check_segment_states
 from consumer.verify.lookups import outputs_of, partitions_of
@@ -88,7 +89,27 @@ def verify_topics(
         group_id = intake_group(settings.kafka)
         with closing(TopicReader(settings, group_id, stall_seconds=stall_seconds)) as reader:
             audit_intake(reader, topics.raw_events, topics, partitions, audit)
+    if settings.recommendations.enabled:
+        _audit_items(settings, audit, stall_seconds, request_seconds)
     return audit.outcome(moved, attempts)
+
+
+def _audit_items(
+    settings: Settings, audit: WholeAudit, stall_seconds: float, request_seconds: float
+) -> None:
+    topics, kafka = settings.topics, settings.kafka
+    names = (
+        *(topics.item_events, topics.item_profiles, topics.recommendation_parts),
+        *(topics.segment_recommendations, topics.events, topics.dead_letters),
+    )
+    partitions = partitions_of(settings, names, seconds=request_seconds)
+    with (
+        closing(TopicReader(settings, kafka.group_id, stall_seconds=stall_seconds)) as workers,
+        closing(
+            TopicReader(settings, recommender_group(kafka), stall_seconds=stall_seconds)
+        ) as reader,
+    ):
+        audit_items(workers, reader, settings, partitions, audit)
 
 
 def _take_cut(

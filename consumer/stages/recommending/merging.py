@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -53,6 +52,11 @@ class PartBook:
         """Segments of which there are parts."""
         return [each for each in self._parts if each != EVERYBODY]
 
+    @property
+    def records(self) -> list[Record]:
+        """The latest parts, as records."""
+        return [each for parts in self._parts.values() for each in parts.values() if each.value]
+
     def note(self, record: Record) -> None:
         """Take a part in, but where a later one is known; a null value takes it out.
 
@@ -90,6 +94,11 @@ class PartBook:
                 del found[number]
         return [*(overall | found).values()] if found else []
 
+    def end(self, segment: int) -> int:
+        """Give the offset behind the latest part that a segment's merging looks at."""
+        both = [*self._parts[segment].values(), *self._parts[EVERYBODY].values()]
+        return max((each.offset + 1 for each in both), default=0)
+
     def merged(self, segment: int) -> None:
         """Note that a segment's parts are merged."""
         self.dirty.remove(segment)
@@ -122,7 +131,7 @@ def _read(record: Record) -> Partial:
 
 
 def merged_parts(
-    parts: Sequence[Partial], segment: int, policy: RecommendationPolicy
+    book: PartBook, segment: int, policy: RecommendationPolicy
 ) -> SegmentRecommendations | None:
     """Merge the parts of a segment; None where none is left.
 
@@ -133,6 +142,7 @@ def merged_parts(
     StageError
         If an item is in two of them.
     """
+    parts = book.parts(segment)
     at = max((part.at for part in parts), default=0)
     silent = policy.silent_after // _MICROSECOND
     kept = [part for part in parts if at - part.at <= silent]
@@ -181,14 +191,13 @@ def merged_parts(
         exact=min(top.exact, int(np.count_nonzero(there))),
         slack=top.slack,
         partitions=len(kept),
+        parts_end=book.end(segment),
     )
 
 
-def merged_output(
-    parts: Sequence[Partial], segment: int, policy: RecommendationPolicy, topic: str
-) -> Output:
+def merged_output(book: PartBook, segment: int, policy: RecommendationPolicy, topic: str) -> Output:
     """Give the record of a segment: what its parts merge to, a tombstone where none is left."""
-    found = merged_parts(parts, segment, policy)
+    found = merged_parts(book, segment, policy)
     key = recommendations_key(None if segment == EVERYBODY else segment)
     return Output(topic, key, None if found is None else found.model_dump_json().encode())
 

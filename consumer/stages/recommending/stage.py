@@ -207,9 +207,7 @@ class RecommenderStage:
 
     def _merge(self, partition: int, book: PartBook, segment: int) -> list[Output]:
         self._merged.append((partition, segment))
-        output = merged_output(
-            book.parts(segment), segment, self._policy, self._topics.segment_recommendations
-        )
+        output = merged_output(book, segment, self._policy, self._topics.segment_recommendations)
         self._pending.published += 1
         return [output]
 
