@@ -86,6 +86,7 @@ def events(seed: int, users: int, poisons: Sequence[int] = POISONS) -> Iterator[
             "user_id": name,
             "type": "comment",
             "text": " ".join(draw.sample(words, 4)),
+            "item_id": f"item-{words[0]}-{number % 7}",
             "occurred_at": (_START + number * _STEP).isoformat(),
         }
         if draw.random() < 0.01:

@@ -53,6 +53,8 @@ class Options:
     """Whether workers have instance ids: static membership and transactional ids that last."""
     intakes: int = 0
     """Processes of `segmenter intake`; with any, the load goes to a foreign input."""
+    recommenders: int = 0
+    """Processes of `segmenter recommender`."""
     trainer: bool = True
     live_model: bool = False
     """Workers follow the trainer; otherwise they keep a fixed model, which the replay has too."""
@@ -151,8 +153,11 @@ class Rig:
         topics |= {name: f"{name}-{unique}" for name in ("models", "lifecycle")}
         topics["drift_reference"] = f"drift-reference-{unique}"
         if not self.options.former:
-            names = ("segments", "model_versions", "model_control", "next_profiles")
-            topics |= {name: f"{name.replace('_', '-')}-{unique}" for name in names}
+            others = (
+                *("segments", "model_versions", "model_control", "next_profiles", "item_events"),
+                *("item_profiles", "recommendation_parts", "segment_recommendations"),
+            )
+            topics |= {name: f"{name.replace('_', '-')}-{unique}" for name in others}
         if self.options.intakes:
             topics["raw_events"] = f"raw-{unique}"
         return Settings(
@@ -228,6 +233,9 @@ class Rig:
             self.start_worker(f"w{number}")
         for number in range(self.options.intakes):
             self.start_intake(f"i{number}")
+        for number in range(self.options.recommenders):
+            name = f"r{number}"
+            self.supervisor.start(self.spec(name, arguments=("recommender",)))
         self.recover(measure=False)
         self.supervisor.next_fault = next_fault
         self.watch.recoveries.clear()
@@ -242,6 +250,11 @@ class Rig:
     def intakes(self) -> list[Member]:
         """The processes of intake that are to run."""
         return self._named("i")
+
+    @property
+    def recommenders(self) -> list[Member]:
+        """The recommenders that are to run."""
+        return self._named("r")
 
     def _named(self, letter: str) -> list[Member]:
         members = self.supervisor.members.items()

@@ -26,6 +26,7 @@ from tests.faults.load import NOT_A_NUMBER, POISONS
 from tests.faults.network import Wire
 from tests.faults.preparing import PREPARING, kill_preparing
 from tests.faults.processes import Fault, Member
+from tests.faults.recommending import RECOMMENDED, kill_recommenders
 from tests.faults.redrive import kill_redrive
 from tests.faults.reset import kill_reset
 from tests.faults.rig import (
@@ -592,6 +593,14 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("kill-preparing", "kill -9 of preparing processes", kill_preparing, 30, 3, PREPARING),
     Scenario("kill-live", "kill -9, trainer too, live model", kill_with_trainer, 12, 2, LIVE),
     Scenario("kill-redrive", "kill -9 of a redrive amid a transaction", kill_redrive, 20, 4),
+    Scenario(
+        "kill-recommender",
+        "kill -9 of recommenders and a worker",
+        kill_recommenders,
+        40,
+        5,
+        RECOMMENDED,
+    ),
     Scenario("rollback", "the model rolled back amid kills", rolled_back, 12, 2, LIVE),
     Scenario("switch", "another embedding model amid kills", switched, 6, 1, SWITCHED),
     Scenario("kill-reset", "kill -9 of a reset amid a transaction", kill_reset, 6, 1, RESET),

@@ -43,6 +43,7 @@ def assert_survived(
         ("switch", "classic"),
         ("kill-intake", "classic"),
         ("kill-preparing", "classic"),
+        ("kill-recommender", "classic"),
         ("kill-redrive", "classic"),
         ("kill-reset", "classic"),
         ("zombie", "classic"),
