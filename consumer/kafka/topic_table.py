@@ -311,7 +311,7 @@ TOPICS = (
         aligned=True,
         with_recommendations=True,
         writers=("worker",),
-        readers=("recommender", "verify"),
+        readers=("recommender", "verify", "status", "watch"),
         for_you="you may write null to withdraw an item, where `recommendations.enabled`",
     ),
     Topic(

@@ -27,7 +27,10 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # By name, a kustomization over deploy/k8s; `@` is its folder.
 RENDERED: Mapping[str, Mapping[str, Any]] = {
-    "cpu": {"resources": ["@/overlays/cpu"], "components": ["@/components/topics"]},
+    "cpu": {
+        "resources": ["@/overlays/cpu"],
+        "components": ["@/components/topics", "@/components/recommender"],
+    },
     "gpu": {"resources": ["@/overlays/gpu"]},
     "example": {"resources": ["@/example"]},
     # What kustomize does not rename by itself would show.

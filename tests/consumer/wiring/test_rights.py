@@ -34,6 +34,7 @@ SETTINGS: dict[str, object] = {
     "topics.partitions": 2,
     "labels.enabled": True,
     "labels.publish_every": 1,
+    "recommendations.enabled": True,
     "training.segments": 2,
     "training.warmup_users": 8,
     # More than drift compares: a user who is sent once more for the label alone has no text that
@@ -61,7 +62,11 @@ GRANTED = {
 # A migration tells of a segment only where nobody is left in it.
 SELDOM = {("migrate", "topic", "segment-lifecycle", "Write")}
 # For how long a sample waits is looked at where the trainer is behind.
-SELDOM |= {(user, "topic", "profile-samples", "Read") for user in ("status", "watch")}
+SELDOM |= {
+    (user, "topic", name, "Read")
+    for user in ("status", "watch")
+    for name in ("profile-samples", "item-events")
+}
 
 
 def user_of(command: str) -> str:
@@ -124,6 +129,7 @@ def told_apart(number: int, value: bytes) -> bytes:
     """Give an event a text of its own: a model of words is fitted on a hundred texts at least."""
     event = json.loads(value)
     event["text"] += f" thing{number % 40} place{number % 27}"
+    event["item_id"] = f"item{number % 9}"
     return json.dumps(event).encode()
 
 
@@ -140,10 +146,12 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     kafka.run("watch", SETTINGS, "watch", "--seconds", "0.1")
     written = ("segment-changes", "segment-models", "segment-lifecycle", "label-models")
     written += ("drift-reference", "user-events.dlq", "segment-labels.dlq")
+    written += ("segment-recommendations",)
     with (
         kafka.process("intake", SETTINGS, "intake"),
         kafka.process("worker", SETTINGS, "worker"),
         kafka.process("trainer", SETTINGS, "trainer"),
+        kafka.process("recommender", SETTINGS, "recommender"),
     ):
         until(lambda: records(kafka, "user-events") >= len(values), "intake")
         for topic in written:
@@ -154,12 +162,13 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     read_back = {("worker", "user-profiles"), ("trainer", "profile-samples")}
     read_back |= {("trainer", name) for name in ("segment-models", "label-models")}
     read_back |= {("trainer", "drift-reference"), ("worker", "label-models")}
-    read_back |= {("trainer", "segment-model-versions")}
+    read_back |= {("trainer", "segment-model-versions"), ("recommender", "item-profiles")}
     former = publish_another(kafka)
     newer = {**SETTINGS, "kafka.group_protocol": "consumer"}
     with (
         kafka.process("worker", newer, "worker"),
         kafka.process("trainer", newer, "trainer"),
+        kafka.process("recommender", newer, "recommender"),
     ):
         for user, topic in read_back:
             done = (user, "Allowed", "Topic", topic, "READ")
