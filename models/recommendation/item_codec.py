@@ -9,15 +9,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from models.recommendation.rows import ITEM, PAIR, ItemRows, empty_pairs
-from schemas.binary import HEAD, MAGIC, VERSION, RecordError, open_record, seal, section
+from schemas.binary import HEAD, MAGIC, SECTION, VERSION, RecordError, open_record, seal
 
 ITEM_KIND = "R"
 _HEAD = HEAD.pack(MAGIC, ord(ITEM_KIND), VERSION)
-_IDENTITY, _MADE_OF = 32, struct.Struct("<32sI")
+_MADE_OF = struct.Struct("<32sI")
 
 
 class ItemTag(IntEnum):
@@ -38,19 +40,51 @@ def encode_items(rows: ItemRows, embedding: str) -> list[bytes]:
     embedding
         Identity of the embedding model, 64 hexadecimal digits.
     """
-    made_of = _MADE_OF.pack(bytes.fromhex(embedding), rows.sums.shape[1])
-    counts = rows.counts().tolist()
-    numbers, sums = rows.numbers, rows.sums.astype("<f4", copy=False)
-    written = (numbers["texts"] > 0).tolist()
+    dimensions = rows.sums.shape[1]
+    part = np.empty(len(rows), _fixed(dimensions))
+    part["head"] = int.from_bytes(_HEAD, "little")
+    part["item_section"] = _word(ItemTag.ITEM, _MADE_OF.size + ITEM.itemsize)
+    part["made_of"] = np.void(_MADE_OF.pack(bytes.fromhex(embedding), dimensions))
+    part["item"] = rows.numbers
+    part["vector_section"] = _word(ItemTag.VECTOR, 4 * dimensions)
+    part["vector"] = rows.sums
+    data, size = part.tobytes(), part.itemsize
+    bare = size - SECTION.size - 4 * dimensions
+    counts, pairs = rows.counts(), rows.pairs.tobytes()
+    width = rows.pairs.shape[1] * PAIR.itemsize
+    ends = np.where(rows.numbers["texts"] > 0, size, bare).tolist()
+    heads = [b"", *(_head_of_pairs(count) for count in range(1, rows.pairs.shape[1] + 1))]
     records = []
-    for row, item in enumerate(rows.items):
-        body = _HEAD + section(ItemTag.ITEM, made_of + numbers[row].tobytes())
-        if counts[row]:
-            body += section(ItemTag.PAIRS, rows.pairs[row, : counts[row]].tobytes())
-        if written[row]:
-            body += section(ItemTag.VECTOR, sums[row].tobytes())
+    for row, (item, count, end) in enumerate(zip(rows.items, counts.tolist(), ends, strict=True)):
+        at, of_pairs = row * size, row * width
+        body = data[at : at + end]
+        if count:
+            body += heads[count] + pairs[of_pairs : of_pairs + count * PAIR.itemsize]
         records.append(seal(body, item.encode()))
     return records
+
+
+@cache
+def _fixed(dimensions: int) -> np.dtype[Any]:
+    """Give the part of a record that is alike in all that have a vector."""
+    return np.dtype(
+        [
+            ("head", "<u4"),
+            ("item_section", "<u8"),
+            ("made_of", f"V{_MADE_OF.size}"),
+            ("item", ITEM),
+            ("vector_section", "<u8"),
+            ("vector", "<f4", (dimensions,)),
+        ]
+    )
+
+
+def _word(tag: int, length: int) -> int:
+    return int.from_bytes(SECTION.pack(tag, 0, length), "little")
+
+
+def _head_of_pairs(count: int) -> bytes:
+    return SECTION.pack(ItemTag.PAIRS, 0, count * PAIR.itemsize)
 
 
 def made_of(key: bytes, value: bytes) -> tuple[str, int]:
@@ -86,7 +120,7 @@ def decode_items(
         vector = np.frombuffer(sections.get(ItemTag.VECTOR, b""), "<f4")
         if not len(vector):
             continue
-        if len(vector) == dimensions and head[:_IDENTITY].hex() == embedding:
+        if len(vector) == dimensions and head[:32].hex() == embedding:
             rows.sums[row] = vector
         else:
             rows.numbers["texts"][row] = 0.0
