@@ -47,7 +47,7 @@ class SegmentRecommendations(Contract):
 
     model_config = ConfigDict(extra="allow")
 
-    schema_version: int = Field(RECOMMENDATIONS_SCHEMA, ge=1)
+    schema_version: int = Field(RECOMMENDATIONS_SCHEMA, ge=1, description="Of this record's form.")
     segment: int | None = Field(description="The segment's id; null for all users.")
     as_of: datetime = Field(description="Event time that everything is faded to.")
     items: list[RecommendedItem] = Field(description="The leading one first.")

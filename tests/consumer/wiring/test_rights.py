@@ -186,7 +186,11 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     kafka.run("changes", SETTINGS, "changes", "--segment", "0")
     kafka.run("migrate", newer, "migrate", dimensions=32)
     kafka.run("topics-create", BOTH, "topics", "create")
-    with kafka.process("worker", BOTH, "worker"), kafka.process("trainer", BOTH, "trainer"):
+    with (
+        kafka.process("worker", BOTH, "worker"),
+        kafka.process("trainer", BOTH, "trainer"),
+        kafka.process("recommender", BOTH, "recommender"),
+    ):
         kafka.run("migrate", BOTH, "migrate", "--running")
     for settings in (SETTINGS, BOTH):
         kafka.run("topics-check", settings, "topics", "check")
