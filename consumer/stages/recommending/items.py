@@ -109,6 +109,12 @@ class ItemState:
         """Let items go."""
         return Move(self, None, self.embedding, list(items))
 
+    def go_on(self, at: int, dimensions: int) -> None:
+        """Go on from a time that parts were given away as of, though no item has it any more."""
+        if self._table is None:
+            self._table = ItemTable(dimensions)
+        self._reach(at)
+
     def gave(self, at: int) -> None:
         """Note that what is known was given away as of a time."""
         self.given, self.moved = at, False

@@ -84,15 +84,27 @@ class PartBook:
         StageError
             If a part cannot be read.
         """
-        found = {number: _read(each) for number, each in self._parts[segment].items() if each.value}
-        if segment == EVERYBODY:
-            return [*found.values()]
-        overall = {number: _read(each) for number, each in self._parts[EVERYBODY].items()}
-        for number, whole in overall.items():
-            # All parts of a partition are of one time: one that lags behind is of what was.
-            if number in found and found[number].at < whole.at:
-                del found[number]
-        return [*(overall | found).values()] if found else []
+        wholes, own = self._parts[EVERYBODY], self._parts[segment]
+        # What is known of all users comes first of all that a partition gives away. So a part that
+        # lies before it was not given again: the partition has nothing there any more.
+        found = {
+            number: each
+            for number, each in own.items()
+            if number not in wholes or each.offset >= wholes[number].offset
+        }
+        known = (wholes | found).values() if found else ()
+        return [_read(each) for each in known if each.value]
+
+    def given(self, partition: int) -> Partial | None:
+        """Read what a partition gave away last of all users; None where it never did.
+
+        Raises
+        ------
+        StageError
+            If it cannot be read.
+        """
+        record = self._parts[EVERYBODY].get(partition)
+        return None if record is None or record.value is None else _read(record)
 
     def end(self, segment: int) -> int:
         """Give the offset behind the latest part that a segment's merging looks at."""

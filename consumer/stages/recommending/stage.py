@@ -103,7 +103,11 @@ class RecommenderStage:
 
     def assigned(self, partition: int, restoration: RecommenderRestoration) -> None:
         """Take over a partition."""
-        self._items[partition] = restoration.items
+        items, given = restoration.items, restoration.book.given(partition)
+        if given is not None:
+            # Items that have left since must not stay in what was given away of them.
+            items.go_on(given.at, given.vectors.shape[1])
+        self._items[partition] = items
         self._books[partition] = restoration.book
         logger.info(
             "recommender of partition %d: %d items, parts of %d segments",

@@ -145,6 +145,24 @@ def test_a_withdrawn_item_leaves_and_begins_anew_where_it_comes_again() -> None:
     assert process.stage.stats.withdrawn == 2
 
 
+def test_a_partition_all_of_whose_items_were_withdrawn_before_a_crash_gives_nothing() -> None:
+    topics = a_group(partitions=1)
+    feed(topics, [item_event("a", 1, segment=1)])
+    settled(topics)
+    feed(topics, [(b"a", None)])
+    process = Recommender(topics, [0])
+    while process.step(10):
+        pass
+    assert leading(topics, 1) == ["a"]
+    settled(topics)
+    found = topics.recommendations()
+    assert found.keys() == {None}
+    assert (found[None].items, found[None].popularity) == ([], 0)
+    feed(topics, [item_event("b", 2, segment=1)])
+    settled(topics)
+    assert leading(topics, 1) == leading(topics, None) == ["b"]
+
+
 def test_items_that_fell_silent_or_are_too_many_leave_the_least_popular_first() -> None:
     topics = a_group(partitions=1, max_items=20, silent_half_lives=3)
     stream = [item_event(f"i{n}", n, hours=96 + n / 100) for n in range(30)]
