@@ -51,6 +51,8 @@ PAIR = np.dtype(
 """An item's numbers among the users of one segment; NO_SEGMENT marks an empty place."""
 
 _SUMS = ("weight", "rated", "first", "second")
+# Turns in which vectors of different items are added at once, while so many are left.
+_TURNS, _FEW = 8, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +174,7 @@ class ItemRows:
         if len(texts):
             np.add.at(numbers["texts"], rows[texts], gains[texts])
             added = gains[texts, None] * events.vectors.astype(np.float64)
-            np.add.at(self.sums, rows[texts], added.astype(np.float32))
+            self._add_vectors(rows[texts], added.astype(np.float32))
 
     def keep_segments(self, segments: Collection[int]) -> None:
         """Drop the pairs of all segments but these: the others are no more."""
@@ -215,6 +217,21 @@ class ItemRows:
         self.numbers["centre"][firsts[new]] = values[where[new]]
         about: F64 = values - self.numbers["centre"][rows]
         return about
+
+    def _add_vectors(self, rows: I64, vectors: F32) -> None:
+        """Add vectors to their items' sums, in their order for each item.
+
+        First those of different items side by side, again and again: `np.add.at` takes ten times as
+        long. It takes what is left where few items have more.
+        """
+        left = np.arange(len(rows))
+        for _ in range(_TURNS):
+            _, first = np.unique(rows[left], return_index=True)
+            self.sums[rows[left[first]]] += vectors[left[first]]
+            left = np.delete(left, first)
+            if len(left) < _FEW:
+                break
+        np.add.at(self.sums, rows[left], vectors[left])
 
     def _add_pairs(
         self, events: ItemEvents, gains: F64, rated: I64, ratings: dict[str, F64]
