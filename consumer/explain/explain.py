@@ -73,11 +73,22 @@ def explain(
         try:
             former, told = profile_at(evidence, at, settings, load)
         except NotRebuiltError as error:
-            return _as_of(evidence, user, at, changes, f"the profile of then is not told: {error}")
-        if evidence.model is None:
-            return _as_of(evidence, user, at, changes, told)
+            told = f"the profile of then is not told: {error}"
+            return _as_of(evidence, user, at, changes, [told, *_gaps(changes)])
         evidence = replace(evidence, profile=former, changes=changes)
         notes += [told, *_gaps(changes)]
+        if evidence.model is None:
+            # Between which segments is not known, and so no margin that an event has a share of.
+            known = known_events(evidence, settings, former, load, notes)
+            found = _as_of(evidence, user, at, changes, notes)
+            return found.model_copy(
+                update={
+                    "events": former.events,
+                    "weight": former.weight,
+                    "updated_at": former.reference_time,
+                    "known": _events(known, {}, {}, texts=texts),
+                }
+            )
     profile, model = evidence.profile, evidence.model
     if profile is None or model is None:
         raise ExplainError(f"nothing is known of the user {user!r}")
@@ -209,14 +220,17 @@ def _gaps(changes: Sequence[SegmentChange]) -> list[str]:
 
 
 def _as_of(
-    evidence: Evidence, user: str, at: datetime, changes: list[SegmentChange], told: str
+    evidence: Evidence,
+    user: str,
+    at: datetime,
+    changes: list[SegmentChange],
+    notes: Sequence[str],
 ) -> Explanation:
     """Tell what was known at a time by what had been published alone."""
     last, model = changes[-1], evidence.model
-    notes = [told, "distances are those that the latest change of then told"]
+    notes = [*notes, "distances are those that the latest change of then told"]
     if model is None:
         notes.append("the version of the segments that was in force then is not kept")
-    notes += _gaps(changes)
     brought = [each for each in changes if each.segment and _moved(each)]
     return Explanation(
         user_id=user,

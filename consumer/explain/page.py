@@ -15,6 +15,7 @@ from consumer.explain.wording import (
     place,
     signed,
     time_of,
+    unshared,
 )
 from consumer.report.wording import one_line
 
@@ -44,6 +45,7 @@ def page(found: Explanation) -> str:
         *_nearest(found),
         *_shares(found),
         *_apart(found),
+        *_listed("Events that are known to be in it", unshared(found)),
         *_listed("What would move the user", moves(found)),
         *_listed("Changes", (change_line(change) for change in found.changes)),
         *(f'<p class="note">Note: {escape(note)}.</p>' for note in found.notes),

@@ -18,6 +18,7 @@ from consumer.explain.wording import (
     place,
     signed,
     time_of,
+    unshared,
 )
 from consumer.report.terminal import FittedTable, console
 from consumer.report.wording import one_line
@@ -42,6 +43,7 @@ def render(found: Explanation, width: int | None = None) -> str:
         _part(page, _shares(found, found.margin))
     taken = [event for event in found.known if event.sentences or event.words]
     _listed(page, "Which words push, by leaving each out", map(_apart, taken))
+    _listed(page, "Events that are known to be in it", unshared(found))
     _listed(page, "What would move the user", moves(found))
     _listed(page, "Changes", map(change_line, found.changes))
     _listed(page, "", (f"Note: {note}." for note in found.notes))

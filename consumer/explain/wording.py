@@ -72,6 +72,14 @@ def nearness(found: Explanation) -> Iterator[str]:
         )
 
 
+def unshared(found: Explanation) -> Iterator[str]:
+    """Tell of the events that are known where there is no margin to have a share of."""
+    if found.margin is None:
+        for event in sorted(found.known, key=lambda each: -each.weight):
+            told = one_line(event.text or event.event_id or found_words(event.found), 100)
+            yield f"{time_of(event.occurred_at)}, weight {event.weight:.2f}: {told}"
+
+
 def _why(change: Change) -> str:
     cause = {"user": "the user's doing", "model": "the model's", "operator": "an operator's"}
     told = cause.get(change.cause or "", change.cause or "an unknown cause")

@@ -15,6 +15,7 @@ import pytest
 from consumer.explain.explain import explain
 from consumer.explain.facts import Explanation
 from consumer.explain.former import Events, counted, profile_at
+from consumer.explain.page import page
 from consumer.explain.render import render
 from consumer.explain.sources import from_folder
 from consumer.offline.replay import replay_file
@@ -148,13 +149,19 @@ def test_an_input_that_is_not_what_was_counted_is_not_taken_for_it(folder, tmp_p
     assert any("the profile of then is not told" in note for note in found.notes), found.notes
 
 
-def test_a_version_that_is_not_kept_leaves_no_distances_of_now(folder, tmp_path):
+def test_without_the_version_of_then_events_are_told_and_no_distances_of_now(folder):
     at = time_of(events()[30])
     evidence = from_folder(SETTINGS, folder / "out", folder / "events.jsonl", "ann", at)
     found = explain(replace(evidence, model=None), "ann", SETTINGS, lambda: EMBEDDER, at=at)
-    assert found.margin is None
+    whole = told(folder, at)
+    assert (found.margin, found.counterfactuals) == (None, None)
+    assert (found.events, found.weight) == (whole.events, whole.weight)
+    assert {each.event_id for each in found.known} == {each.event_id for each in whole.known}
+    assert {each.share for each in found.known} == {None}
     assert any("the version of the segments" in note for note in found.notes)
     assert any("less the" in note for note in found.notes)
+    for shown in (render(found, 200), page(found)):
+        assert all(event.text in shown for event in found.known if event.text)
 
 
 def test_a_version_is_of_a_time_only_if_somebody_had_been_decided_on_by_it(folder):
