@@ -88,7 +88,10 @@ def read(path: Path) -> Figures:
 def write(path: Path, figures: Figures) -> None:
     """Write figures as JSON with what holds only numbers, such as a policy's row, on one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_written(figures, 0) + "\n", encoding="utf-8")
+    as_read = json.loads(
+        json.dumps(figures, ensure_ascii=False)
+    )  # no tuples, which are lists there
+    path.write_text(_written(as_read, 0) + "\n", encoding="utf-8")
 
 
 def _written(value: Any, depth: int) -> str:

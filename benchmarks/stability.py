@@ -47,10 +47,10 @@ BUILDS = "stability-builds.json"
 FREE = AssignmentPolicy(margin_share=0, thin_margin_share=0, dwell_events=0)
 """Always in the nearest segment."""
 
-MARGINS = (0.0, 0.02, 0.03, 0.04, 0.06, 0.09, 0.12, 0.18, 0.24)
-THIN = (0.0, 0.12, 0.24, 0.36)
-DWELLS = (0, 2, 3, 4, 5, 6, 8)
-LEAST_EVENTS = (1, 2, 3)
+MARGINS = (0.0, 0.03, 0.06, 0.09, 0.12, 0.18, 0.24)
+THIN = (0.0, 0.24, 0.36, 0.48)
+DWELLS = (0, 3, 5, 8)
+LEAST_EVENTS = (2, 3)
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 COSINES = (0.0, 0.5, 0.81)
 """Between any two texts: a constant is mixed into all vectors. Some models do so by themselves."""
@@ -63,20 +63,26 @@ EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 def policies() -> list[AssignmentPolicy]:
-    """Every margin and dwell, with each of a single text; later entries; every confidence."""
-    usual = Settings().assignment.thin_margin_share
+    """Every margin, with that of a single text or without; each of these; later entries; sureness.
+
+    All with every dwell. What is not varied is the default.
+    """
+    usual = Settings().assignment
+    margin, thin = usual.margin_share, usual.thin_margin_share
+    margins = {*itertools.product(MARGINS, (0.0, thin)), *itertools.product((margin,), THIN)}
     swept = [
-        AssignmentPolicy(
-            margin_share=margin, thin_margin_share=thin, dwell_events=dwell, min_events=least
-        )
-        for margin, thin, dwell, least in itertools.product(MARGINS, THIN, DWELLS, LEAST_EVENTS)
-        if least == 1 or thin == usual
+        AssignmentPolicy(margin_share=each, thin_margin_share=of_one, dwell_events=dwell)
+        for (each, of_one), dwell in itertools.product(sorted(margins), DWELLS)
     ]
+    swept += [usual.model_copy(update={"min_events": least}) for least in LEAST_EVENTS]
     return swept + [
         AssignmentPolicy(
-            margin_share=0, thin_margin_share=0, dwell_events=dwell, min_confidence=least
+            margin_share=0,
+            thin_margin_share=0,
+            dwell_events=usual.dwell_events,
+            min_confidence=least,
         )
-        for dwell, least in itertools.product(DWELLS, CONFIDENCES)
+        for least in CONFIDENCES
     ]
 
 

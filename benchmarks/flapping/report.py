@@ -20,26 +20,25 @@ NAMES = ("margin_share", "thin_margin_share", "dwell_events", "min_events", "min
 SHOWN: tuple[Thresholds, ...] = (
     (0, 0, 0, 1, 0),
     (0.06, 0, 0, 1, 0),
-    (0.06, 0.24, 0, 1, 0),
     (0.12, 0, 0, 1, 0),
     (0.24, 0, 0, 1, 0),
     (0, 0, 5, 1, 0),
     (0.06, 0, 5, 1, 0),
-    (0.06, 0.12, 5, 1, 0),
     (0.06, 0.24, 5, 1, 0),
     (0.06, 0.36, 5, 1, 0),
-    (0, 0, 6, 1, 0),
-    (0, 0.24, 6, 1, 0),
-    (0.06, 0, 6, 1, 0),
-    (0.06, 0.24, 6, 1, 0),
-    (0.06, 0.24, 3, 1, 0),
     (0.06, 0.24, 8, 1, 0),
-    (0.12, 0.24, 5, 1, 0),
-    (0.06, 0.24, 5, 2, 0),
-    (0.06, 0.24, 5, 3, 0),
-    (0, 0, 6, 1, 0.5),
-    (0, 0, 6, 1, 0.7),
-    (0, 0, 6, 1, 0.9),
+    (0.06, 0.36, 0, 1, 0),
+    (0.06, 0.36, 3, 1, 0),
+    (0.06, 0.36, 8, 1, 0),
+    (0.06, 0.36, 8, 2, 0),
+    (0.06, 0.36, 8, 3, 0),
+    (0.06, 0.48, 8, 1, 0),
+    (0, 0, 8, 1, 0),
+    (0.06, 0, 8, 1, 0),
+    (0.12, 0.36, 8, 1, 0),
+    (0, 0, 8, 1, 0.5),
+    (0, 0, 8, 1, 0.7),
+    (0, 0, 8, 1, 0.9),
 )
 """Policies in the tables; the default is always among them."""
 
@@ -217,8 +216,8 @@ def _draw_flapping(axes: Axes, figures: Figures) -> None:
     for dwell, colour in ((0, "#b8cfe8"), (3, PALE_BLUE), (5, BLUE), (8, "#0f3257")):
         line = [row for row in plain if row["dwell_events"] == dwell]
         _line(axes, line, colour, f"margins, dwell {dwell}", x="lag", y="changes")
-    sure = [row for row in rows if row["min_confidence"] and row["dwell_events"] == 6]
-    _line(axes, sure, RED, "confidences, dwell 6", x="lag", y="changes")
+    sure = [row for row in rows if row["min_confidence"] and row["dwell_events"] == 8]
+    _line(axes, sure, RED, "confidences, dwell 8", x="lag", y="changes")
     default = by_policy(rows)[thresholds(figures["default"])]
     star = {"marker": "*", "s": 260, "color": "black", "zorder": 4}
     axes.scatter(default["lag"], default["changes"], **star, label="default")

@@ -29,6 +29,11 @@ _SHORTEST, _LONGEST = 1e-12, 1e12
 # Of so few the distances are all computed at once: what is asked of a user who may go takes them.
 _FEW_CENTRES = 8
 
+OUTWEIGHING = 2
+"""Events that outweigh one that has put a user into a segment: nobody dwells longer than that. A
+first text, if a stray one, would else hold for as long as the choice of a user of many years, until
+the next version moves the user."""
+
 
 class Decision(NamedTuple):
     """One user's entry of `Decisions`, with None where that has NaN or `NO_SEGMENT`."""
@@ -121,10 +126,10 @@ def decide(  # noqa: PLR0917 - one array after the other
        than `max_distance_share` of the distance to the middle of all centres; where that is not
        set, or there is a single segment, everything.
     2. A user moves to the nearest segment if that is nearer by `margin_share` of the distance to
-       the one so far, after `min_events` events in all and `dwell_events` in the segment so far. A
-       profile that rests on few texts is mostly noise, and centres that shift a little take it
-       from one to the other: with a weight of w it has to be `thin_margin_share` / w, if that is
-       more.
+       the one so far, after `min_events` events in all and `dwell_events` in the segment so far;
+       where few events have put the user there, after `OUTWEIGHING` times as many. A profile that
+       rests on few texts is mostly noise, and centres that shift a little take it from one to the
+       other: with a weight of w it has to be `thin_margin_share` / w, if that is more.
     3. A user without a segment enters the nearest one, after `min_events` events, if it is within
        reach by the same share.
     4. Both, 2 and 3, only with a confidence of at least `min_confidence`.
@@ -144,7 +149,8 @@ def decide(  # noqa: PLR0917 - one array after the other
     events
         int64[n]. Accepted events of each user, ever.
     rested
-        int64[n]. Accepted events of each user since the latest change of segment.
+        int64[n]. Accepted events of each user since the latest change of segment; of all that
+        `events` counts.
     model
         The segments.
     policy
@@ -195,9 +201,11 @@ def decide(  # noqa: PLR0917 - one array after the other
     # Compared as a difference, exactly as it is published: a reader can check the decision.
     nearer_by = previous_distance - nearest_distance
     # Multiplied, as a profile's weight may be 0.
-    far_enough = nearer_by >= policy.margin_share * previous_distance
-    far_enough &= nearer_by * weights >= policy.thin_margin_share * previous_distance
-    moves = held & enough & (rested >= policy.dwell_events) & far_enough & (nearest_row != before)
+    far_enough = (nearer_by >= policy.margin_share * previous_distance) & (
+        nearer_by * weights >= policy.thin_margin_share * previous_distance
+    )
+    dwelt = rested >= np.minimum(policy.dwell_events, OUTWEIGHING * (events - rested))
+    moves = held & enough & dwelt & far_enough & (nearest_row != before)
     forced = had_one & ~held & (nearest_distance <= reach)
     enters = ~had_one & enough & (nearest_distance <= reach * (1.0 - policy.margin_share))
 

@@ -34,7 +34,7 @@ class AssignmentPolicy(Section):
         "distance to the present one.",
     )
     thin_margin_share: float = Field(
-        0.24,
+        0.36,
         ge=0,
         lt=1,
         description="The same where a profile rests on one text; on texts of weight w it is this "
@@ -42,7 +42,10 @@ class AssignmentPolicy(Section):
     )
     min_events: int = Field(1, ge=1, description="Events before a user enters a first segment.")
     dwell_events: int = Field(
-        5, ge=0, description="Events after a change before behaviour moves a user again."
+        8,
+        ge=0,
+        description="Events after a change before behaviour moves a user again; at most twice as "
+        "many as the user had at the change.",
     )
     max_distance_share: float | None = Field(
         None,

@@ -573,16 +573,19 @@ def test_users_too_far_from_every_centre_exit_and_enter_again_later():
 
 
 def test_after_a_change_a_user_stays_for_the_dwell_events():
-    def first_move(dwell: int) -> int:
-        worker = Worker(a_model(), assignment={"dwell_events": dwell})
-        stream = [event("u", 1), *(event("u", 200, TOPICS[1], event_id=str(n)) for n in range(20))]
+    def first_move(dwell: int, first: int) -> int:
+        policy = {"dwell_events": dwell, "min_events": first}
+        worker = Worker(a_model(), assignment=policy)
+        stream = [event("u", n) for n in range(first)]
+        stream += [event("u", 200, TOPICS[1], event_id=str(n)) for n in range(20)]
         stream = [{**e, "occurred_at": "2026-01-02T00:00:00Z"} for e in stream]
         entered, switched = changes_in(worker.run(records(stream)))
-        assert (entered.profile.events, switched.status) == (1, "switched")
+        assert (entered.profile.events, switched.status) == (first, "switched")
         return switched.profile.events
 
-    assert first_move(0) == first_move(2) == 3  # two against one: the first that is nearer
-    assert first_move(9) == 10
+    assert first_move(0, 5) == first_move(6, 5) == 11  # six against five: the first that is nearer
+    assert first_move(9, 5) == 14
+    assert first_move(0, 1) == first_move(9, 1) == 3  # a first text holds for two more at most
 
 
 def test_a_user_enters_a_first_segment_after_the_least_events():

@@ -100,6 +100,13 @@ def test_a_user_rests_in_a_segment_before_moving_on():
     assert outcome.segment.tolist() == [2, 5]
 
 
+def test_nobody_dwells_for_more_than_twice_the_events_that_led_there():
+    """Of a user whom a first text has put there, two more say as much; of 20, as set."""
+    events, rested = [2, 3, 4, 6, 27, 28], [1, 2, 2, 4, 7, 8]
+    outcome = decided([1.0] * 6, [2] * 6, events=events, rested=rested, dwell_events=8)
+    assert outcome.segment.tolist() == [2, 5, 2, 5, 2, 5]
+
+
 def test_users_of_a_retired_segment_move_at_once_whatever_the_margin():
     outcome = decided([0.503], [4], events=[1], rested=[0], min_events=5)
     assert outcome.at(0) == Decision(
@@ -237,7 +244,7 @@ def naive_decision(vector, current, events, rested, weight, model, policy) -> De
         new = current
         if (
             events >= policy.min_events
-            and rested >= policy.dwell_events
+            and rested >= min(policy.dwell_events, 2 * (events - rested))
             and previous - every[closest] >= policy.margin_share * previous
             and (previous - every[closest]) * weight >= policy.thin_margin_share * previous
             and sure
