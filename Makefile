@@ -197,8 +197,8 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
 	$(COMPILE) --extra dev --extra export pyproject.toml -o requirements-export.lock
 	$(COMPILE) --extra bench pyproject.toml -o requirements-bench.lock
-	$(COMPILE) -c requirements.lock pyproject.toml -o deploy/image/requirements-cpu.lock
-	$(COMPILE) -c requirements.lock --extra gpu pyproject.toml -o deploy/image/requirements-gpu.lock
+	$(COMPILE) -c requirements.lock --extra rules pyproject.toml -o deploy/image/requirements-cpu.lock
+	$(COMPILE) -c requirements.lock --extra gpu --extra rules pyproject.toml -o deploy/image/requirements-gpu.lock
 	$(COMPILE) -c requirements.lock --extra model pyproject.toml deploy/image/requirements-build.in \
 		-o deploy/image/requirements-build.lock
 	$(COMPILE) deploy/site/requirements.in -o deploy/site/requirements.lock

@@ -19,6 +19,7 @@ from schemas.model_control import ModelControlState
 from schemas.model_versions import ModelVersionRecord
 from schemas.profiles import ProfileRecord, ProfileSample
 from schemas.recommendations import SegmentRecommendations
+from schemas.rule_changes import RuleChange
 from schemas.segment_model import SegmentModelRecord
 from schemas.segments import SegmentState
 from schemas.user_labels import UserLabel
@@ -39,6 +40,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "label-models": LabelModelRecord,
     "drift-reference": DriftReferenceRecord,
     "segment-recommendations": SegmentRecommendations,
+    "rule-changes": RuleChange,
     "dead-letter": DeadLetter,
 }
 

@@ -127,7 +127,15 @@ def test_the_files_that_a_page_names_are_there(page: Path) -> None:
 
 
 # Fields of a change and files, which look like settings.
-FIELDS = {"profile.events", "profile.weight", "profile.updated_at", "kafka.log", "report.html"}
+# Of a change, of the product, of files.
+FIELDS = {
+    "rules.yaml",
+    "profile.events",
+    "profile.weight",
+    "profile.updated_at",
+    "kafka.log",
+    "report.html",
+}
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import sys
 
 from consumer.process import ending
 
-_RUNS_FOR_EVER = {"worker", "trainer", "recommender", "intake"}
+_RUNS_FOR_EVER = {"worker", "trainer", "recommender", "intake", "rules"}
 
 
 def main() -> int:

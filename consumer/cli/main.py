@@ -23,6 +23,7 @@ COMMANDS = {
     "trainer": "Run a trainer; a second one stands by.",
     "recommender": "Run a recommender: the items that lead in each segment.",
     "intake": "Re-key an input whose keys or partitions cannot be trusted.",
+    "rules": "Segments that somebody has put into words: follow users under them, try them.",
     "broker": "Run a real Apache Kafka, for tests and demos.",
     "demo": "Run everything on this machine and show what comes out.",
     "replay": "Run a file through the same stages, with no broker.",

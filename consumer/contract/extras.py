@@ -16,6 +16,7 @@ PACKAGES = {
     "names": ("HanTa",),
     "report": ("jinja2", "sklearn", "vl_convert"),
     "openvino": ("onnx", "openvino"),
+    "rules": ("celpy",),
     "words": ("sklearn",),
 }
 

@@ -31,6 +31,11 @@ def redrive_group(kafka: KafkaSettings) -> str:
     return f"{kafka.group_id}-redrive"
 
 
+def rules_group(kafka: KafkaSettings) -> str:
+    """Name the consumer group of `segmenter rules run`."""
+    return f"{kafka.group_id}-rules"
+
+
 def intake_group(kafka: KafkaSettings) -> str:
     """Name the consumer group of `segmenter intake`."""
     return f"{kafka.group_id}-intake"

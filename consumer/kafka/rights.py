@@ -78,7 +78,7 @@ def rights_of(command: Command, settings: Settings) -> list[Right]:
 
 
 # To see that a topic is there, and with how many partitions.
-_LOOK_AT_ALL = {"worker", "trainer", "recommender", "migrate", "reset", "topics create"}
+_LOOK_AT_ALL = {"worker", "trainer", "recommender", "rules run", "migrate", "reset", "topics create"}
 
 
 _ASKS_LIMITS = {"worker", "trainer", "recommender", "intake", "dead-letters redrive"}
@@ -138,6 +138,12 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         _READER,
         Right("transactional id", "{group}-recommender-", ("Write",), prefixed=True),
     ),
+    "rules run": (
+        Right("group", "{group}-rules", ("Read",)),
+        _COMMITTED,
+        _READER,
+        Right("transactional id", "{group}-rules-", ("Write",), prefixed=True),
+    ),
     "verify": (
         _COMMITTED,
         Right("group", "{group}-recommender", ("Describe",)),
@@ -152,6 +158,7 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
         Right("group", "{group}-recommender", ("Describe",)),
         Right("group", "{group}-trainer", ("Describe",)),
         Right("group", "{group}-intake", ("Describe",)),
+        Right("group", "{group}-rules", ("Describe",)),
         _READER,
     ),
     "report": (_READER,),

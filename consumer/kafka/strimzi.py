@@ -52,6 +52,7 @@ def strimzi_users(settings: Settings, cluster: str = CLUSTER) -> str:
         if command not in _NO_USERS
         and (command != "intake" or settings.topics.raw_events)
         and (command != "recommender" or settings.recommendations.enabled)
+        and (command != "rules run" or settings.rules.enabled)
     )
 
 

@@ -13,6 +13,7 @@ Role = Literal[
     "trainer",
     "recommender",
     "intake",
+    "rules run",
     "verify",
     "produce",
     "migrate",
@@ -57,6 +58,8 @@ class Topic:
         Whether records may be longer than Kafka's default of 1 MB.
     with_labels
         Whether it is there only with labels.enabled.
+    with_rules
+        Whether it is there only with rules.enabled.
     with_former
         Whether it is there only while a running group changes its embedding model.
     with_recommendations
@@ -76,6 +79,7 @@ class Topic:
     aligned: bool = False
     large: bool = False
     with_labels: bool = False
+    with_rules: bool = False
     with_former: bool = False
     with_recommendations: bool = False
     writers: tuple[Role, ...]
@@ -111,7 +115,7 @@ TOPICS = (
         writers=("intake", "produce", "dead-letters redrive"),
         readers=(
             *("worker", "verify", "migrate", "status", "report", "reset", "model fit words"),
-            "explain",
+            *("explain", "rules run"),
             "watch",
         ),
         for_you="yes, you write it; or `segmenter intake` does, from a topic of yours",
@@ -158,7 +162,10 @@ TOPICS = (
         kept="compacted",
         aligned=True,
         writers=("worker", "migrate", "reset"),
-        readers=("worker", "verify", "migrate", "profile", "explain", "report", "reset"),
+        readers=(
+            *("worker", "verify", "migrate", "profile", "explain", "report", "reset"),
+            "rules run",
+        ),
         for_you="no: the workers' changelog",
     ),
     Topic(
@@ -350,6 +357,39 @@ TOPICS = (
         readers=("verify",),
         for_you="yes, where `recommendations.enabled`: [recommendations](recommendations.md)",
     ),
+    Topic(
+        setting="rule_changes",
+        key="`user_id`",
+        value="JSON, one change",
+        schema="rule-changes",
+        kept="hours",
+        with_rules=True,
+        writers=("rules run",),
+        readers=(),
+        for_you="yes, where `rules.enabled`: [rules](rules.md)",
+    ),
+    Topic(
+        setting="rule_memberships",
+        key="`user_id`, a bar, the rule's name",
+        value="JSON, the change by which the user fulfils it; or null",
+        schema="rule-changes",
+        kept="compacted",
+        with_rules=True,
+        writers=("rules run",),
+        readers=(),
+        for_you="yes, likewise",
+    ),
+    Topic(
+        setting="rule_states",
+        key="`user_id`",
+        value="binary, [what rules know of a user](formats.md)",
+        kept="compacted",
+        aligned=True,
+        with_rules=True,
+        writers=("rules run",),
+        readers=("rules run",),
+        for_you="no: the changelog of `segmenter rules run`",
+    ),
 )
 
 
@@ -358,6 +398,7 @@ def is_needed(topic: Topic, settings: Settings) -> bool:
     switching = settings.embedding.former.model is not None
     return (
         (settings.labels.enabled or not topic.with_labels)
+        and (settings.rules.enabled or not topic.with_rules)
         and (switching or not topic.with_former)
         and (settings.recommendations.enabled or not topic.with_recommendations)
     )

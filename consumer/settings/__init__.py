@@ -10,6 +10,7 @@ The sections that say how something is computed (`embedding`, `profile`, `assign
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -38,6 +39,7 @@ from models.drift.policy import DriftPolicy
 from models.embedding.policy import EmbeddingPolicy
 from models.labels.policy import LabelPolicy
 from models.profiles.policy import ProfilePolicy
+from models.rules.policy import RulePolicy
 from models.segments.policy import AssignmentPolicy
 from schemas.user_labels import LabelIntake
 
@@ -110,6 +112,7 @@ class Settings(BaseSettings):
     labels: LabelPolicy = Field(default_factory=LabelPolicy)
     drift: DriftPolicy = Field(default_factory=DriftPolicy)
     recommendations: RecommendationSettings = Field(default_factory=RecommendationSettings)
+    rules: RulePolicy = Field(default_factory=RulePolicy)
     batch: BatchSettings = Field(default_factory=BatchSettings)
     dead_letters: DeadLetterSettings = Field(default_factory=DeadLetterSettings)
     restore: RestoreSettings = Field(default_factory=RestoreSettings)
@@ -142,6 +145,18 @@ class Settings(BaseSettings):
                 "embedding.former.model is set, and labels.enabled is true: a group with labels "
                 "is changed to another embedding model while it is stopped, with 'segmenter "
                 "migrate'; leave embedding.former out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _words_for_rules(self) -> Self:
+        asking = sorted(
+            n for n, rule in self.rules.segments.items() if re.search(r"\bwords\b", rule)
+        )
+        if self.rules.enabled and asking and self.profile.words != "all":
+            raise ValueError(
+                f"rules.segments.{asking[0]} asks for words, which profiles have of all users only "
+                "with profile.words = all"
             )
         return self
 

@@ -21,7 +21,7 @@ from consumer.settings.sources import setting_names
 # are a process's own matter. Who embeds otherwise is refused by the model's identity.
 _SECTIONS = (
     *("topics", "events", "profile", "assignment", "training", "labels", "drift"),
-    "recommendations",
+    *("recommendations", "rules"),
 )
 _OWN = {
     "topics.prefix",  # the names that come of it are what counts
@@ -43,7 +43,7 @@ def agreed(settings: Settings, command: str) -> dict[str, str]:
     settings
         All settings.
     command
-        What the members run: `worker`, `trainer` or `intake`.
+        What the members run: `worker`, `trainer`, `intake` or `rules run`.
 
     Returns
     -------

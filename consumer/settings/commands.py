@@ -42,12 +42,13 @@ USES: dict[str, tuple[str, ...]] = {
     "worker": (
         *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "assignment", "labels"),
         "recommendations.enabled",
+        "rules.enabled",
         *("drift.enabled", "training.idle_seconds", "batch", "dead_letters", "restore", "http"),
         "log",
     ),
     "trainer": (
         *("kafka", *TOPIC_NAMES, "training", "labels", "drift", "batch.max_records"),
-        *("embedding.former.model", "recommendations.enabled"),
+        *("embedding.former.model", "recommendations.enabled", "rules.enabled"),
         *("batch.max_bytes", "batch.max_wait_seconds", "batch.prepare_timeout_seconds"),
         *("restore", "http"),
         "log",
@@ -66,6 +67,14 @@ USES: dict[str, tuple[str, ...]] = {
         *("batch.prepare_timeout_seconds", "dead_letters", "restore.no_progress_seconds", "http"),
         "log",
     ),
+    "rules run": (
+        *("kafka", *TOPIC_NAMES, "events", "rules", "profile.inactive_half_lives"),
+        *("profile.half_life_days", "training.idle_seconds", "batch.max_records"),
+        *("batch.max_bytes", "batch.max_wait_seconds", "batch.prepare_timeout_seconds"),
+        *("restore.no_progress_seconds", "restore.accept_lost_offsets", "http", "log"),
+        *("labels.enabled", "recommendations.enabled", "embedding.former.model"),
+    ),
+    "rules test": ("events", "rules", *_EVERY),
     "broker": _EVERY,
     "demo": EVERYTHING,
     "replay": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, *_EVERY),
@@ -83,11 +92,11 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "status": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
-        "recommendations.enabled",
+        *("recommendations.enabled", "rules.enabled"),
     ),
     "watch": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
-        "recommendations.enabled",
+        *("recommendations.enabled", "rules.enabled"),
     ),
     "changes": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.changes"),
@@ -96,6 +105,7 @@ USES: dict[str, tuple[str, ...]] = {
     "doctor": (
         *("kafka", "topics", "events", "embedding", "labels.enabled", "profile.precision"),
         "recommendations.enabled",
+        "rules.enabled",
         "restore.checkpoint_max_age_hours",
         *("batch.max_bytes", "restore.checkpoint_dir", "restore.accept_lost_offsets", "log"),
     ),
@@ -117,6 +127,7 @@ USES: dict[str, tuple[str, ...]] = {
     "migrate": (
         *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "labels.enabled"),
         "recommendations.enabled",
+        "rules.enabled",
         *("training.sample_users", "training.kept_versions"),
         *("batch.max_records", "batch.reassign_users"),
         *("drift.enabled", "dead_letters", "restore.no_progress_seconds", "log"),
@@ -137,21 +148,29 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "reset": (
         *("kafka", *TOPIC_NAMES, "labels.enabled", "profile.inactive_half_lives"),
-        *("embedding.former.model", "recommendations.enabled"),
+        *("embedding.former.model", "recommendations.enabled", "rules.enabled"),
         *("profile.half_life_days", "batch.reassign_users", "restore.no_progress_seconds", "log"),
     ),
     "topics create": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
-        *("labels.enabled", "embedding.former.model", "recommendations.enabled", *_EVERY),
+        *(
+            "labels.enabled",
+            "embedding.former.model",
+            "recommendations.enabled",
+            "rules.enabled",
+            *_EVERY,
+        ),
     ),
     "topics check": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
         *("labels.enabled", "embedding.former.model", "restore.checkpoint_max_age_hours", *_EVERY),
         "recommendations.enabled",
+        "rules.enabled",
     ),
     "topics strimzi": (
         *("kafka.group_id", "topics", "labels.enabled", "embedding.former.model", *_EVERY),
         "recommendations.enabled",
+        "rules.enabled",
     ),
     "produce": (
         *(*_CONNECTION, "kafka.producer_properties", "kafka.transaction_timeout_seconds"),

@@ -70,6 +70,16 @@ class TopicSettings(Section):
     label_models: str = Field(
         "label-models", description="Snapshots of the label model, one partition."
     )
+    rule_changes: str = Field(
+        "rule-changes", description="Users who come to fulfil a rule, or cease to."
+    )
+    rule_memberships: str = Field(
+        "rule-memberships", description="Who fulfils which rule, compacted."
+    )
+    rule_states: str = Field(
+        "rule-states",
+        description="Changelog of 'segmenter rules run', compacted; as many partitions as events.",
+    )
     drift_reference: str = Field(
         "drift-reference",
         description="What the trainer measures drift against, compacted, one partition.",

@@ -15,7 +15,12 @@ from consumer.contract.records import Record
 from consumer.contract.stage import StageError
 from consumer.kafka.asking import words
 from consumer.kafka.cluster import Cluster, Standing
-from consumer.kafka.groups import intake_group, recommender_group, trainer_group
+from consumer.kafka.groups import (
+    intake_group,
+    recommender_group,
+    rules_group,
+    trainer_group,
+)
 from consumer.kafka.newest import Newest, NewestOf
 from consumer.kafka.offset_metadata import OffsetMetadata
 from consumer.kafka.topics import TopicError, TopicsMissingError
@@ -117,6 +122,8 @@ class Gatherer:
             roles.append(("recommender", recommender_group(kafka), topics.item_events))
         if topics.raw_events is not None:
             roles.append(("intake", intake_group(kafka), topics.raw_events))
+        if self._settings.rules.enabled:
+            roles.append(("rules", rules_group(kafka), topics.events))
         missing = [topic for _, _, topic in roles if topic not in there]
         if missing:
             raise TopicsMissingError(

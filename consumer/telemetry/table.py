@@ -21,7 +21,7 @@ from consumer.report.markdown import code, table
 
 PREFIX = "segmenter_"
 
-Role = Literal["worker", "trainer", "recommender", "intake", "verify"]
+Role = Literal["worker", "trainer", "recommender", "intake", "rules", "verify"]
 """A process that tells of itself; `verify` is `segmenter verify --follow`."""
 
 _FILE = Path(__file__).with_name("metrics.md")

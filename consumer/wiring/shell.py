@@ -37,6 +37,7 @@ def run(
     facts: Callable[[], dict[str, Any]] = dict,
     ahead: int = AHEAD,
     suspect: Callable[[], str] = no_suspect,
+    command: str | None = None,
 ) -> None:
     """Run a stage until SIGTERM or SIGINT.
 
@@ -56,6 +57,8 @@ def run(
         Batches that are prepared at the same time.
     suspect
         Tells what may hang where a batch is not prepared in time.
+    command
+        Words after `segmenter`, where they are others than the role.
     """
     registry = new_registry(figures)
     tell_role(registry, role, settings.kafka.group_id)
@@ -83,7 +86,7 @@ def run(
             metrics=metrics,
             health=health,
             idle_seconds=settings.training.idle_seconds,
-            command=role,
+            command=command or role,
             ahead=ahead,
             suspect=suspect,
         )

@@ -71,6 +71,8 @@ COMMANDS = [
     "model prepare",
     "intake",
     "recommender",
+    "rules run",
+    "rules test",
     "model export",
     "model verify",
     "model fit words",

@@ -33,16 +33,14 @@ def test_every_schema_of_the_table_is_there_and_every_schema_of_a_topic_is_in_th
 
 @pytest.mark.parametrize("enabled", [False, True])
 def test_topics_are_made_as_the_table_says(enabled):
-    settings = Settings(
-        topics={"retention_hours": 2},
-        labels={"enabled": enabled},
-        recommendations={"enabled": enabled},
-    )
+    also = {name: {"enabled": enabled} for name in ("labels", "rules", "recommendations")}
+    settings = Settings(topics={"retention_hours": 2}, **also)
     made = {each.topic: each for each in new_topics(settings)}
     own = {
         each.default_name: each
         for each in TOPICS
-        if (enabled or not (each.with_labels or each.with_recommendations)) and not each.with_former
+        if not each.with_former
+        and (enabled or not (each.with_labels or each.with_rules or each.with_recommendations))
     }
     assert made.keys() == own.keys() - {None}
     for name, topic in made.items():

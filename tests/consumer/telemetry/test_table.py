@@ -18,7 +18,7 @@ from consumer.telemetry import table
 from consumer.telemetry.metrics import FigureCollector, LoopMetrics, new_registry
 from consumer.telemetry.table import METRICS, PREFIX, Role, metrics_of
 from consumer.verify.news import FollowReport
-from consumer.wiring import embedder, intake, recommender, shell, trainer, worker
+from consumer.wiring import embedder, intake, recommender, rules, shell, trainer, worker
 from tests.consumer.stages.stage_data import EMBEDDER, a_model
 
 Exported = dict[str, tuple[str, tuple[str, ...]]]
@@ -32,8 +32,9 @@ class Started:
         self.registry = CollectorRegistry()
         monkeypatch.setattr(shell, "serving", self.serving)
         monkeypatch.setattr(shell, "build_loop", self.loop)
-        for module in (worker, trainer, recommender):
+        for module in (worker, trainer, recommender, rules):
             monkeypatch.setattr(module, "check_topics", lambda given: {given.topics.events: 4})
+        for module in (worker, trainer, recommender):
             monkeypatch.setattr(module, "message_limits", lambda *_: {})
         monkeypatch.setattr(intake, "check_intake_topics", lambda given: (given.topics.events, 4))
         monkeypatch.setattr(intake, "message_limits", lambda *_: {})
@@ -108,6 +109,12 @@ def test_intake_exports_what_the_table_has(started):
     intake.run_intake(Settings(http={"port": 0}, topics={"raw_events": "raw"}))
     assert_as_the_table_has_it(exported(started.registry), "intake")
     assert started.command == "intake"
+
+
+def test_rules_export_what_the_table_has(started):
+    rules.run_rules(Settings(http={"port": 0}, rules={"enabled": True, "segments": {"a": "true"}}))
+    assert_as_the_table_has_it(exported(started.registry), "rules")
+    assert started.command == "rules run"
 
 
 def test_the_audit_exports_what_the_table_has():

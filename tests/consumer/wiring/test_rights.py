@@ -35,6 +35,8 @@ SETTINGS: dict[str, object] = {
     "labels.enabled": True,
     "labels.publish_every": 1,
     "recommendations.enabled": True,
+    "rules.enabled": True,
+    "rules.segments": json.dumps({"known": 'count("30d") > 0', "first": "segment == 0"}),
     "training.segments": 2,
     "training.warmup_users": 8,
     # More than drift compares: a user who is sent once more for the label alone has no text that
@@ -147,11 +149,13 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     written = ("segment-changes", "segment-models", "segment-lifecycle", "label-models")
     written += ("drift-reference", "user-events.dlq", "segment-labels.dlq")
     written += ("segment-recommendations",)
+    written += ("rule-changes", "rule-memberships", "rule-states")
     with (
         kafka.process("intake", SETTINGS, "intake"),
         kafka.process("worker", SETTINGS, "worker"),
         kafka.process("trainer", SETTINGS, "trainer"),
         kafka.process("recommender", SETTINGS, "recommender"),
+        kafka.process("rules-run", SETTINGS, "rules", "run"),
     ):
         until(lambda: records(kafka, "user-events") >= len(values), "intake")
         for topic in written:
@@ -165,10 +169,12 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     read_back |= {("trainer", "segment-model-versions"), ("recommender", "item-profiles")}
     former = publish_another(kafka)
     newer = {**SETTINGS, "kafka.group_protocol": "consumer"}
+    read_back |= {("rules-run", "rule-states"), ("rules-run", "user-profiles")}
     with (
         kafka.process("worker", newer, "worker"),
         kafka.process("trainer", newer, "trainer"),
         kafka.process("recommender", newer, "recommender"),
+        kafka.process("rules-run", newer, "rules", "run"),
     ):
         for user, topic in read_back:
             done = (user, "Allowed", "Topic", topic, "READ")
@@ -236,6 +242,7 @@ FOR_OTHER_STAGES = {
         *("restore.accept_lost_offsets", "restore.checkpoint_dir", "topics.label_dead_letters"),
     },
     "dead-letters redrive": {"topics.label_dead_letters"},
+    "rules run": {"restore.checkpoint_dir"},
 }
 
 

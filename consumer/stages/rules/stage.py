@@ -1,0 +1,516 @@
+"""The stage of `segmenter rules run`: from user events to who fulfils which rule.
+
+It is a group of its own beside the workers', and reads the same input: rules want no embedding, and
+count events that have no text, too. What the profiles tell of a user (learned segment, label,
+words) it reads from the workers' changelog, whose partition n belongs to partition n of the input;
+so a null there, which says that a user was let go, is heard as well.
+
+Time is that of events: the latest that the partition has reached (`models.rules.course`). Events
+that are refused are the workers' to make dead letters of; here they are counted, and read over.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import product
+from math import nan
+from typing import NamedTuple
+
+from pydantic_core import to_json
+
+from consumer.contract.clock import Clock, wall_clock
+from consumer.contract.figures import Figures
+from consumer.contract.records import Output, Record, RecordColumns
+from consumer.contract.stage import Changelog, StageError, Upto
+from consumer.settings import Settings
+from consumer.stages.shared.unexpected import Faults
+from models.profiles.rows import from_microseconds, hash_event_id
+from models.rules.course import Course, Standing, Step, Turned
+from models.rules.history import CODES
+from models.rules.rule_set import RuleSet
+from models.rules.table import RuleTable, standing_of
+from schemas.binary import RecordError
+from schemas.intake import RefusedError
+from schemas.rule_changes import (
+    RuleReason,
+    RuleStatus,
+    membership_key,
+    rule_cause,
+    rule_change_id,
+    rule_headers,
+)
+from schemas.rule_states import RuleState
+from schemas.states import UserState, read_state
+
+logger = logging.getLogger(__name__)
+
+# Users of whom time, or other rules, may have made something else: in one transaction.
+_USERS, _USERS_IDLE = 500, 5_000
+
+
+class ProfileTold(NamedTuple):
+    """What a profile says that rules may ask for, and how many events it has."""
+
+    segment: int
+    label: str | None
+    words: frozenset[str]
+    events: int
+
+    @classmethod
+    def of(cls, state: UserState) -> ProfileTold:
+        """Take it from a worker's record."""
+        return cls(state.segment, state.rest.predicted, frozenset(state.rest.terms), state.events)
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a record says: an event, what a profile tells, or that a user was let go.
+
+    Attributes
+    ----------
+    record
+        Where it stands.
+    user
+        Of whom.
+    event
+        As `models.rules.history.EVENT` has it.
+    event_id, attributes
+        The event's.
+    profile
+        What a profile tells.
+    """
+
+    record: Record
+    user: str
+    event: tuple[int, int, float, int] | None = None
+    event_id: str = ""
+    attributes: dict[str, str] | None = None
+    profile: ProfileTold | None = None
+
+
+@dataclass(slots=True)
+class RuleStats:
+    """Totals since the start, of committed work only."""
+
+    events: Counter[str] = field(default_factory=Counter)
+    """By what became of them: counted, refused."""
+    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, other: RuleStats) -> None:
+        """Add another's totals."""
+        self.events.update(other.events)
+        self.changes.update(other.changes)
+
+
+class RuleRestoration:
+    """Reads one partition's states back, and what its profiles tell."""
+
+    def __init__(self, settings: Settings, course: Course, partition: int) -> None:
+        topics = settings.topics
+        self.table = RuleTable(course)
+        self.profiles: dict[str, ProfileTold] = {}
+        self._states = topics.rule_states
+        own = Changelog(topics.rule_states, partition, Upto.END, needs_offset=True)
+        # Rules that are new may ask for what former ones did not.
+        asked = course.rules.asks_profile
+        told = [Changelog(topics.profiles, partition, Upto.COMMITTED)] if asked else []
+        self.changelogs = (own, *told)
+
+    def load(self, record: Record) -> None:
+        """Take one record in; a null value is a tombstone."""
+        self.load_many(RecordColumns.of(record))
+
+    def load_many(self, records: RecordColumns) -> None:
+        """Take records in, in their order.
+
+        Raises
+        ------
+        StageError
+            If one cannot be read.
+        """
+        if records.topic != self._states:
+            self._load_profiles(records)
+            return
+        latest: dict[str, tuple[RuleState, bytes]] = {}
+        for number, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
+            try:
+                user = (key or b"").decode()
+                if value is None:
+                    latest.pop(user, None)
+                    self.table.remove(user)
+                else:
+                    latest[user] = (RuleState.decode(key or b"", value), value)
+            except (RecordError, ValueError) as error:
+                raise StageError(
+                    f"the state in {records.place(number)} cannot be read: {error}"
+                ) from None
+        states = [state for state, _ in latest.values()]
+        self.table.put([*latest], states, [record for _, record in latest.values()])
+
+    def _load_profiles(self, records: RecordColumns) -> None:
+        for number, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
+            try:
+                user = (key or b"").decode()
+                if value is None:
+                    self.profiles.pop(user, None)
+                else:
+                    self.profiles[user] = ProfileTold.of(read_state(key or b"", value))
+            except (RecordError, ValueError) as error:
+                raise StageError(
+                    f"the profile in {records.place(number)} cannot be read: {error}"
+                ) from None
+
+
+@dataclass(slots=True)
+class _Working:
+    """A user whose state a transaction makes: as it was read, and as it is followed.
+
+    `gone` says that the user was let go; `written` that the state is to be written, and `record` as
+    what.
+    """
+
+    state: RuleState
+    standing: Standing
+    gone: bool = False
+    written: bool = False
+    record: bytes = b""
+
+
+class RuleStage:
+    """Follows the users of its partitions under the rules.
+
+    Parameters
+    ----------
+    settings
+        Topics, rules, and how events are read.
+    rules
+        The rules in force.
+    clock
+        Gives `changed_at`; the wall clock when not given.
+    intake_clock
+        What event times in the future are told by.
+    """
+
+    restore_after_abort = False
+    fixed_partitions = True
+
+    def __init__(
+        self,
+        settings: Settings,
+        rules: RuleSet,
+        clock: Clock = wall_clock,
+        intake_clock: Clock = wall_clock,
+    ) -> None:
+        self.stats = RuleStats()
+        self.rules = rules
+        self._settings, self._topics = settings, settings.topics
+        self.inputs = (settings.topics.events, settings.topics.profiles)
+        self._course = Course(rules, settings.rules.kept_events, settings.rules.longest_window)
+        self._intake = settings.events.intake()
+        self._source = settings.kafka.group_id
+        self._clock, self._intake_clock = clock, intake_clock
+        self._faults = Faults()
+        silence = settings.profile.inactive_after
+        self._silence = None if silence is None else silence // timedelta(microseconds=1)
+        self._tables: dict[int, RuleTable] = {}
+        self._profiles: dict[int, dict[str, ProfileTold]] = {}
+        self._pending = RuleStats()
+        self._work: dict[int, dict[str, _Working]] = {}
+        self._reached: dict[int, int] = {}
+
+    # --- partitions -------------------------------------------------------------------------
+
+    def restoration(self, partition: int) -> RuleRestoration:
+        """Begin to read back a partition's states."""
+        return RuleRestoration(self._settings, self._course, partition)
+
+    def assigned(self, partition: int, restoration: RuleRestoration) -> None:
+        """Take over a partition."""
+        self._tables[partition] = restoration.table
+        self._profiles[partition] = restoration.profiles
+
+    def revoked(self, partition: int) -> None:
+        """Let go of a partition."""
+        self._tables.pop(partition, None)
+        self._profiles.pop(partition, None)
+
+    def table(self, partition: int) -> RuleTable:
+        """Give a partition's states; not to be written."""
+        return self._tables[partition]
+
+    def reached(self, partition: int) -> datetime | None:
+        """Give the event time that a partition has reached, None before any."""
+        time = self._time_of(partition)
+        return from_microseconds(time) if time else None
+
+    def figures(self) -> Figures:
+        """Give them for the metrics."""
+        events, changes = self.stats.events, self.stats.changes
+        yield "rule_events", {fate: events[fate] for fate in ("counted", "refused")}
+        yield "rule_changes", {each: changes[each] for each in product(RuleStatus, RuleReason)}
+        members: Counter[str] = Counter(dict.fromkeys(self.rules.names, 0))
+        tables = list(self._tables.values())
+        for table in tables:
+            members.update(table.members)
+        yield "rule_members", dict(members)
+        yield "rule_users", sum(len(table) for table in tables)
+        yield "rule_users_to_look_at", sum(table.left for table in tables)
+        reached = [table.watermark for table in tables if table.watermark]
+        yield "rule_watermark_timestamp_seconds", min(reached) / 1e6 if reached else None
+
+    # --- the way of a record ----------------------------------------------------------------
+
+    def prepare(self, records: Sequence[Record]) -> list[Heard | Record]:
+        """Read events and profiles; what is neither comes back as it is."""
+        now = self._intake_clock()
+        return [self._read(record, now) for record in records]
+
+    def _read(self, record: Record, now: datetime) -> Heard | Record:
+        try:
+            if record.topic == self._topics.profiles:
+                return self._read_profile(record)
+            event, _ = self._intake.sift(record.value, record.key, now)
+        except RefusedError:
+            return record
+        except RecordError as error:
+            raise StageError(f"the profile in {record.place} cannot be read: {error}") from None
+        except Exception as error:
+            self._faults.tell(error, "a record")
+            return record
+        return Heard(
+            record,
+            event.user_id,
+            (
+                event.microseconds,
+                hash_event_id(event.event_id),
+                nan if event.rating is None else event.rating,
+                CODES[event.type],
+            ),
+            event.event_id,
+            getattr(event, "attributes", None),
+        )
+
+    def _read_profile(self, record: Record) -> Heard:
+        key = record.key or b""
+        if record.value is None:
+            return Heard(record, key.decode())
+        told = ProfileTold.of(read_state(key, record.value)) if self.rules.asks_profile else None
+        return Heard(record, key.decode(), profile=told)
+
+    def apply(
+        self, prepared: Sequence[Heard | Record], partitions: frozenset[int]
+    ) -> Sequence[Output]:
+        """Let users take their steps, in the order of the records."""
+        now = self._clock()
+        outputs: list[Output] = []
+        runs: dict[int, dict[str, list[tuple[Step, Heard]]]] = {}
+        for heard in prepared:
+            record = heard.record if isinstance(heard, Heard) else heard
+            partition = record.partition
+            if partition not in partitions:
+                continue
+            if not isinstance(heard, Heard):
+                self._pending.events["refused"] += 1
+                continue
+            run = runs.setdefault(partition, {})
+            if heard.event is not None:
+                self._pending.events["counted"] += 1
+                self._reached[partition] = max(self._time_of(partition), heard.event[0])
+            step = self._step(heard, self._time_of(partition))
+            if step is not None:
+                run.setdefault(heard.user, []).append((step, heard))
+            elif record.value is None:
+                outputs += self._take(partition, runs.pop(partition), now)
+                outputs += self._let_go(partition, heard, now)
+            elif heard.profile is not None:
+                # No event of the partition was heard yet, so there is no time to look at.
+                self._profiles[partition][heard.user] = heard.profile
+        for partition, run in runs.items():
+            outputs += self._take(partition, run, now)
+        return [*outputs, *self._states()]
+
+    def _time_of(self, partition: int) -> int:
+        return self._reached.get(partition, self._tables[partition].watermark)
+
+    def _step(self, heard: Heard, now: int) -> Step | None:
+        if heard.event is not None:
+            return Step(now, heard.event, heard.attributes, source=heard)
+        if heard.profile is not None and now:
+            told = heard.profile
+            return Step(now, None, None, told.segment, told.label, told.words, heard)
+        return None
+
+    def _take(
+        self, partition: int, run: dict[str, list[tuple[Step, Heard]]], now: datetime
+    ) -> list[Output]:
+        users = [self._working(partition, user) for user in run]
+        steps = [[step for step, _ in own] for own in run.values()]
+        former = [each.state.profile_events for each in users]
+        turned = self._course.follow([each.standing for each in users], steps)
+        for each, own in zip(users, run.values(), strict=True):
+            each.written = True
+            for _, heard in own:
+                if heard.profile is not None:
+                    each.state.profile_events = heard.profile.events
+        return self._tell(users, turned, now, former)
+
+    def _let_go(self, partition: int, heard: Heard, now: datetime) -> list[Output]:
+        """Take a user out of all, of whom the workers have let go."""
+        user = heard.user
+        self._profiles[partition].pop(user, None)
+        if user not in self._tables[partition] and user not in self._work.get(partition, {}):
+            return []
+        each = self._working(partition, user)
+        at = max(each.standing.evaluated, self._time_of(partition))
+        if self._silence is not None and at - (each.standing.last or 0) < self._silence:
+            # The user has written since, what the workers have not come to yet.
+            return self._take(partition, {user: [(Step(at, None), heard)]}, now)
+        gone = [
+            Turned(0, rule, False, RuleReason.INACTIVE, at, {}, None)
+            for rule in each.standing.members
+        ]
+        outputs = self._tell([each], gone, now, [0])
+        each.gone, each.written = True, True
+        each.state, each.standing = RuleState(), Standing(user)
+        return outputs
+
+    def _working(self, partition: int, user: str) -> _Working:
+        work = self._work.setdefault(partition, {})
+        if user not in work:
+            state = self._tables[partition].get(user) or RuleState()
+            told = self._profiles[partition].get(user)
+            if told is not None:
+                state.segment, state.label = told.segment, told.label
+                state.words, state.profile_events = tuple(sorted(told.words)), told.events
+            work[user] = _Working(state, standing_of(user, state, self.rules.digest))
+        work[user].gone = False
+        return work[user]
+
+    def maintain(self, *, idle: bool) -> Sequence[Output] | None:
+        """Look at users who were looked at under other rules, and whose windows have ended."""
+        most = _USERS_IDLE if idle else _USERS
+        for partition, table in self._tables.items():
+            users = table.outdated(most) or table.due(most)
+            if users:
+                found = [self._working(partition, user) for user in users]
+                standings = [each.standing for each in found]
+                turned = self._course.follow(standings, [()] * len(found), table.watermark)
+                for each in turned:
+                    found[each.place].written = True
+                outputs = self._tell(found, turned, self._clock(), [0] * len(found))
+                return [*outputs, *self._states()]
+        return None
+
+    # --- what is written --------------------------------------------------------------------
+
+    def _tell(
+        self,
+        users: Sequence[_Working],
+        turned: Sequence[Turned],
+        now: datetime,
+        former_events: Sequence[int],
+    ) -> list[Output]:
+        """Give the records of changes; `former_events` are those of the profiles before."""
+        outputs = []
+        for each in turned:
+            state, user = users[each.place].state, users[each.place].standing.user
+            state.sequence += 1
+            heard = each.source if isinstance(each.source, Heard) else None
+            told = heard.profile if heard else None
+            cause = rule_cause(
+                each.reason,
+                by_event=told is not None and told.events > former_events[each.place],
+            )
+            status = RuleStatus.ENTERED if each.entered else RuleStatus.EXITED
+            at = from_microseconds(each.at)
+            event = heard if heard and heard.event else None
+            value = to_json(
+                {
+                    "user_id": user,
+                    "sequence": state.sequence,
+                    "rule": each.rule,
+                    "status": status,
+                    "reason": each.reason,
+                    "cause": cause,
+                    "changed_at": now,
+                    "effective_at": at,
+                    "occurred_at": event and event.event and from_microseconds(event.event[0]),
+                    "facts": each.facts,
+                    "source": event
+                    and {
+                        "topic": event.record.topic,
+                        "partition": event.record.partition,
+                        "offset": event.record.offset,
+                        "event_id": event.event_id,
+                    },
+                }
+            )
+            identity = rule_change_id(user, each.rule, at, state.sequence)
+            headers = tuple(rule_headers(identity, self._source, user, now, cause))
+            outputs.append(Output(self._topics.rule_changes, user.encode(), value, headers))
+            outputs.append(
+                Output(
+                    self._topics.rule_memberships,
+                    membership_key(user, each.rule),
+                    value if each.entered else None,
+                    headers if each.entered else (),
+                )
+            )
+            self._pending.changes[status, each.reason] += 1
+        return outputs
+
+    def _states(self) -> list[Output]:
+        """Give the records of the states that the transaction makes."""
+        outputs = []
+        for partition, work in self._work.items():
+            for user, each in work.items():
+                if not each.written:
+                    continue
+                key, value = user.encode(), None
+                if not each.gone:
+                    value = each.record = self._state_of(each).encode(key)
+                outputs.append(Output(self._topics.rule_states, key, value, (), partition))
+        return outputs
+
+    def _state_of(self, each: _Working) -> RuleState:
+        state, standing = each.state, each.standing
+        state.first, state.last = standing.first or 0, standing.last or 0
+        state.evaluated, state.digest = standing.evaluated, self.rules.digest
+        state.history = standing.events.tobytes()
+        known = standing.known
+        state.attributes, state.segment, state.label = known.attributes, known.segment, known.label
+        state.words = tuple(sorted(known.words)) if self.rules.asks_words else ()
+        state.members = standing.members
+        return state
+
+    # --- the end of a transaction -----------------------------------------------------------
+
+    def committed(self) -> None:
+        """Make what was computed the state."""
+        for partition, work in self._work.items():
+            table, profiles = self._tables[partition], self._profiles[partition]
+            made = {user: each for user, each in work.items() if each.written and not each.gone}
+            states = [each.state for each in made.values()]
+            table.put([*made], states, [each.record for each in made.values()])
+            looked = {user: each for user, each in work.items() if not each.written}
+            table.looked([*looked], [self._state_of(each) for each in looked.values()])
+            for user, each in work.items():
+                if each.written:
+                    profiles.pop(user, None)
+                if each.gone:
+                    table.remove(user)
+        for partition, time in self._reached.items():
+            self._tables[partition].watermark = max(self._tables[partition].watermark, time)
+        self.stats.add(self._pending)
+        self._clear()
+
+    def aborted(self) -> None:
+        """Drop what was computed."""
+        self._clear()
+
+    def _clear(self) -> None:
+        self._work, self._reached, self._pending = {}, {}, RuleStats()

@@ -1,0 +1,1 @@
+"""Segments by rule: what a rule may say, and who fulfils it."""

@@ -1,0 +1,153 @@
+"""Users' states as `segmenter rules run` holds them: the records that it would read back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.rules.course import Course, Standing
+from models.rules.history import EVENT, NO_EVENTS, Events, Known
+from schemas.rule_states import RuleState
+
+NEVER = np.iinfo(np.int64).max // 2
+_FIRST_ROOM = 1024
+
+
+def standing_of(user: str, state: RuleState, digest: int) -> Standing:
+    """Give a state as what rules are followed with; `digest` is that of the rules in force."""
+    return Standing(
+        user,
+        events_of(state),
+        Known(state.attributes, state.segment, state.label, frozenset(state.words)),
+        state.first or None,
+        state.last or None,
+        state.members,
+        state.evaluated,
+        outdated=bool(state.evaluated) and state.digest != digest,
+    )
+
+
+def events_of(state: RuleState) -> Events:
+    """Give the events that a state holds, EVENT (n,)."""
+    return np.frombuffer(state.history, EVENT) if state.history else NO_EVENTS
+
+
+class RuleTable:
+    """The states of one partition's users.
+
+    Parameters
+    ----------
+    course
+        Tells when something may be different next.
+    """
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        self._rows: dict[str, int] = {}
+        self._records: list[bytes] = []
+        self._free: list[int] = []
+        self._next = np.full(_FIRST_ROOM, NEVER, np.int64)
+        self._digests = np.zeros(_FIRST_ROOM, np.uint64)
+        self._users: list[str] = []
+        self.members: Counter[str] = Counter()
+        """Members by rule."""
+        self.watermark = 0
+        """The event time that the partition has reached, microseconds since 1970."""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, user: str) -> bool:
+        return user in self._rows
+
+    def get(self, user: str) -> RuleState | None:
+        """Give a user's state; None where nothing is known."""
+        row = self._rows.get(user)
+        return None if row is None else RuleState.decode(user.encode(), self._records[row])
+
+    def put(
+        self, users: Sequence[str], states: Sequence[RuleState], records: Sequence[bytes]
+    ) -> None:
+        """Set users' states; `records` are what they are written as."""
+        if not users:
+            return
+        rows = []
+        for user, state, record in zip(users, states, records, strict=True):
+            row = self._rows.get(user)
+            if row is None:
+                row = self._room(user)
+            else:
+                self._forget_members(user, row)
+            self._records[row] = record
+            self.members.update(state.members)
+            rows.append(row)
+        at = np.array(rows, np.int64)
+        self._digests[at] = np.array([state.digest for state in states], np.uint64)
+        self._next[at] = self._next_looks(states)
+        self.watermark = max(self.watermark, *(state.evaluated for state in states))
+
+    def remove(self, user: str) -> None:
+        """Forget a user."""
+        row = self._rows.pop(user, None)
+        if row is not None:
+            self._forget_members(user, row)
+            self._records[row] = b""
+            self._next[row], self._digests[row] = NEVER, self._course.rules.digest
+            self._free.append(row)
+
+    def due(self, most: int) -> list[str]:
+        """Give users of whom something may be different by now, so many at most."""
+        rows = np.flatnonzero(self._next[: len(self._users)] <= self.watermark)
+        return [self._users[row] for row in rows[:most].tolist()]
+
+    def looked(self, users: Sequence[str], states: Sequence[RuleState]) -> None:
+        """Note that users were looked at up to now, and that nothing is different.
+
+        Their records stay as they are: whoever reads them looks again, and finds the same.
+        """
+        if not users:
+            return
+        at = np.array([self._rows[user] for user in users], np.int64)
+        self._digests[at] = self._course.rules.digest
+        self._next[at] = self._next_looks(states)
+
+    def outdated(self, most: int) -> list[str]:
+        """Give users who were looked at under other rules, so many at most."""
+        return [self._users[row] for row in np.flatnonzero(self._outdated())[:most].tolist()]
+
+    @property
+    def left(self) -> int:
+        """Users who were looked at under other rules."""
+        return int(self._outdated().sum())
+
+    def _outdated(self) -> NDArray[np.bool_]:
+        digests = self._digests[: len(self._users)]
+        different: NDArray[np.bool_] = digests != np.uint64(self._course.rules.digest)
+        return different
+
+    def _next_looks(self, states: Sequence[RuleState]) -> NDArray[np.int64]:
+        events = [events_of(state) for state in states]
+        owner = np.repeat(np.arange(len(states)), [len(each) for each in events])
+        first = np.array([state.first or NEVER for state in states], np.int64)
+        after = np.array([state.evaluated for state in states], np.int64)
+        return self._course.next_look(np.concatenate(events), owner, first, after)
+
+    def _room(self, user: str) -> int:
+        if self._free:
+            row = self._free.pop()
+            self._users[row] = user
+        else:
+            row = len(self._users)
+            self._users.append(user)
+            self._records.append(b"")
+            if row == len(self._next):
+                self._next = np.concatenate((self._next, np.full(row, NEVER, np.int64)))
+                self._digests = np.concatenate((self._digests, np.zeros(row, np.uint64)))
+        self._rows[user] = row
+        return row
+
+    def _forget_members(self, user: str, row: int) -> None:
+        self.members.subtract(RuleState.decode(user.encode(), self._records[row]).members)

@@ -1,0 +1,453 @@
+"""The stage of `segmenter rules run`, held against one that looks at one moment after the other."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.contract.records import Output, Record, RecordColumns
+from consumer.contract.stage import StageError
+from consumer.settings import Settings
+from consumer.stages.rules.stage import RuleStage
+from models.profiles.codec import encode
+from models.profiles.table import ProfileRows
+from models.rules.rule_set import RuleSet
+from schemas.cloudevents import EventHeaders
+from schemas.rule_changes import RuleChange, rule_headers
+from tests.consumer.stages.stage_data import EMBEDDER, NOW, START, event
+
+ALL = frozenset(range(4))
+RULES = {
+    "busy": 'count("2d") >= 2',
+    "buyer": 'count("purchase", "5d") >= 1 && !(count("view", "1d") > 1)',
+    "critic": 'mean_rating("3d") < 2.5',
+    "german": 'attributes.country == "DE" || segment == 2',
+    "old-hand": 'known_for("4d")',
+    "quiet": 'silent_for("2d")',
+}
+
+
+@cache
+def rules_of(sources: tuple[tuple[str, str], ...]) -> RuleSet:
+    return RuleSet.of(dict(sources), 366 * 86_400_000_000)
+
+
+def stage_of(sources: dict[str, str] = RULES, **sections: Any) -> RuleStage:
+    given = {"enabled": True, "segments": sources, **sections.pop("rules", {})}
+    settings = Settings(rules=given, **sections)
+    return RuleStage(
+        settings, rules_of((*sources.items(),)), clock=lambda: NOW, intake_clock=lambda: NOW
+    )
+
+
+def said(user: str, number: int, days: float, **fields: Any) -> Record:
+    """A record of an event, at a time in days; the number makes its id."""
+    at = (START + timedelta(days=days)).isoformat()
+    value = json.dumps(event(user, number, occurred_at=at, **fields)).encode()
+    return Record("user-events", 0, number, -1, user.encode(), value)
+
+
+def told(user: str, segment: int | None, events: int = 1) -> Record:
+    """A record of a profile, or that the user was let go."""
+    value = None
+    if segment is not None:
+        rows = ProfileRows.empty([user], EMBEDDER.dimensions, 4)
+        rows.segments[0], rows.events[0], rows.weights[0] = segment, events, 1.0
+        rows.recent[0, : min(events, 4)] = 1
+        (value,) = encode(rows, EMBEDDER.identity)
+    return Record("user-profiles", 0, 0, -1, user.encode(), value)
+
+
+class Group:
+    """A stage with a partition, and all that it has committed."""
+
+    def __init__(self, sources: dict[str, str] = RULES, **sections: Any) -> None:
+        self.sources, self.sections = sources, sections
+        self.changes: list[RuleChange] = []
+        self.memberships: dict[bytes, bytes] = {}
+        self.states: dict[bytes, bytes | None] = {}
+        self.profiles: dict[bytes, bytes | None] = {}
+        self.start()
+
+    def start(self, sources: dict[str, str] | None = None) -> None:
+        """Begin anew with what was written, under other rules perhaps."""
+        self.sources = sources or self.sources
+        self.stage = stage_of(self.sources, **self.sections)
+        restoration = self.stage.restoration(0)
+        for changelog in restoration.changelogs:
+            kept = self.states if changelog.topic == "rule-states" else self.profiles
+            if kept:
+                restoration.load_many(
+                    RecordColumns(changelog.topic, 0, range(len(kept)), [*kept], [*kept.values()])
+                )
+        self.stage.assigned(0, restoration)
+
+    def take(self, outputs: Sequence[Output]) -> None:
+        self.stage.committed()
+        for each in outputs:
+            if each.topic == "rule-changes":
+                self.changes.append(RuleChange.model_validate_json(each.value))
+            elif each.topic == "rule-states":
+                assert each.partition == 0
+                self.states[each.key] = each.value
+            elif each.value is None:
+                assert self.memberships.pop(each.key) is not None
+            else:
+                self.memberships[each.key] = each.value
+
+    def hear(self, *records: Record) -> None:
+        self.take(self.stage.apply(self.stage.prepare(records), ALL))
+        self.profiles.update({r.key: r.value for r in records if r.topic == "user-profiles"})
+
+    def drop(self, *records: Record) -> None:
+        self.stage.apply(self.stage.prepare(records), ALL)
+        self.stage.aborted()
+
+    def maintain(self) -> None:
+        while (outputs := self.stage.maintain(idle=False)) is not None:
+            self.take(outputs)
+
+    def story(self, user: str) -> list[tuple[Any, ...]]:
+        return [
+            (c.sequence, c.rule, c.status, c.reason, days(c.effective_at), c.facts, c.id)
+            for c in self.changes
+            if c.user_id == user
+        ]
+
+    @property
+    def members(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = defaultdict(set)
+        for key in self.memberships:
+            user, _, rule = key.decode().rpartition("|")
+            found[rule].add(user)
+        return dict(found)
+
+
+def days(time: datetime) -> float:
+    return (time - START) / timedelta(days=1)
+
+
+# --- one moment after the other ------------------------------------------------------------------
+
+DAY = timedelta(days=1)
+
+
+@dataclass
+class One:
+    """A user, with all events that there were."""
+
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
+    segment: int = -1
+    members: set[str] = field(default_factory=set)
+    looked: datetime | None = None
+
+    def within(self, now: datetime, length: timedelta, *types: str) -> list[dict[str, Any]]:
+        return [
+            each
+            for each in self.events.values()
+            if now - each["at"] < length and (not types or each["type"] in types)
+        ]
+
+    def belongs(self, now: datetime) -> set[str]:
+        ratings = [e["rating"] for e in self.within(now, 3 * DAY) if e["rating"] is not None]
+        first = min((each["at"] for each in self.events.values()), default=None)
+        holds = {
+            "busy": len(self.within(now, 2 * DAY)) >= 2,
+            "buyer": len(self.within(now, 5 * DAY, "purchase")) >= 1
+            and len(self.within(now, DAY, "view")) <= 1,
+            "critic": bool(ratings) and sum(ratings) / len(ratings) < 2.5,
+            "german": self.attributes.get("country") == "DE" or self.segment == 2,
+            "old-hand": first is not None and now - first >= 4 * DAY,
+            "quiet": not self.within(now, 2 * DAY),
+        }
+        return {name for name, held in holds.items() if held}
+
+
+def one_by_one(records: Sequence[Record], end: datetime) -> dict[str, list[tuple[Any, ...]]]:
+    """What becomes of each user: (rule, entered, reason, day), moment after moment."""
+    users: dict[str, One] = {}
+    found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    reached = None
+    lengths = [1 * DAY, 2 * DAY, 3 * DAY, 5 * DAY]
+
+    def look(user: str, now: datetime, reason: str) -> None:
+        one = users[user]
+        holds = one.belongs(now)
+        for rule in sorted(holds ^ one.members):
+            found[user].append((rule, rule in holds, reason, days(now)))
+        one.members, one.looked = holds, now
+
+    def pass_time(user: str, until: datetime) -> None:
+        one = users[user]
+        times = {each["at"] + length for each in one.events.values() for length in lengths}
+        first = min((each["at"] for each in one.events.values()), default=None)
+        if first is not None:
+            times.add(first + 4 * DAY)
+        for time in sorted(times):
+            if one.looked is not None and one.looked < time <= until:
+                look(user, time, "time_passed")
+
+    for record in records:
+        user = record.key.decode()
+        if record.topic == "user-profiles":
+            one = users.setdefault(user, One())
+            if reached is not None:
+                pass_time(user, reached)
+            one.segment = int(record.offset)
+            if reached is not None:
+                look(user, reached, "profile")
+            continue
+        value = json.loads(record.value)
+        at = datetime.fromisoformat(value["occurred_at"])
+        reached = at if reached is None else max(reached, at)
+        one = users.setdefault(user, One())
+        if value["event_id"] in one.events:
+            continue
+        pass_time(user, reached)
+        one.events[value["event_id"]] = {
+            "at": at,
+            "type": value["type"],
+            "rating": value.get("rating"),
+        }
+        look(user, reached, "behaviour")
+    for user, one in users.items():
+        if one.looked is not None:
+            pass_time(user, max(reached or end, one.looked))
+    return found
+
+
+def a_profile(user: str, segment: int) -> Record:
+    return replace(told(user, segment), offset=segment)
+
+
+PEOPLE = st.sampled_from(["ann", "bob", "eva"])
+EVENTS = st.builds(
+    lambda user, number, days, kind, rating: said(
+        user, number, days, type=kind, **({} if rating is None else {"rating": rating})
+    ),
+    PEOPLE,
+    st.integers(0, 30),
+    # On the edges of windows, in any order.
+    st.sampled_from([10, 10.5, 11, 11.5, 12, 13, 14, 15, 17, 19, 30]),
+    st.sampled_from(["review", "purchase", "view"]),
+    st.sampled_from([None, 1, 2, 3, 5]),
+)
+STREAM = st.lists(
+    st.one_of(EVENTS, EVENTS, st.builds(a_profile, PEOPLE, st.integers(0, 3))), max_size=25
+)
+CUTS = st.lists(st.sampled_from(["go", "abort", "restart", "maintain"]), max_size=25)
+
+
+@given(STREAM, CUTS)
+def test_what_is_told_of_users_is_the_same_whatever_happens_to_the_process(stream, cuts):
+    # An id is of one event: what comes again under it, with another time, is not looked at here.
+    seen: dict[bytes, Record] = {}
+    stream = [
+        seen.setdefault(record.key + b"%d" % record.offset, record)
+        if record.topic == "user-events"
+        else record
+        for record in stream
+    ]
+    group, waiting = Group(), []
+    for number, record in enumerate(stream):
+        waiting.append(record)
+        what = cuts[number] if number < len(cuts) else "wait"
+        if what == "abort":
+            group.drop(*waiting)
+        elif what in {"go", "restart", "maintain"}:
+            group.hear(*waiting)
+            waiting = []
+        if what == "restart":
+            group.start()
+        elif what == "maintain":
+            group.maintain()
+    group.hear(*waiting)
+    group.maintain()
+    expected = one_by_one(stream, NOW)
+    for user in ("ann", "bob", "eva"):
+        story = group.story(user)
+        assert [
+            (rule, status == "entered", reason, day) for _, rule, status, reason, day, _, _ in story
+        ] == expected.get(user, [])
+        assert [sequence for sequence, *_ in story] == list(range(1, len(story) + 1))
+    left = {key: RuleChange.model_validate_json(v) for key, v in group.memberships.items()}
+    assert all(key == f"{c.user_id}|{c.rule}".encode() for key, c in left.items())
+
+
+@given(STREAM, st.integers(0, 25))
+def test_what_comes_again_after_a_crash_changes_nothing(stream, at):
+    group = Group()
+    group.hear(*stream[:at])
+    group.maintain()
+    once = list(group.changes)
+    group.hear(*[record for record in stream[:at] if record.topic == "user-events"])
+    group.maintain()
+    assert group.changes == once
+
+
+# --- one thing each ------------------------------------------------------------------------------
+
+
+def test_a_change_says_what_the_rule_has_read():
+    group = Group({"loyal": 'count("review", "30d") >= 2 && attributes.country != "CN"'})
+    group.hear(said("ann", 1, 1), said("ann", 2, 2.5))
+    (change,) = group.changes
+    assert change == RuleChange(
+        user_id="ann",
+        sequence=1,
+        rule="loyal",
+        status="entered",
+        reason="behaviour",
+        cause="user",
+        changed_at=NOW,
+        effective_at=START + timedelta(days=2.5),
+        occurred_at=START + timedelta(days=2.5),
+        facts={'count("review", "30d")': 2, "attributes.country": None},
+        source={"topic": "user-events", "partition": 0, "offset": 2, "event_id": "ann-2"},
+    )
+    assert group.members == {"loyal": {"ann"}}
+
+
+def test_records_are_written_as_the_contract_writes_them():
+    stage = Group({"loyal": 'mean_rating("30d") >= 2.0'}).stage
+    change, member, state = stage.apply(stage.prepare([said("ann", 1, 1, rating=4)]), ALL)
+    read = RuleChange.model_validate_json(change.value)
+    assert change.value == member.value == read.model_dump_json().encode()
+    headers: EventHeaders = rule_headers(
+        read.id,
+        stage._settings.kafka.group_id,
+        "ann",
+        NOW,
+        read.cause,
+    )
+    assert change.headers == member.headers == tuple(headers)
+    assert (change.key, member.key, state.key) == (b"ann", b"ann|loyal", b"ann")
+
+
+def test_a_window_ends_when_the_partition_gets_there_whoever_writes():
+    group = Group({"active": 'count("2d") > 0'})
+    group.hear(said("ann", 1, 1))
+    group.hear(said("bob", 1, 2.9))
+    group.maintain()
+    assert group.members == {"active": {"ann", "bob"}}
+    group.hear(said("bob", 2, 3))
+    group.maintain()
+    assert group.members == {"active": {"bob"}}
+    assert group.story("ann")[-1][1:5] == ("active", "exited", "time_passed", 3.0)
+
+
+@pytest.mark.parametrize("by_event", [False, True])
+def test_other_rules_are_looked_at_for_all_who_are_known(by_event):
+    group = Group({"a": 'count("9d") >= 2', "b": 'count("9d") >= 1', "gone": "true"})
+    group.hear(said("ann", 1, 1), said("ann", 2, 2), said("bob", 1, 2))
+    before = len(group.changes)
+    group.start({"a": 'count("9d") >= 3', "b": 'count("9d") >= 1', "c": 'count("1d") == 1'})
+    assert dict(group.stage.figures())["rule_users_to_look_at"] == 2
+    if by_event:
+        group.hear(said("ann", 3, 2), said("bob", 2, 2))
+    group.maintain()
+    told = [(c.user_id, c.rule, c.status, c.reason, c.cause) for c in group.changes[before:]]
+    of_rules = [each for each in told if each[3] == "rule_changed"]
+    assert sorted(of_rules) == [
+        ("ann", "a", "exited", "rule_changed", "operator"),
+        ("ann", "c", "entered", "rule_changed", "operator"),
+        ("ann", "gone", "exited", "rule_changed", "operator"),
+        ("bob", "c", "entered", "rule_changed", "operator"),
+        ("bob", "gone", "exited", "rule_changed", "operator"),
+    ]
+    by_behaviour = [each[:3] for each in told if each[3] == "behaviour"]
+    expected = [("ann", "a", "entered"), ("ann", "c", "exited"), ("bob", "c", "exited")]
+    assert sorted(by_behaviour) == (expected if by_event else [])
+    assert dict(group.stage.figures())["rule_users_to_look_at"] == 0
+    # The same again after a start.
+    group.start()
+    group.maintain()
+    assert len(group.changes) == before + len(told)
+
+
+def test_rules_that_are_all_gone_leave_nobody():
+    group = Group({"a": "true"})
+    group.hear(said("ann", 1, 1))
+    group.start({})
+    group.stage = stage_of({})
+    restoration = group.stage.restoration(0)
+    restoration.load_many(
+        RecordColumns("rule-states", 0, [0], [*group.states], [*group.states.values()])
+    )
+    group.stage.assigned(0, restoration)
+    group.maintain()
+    assert group.members == {}
+
+
+def test_a_rule_that_is_new_reads_what_profiles_said_before():
+    group = Group({"any": "true"})
+    group.hear(said("ann", 1, 1), told("ann", 3))
+    group.start({"third": "segment == 3"})
+    group.maintain()
+    assert group.members == {"third": {"ann"}}
+
+
+@pytest.mark.parametrize(("events", "cause"), [(2, "user"), (1, "model")])
+def test_whose_doing_another_segment_is_follows_from_the_profile(events, cause):
+    group = Group({"third": "segment == 3"})
+    group.hear(said("ann", 1, 1), told("ann", 2, events=1))
+    group.hear(told("ann", 3, events=events))
+    assert [(c.reason, c.cause) for c in group.changes] == [("profile", cause)]
+
+
+def test_who_is_let_go_leaves_all_rules_and_begins_anew():
+    group = Group({"a": "true", "b": "true"})
+    group.hear(said("ann", 1, 1), told("ann", None), said("ann", 2, 2))
+    assert [(c.sequence, c.rule, c.status, c.reason) for c in group.changes] == [
+        (1, "a", "entered", "behaviour"),
+        (2, "b", "entered", "behaviour"),
+        (3, "a", "exited", "inactive"),
+        (4, "b", "exited", "inactive"),
+        (1, "a", "entered", "behaviour"),
+        (2, "b", "entered", "behaviour"),
+    ]
+    group.hear(told("ann", None), told("nobody", None))
+    assert (group.members, group.states) == ({}, {b"ann": None})
+    assert dict(group.stage.figures())["rule_users"] == 0
+
+
+def test_who_wrote_since_is_not_let_go():
+    group = Group({"a": "segment < 0"}, profile={"inactive_half_lives": 2, "half_life_days": 1})
+    group.hear(said("ann", 1, 1), said("bob", 1, 9), told("ann", 2), said("ann", 2, 8.5))
+    assert group.members == {"a": {"bob"}}
+    group.hear(told("ann", None))
+    assert group.members == {"a": {"ann", "bob"}}
+    group.hear(said("bob", 2, 20), told("ann", None))
+    assert group.members == {"a": {"bob"}}
+
+
+def test_what_cannot_be_read_is_counted_and_read_over():
+    group = Group({"a": "true"})
+    bad = replace(said("ann", 1, 1), value=b"{")
+    group.hear(bad, said("ann", 2, 1, text=None, type="click"), replace(bad, key=None))
+    figures = dict(group.stage.figures())
+    assert figures["rule_events"] == {"counted": 1, "refused": 2}
+    assert figures["rule_members"] == {"a": 1}
+    assert group.members == {"a": {"ann"}}
+
+
+def test_a_state_that_is_damaged_stops_the_process():
+    group = Group()
+    group.hear(said("ann", 1, 1))
+    restoration = group.stage.restoration(0)
+    value = bytearray(group.states[b"ann"])
+    value[20] ^= 1
+    with pytest.raises(
+        StageError, match=r"the state in rule-states\[0\]@7 cannot be read: its che"
+    ):
+        restoration.load(Record("rule-states", 0, 7, -1, b"ann", bytes(value)))
