@@ -146,6 +146,9 @@ bench-labels: model  ## River's classifiers on real profiles with labels: qualit
 	$(BIN)/python -m benchmarks.labels $(ARGS)
 	$(BIN)/python -m benchmarks.labelling.cost
 
+bench-rules: $(VENV)/.installed  ## what rules cost an event, and to look at everybody under others
+	$(BIN)/python -m benchmarks.rules $(ARGS)
+
 bench-stability: model  ## flapping against lag by the assignment's settings, confidence, and what the model moves beside 48f6e1e; ARGS="--vectors FILE.npz"
 	$(BIN)/python -m benchmarks.stability $(ARGS)
 
@@ -211,5 +214,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 
 .PHONY: help install model demo test ready test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
-	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-report bench-stability bench-evaluation bench-languages \
+	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-report bench-rules bench-stability bench-evaluation bench-languages \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

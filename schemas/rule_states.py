@@ -13,7 +13,17 @@ from enum import IntEnum
 
 from pydantic_core import from_json, to_json
 
-from schemas.binary import HEAD, MAGIC, VERSION, RecordError, open_record, seal, section
+from schemas.binary import (
+    CHECKSUM,
+    HEAD,
+    MAGIC,
+    SECTION,
+    VERSION,
+    RecordError,
+    open_record,
+    seal,
+    section,
+)
 
 KIND = "U"
 
@@ -28,6 +38,9 @@ class Tag(IntEnum):
     HISTORY = 2
     KNOWN = 3
     MEMBERS = 4
+
+
+_FIRST = Tag.STATE.to_bytes(2, "little")
 
 
 @dataclass(slots=True)
@@ -97,10 +110,25 @@ class RuleState:
         RecordError
             If it is damaged, of another kind, or of a newer version.
         """
-        state, sections = cls(), open_record(KIND, key, value)
-        if not sections or sections[0].tag != Tag.STATE:
+        open_record(KIND, key, value)
+        return cls.of_own(value)
+
+    @classmethod
+    def of_own(cls, value: bytes) -> RuleState:
+        """Read a record that this process has written or checked.
+
+        Raises
+        ------
+        RecordError
+            If its state is not as it should be.
+        """
+        state, place, end = cls(), HEAD.size, len(value) - CHECKSUM.size
+        if value[place : place + 2] != _FIRST:
             raise RecordError("it has no state where that should be")
-        for tag, _, payload, whole in sections:
+        while place < end:
+            tag, _, length = SECTION.unpack_from(value, place)
+            begin, place = place, place + SECTION.size + length
+            payload = value[begin + SECTION.size : place]
             if tag == Tag.STATE:
                 if len(payload) != _STATE.size:
                     raise RecordError("its state has another length")
@@ -115,5 +143,5 @@ class RuleState:
             elif tag == Tag.MEMBERS:
                 state.members = tuple(from_json(payload))
             else:
-                state.extra += whole
+                state.extra += value[begin:place]
         return state

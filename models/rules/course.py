@@ -25,9 +25,10 @@ from models.rules.history import (
     Known,
     Moments,
     boundaries,
+    leaving,
     pruned,
 )
-from models.rules.rule_set import RuleSet
+from models.rules.rule_set import RuleSet, Turn
 from schemas.rule_changes import RuleReason
 
 MOST_ATTRIBUTES = 32
@@ -221,10 +222,10 @@ class Course:
             Microseconds since 1970, int64 (n,); a time far ahead where never.
         """
         nearest = np.full(len(first), _NEVER, np.int64)
-        for window in self.rules.windows:
-            leaves = held["time"] + window
-            later = leaves > after[owner]
-            np.minimum.at(nearest, owner[later], leaves[later])
+        for which, leaves in leaving(held, self.rules.windows):
+            whose = owner[which]
+            later = leaves > after[whose]
+            np.minimum.at(nearest, whose[later], leaves[later])
         for window in self.rules.known_windows:
             reached = np.minimum(first, _NEVER - window) + window
             nearest = np.where(reached > after, np.minimum(nearest, reached), nearest)
@@ -243,7 +244,10 @@ class Course:
         owner = np.repeat(np.arange(len(standings)), lengths)
         after = np.array([each.evaluated for each in standings], np.int64)
         until = np.array(ends, np.int64)
-        found = [boundaries(held["time"], owner, self.rules.windows, after, until)]
+        times, owners = [], []
+        for which, leaves in leaving(held, self.rules.windows):
+            times.append(leaves)
+            owners.append(owner[which])
         if self.rules.known_windows:
             firsts = [
                 (place, time)
@@ -251,15 +255,15 @@ class Course:
                 for time in {each.first, *(step.event[0] for step in own if step.event)} - {None}
             ]
             whose = np.array([place for place, _ in firsts], np.int64)
-            times = np.array([time for _, time in firsts], np.int64)
-            found.append(boundaries(times, whose, self.rules.known_windows, after, until))
-        passing: defaultdict[int, set[int]] = defaultdict(set)
-        for places, at in found:
-            for place, time in zip(places.tolist(), at.tolist(), strict=True):
-                passing[place].add(time)
-        sorted_ones: defaultdict[int, list[int]] = defaultdict(list)
-        sorted_ones.update({place: sorted(times) for place, times in passing.items()})
-        return sorted_ones
+            begun = np.array([time for _, time in firsts], np.int64)
+            for window in self.rules.known_windows:
+                times.append(begun + window)
+                owners.append(whose)
+        passing: defaultdict[int, list[int]] = defaultdict(list)
+        found = boundaries(times, owners, after, until)
+        for place, time in zip(*(column.tolist() for column in found), strict=True):
+            passing[place].append(time)
+        return passing
 
     def _lay(
         self, laid: _Laid, place: int, each: Standing, steps: Sequence[Step], passing: list[int]
@@ -312,7 +316,8 @@ class Course:
                     reason = RuleReason.RULE_CHANGED
                     found.append(Turned(place, name, False, reason, at, {}, None))
         held = self.rules.belongs(moments)
-        for moment, rule, entered in self.rules.turns(held, first, before):
+        turns = self.rules.turns(held, first, before)
+        for (moment, rule, entered), facts in zip(turns, self._why(turns, moments), strict=True):
             found.append(
                 Turned(
                     laid.places[moment],
@@ -320,7 +325,7 @@ class Course:
                     entered,
                     laid.reasons[moment],
                     laid.now[moment],
-                    self.rules.why(rule, moments, moment),
+                    facts,
                     laid.sources[moment],
                 )
             )
@@ -331,6 +336,20 @@ class Course:
             )
         # Those of rules that are gone stand before the others of their user.
         return sorted(found, key=lambda turned: turned.place)
+
+    def _why(self, turns: Sequence[Turn], moments: Moments) -> list[dict[str, Any]]:
+        """Give what the rules of turns have read at their moments."""
+        found: list[dict[str, Any]] = [{}] * len(turns)
+        by_rule: defaultdict[int, list[int]] = defaultdict(list)
+        for number, turn in enumerate(turns):
+            by_rule[turn.rule].append(number)
+        for rule, numbers in by_rule.items():
+            chosen = np.array([turns[number].moment for number in numbers], np.int64)
+            for number, facts in zip(
+                numbers, self.rules.why(rule, moments.some(chosen)), strict=True
+            ):
+                found[number] = facts
+        return found
 
 
 def _hear(each: Standing, time: int, attributes: dict[str, str] | None) -> None:
@@ -359,13 +378,16 @@ def _without_repeats(each: Standing, steps: Sequence[Step]) -> list[Step]:
 
 def _held(standings: Sequence[Standing], steps: Sequence[Sequence[Step]]) -> tuple[Events, I64]:
     """Give all users' events, those of their steps among them, and where each user's begin."""
-    parts: list[Events] = []
+    # By their bytes: to join arrays of fields takes numpy longer than all else here.
+    parts: list[bytes] = []
     counts = []
+    new = np.array([s.event for own in steps for s in own if s.event is not None], EVENT)
+    came, size, place = new.tobytes(), EVENT.itemsize, 0
     for each, own in zip(standings, steps, strict=True):
-        new = [step.event for step in own if step.event is not None]
-        parts.append(each.events)
-        if new:
-            parts.append(np.array(new, EVENT))
-        counts.append(len(each.events) + len(new))
-    held = np.concatenate(parts) if parts else NO_EVENTS
+        count = sum(step.event is not None for step in own)
+        parts.append(each.events.tobytes())
+        parts.append(came[place * size : (place + count) * size])
+        counts.append(len(each.events) + count)
+        place += count
+    held = np.frombuffer(b"".join(parts), EVENT)
     return held, np.cumsum([0, *counts[:-1]], dtype=np.int64) if counts else np.zeros(0, np.int64)

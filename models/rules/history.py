@@ -12,13 +12,15 @@ one's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.rules.language import Window
 from schemas.events import EventType
 
 EVENT = np.dtype([("time", "<i8"), ("event", "<u8"), ("rating", "<f4"), ("type", "u1")])
@@ -88,12 +90,12 @@ class Moments:
     def __len__(self) -> int:
         return len(self.now)
 
-    def only(self, moment: int) -> Moments:
-        """Give one of them."""
-        one = slice(moment, moment + 1)
+    def some(self, chosen: I64) -> Moments:
+        """Give some of them, by their numbers."""
         columns = (self.starts, self.lengths, self.now, self.first)
-        starts, lengths, now, first = (column[one] for column in columns)
-        return Moments(self.events, starts, lengths, now, first, self.known[one], self.kept)
+        starts, lengths, now, first = (column[chosen] for column in columns)
+        known = [self.known[moment] for moment in chosen.tolist()]
+        return Moments(self.events, starts, lengths, now, first, known, self.kept)
 
     @cached_property
     def _laid(self) -> tuple[I64, Events]:
@@ -102,7 +104,7 @@ class Moments:
         moment = np.repeat(np.arange(len(self)), lengths)
         ends = np.cumsum(lengths)
         within = np.arange(len(moment)) - np.repeat(ends - lengths, lengths)
-        events = self.events[np.repeat(self.starts, lengths) + within]
+        events = self.events.take(np.repeat(self.starts, lengths) + within)
         if lengths.max(initial=0) > self.kept:
             fresh = newest(moment, events, self.kept)
             moment, events = moment[fresh], events[fresh]
@@ -205,17 +207,30 @@ def pruned(events: Events, now: int, kept: int, longest: int) -> Events:
     return events if recent.all() else events[recent]
 
 
+def leaving(events: Events, windows: Iterable[Window]) -> Iterator[tuple[NDArray[np.intp], I64]]:
+    """Give which events leave a window of those in which they count, and when, by length."""
+    lengths: defaultdict[int, list[Window]] = defaultdict(list)
+    for window in windows:
+        lengths[window.length].append(window)
+    kinds, rated = events["type"], ~np.isnan(events["rating"])
+    for length, own in lengths.items():
+        # By type: 0 where none counts, 1 where those with a rating do, 2 where all do.
+        counts = np.zeros(256, np.uint8)
+        for window in sorted(own, key=lambda each: each.rated, reverse=True):
+            counts[[CODES[kind] for kind in window.types]] = 1 if window.rated else 2
+        which = np.flatnonzero(counts[kinds] + rated >= 2)
+        yield which, events["time"][which] + length
+
+
 def boundaries(
-    times: I64, owner: I64, windows: Iterable[int], after: I64, until: I64
+    times: Sequence[I64], owners: Sequence[I64], after: I64, until: I64
 ) -> tuple[I64, I64]:
-    """Give the times at which something leaves a window.
+    """Give the times at which something may be different.
 
     Parameters
     ----------
-    times, owner
-        When events happened and whose they are, int64 (n,).
-    windows
-        Lengths of windows, microseconds.
+    times, owners
+        Times, and whose they are, int64 (n,) each.
     after, until
         Of each owner, which times are asked for: later than the first, and up to the second.
 
@@ -224,11 +239,9 @@ def boundaries(
     tuple
         Owners and times, int64 both, by owner and then by time, each pair once.
     """
-    leaving = [times + window for window in windows]
-    if not leaving:
+    if not times:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    at = np.concatenate(leaving)
-    whose = np.tile(owner, len(leaving))
+    at, whose = np.concatenate(times), np.concatenate(owners)
     wanted = (at > after[whose]) & (at <= until[whose])
     pairs = np.unique(np.stack((whose[wanted], at[wanted]), axis=1), axis=0)
     return pairs[:, 0], pairs[:, 1]

@@ -134,6 +134,17 @@ class _Part(NamedTuple):
     literal: Any = None
 
 
+class Window(NamedTuple):
+    """A window that a rule looks at: which events count in it, and its length in microseconds.
+
+    `rated` says that those without a rating do not.
+    """
+
+    types: frozenset[EventType]
+    length: int
+    rated: bool = False
+
+
 class Told(NamedTuple):
     """A part of a rule that is read of the user, as it is written, and how it is computed."""
 
@@ -154,7 +165,7 @@ class Rule:
     evaluate
         Tells for each row of facts whether the user belongs to it.
     windows
-        So long after an event the truth of it may change, microseconds.
+        When one of these events leaves one of these windows, the truth of it may change.
     known_windows
         So long after the first event likewise.
     longest
@@ -170,7 +181,7 @@ class Rule:
     name: str
     source: str
     evaluate: Callable[[Facts], Bools]
-    windows: frozenset[int]
+    windows: frozenset[Window]
     known_windows: frozenset[int]
     asks_profile: bool
     asks_words: bool
@@ -179,7 +190,8 @@ class Rule:
     @property
     def longest(self) -> int:
         """The longest window, microseconds, 0 without any."""
-        return max(self.windows | self.known_windows, default=0)
+        lengths = {window.length for window in self.windows}
+        return max(lengths | self.known_windows, default=0)
 
 
 def compile_rule(name: str, source: str) -> Rule:
@@ -232,7 +244,7 @@ class _Compiler:
     """Makes parts of the parser's tree."""
 
     source: str
-    windows: set[int] = field(default_factory=set)
+    windows: set[Window] = field(default_factory=set)
     known_windows: set[int] = field(default_factory=set)
     asks_profile: bool = False
     asks_words: bool = False
@@ -454,12 +466,12 @@ class _Compiler:
         return _Part(Type.INT, lambda facts: facts.count(types, window))
 
     def _call_mean_rating(self, tree: Any) -> _Part:
-        types, window = self._types_and_window(tree, "mean_rating")
+        types, window = self._types_and_window(tree, "mean_rating", rated=True)
         return _Part(Type.DOUBLE, lambda facts: facts.mean_rating(types, window))
 
     def _call_silent_for(self, tree: Any) -> _Part:
         window = self._window(tree, self._arguments(tree), 'silent_for("30d")')
-        self.windows.add(window)
+        self.windows.add(Window(_ALL_TYPES, window))
         return _Part(Type.BOOL, lambda facts: facts.count(_ALL_TYPES, window) == 0)
 
     def _call_known_for(self, tree: Any) -> _Part:
@@ -483,7 +495,9 @@ class _Compiler:
             raise self._fail(tree, "has asks for an attribute: has(attributes.country)")
         return self._tell(tree, _has_attribute(str(dots[0].children[1])))
 
-    def _types_and_window(self, tree: Any, name: str) -> tuple[frozenset[EventType], int]:
+    def _types_and_window(
+        self, tree: Any, name: str, *, rated: bool = False
+    ) -> tuple[frozenset[EventType], int]:
         found, usage = self._arguments(tree), f'{name}("review", "30d")'
         types = _ALL_TYPES
         if len(found) == 2:
@@ -497,7 +511,7 @@ class _Compiler:
                 raise self._fail(tree, f"{said}; types are {', '.join(EventType)}")
             types = frozenset(map(EventType, names))
         window = self._window(tree, found, usage)
-        self.windows.add(window)
+        self.windows.add(Window(types, window, rated))
         return types, window
 
     def _window(self, tree: Any, found: list[_Part], usage: str) -> int:

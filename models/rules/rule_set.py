@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from models.rules.history import Moments
-from models.rules.language import Rule, RuleError, compile_rule
+from models.rules.language import Rule, RuleError, Window, compile_rule
 
 
 class RuleSetError(ValueError):
@@ -80,8 +81,8 @@ class RuleSet:
         return xxhash.xxh3_64_intdigest("\0".join(texts).encode())
 
     @cached_property
-    def windows(self) -> frozenset[int]:
-        """So long after an event something may change, microseconds."""
+    def windows(self) -> frozenset[Window]:
+        """When one of these events leaves one of these windows, something may change."""
         return frozenset().union(*(rule.windows for rule in self.rules))
 
     @cached_property
@@ -89,12 +90,12 @@ class RuleSet:
         """So long after a first event likewise."""
         return frozenset().union(*(rule.known_windows for rule in self.rules))
 
-    @property
+    @cached_property
     def asks_profile(self) -> bool:
         """Whether a rule asks for what only the profiles tell."""
         return any(rule.asks_profile for rule in self.rules)
 
-    @property
+    @cached_property
     def asks_words(self) -> bool:
         """Whether a rule asks for words."""
         return any(rule.asks_words for rule in self.rules)
@@ -134,12 +135,19 @@ class RuleSet:
             for (moment, rule), belongs in zip(changed.tolist(), entered.tolist(), strict=True)
         ]
 
-    def why(self, rule: int, moments: Moments, moment: int) -> dict[str, Any]:
-        """Give what a rule reads of a user at a moment, by how it is written."""
-        return dict(self._read(rule, moments.only(moment)))
+    def why(self, rule: int, moments: Moments) -> list[dict[str, Any]]:
+        """Give what a rule reads of the users at m moments, by how it is written."""
+        told = self.rules[rule].told
+        columns = [_values(evaluate(moments), len(moments)) for _, evaluate in told]
+        names = [text for text, _ in told]
+        if not names:
+            return [{} for _ in range(len(moments))]
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
-    def _read(self, rule: int, one: Moments) -> Iterator[tuple[str, Any]]:
-        for text, evaluate in self.rules[rule].told:
-            value = np.asarray(evaluate(one)).tolist()
-            value = value[0] if isinstance(value, list) else value
-            yield text, None if isinstance(value, float) and np.isnan(value) else value
+
+def _values(found: Any, rows: int) -> list[Any]:
+    """Give a column as values that JSON has, None for a number that there is not."""
+    if isinstance(found, np.ndarray):
+        values = found.tolist()
+        return [None if isnan(v) else v for v in values] if found.dtype.kind == "f" else values
+    return list(found) if isinstance(found, list) else [found] * rows

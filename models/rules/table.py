@@ -52,6 +52,8 @@ class RuleTable:
         self._next = np.full(_FIRST_ROOM, NEVER, np.int64)
         self._digests = np.zeros(_FIRST_ROOM, np.uint64)
         self._users: list[str] = []
+        self._members: list[tuple[str, ...]] = []
+        self._known_members: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.members: Counter[str] = Counter()
         """Members by rule."""
         self.watermark = 0
@@ -66,7 +68,7 @@ class RuleTable:
     def get(self, user: str) -> RuleState | None:
         """Give a user's state; None where nothing is known."""
         row = self._rows.get(user)
-        return None if row is None else RuleState.decode(user.encode(), self._records[row])
+        return None if row is None else RuleState.of_own(self._records[row])
 
     def put(
         self, users: Sequence[str], states: Sequence[RuleState], records: Sequence[bytes]
@@ -79,10 +81,12 @@ class RuleTable:
             row = self._rows.get(user)
             if row is None:
                 row = self._room(user)
-            else:
-                self._forget_members(user, row)
+            if state.members != self._members[row]:
+                self.members.subtract(self._members[row])
+                self.members.update(state.members)
+                # Many users have the same.
+                self._members[row] = self._known_members.setdefault(state.members, state.members)
             self._records[row] = record
-            self.members.update(state.members)
             rows.append(row)
         at = np.array(rows, np.int64)
         self._digests[at] = np.array([state.digest for state in states], np.uint64)
@@ -93,8 +97,8 @@ class RuleTable:
         """Forget a user."""
         row = self._rows.pop(user, None)
         if row is not None:
-            self._forget_members(user, row)
-            self._records[row] = b""
+            self.members.subtract(self._members[row])
+            self._records[row], self._members[row] = b"", ()
             self._next[row], self._digests[row] = NEVER, self._course.rules.digest
             self._free.append(row)
 
@@ -129,11 +133,12 @@ class RuleTable:
         return different
 
     def _next_looks(self, states: Sequence[RuleState]) -> NDArray[np.int64]:
-        events = [events_of(state) for state in states]
-        owner = np.repeat(np.arange(len(states)), [len(each) for each in events])
+        counts = [len(state.history) // EVENT.itemsize for state in states]
+        owner = np.repeat(np.arange(len(states)), counts)
+        events = np.frombuffer(b"".join(state.history for state in states), EVENT)
         first = np.array([state.first or NEVER for state in states], np.int64)
         after = np.array([state.evaluated for state in states], np.int64)
-        return self._course.next_look(np.concatenate(events), owner, first, after)
+        return self._course.next_look(events, owner, first, after)
 
     def _room(self, user: str) -> int:
         if self._free:
@@ -143,11 +148,9 @@ class RuleTable:
             row = len(self._users)
             self._users.append(user)
             self._records.append(b"")
+            self._members.append(())
             if row == len(self._next):
                 self._next = np.concatenate((self._next, np.full(row, NEVER, np.int64)))
                 self._digests = np.concatenate((self._digests, np.zeros(row, np.uint64)))
         self._rows[user] = row
         return row
-
-    def _forget_members(self, user: str, row: int) -> None:
-        self.members.subtract(RuleState.decode(user.encode(), self._records[row]).members)

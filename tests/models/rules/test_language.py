@@ -154,7 +154,7 @@ def test_what_is_not_known_is_like_nothing_that_is_written():
 @given(EVENTS, st.integers(1, 3))
 def test_of_each_type_the_newest_count_and_no_others(events, kept):
     rule = RuleSet.of({"r": 'count("9d") > 100 || mean_rating("9d") > 100.0'}, 100 * DAY)
-    why = rule.why(0, moments([(events, Known())], kept), 0)
+    (why,) = rule.why(0, moments([(events, Known())], kept))
     newest = [
         each
         for kind in EventType
@@ -238,7 +238,7 @@ def test_a_rule_tells_what_it_has_read():
         {"r": 'count(["review","view"], "1d") >= 1 && segment != 2 && !("tea" in words)'}, 30 * DAY
     )
     user = ([(0, 4.0, "review"), (5, 4.0, "view")], Known(segment=4, words=frozenset(["tea"])))
-    assert rules.why(0, moments([user]), 0) == {
+    assert rules.why(0, moments([user]))[0] == {
         'count(["review","view"], "1d")': 2,
         "segment": 4,
         '"tea" in words': True,
