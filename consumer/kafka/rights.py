@@ -78,7 +78,15 @@ def rights_of(command: Command, settings: Settings) -> list[Right]:
 
 
 # To see that a topic is there, and with how many partitions.
-_LOOK_AT_ALL = {"worker", "trainer", "recommender", "rules run", "migrate", "reset", "topics create"}
+_LOOK_AT_ALL = {
+    "worker",
+    "trainer",
+    "recommender",
+    "rules run",
+    "migrate",
+    "reset",
+    "topics create",
+}
 
 
 _ASKS_LIMITS = {"worker", "trainer", "recommender", "intake", "dead-letters redrive"}
