@@ -27,7 +27,7 @@ COMMANDS = {
     "broker": "Run a real Apache Kafka, for tests and demos.",
     "demo": "Run everything on this machine and show what comes out.",
     "replay": "Run a file through the same stages, with no broker.",
-    "evaluate": "Replay a file and measure how good the segments are.",
+    "evaluate": "Replay a file and measure how good the segments, or recommendations, are.",
     "report": "Write a page on what the segments are, who is in them and what changed.",
     "verify": "Check what must always hold.",
     "status": "Tell how the group stands: members, lag, rates, model, refusals, drift.",

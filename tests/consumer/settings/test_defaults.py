@@ -71,7 +71,7 @@ def doubled(source: str) -> list[str]:
     [
         "def f(terms=16): ...",
         "def f(x, *, cache: int = 10_000): ...",
-        "class Policy:\n    dwell_events: int = 5",
+        "class Policy:\n    dwell_events: int = 8",
         "class Intake:\n    max_future_skew: timedelta = timedelta(hours=1)",
         "def f(user_sample_users=3000): ...",
     ],
