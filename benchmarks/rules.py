@@ -31,28 +31,28 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 ALL = frozenset({0})
 BATCH = 512
 RULES = {
-    "regular": 'count("review", "30d") >= 3',
+    "regular": 'count("review", "30d") >= 5',
     "busy": 'count("7d") > 10',
-    "buyer": 'count("purchase", "30d") >= 1',
+    "loyal": 'count("purchase", "60d") >= 4',
     "window-shopper": 'count("view", "7d") > 5 && count("purchase", "30d") == 0',
-    "unhappy": 'mean_rating("60d") < 2.5 && count("60d") >= 2',
-    "happy": 'mean_rating("60d") > 4.5',
-    "reviewer": 'count(["review", "comment"], "60d") > 4',
-    "lapsed": 'known_for("30d") && silent_for("14d")',
-    "new": '!known_for("7d")',
-    "german": 'attributes.country == "DE"',
-    "abroad": 'has(attributes.country) && !(attributes.country in ["DE", "AT", "CH"])',
-    "app": 'attributes.channel.startsWith("app")',
-    "asks": 'count("question", "30d") > count("answer", "30d")',
-    "answers": 'count("answer", "30d") >= 2',
-    "german-buyer": 'attributes.country == "DE" && count("purchase", "60d") >= 2',
-    "worse": 'mean_rating("14d") < mean_rating("60d")',
+    "unhappy": 'mean_rating("60d") < 2.0 && count("review", "60d") >= 3',
+    "happy": 'mean_rating("60d") > 4.5 && count("review", "60d") >= 3',
+    "reviewer": 'count(["review", "comment"], "60d") > 8',
+    "lapsed": 'count("60d") >= 8 && silent_for("14d")',
+    "coming": '!known_for("7d") && count("7d") >= 4',
+    "german": 'attributes.country == "DE" && count("30d") >= 6',
+    "abroad": '!(attributes.country in ["DE", "AT", "CH"]) && count("30d") >= 8',
+    "app": 'attributes.channel.startsWith("app") && count("purchase", "30d") >= 3',
+    "asks": 'count("question", "30d") > count("answer", "30d") + 3',
+    "answers": 'count("answer", "30d") >= 4',
+    "german-buyer": 'attributes.country == "DE" && count("purchase", "60d") >= 4',
+    "worse": 'mean_rating("14d") + 2.0 < mean_rating("60d")',
     "clicks": 'count("click", "1d") >= 3 || count("view", "1d") >= 3',
-    "few": 'count("60d") <= 2 && known_for("30d")',
-    "often": 'count("14d") * 2 > count("60d") && count("60d") >= 4',
-    "silent": 'silent_for("30d")',
+    "often": 'count("14d") * 2 > count("60d") && count("60d") >= 10',
+    "waiting": 'segment == 4 && count("30d") >= 4',
+    "torn": 'count("review", "60d") >= 4 && mean_rating("60d") > 2.5 && mean_rating("60d") < 3.5',
 }
-OTHERS = {name: source.replace("30d", "29d") for name, source in RULES.items()}
+OTHERS = {name: source.replace("0d", "1d") for name, source in RULES.items()}
 
 
 def stream(users: int, events: int, seed: int = 3) -> list[Record]:

@@ -78,7 +78,7 @@ USES: dict[str, tuple[str, ...]] = {
     "broker": _EVERY,
     "demo": EVERYTHING,
     "replay": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, *_EVERY),
-    "evaluate": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, *_EVERY),
+    "evaluate": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, "recommendations", *_EVERY),
     "report": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, "events"),
         *("embedding", "drift", "training.sample_users", "training.seed", "report"),

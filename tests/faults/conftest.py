@@ -17,12 +17,6 @@ _NEEDS: dict[str, tuple[Callable[[], str | None], tuple[str, ...]]] = {
 }
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "lab(need): runs in a lab with a 'wire' or a 'disk', where the machine has one"
-    )
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a marked test in a lab; where there can be none, hold that the reason is a known one."""

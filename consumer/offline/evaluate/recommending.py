@@ -46,7 +46,7 @@ def replayed_choices(
     category
         Dotted path of the item's category in the file's objects.
     policy
-        What events count by type and rating; the defaults without.
+        What events count by type and rating; the settings' without.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def replayed_choices(
         replay.run(records, notes.sink, progress, notes.watch)
     finally:
         tell(replay)
-    choices = notes.choices(policy or RecommendationPolicy())
+    choices = notes.choices(policy or settings.recommendations)
     if not len(choices):
         raise UsageError(
             f"no accepted event of {file.name} has an item_id: recommendations are of items"
@@ -73,10 +73,9 @@ def replayed_choices(
 def evaluate_recommendations(
     choices: Choices, settings: Settings, *, say: Callable[[str], None] = lambda _: None
 ) -> RecommendFigures:
-    """Judge recommendations by the settings' seed and half-life of profiles."""
-    return evaluate_choices(
-        choices, RecommendationPolicy(), settings.profile, seed=settings.training.seed, say=say
-    )
+    """Judge recommendations under the settings, by their seed and half-life of profiles."""
+    policy = settings.recommendations
+    return evaluate_choices(choices, policy, settings.profile, seed=settings.training.seed, say=say)
 
 
 def render_recommendations(console: Console, figures: RecommendFigures) -> None:
