@@ -10,7 +10,6 @@ The sections that say how something is computed (`embedding`, `profile`, `assign
 from __future__ import annotations
 
 import os
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -145,18 +144,6 @@ class Settings(BaseSettings):
                 "embedding.former.model is set, and labels.enabled is true: a group with labels "
                 "is changed to another embedding model while it is stopped, with 'segmenter "
                 "migrate'; leave embedding.former out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _words_for_rules(self) -> Self:
-        asking = sorted(
-            n for n, rule in self.rules.segments.items() if re.search(r"\bwords\b", rule)
-        )
-        if self.rules.enabled and asking and self.profile.words != "all":
-            raise ValueError(
-                f"rules.segments.{asking[0]} asks for words, which profiles have of all users only "
-                "with profile.words = all"
             )
         return self
 

@@ -69,6 +69,7 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "rules run": (
         *("kafka", *TOPIC_NAMES, "events", "rules", "profile.inactive_half_lives"),
+        "profile.words",
         *("profile.half_life_days", "training.idle_seconds", "batch.max_records"),
         *("batch.max_bytes", "batch.max_wait_seconds", "batch.prepare_timeout_seconds"),
         *("restore.no_progress_seconds", "restore.accept_lost_offsets", "http", "log"),

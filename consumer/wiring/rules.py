@@ -20,7 +20,8 @@ def rules_of(settings: Settings) -> RuleSet:
         If one of them is none.
     """
     try:
-        return RuleSet.of(settings.rules.segments, settings.rules.longest_window)
+        own = settings.rules
+        return RuleSet.of(own.segments, own.longest_window, own.kept_events)
     except RuleSetError as error:
         raise UsageError(str(error)) from None
 
@@ -29,6 +30,12 @@ def rules_of(settings: Settings) -> RuleSet:
 def run_rules(settings: Settings) -> None:
     """Follow users under rules until SIGTERM or SIGINT."""
     rules = rules_of(settings)
+    asking = [rule.name for rule in rules.rules if rule.asks_words]
+    if asking and settings.profile.words != "all":
+        raise UsageError(
+            f"rules.segments.{asking[0]} asks for words, which profiles have of all users only "
+            "with profile.words = all"
+        )
     check_topics(settings)
     stage = RuleStage(settings, rules)
     run(

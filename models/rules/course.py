@@ -1,5 +1,8 @@
 """What becomes of users, by rule, from one moment to the next: by events, by profiles and by time.
 
+A user who has done nothing for `silence` is let go at that moment, and begins anew with the next
+event.
+
 The moments of a user are its steps, each at the time that the partition had reached then, and
 before a step the times at which something left a window since the last one. All moments of all
 users are looked at together. So what is told of a user does not hang on how its steps are cut into
@@ -10,7 +13,7 @@ what is found at the next step, too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -54,9 +57,11 @@ class Standing:
     members
         Names of the rules that held at `evaluated`.
     evaluated
-        A time, microseconds since 1970.
+        A time, microseconds since 1970; 0 where the user was not heard of yet.
     outdated
         Whether that was by other rules than those in force.
+    lives
+        How often the user was let go.
     """
 
     user: str
@@ -67,6 +72,12 @@ class Standing:
     members: tuple[str, ...] = ()
     evaluated: int = 0
     outdated: bool = False
+    lives: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is known that could be let go."""
+        return self.first is not None or self.known != NOTHING
 
 
 class Step(NamedTuple):
@@ -88,7 +99,7 @@ class Step(NamedTuple):
 
     now: int
     event: tuple[int, int, float, int] | None
-    attributes: dict[str, str] | None = None
+    attributes: Mapping[str, str] | None = None
     segment: int = -1
     label: str | None = None
     words: frozenset[str] = frozenset()
@@ -107,9 +118,11 @@ class Turned(NamedTuple):
     reason, at
         Why, and the time from which on it is so, microseconds since 1970.
     facts
-        What the rule read; empty where it is gone.
+        What the rule read; empty where it is gone, or the user.
     source
         That of the step that caused it, None where none did.
+    life
+        How often the user had been let go by then.
     """
 
     place: int
@@ -119,6 +132,20 @@ class Turned(NamedTuple):
     at: int
     facts: dict[str, Any]
     source: Any
+    life: int
+
+
+class _Heard(NamedTuple):
+    """A step as it is taken: a repeat only lets time pass, and a user who is silent is let go.
+
+    `number` is that of the event among those of the user that count, None without one; `gone` says
+    that it is no step, but that the user is let go.
+    """
+
+    now: int
+    step: Step | None
+    number: int | None = None
+    gone: bool = False
 
 
 @dataclass(slots=True)
@@ -127,12 +154,14 @@ class _Laid:
 
     places: list[int] = field(default_factory=list)
     first_of_user: list[bool] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     now: list[int] = field(default_factory=list)
     first: list[int] = field(default_factory=list)
     known: list[Known] = field(default_factory=list)
     reasons: list[RuleReason] = field(default_factory=list)
     sources: list[Any] = field(default_factory=list)
+    lives: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -145,11 +174,14 @@ class Course:
         Those in force.
     kept, longest
         Events of a type that are held of a user, and for how long, microseconds.
+    silence
+        Without an event for so long a user is let go, microseconds; None for never.
     """
 
     rules: RuleSet
     kept: int
     longest: int
+    silence: int | None = None
 
     def follow(
         self,
@@ -173,22 +205,25 @@ class Course:
         list of Turned
             User by user, in the order of their moments, of one moment by the names of the rules.
         """
-        heard = [_without_repeats(each, own) for each, own in zip(standings, steps, strict=True)]
+        heard = [self._heard(each, own, until) for each, own in zip(standings, steps, strict=True)]
         for each, own in zip(standings, heard, strict=True):
             if not each.evaluated and own:
                 each.evaluated = own[0].now  # nothing was, before the user was heard of
         ends = [
-            max(each.evaluated, own[-1].now if own else (until or each.evaluated))
+            max(each.evaluated, own[-1].now if own else 0, until or 0) if each.evaluated else 0
             for each, own in zip(standings, heard, strict=True)
         ]
         held, starts = _held(standings, heard)
         passing = self._passing(standings, heard, held, starts, ends)
         laid = _Laid()
-        for place, (each, own) in enumerate(zip(standings, heard, strict=True)):
-            self._lay(laid, place, each, own, passing[place])
+        begun = starts.tolist()
+        left = [
+            self._lay(laid, place, each, own, passing[place], begun[place])
+            for place, (each, own) in enumerate(zip(standings, heard, strict=True))
+        ]
         moments = Moments(
             held,
-            starts[np.array(laid.places, np.int64)],
+            np.array(laid.starts, np.int64),
             np.array(laid.lengths, np.int64),
             np.array(laid.now, np.int64),
             np.array(laid.first, np.int64),
@@ -196,23 +231,23 @@ class Course:
             self.kept,
         )
         turned = self._turned(standings, laid, moments)
-        for place, (each, own) in enumerate(zip(standings, heard, strict=True)):
-            new = sum(step.event is not None for step in own)
-            if new:
-                mine = held[starts[place] : starts[place] + len(each.events) + new]
-                each.events = pruned(mine, ends[place], self.kept, self.longest)
+        for place, (each, (start, length)) in enumerate(zip(standings, left, strict=True)):
+            if heard[place]:
+                each.events = pruned(
+                    held[start : start + length], ends[place], self.kept, self.longest
+                )
             each.evaluated, each.outdated = ends[place], False
         return turned
 
-    def next_look(self, held: Events, owner: I64, first: I64, after: I64) -> I64:
+    def next_look(self, held: Events, owner: I64, first: I64, last: I64, after: I64) -> I64:
         """Tell when something may be different next, for n users.
 
         Parameters
         ----------
         held, owner
             Their events, one user's behind the other's, and whose each is, (k,) both.
-        first
-            Times of their first events, int64 (n,); a time far ahead where there is none.
+        first, last
+            Times of their first and latest events, int64 (n,); a time far ahead without any.
         after
             The times that they were last looked at for, int64 (n,).
 
@@ -229,12 +264,65 @@ class Course:
         for window in self.rules.known_windows:
             reached = np.minimum(first, _NEVER - window) + window
             nearest = np.where(reached > after, np.minimum(nearest, reached), nearest)
+        if self.silence is not None:
+            nearest = np.minimum(nearest, np.minimum(last, _NEVER - self.silence) + self.silence)
         return nearest
+
+    def _heard(self, each: Standing, steps: Sequence[Step], until: int | None) -> list[_Heard]:
+        """Give the steps as they are taken.
+
+        What is held of the events decides on an event alone, so that it is all one in which batch
+        it comes: one that would be let go at once is none.
+        """
+        heard: list[_Heard] = []
+        seen: set[int] | None = None
+        times: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        known, last, count = each.is_known, each.last, len(each.events)
+        for step in steps:
+            if self._is_silent(last, step.now):
+                heard.append(_Heard(self._end(each, last), None, gone=True))
+                known, last, seen, count = False, None, set(), 0
+                times.clear()
+            if step.event is None:
+                tells = step.segment >= 0 or step.label is not None or bool(step.words)
+                if tells or last is not None:
+                    heard.append(_Heard(step.now, step))
+                elif known:  # and by a profile alone, which is gone
+                    heard.append(_Heard(step.now, None, gone=True))
+                known = tells or last is not None
+                continue
+            time, identity, _, kind = step.event
+            if seen is None:
+                seen = set(each.events["event"].tolist())
+                for held_time, held_event, _, held_kind in each.events.tolist():
+                    times[held_kind].append((held_time, held_event))
+            older = sum(other > (time, identity) for other in times[kind]) >= self.kept
+            too_old = time <= step.now - self.longest or (
+                not known and self._is_silent(time, step.now)
+            )
+            if identity in seen or older or too_old:
+                if known:
+                    heard.append(_Heard(step.now, None))
+                continue
+            seen.add(identity)
+            times[kind].append((time, identity))
+            heard.append(_Heard(step.now, step, count))
+            known, last, count = True, time if last is None else max(last, time), count + 1
+        if until is not None and self._is_silent(last, until):
+            heard.append(_Heard(self._end(each, last), None, gone=True))
+        return heard
+
+    def _end(self, each: Standing, last: int | None) -> int:
+        """Give the time at which a user with such a latest event is let go."""
+        return max(int(last or 0) + int(self.silence or 0), each.evaluated)
+
+    def _is_silent(self, last: int | None, now: int) -> bool:
+        return self.silence is not None and last is not None and last + self.silence <= now
 
     def _passing(
         self,
         standings: Sequence[Standing],
-        steps: Sequence[Sequence[Step]],
+        heard: Sequence[Sequence[_Heard]],
         held: Events,
         starts: I64,
         ends: Sequence[int],
@@ -251,8 +339,9 @@ class Course:
         if self.rules.known_windows:
             firsts = [
                 (place, time)
-                for place, (each, own) in enumerate(zip(standings, steps, strict=True))
-                for time in {each.first, *(step.event[0] for step in own if step.event)} - {None}
+                for place, (each, own) in enumerate(zip(standings, heard, strict=True))
+                for time in {each.first, *(h.step.event[0] for h in own if h.step and h.step.event)}
+                if time is not None
             ]
             whose = np.array([place for place, _ in firsts], np.int64)
             begun = np.array([time for _, time in firsts], np.int64)
@@ -265,39 +354,58 @@ class Course:
             passing[place].append(time)
         return passing
 
-    def _lay(
-        self, laid: _Laid, place: int, each: Standing, steps: Sequence[Step], passing: list[int]
-    ) -> None:
-        """Lay one user's moments behind the others', and let the user take the steps."""
+    def _lay(  # noqa: PLR0917 - what one user's moments rest on
+        self,
+        laid: _Laid,
+        place: int,
+        each: Standing,
+        heard: Sequence[_Heard],
+        passing: list[int],
+        start: int,
+    ) -> tuple[int, int]:
+        """Lay one user's moments behind the others', and let the user take the steps.
+
+        Gives which events the user has in the end: where they begin, and how many they are.
+        """
         length, begun, next_one = len(each.events), len(laid.places), 0
 
         def lay(now: int, reason: RuleReason, source: Any = None) -> None:
             laid.places.append(place)
             laid.first_of_user.append(len(laid.places) == begun + 1)
+            laid.starts.append(start)
             laid.lengths.append(length)
             laid.now.append(now)
             laid.first.append(_NEVER if each.first is None else each.first)
             laid.known.append(each.known)
             laid.reasons.append(reason)
             laid.sources.append(source)
+            laid.lives.append(each.lives)
 
         if each.outdated:
             lay(each.evaluated, RuleReason.RULE_CHANGED)
-        for step in steps:
-            while next_one < len(passing) and passing[next_one] <= step.now:
-                lay(passing[next_one], RuleReason.TIME_PASSED)
+        for now, step, _, gone in heard:
+            while next_one < len(passing) and passing[next_one] <= now:
+                if each.is_known and not (gone and passing[next_one] == now):
+                    lay(passing[next_one], RuleReason.TIME_PASSED)
                 next_one += 1
-            if step.event is not None:
+            if gone:
+                start, length = start + length, 0
+                each.known, each.first, each.last = NOTHING, None, None
+                lay(now, RuleReason.INACTIVE)
+                each.lives += 1
+            elif step is not None and step.event is not None:
                 length += 1
                 _hear(each, step.event[0], step.attributes)
-                lay(step.now, RuleReason.BEHAVIOUR, step.source)
-            else:
+                lay(now, RuleReason.BEHAVIOUR, step.source)
+            elif step is not None:
                 each.known = replace(
                     each.known, segment=step.segment, label=step.label, words=step.words
                 )
-                lay(step.now, RuleReason.PROFILE, step.source)
+                lay(now, RuleReason.PROFILE, step.source)
         for time in passing[next_one:]:
-            lay(time, RuleReason.TIME_PASSED)
+            if each.is_known:
+                lay(time, RuleReason.TIME_PASSED)
+        return start, length
 
     def _turned(self, standings: Sequence[Standing], laid: _Laid, moments: Moments) -> list[Turned]:
         found: list[Turned] = []
@@ -313,9 +421,11 @@ class Course:
                 else:
                     # A rule that is gone makes a user outdated, so this is the first moment.
                     place, at = laid.places[moment], laid.now[moment]
-                    reason = RuleReason.RULE_CHANGED
-                    found.append(Turned(place, name, False, reason, at, {}, None))
+                    reason, life = RuleReason.RULE_CHANGED, laid.lives[moment]
+                    found.append(Turned(place, name, False, reason, at, {}, None, life))
         held = self.rules.belongs(moments)
+        gone = np.array([reason is RuleReason.INACTIVE for reason in laid.reasons], bool)
+        held[gone] = False
         turns = self.rules.turns(held, first, before)
         for (moment, rule, entered), facts in zip(turns, self._why(turns, moments), strict=True):
             found.append(
@@ -325,8 +435,9 @@ class Course:
                     entered,
                     laid.reasons[moment],
                     laid.now[moment],
-                    facts,
+                    {} if gone[moment] else facts,
                     laid.sources[moment],
+                    laid.lives[moment],
                 )
             )
         last = np.append(opening[1:], len(first)) - 1
@@ -352,42 +463,28 @@ class Course:
         return found
 
 
-def _hear(each: Standing, time: int, attributes: dict[str, str] | None) -> None:
+def _hear(each: Standing, time: int, attributes: Mapping[str, str] | None) -> None:
+    newest = each.last is None or time >= each.last
     each.first = time if each.first is None else min(each.first, time)
-    each.last = time if each.last is None else max(each.last, time)
-    if attributes:
+    each.last = time if newest else each.last
+    if attributes and newest:
         old = {name: v for name, v in each.known.attributes.items() if name not in attributes}
         latest = [*old.items(), *attributes.items()][-MOST_ATTRIBUTES:]
         each.known = replace(each.known, attributes=dict(latest))
 
 
-def _without_repeats(each: Standing, steps: Sequence[Step]) -> list[Step]:
-    """Leave out events that are held already."""
-    if not steps:
-        return []
-    seen = set(each.events["event"].tolist())
-    heard = []
-    for step in steps:
-        if step.event is not None:
-            if step.event[1] in seen:
-                continue
-            seen.add(step.event[1])
-        heard.append(step)
-    return heard
-
-
-def _held(standings: Sequence[Standing], steps: Sequence[Sequence[Step]]) -> tuple[Events, I64]:
-    """Give all users' events, those of their steps among them, and where each user's begin."""
+def _held(standings: Sequence[Standing], heard: Sequence[Sequence[_Heard]]) -> tuple[Events, I64]:
+    """Give all users' events, those that are heard among them, and where each user's begin."""
     # By their bytes: to join arrays of fields takes numpy longer than all else here.
     parts: list[bytes] = []
     counts = []
-    new = np.array([s.event for own in steps for s in own if s.event is not None], EVENT)
-    came, size, place = new.tobytes(), EVENT.itemsize, 0
-    for each, own in zip(standings, steps, strict=True):
-        count = sum(step.event is not None for step in own)
+    came = [[h.step.event for h in own if h.step and h.step.event] for own in heard]
+    new = np.array([event for own in came for event in own], EVENT).tobytes()
+    size, place = EVENT.itemsize, 0
+    for each, own in zip(standings, came, strict=True):
         parts.append(each.events.tobytes())
-        parts.append(came[place * size : (place + count) * size])
-        counts.append(len(each.events) + count)
-        place += count
+        parts.append(new[place * size : (place + len(own)) * size])
+        counts.append(len(each.events) + len(own))
+        place += len(own)
     held = np.frombuffer(b"".join(parts), EVENT)
     return held, np.cumsum([0, *counts[:-1]], dtype=np.int64) if counts else np.zeros(0, np.int64)

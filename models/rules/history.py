@@ -31,6 +31,8 @@ TYPES = tuple(EventType)
 
 CODES = {kind: code for code, kind in enumerate(TYPES)}
 NO_EVENTS = np.zeros(0, EVENT)
+MOST_RATING = 1e30
+"""What is beyond it is taken for it."""
 
 Events = NDArray[np.void]
 I64 = NDArray[np.int64]
@@ -97,6 +99,12 @@ class Moments:
         known = [self.known[moment] for moment in chosen.tolist()]
         return Moments(self.events, starts, lengths, now, first, known, self.kept)
 
+    def pieces(self, rows: int) -> Iterator[I64]:
+        """Give the numbers of moments, so many at once that they have about so many events."""
+        place = np.cumsum(self.lengths + 1) // rows
+        for piece in np.unique(place).tolist():
+            yield np.flatnonzero(place == piece)
+
     @cached_property
     def _laid(self) -> tuple[I64, Events]:
         """Which moment each event is of, and the events, of all moments."""
@@ -143,7 +151,8 @@ class Moments:
         sums = np.bincount(at[order], ratings, minlength=len(self))
         counts = np.bincount(at, minlength=len(self))
         with np.errstate(invalid="ignore"):
-            means: NDArray[np.float64] = sums / counts
+            # As the ratings were written: they are held in single precision.
+            means: NDArray[np.float64] = np.round(sums / counts, 6)
         return means
 
     def known_for(self, window: int) -> Bools:

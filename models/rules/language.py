@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -293,14 +294,21 @@ class _Compiler:
         return self._logic(tree, "&&", np.logical_and)
 
     def _logic(self, tree: Any, sign: str, join: Callable[[Any, Any], Any]) -> _Part:
-        parts = [self.part(child) for child in tree.children]
-        if len(parts) == 1:
-            return parts[0]
-        for child, part in zip(tree.children, parts, strict=True):
+        if len(tree.children) == 1:
+            return self.part(tree.children[0])
+        # A long chain is a deep tree.
+        kind, chain = tree.data, []
+        while tree.data == kind and len(tree.children) == 2:
+            tree, last = tree.children
+            chain.append(last)
+        chain.append(tree)
+        parts = [self.part(child) for child in reversed(chain)]
+        for child, part in zip(reversed(chain), parts, strict=True):
             if part.type is not Type.BOOL:
                 raise self._fail(child, f"{sign} joins what is true or false, not {part.type}")
-        left, right = parts
-        return _Part(Type.BOOL, lambda facts: join(left.evaluate(facts), right.evaluate(facts)))
+        return _Part(
+            Type.BOOL, lambda facts: reduce(join, (part.evaluate(facts) for part in parts))
+        )
 
     def _unary(self, tree: Any) -> _Part:
         if len(tree.children) == 1:
@@ -323,9 +331,7 @@ class _Compiler:
             return self._membership(tree, left, right)
         compare = _COMPARISONS[sign]
         if {left.type, right.type} <= _NUMBERS:
-            return _Part(
-                Type.BOOL, lambda facts: compare(left.evaluate(facts), right.evaluate(facts))
-            )
+            return _Part(Type.BOOL, _compared_numbers(left.evaluate, right.evaluate, compare))
         if left.type is right.type and left.type in {Type.STRING, Type.BOOL} and sign in _EQUAL:
             return _Part(Type.BOOL, _compared(left.evaluate, right.evaluate, sign))
         raise self._fail(tree, f"{left.type} cannot be compared so with {right.type}")
@@ -380,8 +386,12 @@ class _Compiler:
         if token.type == "BOOL_LIT":
             return _constant(Type.BOOL, token == "true")  # noqa: S105 - no password
         if token.type == "INT_LIT":
-            value = int(token, 0)
-            if not -(2**63) <= value < 2**63:
+            try:
+                value = int(token, 0)
+            except ValueError:
+                raise self._fail(tree, "a whole number does not begin with 0") from None
+            # So that no product of two runs over.
+            if abs(value) >= 2**31:
                 raise self._fail(tree, "the number is too large")
             return _constant(Type.INT, value)
         if token.type == "FLOAT_LIT":
@@ -389,7 +399,10 @@ class _Compiler:
         if token.type in {"STRING_LIT", "MLSTRING_LIT"}:
             from celpy.evaluation import celstr  # noqa: PLC0415 - as the parser
 
-            return _constant(Type.STRING, str(celstr(token)))
+            try:
+                return _constant(Type.STRING, str(celstr(token)))
+            except ValueError:
+                raise self._fail(tree, "the text has a sign that there is not") from None
         raise self._fail(tree, "rules know no such literal")
 
     def _list_lit(self, tree: Any) -> _Part:
@@ -491,7 +504,7 @@ class _Compiler:
 
     def _has(self, tree: Any) -> _Part:
         dots = list(tree.find_data("member_dot"))
-        if len(dots) != 1 or self._arguments(tree)[0].type is not Type.STRING:
+        if len(dots) != 1 or [part.type for part in self._arguments(tree)] != [Type.STRING]:
             raise self._fail(tree, "has asks for an attribute: has(attributes.country)")
         return self._tell(tree, _has_attribute(str(dots[0].children[1])))
 
@@ -564,8 +577,21 @@ def _compared(left: Evaluate, right: Evaluate, sign: str) -> Evaluate:
 
     def evaluate(facts: Facts) -> Bools:
         first, second = (_spread(each(facts), len(facts)) for each in (left, right))
-        same = np.array([a == b for a, b in zip(first, second, strict=True)], bool)
+        pairs = zip(first, second, strict=True)
+        same = np.array([a == b and a is not None for a, b in pairs], bool)
         return same if sign == "eq" else ~same
+
+    return evaluate
+
+
+def _compared_numbers(
+    left: Evaluate, right: Evaluate, compare: Callable[[Any, Any], Any]
+) -> Evaluate:
+    """Compare numbers; what is not there compares with nothing, not even as another one."""
+
+    def evaluate(facts: Facts) -> Any:
+        first, second = left(facts), right(facts)
+        return compare(first, second) & ~(np.isnan(first) | np.isnan(second))
 
     return evaluate
 
@@ -579,9 +605,9 @@ def _among(left: Evaluate, right: Evaluate) -> Evaluate:
 
 
 def _spread(found: Any, rows: int) -> Any:
-    if isinstance(found, str | bool | np.bool_):
-        return [found] * rows
-    return found.tolist() if isinstance(found, np.ndarray) else found
+    if isinstance(found, list):
+        return found
+    return [found] * rows if isinstance(found, str) else np.broadcast_to(found, rows).tolist()
 
 
 def _has_attribute(name: str) -> _Part:
@@ -593,21 +619,28 @@ def _has_attribute(name: str) -> _Part:
 
 def _first_token(tree: Any) -> Any:
     """Give the leftmost token below a tree, None where there is none."""
-    if not hasattr(tree, "children"):
-        return tree
-    found = (_first_token(child) for child in tree.children)
-    return next((each for each in found if each is not None), None)
+    waiting = [tree]
+    while waiting:
+        each = waiting.pop()
+        if not hasattr(each, "children"):
+            return each
+        waiting += reversed(each.children)
+    return None
+
+
+_IN_QUOTES = re.compile(r"""[rR]?("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
 
 
 def _written(tree: Any, source: str) -> str:
     """Give what stands in the source for a tree: from its first to its last token, closed."""
     tokens = list(tree.scan_values(lambda _: True))
     start, end = tokens[0].start_pos, tokens[-1].end_pos
-    text = source[start:end]
-    # The parser drops signs: what was opened is closed as it was written.
-    while (text.count("(") > text.count(")") or text.count("[") > text.count("]")) and end < len(
-        source
+    # The parser drops signs: what was opened is closed as it was written, texts apart.
+    bare = _IN_QUOTES.sub(lambda match: "_" * len(match[0]), source)
+    opened = bare[start:end]
+    while end < len(source) and (
+        opened.count("(") > opened.count(")") or opened.count("[") > opened.count("]")
     ):
         end += 1
-        text = source[start:end]
-    return " ".join(text.split())
+        opened = bare[start:end]
+    return re.sub(r"\s*\n\s*", " ", source[start:end])

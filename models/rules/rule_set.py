@@ -12,8 +12,14 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from models.rules.history import Moments
+from models.rules.history import NO_EVENTS, NOTHING, Moments
 from models.rules.language import Rule, RuleError, Window, compile_rule
+
+_EVALUATION = "1"
+"""Another one wherever the same rule comes to mean something else."""
+
+# Events that are laid out at once for all moments: some 50 MB.
+_ROWS = 1_000_000
 
 
 class RuleSetError(ValueError):
@@ -36,12 +42,16 @@ class RuleSet:
     ----------
     rules
         The rules.
+    longest, kept
+        The longest window that they may have, microseconds, and how far they count.
     """
 
     rules: tuple[Rule, ...]
+    longest: int = 0
+    kept: int = 0
 
     @classmethod
-    def of(cls, sources: Mapping[str, str], longest: int) -> Self:
+    def of(cls, sources: Mapping[str, str], longest: int, kept: int = 64) -> Self:
         """Make rules of what somebody has written.
 
         Parameters
@@ -50,6 +60,8 @@ class RuleSet:
             Rules by the names of their segments.
         longest
             The longest window that one may have, microseconds.
+        kept
+            Events of a type that count at most.
 
         Raises
         ------
@@ -67,7 +79,19 @@ class RuleSet:
             except RuleError as error:
                 raise RuleSetError(f"rules.segments.{name}: {error}") from None
             rules.append(rule)
-        return cls(tuple(rules))
+        made = cls(tuple(rules), longest, kept)
+        made.try_out()
+        return made
+
+    def try_out(self) -> None:
+        """Evaluate each rule for nobody and for somebody of whom nothing is known."""
+        for rows in (0, 1):
+            nothing = np.zeros(rows, np.int64)
+            known = [NOTHING] * rows
+            moments = Moments(NO_EVENTS, nothing, nothing, nothing, nothing, known, self.kept)
+            self.belongs(moments)
+            for number in range(len(self.rules)):
+                self.why(number, moments)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -76,8 +100,9 @@ class RuleSet:
 
     @cached_property
     def digest(self) -> int:
-        """Tells these rules from others: a hash of 64 bits over names and texts."""
-        texts = (text for rule in self.rules for text in (rule.name, rule.source))
+        """Tells these rules from others: a hash of 64 bits over all that they rest on."""
+        names = [text for rule in self.rules for text in (rule.name, rule.source)]
+        texts = (*names, str(self.longest), str(self.kept), _EVALUATION)
         return xxhash.xxh3_64_intdigest("\0".join(texts).encode())
 
     @cached_property
@@ -103,8 +128,10 @@ class RuleSet:
     def belongs(self, moments: Moments) -> NDArray[np.bool_]:
         """Tell which rules hold at m moments, bool (m, rules)."""
         held = np.zeros((len(moments), len(self.rules)), bool)
-        for number, rule in enumerate(self.rules):
-            held[:, number] = rule.evaluate(moments)
+        for chosen in moments.pieces(_ROWS):
+            piece = moments if len(chosen) == len(moments) else moments.some(chosen)
+            for number, rule in enumerate(self.rules):
+                held[chosen, number] = rule.evaluate(piece)
         return held
 
     def turns(
@@ -137,6 +164,12 @@ class RuleSet:
 
     def why(self, rule: int, moments: Moments) -> list[dict[str, Any]]:
         """Give what a rule reads of the users at m moments, by how it is written."""
+        found: list[dict[str, Any]] = []
+        for chosen in moments.pieces(_ROWS):
+            found += self._why(rule, moments.some(chosen))
+        return found
+
+    def _why(self, rule: int, moments: Moments) -> list[dict[str, Any]]:
         told = self.rules[rule].told
         columns = [_values(evaluate(moments), len(moments)) for _, evaluate in told]
         names = [text for text, _ in told]

@@ -51,6 +51,8 @@ class RuleTable:
         self._free: list[int] = []
         self._next = np.full(_FIRST_ROOM, NEVER, np.int64)
         self._digests = np.zeros(_FIRST_ROOM, np.uint64)
+        # Up to when users were looked at since their records were written, 0 where never.
+        self._looked = np.zeros(_FIRST_ROOM, np.int64)
         self._users: list[str] = []
         self._members: list[tuple[str, ...]] = []
         self._known_members: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -68,7 +70,19 @@ class RuleTable:
     def get(self, user: str) -> RuleState | None:
         """Give a user's state; None where nothing is known."""
         row = self._rows.get(user)
-        return None if row is None else RuleState.of_own(self._records[row])
+        if row is None:
+            return None
+        state = RuleState.of_own(self._records[row])
+        if self._looked[row]:
+            # Nothing was different, or it would have been written.
+            state.evaluated = int(self._looked[row])
+            state.digest = int(self._digests[row])
+        return state
+
+    def work(self, user: str) -> int:
+        """Give about how many events are laid out to look at a user, at most."""
+        events = len(self._records[self._rows[user]]) // EVENT.itemsize
+        return events * events * len(self._course.rules.windows) + 1
 
     def put(
         self, users: Sequence[str], states: Sequence[RuleState], records: Sequence[bytes]
@@ -90,6 +104,7 @@ class RuleTable:
             rows.append(row)
         at = np.array(rows, np.int64)
         self._digests[at] = np.array([state.digest for state in states], np.uint64)
+        self._looked[at] = 0
         self._next[at] = self._next_looks(states)
         self.watermark = max(self.watermark, *(state.evaluated for state in states))
 
@@ -100,6 +115,7 @@ class RuleTable:
             self.members.subtract(self._members[row])
             self._records[row], self._members[row] = b"", ()
             self._next[row], self._digests[row] = NEVER, self._course.rules.digest
+            self._looked[row] = 0
             self._free.append(row)
 
     def due(self, most: int) -> list[str]:
@@ -116,6 +132,7 @@ class RuleTable:
             return
         at = np.array([self._rows[user] for user in users], np.int64)
         self._digests[at] = self._course.rules.digest
+        self._looked[at] = np.array([state.evaluated for state in states], np.int64)
         self._next[at] = self._next_looks(states)
 
     def outdated(self, most: int) -> list[str]:
@@ -136,9 +153,12 @@ class RuleTable:
         counts = [len(state.history) // EVENT.itemsize for state in states]
         owner = np.repeat(np.arange(len(states)), counts)
         events = np.frombuffer(b"".join(state.history for state in states), EVENT)
-        first = np.array([state.first or NEVER for state in states], np.int64)
+        first, last = (
+            np.array([time or NEVER for time in times], np.int64)
+            for times in ([s.first for s in states], [s.last for s in states])
+        )
         after = np.array([state.evaluated for state in states], np.int64)
-        return self._course.next_look(events, owner, first, after)
+        return self._course.next_look(events, owner, first, last, after)
 
     def _room(self, user: str) -> int:
         if self._free:
@@ -152,5 +172,6 @@ class RuleTable:
             if row == len(self._next):
                 self._next = np.concatenate((self._next, np.full(row, NEVER, np.int64)))
                 self._digests = np.concatenate((self._digests, np.zeros(row, np.uint64)))
+                self._looked = np.concatenate((self._looked, np.zeros(row, np.int64)))
         self._rows[user] = row
         return row

@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import product
+from itertools import islice, product
 from math import nan
 from typing import NamedTuple
 
+import numpy as np
 from pydantic_core import to_json
 
 from consumer.contract.clock import Clock, wall_clock
@@ -30,10 +31,10 @@ from consumer.settings import Settings
 from consumer.stages.shared.unexpected import Faults
 from models.profiles.rows import from_microseconds, hash_event_id
 from models.rules.course import Course, Standing, Step, Turned
-from models.rules.history import CODES
+from models.rules.history import CODES, MOST_RATING
 from models.rules.rule_set import RuleSet
 from models.rules.table import RuleTable, standing_of
-from schemas.binary import RecordError
+from schemas.binary import RecordError, is_binary
 from schemas.intake import RefusedError
 from schemas.rule_changes import (
     RuleReason,
@@ -44,12 +45,14 @@ from schemas.rule_changes import (
     rule_headers,
 )
 from schemas.rule_states import RuleState
-from schemas.states import UserState, read_state
+from schemas.states import UserState, read_profile, read_state
 
 logger = logging.getLogger(__name__)
 
-# Users of whom time, or other rules, may have made something else: in one transaction.
-_USERS, _USERS_IDLE = 500, 5_000
+# Users of whom time, or other rules, may have made something else, and the events that are laid out
+# to look at them: in one transaction.
+_USERS, _USERS_IDLE = 300, 3_000
+_WORK, _WORK_IDLE = 300_000, 3_000_000
 
 
 class ProfileTold(NamedTuple):
@@ -64,6 +67,16 @@ class ProfileTold(NamedTuple):
     def of(cls, state: UserState) -> ProfileTold:
         """Take it from a worker's record."""
         return cls(state.segment, state.rest.predicted, frozenset(state.rest.terms), state.events)
+
+
+def told_by(key: bytes, value: bytes) -> ProfileTold:
+    """Read what a worker's record of either form tells; raises RecordError."""
+    if is_binary(value):
+        return ProfileTold.of(read_state(key, value))
+    record = read_profile(key, value)
+    label = record.labels.predicted if record.labels else None
+    segment = -1 if record.segment is None else record.segment
+    return ProfileTold(segment, label, frozenset(record.terms), record.events)
 
 
 @dataclass(slots=True)
@@ -82,6 +95,8 @@ class Heard:
         The event's.
     profile
         What a profile tells.
+    former_events
+        Of the user's profile before it.
     """
 
     record: Record
@@ -90,6 +105,7 @@ class Heard:
     event_id: str = ""
     attributes: dict[str, str] | None = None
     profile: ProfileTold | None = None
+    former_events: int = 0
 
 
 @dataclass(slots=True)
@@ -158,7 +174,7 @@ class RuleRestoration:
                 if value is None:
                     self.profiles.pop(user, None)
                 else:
-                    self.profiles[user] = ProfileTold.of(read_state(key or b"", value))
+                    self.profiles[user] = told_by(key or b"", value)
             except (RecordError, ValueError) as error:
                 raise StageError(
                     f"the profile in {records.place(number)} cannot be read: {error}"
@@ -209,18 +225,25 @@ class RuleStage:
         self.rules = rules
         self._settings, self._topics = settings, settings.topics
         self.inputs = (settings.topics.events, settings.topics.profiles)
-        self._course = Course(rules, settings.rules.kept_events, settings.rules.longest_window)
+        silence = settings.profile.inactive_after
+        self._course = Course(
+            rules,
+            settings.rules.kept_events,
+            settings.rules.longest_window,
+            None if silence is None else silence // timedelta(microseconds=1),
+        )
         self._intake = settings.events.intake()
         self._source = settings.kafka.group_id
         self._clock, self._intake_clock = clock, intake_clock
         self._faults = Faults()
-        silence = settings.profile.inactive_after
-        self._silence = None if silence is None else silence // timedelta(microseconds=1)
         self._tables: dict[int, RuleTable] = {}
         self._profiles: dict[int, dict[str, ProfileTold]] = {}
         self._pending = RuleStats()
         self._work: dict[int, dict[str, _Working]] = {}
         self._reached: dict[int, int] = {}
+        # Of users who are not followed yet; None takes one out.
+        self._told: dict[int, dict[str, ProfileTold | None]] = {}
+        self._turn = 0
 
     # --- partitions -------------------------------------------------------------------------
 
@@ -255,7 +278,7 @@ class RuleStage:
         members: Counter[str] = Counter(dict.fromkeys(self.rules.names, 0))
         tables = list(self._tables.values())
         for table in tables:
-            members.update(table.members)
+            members.update(dict(table.members))
         yield "rule_members", dict(members)
         yield "rule_users", sum(len(table) for table in tables)
         yield "rule_users_to_look_at", sum(table.left for table in tables)
@@ -287,27 +310,25 @@ class RuleStage:
             (
                 event.microseconds,
                 hash_event_id(event.event_id),
-                nan if event.rating is None else event.rating,
+                nan if event.rating is None else min(max(event.rating, -MOST_RATING), MOST_RATING),
                 CODES[event.type],
             ),
             event.event_id,
-            getattr(event, "attributes", None),
+            event.attributes,
         )
 
     def _read_profile(self, record: Record) -> Heard:
         key = record.key or b""
         if record.value is None:
             return Heard(record, key.decode())
-        told = ProfileTold.of(read_state(key, record.value)) if self.rules.asks_profile else None
+        told = told_by(key, record.value) if self.rules.asks_profile else None
         return Heard(record, key.decode(), profile=told)
 
     def apply(
         self, prepared: Sequence[Heard | Record], partitions: frozenset[int]
     ) -> Sequence[Output]:
         """Let users take their steps, in the order of the records."""
-        now = self._clock()
-        outputs: list[Output] = []
-        runs: dict[int, dict[str, list[tuple[Step, Heard]]]] = {}
+        runs: dict[int, dict[str, list[Step]]] = {}
         for heard in prepared:
             record = heard.record if isinstance(heard, Heard) else heard
             partition = record.partition
@@ -316,19 +337,13 @@ class RuleStage:
             if not isinstance(heard, Heard):
                 self._pending.events["refused"] += 1
                 continue
-            run = runs.setdefault(partition, {})
             if heard.event is not None:
                 self._pending.events["counted"] += 1
                 self._reached[partition] = max(self._time_of(partition), heard.event[0])
-            step = self._step(heard, self._time_of(partition))
-            if step is not None:
-                run.setdefault(heard.user, []).append((step, heard))
-            elif record.value is None:
-                outputs += self._take(partition, runs.pop(partition), now)
-                outputs += self._let_go(partition, heard, now)
-            elif heard.profile is not None:
-                # No event of the partition was heard yet, so there is no time to look at.
-                self._profiles[partition][heard.user] = heard.profile
+            if (step := self._step(partition, heard)) is not None:
+                runs.setdefault(partition, {}).setdefault(heard.user, []).append(step)
+        now = self._clock()
+        outputs: list[Output] = []
         for partition, run in runs.items():
             outputs += self._take(partition, run, now)
         return [*outputs, *self._states()]
@@ -336,74 +351,92 @@ class RuleStage:
     def _time_of(self, partition: int) -> int:
         return self._reached.get(partition, self._tables[partition].watermark)
 
-    def _step(self, heard: Heard, now: int) -> Step | None:
+    def _step(self, partition: int, heard: Heard) -> Step | None:
+        """Give what a record means for its user; None where that is nothing yet."""
+        now = self._time_of(partition)
         if heard.event is not None:
             return Step(now, heard.event, heard.attributes, source=heard)
-        if heard.profile is not None and now:
-            told = heard.profile
-            return Step(now, None, None, told.segment, told.label, told.words, heard)
-        return None
+        told = heard.profile
+        if told is None and heard.record.value is not None:
+            return None  # no rule asks for it
+        if not now:
+            # No event of the partition was heard yet, so there is no time to look at.
+            self._told.setdefault(partition, {})[heard.user] = told
+            return None
+        user, work = heard.user, self._work.get(partition, {})
+        if told is None and user not in self._tables[partition] and user not in work:
+            self._told.setdefault(partition, {})[user] = None
+            return None
+        state = self._working(partition, user).state
+        heard.former_events, state.profile_events = state.profile_events, told.events if told else 0
+        if told is None:
+            return Step(now, None, source=heard)
+        return Step(now, None, None, told.segment, told.label, told.words, heard)
 
-    def _take(
-        self, partition: int, run: dict[str, list[tuple[Step, Heard]]], now: datetime
-    ) -> list[Output]:
+    def _take(self, partition: int, run: dict[str, list[Step]], now: datetime) -> list[Output]:
         users = [self._working(partition, user) for user in run]
-        steps = [[step for step, _ in own] for own in run.values()]
-        former = [each.state.profile_events for each in users]
-        turned = self._course.follow([each.standing for each in users], steps)
-        for each, own in zip(users, run.values(), strict=True):
+        turned = self._course.follow([each.standing for each in users], [*run.values()])
+        for each in users:
             each.written = True
-            for _, heard in own:
-                if heard.profile is not None:
-                    each.state.profile_events = heard.profile.events
-        return self._tell(users, turned, now, former)
-
-    def _let_go(self, partition: int, heard: Heard, now: datetime) -> list[Output]:
-        """Take a user out of all, of whom the workers have let go."""
-        user = heard.user
-        self._profiles[partition].pop(user, None)
-        if user not in self._tables[partition] and user not in self._work.get(partition, {}):
-            return []
-        each = self._working(partition, user)
-        at = max(each.standing.evaluated, self._time_of(partition))
-        if self._silence is not None and at - (each.standing.last or 0) < self._silence:
-            # The user has written since, what the workers have not come to yet.
-            return self._take(partition, {user: [(Step(at, None), heard)]}, now)
-        gone = [
-            Turned(0, rule, False, RuleReason.INACTIVE, at, {}, None)
-            for rule in each.standing.members
-        ]
-        outputs = self._tell([each], gone, now, [0])
-        each.gone, each.written = True, True
-        each.state, each.standing = RuleState(), Standing(user)
-        return outputs
+        return self._tell(users, turned, now)
 
     def _working(self, partition: int, user: str) -> _Working:
         work = self._work.setdefault(partition, {})
         if user not in work:
             state = self._tables[partition].get(user) or RuleState()
-            told = self._profiles[partition].get(user)
+            told = self._profile_of(partition, user)
             if told is not None:
                 state.segment, state.label = told.segment, told.label
                 state.words, state.profile_events = tuple(sorted(told.words)), told.events
             work[user] = _Working(state, standing_of(user, state, self.rules.digest))
-        work[user].gone = False
         return work[user]
 
+    def _profile_of(self, partition: int, user: str) -> ProfileTold | None:
+        pending = self._told.get(partition, {})
+        return pending[user] if user in pending else self._profiles[partition].get(user)
+
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
-        """Look at users who were looked at under other rules, and whose windows have ended."""
-        most = _USERS_IDLE if idle else _USERS
-        for partition, table in self._tables.items():
-            users = table.outdated(most) or table.due(most)
-            if users:
-                found = [self._working(partition, user) for user in users]
-                standings = [each.standing for each in found]
-                turned = self._course.follow(standings, [()] * len(found), table.watermark)
-                for each in turned:
-                    found[each.place].written = True
-                outputs = self._tell(found, turned, self._clock(), [0] * len(found))
+        """Look at users who were looked at under other rules, and whose windows have ended.
+
+        And at those whose profile was read before there was a time to look at.
+        """
+        partitions = [*self._tables]
+        for turn in range(len(partitions)):
+            partition = partitions[(self._turn + turn) % len(partitions)]
+            outputs = self._look(partition, idle=idle)
+            if outputs is not None:
+                self._turn += turn + 1
                 return [*outputs, *self._states()]
         return None
+
+    def _look(self, partition: int, *, idle: bool) -> list[Output] | None:
+        table, now = self._tables[partition], self._clock()
+        most, work = (_USERS_IDLE, _WORK_IDLE) if idle else (_USERS, _WORK)
+        users = table.outdated(most) or table.due(most)
+        if users:
+            done = np.cumsum([table.work(user) for user in users])
+            users = users[: max(int(np.searchsorted(done, work)), 1)]
+            found = [self._working(partition, user) for user in users]
+            standings = [each.standing for each in found]
+            turned = self._course.follow(standings, [()] * len(found), table.watermark)
+            for each in found:
+                each.written = not each.standing.is_known
+            for one in turned:
+                found[one.place].written = True
+            return self._tell(found, turned, now)
+        if not (self.rules.asks_profile and table.watermark):
+            return None
+        told = self._profiles[partition]
+        waiting = [*islice((user for user in told if user not in table), most)]
+        if not waiting:
+            return None
+        at, run = table.watermark, {}
+        for user in waiting:
+            own = told[user]
+            run[user] = [Step(at, None, None, own.segment, own.label, own.words)]
+        outputs = self._take(partition, run, now)
+        self._told.setdefault(partition, {}).update(dict.fromkeys(waiting))
+        return outputs
 
     # --- what is written --------------------------------------------------------------------
 
@@ -412,18 +445,22 @@ class RuleStage:
         users: Sequence[_Working],
         turned: Sequence[Turned],
         now: datetime,
-        former_events: Sequence[int],
     ) -> list[Output]:
-        """Give the records of changes; `former_events` are those of the profiles before."""
+        """Give the records of changes."""
         outputs = []
+        lives = [0] * len(users)
         for each in turned:
             state, user = users[each.place].state, users[each.place].standing.user
+            if each.life > lives[each.place]:
+                lives[each.place], state.sequence = each.life, 0
             state.sequence += 1
             heard = each.source if isinstance(each.source, Heard) else None
             told = heard.profile if heard else None
             cause = rule_cause(
                 each.reason,
-                by_event=told is not None and told.events > former_events[each.place],
+                by_event=heard is not None
+                and told is not None
+                and told.events > heard.former_events,
             )
             status = RuleStatus.ENTERED if each.entered else RuleStatus.EXITED
             at = from_microseconds(each.at)
@@ -461,14 +498,20 @@ class RuleStage:
                 )
             )
             self._pending.changes[status, each.reason] += 1
+        for life, user_at_work in zip(lives, users, strict=True):
+            if user_at_work.standing.lives > life:
+                user_at_work.state.sequence = 0
+            user_at_work.standing.lives = 0
+            user_at_work.gone = not user_at_work.standing.is_known
         return outputs
 
     def _states(self) -> list[Output]:
         """Give the records of the states that the transaction makes."""
         outputs = []
         for partition, work in self._work.items():
+            table = self._tables[partition]
             for user, each in work.items():
-                if not each.written:
+                if not each.written or (each.gone and user not in table):
                     continue
                 key, value = user.encode(), None
                 if not each.gone:
@@ -496,13 +539,21 @@ class RuleStage:
             made = {user: each for user, each in work.items() if each.written and not each.gone}
             states = [each.state for each in made.values()]
             table.put([*made], states, [each.record for each in made.values()])
-            looked = {user: each for user, each in work.items() if not each.written}
+            looked = {
+                user: each for user, each in work.items() if not each.written and user in table
+            }
             table.looked([*looked], [self._state_of(each) for each in looked.values()])
             for user, each in work.items():
                 if each.written:
                     profiles.pop(user, None)
                 if each.gone:
                     table.remove(user)
+        for partition, told in self._told.items():
+            for user, profile in told.items():
+                if profile is None:
+                    self._profiles[partition].pop(user, None)
+                else:
+                    self._profiles[partition][user] = profile
         for partition, time in self._reached.items():
             self._tables[partition].watermark = max(self._tables[partition].watermark, time)
         self.stats.add(self._pending)
@@ -513,4 +564,4 @@ class RuleStage:
         self._clear()
 
     def _clear(self) -> None:
-        self._work, self._reached, self._pending = {}, {}, RuleStats()
+        self._work, self._reached, self._told, self._pending = {}, {}, {}, RuleStats()

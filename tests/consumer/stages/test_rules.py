@@ -23,6 +23,7 @@ from models.profiles.table import ProfileRows
 from models.rules.rule_set import RuleSet
 from schemas.cloudevents import EventHeaders
 from schemas.rule_changes import RuleChange, rule_headers
+from schemas.rule_states import RuleState
 from tests.consumer.stages.stage_data import EMBEDDER, NOW, START, event
 
 ALL = frozenset(range(4))
@@ -141,15 +142,22 @@ def days(time: datetime) -> float:
 DAY = timedelta(days=1)
 
 
+SILENCE = 6 * DAY
+
+
 @dataclass
 class One:
-    """A user, with all events that there were."""
+    """A user, with all events that there were since the user was let go last."""
 
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
     segment: int = -1
     members: set[str] = field(default_factory=set)
     looked: datetime | None = None
+
+    @property
+    def last(self) -> datetime | None:
+        return max((each["at"] for each in self.events.values()), default=None)
 
     def within(self, now: datetime, length: timedelta, *types: str) -> list[dict[str, Any]]:
         return [
@@ -173,7 +181,9 @@ class One:
         return {name for name, held in holds.items() if held}
 
 
-def one_by_one(records: Sequence[Record], end: datetime) -> dict[str, list[tuple[Any, ...]]]:
+def one_by_one(
+    records: Sequence[Record], *, silence: timedelta | None = None
+) -> dict[str, list[tuple[Any, ...]]]:
     """What becomes of each user: (rule, entered, reason, day), moment after moment."""
     users: dict[str, One] = {}
     found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
@@ -189,6 +199,20 @@ def one_by_one(records: Sequence[Record], end: datetime) -> dict[str, list[tuple
 
     def pass_time(user: str, until: datetime) -> None:
         one = users[user]
+        end = None if silence is None or one.last is None else one.last + silence
+        if end is not None and end <= until:
+            end = max(end, one.looked or end)
+            pass_windows(user, end - timedelta(microseconds=1))
+            for rule in sorted(one.members):
+                found[user].append((rule, False, "inactive", days(end)))
+            users[user] = One(looked=end)
+        else:
+            pass_windows(user, until)
+
+    def pass_windows(user: str, until: datetime) -> None:
+        one = users[user]
+        if not (one.events or one.segment >= 0):
+            return
         times = {each["at"] + length for each in one.events.values() for length in lengths}
         first = min((each["at"] for each in one.events.values()), default=None)
         if first is not None:
@@ -200,9 +224,10 @@ def one_by_one(records: Sequence[Record], end: datetime) -> dict[str, list[tuple
     for record in records:
         user = record.key.decode()
         if record.topic == "user-profiles":
-            one = users.setdefault(user, One())
+            users.setdefault(user, One())
             if reached is not None:
                 pass_time(user, reached)
+            one = users[user]
             one.segment = int(record.offset)
             if reached is not None:
                 look(user, reached, "profile")
@@ -211,18 +236,28 @@ def one_by_one(records: Sequence[Record], end: datetime) -> dict[str, list[tuple
         at = datetime.fromisoformat(value["occurred_at"])
         reached = at if reached is None else max(reached, at)
         one = users.setdefault(user, One())
-        if value["event_id"] in one.events:
+        if value["event_id"] in one.events and not (
+            silence is not None and one.last is not None and one.last + silence <= reached
+        ):
             continue
         pass_time(user, reached)
+        one = users[user]
+        unknown = not (one.events or one.segment >= 0)
+        if unknown and silence is not None and at + silence <= reached:
+            continue
+        if unknown:
+            one.looked = None
+        if one.last is None or at >= one.last:
+            one.attributes |= value.get("attributes", {})
         one.events[value["event_id"]] = {
             "at": at,
             "type": value["type"],
             "rating": value.get("rating"),
         }
         look(user, reached, "behaviour")
-    for user, one in users.items():
-        if one.looked is not None:
-            pass_time(user, max(reached or end, one.looked))
+    for user, one in [*users.items()]:
+        if one.looked is not None and reached is not None:
+            pass_time(user, max(reached, one.looked))
     return found
 
 
@@ -232,8 +267,13 @@ def a_profile(user: str, segment: int) -> Record:
 
 PEOPLE = st.sampled_from(["ann", "bob", "eva"])
 EVENTS = st.builds(
-    lambda user, number, days, kind, rating: said(
-        user, number, days, type=kind, **({} if rating is None else {"rating": rating})
+    lambda user, number, days, kind, rating, country: said(
+        user,
+        number,
+        days,
+        type=kind,
+        **({} if rating is None else {"rating": rating}),
+        **({} if country is None else {"attributes": {"country": country}}),
     ),
     PEOPLE,
     st.integers(0, 30),
@@ -241,6 +281,7 @@ EVENTS = st.builds(
     st.sampled_from([10, 10.5, 11, 11.5, 12, 13, 14, 15, 17, 19, 30]),
     st.sampled_from(["review", "purchase", "view"]),
     st.sampled_from([None, 1, 2, 3, 5]),
+    st.sampled_from([None, None, "DE", "FR"]),
 )
 STREAM = st.lists(
     st.one_of(EVENTS, EVENTS, st.builds(a_profile, PEOPLE, st.integers(0, 3))), max_size=25
@@ -248,8 +289,10 @@ STREAM = st.lists(
 CUTS = st.lists(st.sampled_from(["go", "abort", "restart", "maintain"]), max_size=25)
 
 
-@given(STREAM, CUTS)
-def test_what_is_told_of_users_is_the_same_whatever_happens_to_the_process(stream, cuts):
+@given(STREAM, CUTS, st.booleans())
+def test_what_is_told_of_users_is_the_same_whatever_happens_to_the_process(stream, cuts, let_go):
+    # Who is known by a profile before there is a time is looked at at whatever moment there is one.
+    stream = [said("zed", 1, 9), *stream]
     # An id is of one event: what comes again under it, with another time, is not looked at here.
     seen: dict[bytes, Record] = {}
     stream = [
@@ -258,7 +301,8 @@ def test_what_is_told_of_users_is_the_same_whatever_happens_to_the_process(strea
         else record
         for record in stream
     ]
-    group, waiting = Group(), []
+    profile = {"half_life_days": 1, "inactive_half_lives": 6} if let_go else {}
+    group, waiting = Group(profile=profile), []
     for number, record in enumerate(stream):
         waiting.append(record)
         what = cuts[number] if number < len(cuts) else "wait"
@@ -273,13 +317,14 @@ def test_what_is_told_of_users_is_the_same_whatever_happens_to_the_process(strea
             group.maintain()
     group.hear(*waiting)
     group.maintain()
-    expected = one_by_one(stream, NOW)
+    expected = one_by_one(stream, silence=SILENCE if let_go else None)
     for user in ("ann", "bob", "eva"):
         story = group.story(user)
         assert [
             (rule, status == "entered", reason, day) for _, rule, status, reason, day, _, _ in story
         ] == expected.get(user, [])
-        assert [sequence for sequence, *_ in story] == list(range(1, len(story) + 1))
+        if not let_go:
+            assert [sequence for sequence, *_ in story] == list(range(1, len(story) + 1))
     left = {key: RuleChange.model_validate_json(v) for key, v in group.memberships.items()}
     assert all(key == f"{c.user_id}|{c.rule}".encode() for key, c in left.items())
 
@@ -405,9 +450,12 @@ def test_whose_doing_another_segment_is_follows_from_the_profile(events, cause):
     assert [(c.reason, c.cause) for c in group.changes] == [("profile", cause)]
 
 
-def test_who_is_let_go_leaves_all_rules_and_begins_anew():
-    group = Group({"a": "true", "b": "true"})
-    group.hear(said("ann", 1, 1), told("ann", None), said("ann", 2, 2))
+INACTIVE = {"half_life_days": 1, "inactive_half_lives": 2}
+
+
+def test_who_is_silent_leaves_all_rules_and_begins_anew():
+    group = Group({"a": "true", "b": "true"}, profile=INACTIVE)
+    group.hear(said("ann", 1, 1), said("ann", 2, 9))
     assert [(c.sequence, c.rule, c.status, c.reason) for c in group.changes] == [
         (1, "a", "entered", "behaviour"),
         (2, "b", "entered", "behaviour"),
@@ -416,19 +464,125 @@ def test_who_is_let_go_leaves_all_rules_and_begins_anew():
         (1, "a", "entered", "behaviour"),
         (2, "b", "entered", "behaviour"),
     ]
+    assert days(group.changes[2].effective_at) == 3
+    group.hear(said("bob", 1, 20))
+    group.maintain()
+    assert group.members == {"a": {"bob"}, "b": {"bob"}}
+    assert group.states[b"ann"] is None
+    assert dict(group.stage.figures())["rule_users"] == 1
+    # What comes of that time again makes nothing anew.
+    group.hear(said("ann", 2, 9))
+    assert group.members == {"a": {"bob"}, "b": {"bob"}}
+
+
+@pytest.mark.parametrize("profile", [{}, INACTIVE])
+def test_a_profile_that_is_gone_takes_with_it_what_it_has_told_and_no_more(profile):
+    group = Group({"in": "segment == 2", "out": "segment < 0"}, profile=profile)
+    group.hear(said("ann", 1, 1), told("ann", 2, events=50))
+    assert group.members == {"in": {"ann"}}
     group.hear(told("ann", None), told("nobody", None))
-    assert (group.members, group.states) == ({}, {b"ann": None})
-    assert dict(group.stage.figures())["rule_users"] == 0
+    assert group.members == {"out": {"ann"}}
+    group.hear(told("ann", 2, events=1))
+    assert [(c.rule, c.reason, c.cause) for c in group.changes[-2:]] == [
+        ("in", "profile", "user"),
+        ("out", "profile", "user"),
+    ]
 
 
-def test_who_wrote_since_is_not_let_go():
-    group = Group({"a": "segment < 0"}, profile={"inactive_half_lives": 2, "half_life_days": 1})
-    group.hear(said("ann", 1, 1), said("bob", 1, 9), told("ann", 2), said("ann", 2, 8.5))
-    assert group.members == {"a": {"bob"}}
+def test_who_is_known_by_a_profile_alone_goes_with_it():
+    group = Group({"in": "segment == 2", "all": "true"})
+    group.hear(told("ann", 2), said("bob", 1, 1))
+    group.maintain()
+    assert group.members == {"in": {"ann"}, "all": {"ann", "bob"}}
     group.hear(told("ann", None))
-    assert group.members == {"a": {"ann", "bob"}}
-    group.hear(said("bob", 2, 20), told("ann", None))
-    assert group.members == {"a": {"bob"}}
+    assert group.members == {"all": {"bob"}}
+    assert group.states[b"ann"] is None
+
+
+@pytest.mark.parametrize("first", ["profile", "event"])
+def test_it_is_all_one_whether_a_profile_or_an_event_is_read_first(first):
+    group = Group({"in": "segment == 2"})
+    records = [told("ann", 2), said("bob", 1, 1)]
+    for record in records if first == "profile" else reversed(records):
+        group.hear(record)
+    group.maintain()
+    assert group.members == {"in": {"ann"}}
+
+
+def test_a_profile_in_the_former_form_is_read():
+    group = Group({"in": "segment == 2"})
+    rows = ProfileRows.empty(["ann"], EMBEDDER.dimensions, 4)
+    rows.segments[0], rows.events[0], rows.weights[0] = 2, 1, 1.0
+    rows.recent[0, 0] = 1
+    value = rows.to_record(0, EMBEDDER.identity).model_dump_json().encode()
+    group.hear(said("ann", 1, 1), replace(told("ann", 2), value=value))
+    assert group.members == {"in": {"ann"}}
+
+
+def test_an_abort_takes_back_what_profiles_have_told():
+    group = Group({"in": "segment == 2"})
+    group.drop(told("ann", 2), told("ann", None))
+    group.drop(told("ann", 2))
+    group.hear(said("ann", 1, 1))
+    assert group.members == {}
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_an_event_that_would_be_let_go_at_once_is_none(at_once):
+    group = Group({"german": 'attributes.country == "DE"'}, rules={"kept_events": 2})
+    old = said("ann", 1, 1, attributes={"country": "AT"})
+    newer = [said("ann", n, n, attributes={"country": "DE"}) for n in (2, 3, 4)]
+    if at_once:
+        group.hear(old, *newer, old)
+    else:
+        group.hear(old, *newer)
+        group.hear(old)
+    assert group.members == {"german": {"ann"}}
+
+
+def test_attributes_are_those_of_the_latest_event_whenever_it_comes():
+    group = Group({"german": 'attributes.country == "DE"'})
+    group.hear(said("ann", 1, 5, attributes={"country": "DE"}))
+    group.hear(said("ann", 2, 1, attributes={"country": "FR"}))
+    assert group.members == {"german": {"ann"}}
+
+
+def test_a_repeat_with_a_later_time_is_an_hour_that_has_struck_also_after_a_start():
+    group = Group({"active": 'count("2d") > 0'})
+    group.hear(said("ann", 1, 1), said("bob", 1, 1))
+    group.hear(said("ann", 1, 9))
+    group.start()
+    group.maintain()
+    assert group.members == {}
+
+
+def test_each_partition_has_its_turn():
+    stage = stage_of({"active": 'count("2d") > 0'})
+    for partition in (0, 1):
+        stage.assigned(partition, stage.restoration(partition))
+        users = [replace(said(f"u{n}", 1, 1), partition=partition) for n in range(400)]
+        later = replace(said("late", 1, 9), partition=partition)
+        stage.apply(stage.prepare([*users, later]), ALL)
+        stage.committed()
+    left = []
+    for _ in range(2):
+        outputs = stage.maintain(idle=False) or []
+        stage.committed()
+        left.append({each.partition for each in outputs if each.topic == "rule-states"})
+    assert left == [{0}, {1}]
+
+
+def test_a_look_at_whom_nothing_changes_is_not_done_again():
+    group = Group({"never": 'count("1d") > 50'})
+    group.hear(*[said("ann", n, 1 + n / 50) for n in range(40)])
+    for day in range(2, 9):
+        group.hear(said("bob", day, day))
+        group.maintain()
+    record = RuleState.decode(b"ann", group.states[b"ann"])
+    state = group.stage.table(0).get("ann")
+    assert state is not None
+    assert record.evaluated < state.evaluated
+    assert group.stage.maintain(idle=False) is None
 
 
 def test_what_cannot_be_read_is_counted_and_read_over():

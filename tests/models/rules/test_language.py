@@ -146,6 +146,11 @@ def test_what_is_not_known_is_like_nothing_that_is_written():
         "segment == -1": True,
         'mean_rating("1d") < 9.0': False,
         'mean_rating("1d") >= 0.0': False,
+        'mean_rating("1d") != 3.0': False,
+        "attributes.a == attributes.b": False,
+        "label == attributes.a": False,
+        "(true ? true : false) == true": True,
+        '(1 in [1, 2]) == silent_for("3d")': True,
         'count("1d") == 0 && silent_for("1d")': True,
     }.items():
         assert compile_rule("r", source).evaluate(nobody).tolist() == [holds], source
@@ -202,7 +207,10 @@ def test_of_each_type_the_newest_count_and_no_others(events, kept):
         ("null == null", 1, "no such literal"),
         ("has(label)", 1, "has asks for an attribute"),
         ("attributes.a.b == label", 1, "only attributes has fields"),
-        ("segment == 99999999999999999999", 12, "the number is too large"),
+        ("segment == 99999999999", 12, "the number is too large"),
+        ("segment == 03", 12, "a whole number does not begin with 0"),
+        ('label == "\\U00110000"', 10, "the text has a sign that there is not"),
+        ("has(attributes.a, 3)", 1, "has asks for an attribute"),
         ('segment == 3 ? label : "a"', 16, "both sides of : are to be alike"),
         ("!segment", 2, "the sign does not go with a whole number"),
         ("x" * (MAX_CHARS + 1), 1, "more than 2,000"),
@@ -231,6 +239,33 @@ def test_a_window_is_no_longer_than_events_are_held():
     with pytest.raises(RuleSetError, match=r"longer than rules.longest_window_days, 30"):
         RuleSet.of({"loyal": 'count("31d") > 3'}, DAY * 30)
     assert RuleSet.of({"loyal": 'known_for("30d")'}, DAY * 30).known_windows == {30 * DAY}
+
+
+def test_a_chain_may_be_as_long_as_a_rule():
+    source = " || ".join(["segment==1"] * 140)
+    assert compile_rule("r", source).evaluate(moments([([], Known(segment=1))])).tolist() == [True]
+
+
+def test_a_rating_is_what_was_written():
+    users = moments([([(0, 4.1, "review")], Known()), ([(0, 4.2, "review")], Known())])
+    assert compile_rule("r", 'mean_rating("9d") >= 4.1').evaluate(users).tolist() == [True, True]
+    assert compile_rule("r", 'mean_rating("9d") < 4.2').evaluate(users).tolist() == [True, False]
+
+
+def test_what_a_rule_has_read_is_told_as_it_is_written():
+    source = 'attributes["x("] == "1" && segment == 4 || attributes["a  b"] == "(" // "'
+    told = RuleSet.of({"r": source}, DAY).rules[0].told
+    assert [text for text, _ in told] == ['attributes["x("]', "segment", 'attributes["a  b"]']
+
+
+def test_many_moments_are_looked_at_in_pieces(monkeypatch):
+    users = [([(age * DAY, 3.0, "review") for age in range(n % 7)], Known()) for n in range(50)]
+    rules = RuleSet.of({"r": 'count("3d") >= 2', "s": 'mean_rating("9d") > 2.0'}, 30 * DAY)
+    whole = rules.belongs(moments(users))
+    told = rules.why(0, moments(users))
+    monkeypatch.setattr("models.rules.rule_set._ROWS", 10)
+    assert rules.belongs(moments(users)).tolist() == whole.tolist()
+    assert rules.why(0, moments(users)) == told
 
 
 def test_a_rule_tells_what_it_has_read():
