@@ -88,7 +88,7 @@ def stream(users: int, events: int, seed: int = 3) -> list[Record]:
 def stage_of(sources: dict[str, str]) -> RuleStage:
     """Give a stage under rules, which has its partition."""
     settings = Settings.model_validate({"rules": {"enabled": True, "segments": sources}})
-    rules = RuleSet.of(sources, settings.rules.longest_window)
+    rules = RuleSet.of(sources, settings.rules.longest_window, settings.rules.kept_events)
     now = START + timedelta(days=91)
     return RuleStage(settings, rules, lambda: now, lambda: now)
 

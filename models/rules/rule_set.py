@@ -51,7 +51,7 @@ class RuleSet:
     kept: int = 0
 
     @classmethod
-    def of(cls, sources: Mapping[str, str], longest: int, kept: int = 64) -> Self:
+    def of(cls, sources: Mapping[str, str], longest: int, kept: int) -> Self:
         """Make rules of what somebody has written.
 
         Parameters

@@ -39,7 +39,7 @@ RULES = {
 
 @cache
 def rules_of(sources: tuple[tuple[str, str], ...]) -> RuleSet:
-    return RuleSet.of(dict(sources), 366 * 86_400_000_000)
+    return RuleSet.of(dict(sources), 366 * 86_400_000_000, 64)
 
 
 def stage_of(sources: dict[str, str] = RULES, **sections: Any) -> RuleStage:

@@ -21,7 +21,9 @@ OTHERS = {"busy": 'count("10m") >= 5', "rated": 'mean_rating("1h") >= 3.0'}
 
 
 def stage_of(settings: Settings, rules: dict[str, str]) -> RuleStage:
-    return RuleStage(settings, RuleSet.of(rules, settings.rules.longest_window))
+    return RuleStage(
+        settings, RuleSet.of(rules, settings.rules.longest_window, settings.rules.kept_events)
+    )
 
 
 @contextmanager

@@ -158,7 +158,7 @@ def test_what_is_not_known_is_like_nothing_that_is_written():
 
 @given(EVENTS, st.integers(1, 3))
 def test_of_each_type_the_newest_count_and_no_others(events, kept):
-    rule = RuleSet.of({"r": 'count("9d") > 100 || mean_rating("9d") > 100.0'}, 100 * DAY)
+    rule = RuleSet.of({"r": 'count("9d") > 100 || mean_rating("9d") > 100.0'}, 100 * DAY, 64)
     (why,) = rule.why(0, moments([(events, Known())], kept))
     newest = [
         each
@@ -228,7 +228,7 @@ def test_a_mistake_is_told_with_its_place(source, column, said):
 
 def test_a_mistake_in_a_later_line_is_shown_there():
     with pytest.raises(RuleSetError) as caught:
-        RuleSet.of({"fine": "true", "loyal": 'count("7d") > 3 &&\n  segmnt == 3'}, DAY * 30)
+        RuleSet.of({"fine": "true", "loyal": 'count("7d") > 3 &&\n  segmnt == 3'}, DAY * 30, 64)
     assert str(caught.value) == (
         "rules.segments.loyal: line 2, column 3: there is no segmnt; a rule reads segment, label, "
         "words, attributes\n    segmnt == 3\n    ^"
@@ -237,8 +237,8 @@ def test_a_mistake_in_a_later_line_is_shown_there():
 
 def test_a_window_is_no_longer_than_events_are_held():
     with pytest.raises(RuleSetError, match=r"longer than rules.longest_window_days, 30"):
-        RuleSet.of({"loyal": 'count("31d") > 3'}, DAY * 30)
-    assert RuleSet.of({"loyal": 'known_for("30d")'}, DAY * 30).known_windows == {30 * DAY}
+        RuleSet.of({"loyal": 'count("31d") > 3'}, DAY * 30, 64)
+    assert RuleSet.of({"loyal": 'known_for("30d")'}, DAY * 30, 64).known_windows == {30 * DAY}
 
 
 def test_a_chain_may_be_as_long_as_a_rule():
@@ -254,13 +254,13 @@ def test_a_rating_is_what_was_written():
 
 def test_what_a_rule_has_read_is_told_as_it_is_written():
     source = 'attributes["x("] == "1" && segment == 4 || attributes["a  b"] == "(" // "'
-    told = RuleSet.of({"r": source}, DAY).rules[0].told
+    told = RuleSet.of({"r": source}, DAY, 64).rules[0].told
     assert [text for text, _ in told] == ['attributes["x("]', "segment", 'attributes["a  b"]']
 
 
 def test_many_moments_are_looked_at_in_pieces(monkeypatch):
     users = [([(age * DAY, 3.0, "review") for age in range(n % 7)], Known()) for n in range(50)]
-    rules = RuleSet.of({"r": 'count("3d") >= 2', "s": 'mean_rating("9d") > 2.0'}, 30 * DAY)
+    rules = RuleSet.of({"r": 'count("3d") >= 2', "s": 'mean_rating("9d") > 2.0'}, 30 * DAY, 64)
     whole = rules.belongs(moments(users))
     told = rules.why(0, moments(users))
     monkeypatch.setattr("models.rules.rule_set._ROWS", 10)
@@ -270,7 +270,9 @@ def test_many_moments_are_looked_at_in_pieces(monkeypatch):
 
 def test_a_rule_tells_what_it_has_read():
     rules = RuleSet.of(
-        {"r": 'count(["review","view"], "1d") >= 1 && segment != 2 && !("tea" in words)'}, 30 * DAY
+        {"r": 'count(["review","view"], "1d") >= 1 && segment != 2 && !("tea" in words)'},
+        30 * DAY,
+        64,
     )
     user = ([(0, 4.0, "review"), (5, 4.0, "view")], Known(segment=4, words=frozenset(["tea"])))
     assert rules.why(0, moments([user]))[0] == {
