@@ -278,9 +278,10 @@ class Course:
         seen: set[int] | None = None
         times: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         known, last, count = each.is_known, each.last, len(each.events)
+        looked = each.evaluated
         for step in steps:
             if self._is_silent(last, step.now):
-                heard.append(_Heard(self._end(each, last), None, gone=True))
+                heard.append(_Heard(self._end(last, looked), None, gone=True))
                 known, last, seen, count = False, None, set(), 0
                 times.clear()
             if step.event is None:
@@ -290,6 +291,7 @@ class Course:
                 elif known:  # and by a profile alone, which is gone
                     heard.append(_Heard(step.now, None, gone=True))
                 known = tells or last is not None
+                looked = step.now if heard else looked
                 continue
             time, identity, _, kind = step.event
             if seen is None:
@@ -303,18 +305,20 @@ class Course:
             if identity in seen or older or too_old:
                 if known:
                     heard.append(_Heard(step.now, None))
+                    looked = step.now
                 continue
             seen.add(identity)
             times[kind].append((time, identity))
             heard.append(_Heard(step.now, step, count))
+            looked = step.now
             known, last, count = True, time if last is None else max(last, time), count + 1
         if until is not None and self._is_silent(last, until):
-            heard.append(_Heard(self._end(each, last), None, gone=True))
+            heard.append(_Heard(self._end(last, looked), None, gone=True))
         return heard
 
-    def _end(self, each: Standing, last: int | None) -> int:
-        """Give the time at which a user with such a latest event is let go."""
-        return max(int(last or 0) + int(self.silence or 0), each.evaluated)
+    def _end(self, last: int | None, looked: int) -> int:
+        """Give the time at which a user with such a latest event is let go: not before a look."""
+        return max(int(last or 0) + int(self.silence or 0), looked)
 
     def _is_silent(self, last: int | None, now: int) -> bool:
         return self.silence is not None and last is not None and last + self.silence <= now
