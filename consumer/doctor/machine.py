@@ -18,6 +18,8 @@ _MB = 1_000_000
 # Beside a user's sum: what the table of profiles takes (docs/capacity.md), and a checkpoint's
 # record with a full ring of event ids (docs/operations.md, Local checkpoints).
 TABLE_BYTES = 340
+REFERENCES_BYTES = 118
+"""Of a user with three events, where references are kept."""
 CHECKPOINT_BYTES = 700
 CHECKPOINTS = 3
 """A worker's files of one partition at most: the one that it began from, the latest, the next."""
@@ -107,7 +109,8 @@ def memory(settings: Settings, expected: Expected | None, limit: int | None = No
         1 if sys.platform == "darwin" else 1024
     )
     base += _BATCHES * settings.batch.max_bytes
-    users = expected.share * (_sum(settings, expected) + TABLE_BYTES) if expected else 0
+    beside = TABLE_BYTES + REFERENCES_BYTES * (settings.profile.references > 0)
+    users = expected.share * (_sum(settings, expected) + beside) if expected else 0
     told = f"{_size(limit)} there, {_size(base)} needed by the process and its batches"
     if expected:
         told += f", {_size(users)} by its users ({expected.words()})"

@@ -54,7 +54,8 @@ USES: dict[str, tuple[str, ...]] = {
         "log",
     ),
     "recommender": (
-        *("kafka", *TOPIC_NAMES, "recommendations", "labels.enabled", "embedding.former.model"),
+        *("kafka", *TOPIC_NAMES, "recommendations", "labels.enabled", "rules.enabled"),
+        "embedding.former.model",
         *("training.idle_seconds", "batch.max_records", "batch.max_bytes"),
         *("batch.max_wait_seconds", "batch.prepare_timeout_seconds", "restore", "http"),
         "log",

@@ -71,6 +71,10 @@ SELDOM |= {
 }
 
 
+# Rules are followed whatever becomes of the embedding model: a next one is seen, and not read.
+SELDOM |= {("rules run", "topic", "user-profiles-next", "Describe")}
+
+
 def user_of(command: str) -> str:
     return command.replace(" ", "-")
 
