@@ -41,7 +41,8 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def settings(broker: EmbeddedKafka) -> Iterator[Settings]:
     """A group that has read twelve users' events, who all changed their interest early."""
-    made = settings_for(broker.bootstrap_servers)
+    # So few at once that nobody enters and switches in one batch, at one time.
+    made = settings_for(broker.bootstrap_servers, batch={"max_records": 10})
     texts = list(TOPICS.values())
     pairs = [
         event(f"u{user}", number, texts[(user + (number >= 6)) % 2])
@@ -121,6 +122,8 @@ def test_what_was_known_at_a_time_is_told_of_changes_and_of_kept_versions(settin
     assert found.changes[0] == entered
     assert found.version == 1
     assert not any("version of the segments" in note for note in found.notes)
+    # All events were in the input before the first one was read, so that workers were behind.
+    assert any(f"as of change {entered.sequence}" in note for note in found.notes)
     assert (found.events, found.margin is None) == (entered.events, False)
     assert found.nearest[0].segment == entered.segment
     assert found.nearest[0].distance == pytest.approx(entered.distance, abs=1e-4)
