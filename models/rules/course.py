@@ -239,31 +239,40 @@ class Course:
             each.evaluated, each.outdated = ends[place], False
         return turned
 
-    def next_look(self, held: Events, owner: I64, first: I64, last: I64, after: I64) -> I64:
-        """Tell when something may be different next, for n users.
+    def next_look(self, moments: Moments, last: I64) -> I64:
+        """Tell when something may be different next, for n users as they are.
+
+        Only windows are looked at of rules whose truth time alone may change: one that asks for
+        more events than there are cannot come to be fulfilled by waiting.
 
         Parameters
         ----------
-        held, owner
-            Their events, one user's behind the other's, and whose each is, (k,) both.
-        first, last
-            Times of their first and latest events, int64 (n,); a time far ahead without any.
-        after
-            The times that they were last looked at for, int64 (n,).
+        moments
+            One a user, at the time that the user was last looked at for.
+        last
+            Times of their latest events, int64 (n,); a time far ahead where there is none.
 
         Returns
         -------
         array
             Microseconds since 1970, int64 (n,); a time far ahead where never.
         """
-        nearest = np.full(len(first), _NEVER, np.int64)
-        for which, leaves in leaving(held, self.rules.windows):
-            whose = owner[which]
-            later = leaves > after[whose]
-            np.minimum.at(nearest, whose[later], leaves[later])
-        for window in self.rules.known_windows:
-            reached = np.minimum(first, _NEVER - window) + window
-            nearest = np.where(reached > after, np.minimum(nearest, reached), nearest)
+        after = moments.now
+        nearest = np.full(len(moments), _NEVER, np.int64)
+        owner, held = moments.laid
+        may_turn = self.rules.may_turn(moments)
+        for number, rule in enumerate(self.rules.rules):
+            turning = may_turn[:, number]
+            if not turning.any():
+                continue
+            for which, leaves in leaving(held, rule.windows):
+                whose = owner[which]
+                later = (leaves > after[whose]) & turning[whose]
+                np.minimum.at(nearest, whose[later], leaves[later])
+            for window in rule.known_windows:
+                reached = np.minimum(moments.first, _NEVER - window) + window
+                later = (reached > after) & turning
+                nearest = np.where(later, np.minimum(nearest, reached), nearest)
         if self.silence is not None:
             nearest = np.minimum(nearest, np.minimum(last, _NEVER - self.silence) + self.silence)
         return nearest

@@ -106,7 +106,7 @@ class Moments:
             yield np.flatnonzero(place == piece)
 
     @cached_property
-    def _laid(self) -> tuple[I64, Events]:
+    def laid(self) -> tuple[I64, Events]:
         """Which moment each event is of, and the events, of all moments."""
         lengths = self.lengths
         moment = np.repeat(np.arange(len(self)), lengths)
@@ -120,7 +120,7 @@ class Moments:
 
     @cached_property
     def _ages(self) -> I64:
-        moment, events = self._laid
+        moment, events = self.laid
         ages: I64 = self.now[moment] - events["time"]
         return ages
 
@@ -129,20 +129,20 @@ class Moments:
         if len(types) < len(TYPES):
             wanted = np.zeros(256, bool)
             wanted[[CODES[kind] for kind in types]] = True
-            chosen &= wanted[self._laid[1]["type"]]
+            chosen &= wanted[self.laid[1]["type"]]
         return chosen
 
     def count(self, types: frozenset[EventType], window: int) -> I64:
         """Count events of some types within the window before the moment, int64 (m,)."""
         # Rules of one group often ask for the same.
         if (types, window) not in self._counts:
-            chosen = self._laid[0][self._chosen(types, window)]
+            chosen = self.laid[0][self._chosen(types, window)]
             self._counts[types, window] = np.bincount(chosen, minlength=len(self))
         return self._counts[types, window]
 
     def mean_rating(self, types: frozenset[EventType], window: int) -> NDArray[np.float64]:
         """Give the mean rating in them, float64 (m,), NaN where there is no rating."""
-        moment, events = self._laid
+        moment, events = self.laid
         chosen = self._chosen(types, window) & ~np.isnan(events["rating"])
         # In the order of times, so that the sum does not hang on which came first.
         at, rated = moment[chosen], events[chosen]

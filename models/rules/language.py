@@ -127,12 +127,43 @@ Evaluate = Callable[[Facts], Any]
 """Gives a column; of texts a list, of a literal the value itself."""
 
 
+class Drift(StrEnum):
+    """How a part may change as time passes, without an event."""
+
+    STILL = "not at all"
+    FALLING = "to less, or to false"
+    RISING = "to more, or to true"
+    ANY = "in whatever way"
+
+
+class _Later(NamedTuple):
+    """Of a part that is true or false: where it may be so at a later time without an event."""
+
+    true: Evaluate
+    false: Evaluate
+
+
 class _Part(NamedTuple):
     """A part of a rule: what it is, how it is computed, and its value where it is written out."""
 
     type: Type
     evaluate: Evaluate
     literal: Any = None
+    drift: Drift = Drift.STILL
+    parts: _Later | None = None
+
+    @property
+    def later(self) -> _Later:
+        """Where it may be true later, and where false: columns, or one truth for all."""
+        if self.parts is not None:
+            return self.parts
+        now, drift = self.evaluate, self.drift
+        return _Later(
+            now if drift in {Drift.STILL, Drift.FALLING} else _always,
+            (lambda facts: np.logical_not(now(facts)))
+            if drift in {Drift.STILL, Drift.RISING}
+            else _always,
+        )
 
 
 class Window(NamedTuple):
@@ -165,6 +196,8 @@ class Rule:
         As it was written.
     evaluate
         Tells for each row of facts whether the user belongs to it.
+    may_turn
+        Tells for each row whether that may be otherwise later, by time alone.
     windows
         When one of these events leaves one of these windows, the truth of it may change.
     known_windows
@@ -182,6 +215,7 @@ class Rule:
     name: str
     source: str
     evaluate: Callable[[Facts], Bools]
+    may_turn: Callable[[Facts], Bools]
     windows: frozenset[Window]
     known_windows: frozenset[int]
     asks_profile: bool
@@ -216,10 +250,17 @@ def compile_rule(name: str, source: str) -> Rule:
     def evaluate(facts: Facts) -> Bools:
         return np.broadcast_to(np.asarray(part.evaluate(facts), bool), len(facts))
 
+    later = part.later
+
+    def may_turn(facts: Facts) -> Bools:
+        turned = np.where(evaluate(facts), later.false(facts), later.true(facts))
+        return np.broadcast_to(np.asarray(turned, bool), len(facts))
+
     return Rule(
         name,
         source,
         evaluate,
+        may_turn,
         frozenset(compiler.windows),
         frozenset(compiler.known_windows),
         asks_profile=compiler.asks_profile,
@@ -280,11 +321,13 @@ class _Compiler:
             raise self._fail(
                 tree.children[1], f"both sides of : are to be alike: {yes.type}, {no.type}"
             )
+        drifts = {part.drift for part in (condition, yes, no)}
         return _Part(
             yes.type,
             lambda facts: np.where(
                 condition.evaluate(facts), yes.evaluate(facts), no.evaluate(facts)
             ),
+            drift=Drift.STILL if drifts == {Drift.STILL} else Drift.ANY,
         )
 
     def _conditionalor(self, tree: Any) -> _Part:
@@ -306,8 +349,16 @@ class _Compiler:
         for child, part in zip(reversed(chain), parts, strict=True):
             if part.type is not Type.BOOL:
                 raise self._fail(child, f"{sign} joins what is true or false, not {part.type}")
+        laters = [part.later for part in parts]
+        other = np.logical_or if join is np.logical_and else np.logical_and
         return _Part(
-            Type.BOOL, lambda facts: reduce(join, (part.evaluate(facts) for part in parts))
+            Type.BOOL,
+            lambda facts: reduce(join, (part.evaluate(facts) for part in parts)),
+            parts=_Later(
+                lambda facts: reduce(join, (later.true(facts) for later in laters)),
+                lambda facts: reduce(other, (later.false(facts) for later in laters)),
+            ),
+            drift=Drift.STILL if {part.drift for part in parts} == {Drift.STILL} else Drift.ANY,
         )
 
     def _unary(self, tree: Any) -> _Part:
@@ -315,9 +366,19 @@ class _Compiler:
             return self.part(tree.children[0])
         sign, part = tree.children[0].data, self.part(tree.children[1])
         if sign == "unary_not" and part.type is Type.BOOL:
-            return _Part(Type.BOOL, lambda facts: np.logical_not(part.evaluate(facts)))
+            later = part.later
+            return _Part(
+                Type.BOOL,
+                lambda facts: np.logical_not(part.evaluate(facts)),
+                drift=_FLIPPED[part.drift],
+                parts=_Later(later.false, later.true),
+            )
         if sign == "unary_neg" and part.type in _NUMBERS:
-            return _Part(part.type, lambda facts: np.negative(part.evaluate(facts)))
+            return _Part(
+                part.type,
+                lambda facts: np.negative(part.evaluate(facts)),
+                drift=_FLIPPED[part.drift],
+            )
         raise self._fail(tree, f"the sign does not go with {part.type}")
 
     # --- comparing and counting ---------------------------------------------------------------
@@ -331,9 +392,16 @@ class _Compiler:
             return self._membership(tree, left, right)
         compare = _COMPARISONS[sign]
         if {left.type, right.type} <= _NUMBERS:
-            return _Part(Type.BOOL, _compared_numbers(left.evaluate, right.evaluate, compare))
+            drift = _joined(left.drift, _FLIPPED[right.drift])
+            if sign in {"lt", "le"}:
+                drift = _FLIPPED[drift]
+            elif sign in _EQUAL and drift is not Drift.STILL:
+                drift = Drift.ANY
+            found = _compared_numbers(left.evaluate, right.evaluate, compare)
+            return _Part(Type.BOOL, found, drift=drift)
         if left.type is right.type and left.type in {Type.STRING, Type.BOOL} and sign in _EQUAL:
-            return _Part(Type.BOOL, _compared(left.evaluate, right.evaluate, sign))
+            drift = Drift.STILL if {left.drift, right.drift} == {Drift.STILL} else Drift.ANY
+            return _Part(Type.BOOL, _compared(left.evaluate, right.evaluate, sign), drift=drift)
         raise self._fail(tree, f"{left.type} cannot be compared so with {right.type}")
 
     def _membership(self, tree: Any, left: _Part, right: _Part) -> _Part:
@@ -344,7 +412,11 @@ class _Compiler:
             return self._tell(tree, part) if right.literal is None else part
         if left.type is Type.INT and right.type is Type.INTS:
             allowed = right.literal
-            return _Part(Type.BOOL, lambda facts: np.isin(left.evaluate(facts), allowed))
+            return _Part(
+                Type.BOOL,
+                lambda facts: np.isin(left.evaluate(facts), allowed),
+                drift=Drift.STILL if left.drift is Drift.STILL else Drift.ANY,
+            )
         raise self._fail(tree, f"{left.type} cannot be in {right.type}")
 
     def _addition(self, tree: Any) -> _Part:
@@ -369,7 +441,18 @@ class _Compiler:
                 "whole numbers, and 2.0 with other numbers",
             )
         compute = _ARITHMETIC[sign]
-        return _Part(left.type, lambda facts: compute(left.evaluate(facts), right.evaluate(facts)))
+        if sign == "mul":
+            drift = Drift.STILL if {left.drift, right.drift} == {Drift.STILL} else Drift.ANY
+            for own, factor in ((left, right), (right, left)):
+                if factor.literal is not None and factor.literal >= 0:
+                    drift = own.drift
+        else:
+            drift = _joined(left.drift, right.drift if sign == "add" else _FLIPPED[right.drift])
+        return _Part(
+            left.type,
+            lambda facts: compute(left.evaluate(facts), right.evaluate(facts)),
+            drift=drift,
+        )
 
     # --- what stands alone --------------------------------------------------------------------
 
@@ -476,21 +559,25 @@ class _Compiler:
 
     def _call_count(self, tree: Any) -> _Part:
         types, window = self._types_and_window(tree, "count")
-        return _Part(Type.INT, lambda facts: facts.count(types, window))
+        return _Part(Type.INT, lambda facts: facts.count(types, window), drift=Drift.FALLING)
 
     def _call_mean_rating(self, tree: Any) -> _Part:
         types, window = self._types_and_window(tree, "mean_rating", rated=True)
-        return _Part(Type.DOUBLE, lambda facts: facts.mean_rating(types, window))
+        return _Part(Type.DOUBLE, lambda facts: facts.mean_rating(types, window), drift=Drift.ANY)
 
     def _call_silent_for(self, tree: Any) -> _Part:
         window = self._window(tree, self._arguments(tree), 'silent_for("30d")')
         self.windows.add(Window(_ALL_TYPES, window))
-        return _Part(Type.BOOL, lambda facts: facts.count(_ALL_TYPES, window) == 0)
+        return _Part(
+            Type.BOOL,
+            lambda facts: facts.count(_ALL_TYPES, window) == 0,
+            drift=Drift.RISING,
+        )
 
     def _call_known_for(self, tree: Any) -> _Part:
         window = self._window(tree, self._arguments(tree), 'known_for("30d")')
         self.known_windows.add(window)
-        return _Part(Type.BOOL, lambda facts: facts.known_for(window))
+        return _Part(Type.BOOL, lambda facts: facts.known_for(window), drift=Drift.RISING)
 
     def _call_size(self, tree: Any) -> _Part:
         found = self._arguments(tree)
@@ -533,6 +620,26 @@ class _Compiler:
         if match is None:
             raise self._fail(tree, f"a window is written out, such as 90m, 12h, 30d or 2w: {usage}")
         return timedelta(**{_UNITS[match[2]]: int(match[1])}) // _MICROSECOND
+
+
+_FLIPPED = {
+    Drift.STILL: Drift.STILL,
+    Drift.FALLING: Drift.RISING,
+    Drift.RISING: Drift.FALLING,
+    Drift.ANY: Drift.ANY,
+}
+
+
+def _joined(one: Drift, other: Drift) -> Drift:
+    """Give the drift of a sum."""
+    moving = {one, other} - {Drift.STILL}
+    if not moving:
+        return Drift.STILL
+    return moving.pop() if len(moving) == 1 else Drift.ANY
+
+
+def _always(facts: Facts) -> Bools:
+    return np.ones(len(facts), bool)
 
 
 _ALL_TYPES = frozenset(EventType)

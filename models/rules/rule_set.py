@@ -134,6 +134,15 @@ class RuleSet:
                 held[chosen, number] = rule.evaluate(piece)
         return held
 
+    def may_turn(self, moments: Moments) -> NDArray[np.bool_]:
+        """Tell of which rules the truth may be another one by time alone, bool (m, rules)."""
+        found = np.zeros((len(moments), len(self.rules)), bool)
+        for chosen in moments.pieces(_ROWS):
+            piece = moments if len(chosen) == len(moments) else moments.some(chosen)
+            for number, rule in enumerate(self.rules):
+                found[chosen, number] = rule.may_turn(piece)
+        return found
+
     def turns(
         self,
         held: NDArray[np.bool_],

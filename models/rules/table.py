@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.rules.course import Course, Standing
-from models.rules.history import EVENT, NO_EVENTS, Events, Known
+from models.rules.history import EVENT, NO_EVENTS, Events, Known, Moments
 from schemas.rule_states import RuleState
 
 NEVER = np.iinfo(np.int64).max // 2
@@ -21,13 +21,18 @@ def standing_of(user: str, state: RuleState, digest: int) -> Standing:
     return Standing(
         user,
         events_of(state),
-        Known(state.attributes, state.segment, state.label, frozenset(state.words)),
+        known_of(state),
         state.first or None,
         state.last or None,
         state.members,
         state.evaluated,
         outdated=bool(state.evaluated) and state.digest != digest,
     )
+
+
+def known_of(state: RuleState) -> Known:
+    """Give what a state knows beside events."""
+    return Known(state.attributes, state.segment, state.label, frozenset(state.words))
 
 
 def events_of(state: RuleState) -> Events:
@@ -151,14 +156,18 @@ class RuleTable:
 
     def _next_looks(self, states: Sequence[RuleState]) -> NDArray[np.int64]:
         counts = [len(state.history) // EVENT.itemsize for state in states]
-        owner = np.repeat(np.arange(len(states)), counts)
+        lengths = np.array(counts, np.int64)
         events = np.frombuffer(b"".join(state.history for state in states), EVENT)
         first, last = (
             np.array([time or NEVER for time in times], np.int64)
             for times in ([s.first for s in states], [s.last for s in states])
         )
         after = np.array([state.evaluated for state in states], np.int64)
-        return self._course.next_look(events, owner, first, last, after)
+        known = [known_of(state) for state in states]
+        starts = np.cumsum(lengths) - lengths
+        kept = self._course.kept
+        moments = Moments(events, starts, lengths, after, first, known, kept)
+        return self._course.next_look(moments, last)
 
     def _room(self, user: str) -> int:
         if self._free:

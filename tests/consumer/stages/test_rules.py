@@ -499,6 +499,20 @@ def test_who_is_known_by_a_profile_alone_goes_with_it():
     assert group.states[b"ann"] is None
 
 
+def test_nobody_is_looked_at_who_cannot_fulfil_a_rule_by_waiting():
+    group = Group({"busy": 'count("1d") > 50', "lapsed": 'count("9d") >= 5 && silent_for("2d")'})
+    group.hear(*[said("ann", n, 1) for n in range(4)], said("bob", 1, 8))
+    assert group.stage.table(0).due(10) == []
+    group.hear(said("ann", 5, 8))
+    group.hear(said("bob", 2, 10))
+    assert group.stage.table(0).due(10) == ["ann"]
+    group.maintain()
+    assert group.members == {}
+    group.hear(said("eva", 1, 10), *[said("eva", n, 10) for n in range(2, 7)], said("bob", 3, 12))
+    group.maintain()
+    assert group.members == {"lapsed": {"eva"}}
+
+
 @pytest.mark.parametrize("first", ["profile", "event"])
 def test_it_is_all_one_whether_a_profile_or_an_event_is_read_first(first):
     group = Group({"in": "segment == 2"})
@@ -573,8 +587,8 @@ def test_each_partition_has_its_turn():
 
 
 def test_a_look_at_whom_nothing_changes_is_not_done_again():
-    group = Group({"never": 'count("1d") > 50'})
-    group.hear(*[said("ann", n, 1 + n / 50) for n in range(40)])
+    group = Group({"never": 'mean_rating("1d") > 4.0'})
+    group.hear(*[said("ann", n, 1 + n / 50, rating=3) for n in range(40)])
     for day in range(2, 9):
         group.hear(said("bob", day, day))
         group.maintain()

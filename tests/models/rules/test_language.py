@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import celpy
@@ -132,6 +133,15 @@ KNOWN = st.builds(
 def test_columns_tell_what_the_library_tells_of_each_user(source, users):
     found = compile_rule("r", source).evaluate(moments(users)).tolist()
     assert found == [by_the_library(source, *user) for user in users]
+
+
+@given(RULES, st.lists(st.tuples(EVENTS, KNOWN), min_size=1, max_size=4))
+def test_what_time_alone_turns_is_known_beforehand(source, users):
+    rule, now = compile_rule("r", source), moments(users)
+    before, may_turn = rule.evaluate(now), rule.may_turn(now)
+    for later in (1, DAY // 24, DAY // 4, DAY, 7 * DAY, 30 * DAY):
+        after = rule.evaluate(replace(now, now=now.now + later, _counts={}))
+        assert not ((before != after) & ~may_turn).any()
 
 
 def test_what_is_not_known_is_like_nothing_that_is_written():
