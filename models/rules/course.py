@@ -261,18 +261,19 @@ class Course:
         nearest = np.full(len(moments), _NEVER, np.int64)
         owner, held = moments.laid
         may_turn = self.rules.may_turn(moments)
-        for number, rule in enumerate(self.rules.rules):
-            turning = may_turn[:, number]
+        for window, rules in self.rules.by_window.items():
+            turning = may_turn[:, rules].any(axis=1)
             if not turning.any():
                 continue
-            for which, leaves in leaving(held, rule.windows):
+            for which, leaves in leaving(held, [window]):
                 whose = owner[which]
                 later = (leaves > after[whose]) & turning[whose]
                 np.minimum.at(nearest, whose[later], leaves[later])
-            for window in rule.known_windows:
-                reached = np.minimum(moments.first, _NEVER - window) + window
-                later = (reached > after) & turning
-                nearest = np.where(later, np.minimum(nearest, reached), nearest)
+        for length, rules in self.rules.by_known_window.items():
+            turning = may_turn[:, rules].any(axis=1)
+            reached = np.minimum(moments.first, _NEVER - length) + length
+            later = (reached > after) & turning
+            nearest = np.where(later, np.minimum(nearest, reached), nearest)
         if self.silence is not None:
             nearest = np.minimum(nearest, np.minimum(last, _NEVER - self.silence) + self.silence)
         return nearest

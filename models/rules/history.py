@@ -88,6 +88,9 @@ class Moments:
     known: Sequence[Known]
     kept: int
     _counts: dict[tuple[frozenset[EventType], int], I64] = field(default_factory=dict)
+    _means: dict[tuple[frozenset[EventType], int], NDArray[np.float64]] = field(
+        default_factory=dict
+    )
 
     def __len__(self) -> int:
         return len(self.now)
@@ -142,6 +145,11 @@ class Moments:
 
     def mean_rating(self, types: frozenset[EventType], window: int) -> NDArray[np.float64]:
         """Give the mean rating in them, float64 (m,), NaN where there is no rating."""
+        if (types, window) not in self._means:
+            self._means[types, window] = self._mean_rating(types, window)
+        return self._means[types, window]
+
+    def _mean_rating(self, types: frozenset[EventType], window: int) -> NDArray[np.float64]:
         moment, events = self.laid
         chosen = self._chosen(types, window) & ~np.isnan(events["rating"])
         # In the order of times, so that the sum does not hang on which came first.

@@ -116,6 +116,22 @@ class RuleSet:
         return frozenset().union(*(rule.known_windows for rule in self.rules))
 
     @cached_property
+    def by_window(self) -> dict[Window, list[int]]:
+        """Numbers of the rules that look at a window."""
+        return {
+            window: [number for number, rule in enumerate(self.rules) if window in rule.windows]
+            for window in sorted(self.windows, key=lambda each: (each.length, sorted(each.types)))
+        }
+
+    @cached_property
+    def by_known_window(self) -> dict[int, list[int]]:
+        """Numbers of the rules that ask for how long somebody is known."""
+        return {
+            length: [n for n, rule in enumerate(self.rules) if length in rule.known_windows]
+            for length in sorted(self.known_windows)
+        }
+
+    @cached_property
     def asks_profile(self) -> bool:
         """Whether a rule asks for what only the profiles tell."""
         return any(rule.asks_profile for rule in self.rules)
