@@ -110,8 +110,8 @@ def test_users_are_followed_once_through_restarts_and_under_other_rules(
     }
     # The same users under other rules, without an event.
     with rules_run(settings, OTHERS, "r3") as other:
-        until(lambda: dict(other.figures())["rule_users_to_look_at"] == 0)
         until(lambda: dict(other.figures())["rule_users"] == USERS)
+        until(lambda: dict(other.figures())["rule_users_to_look_at"] == 0)
     before = {each.id for each in told}
     assert {(c.reason, c.cause) for c in changes(settings) if c.id not in before} == {
         ("rule_changed", "operator")
