@@ -20,6 +20,7 @@ from schemas.binary import HEAD, MAGIC, SECTION, VERSION, RecordError, open_reco
 ITEM_KIND = "R"
 _HEAD = HEAD.pack(MAGIC, ord(ITEM_KIND), VERSION)
 _MADE_OF = struct.Struct("<32sI")
+_RATED = ("rated", "first", "second")
 
 
 class ItemTag(IntEnum):
@@ -127,7 +128,28 @@ def decode_items(
     rows.pairs = empty_pairs(len(rows), max(map(len, pairs), default=0))
     for row, own in enumerate(pairs):
         rows.pairs[row, : len(own)] = own
+    _without_what_is_not_finite(rows)
     return rows
+
+
+def _without_what_is_not_finite(rows: ItemRows) -> None:
+    """Begin anew with what has overflowed: it would never come down again.
+
+    Ratings do so together, since the sums of pairs are about the item's first one.
+    """
+    numbers, pairs = rows.numbers, rows.pairs
+    for array in (numbers, pairs):
+        array["weight"][~np.isfinite(array["weight"])] = 0.0
+    sound = np.isfinite(numbers["centre"])
+    for name in _RATED:
+        sound &= np.isfinite(numbers[name]) & np.isfinite(pairs[name]).all(axis=1)
+    numbers["centre"][~sound] = 0.0
+    for name in _RATED:
+        numbers[name][~sound] = 0.0
+        pairs[name][~sound] = 0.0
+    silent = ~(np.isfinite(numbers["texts"]) & np.isfinite(rows.sums).all(axis=1))
+    numbers["texts"][silent] = 0.0
+    rows.sums[silent] = 0.0
 
 
 def _item(key: bytes) -> str:

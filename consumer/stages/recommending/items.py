@@ -79,7 +79,10 @@ class ItemState:
         again = [place for item, place in places.items() if item in feed.withdrawn]
         _forget(rows, again)
         numbers = events.events
-        ratings = numbers["rating"].astype(np.float64)
+        # Off the scale, one would outweigh all others, or be too large for their squares.
+        ratings = np.clip(
+            numbers["rating"].astype(np.float64), policy.rating_low, policy.rating_high
+        )
         rows.add(
             ItemEvents(
                 rows=own,

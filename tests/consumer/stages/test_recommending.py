@@ -222,3 +222,14 @@ def test_a_part_that_comes_again_as_input_changes_nothing() -> None:
     assert process.stage.stats.published == 2  # as of its start, and no more
     assert D == 8
     assert IDENTITY != OTHER
+
+
+def test_a_rating_outside_of_the_scale_counts_as_the_end_of_it() -> None:
+    topics = a_group(partitions=1)
+    stream = [(1, 3.0), (2, 1e200), (3, -1e308), (4, 1e20)]
+    feed(topics, [item_event("a", number, rating=rating) for number, rating in stream])
+    settled(topics)
+    [item] = topics.recommendations()[0].items
+    assert item.popularity == pytest.approx(1 + 2 + 0 + 2)
+    assert item.ratings.mean == pytest.approx((3 + 5 + 1 + 5) / 4)
+    assert item.ratings.variance == pytest.approx(np.var([3, 5, 1, 5]))

@@ -143,3 +143,20 @@ def test_an_item_s_record_that_is_cut_off_is_refused(length: int) -> None:
     _, rows = a_table(5, 0, 1)
     with pytest.raises(RecordError):
         made_of(rows.items[0].encode(), encode_items(rows, IDENTITY)[0][:length])
+
+
+def test_ratings_that_have_overflowed_in_a_record_begin_anew_and_the_rest_stays() -> None:
+    _, rows = a_table(4, 0, 1)
+    rows.numbers["second"][0] = np.inf
+    rows.pairs["first"][1, 0] = np.nan
+    rows.sums[2, 0] = np.inf
+    keys = [item.encode() for item in rows.items]
+    again = decode_items(keys, encode_items(rows, IDENTITY), IDENTITY, D)
+    for row in (0, 1):
+        assert again.numbers[row]["rated"] == again.numbers[row]["centre"] == 0
+        assert not again.pairs["rated"][row].any()
+        assert not again.pairs["first"][row].any()
+    assert again.numbers["weight"].tolist() == rows.numbers["weight"].tolist()
+    assert again.numbers["texts"][2] == 0
+    assert not again.sums[2].any()
+    assert again.numbers[3:].tobytes() == rows.numbers[3:].tobytes()
