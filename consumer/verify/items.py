@@ -82,7 +82,8 @@ class ItemAudit:
         self._places: Counter[Place] = Counter()
         self._told: dict[int, ToldItems] = defaultdict(ToldItems)
         self._states = {
-            number: RecommenderRestoration(settings.topics, number) for number in range(partitions)
+            number: RecommenderRestoration(settings.topics, number, self._policy.half_life)
+            for number in range(partitions)
         }
         # When items of a partition were written last, milliseconds since 1970.
         self._changed: dict[int, int] = defaultdict(lambda: -1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from datetime import timedelta
 from enum import IntEnum
 from functools import cache
 from typing import Any
@@ -15,23 +16,29 @@ from typing import Any
 import numpy as np
 
 from models.recommendation.rows import ITEM, PAIR, ItemRows, empty_pairs
-from schemas.binary import HEAD, MAGIC, SECTION, VERSION, RecordError, open_record, seal
+from schemas.binary import HEAD, MAGIC, SECTION, VERSION, RecordError, open_record, seal, section
 
 ITEM_KIND = "R"
 _HEAD = HEAD.pack(MAGIC, ord(ITEM_KIND), VERSION)
 _MADE_OF = struct.Struct("<32sI")
+_IDENTITY = 32
+_MICROSECOND = timedelta(microseconds=1)
 _RATED = ("rated", "first", "second")
 
 
 class ItemTag(IntEnum):
-    """Sections of a record; the first is in every record."""
+    """Sections of a record; the first is in every record, and the half-life in all new ones."""
 
     ITEM = 1
     PAIRS = 2
     VECTOR = 3
+    HALF_LIFE = 4
+    FORMER = 5
 
 
-def encode_items(rows: ItemRows, embedding: str) -> list[bytes]:
+def encode_items(
+    rows: ItemRows, embedding: str, half_life: timedelta, former: Sequence[str] = ()
+) -> list[bytes]:
     """Write the record of each item; its key is the item.
 
     Parameters
@@ -40,6 +47,10 @@ def encode_items(rows: ItemRows, embedding: str) -> list[bytes]:
         States of n items.
     embedding
         Identity of the embedding model, 64 hexadecimal digits.
+    half_life
+        By which the items fade.
+    former
+        Identities of the embedding models before it.
     """
     dimensions = rows.sums.shape[1]
     part = np.empty(len(rows), _fixed(dimensions))
@@ -47,6 +58,8 @@ def encode_items(rows: ItemRows, embedding: str) -> list[bytes]:
     part["item_section"] = _word(ItemTag.ITEM, _MADE_OF.size + ITEM.itemsize)
     part["made_of"] = np.void(_MADE_OF.pack(bytes.fromhex(embedding), dimensions))
     part["item"] = rows.numbers
+    part["half_life_section"] = _word(ItemTag.HALF_LIFE, 8)
+    part["half_life"] = half_life // _MICROSECOND
     part["vector_section"] = _word(ItemTag.VECTOR, 4 * dimensions)
     part["vector"] = rows.sums
     data, size = part.tobytes(), part.itemsize
@@ -55,13 +68,15 @@ def encode_items(rows: ItemRows, embedding: str) -> list[bytes]:
     width = rows.pairs.shape[1] * PAIR.itemsize
     ends = np.where(rows.numbers["texts"] > 0, size, bare).tolist()
     heads = [b"", *(_head_of_pairs(count) for count in range(1, rows.pairs.shape[1] + 1))]
+    before = b"".join(map(bytes.fromhex, former))
+    told = section(ItemTag.FORMER, before) if before else b""
     records = []
     for row, (item, count, end) in enumerate(zip(rows.items, counts.tolist(), ends, strict=True)):
         at, of_pairs = row * size, row * width
         body = data[at : at + end]
         if count:
             body += heads[count] + pairs[of_pairs : of_pairs + count * PAIR.itemsize]
-        records.append(seal(body, item.encode()))
+        records.append(seal(body + told, item.encode()))
     return records
 
 
@@ -74,6 +89,8 @@ def _fixed(dimensions: int) -> np.dtype[Any]:
             ("item_section", "<u8"),
             ("made_of", f"V{_MADE_OF.size}"),
             ("item", ITEM),
+            ("half_life_section", "<u8"),
+            ("half_life", "<i8"),
             ("vector_section", "<u8"),
             ("vector", "<f4", (dimensions,)),
         ]
@@ -100,10 +117,29 @@ def made_of(key: bytes, value: bytes) -> tuple[str, int]:
     return identity.hex(), dimensions
 
 
+def former_of(key: bytes, value: bytes) -> tuple[str, ...]:
+    """Give the embedding models that were before that of a record, the latest last.
+
+    Raises
+    ------
+    RecordError
+        If it cannot be read.
+    """
+    told = _sections(key, value).get(ItemTag.FORMER, b"")
+    return tuple(told[start : start + _IDENTITY].hex() for start in range(0, len(told), _IDENTITY))
+
+
 def decode_items(
-    keys: Sequence[bytes], values: Sequence[bytes], embedding: str, dimensions: int
+    keys: Sequence[bytes],
+    values: Sequence[bytes],
+    embedding: str,
+    dimensions: int,
+    half_life: timedelta,
 ) -> ItemRows:
     """Read records into rows; of another embedding model all but the vector.
+
+    What faded by another half-life is anchored anew: it weighs as much at the latest event of its
+    item, and fades by this one from then on. A record that tells of none faded by this one.
 
     Raises
     ------
@@ -112,10 +148,13 @@ def decode_items(
     """
     rows = ItemRows.empty([_item(key) for key in keys], dimensions)
     pairs = []
+    faded_by = np.full(len(rows), half_life // _MICROSECOND)
     for row, (key, value) in enumerate(zip(keys, values, strict=True)):
         sections = _sections(key, value)
         head = sections[ItemTag.ITEM]
         [rows.numbers[row]] = np.frombuffer(head[_MADE_OF.size :], ITEM)
+        if told := sections.get(ItemTag.HALF_LIFE):
+            faded_by[row] = int.from_bytes(told, "little", signed=True)
         own = np.frombuffer(sections.get(ItemTag.PAIRS, b""), PAIR)
         pairs.append(own)
         vector = np.frombuffer(sections.get(ItemTag.VECTOR, b""), "<f4")
@@ -129,6 +168,7 @@ def decode_items(
     for row, own in enumerate(pairs):
         rows.pairs[row, : len(own)] = own
     _without_what_is_not_finite(rows)
+    rows.fade_by(half_life, faded_by)
     return rows
 
 
@@ -166,6 +206,13 @@ def _sections(key: bytes, value: bytes) -> dict[int, bytes]:
     if (
         len(sections.get(ItemTag.PAIRS, b"")) % PAIR.itemsize
         or len(sections.get(ItemTag.VECTOR, b"")) % 4
+        or len(sections.get(ItemTag.FORMER, b"")) % _IDENTITY
+        or not _is_half_life(sections.get(ItemTag.HALF_LIFE))
     ):
         raise RecordError("a section is not of the form that it should have")
     return sections
+
+
+def _is_half_life(told: bytes | None) -> bool:
+    """Tell whether a section is a time above 0; one that is not there is no other one."""
+    return told is None or (len(told) == 8 and int.from_bytes(told, "little", signed=True) > 0)

@@ -176,6 +176,32 @@ class ItemRows:
             added = gains[texts, None] * events.vectors.astype(np.float64)
             self._add_vectors(rows[texts], added.astype(np.float32))
 
+    def fade_by(self, half_life: timedelta, former: I64) -> None:
+        """Anchor items that faded by another half-life anew.
+
+        Parameters
+        ----------
+        half_life
+            By which they fade from their latest events on.
+        former
+            By which each of the items has faded until then, in microseconds, int64 (n,).
+        """
+        length = half_life // timedelta(microseconds=1)
+        [rows] = np.nonzero(former != length)
+        if not len(rows):
+            return
+        latest, epochs = self.numbers["latest"][rows], self.numbers["epoch"][rows]
+        # Exact in whole half-lives; only the rest is rounded.
+        whole = epochs - latest // former[rows]
+        rest = (latest % length) / length - (latest % former[rows]) / former[rows]
+        shares = np.exp2(np.clip(whole, -2000, 1000) + rest)
+        for name in (*_SUMS, "texts"):
+            self.numbers[name][rows] *= shares
+        for name in _SUMS:
+            self.pairs[name][rows] = self.pairs[name][rows] * shares[:, None]
+        self.sums[rows] = self.sums[rows] * shares[:, None]
+        self.numbers["epoch"][rows] = latest // length
+
     def keep_segments(self, segments: Collection[int]) -> None:
         """Drop the pairs of all segments but these: the others are no more."""
         kept = np.isin(self.pairs["segment"], np.array(sorted(segments), np.int64))

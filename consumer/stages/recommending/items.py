@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from schemas.item_events import TYPES
 
 # Items that are copied at once where the vectors become those of another embedding model.
 _COPIED_AT_ONCE = 1000
+# Former embedding models that are remembered, the latest ones: events of one come for a while only.
+_MOST_FORMER = 8
 _NONE = np.zeros(0, np.int64)
 
 
@@ -45,7 +48,7 @@ class ItemState:
         self.latest: int | None = None
         self.given: int | None = None
         self.moved = False
-        self._former: set[str] = set()
+        self._former: tuple[str, ...] = ()
         self._table: ItemTable | None = None
 
     def __len__(self) -> int:
@@ -71,7 +74,7 @@ class ItemState:
         gone = [item for item in feed.withdrawn if item not in places and self._knows(item)]
         if not places:
             return Move(self, None, self.embedding, gone)
-        embedding = self._followed([*events.texts])
+        embedding, former = self._followed([*events.texts])
         texts, vectors = events.texts.get(embedding, (_NONE, None))
         if vectors is None:
             vectors = np.zeros((0, self.table.dimensions), np.float16)
@@ -95,18 +98,27 @@ class ItemState:
             ),
             policy.half_life,
         )
-        return Move(self, rows, embedding, gone, len(named), int(numbers["time"].max()))
+        return Move(
+            state=self,
+            rows=rows,
+            embedding=embedding,
+            gone=gone,
+            events=len(named),
+            latest=int(numbers["time"].max()),
+            former=former,
+            half_life=policy.half_life,
+        )
 
-    def _followed(self, embeddings: Sequence[str]) -> str:
-        """Give the model behind events of these models, the first ones first."""
-        former, now = set(self._former), self.embedding
+    def _followed(self, embeddings: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+        """Give the model behind events of these models, the first ones first, and the former."""
+        former, now = self._former, self.embedding
         for each in embeddings:
             if now is None:
                 now = each
             elif each != now and each not in former:
-                former.add(now)
+                former = (*former, now)
                 now = each
-        return now or ""
+        return now or "", former[-_MOST_FORMER:]
 
     def without(self, items: Collection[str]) -> Move:
         """Let items go."""
@@ -122,9 +134,14 @@ class ItemState:
         """Note that what is known was given away as of a time."""
         self.given, self.moved = at, False
 
-    def load(self, rows: ItemRows, embedding: str) -> None:
-        """Take over states that are read back."""
-        self._become(embedding, rows.sums.shape[1])
+    def load(self, rows: ItemRows, embedding: str, former: Sequence[str] = ()) -> None:
+        """Take over states that are read back, the latest of them of this and after these models.
+
+        To be called in the order in which they were written.
+        """
+        known = (*former, *self._former, *filter(None, [self.embedding]))
+        own = dict.fromkeys(each for each in known if each != embedding)
+        self._become(embedding, rows.sums.shape[1], [*own][-_MOST_FORMER:])
         self.table.put(rows)
         if len(rows):
             self._reach(int(rows.numbers["latest"].max()))
@@ -143,13 +160,13 @@ class ItemState:
         rows = self._table.gather(items)
         return rows if embedding == self.embedding else _without_vectors(rows, dimensions)
 
-    def _become(self, embedding: str, dimensions: int) -> None:
+    def _become(self, embedding: str, dimensions: int, former: Sequence[str]) -> None:
         """Make the vectors those of an embedding model."""
+        self._former = tuple(former)
         if self.embedding == embedding:
             return
         table = ItemTable(dimensions)
         if self._table is not None and self.embedding is not None:
-            self._former.add(self.embedding)
             names = self._table.items(self._table.held().seats)
             for start in range(0, len(names), _COPIED_AT_ONCE):
                 rows = self._table.gather(names[start : start + _COPIED_AT_ONCE])
@@ -163,7 +180,7 @@ class ItemState:
     def take(self, move: Move) -> None:
         """Make what was worked out the state."""
         if move.rows is not None and move.embedding is not None:
-            self._become(move.embedding, move.rows.sums.shape[1])
+            self._become(move.embedding, move.rows.sums.shape[1], move.former)
             self.table.put(move.rows)
             self._reach(move.latest)
         self.remove(move.gone)
@@ -188,6 +205,10 @@ class Move:
         How many were counted.
     latest
         The latest event time among them.
+    former
+        Embedding models whose events count without their text.
+    half_life
+        By which the states fade.
     """
 
     state: ItemState
@@ -196,11 +217,14 @@ class Move:
     gone: list[str] = field(default_factory=list)
     events: int = 0
     latest: int = 0
+    former: tuple[str, ...] = ()
+    half_life: timedelta = timedelta()
 
     def records(self) -> Iterator[tuple[str, bytes | None]]:
         """Give the changelog's records: items and states, None for those that are no more."""
         if self.rows is not None and self.embedding is not None:
-            yield from zip(self.rows.items, encode_items(self.rows, self.embedding), strict=True)
+            records = encode_items(self.rows, self.embedding, self.half_life, self.former)
+            yield from zip(self.rows.items, records, strict=True)
         for item in self.gone:
             yield item, None
 

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from consumer.contract.records import Record, RecordColumns
 from consumer.contract.stage import Changelog, StageError, Upto
 from consumer.settings import TopicSettings
 from consumer.stages.recommending.items import ItemState
 from consumer.stages.recommending.merging import PartBook
-from models.recommendation.item_codec import decode_items, made_of
+from models.recommendation.item_codec import decode_items, former_of, made_of
 from schemas.binary import NewerRecordError, RecordError
 
 
 class RecommenderRestoration:
-    """The state of one partition while it is read back."""
+    """The state of one partition while it is read back.
 
-    def __init__(self, topics: TopicSettings, partition: int) -> None:
+    Parameters
+    ----------
+    topics
+        Names of the changelogs.
+    partition
+        Whose state it is.
+    half_life
+        That of now; items that faded by another are anchored anew.
+    """
+
+    def __init__(self, topics: TopicSettings, partition: int, half_life: timedelta) -> None:
         self.items = ItemState()
         self.book = PartBook(everybody=partition == 0)
         self._items_topic = topics.item_profiles
+        self._half_life = half_life
         self.changelogs = (
             Changelog(topics.item_profiles, partition, Upto.END, needs_offset=True),
             # Others write these too. What lies beyond the committed offset comes again as input,
@@ -43,10 +56,13 @@ class RecommenderRestoration:
         try:
             self.items.remove([key.decode() for key in gone])
             if kept:
-                *_, last = kept.items()
-                embedding, dimensions = made_of(*last)
-                rows = decode_items([*kept], [*kept.values()], embedding, dimensions)
-                self.items.load(rows, embedding)
+                # That which was written last, not that whose item came last.
+                last = max(kept, key=latest.__getitem__)
+                embedding, dimensions = made_of(last, kept[last])
+                rows = decode_items(
+                    [*kept], [*kept.values()], embedding, dimensions, self._half_life
+                )
+                self.items.load(rows, embedding, former_of(last, kept[last]))
         except UnicodeDecodeError:
             raise StageError(f"{records.topic}[{records.partition}] has a key not UTF-8") from None
         except RecordError as error:

@@ -99,7 +99,7 @@ class RecommenderStage:
 
     def restoration(self, partition: int) -> RecommenderRestoration:
         """Begin to read back a partition's items, and the parts that lie with it."""
-        return RecommenderRestoration(self._topics, partition)
+        return RecommenderRestoration(self._topics, partition, self._policy.half_life)
 
     def assigned(self, partition: int, restoration: RecommenderRestoration) -> None:
         """Take over a partition."""

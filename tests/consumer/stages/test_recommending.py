@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.contract.records import Record
+from consumer.contract.records import Record, RecordColumns
 from consumer.contract.stage import StageError
+from models.recommendation.gains import weight_at
 from schemas.events import EventType
 from tests.consumer.stages.recommender_runs import (
+    HOUR,
     IDENTITY,
     D,
     Recommender,
@@ -233,3 +236,54 @@ def test_a_rating_outside_of_the_scale_counts_as_the_end_of_it() -> None:
     assert item.popularity == pytest.approx(1 + 2 + 0 + 2)
     assert item.ratings.mean == pytest.approx((3 + 5 + 1 + 5) / 4)
     assert item.ratings.variance == pytest.approx(np.var([3, 5, 1, 5]))
+
+
+def test_the_model_of_the_record_written_last_is_that_of_a_state_read_back() -> None:
+    topics = a_group(partitions=1)
+    feed(topics, [item_event("a", 1), item_event("b", 2)])
+    process = settled(topics)
+    # Its item was met first, and so comes first among the latest records of all items.
+    feed(topics, [item_event("a", 3, embedding=OTHER, axis=3)])
+    process.settle()
+    names = topics.settings.topics
+    restoration = process.stage.restoration(0)
+    restoration.load_many(RecordColumns.of(*topics.records[names.item_profiles, 0]))
+    assert restoration.items.embedding == OTHER
+    assert restoration.items.table.gather(["a", "b"]).numbers["texts"].tolist() == [1.0, 0.0]
+
+
+def test_a_late_event_of_a_former_model_does_not_bring_it_back_after_a_restart() -> None:
+    topics = a_group(partitions=1)
+    models = [IDENTITY, OTHER, "ef" * 32]
+    # Two changes in one batch: the one in between is a former one, too.
+    feed(topics, [item_event("a", n, embedding=each) for n, each in enumerate(models)])
+    settled(topics)
+    late = [item_event("a", 10 + n, embedding=each) for n, each in enumerate(models)]
+    feed(topics, late)
+    again = settled(topics)
+    state = again.stage.items[0]
+    assert state.embedding == models[-1]
+    assert state.table.gather(["a"]).numbers["texts"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize("days", [0.5, 2, 7])
+def test_under_another_half_life_a_state_goes_on_from_what_it_weighs(days: float) -> None:
+    former = a_group(partitions=1)
+    for hours in (500, 505):
+        feed(former, [item_event("a", hours, hours=hours, segment=2, rating=4)])
+    before = settled(former).stage.items[0].table.gather(["a"])
+    now = a_group(partitions=1, half_life_days=days)
+    now.records, now.committed = former.records, former.committed
+    process = settled(now)
+    at, after = 505 * HOUR, process.stage.items[0].table.gather(["a"])
+    for name in ("weight", "rated", "texts"):
+        [was] = weight_at(before.numbers[name], before.numbers["epoch"], at, timedelta(days=1))
+        [found] = weight_at(after.numbers[name], after.numbers["epoch"], at, timedelta(days=days))
+        assert found == pytest.approx(was)
+    feed(now, [item_event("a", 1, hours=505 + 24 * days, segment=2, rating=4)])
+    process.settle()
+    [item] = now.recommendations()[2].items
+    assert item.popularity == pytest.approx(1.5 * ((1 + 0.5 ** (5 / 24)) / 2 + 1))
+    assert item.ratings.mean == pytest.approx(4)
+    # What was written under the former one is read back as it was.
+    assert settled(now).stage.items[0].table.gather(["a"]).numbers["events"].tolist() == [3]

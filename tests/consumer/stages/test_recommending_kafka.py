@@ -76,7 +76,8 @@ def test_items_are_counted_once_and_lead_where_they_belong(broker: EmbeddedKafka
     counted: Counter[str] = Counter()
     for record in read_topic(settings, settings.topics.item_profiles):
         key, value = record.key or b"", record.value or b""
-        rows = decode_items([key], [value], *made_of(key, value))
+        half_life = settings.recommendations.half_life
+        rows = decode_items([key], [value], *made_of(key, value), half_life)
         counted[rows.items[0]] = int(rows.numbers["events"][0])
     assert counted == Counter(each.item for each in told)
     found: dict[int | None, SegmentRecommendations] = {}

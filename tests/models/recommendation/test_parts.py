@@ -125,14 +125,14 @@ def test_vectors_of_another_length_than_the_latest_part_s_are_left_out() -> None
 def test_items_read_back_are_those_that_were_written_to_the_bit() -> None:
     _, rows = a_table(4, 0, 1)
     keys = [item.encode() for item in rows.items]
-    values = encode_items(rows, IDENTITY)
+    values = encode_items(rows, IDENTITY, DAY)
     assert made_of(keys[0], values[0]) == (IDENTITY, D)
-    again = decode_items(keys, values, IDENTITY, D)
+    again = decode_items(keys, values, IDENTITY, D, DAY)
     assert again.items == rows.items
     assert again.numbers.tobytes() == rows.numbers.tobytes()
     assert again.sums.tobytes() == rows.sums.tobytes()
-    assert encode_items(again, IDENTITY) == values
-    other = decode_items(keys, values, "cd" * 32, 2)
+    assert encode_items(again, IDENTITY, DAY) == values
+    other = decode_items(keys, values, "cd" * 32, 2, DAY)
     assert not other.sums.any()
     assert not other.numbers["texts"].any()
     assert other.numbers["weight"].tolist() == rows.numbers["weight"].tolist()
@@ -142,7 +142,7 @@ def test_items_read_back_are_those_that_were_written_to_the_bit() -> None:
 def test_an_item_s_record_that_is_cut_off_is_refused(length: int) -> None:
     _, rows = a_table(5, 0, 1)
     with pytest.raises(RecordError):
-        made_of(rows.items[0].encode(), encode_items(rows, IDENTITY)[0][:length])
+        made_of(rows.items[0].encode(), encode_items(rows, IDENTITY, DAY)[0][:length])
 
 
 def test_ratings_that_have_overflowed_in_a_record_begin_anew_and_the_rest_stays() -> None:
@@ -151,7 +151,7 @@ def test_ratings_that_have_overflowed_in_a_record_begin_anew_and_the_rest_stays(
     rows.pairs["first"][1, 0] = np.nan
     rows.sums[2, 0] = np.inf
     keys = [item.encode() for item in rows.items]
-    again = decode_items(keys, encode_items(rows, IDENTITY), IDENTITY, D)
+    again = decode_items(keys, encode_items(rows, IDENTITY, DAY), IDENTITY, D, DAY)
     for row in (0, 1):
         assert again.numbers[row]["rated"] == again.numbers[row]["centre"] == 0
         assert not again.pairs["rated"][row].any()
