@@ -22,8 +22,14 @@ class RecommendationSettings(RecommendationPolicy):
     )
     interval_hours: float = Field(
         1,
-        gt=0,
+        ge=0.02,
         le=1e6,
-        description="Hours of event time after which a segment's items are published anew; and "
-        "when the stream pauses.",
+        description="Hours of event time, or by the clock, after which a segment's items are "
+        "published anew; and when the stream pauses, or an item is withdrawn.",
+    )
+    min_interval_seconds: float = Field(
+        10,
+        ge=0,
+        le=86_400,
+        description="Seconds that pass at least until a partition gives its part in that again.",
     )

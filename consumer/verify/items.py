@@ -26,7 +26,7 @@ from consumer.verify.report import ViolationKind, Violations
 from consumer.verify.whole import WholeAudit
 from models.profiles.rows import hash_event_ids
 from models.recommendation.partials import EVERYBODY, Partial, partial_of
-from models.recommendation.parts import decode_part, parts_of
+from models.recommendation.parts import candidates_that_fit, decode_part, parts_of
 from schemas.binary import RecordError
 from schemas.intake import RefusedError
 from schemas.item_events import read_item_event
@@ -239,8 +239,11 @@ class ItemAudit:
             ):
                 behind += 1
                 continue
-            whole = partial_of(items.table, everybody.at, policy.half_life, policy.candidates)
-            for segment, part in parts_of(whole, policy.candidates).items():
+            candidates = candidates_that_fit(policy.candidates, items.table.dimensions)
+            whole = partial_of(
+                items.table, everybody.at, policy.half_life, candidates, faintest=policy.faintest
+            )
+            for segment, part in parts_of(whole, candidates).items():
                 found = own.get(segment)
                 if found is None or found.at != part.at or not _alike(found, part):
                     self._violations.add(

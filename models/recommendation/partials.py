@@ -65,6 +65,9 @@ class Partial:
     pair_items, pair_segments, pair_weights, pair_ratings
         All pairs of the candidates: places in `items` and in `segments`, int64 (p,), and their
         weights and moments.
+    give
+        How many times the partition has given away what it knows, this one included; 0 where that
+        is not counted.
     """
 
     at: int
@@ -80,6 +83,7 @@ class Partial:
     pair_segments: I64
     pair_weights: F64
     pair_ratings: Moments
+    give: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +146,13 @@ class Merged:
 
 
 def partial_of(
-    table: ItemTable, now: int, half_life: timedelta, candidates: int, *, vectors: bool = True
+    table: ItemTable,
+    now: int,
+    half_life: timedelta,
+    candidates: int,
+    *,
+    vectors: bool = True,
+    faintest: float = 0.0,
 ) -> Partial:
     """Give a partition's candidates and totals.
 
@@ -158,25 +168,31 @@ def partial_of(
         C, by each order.
     vectors
         Whether with the candidates' vectors, which take most of the room; else they have d = 0.
+    faintest
+        Pairs that weigh less are left out, and with its last pair a segment.
     """
     held = table.held()
-    numbers, pairs = held.numbers, held.pairs
+    numbers, pairs, whose = held.numbers, held.pairs, held.owners
     epochs = numbers["epoch"]
+    weight, rated = (
+        weight_at(pairs[name].astype(np.float64), epochs[whose], now, half_life)
+        for name in ("weight", "rated")
+    )
+    strong = np.maximum(weight, rated) >= faintest
+    pairs, whose = pairs[strong], whose[strong]
     overall = weight_at(numbers["weight"], epochs, now, half_life)
     # As if everybody were one segment more.
     segments, which = np.unique(pairs["segment"].astype(np.int64), return_inverse=True)
     segments = np.concatenate([[EVERYBODY], segments])
     groups = np.concatenate([np.zeros(len(overall), np.int64), which + 1])
-    owners = np.concatenate([np.arange(len(overall)), held.owners])
-    weights = np.concatenate(
-        [overall, weight_at(pairs["weight"], epochs[held.owners], now, half_life)]
-    )
-    moments = _moments(numbers, held.owners, pairs, now, half_life)
+    owners = np.concatenate([np.arange(len(overall)), whose])
+    weights = np.concatenate([overall, weight[strong]])
+    moments = _moments(numbers, whose, pairs, now, half_life)
     leading, floors = _leading(weights, groups, len(segments), candidates)
     chosen = np.unique(owners[leading])
     place = np.full(len(overall), -1, np.int64)
     place[chosen] = np.arange(len(chosen))
-    kept = np.flatnonzero(place[held.owners] >= 0) + len(overall)
+    kept = np.flatnonzero(place[whose] >= 0) + len(overall)
     sums = table.sums(held.seats[chosen]) if vectors else np.zeros((len(chosen), 0), np.float32)
     return Partial(
         at=now,

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from models.recommendation.moments import Moments
 from models.recommendation.partials import EVERYBODY, Partial
 from schemas.binary import HEAD, MAGIC, VERSION, RecordError, open_record, seal, section
+from schemas.events import MAX_ITEM_CHARS
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -33,6 +34,7 @@ PART = struct.Struct("<qiiii10d")
 """Time in microseconds since 1970; segment, partition, items, length of vectors; weight of all
 items among all users and in the segment, the two floors, and of the ratings of both weight, mean
 and M2."""
+_GIVE = struct.Struct("<q")
 PART_ITEM = np.dtype(
     [
         ("weight", "<f8"),
@@ -48,18 +50,37 @@ PART_ITEM = np.dtype(
 """Of an item among all users, and in the segment: weight, and of its ratings weight, mean, M2."""
 
 
+# What a record of 16 MiB has room for beside its head, its key and what brokers add.
+_ROOM_BYTES = 15 * 1024 * 1024
+
+
 class PartTag(IntEnum):
-    """Sections of a record, all in every record and in this order."""
+    """Sections of a record, all in every new record and in this order."""
 
     PART = 1
     ITEMS = 2
     VECTORS = 3
     NAMES = 4
+    GIVE = 5
 
 
 def part_key(segment: int, partition: int) -> bytes:
     """Name the part of a partition in a segment."""
     return b"%d/%d" % (segment, partition)
+
+
+def candidates_that_fit(candidates: int, dimensions: int) -> int:
+    """Give as many candidates as fit into a record by either order, whatever their ids.
+
+    Parameters
+    ----------
+    candidates
+        That are wanted.
+    dimensions
+        Length of their vectors.
+    """
+    each = PART_ITEM.itemsize + 2 * dimensions + 4 + 4 * MAX_ITEM_CHARS
+    return max(1, min(candidates, _ROOM_BYTES // (2 * each)))
 
 
 def parts_of(partial: Partial, candidates: int) -> dict[int, Partial]:
@@ -129,6 +150,7 @@ def encode_part(part: Partial, partition: int) -> bytes:
     body += section(PartTag.ITEMS, items.tobytes())
     body += section(PartTag.VECTORS, part.vectors.astype("<f2").tobytes())
     body += section(PartTag.NAMES, lengths.tobytes() + b"".join(names))
+    body += section(PartTag.GIVE, _GIVE.pack(part.give))
     return seal(body, part_key(segment, partition))
 
 
@@ -154,6 +176,7 @@ def _decoded(sections: dict[int, bytes]) -> tuple[Partial, int]:
     names = sections[PartTag.NAMES]
     lengths = np.frombuffer(names, "<i4", count).tolist()
     places = accumulate(lengths, initial=4 * count)
+    [give] = _GIVE.unpack(sections.get(PartTag.GIVE, bytes(_GIVE.size)))
     totals, floors = np.array(numbers[:2]), np.array(numbers[2:4])
     ratings = np.array(numbers[4:]).reshape(2, 3).T
     pairs = np.flatnonzero((items["own_weight"] > 0) | (items["own_rated"] > 0))
@@ -174,6 +197,7 @@ def _decoded(sections: dict[int, bytes]) -> tuple[Partial, int]:
         pair_segments=np.ones(len(pairs), np.int64),
         pair_weights=items["own_weight"][pairs],
         pair_ratings=_moments_of(items[pairs], "own_"),
+        give=give,
     ), partition
 
 
@@ -204,6 +228,7 @@ def _part(partial: Partial, place: int, chosen: I64) -> Partial:
         pair_segments=np.ones(len(pairs), np.int64),
         pair_weights=partial.pair_weights[pairs],
         pair_ratings=_taken(partial.pair_ratings, pairs),
+        give=partial.give,
     )
 
 

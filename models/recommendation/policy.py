@@ -12,20 +12,33 @@ from pydantic import Field, model_validator
 from schemas.base import Section
 from schemas.events import EventType
 
+_NARROWEST = 1e-6
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e6
+
 
 class RecommendationPolicy(Section):
     """How items' popularity fades, is smoothed, and is mixed with what is known of a user."""
 
     half_life_days: float = Field(
-        30, gt=0, le=36_500, description="Days after which an event counts half for its item."
+        30, ge=0.001, le=36_500, description="Days after which an event counts half for its item."
     )
     type_weights: dict[EventType, float] = Field(
         {EventType.VIEW: 0.1, EventType.CLICK: 0.2, EventType.QUESTION: 0.5},
         description="What events of a type count; 1 for types that are not named, 0 for nothing.",
     )
-    rating_low: float = Field(1, description="The worst rating there is: an event counts nothing.")
+    rating_low: float = Field(
+        1,
+        ge=-1e12,
+        le=1e12,
+        description="The worst rating there is, and what worse ones are taken for: an event counts "
+        "nothing.",
+    )
     rating_high: float = Field(
-        5, description="The best one: an event counts twice; one in the middle counts once."
+        5,
+        ge=-1e12,
+        le=1e12,
+        description="The best one, and what better ones are taken for: an event counts twice; one "
+        "in the middle counts once.",
     )
     prior_weight: float = Field(
         20,
@@ -38,26 +51,29 @@ class RecommendationPolicy(Section):
         200,
         ge=1,
         le=10_000,
-        description="Items that each partition gives for each segment; at least 'top'.",
+        description="Items that each partition gives for each segment; at least 'top'. No more "
+        "than fit into a record of 16 MiB are given.",
     )
     evidence_events: float = Field(
         5,
         gt=0,
         le=1e6,
-        description="Events k after which a user's own evidence counts half: n / (n + k).",
+        description="Events k after which a user's own evidence counts half: n / (n + k). What "
+        "the recommender publishes does not rest on it yet.",
     )
     own_weight: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="What a user's own evidence counts at most, beside popularity in the segment.",
+        description="What a user's own evidence counts at most, beside popularity in the segment. "
+        "What the recommender publishes does not rest on it yet.",
     )
     similarity_weight: float = Field(
         0.5,
         ge=0,
         le=1,
         description="Share of the similarity of text in what is known of a user; the rest is the "
-        "factors'.",
+        "factors'. What the recommender publishes does not rest on it yet.",
     )
     silent_half_lives: float = Field(
         20, ge=1, le=1000, description="Half-lives without an event after which an item leaves."
@@ -71,15 +87,30 @@ class RecommendationPolicy(Section):
             )
         if self.candidates < self.top:
             raise ValueError(f"candidates {self.candidates} are fewer than top {self.top}")
-        worst = min(self.type_weights.values(), default=0.0)
-        if not 0 <= worst <= max(self.type_weights.values(), default=0.0) < float("inf"):
-            raise ValueError("type_weights must be finite numbers of at least 0")
+        # More, or next to nothing, and sums would leave what float32 holds.
+        if self.rating_high - self.rating_low < _NARROWEST:
+            raise ValueError(
+                f"rating_high {self.rating_high} is less than {_NARROWEST} above rating_low "
+                f"{self.rating_low}"
+            )
+        for each, weight in self.type_weights.items():
+            if not (weight == 0 or _LEAST_WEIGHT <= weight <= _MOST_WEIGHT):
+                raise ValueError(
+                    f"type_weights must be 0, or from {_LEAST_WEIGHT} to {_MOST_WEIGHT:,.0f}: "
+                    f"{each.value} has {weight}"
+                )
         return self
 
     @property
     def half_life(self) -> timedelta:
         """After this time an event counts half."""
         return timedelta(days=self.half_life_days)
+
+    @property
+    def faintest(self) -> float:
+        """What the least event weighs when its item falls silent: less is as good as nothing."""
+        least = min([1.0, *(each for each in self.type_weights.values() if each > 0)])
+        return float(least * 2.0**-self.silent_half_lives)
 
     @property
     def silent_after(self) -> timedelta:

@@ -7,7 +7,7 @@ All numbers of an item are anchored at its own epoch (`models.recommendation.gai
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -202,9 +202,24 @@ class ItemRows:
         self.sums[rows] = self.sums[rows] * shares[:, None]
         self.numbers["epoch"][rows] = latest // length
 
-    def keep_segments(self, segments: Collection[int]) -> None:
-        """Drop the pairs of all segments but these: the others are no more."""
-        kept = np.isin(self.pairs["segment"], np.array(sorted(segments), np.int64))
+    def drop_faint(self, faintest: float, most: int) -> None:
+        """Drop pairs of segments of which next to nothing is left, such as those that are no more.
+
+        Parameters
+        ----------
+        faintest
+            What a pair has to weigh at its item's epoch, by events or by ratings.
+        most
+            Pairs that an item keeps at most: of more the heaviest.
+        """
+        weights = np.maximum(self.pairs["weight"], self.pairs["rated"])
+        there = self.pairs["segment"] != NO_SEGMENT
+        kept = there & (weights >= faintest)
+        for row in np.flatnonzero(kept.sum(axis=1) > most).tolist():
+            heaviest = np.argsort(np.where(kept[row], -weights[row], np.inf), kind="stable")
+            kept[row, heaviest[most:]] = False
+        if (kept == there).all():
+            return
         order = np.argsort(~kept, axis=1, kind="stable")
         pairs = np.take_along_axis(self.pairs, order, axis=1)
         gone = ~np.take_along_axis(kept, order, axis=1)

@@ -131,7 +131,7 @@ class ItemTable:
             item = rows.items[int(counts.argmax())]
             raise TooManySegmentsError(
                 f"item {item!r} has {int(counts.max())} segments, more than {MOST_PAIRS}: "
-                "drop those that are no more (ItemRows.keep_segments)"
+                "drop the faintest (ItemRows.drop_faint)"
             )
         seats = self._seated(rows.items)
         self._numbers.put(seats, rows.numbers)

@@ -183,6 +183,7 @@ _ON_NO_DASHBOARD = {
     "segmenter_lost_positions": "the records that were lost by it are drawn",
     "segmenter_restore_records": "the share and the time to go are drawn",
     "segmenter_item_events_total": "the recommenders' records a second are drawn by role",
+    "segmenter_item_records_passed_over_total": "the log names each",
     "segmenter_items": "of a role that most groups do not have",
     "segmenter_items_bytes": "of a role that most groups do not have",
     "segmenter_items_latest_event_timestamp_seconds": "the recommenders' lag is drawn by role",

@@ -14,7 +14,13 @@ RECOMMENDED = Options(
     recommenders=2,
     trainer=False,
     sections={
-        "recommendations": {"enabled": True, "interval_hours": 6, "candidates": 20, "top": 5}
+        "recommendations": {
+            "enabled": True,
+            "interval_hours": 6,
+            "min_interval_seconds": 1,
+            "candidates": 20,
+            "top": 5,
+        }
     },
 )
 _AMID: tuple[CrashPoint, ...] = ("begun", "produced", "offsets_sent", "committed")

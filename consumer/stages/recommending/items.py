@@ -13,7 +13,7 @@ from models.recommendation.gains import gains_of
 from models.recommendation.item_codec import encode_items
 from models.recommendation.policy import RecommendationPolicy
 from models.recommendation.rows import ItemEvents, ItemRows, empty_pairs
-from models.recommendation.table import ItemTable
+from models.recommendation.table import MOST_PAIRS, ItemTable
 from schemas.item_events import TYPES
 
 # Items that are copied at once where the vectors become those of another embedding model.
@@ -39,15 +39,20 @@ class ItemState:
         Latest event time, microseconds since 1970.
     given
         Time of the parts that were given away last.
+    give
+        How many times they were.
     moved
         Whether anything was counted since.
+    withdrawn
+        Whether an item was withdrawn since.
     """
 
     def __init__(self) -> None:
         self.embedding: str | None = None
         self.latest: int | None = None
         self.given: int | None = None
-        self.moved = False
+        self.give = 0
+        self.moved = self.withdrawn = False
         self._former: tuple[str, ...] = ()
         self._table: ItemTable | None = None
 
@@ -72,8 +77,9 @@ class ItemState:
         places: dict[str, int] = {}
         own = np.array([places.setdefault(item, len(places)) for item in named], np.int64)
         gone = [item for item in feed.withdrawn if item not in places and self._knows(item)]
+        known = {each for each in feed.withdrawn if each in feed.met or self._knows(each)}
         if not places:
-            return Move(self, None, self.embedding, gone)
+            return Move(self, None, self.embedding, gone, withdrawn=len(known))
         embedding, former = self._followed([*events.texts])
         texts, vectors = events.texts.get(embedding, (_NONE, None))
         if vectors is None:
@@ -98,12 +104,14 @@ class ItemState:
             ),
             policy.half_life,
         )
+        rows.drop_faint(policy.faintest, MOST_PAIRS)
         return Move(
             state=self,
             rows=rows,
             embedding=embedding,
             gone=gone,
             events=len(named),
+            withdrawn=len(known),
             latest=int(numbers["time"].max()),
             former=former,
             half_life=policy.half_life,
@@ -124,15 +132,17 @@ class ItemState:
         """Let items go."""
         return Move(self, None, self.embedding, list(items))
 
-    def go_on(self, at: int, dimensions: int) -> None:
-        """Go on from a time that parts were given away as of, though no item has it any more."""
+    def go_on(self, at: int, dimensions: int, give: int) -> None:
+        """Go on from parts that were given away as of a time, though no item has it any more."""
+        self.give = give
         if self._table is None:
             self._table = ItemTable(dimensions)
         self._reach(at)
 
     def gave(self, at: int) -> None:
         """Note that what is known was given away as of a time."""
-        self.given, self.moved = at, False
+        self.given, self.moved, self.withdrawn = at, False, False
+        self.give += 1
 
     def load(self, rows: ItemRows, embedding: str, former: Sequence[str] = ()) -> None:
         """Take over states that are read back, the latest of them of this and after these models.
@@ -142,6 +152,7 @@ class ItemState:
         known = (*former, *self._former, *filter(None, [self.embedding]))
         own = dict.fromkeys(each for each in known if each != embedding)
         self._become(embedding, rows.sums.shape[1], [*own][-_MOST_FORMER:])
+        rows.drop_faint(0.0, MOST_PAIRS)
         self.table.put(rows)
         if len(rows):
             self._reach(int(rows.numbers["latest"].max()))
@@ -185,6 +196,7 @@ class ItemState:
             self._reach(move.latest)
         self.remove(move.gone)
         self.moved |= bool(move.gone)
+        self.withdrawn |= move.withdrawn > 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,6 +215,8 @@ class Move:
         Items that are no more.
     events
         How many were counted.
+    withdrawn
+        Items of which something was known, and that were withdrawn.
     latest
         The latest event time among them.
     former
@@ -216,6 +230,7 @@ class Move:
     embedding: str | None
     gone: list[str] = field(default_factory=list)
     events: int = 0
+    withdrawn: int = 0
     latest: int = 0
     former: tuple[str, ...] = ()
     half_life: timedelta = timedelta()

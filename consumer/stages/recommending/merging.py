@@ -46,6 +46,8 @@ class PartBook:
         self.dirty: list[int] = []
         self._everybody = everybody
         self._parts: dict[int, dict[int, Record]] = {EVERYBODY: {}}
+        # Of what is known of all users: where it was read, and its give.
+        self._gives: dict[int, tuple[int, int]] = {}
 
     @property
     def segments(self) -> list[int]:
@@ -85,15 +87,33 @@ class PartBook:
             If a part cannot be read.
         """
         wholes, own = self._parts[EVERYBODY], self._parts[segment]
-        # What is known of all users comes first of all that a partition gives away. So a part that
-        # lies before it was not given again: the partition has nothing there any more.
-        found = {
-            number: each
-            for number, each in own.items()
-            if number not in wholes or each.offset >= wholes[number].offset
+        # What is known of all users comes last of all that a partition gives away: a part that was
+        # not given with it, and lies before it, was not given again, so the partition has nothing
+        # there any more. Until it comes the parts of the give before hold, or new ones that are
+        # there already.
+        found = {}
+        for number, record in own.items():
+            if record.value:
+                part, whole = _read(record), wholes.get(number)
+                if whole is None or record.offset > whole.offset or part.give == self._give(number):
+                    found[number] = part
+        if not found:
+            return []
+        others = {
+            number: _read(each)
+            for number, each in wholes.items()
+            if each.value and number not in found
         }
-        known = (wholes | found).values() if found else ()
-        return [_read(each) for each in known if each.value]
+        return [*(others | found).values()]
+
+    def _give(self, partition: int) -> int:
+        """Tell with which of its gives came what a partition knows of all users."""
+        record = self._parts[EVERYBODY][partition]
+        known = self._gives.get(partition)
+        if known is None or known[0] != record.offset:
+            give = _read(record).give if record.value else 0
+            known = self._gives[partition] = record.offset, give
+        return known[1]
 
     def given(self, partition: int) -> Partial | None:
         """Read what a partition gave away last of all users; None where it never did.

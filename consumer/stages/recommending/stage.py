@@ -1,9 +1,9 @@
 """The recommender's stage: from events of items to what leads in each segment.
 
-Reading order: `prepare` reads records, `apply` counts events for their items, `maintain` gives
-away what the partition knows (`recommendation-parts`) at an interval of event time and where the
-stream pauses, lets go of items, and merges the parts of all partitions for the segments whose parts
-lie with this one.
+Reading order: `prepare` reads records, `apply` counts events for their items, `maintain` lets go of
+items, gives away what the partition knows (`recommendation-parts`) at an interval, where the stream
+pauses and where an item was withdrawn, and merges the parts of all partitions for the segments
+whose parts lie with this one.
 
 An item's events are on one partition, so its state is there, whole. What leads in a segment is
 spread over all. So each partition writes a part for each segment, and whoever has the partition of
@@ -14,10 +14,12 @@ is all there is to know under its key, so to read one again does no harm.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import islice
 
 from consumer.contract.figures import Figures
 from consumer.contract.records import Output, Record
@@ -27,7 +29,7 @@ from consumer.stages.recommending.items import ItemState, Move
 from consumer.stages.recommending.merging import PartBook, merged_output
 from consumer.stages.recommending.restoration import RecommenderRestoration
 from models.recommendation.partials import EVERYBODY, partial_of
-from models.recommendation.parts import encode_part, part_key, parts_of
+from models.recommendation.parts import candidates_that_fit, encode_part, part_key, parts_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _MERGED_AT_ONCE = 4
 # Of the items that are too many more are let go than have to be, so that it is seldom done.
 _ROOM = 0.05
+# Items let go in one transaction.
+_LET_GO_AT_ONCE = 4000
 
 
 @dataclass(slots=True)
@@ -43,6 +47,7 @@ class RecommenderStats:
     """Totals since the start, of committed work only."""
 
     events: int = 0
+    passed_over: int = 0
     withdrawn: int = 0
     let_go: Counter[str] = field(default_factory=Counter)
     """Items that left, by why: `silent`, `too_many`."""
@@ -52,6 +57,7 @@ class RecommenderStats:
     def add(self, other: RecommenderStats) -> None:
         """Add another's totals."""
         self.events += other.events
+        self.passed_over += other.passed_over
         self.withdrawn += other.withdrawn
         self.let_go.update(other.let_go)
         self.parts += other.parts
@@ -75,18 +81,26 @@ class RecommenderStage:
         Topics, and how items are counted.
     partitions
         Of `topics.item_events`, and of the topics beside it.
+    clock
+        Gives seconds that do not go back.
     """
 
     restore_after_abort = False
     fixed_partitions = True
 
-    def __init__(self, settings: Settings, partitions: int) -> None:
+    def __init__(
+        self, settings: Settings, partitions: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.inputs = (settings.topics.item_events, settings.topics.recommendation_parts)
         self.stats = RecommenderStats()
         self._topics = settings.topics
         self._policy = settings.recommendations
         self._partitions = partitions
+        self._clock = clock
         self._interval = round(settings.recommendations.interval_hours * 3_600_000_000)
+        # By partition, by the clock: when it gave last, and since when it has something to give.
+        self._given_at: dict[int, float] = {}
+        self._moved_since: dict[int, float] = {}
         self._items: dict[int, ItemState] = {}
         self._books: dict[int, PartBook] = {}
         self._moves: list[Move] = []
@@ -106,7 +120,7 @@ class RecommenderStage:
         items, given = restoration.items, restoration.book.given(partition)
         if given is not None:
             # Items that have left since must not stay in what was given away of them.
-            items.go_on(given.at, given.vectors.shape[1])
+            items.go_on(given.at, given.vectors.shape[1], given.give)
         self._items[partition] = items
         self._books[partition] = restoration.book
         logger.info(
@@ -120,6 +134,8 @@ class RecommenderStage:
         """Let go of a partition."""
         self._items.pop(partition, None)
         self._books.pop(partition, None)
+        self._given_at.pop(partition, None)
+        self._moved_since.pop(partition, None)
 
     # --- the way of an event ----------------------------------------------------------------
 
@@ -144,7 +160,8 @@ class RecommenderStage:
             move = self._items[partition].move(feed, self._policy)
             self._moves.append(move)
             self._pending.events += move.events
-            self._pending.withdrawn += len(feed.withdrawn)
+            self._pending.withdrawn += move.withdrawn
+            self._pending.passed_over += feed.passed_over
             outputs += self._written(partition, move)
         self._noted += [
             (record.partition, record)
@@ -161,49 +178,69 @@ class RecommenderStage:
     # --- its own work -----------------------------------------------------------------------
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
-        """Give away a partition's parts where that is due, or merge those of some segments."""
+        """Let items go, give away a partition's parts where they are due, or merge some."""
         for partition, items in self._items.items():
-            if (at := self._due(items, idle=idle)) is not None:
-                return self._give(partition, items, at)
+            if len(items) > self._policy.max_items * (1 + _ROOM):
+                return self._let_go(partition, items, items.latest or 0)
+            if (at := self._due(partition, items, idle=idle)) is not None:
+                # The parts follow in a later piece, when these items are gone.
+                return self._let_go(partition, items, at) or self._give(partition, items, at)
         outputs: list[Output] = []
         for partition, book in self._books.items():
             for segment in book.dirty[: _MERGED_AT_ONCE - len(self._merged)]:
                 outputs += self._merge(partition, book, segment)
         return outputs or ([] if self._merged else None)
 
-    def _due(self, items: ItemState, *, idle: bool) -> int | None:
-        """Give the time that a partition's parts are to be of; None where none are due."""
+    def _due(self, partition: int, items: ItemState, *, idle: bool) -> int | None:
+        """Give the time that a partition's parts are to be of; None where none are due.
+
+        A partition may be quiet while others are busy, and then the stream never pauses. So the
+        interval is that of the latest event of all partitions here, and passes by the clock too.
+        """
         if items.latest is None or not items.moved:
             return None
-        if idle:
-            return items.latest
-        begun = items.latest // self._interval * self._interval
+        policy, now = self._policy, self._clock()
+        since = self._moved_since.setdefault(partition, now)
+        last = self._given_at.get(partition)
+        if last is not None and now - last < policy.min_interval_seconds:
+            return None
+        # Never of an earlier time than those before.
+        at = items.latest if items.given is None else max(items.latest, items.given)
+        if idle or items.withdrawn or now - since >= 3600 * policy.interval_hours:
+            return at
+        latest = max(each.latest for each in self._items.values() if each.latest is not None)
+        begun = latest // self._interval * self._interval
         return begun if items.given is None or begun > items.given else None
 
-    def _give(self, partition: int, items: ItemState, at: int) -> list[Output]:
-        """Let items go, and write what the rest comes to as parts."""
+    def _let_go(self, partition: int, items: ItemState, at: int) -> list[Output]:
+        """Let some of the items go that fell silent or are too many; none where there are none."""
         policy, table = self._policy, items.table
-        half_life = policy.half_life
         silent = table.silent(at - policy.silent_after // _MICROSECOND)
-        let_go = dict.fromkeys(silent, "silent")
-        if len(table) - len(let_go) > policy.max_items:
+        leaving = dict.fromkeys(silent, "silent")
+        if len(table) - len(leaving) > policy.max_items:
             most = round(policy.max_items * (1 - _ROOM))
-            for item in table.lightest(most, at, half_life):
-                let_go.setdefault(item, "too_many")
-        if let_go:
-            self._moves.append(items.without(let_go))
-            self._pending.let_go.update(let_go.values())
-            topic = self._topics.item_profiles
-            # The parts follow in the next piece, when these items are gone.
-            return [Output(topic, item.encode(), None, (), partition) for item in let_go]
-        partial = partial_of(table, at, half_life, policy.candidates)
-        parts = parts_of(partial, policy.candidates)
+            for item in table.lightest(most, at, policy.half_life):
+                leaving.setdefault(item, "too_many")
+        leaving = dict(islice(leaving.items(), _LET_GO_AT_ONCE))
+        if not leaving:
+            return []
+        self._moves.append(items.without(leaving))
+        self._pending.let_go.update(leaving.values())
+        topic = self._topics.item_profiles
+        return [Output(topic, item.encode(), None, (), partition) for item in leaving]
+
+    def _give(self, partition: int, items: ItemState, at: int) -> list[Output]:
+        """Write what a partition's items come to as parts, that of all users last."""
+        policy, table = self._policy, items.table
+        candidates = candidates_that_fit(policy.candidates, table.dimensions)
+        partial = partial_of(table, at, policy.half_life, candidates, faintest=policy.faintest)
+        parts = parts_of(replace(partial, give=items.give + 1), candidates)
         self._gave.append((partition, at))
         self._pending.parts += len(parts)
         topic = self._topics.recommendation_parts
         outputs = []
-        for segment, part in parts.items():
-            key, value = part_key(segment, partition), encode_part(part, partition)
+        for segment in [*(each for each in parts if each != EVERYBODY), EVERYBODY]:
+            key, value = part_key(segment, partition), encode_part(parts[segment], partition)
             everywhere = range(self._partitions)
             home = everywhere if segment == EVERYBODY else [segment % self._partitions]
             outputs += [Output(topic, key, value, (), number) for number in home]
@@ -225,6 +262,8 @@ class RecommenderStage:
             self._books[partition].note(record)
         for partition, at in self._gave:
             self._items[partition].gave(at)
+            self._given_at[partition] = self._clock()
+            self._moved_since.pop(partition, None)
         for partition, segment in self._merged:
             self._books[partition].merged(segment)
         self.stats.add(self._pending)
@@ -256,6 +295,7 @@ class RecommenderStage:
         """Give the figures for the metrics."""
         stats, items = self.stats, list(self._items.values())
         yield "item_events", stats.events
+        yield "item_records_passed_over", stats.passed_over
         yield "items", sum(map(len, items))
         yield "items_bytes", sum(each.bytes for each in items)
         yield (

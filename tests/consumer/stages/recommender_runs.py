@@ -84,8 +84,9 @@ class Recommender:
     """One process: a stage with some partitions, driven as the loop drives it."""
 
     def __init__(self, topics: Topics, numbers: Sequence[int]) -> None:
+        self.now = 0.0
         self.topics, self.numbers = topics, list(numbers)
-        self.stage = RecommenderStage(topics.settings, topics.partitions)
+        self.stage = RecommenderStage(topics.settings, topics.partitions, lambda: self.now)
         for number in numbers:
             restoration = self.stage.restoration(number)
             for log in restoration.changelogs:
@@ -131,8 +132,14 @@ class Recommender:
 
 
 def a_group(partitions: int = 3, **recommendations: Any) -> Topics:
-    given = {"enabled": True, "top": 5, "candidates": 50, "half_life_days": 1, **recommendations}
-    return Topics(Settings(recommendations=given), partitions)
+    given = {
+        "enabled": True,
+        "top": 5,
+        "candidates": 50,
+        "half_life_days": 1,
+        "min_interval_seconds": 0,
+    }
+    return Topics(Settings(recommendations=given | recommendations), partitions)
 
 
 def feed(topics: Topics, pairs: Sequence[tuple[bytes, bytes | None]]) -> None:

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from consumer.contract.records import Record, RecordColumns
 from consumer.contract.stage import StageError
 from models.recommendation.gains import weight_at
+from models.recommendation.table import MOST_PAIRS
+from schemas.binary import MAGIC, seal
 from schemas.events import EventType
+from schemas.partitioner import partition_of
 from tests.consumer.stages.recommender_runs import (
     HOUR,
     IDENTITY,
@@ -200,7 +203,6 @@ def test_under_another_embedding_model_vectors_begin_anew_and_numbers_go_on() ->
 @pytest.mark.parametrize(
     ("topic", "key", "value", "said"),
     [
-        ("item-events", b"a", b"{}", r"item-events\[0\]@0 is no event of an item"),
         ("recommendation-parts", b"a", b"x", r"recommendation-parts\[0\]@0 is no part: its key"),
         ("recommendation-parts", b"1/0", b"x", r"recommendation-parts\[0\]@0 is no part"),
         ("item-profiles", b"a", b"x", r"changelog record item-profiles\[0\]@0 cannot be read"),
@@ -287,3 +289,143 @@ def test_under_another_half_life_a_state_goes_on_from_what_it_weighs(days: float
     assert item.ratings.mean == pytest.approx(4)
     # What was written under the former one is read back as it was.
     assert settled(now).stage.items[0].table.gather(["a"]).numbers["events"].tolist() == [3]
+
+
+def test_no_segment_is_published_without_its_parts_at_a_boundary_of_batches() -> None:
+    topics = a_group(partitions=1)
+    names = topics.settings.topics
+    feed(topics, [item_event("a", 1, segment=0), item_event("b", 2, segment=1)])
+    process = settled(topics)
+    feed(topics, [item_event("a", 3, segment=0, hours=1)])
+    process.step(1000)
+    process.maintain(idle=True)
+    before = len(topics.records[names.segment_recommendations, 0])
+    # One record of the give after the other, and all that is dirty is merged in between.
+    while process.step(1):
+        while process.maintain(idle=False):
+            pass
+    published = topics.records[names.segment_recommendations, 0][before:]
+    assert {record.key for record in published} == {b"all", b"0", b"1"}
+    assert all(record.value for record in published)
+    assert topics.recommendations()[0].items[0].popularity == pytest.approx(1 + 0.5 ** (1 / 24))
+
+
+def test_a_withdrawal_is_published_while_the_other_partitions_are_busy() -> None:
+    topics = a_group(partitions=1, min_interval_seconds=10)
+    feed(topics, [item_event("a", 1), item_event("b", 2)])
+    process = settled(topics)
+    feed(topics, [(b"a", None)])
+    process.step(10)
+    assert not process.maintain(idle=False)
+    process.now = 10
+    while process.maintain(idle=False) or process.step(10):
+        pass
+    assert leading(topics, None) == leading(topics, 0) == ["b"]
+
+
+def test_the_last_events_of_a_quiet_partition_go_by_the_others_time_and_by_the_clock() -> None:
+    topics = a_group(partitions=2, interval_hours=1)
+    names = topics.settings.topics
+    homes = {item: partition_of(item.encode(), 2) for item in map(str, range(9))}
+    quiet, busy = (next(item for item, home in homes.items() if home == each) for each in (0, 1))
+    feed(topics, [item_event(quiet, 1, hours=5), item_event(busy, 2, hours=5)])
+    process = settled(topics)
+
+    def popularity() -> float:
+        while process.step(10) or process.maintain(idle=False):
+            pass
+        found = {item.item_id: item.popularity for item in topics.recommendations()[0].items}
+        return found[quiet]
+
+    feed(topics, [item_event(quiet, 3, hours=5.1), item_event(busy, 4, hours=5.2)])
+    assert popularity() == pytest.approx(1)
+    feed(topics, [item_event(busy, 5, hours=6.1)])
+    assert popularity() > 1.9
+    feed(topics, [item_event(quiet, 6, hours=6.2)])
+    assert popularity() < 2
+    process.now = 3600
+    assert popularity() > 2.8
+    assert names.item_events == "item-events"
+
+
+def test_between_two_gives_of_a_partition_passes_a_while_idle_or_not() -> None:
+    topics = a_group(partitions=1, min_interval_seconds=10)
+    feed(topics, [item_event("a", 0)])
+    process = settled(topics)
+    parts = process.stage.stats.parts
+    for number in range(1, 6):
+        process.now = number
+        feed(topics, [item_event("a", number, hours=5 * number)])
+        while process.step(10):
+            pass
+        assert not process.maintain(idle=number % 2 == 0)
+    process.now = 10
+    process.settle()
+    assert process.stage.stats.parts == parts + 2
+    assert topics.recommendations()[None].popularity > 1.8
+
+
+def test_items_that_are_too_many_leave_in_pieces_and_before_parts_are_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consumer.stages.recommending.stage._LET_GO_AT_ONCE", 4)
+    topics = a_group(partitions=1, max_items=20, min_interval_seconds=10)
+    feed(topics, [item_event("i0", 0)])
+    process = settled(topics)
+    feed(topics, [item_event(f"i{number}", number) for number in range(1, 31)])
+    profiles = topics.records[topics.settings.topics.item_profiles, 0]
+    process.step(1000)
+    sizes = []
+    while process.maintain(idle=False):
+        sizes.append(31 - len(process.stage.items[0]))
+    assert sizes == [4, 8, 12]
+    assert sum(record.value is None for record in profiles) == 12
+    process.now = 10
+    process.settle()
+    assert len(process.stage.items[0]) == 19
+
+
+def test_a_segment_that_is_no_more_leaves_once_it_has_faded() -> None:
+    topics = a_group(partitions=1, silent_half_lives=5)
+    feed(topics, [item_event("a", 1, segment=7)])
+    process = settled(topics)
+    assert topics.recommendations().keys() == {None, 7}
+    feed(topics, [item_event("a", 2, segment=8, hours=24 * 10)])
+    process.settle()
+    assert topics.recommendations().keys() == {None, 8}
+    assert process.stage.items[0].table.gather(["a"]).pairs["segment"].tolist() == [[8]]
+
+
+def test_an_item_with_too_many_segments_keeps_the_heaviest() -> None:
+    topics = a_group(partitions=1)
+    many = MOST_PAIRS + 3
+    stream = [item_event("a", n, segment=n, hours=n < 3 and -1) for n in range(many)]
+    feed(topics, stream)
+    process = Recommender(topics, [0])
+    while process.step(many):
+        pass
+    found = process.stage.items[0].table.gather(["a"]).pairs["segment"][0]
+    assert sorted(found.tolist()) == [*range(3, many)]
+    assert len(Recommender(topics, [0]).stage.items[0]) == 1
+
+
+def test_a_record_that_is_no_event_of_an_item_is_passed_over_and_counted() -> None:
+    topics = a_group(partitions=1)
+    feed(topics, [item_event("a", 1), (b"a", b"{}"), (b"\xff", b"x"), item_event("b", 2)])
+    process = settled(topics)
+    assert sorted(leading(topics, None)) == ["a", "b"]
+    assert (process.stage.stats.events, process.stage.stats.passed_over) == (2, 2)
+    newer = MAGIC.to_bytes(1, "little") + b"I" + b"\x09\x00"
+    feed(topics, [(b"c", seal(newer, b"c"))])
+    with pytest.raises(StageError, match=r"item-events\[0\]@4 was written by a newer version"):
+        process.settle()
+
+
+def test_only_items_that_are_known_count_as_withdrawn() -> None:
+    topics = a_group(partitions=1)
+    feed(topics, [(b"never", None), (b"\xff", None), item_event("a", 1), (b"a", None)])
+    process = settled(topics)
+    assert process.stage.stats.withdrawn == 1
+    feed(topics, [(b"a", None)])
+    process.settle()
+    assert process.stage.stats.withdrawn == 1

@@ -49,7 +49,8 @@ def unchecked(settings: Settings) -> list[str]:
 
 def test_items_are_counted_once_and_lead_where_they_belong(broker: EmbeddedKafka) -> None:
     settings = settings_for(
-        broker.bootstrap_servers, recommendations={"enabled": True, "prior_weight": 1}
+        broker.bootstrap_servers,
+        recommendations={"enabled": True, "prior_weight": 1, "min_interval_seconds": 1},
     )
     pairs = []
     for number in range(ROUNDS):

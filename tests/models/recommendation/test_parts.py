@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.recommendation.item_codec import decode_items, encode_items, made_of
+from models.recommendation.moments import Moments
 from models.recommendation.partials import EVERYBODY, Partial, merge, partial_of
 from models.recommendation.parts import (
+    candidates_that_fit,
     decode_part,
     encode_part,
     faded_to,
@@ -160,3 +162,32 @@ def test_ratings_that_have_overflowed_in_a_record_begin_anew_and_the_rest_stays(
     assert again.numbers["texts"][2] == 0
     assert not again.sums[2].any()
     assert again.numbers[3:].tobytes() == rows.numbers[3:].tobytes()
+
+
+@pytest.mark.parametrize("dimensions", [0, 384, 1024])
+def test_a_part_of_as_many_candidates_as_fit_is_a_record_of_less_than_16_mib(
+    dimensions: int,
+) -> None:
+    fit = candidates_that_fit(10_000, dimensions)
+    assert candidates_that_fit(200, dimensions) == 200
+    n = 2 * fit
+    # The longest ids there are, of the longest characters.
+    names = tuple(f"{number:06}" + 250 * "\U0001f375" for number in range(n))
+    none = np.zeros(n)
+    part = Partial(
+        at=0,
+        items=names,
+        weights=none + 1,
+        vectors=np.zeros((n, dimensions), np.float16),
+        ratings=Moments(none, none, none),
+        segments=np.array([EVERYBODY]),
+        totals=np.ones(1),
+        segment_ratings=Moments(np.zeros(1), np.zeros(1), np.zeros(1)),
+        floors=np.zeros(1),
+        pair_items=np.zeros(0, np.int64),
+        pair_segments=np.zeros(0, np.int64),
+        pair_weights=np.zeros(0),
+        pair_ratings=Moments(np.zeros(0), np.zeros(0), np.zeros(0)),
+    )
+    size = len(encode_part(part, 0))
+    assert 14 * 2**20 < size < 16 * 2**20 - 10_000

@@ -117,12 +117,16 @@ def test_what_has_no_gain_is_counted_as_an_event_and_its_rating_is_kept():
     assert rows.numbers["centre"].tolist() == [1.0]
 
 
-def test_segments_that_are_no_more_lose_their_pairs_and_the_others_keep_their_order():
-    batch = [Event("a", each, 1.0, START, None, None) for each in (5, 1, 3)]
-    rows = rows_of([*batch, Event("b", 1, 1.0, START, None, None)])
-    rows.keep_segments({3, 5, 8})
+def test_segments_that_have_faded_lose_their_pairs_and_the_others_keep_their_order():
+    batch = [
+        Event("a", each, gain, START, None, None) for each, gain in ((5, 1), (1, 1e-7), (3, 2))
+    ]
+    rows = rows_of([*batch, Event("b", 1, 1e-7, START, None, None)])
+    rows.drop_faint(1e-6, 4)
     assert rows.pairs["segment"].tolist() == [[5, 3], [NO_SEGMENT, NO_SEGMENT]]
     assert rows.pairs["weight"][1].tolist() == [0.0, 0.0]
+    rows.drop_faint(0.0, 1)
+    assert rows.pairs["segment"].tolist() == [[3], [NO_SEGMENT]]
 
 
 def test_what_events_count_follows_from_type_and_rating():
@@ -137,7 +141,12 @@ def test_what_events_count_follows_from_type_and_rating():
     [
         ({"rating_low": 5}, "rating_low 5.0 is not below rating_high 5.0"),
         ({"candidates": 49}, "candidates 49 are fewer than top 50"),
-        ({"type_weights": {"view": -1}}, "type_weights must be"),
+        ({"type_weights": {"view": -1}}, "type_weights must be 0, or from .*: view has -1"),
+        ({"type_weights": {"view": 1e308}}, "type_weights must be 0, or from .*: view has 1e.308"),
+        ({"half_life_days": 1e-12}, "greater than or equal to 0.001"),
+        ({"rating_low": -1e308, "rating_high": 1e308}, "rating_low"),
+        ({"rating_low": 5, "rating_high": 5 + 1e-9}, "is less than 1e-06 above rating_low 5.0"),
+        ({"rating_high": float("inf")}, "rating_high"),
     ],
 )
 def test_a_policy_that_cannot_be_is_refused_with_its_values(changes, told):
