@@ -50,15 +50,19 @@ class ToldItems:
         Events by item, since it was withdrawn last.
     earliest, latest
         Event times, microseconds since 1970.
+    most
+        Items that were there at once, at most.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     earliest: int | None = None
     latest: int | None = None
+    most: int = 0
 
     def note(self, item: str, time: int) -> None:
         """Count an event."""
         self.counts[item] += 1
+        self.most = max(self.most, len(self.counts))
         self.earliest = time if self.earliest is None else min(self.earliest, time)
         self.latest = time if self.latest is None else max(self.latest, time)
 
@@ -95,7 +99,7 @@ class ItemAudit:
     def event(self, record: Record, *, counted: bool) -> None:
         """Take a record of `item-events`; the recommenders are done with it or not."""
         told = self._told[record.partition]
-        if record.value is None:
+        if not record.value:
             if counted:
                 told.counts.pop((record.key or b"").decode(errors="replace"), None)
             return
@@ -193,6 +197,8 @@ class ItemAudit:
         `whole` says whether all that was ever told is still there.
         """
         topic, silent = self._topics.item_profiles, self._policy.silent_after // _MICROSECOND
+        # Which items fell silent goes by the latest event of all partitions that a recommender has.
+        latest = max((each.latest for each in self._told.values() if each.latest), default=0)
         let_go = False
         for partition, state in self._states.items():
             told, items = self._told[partition], state.items
@@ -201,8 +207,8 @@ class ItemAudit:
                 held = items.table.held()
                 names = items.table.items(held.seats)
                 counted = dict(zip(names, held.numbers["events"].tolist(), strict=True))
-            span = (told.latest or 0) - (told.earliest or 0)
-            complete = span <= silent and len(told.counts) <= self._policy.max_items
+            span = latest - (latest if told.earliest is None else told.earliest)
+            complete = span <= silent and told.most <= self._policy.max_items
             let_go |= not complete
             for item in sorted(counted.keys() | told.counts.keys()):
                 has, due = counted.get(item, 0), told.counts[item]

@@ -12,6 +12,7 @@ import pytest
 from consumer.contract.records import Record
 from consumer.verify.items import ItemAudit
 from consumer.verify.report import ViolationKind, Violations
+from schemas.partitioner import partition_of
 from tests.consumer.stages.recommender_runs import (
     Recommender,
     Topics,
@@ -143,3 +144,32 @@ def test_items_that_were_let_go_are_said_to_be_unchecked() -> None:
     found, unchecked = audit(a_run(max_items=1))
     assert found == Counter()
     assert any("let go" in each for each in unchecked)
+
+
+def test_items_that_were_too_many_until_others_were_withdrawn_are_not_told_lost() -> None:
+    topics = a_group(partitions=1, max_items=4)
+    feed(topics, [item_event(f"i{n}", n, hours=n) for n in range(6)])
+    process = Recommender(topics, [0])
+    process.settle()
+    # Without a value, and with an empty one.
+    feed(topics, [(b"i5", None), (b"i4", b"")])
+    process.settle()
+    found, unchecked = audit(topics, expected=6)
+    assert found == Counter()
+    assert any("let go" in each for each in unchecked)
+
+
+def test_items_that_fell_silent_by_the_time_of_another_partition_are_not_told_lost() -> None:
+    topics = a_group(partitions=2, silent_half_lives=1)
+    homes = {f"i{n}": partition_of(f"i{n}".encode(), 2) for n in range(9)}
+    quiet, busy = (next(item for item, home in homes.items() if home == each) for each in (0, 1))
+    feed(topics, [item_event(quiet, 0), item_event(busy, 1)])
+    process = Recommender(topics, [0, 1])
+    process.settle()
+    feed(topics, [item_event(quiet, 2), item_event(busy, 3, hours=100)])
+    while process.step(10) or process.maintain(idle=False):
+        pass
+    assert quiet not in process.stage.items[0].table
+    process.settle()
+    found, _ = audit(topics, expected=4)
+    assert found == Counter()
