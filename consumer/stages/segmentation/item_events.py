@@ -84,7 +84,13 @@ def segments_after(before: Rows, after: Standings, decided: Decided) -> Rows:
         The changes, by the event that made them.
     """
     segments = before[after.places]
-    for entry in sorted(decided):
-        behind = np.flatnonzero(after.places[entry:] == after.places[entry]) + entry
-        segments[behind] = decided[entry][0].segment
+    if not decided:
+        return segments
+    now: dict[int, int] = {}
+    first = min(decided)
+    for entry, place in enumerate(after.places[first:].tolist(), start=first):
+        if entry in decided:
+            now[place] = decided[entry][0].segment
+        if place in now:
+            segments[entry] = now[place]
     return segments

@@ -476,7 +476,7 @@ class SegmentationStage:
             is_left[leaving] = False
             by_former = np.flatnonzero(is_left[after.places])
         others = np.flatnonzero(~is_left[after.places])
-        before = moves.rows.segments.copy()
+        before = None if items is None else moves.rows.segments.copy()
         pushes_of = partial(moves.pushes, fresh, after)
         decide = partial(self._decisions.by_events, cause_of=cause_of, pushes_of=pushes_of)
         decided = decide(moves.rows, after, under, others)
@@ -485,7 +485,7 @@ class SegmentationStage:
         self._pending.changes.update(count_changes(decided))
         outputs += [output for entry in sorted(decided) for output in decided[entry][1]]
         told = []
-        if items is not None:
+        if items is not None and before is not None:
             segments = segments_after(before, after, decided)
             told = items.outputs(batch, fresh, segments, partition)
         return outputs, np.flatnonzero(is_left), told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.contract.records import Output
+from consumer.stages.segmentation.item_events import segments_after
 from models.profiles.table import hash_event_id, to_microseconds
 from schemas.binary import RecordError
 from schemas.events import EventType, parse_rfc3339
@@ -134,3 +136,32 @@ def test_a_damaged_record_is_told_from_a_good_one(change: Any, said: str) -> Non
         read_item_event(output.key, change(output.value))
     with pytest.raises(RecordError, match="another key"):
         read_item_event(b"b", output.value or b"")
+
+
+def test_segments_behind_events_are_those_of_the_latest_change_in_one_pass() -> None:
+    rng = np.random.default_rng(3)
+    places, before = rng.integers(0, 40, 4000), rng.integers(-1, 5, 40)
+    wanted = before.copy()
+    decided: dict[int, Any] = {}
+    expected = []
+    for entry, place in enumerate(places.tolist()):
+        if rng.random() < 0.4:
+            wanted[place] = int(rng.integers(-1, 5))
+            decided[entry] = (SimpleNamespace(segment=int(wanted[place])), [])
+        expected.append(int(wanted[place]))
+    after: Any = Counted(places)
+    assert segments_after(before, after, decided).tolist() == expected
+    # Not once for each change, of which a new model makes one for each user.
+    assert after.reads <= 3
+
+
+class Counted:
+    """Places that count how often they are looked at."""
+
+    def __init__(self, places: np.ndarray) -> None:
+        self.found, self.reads = places, 0
+
+    @property
+    def places(self) -> np.ndarray:
+        self.reads += 1
+        return self.found
