@@ -155,7 +155,7 @@ def believe(
     before, used = _before_events(segments, counts, attributes or {}, related)
     known = segment in segments
     if not known or events <= 0:
-        return Belief(before, 1.0 - math.fsum(before.values()), used)
+        return Belief(before, max(0.0, 1.0 - math.fsum(before.values())), used)
     # The first text says all there is to say of a user of whom nothing else is known.
     if events <= 1 and not before:
         return Belief({segment: 1.0}, 0.0, Used.FIRST_EVENT)

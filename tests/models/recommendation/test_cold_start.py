@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.recommendation.cold_start import (
@@ -68,6 +68,10 @@ def test_attributes_are_bounded_and_the_one_met_least_recently_goes():
     assert counts.by_attributes({"a": "2"}, SEGMENTS) is not None
 
 
+# Shares of which the sum is above 1 by rounding.
+@example(
+    [({}, 0), ({}, 0), ({}, 0), ({}, 1), *2 * [({"a": "x"}, 0)]], {"a": "x"}, [], NO_SEGMENT, 0
+)
 @given(
     users,
     attributes,
