@@ -67,6 +67,11 @@ def render(plan: Plan, settings: Settings) -> str:
         f"({topics.models}, {topics.segments}, {topics.drift_reference}, {topics.label_models}), "
         f"{topics.dead_letters}, {topics.labels}, groups of intake and of a redrive",
     ]
+    if settings.recommendations.enabled and plan.again:
+        lines.append(
+            f"items count twice: what is read again is told of on {topics.item_events} once more, "
+            "and the recommender counts it once more (docs/operations.md, Reset)"
+        )
     lines += [
         f"in the way: group {name} has {plural(n, 'member')}"
         for name, n in plan.members.items()
