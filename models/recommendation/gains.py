@@ -5,7 +5,8 @@ ICDE 2009) adds an event of time t with the weight gain * 2^((t - L) / h), L a l
 half-life: nothing that was added before has to be touched. Here a landmark is a whole number of
 half-lives, the *epoch*, which each item has of its own. To move it multiplies by a power of two,
 which rounds nothing. So sums are the same to the bit however their events were cut into batches,
-as long as those lie within 120 half-lives (what float32 spans without losing bits).
+as long as those lie within 120 half-lives (what float32 spans without losing bits), and no pair
+that faded below `RecommendationPolicy.faintest` comes again: it is dropped where a batch ends.
 """
 
 from __future__ import annotations
