@@ -140,8 +140,13 @@ class ItemState:
         self._reach(at)
 
     def gave(self, at: int) -> None:
-        """Note that what is known was given away as of a time."""
-        self.given, self.moved, self.withdrawn = at, False, False
+        """Note that what is known was given away as of a time.
+
+        One before the latest event is that of an interval, amid a busy stream: when that pauses all
+        is given once more, as of then.
+        """
+        self.given, self.withdrawn = at, False
+        self.moved = self.latest is not None and at < self.latest
         self.give += 1
 
     def load(self, rows: ItemRows, embedding: str, former: Sequence[str] = ()) -> None:
