@@ -262,7 +262,7 @@ class Course:
         owner, held = moments.laid
         may_turn = self.rules.may_turn(moments)
         for window, rules in self.rules.by_window.items():
-            turning = may_turn[:, rules].any(axis=1)
+            turning = np.logical_or.reduce(may_turn[:, rules], axis=1)
             if not turning.any():
                 continue
             for which, leaves in leaving(held, [window]):
@@ -270,7 +270,7 @@ class Course:
                 later = (leaves > after[whose]) & turning[whose]
                 np.minimum.at(nearest, whose[later], leaves[later])
         for length, rules in self.rules.by_known_window.items():
-            turning = may_turn[:, rules].any(axis=1)
+            turning = np.logical_or.reduce(may_turn[:, rules], axis=1)
             reached = np.minimum(moments.first, _NEVER - length) + length
             later = (reached > after) & turning
             nearest = np.where(later, np.minimum(nearest, reached), nearest)
