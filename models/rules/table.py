@@ -58,6 +58,8 @@ class RuleTable:
         self._digests = np.zeros(_FIRST_ROOM, np.uint64)
         # Up to when users were looked at since their records were written, 0 where never.
         self._looked = np.zeros(_FIRST_ROOM, np.int64)
+        # Up to when they were looked at at all.
+        self._after = np.zeros(_FIRST_ROOM, np.int64)
         self._users: list[str] = []
         self._members: list[tuple[str, ...]] = []
         self._known_members: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -85,9 +87,15 @@ class RuleTable:
         return state
 
     def work(self, user: str) -> int:
-        """Give about how many events are laid out to look at a user, at most."""
-        events = len(self._records[self._rows[user]]) // EVENT.itemsize
-        return events * events * len(self._course.rules.windows) + 1
+        """Give about how many events are laid out to look at a user.
+
+        All that is held leaves each window in the longest of them, and so much less in less time.
+        """
+        row = self._rows[user]
+        events = len(self._records[row]) // EVENT.itemsize
+        lengths = [window.length for window in self._course.rules.windows]
+        passed = min((self.watermark - int(self._after[row])) / max(lengths, default=1), 1)
+        return int(events * (1 + events * len(lengths) * passed))
 
     def put(
         self, users: Sequence[str], states: Sequence[RuleState], records: Sequence[bytes]
@@ -110,6 +118,7 @@ class RuleTable:
         at = np.array(rows, np.int64)
         self._digests[at] = np.array([state.digest for state in states], np.uint64)
         self._looked[at] = 0
+        self._after[at] = np.array([state.evaluated for state in states], np.int64)
         self._next[at] = self._next_looks(states)
         self.watermark = max(self.watermark, *(state.evaluated for state in states))
 
@@ -137,7 +146,7 @@ class RuleTable:
             return
         at = np.array([self._rows[user] for user in users], np.int64)
         self._digests[at] = self._course.rules.digest
-        self._looked[at] = np.array([state.evaluated for state in states], np.int64)
+        self._looked[at] = self._after[at] = [state.evaluated for state in states]
         self._next[at] = self._next_looks(states)
 
     def outdated(self, most: int) -> list[str]:
@@ -182,5 +191,6 @@ class RuleTable:
                 self._next = np.concatenate((self._next, np.full(row, NEVER, np.int64)))
                 self._digests = np.concatenate((self._digests, np.zeros(row, np.uint64)))
                 self._looked = np.concatenate((self._looked, np.zeros(row, np.int64)))
+                self._after = np.concatenate((self._after, np.zeros(row, np.int64)))
         self._rows[user] = row
         return row
