@@ -10,7 +10,7 @@ BENCH := $(BENCH_VENV)/bin
 INPUT ?=
 ARGS ?=
 # Processes that run tests side by side. Most tests wait for Kafka, so more than there are cores.
-JOBS ?= 5
+JOBS ?= 4
 # The tests start hundreds of processes; each would compile the code anew where this is set.
 export PYTHONDONTWRITEBYTECODE :=
 
