@@ -78,10 +78,7 @@ def profiles_of(folder: Path) -> dict[str, ProfileTold]:
         with path.open("rb") as lines:
             for line in lines:
                 record = ProfileRecord.model_validate_json(line)
-                label = record.labels.predicted if record.labels else None
-                segment = -1 if record.segment is None else record.segment
-                words = frozenset(record.terms)
-                found[record.user_id] = ProfileTold(segment, label, words, record.events)
+                found[record.user_id] = ProfileTold.of_record(record)
     except (OSError, ValidationError) as error:
         detail = error.strerror if isinstance(error, OSError) else "a line is no profile"
         raise ExpectedError(f"{path} cannot be read: {detail}; give a replay's folder") from None

@@ -22,6 +22,7 @@ import numpy as np
 from models.rules.history import (
     EVENT,
     I64,
+    NEVER,
     NO_EVENTS,
     NOTHING,
     Events,
@@ -36,8 +37,6 @@ from schemas.rule_changes import RuleReason
 
 MOST_ATTRIBUTES = 32
 """Of a user; those that were told of longest ago are forgotten."""
-
-_NEVER = np.iinfo(np.int64).max // 2
 
 
 @dataclass(slots=True)
@@ -138,13 +137,11 @@ class Turned(NamedTuple):
 class _Heard(NamedTuple):
     """A step as it is taken: a repeat only lets time pass, and a user who is silent is let go.
 
-    `number` is that of the event among those of the user that count, None without one; `gone` says
-    that it is no step, but that the user is let go.
+    `gone` says that it is no step, but that the user is let go.
     """
 
     now: int
     step: Step | None
-    number: int | None = None
     gone: bool = False
 
 
@@ -172,15 +169,11 @@ class Course:
     ----------
     rules
         Those in force.
-    kept, longest
-        Events of a type that are held of a user, and for how long, microseconds.
     silence
         Without an event for so long a user is let go, microseconds; None for never.
     """
 
     rules: RuleSet
-    kept: int
-    longest: int
     silence: int | None = None
 
     def follow(
@@ -228,13 +221,13 @@ class Course:
             np.array(laid.now, np.int64),
             np.array(laid.first, np.int64),
             laid.known,
-            self.kept,
+            self.rules.kept,
         )
         turned = self._turned(standings, laid, moments)
         for place, (each, (start, length)) in enumerate(zip(standings, left, strict=True)):
             if heard[place]:
                 each.events = pruned(
-                    held[start : start + length], ends[place], self.kept, self.longest
+                    held[start : start + length], ends[place], self.rules.kept, self.rules.longest
                 )
             each.evaluated, each.outdated = ends[place], False
         return turned
@@ -258,7 +251,7 @@ class Course:
             Microseconds since 1970, int64 (n,); a time far ahead where never.
         """
         after = moments.now
-        nearest = np.full(len(moments), _NEVER, np.int64)
+        nearest = np.full(len(moments), NEVER, np.int64)
         owner, held = moments.laid
         may_turn = self.rules.may_turn(moments)
         for window, rules in self.rules.by_window.items():
@@ -271,11 +264,11 @@ class Course:
                 np.minimum.at(nearest, whose[later], leaves[later])
         for length, rules in self.rules.by_known_window.items():
             turning = np.logical_or.reduce(may_turn[:, rules], axis=1)
-            reached = np.minimum(moments.first, _NEVER - length) + length
+            reached = np.minimum(moments.first, NEVER - length) + length
             later = (reached > after) & turning
             nearest = np.where(later, np.minimum(nearest, reached), nearest)
         if self.silence is not None:
-            nearest = np.minimum(nearest, np.minimum(last, _NEVER - self.silence) + self.silence)
+            nearest = np.minimum(nearest, np.minimum(last, NEVER - self.silence) + self.silence)
         return nearest
 
     def _heard(self, each: Standing, steps: Sequence[Step], until: int | None) -> list[_Heard]:
@@ -287,12 +280,12 @@ class Course:
         heard: list[_Heard] = []
         seen: set[int] | None = None
         times: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
-        known, last, count = each.is_known, each.last, len(each.events)
+        known, last = each.is_known, each.last
         looked = each.evaluated
         for step in steps:
             if self._is_silent(last, step.now):
                 heard.append(_Heard(self._end(last, looked), None, gone=True))
-                known, last, seen, count = False, None, set(), 0
+                known, last, seen = False, None, set()
                 times.clear()
             if step.event is None:
                 tells = step.segment >= 0 or step.label is not None or bool(step.words)
@@ -308,8 +301,8 @@ class Course:
                 seen = set(each.events["event"].tolist())
                 for held_time, held_event, _, held_kind in each.events.tolist():
                     times[held_kind].append((held_time, held_event))
-            older = sum(other > (time, identity) for other in times[kind]) >= self.kept
-            too_old = time <= step.now - self.longest or (
+            older = sum(other > (time, identity) for other in times[kind]) >= self.rules.kept
+            too_old = time <= step.now - self.rules.longest or (
                 not known and self._is_silent(time, step.now)
             )
             if identity in seen or older or too_old:
@@ -319,9 +312,9 @@ class Course:
                 continue
             seen.add(identity)
             times[kind].append((time, identity))
-            heard.append(_Heard(step.now, step, count))
+            heard.append(_Heard(step.now, step))
             looked = step.now
-            known, last, count = True, time if last is None else max(last, time), count + 1
+            known, last = True, time if last is None else max(last, time)
         if until is not None and self._is_silent(last, until):
             heard.append(_Heard(self._end(last, looked), None, gone=True))
         return heard
@@ -389,7 +382,7 @@ class Course:
             laid.starts.append(start)
             laid.lengths.append(length)
             laid.now.append(now)
-            laid.first.append(_NEVER if each.first is None else each.first)
+            laid.first.append(NEVER if each.first is None else each.first)
             laid.known.append(each.known)
             laid.reasons.append(reason)
             laid.sources.append(source)
@@ -397,7 +390,7 @@ class Course:
 
         if each.outdated:
             lay(each.evaluated, RuleReason.RULE_CHANGED)
-        for now, step, _, gone in heard:
+        for now, step, gone in heard:
             while next_one < len(passing) and passing[next_one] <= now:
                 if each.is_known and not (gone and passing[next_one] == now):
                     lay(passing[next_one], RuleReason.TIME_PASSED)

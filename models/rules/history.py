@@ -31,6 +31,9 @@ TYPES = tuple(EventType)
 
 CODES = {kind: code for code, kind in enumerate(TYPES)}
 NO_EVENTS = np.zeros(0, EVENT)
+NEVER = np.iinfo(np.int64).max // 2
+"""A time far ahead, to which the length of any window can be added."""
+
 MOST_RATING = 1e30
 """What is beyond it is taken for it."""
 

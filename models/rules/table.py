@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.rules.course import Course, Standing
-from models.rules.history import EVENT, NO_EVENTS, Events, Known, Moments
+from models.rules.history import EVENT, NEVER, NO_EVENTS, Events, Known, Moments
 from schemas.rule_states import RuleState
 
-NEVER = np.iinfo(np.int64).max // 2
 _FIRST_ROOM = 1024
 
 
@@ -174,7 +173,7 @@ class RuleTable:
         after = np.array([state.evaluated for state in states], np.int64)
         known = [known_of(state) for state in states]
         starts = np.cumsum(lengths) - lengths
-        kept = self._course.kept
+        kept = self._course.rules.kept
         moments = Moments(events, starts, lengths, after, first, known, kept)
         return self._course.next_look(moments, last)
 

@@ -36,6 +36,7 @@ from models.rules.rule_set import RuleSet
 from models.rules.table import RuleTable, standing_of
 from schemas.binary import RecordError, is_binary
 from schemas.intake import RefusedError
+from schemas.profiles import ProfileRecord
 from schemas.rule_changes import (
     RuleReason,
     RuleStatus,
@@ -68,15 +69,19 @@ class ProfileTold(NamedTuple):
         """Take it from a worker's record."""
         return cls(state.segment, state.rest.predicted, frozenset(state.rest.terms), state.events)
 
+    @classmethod
+    def of_record(cls, record: ProfileRecord) -> ProfileTold:
+        """Take it from a record in JSON."""
+        label = record.labels.predicted if record.labels else None
+        segment = -1 if record.segment is None else record.segment
+        return cls(segment, label, frozenset(record.terms), record.events)
+
 
 def told_by(key: bytes, value: bytes) -> ProfileTold:
     """Read what a worker's record of either form tells; raises RecordError."""
     if is_binary(value):
         return ProfileTold.of(read_state(key, value))
-    record = read_profile(key, value)
-    label = record.labels.predicted if record.labels else None
-    segment = -1 if record.segment is None else record.segment
-    return ProfileTold(segment, label, frozenset(record.terms), record.events)
+    return ProfileTold.of_record(read_profile(key, value))
 
 
 @dataclass(slots=True)
@@ -227,10 +232,7 @@ class RuleStage:
         self.inputs = (settings.topics.events, settings.topics.profiles)
         silence = settings.profile.inactive_after
         self._course = Course(
-            rules,
-            settings.rules.kept_events,
-            settings.rules.longest_window,
-            None if silence is None else silence // timedelta(microseconds=1),
+            rules, None if silence is None else silence // timedelta(microseconds=1)
         )
         self._intake = settings.events.intake()
         self._source = settings.kafka.group_id
