@@ -67,9 +67,11 @@ def test(
             """'{"regular": "count(\\"30d\\") >= 5"}'"""
         )
     known = profiles_of(replay) if replay else None
-    sink, end = lines_into(changes) if changes else ((lambda _: None), (lambda: None))
     events = files.event_file(file, settings.events.intake())
-    with counting(Console(stderr=True), "following", "records", events.expected) as progress:
+    with (
+        lines_into(changes) as sink,
+        counting(Console(stderr=True), "following", "records", events.expected) as progress,
+    ):
         made = preview(
             settings,
             found,
@@ -79,7 +81,6 @@ def test(
             progress=progress,
             sink=sink,
         )
-    end()
     in_vain = [] if replay else [rule.name for rule in found.rules if rule.asks_profile]
     shown = made.model_dump_json() if as_json else render(made, found, asks_in_vain=in_vain)
     click.echo(shown.rstrip("\n"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -222,16 +223,21 @@ def _shown(value: object) -> str:
     return one_line(str(value), 60)
 
 
-def lines_into(path: Path) -> tuple[Callable[[RuleChange], None], Callable[[], None]]:
-    """Give what writes changes as JSON lines, and what ends that.
+@contextmanager
+def lines_into(path: Path | None) -> Iterator[Callable[[RuleChange], None]]:
+    """Give what writes changes as JSON lines; without a path it writes nothing.
 
     Raises
     ------
     ExpectedError
         If the file cannot be made.
     """
+    if path is None:
+        yield lambda _: None
+        return
     try:
         stream = path.open("w", encoding="utf-8")
     except OSError as error:
         raise ExpectedError(f"{path} cannot be written: {error.strerror}") from None
-    return (lambda change: print(change.model_dump_json(), file=stream)), stream.close
+    with stream:
+        yield lambda change: print(change.model_dump_json(), file=stream)
