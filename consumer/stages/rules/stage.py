@@ -387,7 +387,8 @@ class RuleStage:
         if user not in work:
             state = self._tables[partition].get(user) or RuleState()
             told = self._profile_of(partition, user)
-            if told is not None:
+            # A state under these rules has all that profiles told since, and no more.
+            if told is not None and state.digest != self.rules.digest:
                 state.segment, state.label = told.segment, told.label
                 state.words, state.profile_events = tuple(sorted(told.words)), told.events
             work[user] = _Working(state, standing_of(user, state, self.rules.digest))

@@ -100,6 +100,8 @@ class Group:
             elif each.topic == "rule-states":
                 assert each.partition == 0
                 self.states[each.key] = each.value
+                if each.value is None:
+                    self.profiles.pop(each.key, None)  # as the workers do of the same silence
             elif each.value is None:
                 assert self.memberships.pop(each.key) is not None
             else:
