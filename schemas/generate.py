@@ -18,7 +18,7 @@ from schemas.lifecycle import LifecycleEvent
 from schemas.model_control import ModelControlState
 from schemas.model_versions import ModelVersionRecord
 from schemas.profiles import ProfileRecord, ProfileSample
-from schemas.recommendations import SegmentRecommendations
+from schemas.recommendations import SegmentRecommendations, UserRecommendations
 from schemas.rule_changes import RuleChange
 from schemas.segment_model import SegmentModelRecord
 from schemas.segments import SegmentState
@@ -40,6 +40,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "label-models": LabelModelRecord,
     "drift-reference": DriftReferenceRecord,
     "segment-recommendations": SegmentRecommendations,
+    "user-recommendations": UserRecommendations,
     "rule-changes": RuleChange,
     "dead-letter": DeadLetter,
 }

@@ -1,4 +1,7 @@
-"""The items that lead in each segment: the compacted topic `segment-recommendations`."""
+"""The items that lead in each segment, and those for single users.
+
+The compacted topics `segment-recommendations` and `user-recommendations`.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from datetime import datetime
 
 from pydantic import ConfigDict, Field
 
-from schemas.base import Base64, Contract
+from schemas.base import Base64, Contract, Identifier
 
 RECOMMENDATIONS_SCHEMA = 1
+USER_RECOMMENDATIONS_SCHEMA = 1
 
 
 class RatingFigures(Contract):
@@ -72,3 +76,53 @@ EVERYBODY_KEY = b"all"
 def recommendations_key(segment: int | None) -> bytes:
     """Give the key of a segment's record, None for all users."""
     return EVERYBODY_KEY if segment is None else str(segment).encode()
+
+
+class ItemForUser(Contract):
+    """An item that a user does not have yet."""
+
+    model_config = ConfigDict(extra="allow")
+
+    item_id: str = Field(description="As events name it.")
+    score: float = Field(
+        ge=0, le=1, description="Compares the items of this record, and no two users'."
+    )
+    reason: str = Field(
+        description="What brought it up most. segment: it is popular in the user's segment, more "
+        "than among all users; popular: it is popular among all users; similar: what is written "
+        "about it is like what the user writes."
+    )
+
+
+class ListUsed(Contract):
+    """A record of `segment-recommendations` that items were chosen from."""
+
+    model_config = ConfigDict(extra="allow")
+
+    segment: int | None = Field(description="Whose it is; null for all users.")
+    as_of: datetime = Field(description="Its own as_of.")
+
+
+class UserRecommendations(Contract):
+    """Items for one user as of the user's latest event that changed them.
+
+    Published: it may get further fields. A tombstone where the user is let go.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    schema_version: int = Field(
+        USER_RECOMMENDATIONS_SCHEMA, ge=1, description="Of this record's form."
+    )
+    user_id: Identifier = Field(description="The record's key.")
+    segment: int | None = Field(description="The user's segment behind the event; null for none.")
+    used: str = Field(
+        description="What the choice rests on. global: what is popular among all users, since the "
+        "user is in no segment of which items are known; first_event: the segment of the user's "
+        "only event; mixture: the user's segment, and all users the more the fewer events there "
+        "are."
+    )
+    events: int = Field(ge=0, description="Events counted in the user's profile.")
+    profile_at: datetime = Field(description="Time of the latest of them.")
+    lists: list[ListUsed] = Field(description="Where the items come from.")
+    items: list[ItemForUser] = Field(description="The one to show first is first.")

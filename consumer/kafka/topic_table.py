@@ -64,6 +64,8 @@ class Topic:
         Whether it is there only while a running group changes its embedding model.
     with_recommendations
         Whether it is there only with recommendations.enabled.
+    with_users
+        Whether it is there only with recommendations.users.
     writers, readers
         Roles of the project.
     for_you
@@ -82,6 +84,7 @@ class Topic:
     with_rules: bool = False
     with_former: bool = False
     with_recommendations: bool = False
+    with_users: bool = False
     writers: tuple[Role, ...]
     readers: tuple[Role, ...]
     for_you: str
@@ -354,8 +357,22 @@ TOPICS = (
         large=True,
         with_recommendations=True,
         writers=("recommender",),
-        readers=("verify",),
+        readers=("worker", "verify"),
         for_you="yes, where `recommendations.enabled`: [recommendations](recommendations.md)",
+    ),
+    Topic(
+        setting="user_recommendations",
+        key="`user_id`",
+        value="JSON, items for the user, or null",
+        schema="user-recommendations",
+        kept="compacted",
+        aligned=True,
+        with_recommendations=True,
+        with_users=True,
+        writers=("worker",),
+        readers=("verify",),
+        for_you="yes, where `recommendations.users`: "
+        "[recommendations](recommendations.md#items-for-single-users)",
     ),
     Topic(
         setting="rule_changes",
@@ -401,6 +418,7 @@ def is_needed(topic: Topic, settings: Settings) -> bool:
         and (settings.rules.enabled or not topic.with_rules)
         and (switching or not topic.with_former)
         and (settings.recommendations.enabled or not topic.with_recommendations)
+        and (settings.recommendations.users or not topic.with_users)
     )
 
 

@@ -211,6 +211,7 @@ def check_topics(settings: Settings, cluster: Cluster | None = None) -> dict[str
         (topics.item_events, "a group's topics of items have as many partitions as its input"),
         (topics.item_profiles, "the changelog of partition n of the items is partition n"),
         (topics.recommendation_parts, "a segment's parts are merged by who has their partition"),
+        (topics.user_recommendations, "partition n is written by who has that of the events"),
         (topics.rule_states, "the changelog of partition n is partition n"),
     ):
         if name in names and partitions[name] != partitions[topics.events]:

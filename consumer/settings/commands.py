@@ -11,6 +11,8 @@ from consumer.settings import Settings, TopicSettings
 from schemas.mapping import EventMapping
 
 EVERYTHING = tuple(Settings.model_fields)
+# Which topics of items there are.
+_ITEMS = ("recommendations.enabled", "recommendations.users")
 _CONNECTION = ("kafka.bootstrap_servers", "kafka.properties", "kafka.secrets")
 # How it is told of, and when its end is forced.
 _EVERY = ("kafka.revoke_seconds", "log")
@@ -24,7 +26,7 @@ FINDS_USERS = tuple(
 # What a file goes through in a replay.
 _STAGES = (
     *("events", "embedding", "profile", "assignment", "training", "labels", "drift"),
-    *("batch.max_records", "batch.reassign_users", "dead_letters", "recommendations.enabled"),
+    *("batch.max_records", "batch.reassign_users", "dead_letters", *_ITEMS),
 )
 
 _SENDS = ("kafka.producer_properties", "kafka.transaction_timeout_seconds")
@@ -41,14 +43,16 @@ _ORDERS = (
 USES: dict[str, tuple[str, ...]] = {
     "worker": (
         *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "assignment", "labels"),
-        "recommendations.enabled",
-        "rules.enabled",
+        *_ITEMS,
+        *("recommendations.user_top", "recommendations.user_items"),
+        *("recommendations.evidence_events", "recommendations.own_weight"),
+        *("recommendations.prior_weight", "rules.enabled"),
         *("drift.enabled", "training.idle_seconds", "batch", "dead_letters", "restore", "http"),
         "log",
     ),
     "trainer": (
         *("kafka", *TOPIC_NAMES, "training", "labels", "drift", "batch.max_records"),
-        *("embedding.former.model", "recommendations.enabled", "rules.enabled"),
+        *("embedding.former.model", *_ITEMS, "rules.enabled"),
         *("batch.max_bytes", "batch.max_wait_seconds", "batch.prepare_timeout_seconds"),
         *("restore", "http"),
         "log",
@@ -74,7 +78,7 @@ USES: dict[str, tuple[str, ...]] = {
         *("profile.half_life_days", "training.idle_seconds", "batch.max_records"),
         *("batch.max_bytes", "batch.max_wait_seconds", "batch.prepare_timeout_seconds"),
         *("restore.no_progress_seconds", "restore.accept_lost_offsets", "http", "log"),
-        *("labels.enabled", "recommendations.enabled", "embedding.former.model"),
+        *("labels.enabled", *_ITEMS, "embedding.former.model"),
     ),
     "rules test": ("events", "rules", *_EVERY),
     "broker": _EVERY,
@@ -94,11 +98,11 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "status": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
-        *("recommendations.enabled", "rules.enabled"),
+        *(*_ITEMS, "rules.enabled"),
     ),
     "watch": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, *_EVERY),
-        *("recommendations.enabled", "rules.enabled"),
+        *(*_ITEMS, "rules.enabled"),
     ),
     "changes": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics.changes"),
@@ -106,7 +110,7 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "doctor": (
         *("kafka", "topics", "events", "embedding", "labels.enabled", "profile.precision"),
-        "recommendations.enabled",
+        *_ITEMS,
         "rules.enabled",
         "restore.checkpoint_max_age_hours",
         *("batch.max_bytes", "restore.checkpoint_dir", "restore.accept_lost_offsets", "log"),
@@ -128,7 +132,7 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "migrate": (
         *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "labels.enabled"),
-        "recommendations.enabled",
+        *_ITEMS,
         "rules.enabled",
         *("training.sample_users", "training.kept_versions"),
         *("batch.max_records", "batch.reassign_users"),
@@ -150,7 +154,7 @@ USES: dict[str, tuple[str, ...]] = {
     ),
     "reset": (
         *("kafka", *TOPIC_NAMES, "labels.enabled", "profile.inactive_half_lives"),
-        *("embedding.former.model", "recommendations.enabled", "rules.enabled"),
+        *("embedding.former.model", *_ITEMS, "rules.enabled"),
         *("profile.half_life_days", "batch.reassign_users", "restore.no_progress_seconds", "log"),
     ),
     "topics create": (
@@ -158,7 +162,7 @@ USES: dict[str, tuple[str, ...]] = {
         *(
             "labels.enabled",
             "embedding.former.model",
-            "recommendations.enabled",
+            *_ITEMS,
             "rules.enabled",
             *_EVERY,
         ),
@@ -166,12 +170,12 @@ USES: dict[str, tuple[str, ...]] = {
     "topics check": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", "topics"),
         *("labels.enabled", "embedding.former.model", "restore.checkpoint_max_age_hours", *_EVERY),
-        "recommendations.enabled",
+        *_ITEMS,
         "rules.enabled",
     ),
     "topics strimzi": (
         *("kafka.group_id", "topics", "labels.enabled", "embedding.former.model", *_EVERY),
-        "recommendations.enabled",
+        *_ITEMS,
         "rules.enabled",
     ),
     "produce": (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from models.recommendation.policy import RecommendationPolicy
 
@@ -33,3 +35,28 @@ class RecommendationSettings(RecommendationPolicy):
         le=86_400,
         description="Seconds that pass at least until a partition gives its part in that again.",
     )
+    users: bool = Field(
+        False,
+        description="Publish items for single users too: the workers do, where enabled is true.",
+    )
+    user_top: int = Field(20, ge=1, le=200, description="Items published for each user.")
+    user_items: int = Field(
+        64,
+        ge=0,
+        le=4096,
+        description="Latest items kept of each user, which are not recommended to the user again.",
+    )
+
+    @model_validator(mode="after")
+    def _users_need_items(self) -> Self:
+        if self.users and not self.enabled:
+            raise ValueError(
+                "users is true and enabled is false: what is published for users rests on the "
+                "items of segments; set enabled too"
+            )
+        return self
+
+    @property
+    def items_kept(self) -> int | None:
+        """How many items are kept of each user; None where users get no recommendations."""
+        return self.user_items if self.users else None

@@ -107,6 +107,12 @@ class TopicSettings(Section):
         min_length=1,
         description="Items that lead in each segment, compacted, one partition.",
     )
+    user_recommendations: str = Field(
+        "user-recommendations",
+        min_length=1,
+        description="Items for single users, compacted, written where recommendations.users; as "
+        "many partitions as events.",
+    )
     partitions: int = Field(
         12, ge=1, le=10_000, description="Partitions of input, outputs and changelog."
     )

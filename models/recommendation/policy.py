@@ -58,22 +58,20 @@ class RecommendationPolicy(Section):
         5,
         gt=0,
         le=1e6,
-        description="Events k after which a user's own evidence counts half: n / (n + k). What "
-        "the recommender publishes does not rest on it yet.",
+        description="Events k after which a user's own evidence counts half: n / (n + k).",
     )
     own_weight: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="What a user's own evidence counts at most, beside popularity in the segment. "
-        "What the recommender publishes does not rest on it yet.",
+        description="What a user's own evidence counts at most, beside popularity in the segment.",
     )
     similarity_weight: float = Field(
         0.5,
         ge=0,
         le=1,
         description="Share of the similarity of text in what is known of a user; the rest is the "
-        "factors'. What the recommender publishes does not rest on it yet.",
+        "factors', which 'segmenter evaluate --recommend' alone has.",
     )
     silent_half_lives: float = Field(
         20, ge=1, le=1000, description="Half-lives without an event after which an item leaves."

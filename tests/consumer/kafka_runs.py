@@ -59,7 +59,7 @@ def settings_for(servers: str, **sections: dict[str, object]) -> Settings:
     names += ("lifecycle", "labels", "label_dead_letters", "label_models", "drift_reference")
     names += ("segments", "model_versions", "model_control", "next_profiles", "item_events")
     names += ("item_profiles", "recommendation_parts", "segment_recommendations")
-    names += ("rule_changes", "rule_memberships", "rule_states")
+    names += ("user_recommendations", "rule_changes", "rule_memberships", "rule_states")
     topics = {name: f"{name.replace('_', '-')}-{unique}" for name in names}
     batch = {"max_records": 50, "max_wait_seconds": 0.1, **sections.pop("batch", {})}
     settings = Settings(

@@ -156,6 +156,7 @@ class Rig:
             others = (
                 *("segments", "model_versions", "model_control", "next_profiles", "item_events"),
                 *("item_profiles", "recommendation_parts", "segment_recommendations"),
+                "user_recommendations",
             )
             topics |= {name: f"{name.replace('_', '-')}-{unique}" for name in others}
         if self.options.intakes:

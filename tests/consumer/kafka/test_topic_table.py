@@ -34,6 +34,7 @@ def test_every_schema_of_the_table_is_there_and_every_schema_of_a_topic_is_in_th
 @pytest.mark.parametrize("enabled", [False, True])
 def test_topics_are_made_as_the_table_says(enabled):
     also = {name: {"enabled": enabled} for name in ("labels", "rules", "recommendations")}
+    also["recommendations"]["users"] = enabled
     settings = Settings(topics={"retention_hours": 2}, **also)
     made = {each.topic: each for each in new_topics(settings)}
     own = {

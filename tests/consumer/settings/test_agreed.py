@@ -34,6 +34,8 @@ def test_what_is_computed_and_where_it_goes_must_be_alike_and_what_is_a_processs
             "events.weights",
             "assignment.margin_share",
             "topics.changes",
+            "recommendations.user_items",
+            "recommendations.own_weight",
         },
         "trainer": {"training.segments", "drift.users", "topics.models"},
         "recommender": {"recommendations.half_life_days", "topics.item_events"},

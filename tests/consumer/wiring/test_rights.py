@@ -71,6 +71,12 @@ SELDOM |= {
 }
 
 
+# Written and read where recommendations.users is set.
+SELDOM |= {
+    ("worker", "topic", "user-recommendations", "Write"),
+    ("worker", "topic", "segment-recommendations", "Read"),
+    ("verify", "topic", "user-recommendations", "Read"),
+}
 # Rules are followed whatever becomes of the embedding model: a next one is seen, and not read.
 SELDOM |= {("rules run", "topic", "user-profiles-next", "Describe")}
 
