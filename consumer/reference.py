@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from consumer.kafka.rights import rights_reference
-from consumer.kafka.strimzi import strimzi_topics, strimzi_users
+from consumer.kafka.strimzi import strimzi_additions, strimzi_topics, strimzi_users
 from consumer.kafka.topic_table import topics_reference
 from consumer.report.markdown import code, fill, table
 from consumer.settings import Settings
@@ -77,11 +77,42 @@ TABLES: dict[str, Callable[[], str]] = {
 def manifests() -> dict[str, str]:
     """Give what of deploy/k8s is made from the code, by file."""
     settings = Settings()
-    made = "# Made by `make docs`; `segmenter topics strimzi` writes them for your settings.\n"
-    return {
-        "components/strimzi/topics.yaml": made + strimzi_topics(settings),
-        "components/strimzi/users.yaml": made + strimzi_users(settings),
+    files = {
+        "components/strimzi/topics.yaml": _MADE + strimzi_topics(settings),
+        "components/strimzi/users.yaml": _MADE + strimzi_users(settings),
         "components/monitoring/rules.yaml": _rules(),
+    }
+    for role, section in ROLES_BESIDE.items():
+        files |= _beside(role, section)
+    return files
+
+
+_MADE = "# Made by `make docs`; `segmenter topics strimzi` writes them for your settings.\n"
+ROLES_BESIDE = {"recommender": "recommendations", "rules": "rules"}
+"""By component of deploy/k8s, the section whose `enabled` switches it on."""
+
+
+def _beside(role: str, section: str) -> dict[str, str]:
+    """Write what Strimzi needs for a role that is not in the base, as a component."""
+    enabled = {each: {"enabled": True} for each in ROLES_BESIDE.values()}
+    settings = Settings.model_validate({section: enabled[section]})
+    added = strimzi_additions(Settings(), settings, Settings.model_validate(enabled))
+    kustomization = f"""{_MADE}# Behind ../ and ../../{role} in the list of components.
+apiVersion: kustomize.config.k8s.io/v1alpha1
+kind: Component
+
+resources:
+  - topics.yaml
+  - users.yaml
+
+patches:
+  - path: {role}.yaml
+{added.patches}"""
+    folder = f"components/strimzi/{role}"
+    return {
+        f"{folder}/kustomization.yaml": kustomization,
+        f"{folder}/topics.yaml": _MADE + added.topics,
+        f"{folder}/users.yaml": _MADE + added.users,
     }
 
 

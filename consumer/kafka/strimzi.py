@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import get_args
 
 from confluent_kafka.cimpl import NewTopic
@@ -46,14 +47,77 @@ def strimzi_users(settings: Settings, cluster: str = CLUSTER) -> str:
     cluster
         Name of the Kafka resource.
     """
-    return "".join(
-        _user(command, settings, cluster)
+    return "".join(_user(command, settings, cluster) for command in _commands(settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What has to be there besides where something is switched on.
+
+    Attributes
+    ----------
+    topics, users
+        Resources of topics and users that are new, as YAML.
+    patches
+        Entries of a kustomization's `patches`: rights on new resources for users that are not new.
+    """
+
+    topics: str
+    users: str
+    patches: str
+
+
+def strimzi_additions(base: Settings, settings: Settings, most: Settings) -> Additions:
+    """Write what has to be added to the resources of some settings for those of others.
+
+    Parameters
+    ----------
+    base, settings
+        The former, and those under which more is there.
+    most
+        Those under which all is there that may be added elsewhere. New users have rights on that,
+        too: what is added first cannot give rights to a user who is added later.
+    """
+    there = {each.topic for each in new_topics(base)}
+    commands = {*_commands(base)}
+    return Additions(
+        "".join(_topic(each, CLUSTER) for each in new_topics(settings) if each.topic not in there),
+        "".join(
+            _user(command, most, CLUSTER)
+            for command in _commands(settings)
+            if command not in commands
+        ),
+        "".join(_more_rights(command, base, settings) for command in _commands(base)),
+    )
+
+
+def _commands(settings: Settings) -> list[Command]:
+    """Give the commands that have a user."""
+    return [
+        command
         for command in get_args(Command)
         if command not in _NO_USERS
         and (command != "intake" or settings.topics.raw_events)
         and (command != "recommender" or settings.recommendations.enabled)
         and (command != "rules run" or settings.rules.enabled)
-    )
+    ]
+
+
+def _more_rights(command: Command, base: Settings, settings: Settings) -> str:
+    former = rights_of(command, base)
+    found = [each for each in rights_of(command, settings) if each not in former]
+    if not found:
+        return ""
+    lines = [
+        "  - target:",
+        "      kind: KafkaUser",
+        f"      name: {user_name(command, settings)}",
+        "    patch: |",
+    ]
+    for right in found:
+        lines += ["      - op: add", "        path: /spec/authorization/acls/-", "        value:"]
+        lines += [f"  {line.replace('- ', '  ', 1)}" for line in _acl(right)]
+    return "\n".join(lines) + "\n"
 
 
 def resource_name(topic: str) -> str:

@@ -29,12 +29,21 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 RENDERED: Mapping[str, Mapping[str, Any]] = {
     "cpu": {
         "resources": ["@/overlays/cpu"],
-        "components": ["@/components/topics", "@/components/recommender"],
+        "components": ["@/components/topics", "@/components/recommender", "@/components/rules"],
     },
     "gpu": {"resources": ["@/overlays/gpu"]},
     "example": {"resources": ["@/example"]},
     # What kustomize does not rename by itself would show.
-    "prefixed": {"resources": ["@/example"], "namePrefix": "team-"},
+    "prefixed": {
+        "resources": ["@/example"],
+        "components": [
+            *("@/components/recommender", "@/components/strimzi/recommender"),
+            *("@/components/rules", "@/components/strimzi/rules"),
+        ],
+        # What a component adds finds the example's resources in one namespace only.
+        "namespace": "segmenter",
+        "namePrefix": "team-",
+    },
 }
 
 

@@ -17,6 +17,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from consumer.cli.command import END_SECONDS
+from consumer.kafka.strimzi import strimzi_topics, strimzi_users
 from consumer.reference import manifests
 from consumer.settings import PREFIX, Settings
 from consumer.settings.commands import USES
@@ -243,6 +244,22 @@ def test_alerts_lead_to_the_deployers_copy_of_the_pages():
     assert all(link.startswith(copy) for link in links)
 
 
+def test_topics_and_rights_of_roles_that_are_added_are_the_codes():
+    settings = Settings(recommendations={"enabled": True}, rules={"enabled": True})
+    wanted = [*yaml.safe_load_all(strimzi_topics(settings) + strimzi_users(settings))]
+    got = resources("prefixed", "KafkaTopic", "KafkaUser")
+    assert len({each["metadata"]["name"] for each in got}) == len(got)
+
+    def told(resource: Resource) -> tuple[object, ...]:
+        name = resource["metadata"]["name"].removeprefix("team-")
+        spec, access = resource["spec"], resource["spec"].get("authorization", {"acls": []})
+        acls = [json.dumps(each, sort_keys=True) for each in access["acls"]]
+        assert len({*acls}) == len(acls)
+        return resource["kind"], name, spec.get("topicName"), spec.get("config"), sorted(acls)
+
+    assert sorted(map(told, got), key=str) == sorted(map(told, wanted), key=str)
+
+
 @pytest.mark.parametrize("name", ["example", "prefixed"])
 def test_each_role_shows_the_certificate_of_its_own_user(name: str):
     users = {each["metadata"]["name"] for each in resources(name, "KafkaUser")}
@@ -254,7 +271,7 @@ def test_each_role_shows_the_certificate_of_its_own_user(name: str):
             if "secret" in each
         }
         assert secrets["kafka-user"] in users
-        assert secrets["kafka-user"].endswith(container(workload)["args"][0])
+        assert secrets["kafka-user"].endswith("-".join(container(workload)["args"]))
         variables = {each["name"]: each.get("value", "") for each in container(workload)["env"]}
         properties = json.loads(variables["SEGMENTER_KAFKA__PROPERTIES"])
         mounts = {each["mountPath"] for each in container(workload)["volumeMounts"]}
