@@ -5,6 +5,7 @@ The compacted topics `segment-recommendations` and `user-recommendations`.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from pydantic import ConfigDict, Field
@@ -71,6 +72,9 @@ class SegmentRecommendations(Contract):
 
 EVERYBODY_KEY = b"all"
 """Key of what leads among all users."""
+
+RECOMMENDATIONS_KEYS = re.compile(rb"all|[0-9]{1,10}")
+"""Keys of what leads in segments; whoever reads the topic passes over records of other keys."""
 
 
 def recommendations_key(segment: int | None) -> bytes:

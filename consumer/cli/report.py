@@ -49,6 +49,12 @@ _PAGE = GivenPath(dir_okay=False, writable=True, path_type=Path)
     help="Of a group's input, the latest so many are read.",
 )
 @click.option(
+    "--json",
+    "data",
+    type=_PAGE,
+    help="A file for segments with their items, and how they are related, as JSON.",
+)
+@click.option(
     "--projection",
     type=click.Choice(["pca", "umap"]),
     default="pca",
@@ -63,6 +69,7 @@ def report(
     label: str | None,
     days: float,
     records: int,
+    data: Path | None,
     projection: Projection,
 ) -> None:
     """Write a page on what the segments are, who is in them and what changed."""
@@ -80,7 +87,7 @@ def report(
         raise UsageError("--label wants the replay's events: give them with --input")
     asked = Asked(days=days, projection=projection, label=label)
     with counting(Console(stderr=True), "reading", "events") as progress:
-        writer = PageWriter(settings, asked, output, progress)
+        writer = PageWriter(settings, asked, output, progress, data)
         if folder is not None:
             written = writer.of_folder(folder, input_file)
         else:

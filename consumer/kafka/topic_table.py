@@ -357,7 +357,7 @@ TOPICS = (
         large=True,
         with_recommendations=True,
         writers=("recommender",),
-        readers=("worker", "verify"),
+        readers=("worker", "verify", "report"),
         for_you="yes, where `recommendations.enabled`: [recommendations](recommendations.md)",
     ),
     Topic(

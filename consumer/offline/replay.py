@@ -23,6 +23,7 @@ from consumer.contract.records import Output, Record
 from consumer.offline.files import EventFile, read_records, with_labels
 from consumer.offline.files.errors import told
 from consumer.offline.observed import Observed
+from consumer.offline.recommended import ReplayedRecommender
 from consumer.offline.refusals import Refusals, RefusedCount
 from consumer.settings import BatchSettings, Settings
 from consumer.stages.segmentation.labelling import FixedLabelModel
@@ -298,13 +299,22 @@ class Replay:
         return Record(output.topic, 0, offset, -1, output.key, output.value)
 
 
+_NOT_ALWAYS_WRITTEN = (
+    files.SUMMARY,
+    files.DETAILS,
+    files.MODEL,
+    files.LABEL_MODEL,
+    files.RECOMMENDATIONS,
+)
+
+
 class FolderSink:
     """Writes a replay's outputs as JSON lines, and the final state when it is closed."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name in (files.SUMMARY, files.DETAILS, files.MODEL, files.LABEL_MODEL):
+            for name in _NOT_ALWAYS_WRITTEN:
                 # An earlier replay's would pass for those of this one, should it end early.
                 (folder / name).unlink(missing_ok=True)
         except OSError as error:
@@ -318,6 +328,9 @@ class FolderSink:
         self._lifecycle = self._open(files.LIFECYCLE)
         self._label_dead_letters = (
             self._open(files.LABEL_DEAD_LETTERS) if settings.labels.enabled else None
+        )
+        self._recommender = (
+            ReplayedRecommender(settings) if settings.recommendations.enabled else None
         )
         self.memberships: dict[str, bytes] = {}
         self._segments: dict[int, bytes] = {}
@@ -355,15 +368,21 @@ class FolderSink:
             self._dead_letters.write(_dead_letter(output).model_dump_json() + "\n")
         elif output.topic == self._topics.label_dead_letters and self._label_dead_letters:
             self._label_dead_letters.write(_dead_letter(output).model_dump_json() + "\n")
+        elif self._recommender is not None:
+            self._recommender(output)
 
     def finish(self, replay: Replay, records: int, observed: Observed) -> ReplayResult:
-        """Write memberships, segments, profiles, model, details and summary."""
+        """Write memberships, segments, what leads in them, profiles, model, details and summary."""
         with self._open(files.MEMBERSHIPS) as file:
             for user in sorted(self.memberships):
                 file.write(self.memberships[user].decode() + "\n")
         with self._open(files.SEGMENTS) as file:
             for segment in sorted(self._segments):
                 file.write(self._segments[segment].decode() + "\n")
+        if self._recommender is not None:
+            with self._open(files.RECOMMENDATIONS) as file:
+                for value in self._recommender.finish().values():
+                    file.write(value.decode() + "\n")
         users = accepted = repeated = 0
         with self._open(files.PROFILES) as file:
             table = replay.segmentation.tables[0]

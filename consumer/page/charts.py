@@ -21,7 +21,7 @@ Spec = dict[str, Any]
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 
-_SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _LABEL_CHARS = 40
 _MOST_LINES = 12
 _MOST_FLOWS = 40
@@ -68,7 +68,7 @@ class Look:
 
 def _chart(height: int, description: str, **more: Any) -> Spec:
     return {
-        "$schema": _SCHEMA,
+        "$schema": SCHEMA,
         "width": "container",
         "height": height,
         "autosize": {"type": "fit", "contains": "padding"},

@@ -17,6 +17,8 @@ from consumer.page.by_words import WordsFound, by_words
 from consumer.page.charts import Look, Spec, changes_chart, flows_chart, map_chart, sizes_chart
 from consumer.page.events import EventsSeen
 from consumer.page.gathered import Change, Gathered, RefusedReason
+from consumer.page.graph import kinds_of, relations_chart
+from consumer.page.items import ItemList, Related, item_lists, related
 from consumer.page.places import NameOf, Places, Projection, drawn, names, places, points
 from consumer.report.wording import day, one_line, plural
 from consumer.settings.commands import USES
@@ -97,6 +99,9 @@ class Page:
     outside: int
     look: Look
     words: WordsFound
+    items: Sequence[ItemList]
+    related: Sequence[Related]
+    kinds: Sequence[str]
     changed: Sequence[told.Lately]
     whole_history: bool
     moves: Sequence[told.Move]
@@ -173,6 +178,7 @@ def compose(
     labels, against = _labels(found, seen, asked)
     labelled = told.labelled(found, where, labels, against)
     title = f"{plural(len(found.users), 'user')} in {plural(len(made), 'segment')}"
+    pairs = related(found, where, ways)
     page = Page(
         title=title,
         source=asked.source or found.source,
@@ -186,6 +192,9 @@ def compose(
         outside=int((where.rows < 0).sum()),
         look=look,
         words=by_words(found.users, where, look.order),
+        items=item_lists(found.recommendations, look.order),
+        related=pairs,
+        kinds=kinds_of(pairs),
         changed=changed,
         whole_history=whole,
         moves=told.latest_moves(found.changes, name_of),
@@ -251,6 +260,12 @@ def _charts(
         charts["sizes"] = sizes_chart(sizes, page.look, "Users by segment over time")
     charts["changes"] = changes_chart(
         [(change.at, _kind(change)) for change in found.changes], "Changes of segment over time"
+    )
+    charts["relations"] = relations_chart(
+        page.related,
+        {card.id: card.users for card in page.cards},
+        page.look,
+        "How segments are related; the table below it has the same",
     )
     charts["flows"] = flows_chart(page.flows, page.look, "Moves between segments, all of them")
     charts["lately"] = flows_chart(

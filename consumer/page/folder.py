@@ -18,9 +18,13 @@ from schemas.changes import SegmentChange
 from schemas.errors import first_problem
 from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord
+from schemas.recommendations import SegmentRecommendations
 from schemas.segment_model import SegmentModelRecord
 
 _REQUIRED = (files.SUMMARY, files.CHANGES, files.PROFILES)
+_NO_ITEMS = (
+    "The replay published no items: give it --recommendations.enabled true, and events an item_id."
+)
 _NO_DETAILS = "The folder is of an earlier version's replay, which noted nothing of it."
 
 _Kept = TypeVar("_Kept", bound=BaseModel)
@@ -83,6 +87,8 @@ def gather_folder(folder: Path) -> Gathered:
     model, details = folder / files.MODEL, folder / files.DETAILS
     segments = _whole(model, SegmentModelRecord) if model.is_file() else None
     noted = _whole(details, Details) if details.is_file() else None
+    items = folder / files.RECOMMENDATIONS
+    lists = list(_lines(items, SegmentRecommendations)) if items.is_file() else []
     columns, ordered = users.columns(), changes.sorted()
     latest = [ordered[-1].at] if ordered else []
     return Gathered(
@@ -98,7 +104,11 @@ def gather_folder(folder: Path) -> Gathered:
         ),
         refused=by_reason({(each.reason, each.field): each.count for each in summary.refused_for}),
         details=noted,
-        notes={} if noted else dict.fromkeys(("input", "texts", "drift"), _NO_DETAILS),
+        recommendations={each.segment: each for each in lists},
+        notes={
+            **({} if noted else dict.fromkeys(("input", "texts", "drift"), _NO_DETAILS)),
+            **({} if lists else {"items": _NO_ITEMS}),
+        },
     )
 
 

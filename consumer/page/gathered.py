@@ -16,6 +16,7 @@ from schemas.arrays import decode_array
 from schemas.changes import SegmentChange
 from schemas.lifecycle import LifecycleEvent
 from schemas.profiles import ProfileRecord
+from schemas.recommendations import SegmentRecommendations
 from schemas.segment_model import NO_SEGMENT, SegmentModelRecord
 
 _ROWS_AT_ONCE = 4_096
@@ -199,6 +200,8 @@ class Gathered:
         Why records were refused, the commonest first.
     details
         What was noted as the events passed; None where nothing was.
+    recommendations
+        What leads in each segment, None for all users; empty where nothing is published.
     notes
         Sentences on what could not be had, by the part of the page that lacks it.
     """
@@ -213,6 +216,7 @@ class Gathered:
     counts: Counts
     refused: Sequence[RefusedReason]
     details: Details | None = None
+    recommendations: Mapping[int | None, SegmentRecommendations] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -31,6 +31,7 @@
     });
     views[id] = made;
     if (id === "map") filter();
+    if (id === "relations") relate();
   }
 
   async function drawAll() {
@@ -69,6 +70,15 @@
       });
     }
   }
+
+  const relations = document.getElementById("relations-kind");
+
+  function relate() {
+    if (!relations || !views.relations) return;
+    views.relations.view.signal("kind", relations.kind.value).run();
+  }
+
+  if (relations) relations.addEventListener("input", relate);
 
   const behind = document.getElementById("map-table");
   if (behind) {

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from consumer.page.compose import Page
+from consumer.page.graph import KINDS, share_in_words
 from consumer.page.vega import vega_script
 from consumer.report.wording import one_line, plural
 
@@ -23,7 +24,9 @@ _LONGEST = 400
 PARTS = (
     ("segments", "What the segments are"),
     ("words", "Which words tell them apart"),
+    ("items", "What they choose"),
     ("users", "Who is in them"),
+    ("relations", "How they are related"),
     ("lately", "What has changed lately"),
     ("history", "How it came to be"),
     ("why", "Why users moved"),
@@ -81,6 +84,8 @@ def render(page: Page, vega: str | None = None) -> str:
         has_ratings=any(card.ratings for card in page.cards),
         alarms=sum(row.alarm for row in page.drift_rows),
         spark=_spark,
+        kinds=KINDS,
+        share=share_in_words,
         shape=lambda segment: _PATHS[page.look.shape(segment)],
         charts=embedded(page.charts),
         vega=Markup(vega),  # noqa: S704 - a library's program
@@ -88,7 +93,7 @@ def render(page: Page, vega: str | None = None) -> str:
     )
 
 
-_NOTES = ("input", "texts", "ratings", "labels", "drift")
+_NOTES = ("input", "texts", "ratings", "labels", "drift", "items")
 
 
 def policy(*scripts: str) -> str:

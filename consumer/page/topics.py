@@ -31,8 +31,14 @@ from schemas.changes import SegmentChange
 from schemas.dead_letters import read_dead_letter_headers
 from schemas.errors import first_problem
 from schemas.lifecycle import LifecycleEvent
+from schemas.recommendations import RECOMMENDATIONS_KEYS, SegmentRecommendations
 from schemas.segment_model import SegmentModelRecord
 from schemas.states import read_profile
+
+_NO_ITEMS = (
+    "Nothing is published of items: workers and a recommender want recommendations.enabled, and "
+    "events an item_id."
+)
 
 _Kept = TypeVar("_Kept", bound=BaseModel)
 
@@ -86,6 +92,7 @@ class TopicsReader:
         columns = users.columns()
         accepted = int(columns.events.sum())
         dead = sum(refused.values())
+        lists = self._recommendations()
         drift = None if model is None else self._drift(SegmentModel.from_record(model))
         return Gathered(
             source=f"the group {self._settings.kafka.group_id}",
@@ -100,7 +107,19 @@ class TopicsReader:
             ),
             refused=by_reason(refused),
             details=Details(types={}, languages={}, lengths=[], typical=[], drift=drift),
+            recommendations=lists,
+            notes={} if lists else {"items": _NO_ITEMS},
         )
+
+    def _recommendations(self) -> dict[int | None, SegmentRecommendations]:
+        """Read what leads in each segment, the latest of each."""
+        found: dict[bytes, Record] = {}
+        for record in self._records(self._settings.topics.segment_recommendations):
+            found.pop(key := record.key or b"", None)
+            if record.value is not None and RECOMMENDATIONS_KEYS.fullmatch(key):
+                found[key] = record
+        lists = [_content(record, SegmentRecommendations) for record in found.values()]
+        return {each.segment: each for each in lists}
 
     def _users(self) -> UsersRead:
         found = UsersRead()
@@ -170,14 +189,15 @@ class TopicsReader:
 
     def _contents(self, topic: str, kind: type[_Kept]) -> Iterator[_Kept]:
         for record in self._records(topic):
-            if record.value is None:
-                continue
-            try:
-                yield kind.model_validate_json(record.value)
-            except ValidationError as error:
-                raise ExpectedError(
-                    f"{record.place} cannot be read: {first_problem(error)}"
-                ) from None
+            if record.value is not None:
+                yield _content(record, kind)
+
+
+def _content(record: Record, kind: type[_Kept]) -> _Kept:
+    try:
+        return kind.model_validate_json(record.value or b"")
+    except ValidationError as error:
+        raise ExpectedError(f"{record.place} cannot be read: {first_problem(error)}") from None
 
 
 def with_languages(found: Gathered, languages: Counter[str]) -> Gathered:

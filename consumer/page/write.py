@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from consumer.page.compose import Asked, compose
 from consumer.page.events import EventsSeen, read_events
 from consumer.page.folder import check_is_replay, gather_folder
 from consumer.page.gathered import Gathered
+from consumer.page.items import as_data
 from consumer.page.render import render
 from consumer.page.told import TEXTS, typical_texts
 from consumer.page.topics import TopicsReader, with_languages
@@ -39,12 +41,15 @@ class PageWriter:
         The file; its folder is made where there is none.
     progress
         Told the number of events read.
+    data
+        A file for segments with their items, and for how they are related, as JSON; None for none.
     """
 
     settings: Settings
     asked: Asked
     output: Path
     progress: Callable[[int], None] = lambda _: None
+    data: Path | None = None
 
     def of_folder(self, folder: Path, events: Path | None) -> str:
         """Write the page of a replay; give a sentence on it.
@@ -128,4 +133,10 @@ class PageWriter:
         html = render(page)
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.output.write_text(html, encoding="utf-8")
+        if self.data is not None:
+            users = {card.id: card.users for card in page.cards}
+            data = as_data(found.names, users, found.recommendations, page.related)
+            text = json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+            self.data.parent.mkdir(parents=True, exist_ok=True)
+            self.data.write_text(text, encoding="utf-8")
         return f"{page.title}: written to {self.output}"

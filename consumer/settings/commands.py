@@ -26,7 +26,7 @@ FINDS_USERS = tuple(
 # What a file goes through in a replay.
 _STAGES = (
     *("events", "embedding", "profile", "assignment", "training", "labels", "drift"),
-    *("batch.max_records", "batch.reassign_users", "dead_letters", *_ITEMS),
+    *("batch.max_records", "batch.reassign_users", "dead_letters", "recommendations"),
 )
 
 _SENDS = ("kafka.producer_properties", "kafka.transaction_timeout_seconds")
@@ -84,7 +84,7 @@ USES: dict[str, tuple[str, ...]] = {
     "broker": _EVERY,
     "demo": EVERYTHING,
     "replay": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, *_EVERY),
-    "evaluate": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, "recommendations", *_EVERY),
+    "evaluate": ("kafka.group_id", *TOPIC_NAMES, *_STAGES, *_EVERY),
     "report": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES, "events"),
         *("embedding", "drift", "training.sample_users", "training.seed", "report"),

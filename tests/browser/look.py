@@ -2,7 +2,8 @@
 
 By day and by night, on a desk and on a phone: whether the page draws its charts, asks for nothing,
 writes no error to the console and is no wider than the screen; then the map is pointed at, filtered
-and searched, and its table opened, by mouse and by keyboard. Screenshots are kept.
+and searched, and its table opened, by mouse and by keyboard, and other lines chosen between
+segments. Screenshots are kept.
 """
 
 from __future__ import annotations
@@ -118,7 +119,27 @@ def _used(page: Page) -> Iterator[str]:
     rows.first.wait_for(state="attached")
     if rows.count() != every:
         yield f"the table behind the map has {rows.count()} rows, the map {every} users"
+    yield from _related(page)
     page.keyboard.press("Home")
+
+
+def _related(page: Page) -> Iterator[str]:
+    """Choose what the lines between segments show, by keyboard."""
+    ways = page.locator("#relations-kind [name=kind]")
+    lines = page.locator("#chart-relations .mark-rule line")
+    if not lines.count():
+        yield "no line is between segments"
+        return
+    before = lines.evaluate_all("all => all.map(line => line.outerHTML).join()")
+    ways.first.focus()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function(
+        "before => [...document.querySelectorAll('#chart-relations .mark-rule line')]"
+        ".map(line => line.outerHTML).join() != before",
+        arg=before,
+    )
+    if not ways.nth(1).is_checked():
+        yield "the second kind of lines is shown and not chosen"
 
 
 def main() -> int:

@@ -39,6 +39,7 @@ def write_pages(folder: Path, users: int) -> list[Path]:
                 file.write(_rated(record.value, number) + b"\n")
         settings = Settings(
             training={"segments": 6},
+            recommendations={"enabled": True},
             drift={"users": 60, "min_users": 30, "every": 30},
             report={"texts": name == "english", "ids": "shown" if name == "english" else "hashed"},
         )
@@ -50,11 +51,16 @@ def write_pages(folder: Path, users: int) -> list[Path]:
 
 
 def _rated(value: bytes, number: int) -> bytes:
-    """Give an event a rating; what is no event stays as it is, but for lines of its own."""
+    """Give an event a rating and an item; what is none stays as it is, but for lines of its own.
+
+    Items have long names, in the language of the text, and go by its first word.
+    """
     try:
         event = json.loads(value)
-        return json.dumps({**event, "rating": 1 + number % 5}, ensure_ascii=False).encode()
-    except (ValueError, TypeError):
+        said = event["text"].split()[0][:12]
+        more = {"rating": 1 + number % 5, "item_id": f"{said}/{'long-' * (number % 4)}{number % 3}"}
+        return json.dumps({**event, **more}, ensure_ascii=False).encode()
+    except (ValueError, TypeError, AttributeError, LookupError):
         return value.replace(b"\n", b" ")
 
 

@@ -17,6 +17,7 @@ HOSTILE = "&lt;/script&gt;&lt;script&gt;alert(1)&lt;img src=x onerror=alert(2)&g
 TOPICS = ("hops yeast barley malt brewing", "qubit photon entangled particle physics")
 SETTINGS: dict[str, Any] = {
     "training": {"segments": 2, "warmup_users": 20, "sample_users": 60, "reseed_every": 50},
+    "recommendations": {"enabled": True, "half_life_days": 365},
     "drift": {"users": 20, "min_users": 20, "every": 20, "segment_users": 10},
 }
 
@@ -38,6 +39,8 @@ def stream() -> list[dict[str, Any]]:
                 type=("review", "comment")[n % 2],
                 rating=None if n % 4 == 0 else 1 + n % 5,
                 site=("beer", "physics")[interest],
+                # Of four items each interest has one of its own.
+                item_id=f"thing-{(n % 3) + (interest if n % 3 == 2 else 0)}</script>\u202e<img>",
             )
         )
     return made

@@ -44,6 +44,7 @@ from schemas.segment_model import NO_SEGMENT
 from tests.consumer.page.replayed import SETTINGS, TOPICS, replayed, stream
 from tests.consumer.stages.stage_data import EMBEDDER
 
+ITEMS = "segment-recommendations.jsonl"
 VEGA = "const vegaEmbed = 1;"
 
 
@@ -213,7 +214,7 @@ def test_each_chart_has_a_description_and_a_table_behind_it(
 ) -> None:
     page = Reader(written(made, tmp_path / "r.html"))
     charts = json.loads(page.scripts[0])
-    assert charts.keys() >= {"map", "sizes", "changes", "flows"}
+    assert charts.keys() >= {"map", "sizes", "changes", "flows", "relations"}
     labels = {value for name, value in page.attributes if name == "aria-label"}
     for name, spec in charts.items():
         assert f"chart-{name}" in page.ids
@@ -239,14 +240,16 @@ def test_sections_that_lack_something_say_so_in_a_sentence(
     assert "No labels are known of users in a segment" in text
     bare = tmp_path / "bare"
     shutil.copytree(made[1], bare)
-    for name in ("details.json", "model.json", "segment-lifecycle.jsonl"):
+    for name in ("details.json", "model.json", "segment-lifecycle.jsonl", ITEMS):
         (bare / name).unlink()
     text = one_spaced(Reader(written((made[0], bare, None), tmp_path / "r.html")).text)
     for sentence in (
         "There is no model of the segments yet, so nobody is in one.",
+        "The replay published no items: give it --recommendations.enabled true",
         "The folder is of an earlier version's replay, which noted nothing of it.",
         "Nothing is known of segments that were created",
         "Fewer than 20 users are in a segment",
+        "Nothing is known yet that any two segments have in common.",
     ):
         assert sentence in text
 

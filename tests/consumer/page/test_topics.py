@@ -56,6 +56,15 @@ def group(broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> tu
     run.run(
         read_records(events, settings.topics.events, settings.events.intake()), lambda _output: None
     )
+    # A segment that is no more, and a record of a later version's, beside what leads in those of
+    # today.
+    topic = settings.topics.segment_recommendations
+    producer.produce(topic, b'{"segment": 77}', b"77")
+    producer.produce(topic, None, b"77")
+    producer.produce(topic, b'{"of": "a later version"}', b"others")
+    for line in (folder / "out" / "segment-recommendations.jsonl").read_bytes().splitlines():
+        segment = json.loads(line)["segment"]
+        producer.produce(topic, line, b"all" if segment is None else b"%d" % segment)
     assert producer.flush(60) == 0
     return settings, folder / "out"
 
@@ -73,6 +82,8 @@ def test_topics_tell_what_the_folder_of_a_replay_tells(group: tuple[Settings, Pa
     assert {(e.version, e.segment, e.type) for e in live.lifecycle} == {
         (e.version, e.segment, e.type) for e in offline.lifecycle
     }
+    assert live.recommendations == offline.recommendations
+    assert live.recommendations.keys() == {None, 0, 1}
     assert live.details is not None
     assert offline.details is not None
     assert live.details.drift is not None
