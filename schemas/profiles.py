@@ -49,6 +49,23 @@ class EventReference(Contract):
     )
 
 
+class ProfileItems(Contract):
+    """What is known of a user's items, where items are recommended to users."""
+
+    shown: int = Field(
+        0,
+        ge=0,
+        lt=2**32,
+        description="Digest of the items published for the user last; 0 for none: the low 32 bits "
+        "of XXH3-64 of their digests, each 4 bytes.",
+    )
+    had: Base64 = Field(
+        "",
+        description="The items that the user's events named, the latest first: the low 32 bits of "
+        "XXH3-64 of each id, little-endian uint32.",
+    )
+
+
 def _is_empty(value: list[EventReference]) -> bool:
     return not value
 
@@ -93,6 +110,11 @@ class ProfileRecord(Contract):
         default_factory=list,
         description="The events that weigh most, the heaviest first; absent where none are kept.",
         exclude_if=_is_empty,
+    )
+    items: ProfileItems | None = Field(
+        None,
+        description="The user's items; absent where none are kept.",
+        exclude_if=_is_none,
     )
 
 

@@ -22,7 +22,13 @@ from schemas.arrays import encode_array
 from schemas.base import MAX_ID_CHARS, claimed_schema
 from schemas.binary import NewerRecordError, RecordError, is_binary, open_record, section
 from schemas.errors import first_problem
-from schemas.profiles import PROFILE_SCHEMA, EventReference, ProfileLabels, ProfileRecord
+from schemas.profiles import (
+    PROFILE_SCHEMA,
+    EventReference,
+    ProfileItems,
+    ProfileLabels,
+    ProfileRecord,
+)
 from schemas.segment_model import NO_SEGMENT
 
 STATE_KIND = "P"
@@ -38,6 +44,7 @@ LABELS = struct.Struct("<qqii")
 # Offset, event time, hash of the event id, weight.
 REFERENCE = struct.Struct("<qqQf")
 _ID_BYTES = 8
+_ITEM_BYTES = 4
 _NONE = -1
 
 
@@ -51,6 +58,7 @@ class Tag(IntEnum):
     WORDS = 5
     LABELS = 6
     REFERENCES = 7
+    ITEMS = 8
 
 
 ALWAYS = (Tag.STATE, Tag.VECTOR, Tag.EVENTS)
@@ -80,6 +88,8 @@ class Rest:
         The user's labels, as in `ProfileLabels`.
     references
         Those of events, one after the other, each as REFERENCE has it.
+    items
+        What was recommended last and the items that the user has, uint32 one after the other.
     extra
         Whole sections that this version does not know.
     """
@@ -92,6 +102,7 @@ class Rest:
     label_version: int = 0
     extra: bytes = b""
     references: bytes = b""
+    items: bytes = b""
 
     @property
     def labelled(self) -> bool:
@@ -118,6 +129,8 @@ class Rest:
                 self.terms = read_words(payload)
             elif tag == Tag.REFERENCES:
                 self.references = _checked_references(payload)
+            elif tag == Tag.ITEMS:
+                self.items = _checked_items(payload)
             else:
                 self._read_labels(payload)
         except (struct.error, UnicodeDecodeError, OverflowError):
@@ -139,6 +152,8 @@ class Rest:
         parts = []
         if self.references:
             parts.append(section(Tag.REFERENCES, self.references))
+        if self.items:
+            parts.append(section(Tag.ITEMS, self.items))
         if self.label is not None:
             parts.append(section(Tag.SEGMENT_LABEL, self.label.encode()))
         if self.terms:
@@ -151,7 +166,19 @@ class Rest:
         return b"".join((*parts, self.extra))
 
 
-_OPTIONAL = frozenset((Tag.SEGMENT_LABEL, Tag.WORDS, Tag.LABELS, Tag.REFERENCES))
+_OPTIONAL = frozenset(
+    (Tag.SEGMENT_LABEL, Tag.WORDS, Tag.LABELS, Tag.REFERENCES, Tag.ITEMS),
+)
+
+
+def _checked_items(payload: bytes) -> bytes:
+    """Give what a section of items holds; raises RecordError."""
+    if not payload or len(payload) % _ITEM_BYTES:
+        raise RecordError("its section of items has none, or ends amid a number")
+    first, had = payload[:_ITEM_BYTES], payload[_ITEM_BYTES:]
+    if not (np.frombuffer(had, "<u4").all() and (had or any(first))):
+        raise RecordError("a number of its items is 0")
+    return payload
 
 
 def _checked_references(payload: bytes) -> bytes:
@@ -262,7 +289,16 @@ class UserState:
                 )
                 for offset, time, identity, weight in REFERENCE.iter_unpack(rest.references)
             ],
+            items=items_of(rest.items),
         )
+
+
+def items_of(items: bytes) -> ProfileItems | None:
+    """Read what a section of items holds; None of one that is not there."""
+    if not items:
+        return None
+    numbers = np.frombuffer(items, "<u4")
+    return ProfileItems(shown=int(numbers[0]), had=encode_array(numbers[1:], "<u4"))
 
 
 def read_user(key: bytes) -> str:

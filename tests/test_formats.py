@@ -55,11 +55,13 @@ def test_the_sections_of_a_record_are_those_of_the_code(head, tags):
 
 def full() -> ProfileTable:
     """A table with something in every column."""
-    made = ProfileTable(4, 300, float16_limit=1, references=8)
-    rows = ProfileRows.empty(["ann", "bob"], 4, 300, 8)
+    made = ProfileTable(4, 300, float16_limit=1, references=8, items=8)
+    rows = ProfileRows.empty(["ann", "bob"], 4, 300, 8, 8)
     rows.sums[:], rows.weights[:], rows.events[:] = 0.5, [0.5, 9], [1, 299]
     rows.recent[:] = 7
     rows.references["hash"] = [[1] * 8, [1, 2, *[0] * 6]]
+    rows.items[:, :2] = 1
+    rows.items[1] = 1
     rows.terms, rows.extra, rows.labels = [{"tea": 1.0}, {}], [b"x", b""], ["tea", None]
     made.put(rows)
     return made
@@ -69,13 +71,15 @@ def test_the_columns_of_a_checkpoint_are_those_of_the_code():
     columns = ProfileSnapshot.of(full()).columns()
     found: dict[str, set[str]] = {}
     for name, column in columns.items():
-        general = re.sub(r"^(ids|references)\d+", r"\1K", re.sub(r"\.\d+$", ".N", name))
+        general = re.sub(r"^(ids|references|items)\d+", r"\1K", re.sub(r"\.\d+$", ".N", name))
         found.setdefault(general, set()).add(column.dtype.str.removeprefix("|"))
     page = by_name("column | dtype | content", CHECKPOINT)
     assert found == {name: {kind} for name, kind in page.items()}
     assert {"sums32.0", "sums16.0", "ids0.0", "ids4.0"} <= columns.keys()
     assert (columns["links"].shape[1], columns["numbers.0"].shape[1]) == (28, 80)
     assert (columns["references0.0"].shape[1], columns["references1.0"].shape[1]) == (112, 224)
+    assert (columns["items0.0"].shape[1], columns["items1.0"].shape[1]) == (5, 9)
+    assert columns["item_links"].shape[1] == 5
 
 
 def test_the_fields_of_its_rows_are_those_of_the_code():
@@ -88,7 +92,7 @@ def test_the_fields_of_its_rows_are_those_of_the_code():
 
 
 def test_its_beginning_is_as_the_page_says():
-    kind = ProfileRestoration("user-profiles", 0, HashingEmbedder(4), 300, 1.0).kind
+    kind = ProfileRestoration("user-profiles", 0, HashingEmbedder(4), 300, 1.0, items=8).kind
     owner = Owner(cluster_id="c", group_id="g", topic="t", topic_id="i", partition=0, kind=kind)
     file = io.BytesIO()
     snapshot = ProfileSnapshot.of(full())

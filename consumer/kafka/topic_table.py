@@ -369,7 +369,7 @@ TOPICS = (
         aligned=True,
         with_recommendations=True,
         with_users=True,
-        writers=("worker",),
+        writers=("worker", "reset"),
         readers=("verify",),
         for_you="yes, where `recommendations.users`: "
         "[recommendations](recommendations.md#items-for-single-users)",

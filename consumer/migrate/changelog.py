@@ -49,6 +49,8 @@ class Former:
         says that nothing is known but the standing. Its reference time is the former one then.
         """
         kept: dict[str, Any] = {name: getattr(self.record, name) for name in _STANDING}
+        # Which items a user has is no matter of vectors; of before it was kept, the input tells.
+        kept["items"] = self.record.items or profile.items
         if not profile.events:
             kept["reference_time"] = self.record.reference_time
         return profile.model_copy(update=kept)
@@ -69,8 +71,17 @@ class PartitionState(ProfileRestoration):
         float16_limit: float | None = None,
         *,
         references: int = 0,
+        items: int | None = None,
     ) -> None:
-        super().__init__(topic, partition, embedder, memory, float16_limit, references=references)
+        super().__init__(
+            topic,
+            partition,
+            embedder,
+            memory,
+            float16_limit,
+            references=references,
+            items=items,
+        )
         self._formers: dict[str, Former] = {}
 
     def set_aside(self, rows: ProfileRows, row: int, embedding: str) -> None:

@@ -261,6 +261,7 @@ class Survey:
             policy.event_memory,
             policy.float16_limit,
             references=policy.references,
+            items=settings.recommendations.items_kept,
         )
         for records in self._cluster.read_columns(
             topic,

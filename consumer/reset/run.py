@@ -165,7 +165,7 @@ class Reset:
             for number in range(count):
                 for outputs in self._emptied(number):
                     writer.write(outputs, [marked[number]], group)
-                    step(len(outputs))
+                    step(sum(each.topic == self._topics.profiles for each in outputs))
             for keys in self._several(list(self._latest(self._topics.samples, 0))):
                 nulls = [Output(self._topics.samples, key, None) for key in keys]
                 writer.write(nulls, marked[:1], group)
@@ -183,10 +183,12 @@ class Reset:
     def _emptied(self, number: int) -> Iterator[list[Output]]:
         topic, keep = self._topics.profiles, self._settings.profile.inactive_after is not None
         latest = self._latest(topic, number)
+        users = self._settings.recommendations.users
+        for_users = self._topics.user_recommendations if users else None
         for keys in self._several(list(latest)):
             several = {key: latest[key] for key in keys}
             try:
-                yield emptied(topic, number, several, keep_times=keep)
+                yield emptied(topic, number, several, keep_times=keep, for_users=for_users)
             except RecordError as error:
                 raise ResetError(
                     f"a record of {topic}[{number}] cannot be read: {error}; the group is marked "

@@ -18,14 +18,19 @@ from models.profiles.codec import encode
 from models.profiles.rows import ProfileRows
 from schemas.arrays import decode_array, encode_array
 from schemas.binary import is_binary
-from schemas.profiles import ProfileRecord
+from schemas.profiles import ProfileItems, ProfileRecord
 from schemas.states import read_profile, read_state
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def emptied(
-    topic: str, partition: int, latest: Mapping[bytes, bytes], *, keep_times: bool
+    topic: str,
+    partition: int,
+    latest: Mapping[bytes, bytes],
+    *,
+    keep_times: bool,
+    for_users: str | None = None,
 ) -> list[Output]:
     """Give the records of users of whom nothing is known but where they stand.
 
@@ -38,6 +43,8 @@ def emptied(
     keep_times
         Whether the time of the latest event stays, by which users count as silent. Without it a
         profile grows as that of a new user does, bit for bit.
+    for_users
+        Topic of the items for users, where there is one: who was never told of leaves it too.
 
     Returns
     -------
@@ -54,13 +61,15 @@ def emptied(
         record = read_profile(key, value)
         if not record.sequence and (record.labels is None or record.labels.given is None):
             outputs.append(Output(topic, key, None, partition=partition))
+            if for_users is not None and record.items is not None and record.items.shown:
+                outputs.append(Output(for_users, key, None, partition=partition))
             continue
         extra = read_state(key, value).rest.extra if is_binary(value) else b""
         dimensions = len(decode_array(record.vector, "<f4"))
         kept[record.embedding, dimensions].append((_standing(record, keep_times), extra))
     for (embedding, dimensions), several in kept.items():
         users = [record.user_id for record, _ in several]
-        rows = ProfileRows.empty(users, dimensions, 1)
+        rows = ProfileRows.empty(users, dimensions, 1, items=0)
         for row, (record, extra) in enumerate(several):
             rows.load_record(row, record)
             rows.extra[row] = extra
@@ -86,6 +95,10 @@ def _standing(record: ProfileRecord, keep_times: bool) -> ProfileRecord:
     }
     if not keep_times:
         forgotten["reference_time"] = _NEVER
+    if record.items is not None:
+        # What was published for the user is there still.
+        shown = record.items.shown
+        forgotten["items"] = ProfileItems(shown=shown) if shown else None
     if record.labels is not None:
         forgotten["labels"] = record.labels.model_copy(update={"since_event": 0})
     return record.model_copy(update=forgotten)

@@ -134,7 +134,7 @@ USES: dict[str, tuple[str, ...]] = {
         *("kafka", *TOPIC_NAMES, "events", "embedding", "profile", "labels.enabled"),
         *_ITEMS,
         "rules.enabled",
-        *("training.sample_users", "training.kept_versions"),
+        *("recommendations.user_items", "training.sample_users", "training.kept_versions"),
         *("batch.max_records", "batch.reassign_users"),
         *("drift.enabled", "dead_letters", "restore.no_progress_seconds", "log"),
     ),

@@ -222,6 +222,7 @@ class NextProfiles:
             policy.event_memory,
             policy.float16_limit,
             references=policy.references,
+            items=self._settings.recommendations.items_kept,
         )
         for records in self._cluster.read_columns(
             topic,

@@ -79,7 +79,8 @@ class ViolationKind(StrEnum):
     ITEM_REPEATED = "item_repeated"
     """An event that was told of twice, or counted for its item more than once."""
     RECOMMENDATION_DIFFERS = "recommendation_differs"
-    """What is given away or published of a segment's items is not what is known of them."""
+    """What is given away or published of a segment's items is not what is known of them, or what is
+    published for a user is not what the user's profile says."""
     OFFSET_WENT_BACK = "offset_went_back"
     """The group's committed offset became smaller: it reads records again."""
     HANGING_TRANSACTION = "hanging_transaction"

@@ -17,6 +17,7 @@ from consumer.verify import decode
 from consumer.verify.cut import Cut, Span, TopicReader
 from consumer.verify.decode import Source, State, Told, V
 from consumer.verify.engine import Sums
+from consumer.verify.for_users import audit_for_users
 from consumer.verify.intake import audit_intake
 from consumer.verify.items import audit_items
 from consumer.verify.ledger import UNREADABLE_MEMBERSHIP, UNREADABLE_PROFILE
@@ -89,9 +90,21 @@ def verify_topics(
         group_id = intake_group(settings.kafka)
         with closing(TopicReader(settings, group_id, stall_seconds=stall_seconds)) as reader:
             audit_intake(reader, topics.raw_events, topics, partitions, audit)
+    if settings.recommendations.users:
+        _audit_for_users(settings, audit, stall_seconds, request_seconds)
     if settings.recommendations.enabled:
         _audit_items(settings, audit, stall_seconds, request_seconds)
     return audit.outcome(moved, attempts)
+
+
+def _audit_for_users(
+    settings: Settings, audit: WholeAudit, stall_seconds: float, request_seconds: float
+) -> None:
+    names = (settings.topics.profiles, settings.topics.user_recommendations)
+    partitions = partitions_of(settings, names, seconds=request_seconds)
+    group_id = settings.kafka.group_id
+    with closing(TopicReader(settings, group_id, stall_seconds=stall_seconds)) as reader:
+        audit_for_users(reader, settings, partitions, audit)
 
 
 def _audit_items(

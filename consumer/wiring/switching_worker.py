@@ -11,12 +11,14 @@ from consumer.kafka.topic_limits import fit_topics, message_limits, written_topi
 from consumer.kafka.topics import check_topics
 from consumer.settings import Settings
 from consumer.stages.segmentation.figures import figures as stage_figures
+from consumer.stages.segmentation.for_users import ListSource
 from consumer.stages.segmentation.model_source import ModelSource
 from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.segmentation.switching import SwitchingStage, switching_sources
 from consumer.state.next_profiles import NextProfiles
 from consumer.wiring import embedder as embedding
 from consumer.wiring import preparing
+from consumer.wiring.list_feed import ListFeed, list_facts
 from consumer.wiring.model_feed import ModelFeed
 from consumer.wiring.shell import run
 from models.embedding.runner_types import Embedder
@@ -34,6 +36,7 @@ def make_stage(
     models: ModelSource,
     *,
     input_partitions: int | None = None,
+    lists: ListSource | None = None,
 ) -> SwitchingStage:
     """Put the stage together: one of either model, and what was built of the next one.
 
@@ -51,7 +54,7 @@ def make_stage(
     identities = former.identity, embedder.identity
     sources = switching_sources(models, identities)
     leaving, following = (
-        SegmentationStage(settings, each, source, input_partitions=input_partitions)
+        SegmentationStage(settings, each, source, input_partitions=input_partitions, lists=lists)
         for each, source in zip((former, embedder), sources, strict=True)
     )
     return SwitchingStage(
@@ -98,7 +101,8 @@ def run_switching_worker(
         settings = settings.changed("restore", checkpoint_dir=None)
     source = ModelFeed(settings)
     count = partitions[settings.topics.events]
-    stage = make_stage(settings, former, embedder, source, input_partitions=count)
+    lists = ListFeed(settings) if settings.recommendations.users else None
+    stage = make_stage(settings, former, embedder, source, input_partitions=count, lists=lists)
 
     def figures() -> Figures:
         yield from together(
@@ -112,6 +116,7 @@ def run_switching_worker(
             "model_version": source.version,
             "model_age_seconds": source.age_seconds,
             "partitions_of_next_embedding": stage.switched,
+            **list_facts(lists),
         }
 
     try:
@@ -125,3 +130,5 @@ def run_switching_worker(
         )
     finally:
         source.close()
+        if lists is not None:
+            lists.close()

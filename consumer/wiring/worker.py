@@ -16,6 +16,7 @@ from consumer.stages.segmentation.stage import SegmentationStage
 from consumer.stages.shared.snapshots import load_model
 from consumer.wiring import embedder as embedding
 from consumer.wiring import preparing
+from consumer.wiring.list_feed import ListFeed, list_facts
 from consumer.wiring.model_feed import LabelModelFeed, ModelFeed
 from consumer.wiring.shell import ends_at_once, run
 from consumer.wiring.switching_worker import run_switching_worker
@@ -53,11 +54,13 @@ def _run(
     settings = fit_topics(settings, message_limits(settings, written_topics(settings, "worker")))
     source = FixedModel(load_model(model)) if model else ModelFeed(settings)
     labels = LabelModelFeed(settings) if settings.labels.enabled else None
+    lists = ListFeed(settings) if settings.recommendations.users else None
     stage = SegmentationStage(
         settings,
         embedder,
         source,
         label_models=labels,
+        lists=lists,
         input_partitions=partitions[settings.topics.events],
         clean_elsewhere=CleaningProcesses(children, settings.dead_letters) if children else None,
     )
@@ -78,6 +81,7 @@ def _run(
                 # A worker that stands by has not taken over what it has read.
                 "model_version": source.version,
                 "model_age_seconds": source.age_seconds,
+                **list_facts(lists),
             },
             ahead=preparing.ahead(children),
             suspect=lambda: preparing.suspect(children, settings.batch.prepare_timeout_seconds),
@@ -87,3 +91,5 @@ def _run(
             source.close()
         if labels is not None:
             labels.close()
+        if lists is not None:
+            lists.close()

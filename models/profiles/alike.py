@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.profiles.items import ITEM_BYTES, U32, fitted
 from models.profiles.layout import (
     COUNTS,
     EVENTS_WORD,
     HEAD_WORD,
     ID_BYTES,
+    ITEMS_WORD,
     PREFIX,
     REFERENCES_WORD,
     fixed,
@@ -149,6 +151,10 @@ def _read_part(
     most = rows.references.shape[1]
     references, counts, fits, rest_starts = _read_references(part, rest_starts, rest_ends, most)
     sound &= fits
+    items, items_had, fits, rest_starts = _read_items(
+        part, rest_starts, rest_ends, rows.items.shape[1]
+    )
+    sound &= fits
     sound &= part.at(_WORD, rest_ends) == _checksums(part)
     users = _users(part.keys)
     data = part.data
@@ -162,14 +168,17 @@ def _read_part(
         sound &= np.array([None not in pair for pair in pairs], np.bool_)
     if any(rest.references for rest in known.values() if rest is not None):
         sound &= _references_behind(references, counts, rests)
+    if any(rest.items for rest in known.values() if rest is not None):
+        sound &= _items_behind(items, items_had, rests)
     if not sound.all():
         kept = np.flatnonzero(sound)
         part, prefix, lengths = part.some(kept), prefix[kept], lengths[kept]
         users = [users[place] for place in kept.tolist()]
         rests = [rests[place] for place in kept.tolist()]
-        references = references[kept]
+        references, items = references[kept], items[kept]
     into = part.numbers
     rows.references[into] = references
+    rows.items[into] = items
     for name in ("weights", *COUNTS):
         getattr(rows, name)[into] = prefix[name]
     vector = fixed(precision, rows.sums.shape[1])["vector"]
@@ -229,12 +238,7 @@ def _read_references(
         The references, REFERENCE (k, most); how many the records have, whether all is right with
         them, and where what follows begins, (k,) each.
     """
-    words = part.at(_WORD, starts)
-    there = ((words & 0xFFFFFFFF) == REFERENCES_WORD) & (starts + SECTION.size <= ends)
-    lengths = np.where(there, words >> 32, 0).astype(np.int64)
-    counts = lengths // REFERENCE.itemsize
-    after = starts + np.where(there, SECTION.size + lengths, 0)
-    sound: Bools = (lengths % REFERENCE.itemsize == 0) & (after <= ends) & (there == (counts > 0))
+    counts, sound, after = _next_section(part, starts, ends, REFERENCES_WORD, REFERENCE.itemsize)
     found = np.zeros((len(starts), most), REFERENCE)
     for count in np.unique(counts[sound & (counts > 0)]).tolist():
         which = np.flatnonzero(sound & (counts == count))
@@ -247,6 +251,48 @@ def _read_references(
         sound[which] = fits.all(axis=1)
         found[which] = heaviest(own, most)
     return found, counts, sound, after
+
+
+def _next_section(
+    part: _Joined, starts: I64, ends: I64, its_word: int, size: int
+) -> tuple[I64, Bools, I64]:
+    """Find a section of items of one size where a record has it next.
+
+    Gives how many items there are, whether they fill it, and where what follows begins, (k,) each.
+    """
+    words = part.at(_WORD, starts)
+    there = ((words & 0xFFFFFFFF) == its_word) & (starts + SECTION.size <= ends)
+    lengths = np.where(there, words >> 32, 0).astype(np.int64)
+    counts = lengths // size
+    after = starts + np.where(there, SECTION.size + lengths, 0)
+    sound: Bools = (lengths % size == 0) & (after <= ends) & (there == (counts > 0))
+    return counts, sound, after
+
+
+def _read_items(part: _Joined, starts: I64, ends: I64, width: int) -> tuple[U32, I64, Bools, I64]:
+    """Read users' items likewise, uint32 (k, width)."""
+    counts, sound, after = _next_section(part, starts, ends, ITEMS_WORD, ITEM_BYTES)
+    found = np.zeros((len(starts), width), np.uint32)
+    for count in np.unique(counts[sound & (counts > 0)]).tolist():
+        which = np.flatnonzero(sound & (counts == count))
+        item = np.dtype((np.void, ITEM_BYTES * count))
+        own = part.at(item, starts[which] + SECTION.size).view("<u4").reshape(len(which), count)
+        sound[which] = own[:, 1:].all(axis=1) & ((count > 1) | (own[:, 0] != 0))
+        found[which] = fitted(own, width)
+    return found, counts, sound, after
+
+
+def _items_behind(items: U32, counts: I64, rests: list[Rest | None]) -> Bools:
+    """Take items in that stand behind other sections; see `_references_behind`."""
+    once = np.ones(len(rests), np.bool_)
+    had = (counts > 0).tolist()
+    for place, rest in enumerate(rests):
+        if rest is None or not rest.items:
+            continue
+        once[place] = not had[place]
+        own = np.frombuffer(rest.items, "<u4")[None]
+        items[place] = fitted(own, items.shape[1])[0]
+    return once
 
 
 def _references_behind(references: References, counts: I64, rests: list[Rest | None]) -> Bools:

@@ -18,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.profiles.alike import I64, Bools, read_alike
+from models.profiles.items import ITEM_BYTES
+from models.profiles.items import held as items_held
 from models.profiles.layout import (
     COUNTS,
     EVENTS_WORD,
     HEAD_WORD,
     ID_BYTES,
+    ITEMS_WORD,
     REFERENCES_WORD,
     fixed,
     vector_word,
@@ -189,7 +192,7 @@ def _rests(rows: ProfileRows) -> list[bytes]:
     """Give what each record has behind the ids of events."""
     known: dict[str | None, bytes] = {}
     found = []
-    references = _references(rows)
+    pieces = [each for each in (_references(rows), _items(rows)) if each is not None]
     for label, terms, given, predicted, since, version, extra in zip(
         rows.labels,
         rows.terms,
@@ -207,8 +210,8 @@ def _rests(rows: ProfileRows) -> list[bytes]:
         else:
             rest = known[label] = Rest(label).sections()
         found.append(rest)
-    if references is not None:
-        found = [own + rest for own, rest in zip(references, found, strict=True)]
+    if pieces:
+        found = [b"".join(each) for each in zip(*pieces, found, strict=True)]
     return found
 
 
@@ -227,6 +230,21 @@ def _references(rows: ProfileRows) -> list[bytes] | None:
     ]
 
 
+def _items(rows: ProfileRows) -> list[bytes] | None:
+    """Give each record's section of items, None where nobody has any."""
+    counts = items_held(rows.items)
+    if not counts.any():
+        return None
+    most = rows.items.shape[1]
+    words = [ITEMS_WORD + (count * ITEM_BYTES << 32) for count in range(most + 1)]
+    heads = [b"", *(each.to_bytes(SECTION.size, "little") for each in words[1:])]
+    data, width = rows.items.astype("<u4", copy=False).tobytes(), most * ITEM_BYTES
+    return [
+        heads[count] + data[start : start + count * ITEM_BYTES]
+        for start, count in zip(range(0, len(data), width), counts.tolist(), strict=True)
+    ]
+
+
 # --- reading --------------------------------------------------------------------------------------
 
 
@@ -238,6 +256,7 @@ def decode(
     memory: int,
     *,
     references: int = 0,
+    items: int | None = None,
 ) -> Decoded:
     """Read records of either form.
 
@@ -251,13 +270,15 @@ def decode(
         How many ids of events are kept of a user.
     references
         How many references of events likewise.
+    items
+        How many items likewise; None where nothing is recommended to users.
 
     Raises
     ------
     RecordAtError
         If one cannot be read: the first of them.
     """
-    rows = ProfileRows.empty([""] * len(values), dimensions, memory, references)
+    rows = ProfileRows.empty([""] * len(values), dimensions, memory, references, items)
     tombstones = frozenset(number for number, value in enumerate(values) if value is None)
     foreign: dict[int, str] = {}
     done = read_alike(keys, values, embedding, rows)

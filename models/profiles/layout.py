@@ -30,6 +30,7 @@ def word(tag: Tag, length: int, flags: int = 0) -> int:
 
 EVENTS_WORD = word(Tag.EVENTS, 0)
 REFERENCES_WORD = word(Tag.REFERENCES, 0)
+ITEMS_WORD = word(Tag.ITEMS, 0)
 
 
 @cache

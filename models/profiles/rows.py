@@ -27,10 +27,12 @@ from numpy.typing import NDArray
 
 from models.profiles.digests import digests
 from models.profiles.float16 import rounded
+from models.profiles.items import fitted, item_digests, take_in, width_of
+from models.profiles.items import held as items_held
 from models.profiles.policy import ProfilePolicy
 from models.profiles.references import REFERENCE, References, heaviest, held, of_events, refer
 from schemas.arrays import decode_array, encode_array
-from schemas.profiles import EventReference, ProfileLabels, ProfileRecord
+from schemas.profiles import EventReference, ProfileItems, ProfileLabels, ProfileRecord
 from schemas.segment_model import NO_SEGMENT
 
 F32 = NDArray[np.float32]
@@ -125,6 +127,9 @@ class ProfileRows:
         0 is an empty place.
     references
         Of the events that weigh most (`models.profiles.references`), REFERENCE (n, k).
+    items
+        What was recommended last, and the items that the user has (`models.profiles.items`), uint32
+        (n, 1 + k); (n, 0) where nothing is recommended to users.
     segments, since, sequence
         Segment id (NO_SEGMENT where none), `events` at its latest change, number of changes.
     versions
@@ -148,6 +153,7 @@ class ProfileRows:
     repeats: I64
     recent: U64
     references: References
+    items: NDArray[np.uint32]
     segments: I64
     since: I64
     sequence: I64
@@ -161,7 +167,14 @@ class ProfileRows:
     extra: list[bytes]
 
     @classmethod
-    def empty(cls, users: Sequence[str], dimensions: int, memory: int, references: int = 0) -> Self:
+    def empty(
+        cls,
+        users: Sequence[str],
+        dimensions: int,
+        memory: int,
+        references: int = 0,
+        items: int | None = None,
+    ) -> Self:
         """Make the states of users of whom nothing is known.
 
         Parameters
@@ -170,6 +183,8 @@ class ProfileRows:
             Their names.
         dimensions, memory, references
             Length of the embeddings, and how many event ids and references are kept.
+        items
+            How many items of a user are kept; None where nothing is recommended to users.
         """
         n = len(users)
         return cls(
@@ -181,6 +196,7 @@ class ProfileRows:
             repeats=np.zeros(n, np.int64),
             recent=np.zeros((n, memory), np.uint64),
             references=np.zeros((n, references), REFERENCE),
+            items=np.zeros((n, width_of(items)), np.uint32),
             segments=np.full(n, NO_SEGMENT, np.int64),
             since=np.zeros(n, np.int64),
             sequence=np.zeros(n, np.int64),
@@ -328,6 +344,10 @@ class ProfileRows:
             events = of_events(offsets, times, hashes, gains)
             refer(self.references, rows, events, policy.half_life)
 
+    def name_items(self, rows: I64, items: Iterable[str]) -> None:
+        """Keep which items m events name, of users in some rows, int64 (m,), in their order."""
+        take_in(self.items, rows, item_digests(items))
+
     def knows(self, rows: I64, event_hashes: U64) -> NDArray[np.bool_]:
         """Tell which of k users have had the event, within the memory."""
         # A ring is filled from its beginning, and what is behind that is no event's.
@@ -372,7 +392,14 @@ class ProfileRows:
             model_version=int(self.versions[row]),
             labels=self._labels_of(row),
             references=self._references_of(row),
+            items=self._items_of(row),
         )
+
+    def _items_of(self, row: int) -> ProfileItems | None:
+        own = self.items[row]
+        if not (count := int(items_held(own[None])[0])):
+            return None
+        return ProfileItems(shown=int(own[0]), had=encode_array(own[1:count], "<u4"))
 
     def _references_of(self, row: int) -> list[EventReference]:
         own = self.references[row]
@@ -435,6 +462,11 @@ class ProfileRows:
             REFERENCE,
         )
         self.references[row] = heaviest(own[None], self.references.shape[1])[0]
+        self.items[row] = 0
+        if record.items is not None:
+            had = decode_array(record.items.had, "<u4")
+            whole = np.concatenate([np.array([record.items.shown], np.uint32), had])
+            self.items[row] = fitted(whole[None], self.items.shape[1])[0]
         self.segments[row] = NO_SEGMENT if record.segment is None else record.segment
         self.since[row] = record.segment_since_event
         self.sequence[row] = record.sequence

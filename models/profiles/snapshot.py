@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models.profiles.references import REFERENCE
 from models.profiles.table import (
+    ITEM_LINKS,
     LINKS,
     NOBODY,
     NUMBERS,
@@ -86,6 +87,11 @@ class ProfileSnapshot:
             columns |= _numbered(f"ids{number}", rings)
         for number, references in enumerate(parts.references):
             columns |= _numbered(f"references{number}", [_as_bytes(each) for each in references])
+        # Only where they are kept: so a checkpoint of before is read where they are not.
+        if parts.items:
+            columns["item_links"] = _as_bytes(parts.item_links)
+        for number, items in enumerate(parts.items):
+            columns |= _numbered(f"items{number}", items)
         columns |= _pack_strings("users", parts.users)
         columns |= _pack_strings("names", parts.names)
         words: dict[str, int] = {}
@@ -116,6 +122,7 @@ def table_of(
     float16_limit: float | None = None,
     *,
     references: int = 0,
+    items: int | None = None,
 ) -> ProfileTable:
     """Make the table that a snapshot's columns describe.
 
@@ -130,6 +137,8 @@ def table_of(
         That of the table which it was taken from.
     references
         How many references of events are kept.
+    items
+        How many items of each user; None where nothing is recommended to users.
 
     Returns
     -------
@@ -144,13 +153,17 @@ def table_of(
     OtherLayoutError
         If that is because another version has written them.
     """
-    table = ProfileTable(dimensions, memory, float16_limit, references=references)
+    table = ProfileTable(dimensions, memory, float16_limit, references=references, items=items)
     try:
         if columns["layout"].tobytes() != _layout().tobytes():
             raise OtherLayoutError("its columns are laid out as another version has them")
         users = _unpack_strings("users", columns)
         names = _unpack_strings("names", columns)
         links = _structured(_chunk("links", columns["links"], _BYTE, LINKS.itemsize), LINKS)
+        item_links = np.zeros(0, ITEM_LINKS)
+        if items is not None:
+            chunk = _chunk("item_links", columns["item_links"], _BYTE, ITEM_LINKS.itemsize)
+            item_links = _structured(chunk, ITEM_LINKS)
         parts = TableParts(
             users=users,
             names=names,
@@ -176,13 +189,20 @@ def table_of(
                 ]
                 for number, slab in enumerate(table.reference_slabs)
             ],
+            item_links=item_links,
+            items=[
+                _chunks(f"items{number}", columns, slab.dtype, slab.width)
+                for number, slab in enumerate(table.item_slabs)
+            ],
             terms=_terms(columns, len(users)),
             extra=_extra(columns, len(users)),
         )
     except KeyError as error:
         raise SnapshotError(f"the column {error.args[0]} is missing") from None
     _check_links(parts)
-    made = ProfileTable.of_parts(parts, dimensions, memory, float16_limit, references=references)
+    made = ProfileTable.of_parts(
+        parts, dimensions, memory, float16_limit, references=references, items=items
+    )
     if len(made) != np.count_nonzero(links["vector_class"] != NOBODY):
         raise SnapshotError("a user is in it twice")
     return made
@@ -198,20 +218,24 @@ def _check_links(parts: TableParts) -> None:
     nobody = np.fromiter((user is None for user in parts.users), np.bool_, rows)
     if (nobody != (links["vector_class"] == NOBODY)).any():
         raise SnapshotError("the column links does not fit the users")
-    for kind, slabs in (
-        ("vector", parts.vectors),
-        ("ring", parts.rings),
-        ("reference", parts.references),
+    if parts.items and len(parts.item_links) != rows:
+        raise SnapshotError(f"the column item_links has {len(parts.item_links)} rows, not {rows}")
+    for name, own, kind, slabs in (
+        ("links", links, "a vector", parts.vectors),
+        ("links", links, "a ring", parts.rings),
+        ("links", links, "a reference", parts.references),
+        ("item_links", parts.item_links, "items", parts.items),
     ):
-        classes = links[f"{kind}_class"]
-        if rows and not (classes.min() >= NOBODY and classes.max() < len(slabs)):
-            raise SnapshotError(f"the column links has a {kind} class that there is not")
+        field = kind.removeprefix("a ")
+        classes = own[f"{field}_class"]
+        if len(own) and not (classes.min() >= NOBODY and classes.max() < len(slabs)):
+            raise SnapshotError(f"the column {name} has {kind} class that there is not")
         for number, chunks in enumerate(slabs):
-            slots, count = links[kind][classes == number], sum(map(len, chunks))
+            slots, count = own[field][classes == number], sum(map(len, chunks))
             if len(slots) and not (slots.min() >= 0 and slots.max() < count):
-                raise SnapshotError(f"the column links has a {kind} outside of 0 to {count - 1}")
+                raise SnapshotError(f"the column {name} has {kind} outside of 0 to {count - 1}")
             if len(slots) and np.bincount(slots).max() > 1:
-                raise SnapshotError(f"the column links has a {kind} twice")
+                raise SnapshotError(f"the column {name} has {kind} twice")
     known = [name for name in parts.names if name is not None]
     if len(set(known)) < len(known):
         raise SnapshotError("the column names has a name twice")

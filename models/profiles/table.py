@@ -6,6 +6,7 @@ What is known of a user lies in several places, so that each takes no more than 
 * the sum of embeddings, in a slab by precision;
 * the hashes of event ids, a ring in a slab by size: a user moves to the next size when it is full;
 * references of events likewise, in slabs by how many there are;
+* items likewise, where they are recommended to users;
 * names that many users share, as codes;
 * typical words and unknown sections, in dicts that only those have an entry in who have some.
 
@@ -24,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.profiles.float16 import from_half, in_half, to_half
+from models.profiles.items import fitted, width_of
+from models.profiles.items import held as items_held
 from models.profiles.names import Names
 from models.profiles.policy import ProfilePolicy
 from models.profiles.references import REFERENCE, heaviest, held
@@ -84,12 +87,20 @@ LINKS = np.dtype(
 """Where a user's vector, ring and references are, class and slot, and codes of names. A row of the
 vector class -1 is nobody's."""
 
+ITEM_LINKS = np.dtype([("items", "<i4"), ("items_class", "i1")])
+"""Class and slot of a user's items: apart, as most groups recommend nothing to users."""
+
 NOBODY = -1
 _HALF = 1
 """The vector class of sums in half precision; 0 is that of those in single precision."""
 _SMALLEST_RING = 4
 _RING_GROWTH = 4
 _SCAN_ROWS = 16_384
+
+
+def item_sizes(items: int | None) -> list[int]:
+    """Give the sizes of rows of items; None where nothing is recommended to users."""
+    return [] if items is None else [width_of(size) for size in (ring_sizes(items) or [0])]
 
 
 def ring_sizes(memory: int) -> list[int]:
@@ -124,6 +135,10 @@ class TableParts:
         By ring class, chunks of event ids uint64 (slots, size).
     references
         By reference class, chunks of REFERENCE (slots, size).
+    item_links
+        ITEM_LINKS (rows,); of no row where nothing is recommended to users.
+    items
+        By items' class, chunks uint32 (slots, 1 + size).
     terms, extra
         By row, of those who have some.
     """
@@ -135,6 +150,8 @@ class TableParts:
     vectors: list[list[NDArray[Any]]]
     rings: list[list[NDArray[Any]]]
     references: list[list[NDArray[Any]]]
+    item_links: NDArray[Any]
+    items: list[list[NDArray[Any]]]
     terms: dict[int, dict[str, float]]
     extra: dict[int, bytes]
 
@@ -176,6 +193,8 @@ class ProfileTable:
         it, which changes nothing where `ProfileRows.add` has the same limit.
     references
         How many references of events are kept.
+    items
+        How many items of each user are kept; None where nothing is recommended to users.
     first
         Rows of a slab's first chunk.
     """
@@ -187,9 +206,11 @@ class ProfileTable:
         float16_limit: float | None = None,
         *,
         references: int = 0,
+        items: int | None = None,
         first: int = FIRST_ROWS,
     ) -> None:
         self.dimensions, self.memory, self.references = dimensions, memory, references
+        self.items = items
         self.float16_limit = float16_limit
         self._first = first
         self._index: dict[str, int] = {}
@@ -207,6 +228,11 @@ class ProfileTable:
         self._reference_sizes = np.array(ring_sizes(references), np.int64)
         self._references = SizedSlabs(
             [Slab(REFERENCE, size, first) for size in self._reference_sizes.tolist()]
+        )
+        self._item_links = Slab(ITEM_LINKS, first=first)
+        self._item_sizes = np.array(item_sizes(items), np.int64)
+        self._items = SizedSlabs(
+            [Slab(np.dtype("<u4"), size, first) for size in self._item_sizes.tolist()]
         )
         self._names = Names(self._names_in_use)
         self._terms: dict[int, dict[str, float]] = {}
@@ -240,6 +266,11 @@ class ProfileTable:
     def reference_slabs(self) -> Sequence[Slab]:
         """Where references are, by reference class."""
         return self._references.slabs
+
+    @property
+    def item_slabs(self) -> Sequence[Slab]:
+        """Where items are, by their class."""
+        return self._items.slabs
 
     def chunks(self, users: int = 4096) -> Iterator[ProfileRows]:
         """Copy all states, so many users at a time, by row."""
@@ -292,6 +323,7 @@ class ProfileTable:
         numbers = self._numbers_of(rows)
         recent = np.zeros((n, self.memory if whole else 0), np.uint64)
         references = np.zeros((n, self.references if whole else 0), REFERENCE)
+        items = np.zeros((n, width_of(self.items) if whole else 0), np.uint32)
         # Nobody writes into such a dict: who notes words makes another.
         terms: list[dict[str, float]] = [{}] * n
         extra = [b""] * n
@@ -301,6 +333,10 @@ class ProfileTable:
             classes = links["reference_class"]
             for _, slab, where, slots in self._references.parts(classes, links["reference"]):
                 references[where, : slab.width] = slab.take(slots)
+            if self.items is not None:
+                own = self._item_links_of(rows)
+                for _, slab, where, slots in self._items.parts(own["items_class"], own["items"]):
+                    items[where, : slab.width] = slab.take(slots)
             numbered = rows.tolist()
             terms = list(map(self._terms.get, numbered, terms)) if self._terms else terms
             extra = [self._extra.get(row, b"") for row in numbered] if self._extra else extra
@@ -313,6 +349,7 @@ class ProfileTable:
             sums=self._sums(links),
             recent=recent,
             references=references,
+            items=items,
             terms=terms,
             extra=extra,
             **columns,
@@ -326,6 +363,12 @@ class ProfileTable:
         numbers["segments"] = NO_SEGMENT
         numbers[known] = self._numbers.take(rows[known])
         return numbers
+
+    def _item_links_of(self, rows: I64) -> NDArray[Any]:
+        links = _no_item_links(len(rows))
+        known = np.flatnonzero(rows >= 0)
+        links[known] = self._item_links.take(rows[known])
+        return links
 
     def _sums(self, links: NDArray[Any]) -> NDArray[np.float32]:
         classes, slots = links["vector_class"], links["vector"]
@@ -382,6 +425,8 @@ class ProfileTable:
         self._references.move(classes, links["reference"], wanted)
         for _, slab, where, slots in self._references.parts(classes, links["reference"]):
             slab.put(slots, references[where, : slab.width])
+        if self.items is not None:
+            self._put_items(rows, states.items)
         for name in SHARED:
             links[name] = self._names.codes(getattr(states, name))
         self._numbers.put(rows, numbers)
@@ -391,9 +436,21 @@ class ProfileTable:
         self._names.sweep()
         return rows
 
+    def _put_items(self, rows: I64, items: NDArray[np.uint32]) -> None:
+        items = fitted(items, width_of(self.items))
+        links = self._item_links.take(rows)
+        self._items.move(
+            links["items_class"], links["items"], _classes(self._item_sizes, items_held(items))
+        )
+        for _, slab, where, slots in self._items.parts(links["items_class"], links["items"]):
+            slab.put(slots, items[where, : slab.width])
+        self._item_links.put(rows, links)
+
     def load(self, record: ProfileRecord) -> None:
         """Set a user's state to a record of the changelog."""
-        state = ProfileRows.empty([record.user_id], self.dimensions, self.memory, self.references)
+        state = ProfileRows.empty(
+            [record.user_id], self.dimensions, self.memory, self.references, self.items
+        )
         state.load_record(0, record)
         self.put(state)
 
@@ -409,6 +466,10 @@ class ProfileTable:
         self._rings.move(links["ring_class"], links["ring"], nowhere)
         self._references.move(links["reference_class"], links["reference"], nowhere)
         self._links.put(rows, _no_links(1))
+        if self.items is not None:
+            own = self._item_links.take(rows)
+            self._items.move(own["items_class"], own["items"], nowhere)
+            self._item_links.put(rows, own)
         self._users[row] = None
         self._terms.pop(row, None)
         self._extra.pop(row, None)
@@ -499,6 +560,8 @@ class ProfileTable:
             vectors=[slab.views() for slab in self._vectors.slabs],
             rings=[slab.views() for slab in self._rings.slabs],
             references=[slab.views() for slab in self._references.slabs],
+            item_links=self._item_links.column(None, 0 if self.items is None else len(self._users)),
+            items=[slab.views() for slab in self._items.slabs],
             terms=self._terms.copy(),
             extra=self._extra.copy(),
         )
@@ -512,9 +575,10 @@ class ProfileTable:
         float16_limit: float | None = None,
         *,
         references: int = 0,
+        items: int | None = None,
     ) -> Self:
         """Make a table of parts that fit each other; it takes them over."""
-        table = cls(dimensions, memory, float16_limit, references=references)
+        table = cls(dimensions, memory, float16_limit, references=references, items=items)
         table._users = parts.users
         table._index = {user: row for row, user in enumerate(parts.users) if user is not None}
         table._free = [row for row, user in enumerate(parts.users) if user is None]
@@ -522,16 +586,18 @@ class ProfileTable:
         table._numbers.adopt(parts.numbers)
         table._links.adopt([parts.links])
         table._looked.adopt([np.zeros(len(parts.users), np.int64)])
-        for slabs, chunks, kind in (
-            (table._vectors, parts.vectors, "vector"),
-            (table._rings, parts.rings, "ring"),
-            (table._references, parts.references, "reference"),
+        table._item_links.adopt([parts.item_links])
+        for slabs, chunks, kind, links in (
+            (table._vectors, parts.vectors, "vector", parts.links),
+            (table._rings, parts.rings, "ring", parts.links),
+            (table._references, parts.references, "reference", parts.links),
+            (table._items, parts.items, "items", parts.item_links),
         ):
             for number, slab in enumerate(slabs.slabs):
                 slab.adopt(chunks[number])
-                of_class = parts.links[f"{kind}_class"] == number
+                of_class = links[f"{kind}_class"] == number
                 taken = np.zeros(slab.used, np.bool_)
-                taken[parts.links[kind][of_class]] = True
+                taken[links[kind][of_class]] = True
                 slab.release(np.flatnonzero(~taken))
         table._terms, table._extra = parts.terms, parts.extra
         return table
@@ -579,6 +645,8 @@ class ProfileTable:
         fresh = len(new) - len(again)
         for slab in (self._numbers, self._links, self._looked):
             slab.allocate(fresh)
+        if self.items is not None:
+            self._item_links.allocate(fresh)
         places = again + list(range(len(self._users), len(self._users) + fresh))
         self._users.extend([None] * fresh)
         for i, row in zip(new.tolist(), places, strict=True):
@@ -588,6 +656,8 @@ class ProfileTable:
         self._looked_upto = min(self._looked_upto, int(taken.min()))
         self._links.put(taken, _no_links(len(taken)))
         self._looked.put(taken, np.zeros(len(taken), np.int64))
+        if self.items is not None:
+            self._item_links.put(taken, _no_item_links(len(taken)))
         rows = rows.copy()
         rows[new] = taken
         return rows
@@ -608,6 +678,12 @@ def _no_links(count: int) -> NDArray[Any]:
     links = np.zeros(count, LINKS)
     for name in ("vector_class", "ring_class", "reference_class"):
         links[name] = NOBODY
+    return links
+
+
+def _no_item_links(count: int) -> NDArray[Any]:
+    links = np.zeros(count, ITEM_LINKS)
+    links["items_class"] = NOBODY
     return links
 
 

@@ -190,6 +190,7 @@ _ON_NO_DASHBOARD = {
     "segmenter_items_let_go_total": "as it was set",
     "segmenter_recommendation_parts_total": "follows the interval that was set",
     "segmenter_recommendations_published_total": "follows the interval that was set",
+    "segmenter_user_recommendations_total": "follows the events, and most groups have none",
     "segmenter_rule_changes_total": "of a role that most groups do not have",
     "segmenter_rule_events_total": "of a role that most groups do not have",
     "segmenter_rule_members": "of a role that most groups do not have",

@@ -37,6 +37,8 @@ def figures(stage: SegmentationStage, model_published_at: float | None = None) -
     yield "segment_changes", {each: stats.changes[each] for each in _CHANGES}
     yield "users_passed_over", stats.passed_over
     yield "users_let_go", stats.let_go["users"]
+    if stage.recommends:
+        yield "user_recommendations", stats.recommended
     if stage.labels.enabled:
         yield from _of_labels(stage)
     # A segment of the model is there at 0 where it has no user; a former one that has users

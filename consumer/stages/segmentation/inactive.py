@@ -216,6 +216,9 @@ class SilentUsers:
                 stats.changes[change.status, change.reason] += 1
                 outputs += written
             outputs.append(Output(self._topics.profiles, key, None, partition=partition))
+            if rows.items.shape[1] and rows.items[row, 0]:
+                topic = self._topics.user_recommendations
+                outputs.append(Output(topic, key, None, partition=partition))
             if rank(user) <= model.sample_threshold:
                 outputs.append(Output(self._topics.samples, key, None))
         return outputs

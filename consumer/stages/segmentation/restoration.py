@@ -33,9 +33,12 @@ class ProfileRestoration:
         float16_limit: float | None = None,
         *,
         references: int = 0,
+        items: int | None = None,
     ) -> None:
         self.changelogs = (Changelog(topic, partition, Upto.END, needs_offset=True),)
-        self.table = ProfileTable(embedder.dimensions, memory, float16_limit, references=references)
+        self.table = ProfileTable(
+            embedder.dimensions, memory, float16_limit, references=references, items=items
+        )
         # Users whose latest record is of another embedding model: place and model. Before the topic
         # is compacted, a migrated user's former record is still there, ahead of the new one.
         self.former: dict[str, tuple[str, str]] = {}
@@ -57,6 +60,7 @@ class ProfileRestoration:
             "event_memory": self.table.memory,
             "precision": "float32" if limit is None else f"float16 up to {limit:g}",
             "references": self.table.references,
+            **({} if self.table.items is None else {"items": self.table.items}),
         }
 
     def resume(self, columns: Columns) -> int:
@@ -75,6 +79,7 @@ class ProfileRestoration:
                 table.memory,
                 table.float16_limit,
                 references=table.references,
+                items=table.items,
             )
         except OtherLayoutError as error:
             raise OtherVersionError(str(error)) from None
@@ -94,6 +99,7 @@ class ProfileRestoration:
                 self.table.dimensions,
                 self.table.memory,
                 references=self.table.references,
+                items=self.table.items,
             )
         except RecordAtError as error:
             raise _unreadable(records.place(error.number), error.reason) from None

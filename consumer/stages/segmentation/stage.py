@@ -25,6 +25,7 @@ from consumer.contract.stage import StageError
 from consumer.settings import Settings
 from consumer.stages.segmentation.changes import Cause, ChangeWriter
 from consumer.stages.segmentation.decisions import Decisions, count_changes
+from consumer.stages.segmentation.for_users import ListSource, UserRecommender
 from consumer.stages.segmentation.inactive import SilentUsers
 from consumer.stages.segmentation.item_events import ItemEventWriter, segments_after
 from consumer.stages.segmentation.labelling import FixedLabelModel, Labelling, LabelModelSource
@@ -95,6 +96,9 @@ class SegmentationStage:
         What event times in the future are told by; the wall clock when not given.
     label_models
         Where label models come from, where `labels.enabled`.
+    lists
+        Where items of segments come from, where `recommendations.users`; without it nothing is
+        recommended to users, though what they have is kept.
     input_partitions
         Partitions of the input, where records are to be looked at for being in the right one.
     clean_elsewhere
@@ -115,6 +119,7 @@ class SegmentationStage:
         intake_clock: Clock = wall_clock,
         *,
         label_models: LabelModelSource | None = None,
+        lists: ListSource | None = None,
         input_partitions: int | None = None,
         clean_elsewhere: CleanElsewhere | None = None,
         log_refusals: bool = True,
@@ -171,6 +176,14 @@ class SegmentationStage:
             if settings.recommendations.enabled
             else None
         )
+        self._kept_items = settings.recommendations.items_kept
+        self._for_users = (
+            None
+            if lists is None or self._kept_items is None
+            else UserRecommender(
+                settings.topics.user_recommendations, settings.recommendations, lists
+            )
+        )
         self._drift = settings.drift.enabled
         self._tables: dict[int, ProfileTable] = {}
         self._touched: list[_Touched] = []
@@ -190,6 +203,7 @@ class SegmentationStage:
             self._policy.event_memory,
             self._policy.float16_limit,
             references=self._policy.references,
+            items=self._kept_items,
         )
 
     def may_take_over(self, restoration: ProfileRestoration) -> bool:
@@ -226,6 +240,11 @@ class SegmentationStage:
     def snapshot(self, partition: int) -> ProfileSnapshot:
         """Take a partition's committed profiles; between `committed` and the next of it."""
         return ProfileSnapshot.of(self._tables[partition])
+
+    @property
+    def recommends(self) -> bool:
+        """Whether items are published for users."""
+        return self._for_users is not None
 
     @property
     def tables(self) -> dict[int, ProfileTable]:
@@ -376,6 +395,7 @@ class SegmentationStage:
         for row in [row for row, terms in enumerate(rows.terms) if terms]:
             if not worded[row]:
                 rows.terms[row] = {}
+        events_before = rows.events[:moved].copy()
         moves = Moves(
             rows,
             own,
@@ -387,6 +407,11 @@ class SegmentationStage:
             stats=self._pending,
         )
         changes, left, of_items = self._move(moves, partition, look.left, seats, now)
+        if self._for_users is not None:
+            counted = np.flatnonzero(rows.events[:moved] > events_before)
+            for_users = self._for_users.outputs(rows, counted, partition)
+            self._pending.recommended += len(for_users)
+            of_items += for_users
         looked = np.setdiff1d(np.arange(moved), left, assume_unique=True)
         # A label that says what is known already touches nobody.
         if moved < len(rows):

@@ -31,6 +31,8 @@ class SegmentationStats:
     """Changes by status and reason."""
     let_go: Counter[str] = field(default_factory=Counter)
     """Users who fell silent, and what was counted of them: `users`, `accepted`, `repeated`."""
+    recommended: int = 0
+    """Records of items for users."""
     passed_over: int = 0
     """Users on whom the program failed when they were looked at under a new model."""
 
@@ -64,4 +66,5 @@ class SegmentationStats:
         self.labels += other.labels
         self.labels_refused.update(other.labels_refused)
         self.changes.update(other.changes)
+        self.recommended += other.recommended
         self.passed_over += other.passed_over

@@ -90,6 +90,7 @@ class Moves:
         counted = self.chosen[fresh]
         events = self.batch.events
         self._refer(self.own[fresh], counted)
+        self._name_items(self.own[fresh], counted)
         types = np.bincount(events.types[counted], minlength=len(EVENT_TYPES))
         self.stats.accepted.update(
             {kind: count for kind, count in zip(EVENT_TYPES, types.tolist(), strict=True) if count}
@@ -145,6 +146,16 @@ class Moves:
             events.hashes[counted],
             self.weights[events.types[counted]],
             self.policy,
+        )
+
+    def _name_items(self, places: Rows, counted: Rows) -> None:
+        """Keep which items the events that count name, where users' items are kept."""
+        if self.rows.items.shape[1] < 2:
+            return
+        items = self.batch.events.items
+        named = [(place, row) for place, row in enumerate(counted.tolist()) if items[row]]
+        self.rows.name_items(
+            places[[place for place, _ in named]], [items[row] or "" for _, row in named]
         )
 
     def _several(self, nth: Rows) -> tuple[NDArray[np.bool_], Standings]:

@@ -19,7 +19,7 @@ from schemas.states import read_profile, read_state
 
 IDENTITY = "ab" * 32
 OTHER = "cd" * 32
-DIMENSIONS, MEMORY, REFERENCES = 5, 4, 3
+DIMENSIONS, MEMORY, REFERENCES, ITEMS = 5, 4, 3, 6
 INT64 = st.integers(0, 2**63 - 1)
 TEXT = st.text(max_size=12)
 FLOATS = st.floats(0, 1e30)
@@ -31,8 +31,10 @@ WEIGHTS = st.floats(0, 2.0**99, width=32)
 @st.composite
 def many_rows(draw: Any, users: int = 3, memory: int = MEMORY) -> ProfileRows:
     names = draw(st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=users))
-    rows = ProfileRows.empty(names, DIMENSIONS, memory, REFERENCES)
+    rows = ProfileRows.empty(names, DIMENSIONS, memory, REFERENCES, ITEMS)
     for row in range(len(names)):
+        had = draw(st.lists(st.integers(1, 2**32 - 1), max_size=ITEMS))
+        rows.items[row, : 1 + len(had)] = [draw(st.sampled_from([0, 5])), *had]
         own = draw(st.lists(st.tuples(INT64, TIMES, HASHES, WEIGHTS), max_size=REFERENCES))
         rows.references[row, : len(own)] = np.array(own, REFERENCE)
         numbers = draw(st.lists(st.floats(width=32, allow_nan=False), min_size=5, max_size=5))
@@ -65,7 +67,9 @@ def keys_of(rows: ProfileRows) -> list[bytes]:
 
 def again(rows: ProfileRows, memory: int = MEMORY) -> Decoded:
     values = encode(rows, IDENTITY)
-    return decode(keys_of(rows), values, IDENTITY, DIMENSIONS, memory, references=REFERENCES)
+    return decode(
+        keys_of(rows), values, IDENTITY, DIMENSIONS, memory, references=REFERENCES, items=ITEMS
+    )
 
 
 def same(one: ProfileRows, two: ProfileRows) -> None:
@@ -119,6 +123,9 @@ def naive(rows: ProfileRows, row: int, embedding: str = IDENTITY) -> bytes:
     references = [each for each in rows.references[row].tolist() if each[2]]
     if references:
         parts.append(part(7, b"".join(struct.pack("<qqQf", *each) for each in references)))
+    had = [each for each in rows.items[row].tolist()[1:] if each]
+    if had or rows.items[row].any():
+        parts.append(part(8, struct.pack(f"<{1 + len(had)}I", rows.items[row, 0], *had)))
     if (label := rows.labels[row]) is not None:
         parts.append(part(4, label.encode()))
     if terms := rows.terms[row]:
@@ -186,7 +193,9 @@ def test_records_of_both_forms_tombstones_and_another_models_are_read_beside_eac
         else:
             embedding = OTHER if form == "other" else IDENTITY
             values.append(None if form == "none" else naive(rows, row, embedding))
-    read = decode(keys_of(rows), values, IDENTITY, DIMENSIONS, MEMORY, references=REFERENCES)
+    read = decode(
+        keys_of(rows), values, IDENTITY, DIMENSIONS, MEMORY, references=REFERENCES, items=ITEMS
+    )
     assert read.rows.users == rows.users
     assert read.own == [row for row, form in enumerate(chosen) if form in {"binary", "json"}]
     assert read.foreign == {row: OTHER for row, form in enumerate(chosen) if form == "other"}
@@ -198,7 +207,9 @@ def test_records_of_both_forms_tombstones_and_another_models_are_read_beside_eac
 
 
 def test_a_vector_is_written_in_half_precision_where_that_loses_nothing():
-    rows = ProfileRows.empty(["half", "tiny", "single", "huge"], DIMENSIONS, MEMORY, REFERENCES)
+    rows = ProfileRows.empty(
+        ["half", "tiny", "single", "huge"], DIMENSIONS, MEMORY, REFERENCES, ITEMS
+    )
     rows.sums[:] = [[0.5] * 5, [6e-8] * 5, [0.1] * 5, [1e9] * 5]
     rows.sums[1] = rows.sums[1].astype(np.float16)
     states = [
@@ -297,6 +308,12 @@ def test_a_record_with_any_bit_changed_or_any_end_missing_is_refused(
         (referring(part(7, reference(weight=np.nan))), "a number of its references is out of"),
         (referring(part(7, reference(time=2**62))), "a number of its references is out of range"),
         (referring(part(4, b""), part(7, reference(time=2**62))), "its references is out of range"),
+        (referring(part(8, bytes(6))), "has none, or ends amid a number"),
+        (referring(part(8, b"")), "its section of items has none, or ends amid a number"),
+        (referring(part(8, bytes(4))), "a number of its items is 0"),
+        (referring(part(8, b"\1\0\0\0" + bytes(4))), "a number of its items is 0"),
+        (referring(part(4, b""), part(8, bytes(4))), "a number of its items is 0"),
+        (referring(part(8, b"\1" * 4), part(4, b""), part(8, b"\1" * 4)), "8 is there twice"),
         (naive(one_row(weights=np.nan), 0), "its weight or its time is out of range"),
         (naive(one_row(weights=-1.0), 0), "its weight or its time is out of range"),
         (naive(one_row(reference=2**62), 0), "its weight or its time is out of range"),
@@ -368,3 +385,20 @@ def test_references_are_read_wherever_a_former_version_has_put_them():
         # Whoever keeps none writes none.
         none = decode([b"ann"], values[:1], IDENTITY, DIMENSIONS, MEMORY).rows
         assert read_profile(b"ann", encode(none, IDENTITY)[0]).references == []
+
+
+def test_items_are_read_wherever_a_former_version_has_put_them():
+    own = struct.pack("<4I", 9, 1, 2, 3)
+    for behind in (part(8, own), part(77, b"") + part(8, own), part(4, b"tea") + part(8, own)):
+        values = [referring(behind), referring()]
+        keys = [b"ann", b"ann"]
+        rows = decode(keys, values, IDENTITY, DIMENSIONS, MEMORY, items=2).rows
+        assert rows.items.tolist() == [[9, 1, 2], [0, 0, 0]]
+        found = read_profile(b"ann", values[0]).items
+        assert found is not None
+        assert found.shown == 9
+        # Whoever keeps none writes none.
+        none = decode([b"ann"], values[:1], IDENTITY, DIMENSIONS, MEMORY).rows
+        assert read_profile(b"ann", encode(none, IDENTITY)[0]).items is None
+        shown = decode([b"ann"], values[:1], IDENTITY, DIMENSIONS, MEMORY, items=0).rows
+        assert shown.items.tolist() == [[9]]

@@ -196,3 +196,37 @@ def test_columns_that_do_not_fit_are_refused_by_name(name, column, sentence) -> 
         columns[name] = column
     with pytest.raises(SnapshotError, match=sentence):
         table_of(columns, DIMENSIONS, MEMORY, references=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "sentence"),
+    [
+        ("item_links", None, "the column item_links is missing"),
+        ("item_links", np.zeros((1, 5), "u1"), "item_links has 1 rows, not 2"),
+        ("item_links", np.zeros((2, 5), "u1"), "item_links has items twice"),
+        ("item_links", np.full((2, 5), 1, "u1"), "item_links has items class that there is not"),
+        ("items0.0", None, "item_links has items outside"),
+        ("items0.0", np.zeros((1, 2), "<u4"), r"is uint32 \(1, 2\), not uint32 \(n, 3\)"),
+    ],
+)
+def test_columns_of_items_that_do_not_fit_are_refused_by_name(name, column, sentence) -> None:
+    table = ProfileTable(DIMENSIONS, MEMORY, items=2)
+    rows = ProfileRows.empty(["a", "b"], DIMENSIONS, MEMORY, items=2)
+    rows.items[0] = [5, 7, 0]
+    table.put(rows)
+    columns = ProfileSnapshot.of(table).columns()
+    assert table_of(columns, DIMENSIONS, MEMORY, items=2).gather(["a"]).items.tolist() == [
+        [5, 7, 0]
+    ]
+    if column is None:
+        del columns[name]
+    else:
+        columns[name] = column
+    with pytest.raises(SnapshotError, match=sentence):
+        table_of(columns, DIMENSIONS, MEMORY, items=2)
+
+
+def test_without_items_for_users_a_checkpoint_is_what_it_was() -> None:
+    table = ProfileTable(DIMENSIONS, MEMORY)
+    table.put(ProfileRows.empty(["a"], DIMENSIONS, MEMORY))
+    assert not [name for name in ProfileSnapshot.of(table).columns() if name.startswith("item")]

@@ -18,7 +18,7 @@ from models.profiles.rows import ProfileRows
 from models.profiles.snapshot import ProfileSnapshot, table_of
 from models.profiles.table import ProfileTable, ring_sizes
 
-DIMENSIONS, MEMORY, LIMIT, REFERENCES = 4, 40, 50.0, 6
+DIMENSIONS, MEMORY, LIMIT, REFERENCES, ITEMS = 4, 40, 50.0, 6, 7
 IDENTITY = "a" * 64
 USERS = [f"u{number}" for number in range(12)] + ["é🙂"]
 # Below, at and above each size of a ring.
@@ -42,6 +42,10 @@ def state_of(seed: int) -> State:
     count = int(rng.choice([0, 1, 4, 5, 6]))
     for name in REFERENCE.names or ():
         references[name][:count] = rng.integers(1, 2**40, count)
+    items = np.zeros(1 + ITEMS, np.uint32)
+    items[0] = rng.choice([0, 9])
+    many = int(rng.choice([0, 1, 4, 5, 7]))
+    items[1 : 1 + many] = rng.integers(1, 2**32, many)
     weight = float(rng.choice([1e-4, 1.0, LIMIT, LIMIT + 1]))
     sums = rng.normal(size=(1, DIMENSIONS)).astype(np.float32) * np.float32(weight)
     return {
@@ -50,6 +54,7 @@ def state_of(seed: int) -> State:
         "events": events,
         "recent": recent,
         "references": references,
+        "items": items,
         "segments": int(rng.integers(-1, 4)),
         "labels": rng.choice([None, "a", "", f"l{seed}"]),
         "given": rng.choice([None, None, "x", "z"]),
@@ -61,7 +66,7 @@ def state_of(seed: int) -> State:
 
 
 def rows_of(states: dict[str, State]) -> ProfileRows:
-    rows = ProfileRows.empty(list(states), DIMENSIONS, MEMORY, REFERENCES)
+    rows = ProfileRows.empty(list(states), DIMENSIONS, MEMORY, REFERENCES, ITEMS)
     for row, state in enumerate(states.values()):
         for name, value in state.items():
             getattr(rows, name)[row] = value
@@ -76,7 +81,7 @@ def seen(table: ProfileTable, users: list[str]) -> list[dict[str, Any]]:
 
 
 def expected(model: dict[str, State], users: list[str]) -> list[dict[str, Any]]:
-    unknown = ProfileRows.empty(["?"], DIMENSIONS, MEMORY, REFERENCES)
+    unknown = ProfileRows.empty(["?"], DIMENSIONS, MEMORY, REFERENCES, ITEMS)
     found = []
     for user in users:
         rows = rows_of({user: model[user]}) if user in model else unknown
@@ -86,7 +91,7 @@ def expected(model: dict[str, State], users: list[str]) -> list[dict[str, Any]]:
 
 
 def table_with(first: int) -> ProfileTable:
-    return ProfileTable(DIMENSIONS, MEMORY, LIMIT, references=REFERENCES, first=first)
+    return ProfileTable(DIMENSIONS, MEMORY, LIMIT, references=REFERENCES, items=ITEMS, first=first)
 
 
 puts = st.dictionaries(st.sampled_from(USERS), st.integers(0, 2**32 - 1), min_size=1, max_size=8)
@@ -146,7 +151,7 @@ class Both:
 
 
 def made_of(columns: dict[str, np.ndarray]) -> ProfileTable:
-    return table_of(columns, DIMENSIONS, MEMORY, LIMIT, references=REFERENCES)
+    return table_of(columns, DIMENSIONS, MEMORY, LIMIT, references=REFERENCES, items=ITEMS)
 
 
 def check_slots(table: ProfileTable) -> None:
