@@ -1,4 +1,4 @@
-"""Refused records: the value as it came on `user-events.dlq`, the reason in the headers."""
+"""Refused records: their key and place on `user-events.dlq`, the reason in the headers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,13 @@ class DeadLetter(Published):
     offset: int = Field(ge=0, description="Its offset.")
     timestamp: int = Field(description="Of the record, milliseconds since 1970; -1 when unknown.")
     key: Base64 | None = Field(description="Its key, as it came; null for none.", repr=False)
-    value: Base64 | None = Field(description="Its value, as it came; null for none.", repr=False)
+    value: Base64 | None = Field(
+        description="Its value, as it came; null for none, and where values are not kept.",
+        repr=False,
+    )
+    value_bytes: int | None = Field(
+        None, description="Bytes of the value, 0 of none, where it is not kept."
+    )
     truncated_from: int | None = Field(
         None, description="Bytes of the value, where only its beginning was kept."
     )
@@ -87,6 +93,7 @@ def dead_letter_headers(
     key_truncated_from: int | None = None,
     headers_dropped: int | None = None,
     redrives: int = 0,
+    value_bytes: int | None = None,
 ) -> list[tuple[str, bytes]]:
     """Kafka headers of a dead letter; all values are UTF-8 text."""
     headers = {
@@ -103,6 +110,7 @@ def dead_letter_headers(
         "key_truncated_from": key_truncated_from,
         "headers_dropped": headers_dropped,
         "redrives": redrives or None,
+        "value_bytes": value_bytes,
     }
     headers |= {name: str(number) for name, number in cut.items() if number is not None}
     return [(HEADER_PREFIX + name, value.encode()) for name, value in headers.items()]
@@ -124,6 +132,15 @@ class DeadLetterHeaders(BaseModel):
     key_truncated_from: int | None = None
     headers_dropped: int | None = None
     redrives: int = Field(0, ge=0)
+    value_bytes: int | None = Field(None, ge=0)
+
+    @property
+    def in_input_alone(self) -> bool:
+        """Whether value and headers of the refused record were left where they are, in the input.
+
+        What they say is then no part of the dead letter, and nothing is cut.
+        """
+        return self.value_bytes is not None
 
     @property
     def refusal(self) -> Refusal:
@@ -133,8 +150,14 @@ class DeadLetterHeaders(BaseModel):
 
     @property
     def cut(self) -> bool:
-        """Whether the refused record is not whole in its dead letter."""
-        return any((self.truncated_from, self.key_truncated_from, self.headers_dropped))
+        """Whether something of the refused record was cut off for its length, and is nowhere else.
+
+        It is in the input as long as that keeps it, but nothing says so of a dead letter that is
+        to hold it.
+        """
+        return not self.in_input_alone and any(
+            (self.truncated_from, self.key_truncated_from, self.headers_dropped)
+        )
 
 
 def read_dead_letter_headers(headers: Iterable[tuple[str, bytes]]) -> DeadLetterHeaders:

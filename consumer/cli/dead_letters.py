@@ -131,11 +131,12 @@ def show(settings: Settings, partition: int, offset: int, value: bool, of_labels
     """Show one dead letter as JSON: why it was refused, its key and headers.
 
     The record's value is shown only with --value. It is what a user wrote: it goes to the standard
-    output and into no log, so mind where that goes to.
+    output and into no log, so mind where that goes to. Where the dead letter does not hold it
+    (dead_letters.values) it is fetched from the input, and the headers with it.
     """
     from consumer.letters.listing import describe, find_letter
 
-    letter = find_letter(settings, _topic(settings, of_labels), partition, offset)
+    letter = find_letter(settings, _topic(settings, of_labels), partition, offset, with_value=value)
     # Escaped: what others have written moves no cursor.
     click.echo(json.dumps(describe(letter, value=value), indent=1))
 
@@ -177,9 +178,11 @@ def redrive(
     brings it back. To bring all back once more, delete that group. Each run renews what is kept;
     brokers forget it offsets.retention.minutes after the last one, and the next run says so.
 
-    Never brought back, but counted, are records that are not whole in their dead letter, and those
-    that the input does not take. Records that were brought back --tries times, and those of other
-    topics, stay and are counted too. Labels are not brought back: a newer one may have come.
+    Without dead_letters.values a dead letter does not hold its record, which is then fetched from
+    the input. Never brought back, but counted, are records that are gone from there, those that are
+    not whole in a dead letter that holds them, and those that the input does not take. Records that
+    were brought back --tries times, and those of other topics, stay and are counted too. Labels are
+    not brought back: a newer one may have come.
     """
     from consumer.letters.redrive import Redrive
 
@@ -213,6 +216,7 @@ _FATES = {
     "cut": "not whole in their dead letters, never brought back",
     "too_large": "too large for their topic with the headers of a redrive, never brought back",
     "no_partition": "of a partition that their topic has no more, never brought back",
+    "gone": "gone from their topic, and their dead letters do not hold them, never brought back",
     "too_often": "left: brought back --tries times before",
     "elsewhere": "left: of topics that are neither topics.events nor topics.raw_events",
     "others": "left: not chosen",

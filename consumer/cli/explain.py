@@ -26,7 +26,7 @@ from consumer.settings import Settings
 )
 @click.option("--at", type=time, help="What was known then, as far as it is kept.")
 @click.option(
-    "--texts/--no-texts", default=True, show_default=True, help="Whether users' texts are shown."
+    "--texts/--no-texts", default=False, show_default=True, help="Whether users' texts are shown."
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON, an object on one line.")
 @click.option(

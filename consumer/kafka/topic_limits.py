@@ -92,7 +92,7 @@ def fit_topics(settings: Settings, limits: Mapping[str, int]) -> Settings:
                 f"topic {name} takes records of {limit:,} bytes ({_PROPERTY}), too little for a "
                 f"dead letter: raise that to {LEAST_LETTER_BYTES:,} or more"
             )
-        if fits < settings.dead_letters.max_value_bytes:
+        if settings.dead_letters.values and fits < settings.dead_letters.max_value_bytes:
             logger.warning(
                 "dead letters on %s are cut to %d bytes, as it takes records of %d (%s), less than "
                 "dead_letters.max_value_bytes = %d",

@@ -103,7 +103,7 @@ TOPICS = (
         value="JSON, of any [mapping](#other-formats)",
         kept="free",
         writers=("dead-letters redrive",),
-        readers=("intake", "verify", "status", "watch"),
+        readers=("intake", "verify", "status", "watch", "dead-letters redrive"),
         for_you="yes, you make and write it, where [`segmenter intake`](operations.md#intake) is "
         "to re-key it",
     ),
@@ -119,14 +119,14 @@ TOPICS = (
         readers=(
             *("worker", "verify", "migrate", "status", "report", "reset", "model fit words"),
             *("explain", "rules run"),
-            "watch",
+            *("watch", "dead-letters redrive"),
         ),
         for_you="yes, you write it; or `segmenter intake` does, from a topic of yours",
     ),
     Topic(
         setting="dead_letters",
         key="key of the refused record",
-        value="its bytes as they came",
+        value="null; its bytes as they came with `dead_letters.values`",
         kept="hours",
         large=True,
         writers=("worker", "intake"),
@@ -292,7 +292,7 @@ TOPICS = (
     Topic(
         setting="label_dead_letters",
         key="key of the refused record",
-        value="its bytes as they came",
+        value="null; its bytes as they came with `dead_letters.values`",
         kept="hours",
         large=True,
         with_labels=True,

@@ -17,6 +17,7 @@ from consumer.kafka.asking import words
 from consumer.kafka.cluster import Cluster
 from consumer.kafka.groups import redrive_group
 from consumer.letters.choice import Choice, Letter, LetterError, find_topics, read_letters
+from consumer.letters.originals import Originals
 from consumer.letters.progress import Progress
 from consumer.report.terminal import console
 from consumer.report.wording import one_line, plural
@@ -41,7 +42,9 @@ class OfReason(_Fact):
         "topic or of a partition that it has no more."
     )
     again: int = Field(description="Of records that had been brought back, and were refused again.")
-    cut: int = Field(description="Of which something is missing, so that they never go back.")
+    cut: int = Field(
+        description="Of which something was cut off for its length, so that they never go back."
+    )
     first: str | None = Field(description="When the first one was refused.")
     last: str | None
 
@@ -258,13 +261,16 @@ def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
 # --- one of them --------------------------------------------------------------------------------
 
 
-def find_letter(settings: Settings, topic: str, partition: int, offset: int) -> Letter:
-    """Give a dead letter by its place.
+def find_letter(
+    settings: Settings, topic: str, partition: int, offset: int, *, with_value: bool = False
+) -> Letter:
+    """Give a dead letter by its place, with its record's value if that is wanted.
 
     Raises
     ------
     LetterError
-        If there is none, or the topic cannot be read.
+        If there is none, or the topic cannot be read; if it does not hold the value, and the record
+        is gone from where it was.
     """
     place = f"{topic}[{partition}]@{offset}"
     cluster = Cluster(settings.kafka)
@@ -276,12 +282,28 @@ def find_letter(settings: Settings, topic: str, partition: int, offset: int) -> 
             has = f"has {low} up to {high - 1}" if low < high else "is empty"
             raise LetterError(f"{place} is not there: the partition {has}")
         for letter in read_letters(settings, cluster, topic, partition, (offset, offset + 1)):
-            return letter
+            return _with_value(settings, cluster, letter) if with_value else letter
     except KafkaException as error:
         raise LetterError(f"{place} cannot be read: {words(error)}") from error
     raise LetterError(
         f"{place} is no record: a marker of a transaction, or of one that was aborted"
     )
+
+
+def _with_value(settings: Settings, cluster: Cluster, letter: Letter) -> Letter:
+    """Fetch what a dead letter has left in the input."""
+    said = letter.said
+    if said is None or not said.in_input_alone:
+        return letter
+    there = find_topics(settings, cluster)
+    originals = Originals(cluster, there, settings.restore.no_progress_seconds)
+    ((found, gone),) = originals.whole([letter], lambda _letter: True)
+    if gone or said.partition >= there.get(said.topic, 0):
+        raise LetterError(
+            f"{said.topic}[{said.partition}]@{said.offset} is gone from there, or is another "
+            "record by now, and its dead letter does not hold it (dead_letters.values)"
+        )
+    return found
 
 
 def describe(letter: Letter, *, value: bool) -> dict[str, Any]:
@@ -301,9 +323,16 @@ def describe(letter: Letter, *, value: bool) -> dict[str, Any]:
             {"name": name, **_bytes("value", content)}
             for name, content in original_headers(record.headers)
         ],
-        "value_bytes": None if record.value is None else len(record.value),
+        "value_bytes": _length(letter),
     }
     return {**described, **_bytes("value", record.value)} if value else described
+
+
+def _length(letter: Letter) -> int | None:
+    said, value = letter.said, letter.record.value
+    if said is not None and said.in_input_alone:
+        return said.value_bytes
+    return None if value is None else len(value)
 
 
 def _bytes(name: str, content: bytes | None) -> dict[str, str | None]:

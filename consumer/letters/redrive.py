@@ -28,6 +28,7 @@ from consumer.kafka.cluster import Cluster
 from consumer.kafka.groups import redrive_group
 from consumer.kafka.topic_limits import fit_topics, message_limits, retention_ms
 from consumer.letters.choice import Choice, Letter, LetterError, find_topics, read_letters
+from consumer.letters.originals import Originals
 from consumer.letters.progress import Progress
 from consumer.settings import Settings
 from schemas.dead_letters import (
@@ -51,6 +52,7 @@ Fate = Literal[
     "cut",  # something is missing in its dead letter
     "too_large",  # the input does not take it with the headers of a redrive
     "no_partition",  # its topic has its partition no more
+    "gone",  # its dead letter does not hold it, and the input no more either
     "too_often",  # it was brought back as often as is allowed
     "elsewhere",  # its topic is none of our inputs
     "others",  # the run is to leave it out
@@ -58,7 +60,7 @@ Fate = Literal[
 ]
 """Why a record is not brought back."""
 
-_NEVER: frozenset[Fate] = frozenset({"cut", "too_large", "no_partition"})
+_NEVER: frozenset[Fate] = frozenset({"cut", "too_large", "no_partition", "gone"})
 """Done with all the same; the others stay, for a run that takes them."""
 
 
@@ -189,6 +191,11 @@ class Redrive:
         # Without one of them its records would count as those of topics that are not ours.
         there = find_topics(self._settings, self._cluster, self._topic, *names)
         self._limits = message_limits(self._settings, names, self._cluster)
+        self._originals = Originals(
+            self._cluster,
+            {name: there[name] for name in names},
+            self._settings.restore.no_progress_seconds,
+        )
         return {
             name: _Input(
                 there[name],
@@ -262,11 +269,15 @@ class Redrive:
         letters = read_letters(
             *(self._settings, self._cluster, self._topic, number, (begin, end)), step=self._step
         )
-        for letter in letters:
+
+        def wanted(letter: Letter) -> bool:
+            return self._is_meant(letter) and not known.done(letter.kind, letter.record.offset)
+
+        for letter, gone in self._originals.whole(letters, wanted):
             offset = letter.record.offset
             if known.done(letter.kind, offset):
                 continue
-            fate = self._fate(letter)
+            fate = self._fate(letter, gone=gone)
             if not isinstance(fate, Output) and fate not in _NEVER:
                 left = offset if left is None else left
                 continue
@@ -286,7 +297,12 @@ class Redrive:
             reached = max(end, begin)
         commit()
 
-    def _fate(self, letter: Letter) -> Output | Fate:
+    def _is_meant(self, letter: Letter) -> bool:
+        """Tell whether a record would go back if it can."""
+        said = letter.said
+        return said is not None and self._choice.takes(said) and said.redrives < self._tries
+
+    def _fate(self, letter: Letter, *, gone: bool) -> Output | Fate:
         """Say what becomes of a dead letter, and count it; a record to write is not counted yet."""
         said = letter.said
         if said is None or not self._choice.takes(said):
@@ -294,7 +310,7 @@ class Redrive:
             self.result.counts[fate][said.reason if said else ""] += 1
             return fate
         into = self._inputs.get(said.topic)
-        found = _brought_back(letter, said, into) if into else "elsewhere"
+        found = _brought_back(letter, said, into, gone=gone) if into else "elsewhere"
         if found != "elsewhere" and said.redrives >= self._tries:
             found = "too_often"
         if not isinstance(found, Output):
@@ -336,13 +352,17 @@ class Redrive:
         )
 
 
-def _brought_back(letter: Letter, said: DeadLetterHeaders, into: _Input) -> Output | Fate:
+def _brought_back(
+    letter: Letter, said: DeadLetterHeaders, into: _Input, *, gone: bool
+) -> Output | Fate:
     """Give the record as it was: key, value, headers, partition, and its time where that lasts."""
     record = letter.record
     if said.cut:
         return "cut"
     if said.partition >= into.partitions:
         return "no_partition"
+    if gone:
+        return "gone"
     headers = (*original_headers(record.headers), *redrive_headers(said.redrives + 1, said.topic))
     size = len(record.value or b"") + len(record.key or b"") + headers_size(headers)
     if into.most_bytes is not None and size + _BESIDE_BYTES > into.most_bytes:

@@ -493,4 +493,5 @@ def _dead_letter(output: Output) -> DeadLetter:
         value=to_base64(output.value),
         truncated_from=said.truncated_from,
         key_truncated_from=said.key_truncated_from,
+        value_bytes=said.value_bytes,
     )

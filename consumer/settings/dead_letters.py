@@ -25,6 +25,18 @@ class DeadLetterSettings(Section):
         description="The worker stops when more than so many of the latest records made the "
         "program itself fail: the machine or the program is to blame, not the records.",
     )
-    max_value_bytes: int = Field(
-        8_388_608, ge=1024, description="Longest value kept; of a longer one only the beginning."
+    values: bool = Field(
+        False,
+        description="Whether dead letters hold the refused record's value and headers, so what "
+        "users wrote. Without, both stay in the input alone, where a redrive fetches them.",
     )
+    max_value_bytes: int = Field(
+        8_388_608,
+        ge=1024,
+        description="Longest value kept where values are; of a longer one only the beginning.",
+    )
+
+    @property
+    def most_bytes(self) -> int | None:
+        """Bytes kept of a value; None where values are not kept."""
+        return self.max_value_bytes if self.values else None

@@ -130,7 +130,7 @@ class IntakeStage:
         self._clock = clock
         self._events = settings.topics.events
         self._dead_letters = settings.topics.dead_letters
-        self._max_bytes = settings.dead_letters.max_value_bytes
+        self._max_bytes = settings.dead_letters.most_bytes
         intake = settings.events.intake()
         self._find_user, self._key = intake.user_finder(), intake.key
         partitioner = settings.events.partitioner

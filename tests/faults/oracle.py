@@ -157,12 +157,10 @@ def _differing(one: ProfileRecord, other: ProfileRecord) -> list[str]:
 
 
 def _judge_dead_letters(settings: Settings, replay: Replay, verdict: Verdict) -> None:
-    # With the value: of a topic that was made anew an offset names another record.
+    # With time and length: of a topic that was made anew an offset names another record.
+    places = ("topic", "partition", "offset", "timestamp", "value_bytes")
     letters = Counter(
-        (
-            letter.value,
-            *(dict(letter.headers)[f"dlq_{name}"] for name in ("topic", "partition", "offset")),
-        )
+        tuple(dict(letter.headers)[f"dlq_{name}"] for name in places)
         for letter in read_topic(settings, settings.topics.dead_letters)
     )
     verdict.doubled += letters.total() - len(letters)

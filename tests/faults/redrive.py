@@ -10,7 +10,7 @@ from typing import Any
 from consumer.contract.records import Record
 from consumer.engine.crash_points import CrashPoint
 from consumer.kafka.cluster import Cluster, read_topic
-from schemas.dead_letters import redrives_of
+from schemas.dead_letters import read_dead_letter_headers, redrives_of
 from tests.faults.processes import Fault, Member
 from tests.faults.rig import PARTITIONS, Rig, expect
 
@@ -66,8 +66,13 @@ def _compare(rig: Rig) -> None:
         for each in read_topic(rig.settings, topics.dead_letters)
         if not redrives_of(each.headers)
     ]
-    back = [each for each in read_topic(rig.settings, topics.events) if redrives_of(each.headers)]
-    wanted, found = _counted(letters), _counted(back)
+    there = {
+        (each.partition, each.offset): each for each in read_topic(rig.settings, topics.events)
+    }
+    back = [each for each in there.values() if redrives_of(each.headers)]
+    said = [read_dead_letter_headers(each.headers) for each in letters]
+    refused = [there[each.partition, each.offset] for each in said]
+    wanted, found = _counted(refused), _counted(back)
     lost, doubled = wanted - found, found - wanted
     expect(not lost, f"{lost.total()} of {wanted.total()} dead letters were not brought back")
     expect(not doubled, f"{doubled.total()} records came back more than once")

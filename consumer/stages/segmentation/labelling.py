@@ -80,7 +80,7 @@ class Labelling:
         self.enabled = settings.labels.enabled
         self.topic = settings.topics.labels
         self._dead_letters = settings.topics.label_dead_letters
-        self._max_bytes = settings.dead_letters.max_value_bytes
+        self._max_bytes = settings.dead_letters.most_bytes
         self._intake: LabelIntake = settings.labels_intake()
         self._policy = settings.labels
         self._source = source

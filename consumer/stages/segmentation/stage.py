@@ -358,7 +358,7 @@ class SegmentationStage:
 
     def _refused(self, prepared: PreparedBatch, partitions: frozenset[int]) -> list[Output]:
         """Give the dead letters of events, and count them."""
-        topic, most_bytes = self._topics.dead_letters, self._dead_letters.max_value_bytes
+        topic, most_bytes = self._topics.dead_letters, self._dead_letters.most_bytes
         outputs = []
         for record, refusal in prepared.refused():
             if record.partition in partitions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 
-from consumer.contract.records import Output, Record
+from consumer.contract.records import Headers, Output, Record
 from consumer.contract.stage import StageError
 from consumer.settings import DeadLetterSettings
 from schemas.dead_letters import (
@@ -112,21 +112,30 @@ class DeadLetterLimit:
             self._refused.subtract(former)
 
 
-def dead_letter_output(topic: str, record: Record, refusal: Refusal, max_bytes: int) -> Output:
-    """Give the dead letter of a record: key, value and headers as they came, the reason beside.
+def dead_letter_output(
+    topic: str, record: Record, refusal: Refusal, max_bytes: int | None
+) -> Output:
+    """Give the dead letter of a record: its key and where it is, the reason beside.
 
-    Of a value longer than `max_bytes` the beginning is kept, and a header says how long it was; so
-    of a key of more than 32 KiB. Where the record's own headers are longer than 16 KiB in all, only
-    those are kept that `segmenter intake` gave it, and a header says how many there were. How often
-    `segmenter dead-letters redrive` has brought the record back goes along.
+    Value and headers, which may hold what users wrote, stay in the input alone where `max_bytes` is
+    None; a header then says how long the value is. Of the record's headers only those stay that
+    `segmenter intake` gave it.
+
+    Else they go along as they came. Of a value longer than `max_bytes` the beginning is kept, and a
+    header says how long it was; so of a key of more than 32 KiB. Where the record's own headers are
+    longer than 16 KiB in all, again only intake's are kept, and a header says how many there were.
+    How often `segmenter dead-letters redrive` has brought the record back goes along.
     """
-    value, truncated_from = _beginning(record.value, max_bytes)
     key, key_truncated_from = _beginning(record.key, MAX_KEY_BYTES)
     own, headers_dropped = original_headers(record.headers), None
-    if headers_size(own) > MAX_HEADERS_BYTES:
-        headers_dropped = len(own)
-        origin = origin_of(own)
-        own = () if origin is None else tuple(origin_headers(origin))
+    if max_bytes is None:
+        value, truncated_from, value_bytes = None, None, len(record.value or b"")
+        own = _of_intake(own)
+    else:
+        (value, truncated_from), value_bytes = _beginning(record.value, max_bytes), None
+        if headers_size(own) > MAX_HEADERS_BYTES:
+            headers_dropped = len(own)
+            own = _of_intake(own)
     headers = dead_letter_headers(
         refusal,
         topic=record.topic,
@@ -137,8 +146,15 @@ def dead_letter_output(topic: str, record: Record, refusal: Refusal, max_bytes: 
         key_truncated_from=key_truncated_from,
         headers_dropped=headers_dropped,
         redrives=redrives_of(record.headers),
+        value_bytes=value_bytes,
     )
     return Output(topic, key, value, (*headers, *own))
+
+
+def _of_intake(headers: Headers) -> Headers:
+    """Give the headers that `segmenter intake` gave a record."""
+    origin = origin_of(headers)
+    return () if origin is None else tuple(origin_headers(origin))
 
 
 def _beginning(data: bytes | None, most: int) -> tuple[bytes | None, int | None]:

@@ -324,14 +324,14 @@ def command(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) 
 
 def test_the_command_writes_json_a_page_or_text(folder, command, tmp_path):
     file = folder / "events.jsonl"
-    code, out, _ = command("ann", "--input", file, "--json")
+    code, out, _ = command("ann", "--input", file, "--json", "--texts")
     assert code == 0
     assert Explanation.model_validate_json(out) == told(folder, "ann")
     code, out, err = command("ann", "--input", file, "--html", tmp_path / "page.html")
     assert (code, out) == (0, "")
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "page.html" in err
-    code, out, _ = command("ann", "--input", file, "--no-texts")
+    code, out, _ = command("ann", "--input", file)
     assert (code, "photon" in out.replace("qubit photon", "")) == (0, False)
 
 

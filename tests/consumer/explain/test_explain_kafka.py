@@ -82,7 +82,9 @@ def command(
             for flag in (f"--topics.{name.replace('_', '-')}", value)
         ]
         servers = ("--bootstrap-servers", settings.kafka.bootstrap_servers)
-        return cli.main(["explain", user, *servers, *flags, *map(str, more)]), *capsys.readouterr()
+        return cli.main(
+            ["explain", user, "--texts", *servers, *flags, *map(str, more)]
+        ), *capsys.readouterr()
 
     return run
 

@@ -37,7 +37,10 @@ NO_TEXT = Refusal(reason=RefusalReason.NO_TEXT, detail="none")
 def test_dead_letters_are_cut_to_the_smaller_of_the_setting_and_the_topic(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings = Settings()
+    limits = {"user-events.dlq": BROKERS_DEFAULT}
+    assert fit_topics(Settings(), limits).dead_letters == Settings().dead_letters
+    assert caplog.text == ""  # what they do not hold is not cut
+    settings = Settings(dead_letters={"values": True})
     fitted = fit_topics(settings, {"user-events.dlq": BROKERS_DEFAULT, "user-profiles": 10**8})
     assert fitted.dead_letters.max_value_bytes == BROKERS_DEFAULT - BESIDE_VALUE_BYTES
     assert "user-events.dlq" in caplog.text
@@ -48,7 +51,7 @@ def test_dead_letters_are_cut_to_the_smaller_of_the_setting_and_the_topic(
 
 def test_of_two_topics_of_dead_letters_the_smaller_one_counts() -> None:
     limits = {"user-events.dlq": 500_000, "segment-labels.dlq": 400_000}
-    fitted = fit_topics(Settings(labels={"enabled": True}), limits)
+    fitted = fit_topics(Settings(labels={"enabled": True}, dead_letters={"values": True}), limits)
     assert fitted.dead_letters.max_value_bytes == 400_000 - BESIDE_VALUE_BYTES
 
 
@@ -80,7 +83,7 @@ def test_a_dead_letter_larger_than_its_topic_takes_does_not_stop_the_worker(
     broker: EmbeddedKafka, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    settings = settings_for(broker.bootstrap_servers, dead_letters={"max_share": 1})
+    settings = settings_for(broker.bootstrap_servers, dead_letters={"max_share": 1, "values": True})
     limit = 200_000
     entry = ConfigEntry(
         "max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET

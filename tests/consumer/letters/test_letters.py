@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from consumer.cli import main as cli
 from consumer.contract.records import Record
@@ -106,16 +107,17 @@ def test_dead_letters_are_counted_shown_and_brought_back_as_they_were(
     secret = next(
         each
         for each in read_topic(settings, settings.topics.dead_letters)
-        if SECRET.encode() in (each.value or b"")
+        if dict(each.headers)["dlq_reason"] == b"invalid_json"
     )
+    assert secret.value is None
     shown = command("show", secret.partition, secret.offset)
     assert SECRET not in shown
     told = json.loads(shown)
     assert (told["key"], told["dead_letter"]["reason"]) == ("ada", "invalid_json")
-    assert told["headers"] == [{"name": "trace", "value_base64": "/wA="}]
-    assert told["value_bytes"] == len(secret.value or b"")
+    assert (told["headers"], told["value_bytes"]) == ([], len('{"' + SECRET))
     shown = json.loads(command("show", secret.partition, secret.offset, "--value"))
     assert shown["value"] == '{"' + SECRET
+    assert shown["headers"] == [{"name": "trace", "value_base64": "/wA="}]
     assert "is not there" in command("show", secret.partition, 10**6, code=3)
     assert f"has {PARTITIONS} partitions" in command("show", PARTITIONS, 0, code=3)
 
@@ -152,6 +154,37 @@ def test_dead_letters_are_counted_shown_and_brought_back_as_they_were(
 def records_by_origin(records: list[Record]) -> tuple[list[Record], list[Record]]:
     back = [each for each in records if redrives_of(each.headers)]
     return [each for each in records if not redrives_of(each.headers)], back
+
+
+def test_with_values_a_dead_letter_holds_the_record_and_needs_no_input(
+    settings: Settings, command: Run
+) -> None:
+    holding = settings.changed("dead_letters", values=True)
+    count = refuse(settings, rounds=1)
+    work(holding, count)
+    wanted = Counter((*like(each), each.headers) for each in inputs(settings))
+    emptied = [TopicPartition(settings.topics.events, number, -1) for number in range(PARTITIONS)]
+    admin = AdminClient(settings.kafka.client())
+    for future in admin.delete_records(emptied).values():
+        future.result(20)
+    assert inputs(settings) == []
+    # Those that do not hold it, refused at another time, are gone with it.
+    assert f"{count} records brought back" in command("redrive")
+    back = [
+        ((*like(each), original_headers(each.headers)), each.headers) for each in inputs(settings)
+    ]
+    assert Counter(each for each, _ in back) == wanted
+    work_through(settings)
+    for future in admin.delete_records(emptied).values():
+        future.result(20)
+    said = command("redrive")
+    assert "0 records brought back" in said
+    assert f"{count} records gone from their topic" in said
+    (letter, *_) = [
+        each for each in read_topic(settings, settings.topics.dead_letters) if each.value is None
+    ]
+    said = command("show", letter.partition, letter.offset, "--value", code=3)
+    assert "is gone from there" in said
 
 
 def test_a_record_that_fails_again_counts_one_more_until_it_stays(

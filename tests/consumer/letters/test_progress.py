@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -14,14 +15,21 @@ from confluent_kafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.contract.records import Output, Record
+from consumer.contract.records import Headers, Output, Record
 from consumer.engine.transactions import Outcome
+from consumer.letters import originals
 from consumer.letters import redrive as module
 from consumer.letters.choice import Choice, LetterError
 from consumer.letters.progress import Progress, TooManySpansError
 from consumer.letters.redrive import Redrive
 from consumer.settings import Settings
-from schemas.dead_letters import Refusal, RefusalReason, dead_letter_headers, redrives_of
+from schemas.dead_letters import (
+    Refusal,
+    RefusalReason,
+    dead_letter_headers,
+    read_dead_letter_headers,
+    redrives_of,
+)
 
 SETTINGS = Settings(topics={"raw_events": "raw"})
 REASONS = (RefusalReason.NO_TEXT, RefusalReason.INVALID_JSON, RefusalReason.MISSING_KEY)
@@ -53,6 +61,22 @@ class Scripted:
         self.missing: set[str] = set()
         self.fails: list[str] = []
         self.reopened = 0
+        self.originals: dict[tuple[str, int], dict[int, Record]] = {}
+
+    def leave_in_input(self, record: Record, own: Headers = ()) -> Record:
+        """Put what a dead letter holds into the input; give one that does not hold it."""
+        said = read_dead_letter_headers(record.headers)
+        there = replace(
+            record,
+            topic=said.topic,
+            partition=said.partition,
+            offset=said.offset,
+            timestamp=said.timestamp,
+            headers=own,
+        )
+        self.originals.setdefault((said.topic, said.partition), {})[said.offset] = there
+        length = ("dlq_value_bytes", b"%d" % len(record.value or b""))
+        return replace(record, value=None, headers=(*record.headers, length))
 
     # the cluster
 
@@ -64,6 +88,9 @@ class Scripted:
         return self.count
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
+        if topic in INPUTS:
+            offsets = self.originals.get((topic, partition), {})
+            return min(offsets, default=0), max(offsets, default=-1) + 1
         ends = [each.offset + 1 for each in self.records if each.partition == partition]
         return min(ends, default=1) - 1, max(ends, default=0)
 
@@ -81,6 +108,11 @@ class Scripted:
     def read(
         self, topic: str, partition: int, target: int, *, start: int, no_progress_seconds: float
     ) -> Iterator[Record]:
+        if topic in INPUTS:
+            there = self.originals[topic, partition]
+            assert start in there  # else a real one is refused
+            yield from (there[n] for n in sorted(there) if start <= n < target)
+            return
         for each in self.records:
             if each.partition == partition and start <= each.offset < target:
                 yield each
@@ -136,7 +168,7 @@ letters = st.lists(
         st.sampled_from(REASONS),
         st.sampled_from(("user-events", "raw", "other")),
         st.integers(0, 3),
-        st.sampled_from((None, None, None, 7)),
+        st.sampled_from((None, None, None, 7, "in input", "in input")),
         st.integers(1, 3),
     ),
     max_size=25,
@@ -167,12 +199,13 @@ runs = st.lists(
 
 @given(letters, runs)
 def test_each_dead_letter_goes_back_once_and_only_to_who_asks_for_it(drawn, asked) -> None:
-    records, offset = [], 3
+    records, offset, cluster = [], 3, Scripted([])
     for reason, topic, redrives, cut, step in drawn:
-        said = {"topic": topic, "redrives": redrives, "truncated_from": cut}
-        records.append(letter(offset, reason, **said))
+        said = {"topic": topic, "redrives": redrives}
+        whole = letter(offset, reason, **said, truncated_from=None if cut == "in input" else cut)
+        records.append(whole)
+        cluster.records.append(cluster.leave_in_input(whole) if cut == "in input" else whole)
         offset += step  # markers of transactions take offsets
-    cluster = Scripted(records)
     for each in asked:
         cluster.fails = each["fails"]
         times = {
@@ -200,7 +233,7 @@ def test_each_dead_letter_goes_back_once_and_only_to_who_asks_for_it(drawn, aske
             assert redrives_of(output.headers) <= each["tries"]
     cluster.fails = []
     run(cluster, tries=9)
-    known = [n for n, each in enumerate(drawn) if each[1] != "other" and each[3] is None]
+    known = [n for n, each in enumerate(drawn) if each[1] != "other" and each[3] != 7]
     assert Counter(output.value for output in cluster.written) == Counter(
         records[n].value for n in known
     )
@@ -225,6 +258,45 @@ def test_a_record_goes_back_as_it_was_and_says_how_often() -> None:
     )
 
 
+def test_a_record_that_its_letter_does_not_hold_goes_back_as_it_is_in_the_input() -> None:
+    cluster = Scripted([])
+    own = (("trace", b"\xff"), ("intake_topic", b"x"))
+    whole = letter(4, REASONS[0], redrives=1, topic="raw")
+    cluster.records.append(cluster.leave_in_input(whole, own))
+    run(cluster)
+    (output,) = cluster.written
+    assert (output.topic, output.partition, output.key) == ("raw", 0, b"k")
+    assert (output.value, output.timestamp) == (whole.value, 5)
+    marks = (("dlq_redrives", b"2"), ("dlq_redriven_into", b"raw"))
+    assert output.headers == (*own, *marks)
+
+
+@pytest.mark.parametrize("change", ["value", "key", "timestamp", "offset"])
+def test_a_record_that_is_gone_from_the_input_or_another_by_now_never_goes_back(
+    change: str,
+) -> None:
+    cluster = Scripted([])
+    cluster.records += [cluster.leave_in_input(letter(n, REASONS[0])) for n in (4, 5)]
+    there = cluster.originals["user-events", 0]
+    other = {"value": b"longer than it was", "key": b"v", "timestamp": 6}
+    if change == "offset":
+        del there[4]
+    else:
+        there[4] = replace(there[4], **{change: other[change]})
+    found = run(cluster)
+    assert (found.back, found.counts["gone"]) == (Counter(no_text=1), Counter(no_text=1))
+    assert [output.value for output in cluster.written] == [b"5"]
+    assert run(cluster).counts["gone"].total() == 0
+
+
+@given(st.sets(st.integers(0, 5_000)))
+def test_runs_of_offsets_hold_each_once_and_part_where_the_next_is_far(offsets) -> None:
+    found = originals.runs(offsets)
+    assert [each for one in found for each in one] == sorted(offsets)
+    assert all(later - each <= originals._NEAR for one in found for each, later in pairwise(one))
+    assert all(two[0] - one[-1] > originals._NEAR for one, two in pairwise(found))
+
+
 def test_what_cannot_go_back_is_counted_by_why() -> None:
     long = letter(0, REASONS[0])
     long.value = b"x" * 99_500
@@ -246,6 +318,7 @@ def test_what_cannot_go_back_is_counted_by_why() -> None:
         "cut": {"invalid_json": 1},
         "too_large": {"no_text": 1},
         "no_partition": {"invalid_json": 1, "missing_key": 1},
+        "gone": {},
         "too_often": {"no_text": 1},
         "elsewhere": {"no_text": 1},
         "others": {},

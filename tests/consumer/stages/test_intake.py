@@ -182,6 +182,18 @@ def test_a_dead_letter_of_a_worker_keeps_where_intake_had_the_record_from() -> N
     assert dict(letter.headers)["trace"] == b"1"
 
 
+def test_a_dead_letter_without_values_keeps_of_headers_only_where_the_record_is_from() -> None:
+    origin = Origin("raw", 2, 7, 123)
+    refused = record(headers=(("trace", b"said"), *origin_headers(origin)))
+    no_text = Refusal(reason=RefusalReason.NO_TEXT, detail="no")
+    letter = dead_letter_output("dlq", refused, no_text, None)
+    assert (letter.key, letter.value, origin_of(letter.headers)) == (refused.key, None, origin)
+    assert "trace" not in dict(letter.headers)
+    assert dict(letter.headers)["dlq_value_bytes"] == b"%d" % len(refused.value or b"")
+    plain = dead_letter_output("dlq", record(headers=(("trace", b"said"),)), no_text, None)
+    assert all(name.startswith("dlq_") for name, _ in plain.headers)
+
+
 def test_of_long_headers_a_dead_letter_keeps_only_where_the_record_is_from() -> None:
     origin = Origin("raw", 2, 7, 123)
     refused = record(headers=(("trace", b"t" * 16_384), *origin_headers(origin)))

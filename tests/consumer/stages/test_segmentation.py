@@ -288,11 +288,19 @@ def test_only_records_of_the_given_partitions_are_applied():
     ],
 )
 def test_a_refused_record_gives_one_dead_letter_that_says_why(value, key, reason, field):
-    worker = Worker(a_model(), dead_letters=ANY_SHARE)
     raw = json.dumps(value).encode() if isinstance(value, dict) else value
-    (letter,) = worker.run([Record("user-events", 0, 41, 1234, key, raw)])
-    assert (letter.topic, letter.key, letter.value) == ("user-events.dlq", key, raw)
+    record = Record("user-events", 0, 41, 1234, key, raw, (("trace", b"said"),))
+    holding = Worker(a_model(), dead_letters={**ANY_SHARE, "values": True})
+    (whole,) = holding.run([record])
+    assert (whole.topic, whole.key, whole.value) == ("user-events.dlq", key, raw)
+    told_whole = headers(whole)
+    assert told_whole.pop("trace") == "said"
+    worker = Worker(a_model(), dead_letters=ANY_SHARE)
+    (letter,) = worker.run([record])
+    assert (letter.topic, letter.key, letter.value) == ("user-events.dlq", key, None)
     told = headers(letter)
+    assert told.pop("dlq_value_bytes") == str(len(raw or b""))
+    assert told == told_whole
     assert told.pop("dlq_detail")
     assert told == {
         "dlq_reason": reason,
@@ -320,7 +328,7 @@ def test_a_text_that_the_model_fails_on_is_refused_and_the_others_go_their_way()
     outputs = failing.run(stream)
     letters = of(outputs, "user-events.dlq")
     assert [(letter.key, letter.value) for letter in letters] == [
-        (stream[n].key, stream[n].value) for n in (1, 3)
+        (stream[n].key, None) for n in (1, 3)
     ]
     for letter, offset in zip(letters, "13", strict=True):
         told = headers(letter)
@@ -361,7 +369,7 @@ def test_where_no_text_holds_a_known_word_the_limit_says_to_fit_the_model():
 
 
 def test_of_a_huge_value_the_beginning_is_kept_and_its_length_told():
-    worker = Worker(dead_letters={**ANY_SHARE, "max_value_bytes": 1024})
+    worker = Worker(dead_letters={**ANY_SHARE, "values": True, "max_value_bytes": 1024})
     kept, cut = worker.run(
         [Record("user-events", 0, n, -1, b"u", b"?" * size) for n, size in enumerate((1024, 1025))]
     )
