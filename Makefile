@@ -135,6 +135,10 @@ bench-restarts: model  ## rolling restarts, and from 2 to 4 workers and back, as
 	$(BIN)/python -m benchmarks.restarts $(ARGS)
 	$(BIN)/python -m benchmarks.restarts --render
 
+bench-switch: model  ## another embedding model for a group at work: memory of workers that hold two, pauses of partitions
+	$(BIN)/python -m benchmarks.switch $(ARGS)
+	$(BIN)/python -m benchmarks.switch --render
+
 bench-startup: $(VENV)/.installed  ## CPU time and memory of a process's start; ARGS="--against ../other-checkout"
 	$(BIN)/python -m benchmarks.startup $(ARGS)
 
@@ -214,5 +218,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 
 .PHONY: help install model demo test ready test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
-	bench-recovery bench-restarts bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-report bench-rules bench-stability bench-evaluation bench-languages \
+	bench-recovery bench-restarts bench-switch bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-report bench-rules bench-stability bench-evaluation bench-languages \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

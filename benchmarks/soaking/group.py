@@ -85,7 +85,9 @@ class Group:
         self.rebalances = 0.0
         """Callbacks of the group's rebalances in workers while another one was restarted."""
         self.watcher = watcher
-        self._settings, self._folder, self._logs, self._module = settings, folder, logs, module
+        self.settings = settings
+        """What whoever is started next has in common with the others."""
+        self._folder, self._logs, self._module = folder, logs, module
 
     def __enter__(self) -> Self:
         return self
@@ -160,7 +162,7 @@ class Group:
     def _start(self, name: str) -> None:
         number = len(self.watcher.of(name)) + 1
         restore = {"checkpoint_dir": self._folder / "checkpoints" / name}
-        settings = self._settings.changed("kafka", instance_id=name).changed("restore", **restore)
+        settings = self.settings.changed("kafka", instance_id=name).changed("restore", **restore)
         kind = TRAINER if name == TRAINER else "worker"
         child = Child(f"{name}-{number}", [kind], settings, self._logs, self._module)
         self.children[name] = child

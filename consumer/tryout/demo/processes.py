@@ -83,6 +83,11 @@ class Child:
         """The process's id."""
         return self._process.pid
 
+    @property
+    def code(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self._process.poll()
+
     def check(self) -> None:
         """Raise if the process has ended.
 
@@ -91,7 +96,7 @@ class Child:
         ChildError
             Quoting the end of its log.
         """
-        if (code := self._process.poll()) is not None:
+        if (code := self.code) is not None:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
             tail = "\n  ".join(lines[-_QUOTED_LINES:])
             raise ChildError(f"the {self.name} ended with exit code {code}:\n  {tail}")
@@ -110,7 +115,7 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, if it still runs."""
-        if self._process.poll() is None:
+        if self.code is None:
             self._process.send_signal(number)
 
     def wait(self, seconds: float) -> int:
