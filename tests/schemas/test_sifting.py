@@ -11,10 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from schemas.dead_letters import Refusal
+from schemas.decoding import MOST_BYTES, MOST_OPENED
 from schemas.events import EventType, UserEvent
 from schemas.intake import Intake, RefusedError
 from schemas.mapping import PRESETS
-from schemas.sifting import SiftedColumns, SiftedEvent, sift_json
+from schemas.sifting import SiftedColumns, SiftedEvent, sift_all_json, sift_json
 from tests.schemas.intakes import an_intake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,6 +59,30 @@ def user(find: Callable[[bytes | None], str], value: bytes | None) -> object:
         return find(value)
     except RefusedError as error:
         return error.refusal
+
+
+def agree_at_once(values: list[bytes]) -> int:
+    """See that what is read of many at once is what is read of each; give how many are."""
+    read = sift_all_json(values)
+    for place, number in enumerate(read.numbers):
+        event = sift_json(values[number])
+        own = {
+            "event_ids": event.event_id,
+            "users": event.user_id,
+            "types": event.type.value,
+            "texts": event.text,
+            "languages": event.language,
+            "titles": event.item_title,
+            "times": event.microseconds,
+            "items": event.item_id,
+            "ratings": event.rating,
+            "attributes": event.attributes,
+            "related_users": event.related_users,
+        }
+        assert {name: repr(getattr(read, name)[place]) for name in own} == {
+            name: repr(value) for name, value in own.items()
+        }
+    return len(read.numbers)
 
 
 # What is written in the place of a value, as JSON or nearly.
@@ -159,6 +185,51 @@ def test_any_damaged_event_comes_to_what_the_contract_makes_of_it(
     value: bytes, key: bytes | None
 ) -> None:
     agree(value, key)
+
+
+@given(st.lists(objects() | damaged(), min_size=1, max_size=3))
+@settings(max_examples=150)
+def test_many_at_once_are_what_each_is(values: list[bytes]) -> None:
+    agree_at_once(values)
+
+
+def test_each_value_in_each_field_is_at_once_what_it_is_alone() -> None:
+    """Neither is anything read that no event may hold, nor is it read as anything else."""
+    values, names = [], [*GOOD, "tags"]
+    for name in names:
+        others = [f'"{key}":{json.dumps(value)}' for key, value in GOOD.items() if key != name]
+        values += [
+            ("{" + ",".join([f'"{name}":{word}', *others]) + "}").encode("utf-8", "surrogatepass")
+            for word in WORDS
+        ]
+    assert agree_at_once(values) > len(names)
+
+
+@pytest.mark.parametrize("unread", ["\xff", "[" * 250 + "]" * 250, "9" * 5000])
+def test_what_is_read_at_once_holds_nothing_that_the_contract_refuses(unread: str) -> None:
+    """msgspec itself reads such records, for it looks at no field that it does not know."""
+    good = json.dumps(GOOD).encode()
+    shown = f'"{unread}"' if unread == "\xff" else unread
+    bad = good[:-1] + b',"tags":' + shown.encode("latin-1") + b"}"
+    assert sift_all_json([good, bad, good]).numbers == [0, 2]
+    assert isinstance(outcome(an_intake().sift, bad, b"u1"), Refusal)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    ["x" * MOST_BYTES, ["x"] * 500, [[]] * (MOST_OPENED + 1), float("nan")],
+)
+def test_what_is_not_read_at_once_is_read_all_the_same(tags: object) -> None:
+    value = json.dumps({**GOOD, "tags": tags}).encode()
+    agree(value)
+    sifted, others = an_intake().sift_all([value], [b"u1"], NOW)
+    assert sifted.numbers + others == [0]
+    assert not isinstance(outcome(an_intake().sift, value, b"u1"), Refusal)
+
+
+@given(st.lists(st.sampled_from([*TIMES, "2025-06-01T12:00:00Z\n2025-06-01T12:00:00Z"])))
+def test_times_at_once_are_what_each_is(times: list[str]) -> None:
+    agree_at_once([json.dumps({**GOOD, "occurred_at": time}).encode() for time in times])
 
 
 @given(st.binary(max_size=60))
