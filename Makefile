@@ -150,6 +150,9 @@ bench-labels: model  ## River's classifiers on real profiles with labels: qualit
 	$(BIN)/python -m benchmarks.labels $(ARGS)
 	$(BIN)/python -m benchmarks.labelling.cost
 
+bench-for-users: $(VENV)/.installed  ## what items for single users cost an event, and in memory
+	$(BIN)/python -m benchmarks.for_users $(ARGS)
+
 bench-rules: $(VENV)/.installed  ## what rules cost an event, and to look at everybody under others
 	$(BIN)/python -m benchmarks.rules $(ARGS)
 
@@ -218,5 +221,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 
 .PHONY: help install model demo test ready test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
-	bench-recovery bench-restarts bench-switch bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-report bench-rules bench-stability bench-evaluation bench-languages \
+	bench-recovery bench-restarts bench-switch bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-for-users bench-report bench-rules bench-stability bench-evaluation bench-languages \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

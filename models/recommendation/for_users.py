@@ -15,6 +15,7 @@ A user of a segment with n events gets e p(i | s) + (1 - e) p(i), as `cold_start
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -76,6 +77,8 @@ class Candidates:
         p(i | s) and p(i), float64 (n,).
     vectors
         Of length 1 or 0, float32 (n, d).
+    sorted, order
+        The digests in their order, uint64 (n,), and which candidates they are of.
     """
 
     items: tuple[str, ...]
@@ -83,6 +86,8 @@ class Candidates:
     segment: F64
     overall: F64
     vectors: F32
+    sorted: NDArray[np.uint64]
+    order: I64
 
     def __len__(self) -> int:
         return len(self.items)
@@ -118,12 +123,16 @@ class Candidates:
             vectors[:n] = own.vectors
         order = np.lexsort((np.arange(len(names)), -segment))
         items = tuple(names[number] for number in order.tolist())
+        digests = item_digests(items)
+        by_digest = np.argsort(digests, kind="stable")
         return cls(
             items,
-            item_digests(items),
+            digests,
             segment[order],
             overall[order],
             unit_rows(vectors[order]).astype(np.float32),
+            digests[by_digest].astype(np.uint64),
+            by_digest,
         )
 
 
@@ -147,37 +156,38 @@ class UserRankings:
     reasons: NDArray[np.int8]
 
 
-def evidence_of(events: I64, *, known: bool, policy: RecommendationPolicy) -> F64:
+def evidence_of(events: I64, *, known: Bools, policy: RecommendationPolicy) -> F64:
     """Give what the segment counts for users with so many events, float64 (u,).
 
-    `known` says whether they are in a segment of which there is a list. The rest of 1 is what
+    `known` says of whom the segment has a list, bool (u,). The rest of 1 is what
     is popular among all users; see `cold_start.believe`.
     """
-    if not known:
-        return np.zeros(len(events))
     own: F64 = np.where(events <= 1, 1.0, events / (events + policy.evidence_events))
-    return own
+    return np.where(known, own, 0.0)
 
 
 def rank_users(  # noqa: PLR0917 - one array after the other
-    candidates: Candidates,
+    sets: Sequence[Candidates],
+    which: I64,
     mixture: F64,
-    sums: NDArray[np.floating],
+    sums: F32,
     events: I64,
     had: U32,
     policy: RecommendationPolicy,
     top: int,
 ) -> UserRankings:
-    """Rank the candidates for each user.
+    """Rank for each user the candidates of the user's segment.
 
     Parameters
     ----------
-    candidates
-        n of them, one at least.
+    sets
+        g of them, each with n candidates, one at least.
+    which
+        Which of them each user has, int64 (u,), ascending.
     mixture
         What the segment counts for each user, float64 (u,): `evidence_of`.
     sums
-        The users' profiles, of any length, (u, d).
+        The users' profiles, of any length, float32 (u, d).
     events
         Events in them, int64 (u,).
     had
@@ -187,59 +197,82 @@ def rank_users(  # noqa: PLR0917 - one array after the other
     top
         N.
     """
-    u, n = len(events), len(candidates)
-    share, popular, mixed = mixture[:, None], candidates.overall, candidates.segment
-    likely = share * mixed + (1.0 - share) * popular
-    own = np.zeros(u)
-    similar = np.zeros((u, n))
-    if candidates.vectors.shape[1] == sums.shape[1]:
-        own = policy.own_weight * (events / (events + policy.evidence_events))
-        similar = own[:, None] * _scaled(_cosines(sums, candidates.vectors), ALIKE)
+    # Shorter sets are filled up with their first candidate, which changes no least and no greatest.
+    sizes = np.array([len(each) for each in sets], np.int64)
+    n = int(sizes.max())
+    of_segment, of_all = np.empty((len(sets), n)), np.empty((len(sets), n))
+    for number, each in enumerate(sets):
+        for own, column in ((of_segment, each.segment), (of_all, each.overall)):
+            own[number, : len(each)] = column
+            own[number, len(each) :] = column[0]
+    popular, share = of_all[which], mixture[:, None]
+    likely = share * of_segment[which] + (1.0 - share) * popular
+    bounds = np.searchsorted(which, np.arange(len(sets) + 1)).tolist()
+    comparable = np.array([each.vectors.shape[1] == sums.shape[1] for each in sets], np.bool_)
+    own = policy.own_weight * (events / (events + policy.evidence_events)) * comparable[which]
+    similar = own[:, None] * _scaled(_cosines(sets, bounds, sums, n), ALIKE)
     by_popularity = (1.0 - own)[:, None] * _scaled(np.log(np.maximum(likely, _TINY)), 0.0)
     scores = by_popularity + similar
-    owned = _owned(candidates.digests, had)
-    counts = np.minimum(n - owned.sum(axis=1), top)
+    owned = _owned(sets, which, had, n)
+    owned |= np.arange(n) >= sizes[which, None]
+    counts = np.minimum(n - np.count_nonzero(owned, axis=1), top)
     # What is owned comes last. Of equals the more popular one leads, and then the first.
     keyed = np.where(owned, np.inf, -scores)
-    order = np.argsort(keyed, axis=1, kind="stable")
-    ordered = np.take_along_axis(keyed, order, axis=1)[:, : top + 1]
-    for row in np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1)).tolist():
+    order = np.argsort(keyed, axis=1)
+    rows = np.arange(len(which))[:, None]
+    ordered = keyed[rows, order[:, : top + 1]]
+    tied = (ordered[:, 1:] == ordered[:, :-1]) & np.isfinite(ordered[:, 1:])
+    for row in np.flatnonzero(tied.any(axis=1)).tolist():
         order[row] = np.lexsort((np.arange(n), -likely[row], keyed[row]))
     places = order[:, :top]
-    led = np.take_along_axis(likely, places, 1) > popular[places] * (1 + 1e-9)
-    alike = np.take_along_axis(similar, places, 1) > np.take_along_axis(by_popularity, places, 1)
+    led = likely[rows, places] > popular[rows, places] * (1 + 1e-9)
+    alike = similar[rows, places] > by_popularity[rows, places]
     reasons = np.where(alike, _SIMILAR, np.where(led, 0, 1)).astype(np.int8)
-    return UserRankings(places, counts, np.take_along_axis(scores, places, 1), reasons)
+    return UserRankings(places, counts, scores[rows, places], reasons)
 
 
-def _cosines(sums: NDArray[np.floating], vectors: F32) -> F64:
-    profiles = unit_rows(sums).astype(np.float32)
-    return (profiles @ vectors.T).astype(np.float64)
+def _cosines(sets: Sequence[Candidates], bounds: Sequence[int], sums: F32, n: int) -> F32:
+    """Give the cosine of each user's profile with the user's candidates, float32 (u, n)."""
+    found = np.zeros((len(sums), n), np.float32)
+    for each, first, end in zip(sets, bounds, bounds[1:], strict=False):
+        if each.vectors.shape[1] == sums.shape[1]:
+            found[first:end, : len(each)] = sums[first:end] @ each.vectors.T
+            found[first:end, len(each) :] = found[first:end, :1]
+    lengths = np.sqrt(np.einsum("ud,ud->u", sums, sums))[:, None]
+    cosines: F32 = np.divide(found, lengths, out=np.zeros_like(found), where=lengths > 0)
+    return cosines
 
 
-def _scaled(numbers: F64, least: float) -> F64:
+def _scaled(numbers: NDArray[np.floating], least: float) -> NDArray[np.floating]:
     """Bring rows to [0, 1] by their least and greatest; where these are as good as equal, to 0."""
     low = numbers.min(axis=1, keepdims=True)
     spread = numbers.max(axis=1, keepdims=True) - low
     apart = spread > least
-    found: F64 = np.where(apart, (numbers - low) / np.where(apart, spread, 1.0), 0.0)
+    found: NDArray[np.floating] = (numbers - low) * np.where(
+        apart, 1.0 / np.where(apart, spread, 1.0), 0.0
+    )
     return found
 
 
-def _owned(digests: U32, had: U32) -> Bools:
-    """Tell which of n candidates each user has, bool (u, n)."""
-    found = np.zeros((len(had), len(digests)), np.bool_)
-    filled = np.flatnonzero((had != 0).any(axis=0))
-    if not len(filled):
+def _owned(sets: Sequence[Candidates], which: I64, had: U32, n: int) -> Bools:
+    """Tell which of the candidates each user has, bool (u, n)."""
+    found = np.zeros((len(had), n), np.bool_)
+    rows, columns = np.nonzero(had)
+    if not len(rows):
         return found
-    held = had[:, : int(filled[-1]) + 1]
-    order = np.argsort(digests)
-    ordered = digests[order]
-    at = np.minimum(np.searchsorted(ordered, held), len(digests) - 1)
-    rows, columns = np.nonzero((ordered[at] == held) & (held != 0))
-    # Two candidates may have one digest.
-    for step in range(int(np.unique(ordered, return_counts=True)[1].max())):
-        places = np.minimum(at[rows, columns] + step, len(digests) - 1)
-        same = ordered[places] == held[rows, columns]
-        found[rows[same], order[places[same]]] = True
+    # The number of the set above the digest: one search for all.
+    shift = np.uint64(32)
+    keys = np.concatenate(
+        [(np.uint64(number) << shift) | each.sorted for number, each in enumerate(sets)]
+    )
+    places = np.concatenate([each.order for each in sets])
+    wanted = (which[rows].astype(np.uint64) << shift) | had[rows, columns]
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    hit = np.flatnonzero(keys[at] == wanted)
+    while len(hit):
+        found[rows[hit], places[at[hit]]] = True
+        # Two candidates may have one digest.
+        hit = hit[at[hit] + 1 < len(keys)]
+        at[hit] += 1
+        hit = hit[keys[at[hit]] == wanted[hit]]
     return found

@@ -8,16 +8,29 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException, Producer
 from pydantic import BaseModel
-from segmenter_client import Change, Changes, Memberships, SegmentName, Segments, Shares
+from segmenter_client import (
+    Change,
+    Changes,
+    ItemForUser,
+    ListUsed,
+    Memberships,
+    SegmentName,
+    Segments,
+    Shares,
+    UserItems,
+    UserRecommendations,
+)
 
 from consumer.settings import Settings
 from consumer.tryout.broker import EmbeddedKafka
 from consumer.tryout.broker.jars import kafka_jars
+from schemas import recommendations
 from schemas.changes import MarginShares, SegmentChange
 from schemas.segments import SegmentState
 from tests.consumer.kafka_runs import (
@@ -166,6 +179,40 @@ def test_names_are_those_of_today_and_retired_segments_are_gone(broker: Embedded
         assert segments.get(1) is None
 
 
+def test_items_for_users_are_those_of_the_latest_record(broker: EmbeddedKafka):
+    settings = settings_for(
+        broker.bootstrap_servers, recommendations={"enabled": True, "users": True}
+    )
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    topic = settings.topics.user_recommendations
+
+    def publish(user: str, *items: str) -> None:
+        told = recommendations.UserRecommendations(
+            user_id=user,
+            segment=None,
+            used="global",
+            events=1,
+            profile_at=datetime(2026, 1, 1, tzinfo=UTC),
+            lists=[],
+            items=[
+                recommendations.ItemForUser(item_id=item, score=0.5, reason="popular")
+                for item in items
+            ],
+        )
+        producer.produce(topic, told.model_dump_json().encode() if items else None, user.encode())
+        assert producer.flush(30) == 0
+
+    publish("u1", "a", "b")
+    publish("u2", "c")
+    with UserRecommendations(broker.bootstrap_servers, topic=topic) as table:
+        assert {each.user_id for each in table} == {"u1", "u2"}
+        assert (table.items("u1"), table.items("nobody")) == (["a", "b"], [])
+        publish("u1", "d")
+        publish("u2")
+        assert table.refresh() == 2
+        assert (table.items("u1"), table.get("u2")) == (["d"], None)
+
+
 def test_a_topic_that_is_not_there_is_told(broker: EmbeddedKafka):
     with (
         Changes(broker.bootstrap_servers, group(), topic="there-is-none") as changes,
@@ -183,7 +230,14 @@ def test_a_topic_that_is_not_there_is_told(broker: EmbeddedKafka):
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [(SegmentChange, Change), (SegmentState, SegmentName), (MarginShares, Shares)],
+    [
+        (SegmentChange, Change),
+        (SegmentState, SegmentName),
+        (MarginShares, Shares),
+        (recommendations.UserRecommendations, UserItems),
+        (recommendations.ItemForUser, ItemForUser),
+        (recommendations.ListUsed, ListUsed),
+    ],
 )
 def test_the_clients_records_have_every_field_that_is_published(
     ours: type[BaseModel], theirs: type[BaseModel]

@@ -16,6 +16,7 @@ RECOMMENDED = Options(
     sections={
         "recommendations": {
             "enabled": True,
+            "users": True,
             "interval_hours": 6,
             "min_interval_seconds": 1,
             "candidates": 20,

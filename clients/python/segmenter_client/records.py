@@ -94,6 +94,34 @@ class Change(_Record):
     shares: Shares | None = None
 
 
+class ItemForUser(_Record):
+    """An item that a user does not have yet."""
+
+    item_id: str
+    score: float = Field(description="Compares the items of one record.")
+    reason: str = Field(description="segment, popular or similar.")
+
+
+class ListUsed(_Record):
+    """Items of a segment that a user's were chosen from."""
+
+    segment: int | None = Field(description="None for those of all users.")
+    as_of: datetime
+
+
+class UserItems(_Record):
+    """Items for one user, the one to show first in front."""
+
+    schema_version: int = 1
+    user_id: str
+    segment: int | None
+    used: str = Field(description="What they rest on: global, first_event or mixture.")
+    events: int
+    profile_at: datetime
+    lists: list[ListUsed]
+    items: list[ItemForUser]
+
+
 class SegmentName(_Record):
     """A segment as it is called today."""
 

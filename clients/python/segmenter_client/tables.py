@@ -9,10 +9,12 @@ from typing import Any, Generic, Self, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from segmenter_client.records import Change, SegmentName
+from segmenter_client.records import Change, SegmentName, UserItems
 
-Row = TypeVar("Row", Change, SegmentName)
+Row = TypeVar("Row", Change, SegmentName, UserItems)
 _AT_ONCE = 1000
+_AGAIN_SECONDS = 0.1
+_NO_LEADER = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 
 
 class Table(Generic[Row]):
@@ -94,9 +96,17 @@ class Table(Generic[Row]):
         return count
 
     def _end(self, partition: int, seconds: float) -> int:
-        place = TopicPartition(self._topic, partition)
-        _, high = self._consumer.get_watermark_offsets(place, timeout=seconds)
-        return int(high)
+        place, deadline = TopicPartition(self._topic, partition), time.monotonic() + seconds
+        while True:
+            try:
+                _, high = self._consumer.get_watermark_offsets(place, timeout=seconds)
+            except KafkaException as failed:
+                # Such as a partition that is led by another broker by now, or by none yet.
+                if failed.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
+                    raise
+                time.sleep(_AGAIN_SECONDS)
+            else:
+                return int(high)
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
         name = (key or b"").decode()
@@ -202,4 +212,36 @@ class Segments(Table[SegmentName]):
 
     def __iter__(self) -> Iterator[SegmentName]:
         """Give the segments."""
+        yield from self._rows.values()
+
+
+class UserRecommendations(Table[UserItems]):
+    """Items for single users, where the group publishes them; see `Memberships`.
+
+    A user who is not in it gets what `segment-recommendations` has for all users.
+    """
+
+    _row = UserItems
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        topic: str = "user-recommendations",
+        properties: Mapping[str, Any] | None = None,
+        seconds: float = 60.0,
+    ) -> None:
+        super().__init__(bootstrap_servers, topic, properties, seconds)
+
+    def get(self, user_id: str) -> UserItems | None:
+        """Give a user's items, and what they rest on; None of a user without a record."""
+        return self._rows.get(user_id)
+
+    def items(self, user_id: str) -> list[str]:
+        """Give the ids of a user's items; none of a user without a record."""
+        found = self._rows.get(user_id)
+        return [] if found is None else [item.item_id for item in found.items]
+
+    def __iter__(self) -> Iterator[UserItems]:
+        """Give each user's items."""
         yield from self._rows.values()

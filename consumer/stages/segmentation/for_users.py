@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from json.encoder import encode_basestring
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +23,6 @@ from models.recommendation.for_users import (
     REASONS,
     Candidates,
     ItemList,
-    UserRankings,
     evidence_of,
     rank_users,
 )
@@ -31,7 +31,10 @@ from schemas.segment_model import NO_SEGMENT
 
 Rows = NDArray[np.int64]
 
-_ENDINGS = [f',"reason":"{reason}"}}' for reason in REASONS]
+# As strings that an array may be indexed by: a score's four digits, and what comes behind it.
+_STEPS = 10_000
+_SCORES = np.array([f"{number / _STEPS:.4f}" for number in range(_STEPS + 1)], object)
+_ENDINGS = np.array([f',"reason":"{reason}"}}' for reason in REASONS], object)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +93,7 @@ class _Choice:
     own: PublishedList | None
     everybody: PublishedList
     candidates: Candidates
-    openings: list[str]
+    openings: NDArray[np.object_]
     lists: str
 
 
@@ -128,13 +131,13 @@ class UserRecommender:
         lists = self._source.latest()
         if (everybody := lists.get(None)) is None or not everybody.leading.items:
             return self.withdrawn(rows, moved, partition)
-        found: list[Output] = []
-        segments = rows.segments[moved]
-        for segment in np.unique(segments).tolist():
-            own = lists.get(segment) if segment != NO_SEGMENT else None
-            choice = self._choice(segment, own, everybody)
-            found += self._of_segment(rows, moved[segments == segment], choice, partition)
-        return found
+        segments, which = np.unique(rows.segments[moved], return_inverse=True)
+        choices = [
+            self._choice(number, lists.get(number) if number != NO_SEGMENT else None, everybody)
+            for number in segments.tolist()
+        ]
+        order = np.argsort(which, kind="stable")
+        return self._of_segments(rows, moved[order], which[order], choices, partition)
 
     def withdrawn(self, rows: ProfileRows, users: Rows, partition: int) -> list[Output]:
         """Take back what is published for users, of whom nothing can be said any more."""
@@ -153,71 +156,69 @@ class UserRecommender:
         candidates = Candidates.of(leading, everybody.leading, self._settings.prior_weight)
         used = [] if own is None else [{"segment": segment, "as_of": _text(own.as_of)}]
         used.append({"segment": None, "as_of": _text(everybody.as_of)})
-        openings = [
-            f'{{"item_id":{json.dumps(item, ensure_ascii=False)},"score":'
-            for item in candidates.items
-        ]
+        openings = np.array(
+            [f'{{"item_id":{encode_basestring(item)},"score":' for item in candidates.items], object
+        )
         made = _Choice(own, everybody, candidates, openings, json.dumps(used))
         if len(self._choices) > len(self._source.latest()) + 1:
             self._choices.clear()  # of segments that are no more
         self._choices[segment] = made
         return made
 
-    def _of_segment(
-        self, rows: ProfileRows, users: Rows, choice: _Choice, partition: int
+    def _of_segments(
+        self,
+        rows: ProfileRows,
+        users: Rows,
+        which: Rows,
+        choices: Sequence[_Choice],
+        partition: int,
     ) -> list[Output]:
+        """Do so for users in the order of the choices that they have."""
         events = rows.events[users]
-        known = choice.own is not None
+        known = np.array([each.own is not None for each in choices], np.bool_)
         ranked = rank_users(
-            choice.candidates,
-            evidence_of(events, known=known, policy=self._settings),
+            [each.candidates for each in choices],
+            which,
+            evidence_of(events, known=known[which], policy=self._settings),
             rows.sums[users],
             events,
             rows.items[users, 1:],
             self._settings,
             self._settings.user_top,
         )
-        digests = choice.candidates.digests[ranked.places]
-        counts = ranked.counts.tolist()
-        shown = np.array(
-            [list_digest(own[:count]) for own, count in zip(digests, counts, strict=True)],
-            np.uint32,
-        )
-        others = np.flatnonzero(rows.items[users, 0] != shown).tolist()
+        shown = np.empty(len(users), np.uint32)
+        for row, (number, count, own) in enumerate(
+            zip(which.tolist(), ranked.counts.tolist(), ranked.places, strict=True)
+        ):
+            shown[row] = list_digest(choices[number].candidates.digests[own[:count]])
+        others = np.flatnonzero(rows.items[users, 0] != shown)
         rows.items[users, 0] = shown
-        return [
-            Output(
-                self._topic,
-                rows.users[row].encode(),
-                _written(rows, row, choice, ranked, number),
-                (),
-                partition,
-            )
-            for number, row in zip(others, users[others].tolist(), strict=True)
-        ]
+        scores = _SCORES[np.rint(ranked.scores[others] * _STEPS).astype(np.int64)]
+        endings = scores + _ENDINGS[ranked.reasons[others]]
+        outputs = []
+        for number, row, places, ends, count in zip(
+            which[others].tolist(),
+            users[others].tolist(),
+            ranked.places[others],
+            endings,
+            ranked.counts[others].tolist(),
+            strict=True,
+        ):
+            items = choices[number].openings[places[:count]] + ends[:count]
+            value = _written(rows, row, choices[number], ",".join(items.tolist()))
+            outputs.append(Output(self._topic, rows.users[row].encode(), value, (), partition))
+        return outputs
 
 
-def _written(
-    rows: ProfileRows, row: int, choice: _Choice, ranked: UserRankings, number: int
-) -> bytes:
+def _written(rows: ProfileRows, row: int, choice: _Choice, items: str) -> bytes:
     """Write a record. By hand: to make an object of each item would take ten times as long."""
     events, segment = int(rows.events[row]), int(rows.segments[row])
     used = Used.GLOBAL
     if choice.own is not None:
         used = Used.FIRST_EVENT if events <= 1 else Used.MIXTURE
-    count = int(ranked.counts[number])
-    items = ",".join(
-        f"{choice.openings[place]}{score:.4f}{_ENDINGS[reason]}"
-        for place, score, reason in zip(
-            ranked.places[number, :count].tolist(),
-            ranked.scores[number, :count].tolist(),
-            ranked.reasons[number, :count].tolist(),
-            strict=True,
-        )
-    )
     return (
         f'{{"schema_version":{USER_RECOMMENDATIONS_SCHEMA},'
-        f'"user_id":{json.dumps(rows.users[row], ensure_ascii=False)},'
+        f'"user_id":{encode_basestring(rows.users[row])},'
         f'"segment":{"null" if segment == NO_SEGMENT else segment},"used":"{used}",'
         f'"events":{events},"profile_at":"{_text(from_microseconds(int(rows.reference[row])))}",'
         f'"lists":{choice.lists},"items":[{items}]}}'

@@ -35,6 +35,7 @@ SETTINGS: dict[str, object] = {
     "labels.enabled": True,
     "labels.publish_every": 1,
     "recommendations.enabled": True,
+    "recommendations.users": True,
     "rules.enabled": True,
     "rules.segments": json.dumps({"known": 'count("30d") > 0', "first": "segment == 0"}),
     "training.segments": 2,
@@ -71,12 +72,6 @@ SELDOM |= {
 }
 
 
-# Written and read where recommendations.users is set.
-SELDOM |= {
-    ("worker", "topic", "user-recommendations", "Write"),
-    ("worker", "topic", "segment-recommendations", "Read"),
-    ("verify", "topic", "user-recommendations", "Read"),
-}
 # Rules are followed whatever becomes of the embedding model: a next one is seen, and not read.
 SELDOM |= {("rules run", "topic", "user-profiles-next", "Describe")}
 

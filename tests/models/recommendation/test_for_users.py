@@ -94,7 +94,7 @@ def test_what_the_segment_counts_is_what_is_believed(events: int, known: bool) -
     belief = believe([4, 5], POLICY, segment=4 if known else NO_SEGMENT, events=events)
     if not events:
         return
-    [own] = evidence_of(np.array([events]), known=known, policy=POLICY)
+    [own] = evidence_of(np.array([events]), known=np.array([known]), policy=POLICY)
     assert own == pytest.approx(belief.segments.get(4, 0.0))
     assert belief.everybody == pytest.approx(1.0 - own)
     used = Used.GLOBAL if not known else Used.FIRST_EVENT if events == 1 else Used.MIXTURE
@@ -123,30 +123,37 @@ def lists(draw: Any) -> tuple[ItemList, ItemList]:
     return found[0], found[1]
 
 
-@given(
-    lists(),
-    st.lists(
-        st.tuples(st.integers(1, 6), VECTOR, st.lists(st.sampled_from("abcdefghixyz"), max_size=6)),
-        min_size=1,
-        max_size=5,
+USERS = st.lists(
+    st.tuples(
+        st.booleans(),
+        st.integers(1, 6),
+        VECTOR,
+        st.lists(st.sampled_from("abcdefghixyz"), max_size=6),
     ),
-    st.integers(1, 5),
-    st.booleans(),
+    min_size=1,
+    max_size=6,
 )
+
+
+@given(lists(), USERS, st.integers(1, 5))
 @settings(max_examples=300)
-def test_users_together_get_what_each_gets_by_itself(both, users, top, known) -> None:
-    candidates = Candidates.of(both[0] if known else None, both[1], POLICY.prior_weight)
-    if not len(candidates):
+def test_users_together_get_what_each_gets_by_itself(both, users, top) -> None:
+    if not both[1].items:
         return
-    events = np.array([each for each, *_ in users])
-    sums = np.array([vector for _, vector, _ in users], np.float32)
+    # Half of them have no list of their segment.
+    sets = [Candidates.of(own, both[1], POLICY.prior_weight) for own in (None, both[0])]
+    users = sorted(users, key=lambda each: each[0])
+    known = np.array([each for each, *_ in users])
+    events = np.array([each for _, each, *_ in users])
+    sums = np.array([vector for _, _, vector, _ in users], np.float32)
     had = np.zeros((len(users), 8), np.uint32)
-    for row, (_, _, items) in enumerate(users):
+    for row, (*_, items) in enumerate(users):
         had[row, : len(items)] = item_digests(items)
-    shares_of = evidence_of(events, known=known, policy=POLICY)
-    found = rank_users(candidates, shares_of, sums, events, had, POLICY, top)
-    for row, (count, vector, items) in enumerate(users):
-        belief = believe([4], POLICY, segment=4 if known else NO_SEGMENT, events=count)
+    mixture = evidence_of(events, known=known, policy=POLICY)
+    found = rank_users(sets, known.astype(np.int64), mixture, sums, events, had, POLICY, top)
+    for row, (has_list, count, vector, items) in enumerate(users):
+        candidates = sets[has_list]
+        belief = believe([4], POLICY, segment=4 if has_list else NO_SEGMENT, events=count)
         likely = mixed_popularity(belief, {4: candidates.segment}, candidates.overall)
         similarity = cosines(np.array(vector), candidates.vectors)
         # By a float32 here and there, which must not become the whole scale.
@@ -193,9 +200,20 @@ def _nearly_tied(candidates: Candidates, events: int, similarity: Any, likely: A
 def test_two_items_of_one_digest_are_both_had() -> None:
     everybody = a_list("abc", [0.5, 0.3, 0.2])
     one = Candidates.of(None, everybody, 1.0)
-    same = np.array([7, 7, 9], np.uint32)
-    twins = Candidates(one.items, same, one.segment, one.overall, one.vectors)
+    same, order = np.array([7, 7, 9], np.uint32), np.arange(3)
+    wide = same.astype(np.uint64)
+    twins = Candidates(one.items, same, one.segment, one.overall, one.vectors, wide, order)
     had = np.array([[7, 0], [9, 7], [8, 0]], np.uint32)
-    found = rank_users(twins, np.zeros(3), np.ones((3, D)), np.ones(3, np.int64), had, POLICY, 3)
+    which, sums = np.zeros(3, np.int64), np.ones((3, D), np.float32)
+    found = rank_users([twins], which, np.zeros(3), sums, which + 1, had, POLICY, 3)
     assert found.counts.tolist() == [1, 0, 3]
     assert twins.items[found.places[0, 0]] == "c"
+
+
+def test_profiles_of_another_length_than_the_vectors_get_popularity_alone() -> None:
+    everybody = a_list("ab", [0.5, 0.3], vectors=np.eye(2, D))
+    sets = [Candidates.of(None, everybody, 1.0)]
+    which, sums = np.zeros(1, np.int64), np.ones((1, D + 1), np.float32)
+    had = np.zeros((1, 0), np.uint32)
+    found = rank_users(sets, which, np.zeros(1), sums, which + 9, had, POLICY, 2)
+    assert found.scores.tolist() == [[1.0, 0.0]]
