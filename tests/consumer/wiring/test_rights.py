@@ -64,6 +64,8 @@ GRANTED = {
 }
 # A migration tells of a segment only where nobody is left in it.
 SELDOM = {("migrate", "topic", "segment-lifecycle", "Write")}
+# Whom a reset removes has items published only where nobody was ever told of the user's segment.
+SELDOM |= {("reset", "topic", "user-recommendations", "Write")}
 # For how long a sample waits is looked at where the trainer is behind.
 SELDOM |= {
     (user, "topic", name, "Read")
@@ -148,7 +150,8 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
     file = folder / "events.jsonl"
     file.write_bytes(b"\n".join([*values[:180], b"{}"]))
     kafka.run("produce", SETTINGS, "produce", str(file))
-    have_others_write(kafka, values[180:])
+    # The last ones come once the items of segments are known.
+    have_others_write(kafka, values[180:-60])
     kafka.run("status", SETTINGS, "status", "--seconds", "0.1")
     kafka.run("watch", SETTINGS, "watch", "--seconds", "0.1")
     written = ("segment-changes", "segment-models", "segment-lifecycle", "label-models")
@@ -162,9 +165,11 @@ def do_everything(kafka: SecuredKafka, folder: Path) -> None:
         kafka.process("recommender", SETTINGS, "recommender"),
         kafka.process("rules-run", SETTINGS, "rules", "run"),
     ):
-        until(lambda: records(kafka, "user-events") >= len(values), "intake")
+        until(lambda: records(kafka, "user-events") >= len(values) - 60, "intake")
         for topic in written:
             until(lambda topic=topic: records(kafka, topic) > 0, topic)
+        have_others_write(kafka, values[-60:])
+        until(lambda: records(kafka, "user-recommendations") > 0, "items for users")
         dropped = ("trainer", "Allowed", "Topic", "profile-samples", "WRITE")
         until(lambda: dropped in kafka.decisions(), "no user has left the trainer's sample")
         kafka.run("verify", SETTINGS, "verify", "--follow", "--for", "2")
