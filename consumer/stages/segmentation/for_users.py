@@ -114,7 +114,8 @@ class UserRecommender:
         self._topic = topic
         self._settings = settings
         self._source = source
-        self._choices: dict[int, _Choice] = {}
+        # By segment; None for those of which there is no list.
+        self._choices: dict[int | None, _Choice] = {}
 
     def outputs(self, rows: ProfileRows, moved: Rows, partition: int) -> list[Output]:
         """Choose items, and write those that are others than were published last.
@@ -132,9 +133,10 @@ class UserRecommender:
         if (everybody := lists.get(None)) is None or not everybody.leading.items:
             return self.withdrawn(rows, moved, partition)
         segments, which = np.unique(rows.segments[moved], return_inverse=True)
+        if len(self._choices) > len(lists):
+            self._choices.clear()  # of segments that are no more
         choices = [
-            self._choice(number, lists.get(number) if number != NO_SEGMENT else None, everybody)
-            for number in segments.tolist()
+            self._choice(number, lists.get(number), everybody) for number in segments.tolist()
         ]
         order = np.argsort(which, kind="stable")
         return self._of_segments(rows, moved[order], which[order], choices, partition)
@@ -149,7 +151,8 @@ class UserRecommender:
         ]
 
     def _choice(self, segment: int, own: PublishedList | None, everybody: PublishedList) -> _Choice:
-        known = self._choices.get(segment)
+        key = None if own is None else segment
+        known = self._choices.get(key)
         if known is not None and known.own is own and known.everybody is everybody:
             return known
         leading = None if own is None else own.leading
@@ -160,9 +163,7 @@ class UserRecommender:
             [f'{{"item_id":{encode_basestring(item)},"score":' for item in candidates.items], object
         )
         made = _Choice(own, everybody, candidates, openings, json.dumps(used))
-        if len(self._choices) > len(self._source.latest()) + 1:
-            self._choices.clear()  # of segments that are no more
-        self._choices[segment] = made
+        self._choices[key] = made
         return made
 
     def _of_segments(

@@ -64,6 +64,20 @@ def test_a_user_who_was_told_of_keeps_the_standing_and_nothing_else() -> None:
     assert again == [outputs[b"told"]]
 
 
+def test_what_was_published_for_a_user_stays_and_what_the_user_had_goes() -> None:
+    rows = ProfileRows.empty(["told", "never told", "without"], DIMENSIONS, 4, items=3)
+    rows.events[:], rows.sequence[0] = 1, 1
+    rows.items[:2] = [[5, 7, 8, 0], [6, 7, 0, 0]]
+    outputs = emptied("profiles", 3, latest(rows), keep_times=False, for_users="items")
+    by_place = {(each.topic, each.key): each for each in outputs}
+    told = read_profile(b"told", by_place["profiles", b"told"].value or b"")
+    assert told.items is not None
+    assert (told.items.shown, told.items.had) == (5, "")
+    # Who is gone leaves the topic of items, too; who was not in there needs no tombstone.
+    gone = [each for each in outputs if each.topic == "items"]
+    assert [(each.key, each.value, each.partition) for each in gone] == [(b"never told", None, 3)]
+
+
 def test_the_latest_time_stays_where_silence_is_told_by_it() -> None:
     rows = rows_of("told")
     rows.sequence[0] = 1

@@ -204,6 +204,20 @@ def test_where_there_is_no_list_of_all_any_more_the_next_event_takes_the_record_
     assert not of(worker.run(records([event("u", 3)])), "user-recommendations")
 
 
+def test_segments_without_a_list_share_their_candidates_and_old_ones_go() -> None:
+    worker = UsersWorker({None: GIVEN[None]})
+    worker.run(records([event("u", 1), event("v", 2, TOPICS[1])]))
+    recommender = worker.stage._for_users
+    assert recommender is not None
+    assert [*recommender._choices] == [None]
+    worker.lists.given = GIVEN
+    worker.run(records([event("u", 3), event("v", 4, TOPICS[1])]))
+    assert recommender._choices.keys() == {None, 0, 1}
+    worker.lists.given = {None: GIVEN[None]}
+    worker.run(records([event("u", 5)]))
+    assert [*recommender._choices] == [None]
+
+
 def test_who_has_all_of_it_gets_a_record_without_items() -> None:
     worker = UsersWorker(lists(leading(None, "a")))
     [record] = told(worker.run(records([event("u", 1, item_id="a")]))).values()

@@ -8,6 +8,7 @@ import xxhash
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from consumer.migrate.changelog import Former
 from models.profiles.items import fitted, held, item_digest, item_digests, list_digest, take_in
 from models.profiles.rows import ProfileRows
 
@@ -85,3 +86,17 @@ def test_a_row_says_in_json_what_it_says_in_binary() -> None:
     off = ProfileRows.empty(["u"], 2, 4)
     off.load_record(0, record)
     assert off.items.shape == (1, 0)
+
+
+def test_items_stay_under_another_embedding_model() -> None:
+    rows = ProfileRows.empty(["u"], 2, 4, items=2)
+    rows.name_items(np.zeros(1, np.int64), ["a"])
+    made = ProfileRows.empty(["u"], 3, 4, items=2)
+    assert rows.under_another_model(made).items.tolist() == [[0, item_digest("a"), 0]]
+    former = Former(rows.to_record(0, "a" * 64))
+    assert former.migrated(made.to_record(0, "b" * 64)).items == former.record.items
+    # Of before they were kept, the input tells.
+    none = Former(ProfileRows.empty(["u"], 2, 4).to_record(0, "a" * 64))
+    made.name_items(np.zeros(1, np.int64), ["b"])
+    anew = made.to_record(0, "b" * 64)
+    assert none.migrated(anew).items == anew.items
