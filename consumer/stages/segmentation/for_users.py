@@ -141,6 +141,10 @@ class UserRecommender:
         order = np.argsort(which, kind="stable")
         return self._of_segments(rows, moved[order], which[order], choices, partition)
 
+    def follow(self) -> None:
+        """Take in the items of segments that have come, between batches."""
+        self._source.latest()
+
     def withdrawn(self, rows: ProfileRows, users: Rows, partition: int) -> list[Output]:
         """Take back what is published for users, of whom nothing can be said any more."""
         published = users[rows.items[users, 0] != 0]

@@ -520,6 +520,8 @@ class SegmentationStage:
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
         """Take a new model over, look at the next users under it, let go of who fell silent."""
         self._adopt_newest()
+        if self._for_users is not None:
+            self._for_users.follow()
         if self.model is None or (under := self._in_force) is None:
             return None
         if self._words.piece():

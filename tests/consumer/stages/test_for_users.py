@@ -78,7 +78,10 @@ class Source:
     def __init__(self, given: Lists) -> None:
         self.given = given
 
+    asked = 0
+
     def latest(self) -> Lists:
+        self.asked += 1
         return self.given
 
 
@@ -192,6 +195,13 @@ def test_before_there_is_a_list_of_all_nobody_gets_a_record(given: Lists) -> Non
     assert not of(worker.run(records([event("u", 1, item_id="a")])), "user-recommendations")
     found = worker.stage.tables[0].gather(["u"]).items[0].tolist()
     assert found == [0, *item_digests("a").tolist(), 0, 0]
+
+
+def test_lists_are_followed_while_no_event_comes() -> None:
+    worker = UsersWorker()
+    before = worker.lists.asked
+    worker.maintain()
+    assert worker.lists.asked > before
 
 
 def test_where_there_is_no_list_of_all_any_more_the_next_event_takes_the_record_back() -> None:
