@@ -395,7 +395,7 @@ class SegmentationStage:
         for row in [row for row, terms in enumerate(rows.terms) if terms]:
             if not worded[row]:
                 rows.terms[row] = {}
-        events_before = rows.events[:moved].copy()
+        events_before = rows.events[:moved].copy() if self._for_users is not None else None
         moves = Moves(
             rows,
             own,
@@ -407,7 +407,7 @@ class SegmentationStage:
             stats=self._pending,
         )
         changes, left, of_items = self._move(moves, partition, look.left, seats, now)
-        if self._for_users is not None:
+        if self._for_users is not None and events_before is not None:
             counted = np.flatnonzero(rows.events[:moved] > events_before)
             for_users = self._for_users.outputs(rows, counted, partition)
             self._pending.recommended += len(for_users)
