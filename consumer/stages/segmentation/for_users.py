@@ -129,6 +129,8 @@ class UserRecommender:
         partition
             Of the input.
         """
+        if not len(moved):
+            return []
         lists = self._source.latest()
         if (everybody := lists.get(None)) is None or not everybody.leading.items:
             return self.withdrawn(rows, moved, partition)

@@ -240,11 +240,24 @@ def test_repeats_and_looks_of_a_new_model_write_nothing() -> None:
     worker = UsersWorker()
     batch = records([event("u", 1, item_id="a")])
     worker.run(batch)
-    assert not told(worker.run(batch))
+    again = worker.run(batch)
+    assert not told(again)
+    assert not of(again, "user-events.dlq")
+    assert worker.stage.stats.repeated == 1
     worker.source.model = turned(a_model())
     assert not told(worker.maintain())
     [record] = told(worker.run(records([event("u", 2)]))).values()
     assert record.segment == 1
+
+
+def test_a_label_alone_writes_no_items() -> None:
+    worker = UsersWorker(labels={"enabled": True})
+    given = {"user_id": "u", "label": "brewer", "labelled_at": START.isoformat()}
+    outputs = worker.run(
+        [Record("segment-labels", 0, 0, 1_700_000_000_000, b"u", json.dumps(given).encode())]
+    )
+    assert [each.topic for each in outputs] == ["user-profiles"]
+    assert not told(outputs)
 
 
 def test_without_the_setting_nothing_is_kept_or_written() -> None:
