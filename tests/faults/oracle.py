@@ -122,15 +122,24 @@ def _fields_of(wanted: dict[str, Any], change: SegmentChange) -> str:
     return ", ".join(name for name, each in wanted.items() if found.get(name) != each)
 
 
+def _unpublished(record: ProfileRecord) -> ProfileRecord:
+    """Give a state without offsets, and without what was published by lists that a replay has not.
+
+    That the latter fits what is on the topic is for `verify` to say.
+    """
+    items = record.items and record.items.model_copy(update={"shown": 0})
+    return placeless(record).model_copy(update={"items": items if items and items.had else None})
+
+
 def _judge_profiles(settings: Settings, replay: Replay, verdict: Verdict) -> None:
     """Compare the final state of every user, bit for bit."""
     latest: dict[str, ProfileRecord] = {}
     for record in read_topic(settings, settings.topics.profiles):
         profile = read_profile(record.key or b"", record.value or b"")
-        latest[profile.user_id] = placeless(profile)
+        latest[profile.user_id] = _unpublished(profile)
     table = replay.segmentation.tables[0]
     for user in table.users:
-        wanted = placeless(table.gather([user]).to_record(0, replay.embedder.identity))
+        wanted = _unpublished(table.gather([user]).to_record(0, replay.embedder.identity))
         profile = latest.pop(user, None)
         if profile is None:
             verdict.lost += wanted.events
