@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from schemas.attribute_table import AttributeTable
 from schemas.base import schema_id
 from schemas.changes import SegmentChange
 from schemas.dead_letters import DeadLetter
@@ -40,6 +41,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "label-models": LabelModelRecord,
     "drift-reference": DriftReferenceRecord,
     "segment-recommendations": SegmentRecommendations,
+    "segment-attributes": AttributeTable,
     "user-recommendations": UserRecommendations,
     "rule-changes": RuleChange,
     "dead-letter": DeadLetter,

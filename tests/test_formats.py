@@ -15,7 +15,7 @@ from consumer.state.checkpoint_format import FORMAT_VERSION, MAGIC, Header, Owne
 from models.profiles.snapshot import ProfileSnapshot
 from models.profiles.table import LINKS, NUMBERS, ProfileRows, ProfileTable
 from models.recommendation import item_codec, parts
-from schemas import item_events, rule_states, samples, states
+from schemas import item_events, rule_states, sampled_users, samples, states
 from tests.stubs import HashingEmbedder
 
 PAGE = (Path(__file__).parents[1] / "docs/formats.md").read_text(encoding="utf-8")
@@ -45,6 +45,7 @@ def by_name(head: str, text: str) -> dict[str, str]:
         ("Sections of an event of an item", item_events.ItemEventTag),
         ("Sections of an item", item_codec.ItemTag),
         ("Sections of a part", parts.PartTag),
+        ("Sections of a sampled user", sampled_users.SampledTag),
         ("State of rules", rule_states.Tag),
     ],
 )

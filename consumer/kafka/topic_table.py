@@ -337,20 +337,22 @@ TOPICS = (
     ),
     Topic(
         setting="recommendation_parts",
-        key="`segment/partition`",
-        value="binary, [a partition's part in a segment's items](formats.md)",
+        key="`segment/partition`, or `user/` and the hash of a user",
+        value="binary, [a partition's part in a segment's items, or what is known of a sampled "
+        "user](formats.md)",
         kept="compacted",
         aligned=True,
         large=True,
         with_recommendations=True,
-        writers=("recommender",),
+        writers=("worker", "recommender"),
         readers=("recommender", "verify"),
         for_you="no: the recommender's",
     ),
     Topic(
         setting="segment_recommendations",
-        key="a segment's id, or `all`",
-        value="JSON, the items that lead there, or null",
+        key="a segment's id, or `all`; and `attributes`",
+        value="JSON, the items that lead there, or null; and [users by attribute]"
+        "(../schemas/json/segment-attributes.schema.json)",
         schema="segment-recommendations",
         kept="compacted",
         single=True,

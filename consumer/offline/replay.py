@@ -37,6 +37,7 @@ from models.embedding.runner_types import Embedder
 from models.labels.model import LabelModel
 from models.profiles.table import from_microseconds
 from models.segments.model import SegmentModel
+from schemas.attribute_table import ATTRIBUTES_KEY
 from schemas.changes import SegmentChange, structured_cloudevent
 from schemas.dead_letters import DeadLetter, read_dead_letter_headers, to_base64
 from schemas.lifecycle import LifecycleEvent, structured_lifecycle_event
@@ -305,6 +306,7 @@ _NOT_ALWAYS_WRITTEN = (
     files.MODEL,
     files.LABEL_MODEL,
     files.RECOMMENDATIONS,
+    files.ATTRIBUTES,
 )
 
 
@@ -381,8 +383,12 @@ class FolderSink:
                 file.write(self._segments[segment].decode() + "\n")
         if self._recommender is not None:
             with self._open(files.RECOMMENDATIONS) as file:
-                for value in self._recommender.finish().values():
+                published = self._recommender.finish()
+                counted = published.pop(ATTRIBUTES_KEY, None)
+                for value in published.values():
                     file.write(value.decode() + "\n")
+            if counted is not None:
+                (self._folder / files.ATTRIBUTES).write_bytes(counted + b"\n")
         users = accepted = repeated = 0
         with self._open(files.PROFILES) as file:
             table = replay.segmentation.tables[0]

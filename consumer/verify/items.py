@@ -18,6 +18,7 @@ import numpy as np
 from consumer.contract.records import Record
 from consumer.contract.stage import StageError
 from consumer.settings import Settings
+from consumer.stages.recommending.attributes import is_of_user
 from consumer.stages.recommending.merging import PartBook, merged_parts
 from consumer.stages.recommending.restoration import RecommenderRestoration
 from consumer.verify.cut import Span, Spans, TopicReader
@@ -27,6 +28,7 @@ from consumer.verify.whole import WholeAudit
 from models.profiles.rows import hash_event_ids
 from models.recommendation.partials import EVERYBODY, Partial, partial_of
 from models.recommendation.parts import candidates_that_fit, decode_part, parts_of
+from schemas.attribute_table import ATTRIBUTES_KEY, AttributeTable
 from schemas.binary import RecordError
 from schemas.intake import RefusedError
 from schemas.item_events import read_item_event
@@ -92,6 +94,7 @@ class ItemAudit:
         # When items of a partition were written last, milliseconds since 1970.
         self._changed: dict[int, int] = defaultdict(lambda: -1)
         self._published: dict[bytes, SegmentRecommendations] = {}
+        self._table: AttributeTable | None = None
         self.unchecked: list[str] = []
 
     # --- records ----------------------------------------------------------------------------
@@ -120,6 +123,8 @@ class ItemAudit:
         try:
             if record.topic == self._topics.item_profiles:
                 self._states[number].load(record)
+            elif is_of_user(record):
+                self._states[number].attributes.note(record)
             else:
                 self._states[number].book.note(record)
         except StageError as error:
@@ -129,6 +134,9 @@ class ItemAudit:
         """Take a record of `segment-recommendations`."""
         key = record.key or b""
         self._published.pop(key, None)
+        if key == ATTRIBUTES_KEY:
+            self._attributes(record)
+            return
         if record.value is None:
             return
         try:
@@ -143,6 +151,12 @@ class ItemAudit:
                 f"{record.place} has another key than its segment",
             )
         self._published[key] = read
+
+    def _attributes(self, record: Record) -> None:
+        try:
+            self._table = AttributeTable.model_validate_json(record.value or b"")
+        except ValueError:
+            self._malformed(record, "it is not as its contract says")
 
     def _malformed(self, record: Record, why: object) -> None:
         detail = f"{record.place} cannot be read: {why}"
@@ -307,6 +321,22 @@ class ItemAudit:
                 f"{behind:,} of {due:,} segments on {topic}: parts have come since"
             )
 
+    def users_counted(self) -> None:
+        """Find a table of users by attribute that is not what the records of users come to."""
+        topic = self._topics.segment_recommendations
+        for state in self._states.values():
+            wanted = state.attributes.table()
+            if not wanted.parts_end:
+                continue
+            if self._table is None or self._table.parts_end < wanted.parts_end:
+                self.unchecked.append(f"users by attribute on {topic}: records have come since")
+            elif self._table != wanted:
+                self._violations.add(
+                    ViolationKind.RECOMMENDATION_DIFFERS,
+                    topic,
+                    "the table of users by attribute is not what the sampled users come to",
+                )
+
     def _merged(self, book: PartBook, segment: int) -> SegmentRecommendations | None:
         try:
             return merged_parts(book, segment, self._policy)
@@ -411,6 +441,7 @@ def audit_items(
         items.counted_once(whole=not lost)
         items.given_away()
         items.merged()
+        items.users_counted()
     audit.in_changes.extend(found)
     audit.unchecked += items.unchecked
 

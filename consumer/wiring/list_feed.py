@@ -18,7 +18,11 @@ from consumer.kafka.messages import as_record
 from consumer.settings import Settings
 from consumer.stages.segmentation.for_users import Lists, PublishedList
 from schemas.base import claimed_schema
-from schemas.recommendations import RECOMMENDATIONS_SCHEMA, SegmentRecommendations
+from schemas.recommendations import (
+    RECOMMENDATIONS_KEYS,
+    RECOMMENDATIONS_SCHEMA,
+    SegmentRecommendations,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +52,9 @@ class ListBook:
     def note(self, records: Iterable[Record]) -> None:
         """Take records in, to be read later; of a key the latest counts."""
         for record in records:
-            self._waiting[record.key or b""] = record
+            # The topic has users by attribute as well.
+            if RECOMMENDATIONS_KEYS.fullmatch(key := record.key or b""):
+                self._waiting[key] = record
 
     def read(self, seconds: float) -> None:
         """Read the records that wait, for about so long; one at least."""

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from models.recommendation.policy import RecommendationPolicy
 from models.recommendation.ranking import evidence
+from schemas.attribute_table import AttributeTable
 from schemas.segment_model import NO_SEGMENT
 
 F64 = NDArray[np.float64]
@@ -78,6 +79,16 @@ class AttributeCounts:
         self._most = most
         self._users: dict[int, int] = {}
         self._attributes: OrderedDict[tuple[str, str], dict[int, int]] = OrderedDict()
+
+    @classmethod
+    def of(cls, table: AttributeTable) -> AttributeCounts:
+        """Take over what is published."""
+        found = cls(max(len(table.attributes), 1))
+        found._users = {each.segment: each.users for each in table.segments}
+        for each in table.attributes:
+            own = {one.segment: one.users for one in each.segments}
+            found._attributes[each.name, each.value] = own
+        return found
 
     def __len__(self) -> int:
         return len(self._attributes)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from consumer.contract.records import Record, RecordColumns
 from consumer.contract.stage import Changelog, StageError, Upto
 from consumer.settings import TopicSettings
+from consumer.stages.recommending.attributes import AttributeBook, is_of_user
 from consumer.stages.recommending.items import ItemState
 from consumer.stages.recommending.merging import PartBook
 from models.recommendation.item_codec import decode_items, former_of, made_of
@@ -29,6 +30,7 @@ class RecommenderRestoration:
     def __init__(self, topics: TopicSettings, partition: int, half_life: timedelta) -> None:
         self.items = ItemState()
         self.book = PartBook(everybody=partition == 0)
+        self.attributes = AttributeBook()
         self._items_topic = topics.item_profiles
         self._half_life = half_life
         self.changelogs = (
@@ -46,7 +48,7 @@ class RecommenderRestoration:
         """Take records in; of an item's only the latest is left."""
         if records.topic != self._items_topic:
             for record in records:
-                self.book.note(record)
+                (self.attributes if is_of_user(record) else self.book).note(record)
             return
         keys = [key or b"" for key in records.keys]
         latest = {key: number for number, key in enumerate(keys)}

@@ -24,6 +24,7 @@ from itertools import islice
 from consumer.contract.figures import Figures
 from consumer.contract.records import Output, Record
 from consumer.settings import Settings
+from consumer.stages.recommending.attributes import CountedUsers, is_of_user
 from consumer.stages.recommending.feed import Feed, read_feed
 from consumer.stages.recommending.items import ItemState, Move
 from consumer.stages.recommending.merging import PartBook, merged_output
@@ -103,6 +104,7 @@ class RecommenderStage:
         self._moved_since: dict[int, float] = {}
         self._items: dict[int, ItemState] = {}
         self._books: dict[int, PartBook] = {}
+        self._users = CountedUsers(settings, clock)
         self._moves: list[Move] = []
         self._noted: list[tuple[int, Record]] = []
         self._gave: list[tuple[int, int]] = []
@@ -123,6 +125,7 @@ class RecommenderStage:
             items.go_on(given.at, given.vectors.shape[1], given.give)
         self._items[partition] = items
         self._books[partition] = restoration.book
+        self._users.assigned(partition, restoration.attributes)
         logger.info(
             "recommender of partition %d: %d items, parts of %d segments",
             partition,
@@ -134,6 +137,7 @@ class RecommenderStage:
         """Let go of a partition."""
         self._items.pop(partition, None)
         self._books.pop(partition, None)
+        self._users.revoked(partition)
         self._given_at.pop(partition, None)
         self._moved_since.pop(partition, None)
 
@@ -189,6 +193,7 @@ class RecommenderStage:
         for partition, book in self._books.items():
             for segment in book.dirty[: _MERGED_AT_ONCE - len(self._merged)]:
                 outputs += self._merge(partition, book, segment)
+        outputs += self._users.maintain(idle=idle)
         return outputs or ([] if self._merged else None)
 
     def _due(self, partition: int, items: ItemState, *, idle: bool) -> int | None:
@@ -259,18 +264,23 @@ class RecommenderStage:
         for move in self._moves:
             move.take_effect()
         for partition, record in self._noted:
-            self._books[partition].note(record)
+            if is_of_user(record):
+                self._users.note(partition, record)
+            else:
+                self._books[partition].note(record)
         for partition, at in self._gave:
             self._items[partition].gave(at)
             self._given_at[partition] = self._clock()
             self._moved_since.pop(partition, None)
         for partition, segment in self._merged:
             self._books[partition].merged(segment)
+        self._users.committed()
         self.stats.add(self._pending)
         self._clear()
 
     def aborted(self) -> None:
         """Forget it."""
+        self._users.aborted()
         self._clear()
 
     def _clear(self) -> None:
@@ -287,8 +297,10 @@ class RecommenderStage:
     @property
     def settled(self) -> bool:
         """Whether all that was counted is given away and merged."""
-        return not any(items.moved for items in self._items.values()) and not any(
-            book.dirty for book in self._books.values()
+        return (
+            not any(items.moved for items in self._items.values())
+            and not any(book.dirty for book in self._books.values())
+            and self._users.settled
         )
 
     def figures(self) -> Figures:

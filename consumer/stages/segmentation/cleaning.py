@@ -220,6 +220,7 @@ class Cleaning:
             words=words,
             items=sifted.items,
             ratings=sifted.ratings,
+            attributes=sifted.attributes,
             left_out=left_out,
         )
         return events, refusals
@@ -262,6 +263,7 @@ class Cleaning:
         words: list[tuple[str, ...] | None] = []
         items: list[str | None] = []
         ratings: list[float | None] = []
+        attributes: list[dict[str, str] | None] = []
         left_out: dict[int, tuple[str, ...]] = {}
         for number, (value, key) in enumerate(zip(values, keys, strict=True)):
             try:
@@ -291,6 +293,7 @@ class Cleaning:
             words.append(cut)
             items.append(event.item_id)
             ratings.append(event.rating)
+            attributes.append(event.attributes)
         events = PreparedEvents(
             numbers=np.array(numbers, np.int64),
             users=users,
@@ -304,6 +307,7 @@ class Cleaning:
             words=words,
             items=items,
             ratings=ratings,
+            attributes=attributes,
             left_out=left_out,
         )
         return events, refusals

@@ -48,7 +48,7 @@ class PreparedEvents:
         What the text was made into, and in which language it is.
     words
         The text's words for the profile; None where they are not cut yet.
-    items, ratings
+    items, ratings, attributes
         As the events say.
     left_out
         Fields that nothing rests on and that were left out, by the event's row.
@@ -66,6 +66,7 @@ class PreparedEvents:
     words: list[tuple[str, ...] | None]
     items: list[str | None]
     ratings: list[float | None]
+    attributes: list[dict[str, str] | None]
     left_out: Mapping[int, tuple[str, ...]]
 
     def __len__(self) -> int:
@@ -87,6 +88,7 @@ class PreparedEvents:
             words=self.words[:count],
             items=self.items[:count],
             ratings=self.ratings[:count],
+            attributes=self.attributes[:count],
             left_out={row: names for row, names in self.left_out.items() if row < count},
         )
 
@@ -107,6 +109,7 @@ class PreparedEvents:
             words=[self.words[row] for row in rows],
             items=[self.items[row] for row in rows],
             ratings=[self.ratings[row] for row in rows],
+            attributes=[self.attributes[row] for row in rows],
             left_out={
                 place: self.left_out[row] for place, row in enumerate(rows) if row in self.left_out
             },

@@ -36,6 +36,7 @@ from consumer.stages.segmentation.prepared import EVENT_TYPES, PreparedBatch
 from consumer.stages.segmentation.profile_writer import ProfileWriter
 from consumer.stages.segmentation.reassignment import Look, Reassignment
 from consumer.stages.segmentation.restoration import ProfileRestoration
+from consumer.stages.segmentation.sampled_users import SampledUserWriter
 from consumer.stages.segmentation.stats import SegmentationStats
 from consumer.stages.segmentation.turns import Moves
 from consumer.stages.segmentation.words import Words
@@ -184,6 +185,9 @@ class SegmentationStage:
                 settings.topics.user_recommendations, settings.recommendations, lists
             )
         )
+        self._sampled_users = (
+            SampledUserWriter(settings.topics) if settings.recommendations.enabled else None
+        )
         self._drift = settings.drift.enabled
         self._tables: dict[int, ProfileTable] = {}
         self._touched: list[_Touched] = []
@@ -300,6 +304,7 @@ class SegmentationStage:
             limit=self._limit,
             most=self._dead_letters.max_unexpected,
         )
+        outputs = self._with_sampled(outputs)
         try:
             self._limit.check(accepted=self._pending.used, refused=self._pending.all_refused)
         except DeadLetterLimitError:
@@ -469,8 +474,7 @@ class SegmentationStage:
         batch, items = moves.batch, self._items
         if not len(fresh) or (under := self._in_force) is None:
             nobody = moves.rows.segments[after.places]
-            told = items.outputs(batch, fresh, nobody, partition) if items else []
-            return [], left, told
+            return [], left, self._told(batch, fresh, nobody, partition)
 
         def cause_of(entry: int) -> Cause:
             row = int(fresh[entry])
@@ -512,8 +516,25 @@ class SegmentationStage:
         told = []
         if items is not None and before is not None:
             segments = segments_after(before, after, decided)
-            told = items.outputs(batch, fresh, segments, partition)
+            told = self._told(batch, fresh, segments, partition)
         return outputs, np.flatnonzero(is_left), told
+
+    def _told(
+        self, batch: PreparedBatch, fresh: NDArray[np.int64], segments: NDArray[np.int64], home: int
+    ) -> list[Output]:
+        """Give what events of a partition say of items, and of users by their attributes."""
+        if self._items is None or self._sampled_users is None:
+            return []
+        return [
+            *self._items.outputs(batch, fresh, segments, home),
+            *self._sampled_users.of_events(batch, fresh, segments, self._sampled_upto),
+        ]
+
+    def _with_sampled(self, outputs: list[Output]) -> list[Output]:
+        """Add in which segment sampled users are whose membership is among outputs."""
+        if self._sampled_users is None:
+            return outputs
+        return outputs + self._sampled_users.of_changes(outputs, self._sampled_upto)
 
     # --- a new model ------------------------------------------------------------------------
 
@@ -530,7 +551,8 @@ class SegmentationStage:
         seconds = _PIECE_SECONDS if idle else _SHORT_PIECE_SECONDS
         look = self._reassignment.piece(self._tables, cause, under, seconds=seconds)
         if look is None:
-            return self._silent.next(self._tables, self.model, self._clock(), self._pending)
+            gone = self._silent.next(self._tables, self.model, self._clock(), self._pending)
+            return None if gone is None else self._with_sampled([*gone])
         return self._outputs_of(look)
 
     def share(self, seconds: float) -> Sequence[Output]:
@@ -553,7 +575,8 @@ class SegmentationStage:
         self._looked += look.looked
         self._touched += [_Touched(partition, moved) for partition, moved in look.moved]
         states = [self._profiles.states(partition, moved) for partition, moved in look.moved]
-        return [*look.changes, *(output for outputs in states for output in outputs)]
+        outputs = [*look.changes, *(output for outputs in states for output in outputs)]
+        return self._with_sampled(outputs)
 
     def _take_in(self, look: Look) -> None:
         self._pending.changes.update(look.counts)
