@@ -98,7 +98,7 @@ def rendered(text: str, output: Path) -> str:
     if not output.exists():
         return text
     found = read(output)
-    parts = [f"{_sizes(found)}\n", _against(found)]
+    parts = [f"{_sizes(found)}\n", f"{_priors(found)}\n", _against(found)]
     parts += [f"{name}, all users:\n\n{_methods(each)}" for name, each in found.items()]
     return render(text, "recommendations", "\n\n".join(parts))
 
@@ -115,11 +115,25 @@ def _sizes(found: dict[str, Figures]) -> str:
             "to foretell": "{to_foretell:,}",
             "of items not known by then": "{of_unknown:,}",
             "half-life": "{half_life_days:g} days",
+            "prior weight": "{prior_weight:g}",
             "own weight": "{own_weight:g}",
             "of it text": "{similarity_weight:g}",
         },
         texts=1,
     )
+
+
+def _priors(found: dict[str, Figures]) -> str:
+    """Write NDCG@10 of the segment's items on the steps before, by the prior weight."""
+    priors = list(next(iter(found.values()))["prior_weights"])
+    rows = [
+        [name, *(f"{each['prior_weights'][prior]:.4f}" for prior in priors)]
+        for name, each in found.items()
+    ]
+    tried = [each["prior_weights"] for each in found.values()]
+    least = [min(each[prior] / max(each.values()) for each in tried) for prior in priors]
+    rows.append(["least share of a stream's best", *(f"{share:.1%}" for share in least)])
+    return table(["NDCG@10 by prior weight", *priors], rows, texts=1)
 
 
 def _against(found: dict[str, Figures]) -> str:

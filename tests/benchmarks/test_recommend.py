@@ -42,7 +42,13 @@ def figures():
         "had": 5,
         "steps": 2,
         "without": [],
-        "chosen": {"half_life_days": 30.0, "own_weight": 0.5, "similarity_weight": 1.0},
+        "chosen": {
+            "half_life_days": 30.0,
+            "prior_weight": 50.0,
+            "own_weight": 0.5,
+            "similarity_weight": 1.0,
+        },
+        "prior_weights": {"50": 0.21, "1": 0.2},
         "classes": [
             {"least": 0, "most": None, "users": 9, "rankings": 12, "methods": methods},
             {"least": 0, "most": 0, "users": 1, "rankings": 1, "methods": {}},
@@ -57,7 +63,8 @@ def test_differences_beyond_chance_are_bold_and_classes_without_figures_left_out
     page = recommend.rendered(text, path)
     assert "| own items | any | 9 | 0.200 | **+0.100 (+0.050 to +0.150)** |" in page
     assert "| +0.010 (-0.020 to +0.040) | **-0.100 (-0.200 to -0.050)** |" in page
-    assert page.count("| own items |") == 2
+    assert "| own items | 0.2100 | 0.2000 |" in page
+    assert page.count("| own items |") == 3
     assert recommend.rendered(text, tmp_path / "none.json") == text
 
 

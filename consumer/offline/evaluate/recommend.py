@@ -7,8 +7,9 @@ SIGIR 2020). For each user with an event in the step all items known by then are
 that the user has had. Relevant are those that the user chooses in the step for the first time. What
 is not known by then nobody can foretell; how many choices that takes out is told.
 
-The half-life of popularity is chosen on steps before, for global popularity, which all others are
-measured against; then the weights of the mixture. Both by NDCG@10.
+What is chosen is chosen on steps before, by NDCG@10: the half-life for global popularity, which all
+others are measured against; by that how much a segment's popularity is smoothed, for the segment's
+own list; and by both the weights of the mixture.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ LEAST_USERS = 20
 _FIRST = 10
 _HALF_LIVES = (7.0, 30.0, 180.0)
 """In days."""
+_PRIORS = (1000.0, 200.0, 50.0, 20.0, 5.0, 1.0)
+"""In events; the first one is nearly popularity among all users."""
 _WEIGHTS = ((0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 0.5, 1.0))
 
 
@@ -118,7 +121,9 @@ class RecommendFigures:
     to_foretell, of_unknown, had
         Choices in the steps: all, those of items not known by then, and those the user had before.
     chosen
-        The half-life and the weights of the mixture, chosen on earlier steps.
+        The half-life, the prior weight and the weights of the mixture, chosen on earlier steps.
+    prior_weights
+        NDCG@10 of the segment's items on those steps, by the prior weight.
     without
         Methods that were not measured, since a library is not installed.
     classes
@@ -136,6 +141,7 @@ class RecommendFigures:
     had: int
     steps: int
     chosen: dict[str, float]
+    prior_weights: dict[str, float]
     without: tuple[str, ...]
     classes: tuple[ClassFigures, ...]
     relations: tuple[Relation, ...]
@@ -223,8 +229,10 @@ def evaluate_choices(
     before = round(len(choices) * (1 - TEST - CHOOSING))
     stand_in = _shuffled(choices, first, seed)
     walker = _Steps(choices, policy, profile, stand_in, Factors(seed=seed))
-    say("choosing the half-life and the weights of the mixture on the steps before")
-    walker.policy = policy = _chosen(walker, before, first, max(1, steps // 2))
+    say("choosing the half-life, the prior weight and those of the mixture on the steps before")
+    count = max(1, steps // 2)
+    walker.policy, priors = _smoothed(walker, before, first, count)
+    walker.policy = policy = _mixed(walker, before, first, count)
     without = () if has_als() else ("ALS",)
     methods = {name: method for name, method in METHODS.items() if name not in without}
     judged = {name: _Judged([], [], []) for name in (*methods, LEAK)}
@@ -264,9 +272,11 @@ def evaluate_choices(
         steps=steps,
         chosen={
             "half_life_days": policy.half_life_days,
+            "prior_weight": policy.prior_weight,
             "own_weight": policy.own_weight,
             "similarity_weight": policy.similarity_weight,
         },
+        prior_weights=priors,
         without=without,
         classes=tuple(classes),
         relations=tuple(_relations(walker.past(len(choices)))),
@@ -323,30 +333,54 @@ def _judge(into: _Judged, past: Past, queries: list[_Query], scores: Floats) -> 
         into.bits.append(novelty(order[:_FIRST], taken, everybody))
 
 
-def _chosen(walker: _Steps, first: int, end: int, steps: int) -> RecommendationPolicy:
-    """Choose the half-life, and then the weights; of equals what counts the user least."""
-    policy = walker.policy
-    halves = [policy.model_copy(update={"half_life_days": days}) for days in _HALF_LIVES]
-    weights = [
-        {"own_weight": own, "similarity_weight": similar}
+def _smoothed(
+    walker: _Steps, first: int, end: int, steps: int
+) -> tuple[RecommendationPolicy, dict[str, float]]:
+    """Choose the half-life and the prior weight; of equals what trusts segments least.
+
+    Returns
+    -------
+    tuple
+        The policy, and NDCG@10 of the segment's items by prior weight.
+    """
+    halves = [walker.policy.model_copy(update={"half_life_days": days}) for days in _HALF_LIVES]
+    popular, smoothed = np.zeros(len(halves)), np.zeros((len(halves), len(_PRIORS)))
+    rankings = 0
+    # No factors here, so none are learned: they go on with the stream, and are asked later.
+    bare = replace(walker, learned=len(walker.choices))
+    for past, stop in bare.walk(first, end, steps):
+        queries, _, _ = _queries(past, stop)
+        rankings += len(queries)
+        if not queries:
+            continue
+        for number, half in enumerate(halves):
+            popular[number] += _worth(replace(past, policy=half), queries, Past.popular)
+            for place, prior in enumerate(_PRIORS):
+                under = replace(past, policy=half.model_copy(update={"prior_weight": prior}))
+                smoothed[number, place] += _worth(under, queries, Past.in_segment)
+    best = int(popular.argmax())
+    own = smoothed[best]
+    told = {f"{prior:g}": float(own[n]) / max(rankings, 1) for n, prior in enumerate(_PRIORS)}
+    chosen = halves[best].model_copy(update={"prior_weight": _PRIORS[int(own.argmax())]})
+    return chosen, told
+
+
+def _mixed(walker: _Steps, first: int, end: int, steps: int) -> RecommendationPolicy:
+    """Choose the weights of the mixture; of equals what counts the user least."""
+    policies = [
+        walker.policy.model_copy(update={"own_weight": own, "similarity_weight": similar})
         for own, similar in product(*_WEIGHTS)
         # Without own evidence its parts do not matter.
         if own > 0 or similar == 0
     ]
-    popular, mixed = np.zeros(len(halves)), np.zeros((len(halves), len(weights)))
+    worth = np.zeros(len(policies))
     for past, stop in walker.walk(first, end, steps):
         queries, _, _ = _queries(past, stop)
-        if not queries:
-            continue
         # The factors go on with the stream, so all is tried in one walk.
-        for number, half in enumerate(halves):
-            under = replace(past, policy=half)
-            popular[number] += _worth(under, queries, Past.popular)
-            for place, chosen in enumerate(weights):
-                under.policy = half.model_copy(update=chosen)
-                mixed[number, place] += _worth(under, queries, Past.mixed)
-    best = int(popular.argmax())
-    return halves[best].model_copy(update=weights[int(mixed[best].argmax())])
+        for place, policy in enumerate(policies if queries else ()):
+            past.policy = policy
+            worth[place] += _worth(past, queries, Past.mixed)
+    return policies[int(worth.argmax())]
 
 
 def _worth(past: Past, queries: list[_Query], method: Callable[[Past, Ints], Floats]) -> float:

@@ -27,8 +27,8 @@ def test_the_table_has_every_topic_that_there_is_a_name_for():
 
 def test_every_schema_of_the_table_is_there_and_every_schema_of_a_topic_is_in_the_table():
     there = {path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.json")}
-    # What the headers of a dead letter say has a schema, its value has none. Of users by attribute a
-    # topic has one record among others.
+    # What the headers of a dead letter say has a schema, its value has none. Users by attribute are
+    # one record of a topic among others.
     apart = {"dead-letter", "segment-attributes"}
     assert {each.schema for each in TOPICS if each.schema} == there - apart
 

@@ -99,6 +99,17 @@ def test_where_everybody_draws_from_one_popularity_no_segment_helps(one_populari
     assert methods[CONTROL].against["ndcg@10"].low <= 0
 
 
+def test_segments_are_smoothed_the_less_the_more_they_tell(own_items, one_popularity):
+    priors = []
+    for found in (own_items, one_popularity):
+        tried = {float(prior): worth for prior, worth in found.prior_weights.items()}
+        best = max(tried.values())
+        # Of equals the greatest, which trusts segments least.
+        assert found.chosen["prior_weight"] == max(p for p in tried if tried[p] == best)
+        priors.append(found.chosen["prior_weight"])
+    assert priors[0] < priors[1]
+
+
 def test_who_knows_the_step_is_better_than_popularity_as_of_the_time(one_popularity):
     assert one_popularity.classes[0].methods[LEAK].against["ndcg@10"].low > 0
 
@@ -111,6 +122,8 @@ def test_a_leak_that_is_planted_raises_the_score_of_the_control(monkeypatch, one
         return latest(choices.user, choices.item, len(choices.users), -1)
 
     monkeypatch.setattr(recommend, "_shuffled", leaking)
+    # Under a greater one groups of so few events would all be as everybody.
+    monkeypatch.setattr(recommend, "_PRIORS", (20.0,))
     honest = one_popularity.classes[0].methods[CONTROL].measures["ndcg@10"]
     leaked = judged(choices).classes[0].methods[CONTROL].measures["ndcg@10"]
     assert leaked.low > honest.high
