@@ -169,6 +169,15 @@ bench-recommend: model  ## recommendations by segment against popularity and oth
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/recommending/requirements.lock
 	$(BIN)/python -m benchmarks.recommend $(ARGS)
 
+SERVING := clients/python/examples/recommendations
+test-serving: $(VENV)/.installed  ## the example that serves recommendations over HTTP, on a real Kafka
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(SERVING)/requirements.lock
+	$(BIN)/python -m pytest -q tests/clients/test_serving.py $(ARGS)
+
+bench-serving: $(VENV)/.installed  ## how long the example that serves recommendations takes for an answer
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(SERVING)/requirements.lock
+	$(BIN)/python -m benchmarks.serving $(ARGS)
+
 bench-report: $(VENV)/.installed  ## how long segmenter report takes, and how large its page is; ARGS="--users 3000"
 	$(BIN)/python -m benchmarks.report $(ARGS)
 
@@ -214,12 +223,14 @@ lock: $(VENV)/.installed  ## pin every dependency again, by hash, for all platfo
 	$(COMPILE) deploy/site/requirements.in -o deploy/site/requirements.lock
 	$(COMPILE) tests/browser/requirements.in -o tests/browser/requirements.lock
 	$(COMPILE) --no-deps benchmarks/recommending/requirements.in -o benchmarks/recommending/requirements.lock
+	$(COMPILE) -c requirements.lock clients/python/examples/recommendations/requirements.in \
+		-o clients/python/examples/recommendations/requirements.lock
 	$(COMPILE) benchmarks/pipeline/requirements-quix.in -o benchmarks/pipeline/requirements-quix.lock
 
 clean:  ## remove what the targets above made here (the user's cache stays)
 	rm -rf $(VENV) $(EXPORT_VENV) $(BENCH_VENV) $(SITE_VENV) $(BROWSER_VENV) report-pictures demo-output dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help install model demo test ready test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report dist site test-dist test-guide \
+.PHONY: help install model demo test ready test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report test-serving dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
-	bench-recovery bench-restarts bench-switch bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-for-users bench-report bench-rules bench-stability bench-evaluation bench-languages \
+	bench-recovery bench-restarts bench-switch bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-for-users bench-report bench-serving bench-rules bench-stability bench-evaluation bench-languages \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean
