@@ -71,6 +71,8 @@ def rights_of(command: Command, settings: Settings) -> list[Right]:
     }
     if not settings.recommendations.enabled:
         unused.add(("group", f"{settings.kafka.group_id}-recommender"))
+    if not settings.rules.enabled:
+        unused.add(("group", f"{settings.kafka.group_id}-rules"))
     if settings.embedding.former.model is None:
         name = _NEXT_PROFILES.format(group=settings.kafka.group_id)
         unused |= {("group", name), ("transactional id", name)}
@@ -155,6 +157,7 @@ _OTHERS: dict[Command, tuple[Right, ...]] = {
     "verify": (
         _COMMITTED,
         Right("group", "{group}-recommender", ("Describe",)),
+        Right("group", "{group}-rules", ("Describe",)),
         Right("group", "{group}-intake", ("Describe",)),
         Right("group", "{group}-follower", ("Describe",)),
     ),

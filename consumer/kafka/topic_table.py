@@ -384,7 +384,7 @@ TOPICS = (
         kept="hours",
         with_rules=True,
         writers=("rules run",),
-        readers=(),
+        readers=("verify",),
         for_you="yes, where `rules.enabled`: [rules](rules.md)",
     ),
     Topic(
@@ -395,7 +395,7 @@ TOPICS = (
         kept="compacted",
         with_rules=True,
         writers=("rules run",),
-        readers=(),
+        readers=("verify",),
         for_you="yes, likewise",
     ),
     Topic(
@@ -406,7 +406,7 @@ TOPICS = (
         aligned=True,
         with_rules=True,
         writers=("rules run",),
-        readers=("rules run",),
+        readers=("rules run", "verify"),
         for_you="no: the changelog of `segmenter rules run`",
     ),
 )

@@ -93,7 +93,7 @@ USES: dict[str, tuple[str, ...]] = {
     "verify": (
         *(*_CONNECTION, "kafka.consumer_properties", "kafka.group_id", *TOPIC_NAMES),
         *("kafka.transaction_timeout_seconds", "labels.enabled", "restore.no_progress_seconds"),
-        *("recommendations", "events"),
+        *("recommendations", "events", "rules", "profile.half_life_days"),
         *("profile.inactive_half_lives", "http", *_EVERY),
     ),
     "status": (

@@ -31,6 +31,7 @@ from consumer.kafka.messages import as_record
 from consumer.process import ending
 from consumer.settings import Settings
 from consumer.verify import decode
+from consumer.verify.beside import Beside
 from consumer.verify.decode import State, V
 from consumer.verify.engine import Engine
 from consumer.verify.ledger import UNREADABLE_MEMBERSHIP, UNREADABLE_PROFILE
@@ -113,8 +114,12 @@ class Follower:
             input_topic=topics.events,
             tell=self._news.tell,
         )
+        self._beside = Beside(
+            settings, self._news, settle_seconds=settle_seconds, whole=not from_now
+        )
+        self._names = (*outputs_of(topics), *self._beside.topics)
         self._open = in_outputs(
-            outputs_of(topics),
+            self._names,
             settle_seconds if hang_seconds is None else hang_seconds,
             self._news,
         )
@@ -136,10 +141,11 @@ class Follower:
         lookups = Lookups(self._settings, group_id)
         reader: Consumer | None = None
         try:
-            names = (*self._inputs, *outputs_of(self._topics))
+            self._beside.open()
+            names = (*self._inputs, *self._names)
             there = partitions_of(self._settings, names, seconds=self._request_seconds)
             partitions = {name: there[name] for name in names}
-            self._outputs = {name: partitions[name] for name in outputs_of(self._topics)}
+            self._outputs = {name: partitions[name] for name in self._names}
             lows, starts = self._starts(lookups, partitions)
             now = self._began = self._reported_at = self._clock()
             self._read_up = ReadUp(starts, now)
@@ -156,6 +162,7 @@ class Follower:
             reader.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
         except BaseException:
             lookups.close()
+            self._beside.close()
             if reader is not None:
                 reader.close()
             raise
@@ -183,22 +190,26 @@ class Follower:
         self._consumer.close()
         if self._asked is None or self._asked.done():
             self._lookups.close()
+            self._beside.close()
 
     def _starts(
         self, lookups: Lookups, partitions: Mapping[str, list[int]]
     ) -> tuple[dict[Place, int], dict[Place, int]]:
         """Give the first offsets of all topics, and where to begin to read the outputs."""
         ask, seconds = lookups.all_offsets, self._stall_seconds
-        changes = {self._topics.changes: self._outputs[self._topics.changes]}
+        firsts = (self._topics.changes, self._topics.rule_changes)
+        changes = {name: n for name, n in self._outputs.items() if name in firsts}
         others = {name: n for name, n in self._outputs.items() if name not in changes}
         events = {self._topics.events: partitions[self._topics.events]}
         lows = ask({**events, **self._outputs}, OffsetSpec.earliest(), seconds)
         if not self._from_now:
             self._lost = {n for n in changes[self._topics.changes] if lows[self._topics.changes, n]}
             self._engine.beginning_lost = bool(self._lost)
+            self._beside.begin(lows)
             return lows, {place: lows[place] for place in places(self._outputs)}
         self._lost = set(changes[self._topics.changes])
         self._engine.beginning_lost = True
+        self._beside.begin(None)
         # Of a transaction whose change is read, the membership and the profile are read too: it is
         # open now, or begins later, so that nothing of it lies before the last stable offset.
         starts = ask(others, OffsetSpec.latest(), seconds, stable=True)
@@ -246,7 +257,9 @@ class Follower:
                 dead_letters=engine.dead_letters.count,
                 rate=rate,
                 users=engine.users,
-                unsettled=engine.unsettled,
+                unsettled=engine.unsettled + self._beside.unsettled,
+                rule_changes=self._beside.rule_changes,
+                item_events=self._beside.item_events,
                 violations=dict(self._news.by_kind),
                 lag=self._watch.lag,
                 behind=self._read_up.behind,
@@ -270,7 +283,8 @@ class Follower:
             with self._lock:
                 if self._error is not None:
                     raise self._error
-                if self._read_up.caught_up >= asked and self._engine.settled:
+                settled = self._engine.settled and self._beside.settled
+                if self._read_up.caught_up >= asked and settled:
                     return True
             time.sleep(0.1)
         return False
@@ -302,8 +316,14 @@ class Follower:
             self._asked_at = now
             events, seconds = self._topics.events, self._request_seconds
             question = partial(self._lookups.sample, events, self._partitions, seconds)
-            self._asked = self._asking.submit(question)
+            self._asked = self._asking.submit(partial(self._ask, question))
         self._engine.settle(self._read_up.caught_up, now)
+        self._beside.settle(self._read_up.caught_up, now, self._engine.begun_anew)
+
+    def _ask(self, question: Callable[[], Sample]) -> Sample:
+        sample = question()
+        self._beside.ask(self._partitions, self._request_seconds)
+        return sample
 
     def _take(self, record: Record, now: float) -> None:
         topics, news, engine = self._topics, self._news, self._engine
@@ -329,6 +349,8 @@ class Follower:
             read = partial(decode.refused_in, record)
             refused = decode.attempt(read, place, topic, news)
             engine.dead_letters.add(refused, topic, now, partition)
+        elif topic in self._beside.topics:
+            self._beside.take(record, now)
         else:
             self._probed(partition, record=True, position=record.offset, now=now)
             return
@@ -359,6 +381,7 @@ class Follower:
                 "taken up anew where they are seen next"
             )
             self._engine.restart()
+            self._beside.restart()
             self._lost = set(self._outputs[self._topics.changes])
             place = TopicPartition(topic, partition, OFFSET_BEGINNING)
             self._consumer.incremental_unassign([place])
@@ -374,6 +397,7 @@ class Follower:
             self._news.tell("the cluster answers again")
         self._trouble = sample.trouble
         self._read_up.sample(sample)
+        self._beside.sampled()
         self._open.sample(sample)
         self._blocked.sample(sample)
         self._watch.sample(sample)

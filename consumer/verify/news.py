@@ -83,6 +83,8 @@ class FollowReport:
         Why the cluster cannot be asked at present, or None.
     lost
         Records of the input known to be lost before the group read them.
+    rule_changes, item_events
+        Changes by rules and events of items read; None where these are not in use.
     """
 
     seconds: float
@@ -102,6 +104,8 @@ class FollowReport:
     blocked: tuple[str, ...] = ()
     trouble: str | None = None
     lost: int = 0
+    rule_changes: int | None = None
+    item_events: int | None = None
 
     @property
     def total_violations(self) -> int:
@@ -122,6 +126,10 @@ class FollowReport:
             f"violations {self.total_violations:,}",
             f"lag {self.lag:,}",
         ]
+        if self.rule_changes is not None:
+            parts.append(f"by rules {self.rule_changes:,}")
+        if self.item_events is not None:
+            parts.append(f"of items {self.item_events:,}")
         if self.lost:
             parts.append(f"lost {self.lost:,}")
         if not self.read_up or self.behind:

@@ -81,6 +81,10 @@ class ViolationKind(StrEnum):
     RECOMMENDATION_DIFFERS = "recommendation_differs"
     """What is given away or published of a segment's items is not what is known of them, or what is
     published for a user is not what the user's profile says."""
+    RULE_STATE_DIFFERS = "rule_state_differs"
+    """A user's state under rules is not what the changes, the events or the rules come to."""
+    RULE_EVENT_LOST = "rule_event_lost"
+    """An event that counts for rules and that the user's state does not hold."""
     OFFSET_WENT_BACK = "offset_went_back"
     """The group's committed offset became smaller: it reads records again."""
     HANGING_TRANSACTION = "hanging_transaction"

@@ -8,11 +8,12 @@ of a whole or of topics without an end, from files or from Kafka.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from consumer.verify.ledger import NOWHERE, UNREADABLE, Standing, place_of
 from consumer.verify.report import Finding, ViolationKind
 from schemas.changes import ChangeStatus, SegmentChange
+from schemas.rule_changes import RuleChange, RuleStatus
 
 _QUOTED_CHARS = 80
 
@@ -213,6 +214,109 @@ def unknown_segment(change: Standing, version: int) -> Iterator[Finding]:
         f"change {change.sequence} put the user into segment {change.segment}, which segment model "
         f"{version} does not have",
     )
+
+
+# --- rules, in the settings, and who fulfils them -----------------------------------------------
+
+
+def rule_change_id(change: RuleChange, recorded_id: str) -> Iterator[Finding]:
+    """A change by a rule comes under the id that follows from what it says."""
+    yield (
+        ViolationKind.FORGED_ID,
+        f"change {change.sequence} by a rule came under id {_quote(recorded_id)}, what it says "
+        f"gives {change.id}",
+    )
+
+
+def rule_published_once(change: RuleChange) -> Iterator[Finding]:
+    """A change by a rule is published once."""
+    yield (
+        ViolationKind.REPEATED_ID,
+        f"change {change.sequence} by rule {change.rule} came under an id that was used before",
+    )
+
+
+def rule_sequence(change: RuleChange, before: int, members: Collection[str]) -> Iterator[Finding]:
+    """A user's changes by rules are numbered one by one, anew after the user was let go."""
+    still = f", and the user belongs to {_names(members)}" if members else ""
+    yield (
+        ViolationKind.SEQUENCE,
+        f"change {change.sequence} by rule {change.rule} came after change {before}{still}",
+    )
+
+
+def rule_status(change: RuleChange, members: Collection[str], *, known: bool) -> Iterator[Finding]:
+    """A user enters what the user does not belong to, and leaves what the user belongs to."""
+    belongs = change.rule in members
+    if change.status is RuleStatus.ENTERED and belongs:
+        yield (
+            ViolationKind.STATUS,
+            f"change {change.sequence} enters rule {change.rule}, to which the user belongs",
+        )
+    elif change.status is RuleStatus.EXITED and not belongs and known:
+        yield (
+            ViolationKind.STATUS,
+            f"change {change.sequence} leaves rule {change.rule}, to which the user does not "
+            "belong",
+        )
+
+
+def rule_memberships(
+    members: Mapping[str, int], found: Mapping[str, int], left: Collection[str], *, whole: bool
+) -> Iterator[Finding]:
+    """A user's memberships are the changes by which the user fulfils rules, and no others.
+
+    Where not all changes are known nothing is said of rules that no change has told of.
+    """
+    for rule in sorted(members.keys() - found.keys()):
+        yield (ViolationKind.MEMBERSHIP_MISSING, f"there is no membership of rule {rule}")
+    for rule in sorted(found.keys() - members.keys()):
+        if whole or rule in left:
+            yield (
+                ViolationKind.MEMBERSHIP_UNFOUNDED,
+                f"there is a membership of rule {rule}, to which no change has led",
+            )
+    for rule in sorted(found.keys() & members.keys()):
+        if found[rule] != members[rule]:
+            yield (
+                ViolationKind.MEMBERSHIP_DIFFERS,
+                f"the membership of rule {rule} is not the change that led to it",
+            )
+
+
+def rule_state(
+    sequence: int,
+    members: Collection[str],
+    left: Collection[str],
+    state: tuple[int, Collection[str]] | None,
+    *,
+    whole: bool,
+) -> Iterator[Finding]:
+    """A user's state has counted the changes, and belongs where they lead."""
+    if state is None:
+        if members:
+            yield (
+                ViolationKind.RULE_STATE_DIFFERS,
+                f"there is no state of a user who belongs to {_names(members)}",
+            )
+        return
+    number, own = state
+    if number != sequence and (number or members):  # 0 is of a user who was let go, and is back
+        yield (
+            ViolationKind.RULE_STATE_DIFFERS,
+            f"the state has counted {number} changes by rules, the last one is {sequence}",
+        )
+        return
+    more = {rule for rule in {*own} - {*members} if whole or rule in left}
+    if missing := {*members} - {*own} | more:
+        yield (
+            ViolationKind.RULE_STATE_DIFFERS,
+            f"state and changes differ in whether the user belongs to {_names(missing)}",
+        )
+
+
+def _names(rules: Collection[str]) -> str:
+    return ", ".join(sorted(rules))
 
 
 def _quote(text: str) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 
 from consumer.contract.records import Record
 from consumer.kafka.asking import REQUEST_SECONDS
-from consumer.kafka.groups import intake_group, recommender_group
+from consumer.kafka.groups import intake_group, recommender_group, rules_group
 from consumer.settings import Settings, TopicSettings
 from consumer.settings.agreed import apart
 from consumer.verify import decode
@@ -24,6 +24,7 @@ from consumer.verify.ledger import UNREADABLE_MEMBERSHIP, UNREADABLE_PROFILE
 from consumer.verify.lifecycle import check_lifecycle, check_segment_states
 from consumer.verify.lookups import outputs_of, partitions_of
 from consumer.verify.report import VerifyResult, ViolationKind
+from consumer.verify.rule_topics import audit_rules, outputs_of_rules
 from consumer.verify.split import split_users
 from consumer.verify.versions import VersionAudit
 from consumer.verify.whole import WholeAudit
@@ -94,6 +95,8 @@ def verify_topics(
         _audit_for_users(settings, audit, stall_seconds, request_seconds)
     if settings.recommendations.enabled:
         _audit_items(settings, audit, stall_seconds, request_seconds)
+    if settings.rules.enabled:
+        _audit_rules(settings, audit, stall_seconds, request_seconds)
     return audit.outcome(moved, attempts)
 
 
@@ -105,6 +108,16 @@ def _audit_for_users(
     group_id = settings.kafka.group_id
     with closing(TopicReader(settings, group_id, stall_seconds=stall_seconds)) as reader:
         audit_for_users(reader, settings, partitions, audit)
+
+
+def _audit_rules(
+    settings: Settings, audit: WholeAudit, stall_seconds: float, request_seconds: float
+) -> None:
+    names = (settings.topics.events, *outputs_of_rules(settings.topics))
+    partitions = partitions_of(settings, names, seconds=request_seconds)
+    group_id = rules_group(settings.kafka)
+    with closing(TopicReader(settings, group_id, stall_seconds=stall_seconds)) as reader:
+        audit_rules(reader, settings, partitions, audit)
 
 
 def _audit_items(

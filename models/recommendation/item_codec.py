@@ -117,6 +117,18 @@ def made_of(key: bytes, value: bytes) -> tuple[str, int]:
     return identity.hex(), dimensions
 
 
+def counted_of(key: bytes, value: bytes) -> int:
+    """Give how many events a record has counted.
+
+    Raises
+    ------
+    RecordError
+        If it cannot be read.
+    """
+    head = _sections(key, value)[ItemTag.ITEM]
+    return int(np.frombuffer(head[_MADE_OF.size :], ITEM)["events"][0])
+
+
 def former_of(key: bytes, value: bytes) -> tuple[str, ...]:
     """Give the embedding models that were before that of a record, the latest last.
 

@@ -1,4 +1,4 @@
-"""A small group at work: broker, intake, two workers, trainer, audit, and a stream that goes on."""
+"""A small group at work: broker, two workers, one of each other role, a stream that goes on."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ def settings_for(servers: str) -> Settings:
         drift={"users": 110, "min_users": 60, "segment_users": 10, "every": 100},
         labels={"enabled": True, "publish_every": 100},
         batch={"max_records": 128},
+        recommendations={"enabled": True, "interval_hours": 0.02, "min_interval_seconds": 5},
+        rules={
+            "enabled": True,
+            "segments": {"busy": 'count("30d") >= 3', "first": "segment == 0"},
+        },
     )
 
 
@@ -118,6 +123,8 @@ class Group:
             "worker-0": ["worker"],
             "worker-1": ["worker"],
             "trainer": ["trainer"],
+            "recommender": ["recommender"],
+            "rules": ["rules", "run"],
             "audit": ["verify", "--follow"],
         }.items():
             own = settings.changed("kafka", instance_id=name)

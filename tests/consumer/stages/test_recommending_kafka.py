@@ -9,7 +9,7 @@ from consumer.kafka.groups import recommender_group
 from consumer.settings import Settings
 from consumer.stages.recommending.stage import RecommenderStage
 from consumer.tryout.broker import EmbeddedKafka
-from consumer.verify import verify_topics
+from consumer.verify import Follower, verify_topics
 from models.recommendation.item_codec import decode_items, made_of
 from schemas.item_events import read_item_event
 from schemas.recommendations import SegmentRecommendations
@@ -101,3 +101,7 @@ def test_items_are_counted_once_and_lead_where_they_belong(broker: EmbeddedKafka
     assert result.exit_code == 0, result.render()
     assert f"{len(pairs)} events of {settings.topics.events} name an item" in result.notes
     assert (held, stage_of_last.stats.events) == (len(ITEMS), 0)
+    with Follower(settings, settle_seconds=5, stall_seconds=600, sample_seconds=0.1) as audit:
+        assert audit.wait_settled(60)
+        assert audit.take_news() == []
+        assert audit.report().item_events == len(pairs)

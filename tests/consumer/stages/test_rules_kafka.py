@@ -11,6 +11,7 @@ from consumer.kafka.groups import rules_group
 from consumer.settings import Settings
 from consumer.stages.rules.stage import RuleStage
 from consumer.tryout.broker import EmbeddedKafka
+from consumer.verify import Follower, verify_topics
 from models.rules.rule_set import RuleSet
 from schemas.rule_changes import RuleChange, membership_key
 from tests.consumer.kafka_runs import PARTITIONS, Running, event, produce, settings_for, until
@@ -90,10 +91,27 @@ def at_once(settings: Settings, rules: dict[str, str]) -> dict[str, list[tuple[o
     return by_user(told)
 
 
+def audited(settings: Settings, rules: dict[str, str]) -> tuple[int, list[str]]:
+    """Give what verify finds of rules: its exit code, and what it could not tell."""
+    own = settings.rules.model_copy(update={"segments": rules})
+    result = verify_topics(settings.model_copy(update={"rules": own}))
+    return result.exit_code, [each for each in result.unchecked if "rule" in each]
+
+
 def test_users_are_followed_once_through_restarts_and_under_other_rules(
     broker: EmbeddedKafka,
 ) -> None:
     settings = settings_for(broker.bootstrap_servers, rules={"enabled": True})
+    audit = Follower(settings, settle_seconds=10, stall_seconds=600, sample_seconds=0.1)
+    with audit:
+        everything(settings)
+        assert audit.wait_settled(60)
+        assert audit.take_news() == []
+        assert audit.report().rule_changes == len(changes(settings)) > 0
+
+
+def everything(settings: Settings) -> None:
+    """Have some be followed, through takeovers and under other rules."""
     count = write(settings, range(8))
     with rules_run(settings, RULES, "r0") as first:
         until(lambda: first.stats.events["counted"] > 0)
@@ -103,6 +121,7 @@ def test_users_are_followed_once_through_restarts_and_under_other_rules(
         until(lambda: done(settings) >= count)
     told = changes(settings)
     assert by_user(told) == at_once(settings, RULES)
+    assert audited(settings, RULES) == (0, [])
     assert len({each.id for each in told}) == len(told)
     assert members(settings) == {
         *(membership_key(f"u{user}", "busy") for user in range(USERS)),
@@ -120,3 +139,6 @@ def test_users_are_followed_once_through_restarts_and_under_other_rules(
         *(membership_key(f"u{user}", "busy") for user in range(USERS)),
         *(membership_key(f"u{user}", "rated") for user in range(USERS) if user % 5 >= 3),
     }
+    assert audited(settings, OTHERS) == (0, [])
+    (behind,) = audited(settings, RULES)[1]
+    assert behind.startswith("whether")
