@@ -55,6 +55,8 @@ class Options:
     """Processes of `segmenter intake`; with any, the load goes to a foreign input."""
     recommenders: int = 0
     """Processes of `segmenter recommender`."""
+    rulers: int = 0
+    """Processes of `segmenter rules run`."""
     trainer: bool = True
     live_model: bool = False
     """Workers follow the trainer; otherwise they keep a fixed model, which the replay has too."""
@@ -156,7 +158,7 @@ class Rig:
             others = (
                 *("segments", "model_versions", "model_control", "next_profiles", "item_events"),
                 *("item_profiles", "recommendation_parts", "segment_recommendations"),
-                "user_recommendations",
+                *("user_recommendations", "rule_changes", "rule_memberships", "rule_states"),
             )
             topics |= {name: f"{name.replace('_', '-')}-{unique}" for name in others}
         if self.options.intakes:
@@ -226,6 +228,10 @@ class Rig:
         """Start a process of intake."""
         return self.supervisor.start(self.spec(name, arguments=("intake",)))
 
+    def spec_of_rules(self, name: str) -> Spec:
+        """Describe a process of rules."""
+        return self.spec(name, arguments=("rules", "run"))
+
     def start(self, next_fault: Callable[[str], Fault | None] = lambda _name: None) -> None:
         """Start all workers and the trainer, and wait until the load is worked off."""
         if self.options.trainer:
@@ -237,6 +243,8 @@ class Rig:
         for number in range(self.options.recommenders):
             name = f"r{number}"
             self.supervisor.start(self.spec(name, arguments=("recommender",)))
+        for number in range(self.options.rulers):
+            self.supervisor.start(self.spec_of_rules(f"p{number}"))
         self.recover(measure=False)
         self.supervisor.next_fault = next_fault
         self.watch.recoveries.clear()
@@ -256,6 +264,11 @@ class Rig:
     def recommenders(self) -> list[Member]:
         """The recommenders that are to run."""
         return self._named("r")
+
+    @property
+    def rulers(self) -> list[Member]:
+        """The processes of rules that are to run."""
+        return self._named("p")
 
     def _named(self, letter: str) -> list[Member]:
         members = self.supervisor.members.items()

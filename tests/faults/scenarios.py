@@ -38,6 +38,7 @@ from tests.faults.rig import (
     expect,
 )
 from tests.faults.rollback import rolled_back
+from tests.faults.ruling import RULED, kill_rules
 from tests.faults.switching import switched
 
 AMID: tuple[CrashPoint, ...] = ("begun", "produced", "offsets_sent")
@@ -601,6 +602,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         5,
         RECOMMENDED,
     ),
+    Scenario("kill-rules", "kill -9 of rules and a worker", kill_rules, 40, 4, RULED),
     Scenario("rollback", "the model rolled back amid kills", rolled_back, 12, 2, LIVE),
     Scenario("switch", "another embedding model amid kills", switched, 6, 1, SWITCHED),
     Scenario("kill-reset", "kill -9 of a reset amid a transaction", kill_reset, 6, 1, RESET),

@@ -44,6 +44,7 @@ def assert_survived(
         ("kill-intake", "classic"),
         ("kill-preparing", "classic"),
         ("kill-recommender", "classic"),
+        ("kill-rules", "classic"),
         ("kill-redrive", "classic"),
         ("kill-reset", "classic"),
         ("zombie", "classic"),
