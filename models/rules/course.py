@@ -94,6 +94,8 @@ class Step(NamedTuple):
         What the profile says, where it is a profile.
     source
         Whatever tells where it came from.
+    stale
+        Whether the profile is of somebody who is to be let go, and is only still there.
     """
 
     now: int
@@ -103,6 +105,7 @@ class Step(NamedTuple):
     label: str | None = None
     words: frozenset[str] = frozenset()
     source: Any = None
+    stale: bool = False
 
 
 class Turned(NamedTuple):
@@ -288,6 +291,8 @@ class Course:
                 known, last, seen = False, None, set()
                 times.clear()
             if step.event is None:
+                if step.stale and not known:
+                    continue
                 tells = step.segment >= 0 or step.label is not None or bool(step.words)
                 if tells or last is not None:
                     heard.append(_Heard(step.now, step))

@@ -29,7 +29,7 @@ from consumer.contract.records import Output, Record, RecordColumns
 from consumer.contract.stage import Changelog, StageError, Upto
 from consumer.settings import Settings
 from consumer.stages.shared.unexpected import Faults
-from models.profiles.rows import from_microseconds, hash_event_id
+from models.profiles.rows import from_microseconds, hash_event_id, to_microseconds
 from models.rules.course import Course, Standing, Step, Turned
 from models.rules.history import CODES, MOST_RATING
 from models.rules.rule_set import RuleSet
@@ -57,24 +57,28 @@ _WORK, _WORK_IDLE = 300_000, 3_000_000
 
 
 class ProfileTold(NamedTuple):
-    """What a profile says that rules may ask for, and how many events it has."""
+    """What a profile says that rules may ask for, how many events it has, and when the last was."""
 
     segment: int
     label: str | None
     words: frozenset[str]
     events: int
+    last: int
 
     @classmethod
     def of(cls, state: UserState) -> ProfileTold:
         """Take it from a worker's record."""
-        return cls(state.segment, state.rest.predicted, frozenset(state.rest.terms), state.events)
+        rest = state.rest
+        words = frozenset(rest.terms)
+        return cls(state.segment, rest.predicted, words, state.events, state.reference)
 
     @classmethod
     def of_record(cls, record: ProfileRecord) -> ProfileTold:
         """Take it from a record in JSON."""
         label = record.labels.predicted if record.labels else None
         segment = -1 if record.segment is None else record.segment
-        return cls(segment, label, frozenset(record.terms), record.events)
+        last = to_microseconds(record.reference_time)
+        return cls(segment, label, frozenset(record.terms), record.events, last)
 
 
 def told_by(key: bytes, value: bytes) -> ProfileTold:
@@ -366,14 +370,15 @@ class RuleStage:
             self._told.setdefault(partition, {})[heard.user] = told
             return None
         user, work = heard.user, self._work.get(partition, {})
-        if told is None and user not in self._tables[partition] and user not in work:
+        stale = told is not None and self._is_silent(partition, told)
+        if (told is None or stale) and user not in self._tables[partition] and user not in work:
             self._told.setdefault(partition, {})[user] = None
             return None
         state = self._working(partition, user).state
         heard.former_events, state.profile_events = state.profile_events, told.events if told else 0
         if told is None:
             return Step(now, None, source=heard)
-        return Step(now, None, None, told.segment, told.label, told.words, heard)
+        return Step(now, None, None, told.segment, told.label, told.words, heard, stale)
 
     def _take(self, partition: int, run: dict[str, list[Step]], now: datetime) -> list[Output]:
         users = [self._working(partition, user) for user in run]
@@ -396,7 +401,16 @@ class RuleStage:
 
     def _profile_of(self, partition: int, user: str) -> ProfileTold | None:
         pending = self._told.get(partition, {})
-        return pending[user] if user in pending else self._profiles[partition].get(user)
+        told = pending[user] if user in pending else self._profiles[partition].get(user)
+        return None if told is None or self._is_silent(partition, told) else told
+
+    def _is_silent(self, partition: int, told: ProfileTold) -> bool:
+        """Tell whether a profile is of somebody who is to be let go, and is only still there.
+
+        Rules let go of users by all events, and may be ahead of the workers in it.
+        """
+        silence = self._course.silence
+        return silence is not None and told.last + silence <= self._time_of(partition)
 
     def maintain(self, *, idle: bool) -> Sequence[Output] | None:
         """Look at users who were looked at under other rules, and whose windows have ended.
@@ -431,6 +445,10 @@ class RuleStage:
             return None
         told = self._profiles[partition]
         waiting = [*islice((user for user in told if user not in table), most)]
+        silent = {user for user in waiting if self._is_silent(partition, told[user])}
+        for user in silent:
+            del told[user]
+        waiting = [user for user in waiting if user not in silent]
         if not waiting:
             return None
         at, run = table.watermark, {}

@@ -19,6 +19,7 @@ from consumer.contract.stage import StageError
 from consumer.settings import Settings
 from consumer.stages.rules.stage import RuleStage
 from models.profiles.codec import encode
+from models.profiles.rows import to_microseconds
 from models.profiles.table import ProfileRows
 from models.rules.rule_set import RuleSet
 from schemas.cloudevents import EventHeaders
@@ -57,13 +58,14 @@ def said(user: str, number: int, days: float, **fields: Any) -> Record:
     return Record("user-events", 0, number, -1, user.encode(), value)
 
 
-def told(user: str, segment: int | None, events: int = 1) -> Record:
-    """A record of a profile, or that the user was let go."""
+def told(user: str, segment: int | None, events: int = 1, last: float = 0.0) -> Record:
+    """A record of a profile whose last event was at a time in days, or that the user was let go."""
     value = None
     if segment is not None:
         rows = ProfileRows.empty([user], EMBEDDER.dimensions, 4)
         rows.segments[0], rows.events[0], rows.weights[0] = segment, events, 1.0
         rows.recent[0, : min(events, 4)] = 1
+        rows.reference[0] = to_microseconds(START + timedelta(days=last))
         (value,) = encode(rows, EMBEDDER.identity)
     return Record("user-profiles", 0, 0, -1, user.encode(), value)
 
@@ -99,9 +101,7 @@ class Group:
                 self.changes.append(RuleChange.model_validate_json(each.value))
             elif each.topic == "rule-states":
                 assert each.partition == 0
-                self.states[each.key] = each.value
-                if each.value is None:
-                    self.profiles.pop(each.key, None)  # as the workers do of the same silence
+                self.states[each.key] = each.value  # workers may let go of the profile far later
             elif each.value is None:
                 assert self.memberships.pop(each.key) is not None
             else:
@@ -230,6 +230,10 @@ def one_by_one(
             if reached is not None:
                 pass_time(user, reached)
             one = users[user]
+            last = START + timedelta(microseconds=record.timestamp)
+            known = bool(one.events) or one.segment >= 0
+            if not known and silence is not None and reached and last + silence <= reached:
+                continue  # the workers are to let go of it
             one.segment = int(record.offset)
             if reached is not None:
                 look(user, reached, "profile")
@@ -263,8 +267,27 @@ def one_by_one(
     return found
 
 
-def a_profile(user: str, segment: int) -> Record:
-    return replace(told(user, segment), offset=segment)
+def a_profile(user: str, segment: int, last: float = 0.0) -> Record:
+    """A record of a profile, with what it tells where a record has its place."""
+    record = told(user, segment, last=last)
+    since = timedelta(days=last) // timedelta(microseconds=1)
+    return replace(record, offset=segment, timestamp=since)
+
+
+def in_time(stream: Sequence[Record]) -> list[Record]:
+    """Give profiles the time of their users' last events; of users without, that of the stream."""
+    last: dict[bytes, float] = defaultdict(float)
+    found, reached = [], 0.0
+    for record in stream:
+        if record.topic == "user-profiles":
+            at = last.get(record.key, reached)
+            found.append(a_profile(record.key.decode(), record.offset, at))
+            continue
+        time = days(datetime.fromisoformat(json.loads(record.value)["occurred_at"]))
+        last[record.key] = max(last[record.key], time)
+        reached = max(reached, time)
+        found.append(record)
+    return found
 
 
 PEOPLE = st.sampled_from(["ann", "bob", "eva"])
@@ -303,6 +326,7 @@ def test_what_is_told_of_users_is_the_same_whatever_happens_to_the_process(strea
         else record
         for record in stream
     ]
+    stream = in_time(stream)
     profile = {"half_life_days": 1, "inactive_half_lives": 6} if let_go else {}
     group, waiting = Group(profile=profile), []
     for number, record in enumerate(stream):
