@@ -13,8 +13,8 @@ what is found at the next step, too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,119 +22,18 @@ import numpy as np
 from models.rules.history import (
     EVENT,
     I64,
-    NEVER,
-    NO_EVENTS,
     NOTHING,
     Events,
     Known,
-    Moments,
     boundaries,
     leaving,
     pruned,
 )
+from models.rules.moments import Moments
+from models.rules.parts import NEVER
 from models.rules.rule_set import RuleSet, Turn
+from models.rules.standing import Standing, Step, Turned, hear
 from schemas.rule_changes import RuleReason
-
-MOST_ATTRIBUTES = 32
-"""Of a user; those that were told of longest ago are forgotten."""
-
-
-@dataclass(slots=True)
-class Standing:
-    """A user as far as rules go.
-
-    Attributes
-    ----------
-    user
-        Who.
-    events
-        What is held of the events, EVENT (n,).
-    known
-        What else is known.
-    first, last
-        Times of the first and the latest event, microseconds since 1970; None before any.
-    members
-        Names of the rules that held at `evaluated`.
-    evaluated
-        A time, microseconds since 1970; 0 where the user was not heard of yet.
-    outdated
-        Whether that was by other rules than those in force.
-    lives
-        How often the user was let go.
-    """
-
-    user: str
-    events: Events = field(default_factory=NO_EVENTS.copy)
-    known: Known = NOTHING
-    first: int | None = None
-    last: int | None = None
-    members: tuple[str, ...] = ()
-    evaluated: int = 0
-    outdated: bool = False
-    lives: int = 0
-
-    @property
-    def is_known(self) -> bool:
-        """Whether anything is known that could be let go."""
-        return self.first is not None or self.known != NOTHING
-
-
-class Step(NamedTuple):
-    """Something that is heard of a user.
-
-    Attributes
-    ----------
-    now
-        The event time that the partition has reached with it, microseconds since 1970.
-    event
-        An event as `EVENT` has it; None where it is none.
-    attributes
-        The event's.
-    segment, label, words
-        What the profile says, where it is a profile.
-    source
-        Whatever tells where it came from.
-    stale
-        Whether the profile is of somebody who is to be let go, and is only still there.
-    """
-
-    now: int
-    event: tuple[int, int, float, int] | None
-    attributes: Mapping[str, str] | None = None
-    segment: int = -1
-    label: str | None = None
-    words: frozenset[str] = frozenset()
-    source: Any = None
-    stale: bool = False
-
-
-class Turned(NamedTuple):
-    """A user came to fulfil a rule, or ceases to.
-
-    Attributes
-    ----------
-    place
-        Which of the users.
-    rule, entered
-        Of which rule, and whether it holds now.
-    reason, at
-        Why, and the time from which on it is so, microseconds since 1970.
-    facts
-        What the rule read; empty where it is gone, or the user.
-    source
-        That of the step that caused it, None where none did.
-    life
-        How often the user had been let go by then.
-    """
-
-    place: int
-    rule: str
-    entered: bool
-    reason: RuleReason
-    at: int
-    facts: dict[str, Any]
-    source: Any
-    life: int
 
 
 class _Heard(NamedTuple):
@@ -148,20 +47,18 @@ class _Heard(NamedTuple):
     gone: bool = False
 
 
-@dataclass(slots=True)
-class _Laid:
-    """Moments as they are found, as lists of the columns that they become."""
+class _Laid(NamedTuple):
+    """A moment as it is found: of which user, which events had come, and what it is of."""
 
-    places: list[int] = field(default_factory=list)
-    first_of_user: list[bool] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    now: list[int] = field(default_factory=list)
-    first: list[int] = field(default_factory=list)
-    known: list[Known] = field(default_factory=list)
-    reasons: list[RuleReason] = field(default_factory=list)
-    sources: list[Any] = field(default_factory=list)
-    lives: list[int] = field(default_factory=list)
+    place: int
+    start: int
+    length: int
+    now: int
+    first: int
+    known: Known
+    reason: RuleReason
+    source: Any
+    life: int
 
 
 @dataclass(frozen=True)
@@ -201,6 +98,24 @@ class Course:
         list of Turned
             User by user, in the order of their moments, of one moment by the names of the rules.
         """
+        if outdated := [place for place, each in enumerate(standings) if each.outdated]:
+            # As they were left first: it tells how long nothing turns, which is for most all.
+            first = [
+                turned._replace(place=outdated[turned.place])
+                for turned in self._follow(
+                    [standings[place] for place in outdated], [()] * len(outdated), None
+                )
+            ]
+            then = self._follow(standings, steps, until)
+            return sorted([*first, *then], key=lambda turned: turned.place)
+        return self._follow(standings, steps, until)
+
+    def _follow(
+        self,
+        standings: Sequence[Standing],
+        steps: Sequence[Sequence[Step]],
+        until: int | None,
+    ) -> list[Turned]:
         heard = [self._heard(each, own, until) for each, own in zip(standings, steps, strict=True)]
         for each, own in zip(standings, heard, strict=True):
             if not each.evaluated and own:
@@ -211,21 +126,16 @@ class Course:
         ]
         held, starts = _held(standings, heard)
         passing = self._passing(standings, heard, held, starts, ends)
-        laid = _Laid()
+        laid: list[_Laid] = []
         begun = starts.tolist()
         left = [
             self._lay(laid, place, each, own, passing[place], begun[place])
             for place, (each, own) in enumerate(zip(standings, heard, strict=True))
         ]
-        moments = Moments(
-            held,
-            np.array(laid.starts, np.int64),
-            np.array(laid.lengths, np.int64),
-            np.array(laid.now, np.int64),
-            np.array(laid.first, np.int64),
-            laid.known,
-            self.rules.kept,
-        )
+        numbers = np.array([moment[1:5] for moment in laid], np.int64).reshape(-1, 4)
+        begins, lengths, now, first = np.ascontiguousarray(numbers.T)
+        known = [moment.known for moment in laid]
+        moments = Moments(held, begins, lengths, now, first, known, self.rules.kept)
         turned = self._turned(standings, laid, moments)
         for place, (each, (start, length)) in enumerate(zip(standings, left, strict=True)):
             if heard[place]:
@@ -235,11 +145,8 @@ class Course:
             each.evaluated, each.outdated = ends[place], False
         return turned
 
-    def next_look(self, moments: Moments, last: I64) -> I64:
-        """Tell when something may be different next, for n users as they are.
-
-        Only windows are looked at of rules whose truth time alone may change: one that asks for
-        more events than there are cannot come to be fulfilled by waiting.
+    def quiet_until(self, moments: Moments, last: I64, chosen: I64 | None = None) -> I64:
+        """Tell before when nothing is different if no event comes, for n users as they are.
 
         Parameters
         ----------
@@ -247,32 +154,20 @@ class Course:
             One a user, at the time that the user was last looked at for.
         last
             Times of their latest events, int64 (n,); a time far ahead where there is none.
+        chosen
+            Which moments these are, int64 (n,); all of them where it is not given.
 
         Returns
         -------
         array
             Microseconds since 1970, int64 (n,); a time far ahead where never.
         """
-        after = moments.now
-        nearest = np.full(len(moments), NEVER, np.int64)
-        owner, held = moments.laid
-        may_turn = self.rules.may_turn(moments)
-        for window, rules in self.rules.by_window.items():
-            turning = np.logical_or.reduce(may_turn[:, rules], axis=1)
-            if not turning.any():
-                continue
-            for which, leaves in leaving(held, [window]):
-                whose = owner[which]
-                later = (leaves > after[whose]) & turning[whose]
-                np.minimum.at(nearest, whose[later], leaves[later])
-        for length, rules in self.rules.by_known_window.items():
-            turning = np.logical_or.reduce(may_turn[:, rules], axis=1)
-            reached = np.minimum(moments.first, NEVER - length) + length
-            later = (reached > after) & turning
-            nearest = np.where(later, np.minimum(nearest, reached), nearest)
-        if self.silence is not None:
-            nearest = np.minimum(nearest, np.minimum(last, NEVER - self.silence) + self.silence)
-        return nearest
+        found = self.rules.turn_at(moments)
+        found = found if chosen is None else found[chosen]
+        if self.silence is None:
+            return found
+        ends: I64 = np.minimum(last, NEVER - self.silence) + self.silence
+        return np.minimum(found, ends)
 
     def _heard(self, each: Standing, steps: Sequence[Step], until: int | None) -> list[_Heard]:
         """Give the steps as they are taken.
@@ -306,7 +201,10 @@ class Course:
                 seen = set(each.events["event"].tolist())
                 for held_time, held_event, _, held_kind in each.events.tolist():
                     times[held_kind].append((held_time, held_event))
-            older = sum(other > (time, identity) for other in times[kind]) >= self.rules.kept
+            own = times[kind]
+            older = len(own) >= self.rules.kept and (
+                sum(other > (time, identity) for other in own) >= self.rules.kept
+            )
             too_old = time <= step.now - self.rules.longest or (
                 not known and self._is_silent(time, step.now)
             )
@@ -316,7 +214,7 @@ class Course:
                     looked = step.now
                 continue
             seen.add(identity)
-            times[kind].append((time, identity))
+            own.append((time, identity))
             heard.append(_Heard(step.now, step))
             looked = step.now
             known, last = True, time if last is None else max(last, time)
@@ -344,6 +242,13 @@ class Course:
         owner = np.repeat(np.arange(len(standings)), lengths)
         after = np.array([each.evaluated for each in standings], np.int64)
         until = np.array(ends, np.int64)
+        # Nothing turns before a time that is known, or else before something is heard.
+        quiet = np.array([each.quiet_until for each in standings], np.int64)
+        came = [next((h.now for h in own if h.step), NEVER) for own in heard]
+        loud = np.minimum(quiet - 1, np.array(came, np.int64))
+        if not (until > np.maximum(after, loud)).any():
+            return defaultdict(list)
+        after = np.maximum(after, loud)
         times, owners = [], []
         for which, leaves in leaving(held, self.rules.windows):
             times.append(leaves)
@@ -368,7 +273,7 @@ class Course:
 
     def _lay(  # noqa: PLR0917 - what one user's moments rest on
         self,
-        laid: _Laid,
+        laid: list[_Laid],
         place: int,
         each: Standing,
         heard: Sequence[_Heard],
@@ -379,19 +284,13 @@ class Course:
 
         Gives which events the user has in the end: where they begin, and how many they are.
         """
-        length, begun, next_one = len(each.events), len(laid.places), 0
+        length, next_one = len(each.events), 0
 
         def lay(now: int, reason: RuleReason, source: Any = None) -> None:
-            laid.places.append(place)
-            laid.first_of_user.append(len(laid.places) == begun + 1)
-            laid.starts.append(start)
-            laid.lengths.append(length)
-            laid.now.append(now)
-            laid.first.append(NEVER if each.first is None else each.first)
-            laid.known.append(each.known)
-            laid.reasons.append(reason)
-            laid.sources.append(source)
-            laid.lives.append(each.lives)
+            first = NEVER if each.first is None else each.first
+            laid.append(
+                _Laid(place, start, length, now, first, each.known, reason, source, each.lives)
+            )
 
         if each.outdated:
             lay(each.evaluated, RuleReason.RULE_CHANGED)
@@ -407,7 +306,7 @@ class Course:
                 each.lives += 1
             elif step is not None and step.event is not None:
                 length += 1
-                _hear(each, step.event[0], step.attributes)
+                hear(each, step.event[0], step.attributes)
                 lay(now, RuleReason.BEHAVIOUR, step.source)
             elif step is not None:
                 each.known = replace(
@@ -419,44 +318,61 @@ class Course:
                 lay(time, RuleReason.TIME_PASSED)
         return start, length
 
-    def _turned(self, standings: Sequence[Standing], laid: _Laid, moments: Moments) -> list[Turned]:
+    def _turned(
+        self, standings: Sequence[Standing], laid: Sequence[_Laid], moments: Moments
+    ) -> list[Turned]:
         found: list[Turned] = []
-        numbers = {name: number for number, name in enumerate(self.rules.names)}
-        first = np.array(laid.first_of_user, bool)
+        names = self.rules.names
+        numbers = {name: number for number, name in enumerate(names)}
+        places = np.array([moment.place for moment in laid], np.int64)
+        first = np.concatenate(([True], places[1:] != places[:-1]))[: len(places)]
         opening = np.flatnonzero(first)
         before = np.zeros((len(opening), len(numbers)), bool)
-        for row, moment in enumerate(opening.tolist()):
-            each = standings[laid.places[moment]]
+        users = [standings[place] for place in places[opening].tolist()]
+        for row, (each, opens) in enumerate(zip(users, opening.tolist(), strict=True)):
             for name in each.members:
                 if name in numbers:
                     before[row, numbers[name]] = True
                 else:
                     # A rule that is gone makes a user outdated, so this is the first moment.
-                    place, at = laid.places[moment], laid.now[moment]
-                    reason, life = RuleReason.RULE_CHANGED, laid.lives[moment]
-                    found.append(Turned(place, name, False, reason, at, {}, None, life))
+                    moment, reason = laid[opens], RuleReason.RULE_CHANGED
+                    found.append(
+                        Turned(moment.place, name, False, reason, moment.now, {}, None, moment.life)
+                    )
         held = self.rules.belongs(moments)
-        gone = np.array([reason is RuleReason.INACTIVE for reason in laid.reasons], bool)
+        gone = np.array([moment.reason is RuleReason.INACTIVE for moment in laid], bool)
         held[gone] = False
         turns = self.rules.turns(held, first, before)
-        for (moment, rule, entered), facts in zip(turns, self._why(turns, moments), strict=True):
+        for (row, rule, entered), facts in zip(turns, self._why(turns, moments), strict=True):
+            moment = laid[row]
+            told = {} if gone[row] else facts
             found.append(
                 Turned(
-                    laid.places[moment],
-                    self.rules.names[rule],
+                    moment.place,
+                    names[rule],
                     entered,
-                    laid.reasons[moment],
-                    laid.now[moment],
-                    {} if gone[moment] else facts,
-                    laid.sources[moment],
-                    laid.lives[moment],
+                    moment.reason,
+                    moment.now,
+                    told,
+                    moment.source,
+                    moment.life,
                 )
             )
-        last = np.append(opening[1:], len(first)) - 1
-        for moment in last.tolist() if len(first) else []:
-            standings[laid.places[moment]].members = tuple(
-                self.rules.names[rule] for rule in np.flatnonzero(held[moment]).tolist()
-            )
+        last = np.append(opening[1:], len(first))[: len(opening)] - 1
+        for row in {*np.flatnonzero((held[last] != before).any(axis=1)).tolist()} | {
+            row for row, each in enumerate(users) if each.outdated
+        }:
+            holds = np.flatnonzero(held[last[row]]).tolist()
+            users[row].members = tuple(names[rule] for rule in holds)
+        times = np.array([NEVER if each.last is None else each.last for each in users], np.int64)
+        # What was laid of all is there already.
+        most = len(last) * 2 > len(laid)
+        if most:
+            quiet = self.quiet_until(moments, times, last)
+        else:
+            quiet = self.quiet_until(moments.some(last), times)
+        for each, time in zip(users, quiet.tolist(), strict=True):
+            each.quiet_until = time
         # Those of rules that are gone stand before the others of their user.
         return sorted(found, key=lambda turned: turned.place)
 
@@ -468,21 +384,9 @@ class Course:
             by_rule[turn.rule].append(number)
         for rule, numbers in by_rule.items():
             chosen = np.array([turns[number].moment for number in numbers], np.int64)
-            for number, facts in zip(
-                numbers, self.rules.why(rule, moments.some(chosen)), strict=True
-            ):
+            for number, facts in zip(numbers, self.rules.why(rule, moments, chosen), strict=True):
                 found[number] = facts
         return found
-
-
-def _hear(each: Standing, time: int, attributes: Mapping[str, str] | None) -> None:
-    newest = each.last is None or time >= each.last
-    each.first = time if each.first is None else min(each.first, time)
-    each.last = time if newest else each.last
-    if attributes and newest:
-        old = {name: v for name, v in each.known.attributes.items() if name not in attributes}
-        latest = [*old.items(), *attributes.items()][-MOST_ATTRIBUTES:]
-        each.known = replace(each.known, attributes=dict(latest))
 
 
 def _held(standings: Sequence[Standing], heard: Sequence[Sequence[_Heard]]) -> tuple[Events, I64]:

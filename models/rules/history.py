@@ -1,13 +1,9 @@
-"""What rules know of users' events, and what rules say at many moments at once.
+"""What rules know of users' events, and when one of them leaves a window.
 
 Of each type a user's newest `kept` events are held, those within the longest window that a rule may
 have. That is enough for exact counts up to `kept`, in whatever windows and for rules that are added
 later; and an event that comes again counts once while it is held, and changes nothing after that,
 since it would be let go again.
-
-A moment is a user, as many of the user's events as had come by then, and a time. Many are looked at
-at once: their events are laid one behind the other, and what a rule asks for is a sum over each
-one's.
 """
 
 from __future__ import annotations
@@ -15,12 +11,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.rules.language import Window
+from models.rules.parts import Window
 from schemas.events import EventType
 
 EVENT = np.dtype([("time", "<i8"), ("event", "<u8"), ("rating", "<f4"), ("type", "u1")])
@@ -31,9 +26,6 @@ TYPES = tuple(EventType)
 
 CODES = {kind: code for code, kind in enumerate(TYPES)}
 NO_EVENTS = np.zeros(0, EVENT)
-NEVER = np.iinfo(np.int64).max // 2
-"""A time far ahead, to which the length of any window can be added."""
-
 MOST_RATING = 1e30
 """What is beyond it is taken for it."""
 
@@ -61,134 +53,6 @@ class Known:
 
 
 NOTHING = Known()
-
-
-@dataclass(frozen=True)
-class Moments:
-    """The `Facts` of m moments.
-
-    Attributes
-    ----------
-    events
-        Of all users, one user's behind the other's, each in the order in which they came.
-    starts, lengths
-        Which of them had come for each moment: so many from there on, int64 (m,).
-    now
-        Their times, microseconds since 1970, int64 (m,); no event lies behind its moment.
-    first
-        Times of the users' first events, likewise; a time far ahead where there was none.
-    known
-        What else is known.
-    kept
-        Events of a type that count at most.
-    """
-
-    events: Events
-    starts: I64
-    lengths: I64
-    now: I64
-    first: I64
-    known: Sequence[Known]
-    kept: int
-    _counts: dict[tuple[frozenset[EventType], int], I64] = field(default_factory=dict)
-    _means: dict[tuple[frozenset[EventType], int], NDArray[np.float64]] = field(
-        default_factory=dict
-    )
-
-    def __len__(self) -> int:
-        return len(self.now)
-
-    def some(self, chosen: I64) -> Moments:
-        """Give some of them, by their numbers."""
-        columns = (self.starts, self.lengths, self.now, self.first)
-        starts, lengths, now, first = (column[chosen] for column in columns)
-        known = [self.known[moment] for moment in chosen.tolist()]
-        return Moments(self.events, starts, lengths, now, first, known, self.kept)
-
-    def pieces(self, rows: int) -> Iterator[I64]:
-        """Give the numbers of moments, so many at once that they have about so many events."""
-        place = np.cumsum(self.lengths + 1) // rows
-        for piece in np.unique(place).tolist():
-            yield np.flatnonzero(place == piece)
-
-    @cached_property
-    def laid(self) -> tuple[I64, Events]:
-        """Which moment each event is of, and the events, of all moments."""
-        lengths = self.lengths
-        moment = np.repeat(np.arange(len(self)), lengths)
-        ends = np.cumsum(lengths)
-        within = np.arange(len(moment)) - np.repeat(ends - lengths, lengths)
-        events = self.events.take(np.repeat(self.starts, lengths) + within)
-        if lengths.max(initial=0) > self.kept:
-            fresh = newest(moment, events, self.kept)
-            moment, events = moment[fresh], events[fresh]
-        return moment, events
-
-    @cached_property
-    def _ages(self) -> I64:
-        moment, events = self.laid
-        ages: I64 = self.now[moment] - events["time"]
-        return ages
-
-    def _chosen(self, types: frozenset[EventType], window: int) -> Bools:
-        chosen: Bools = self._ages < window
-        if len(types) < len(TYPES):
-            wanted = np.zeros(256, bool)
-            wanted[[CODES[kind] for kind in types]] = True
-            chosen &= wanted[self.laid[1]["type"]]
-        return chosen
-
-    def count(self, types: frozenset[EventType], window: int) -> I64:
-        """Count events of some types within the window before the moment, int64 (m,)."""
-        # Rules of one group often ask for the same.
-        if (types, window) not in self._counts:
-            chosen = self.laid[0][self._chosen(types, window)]
-            self._counts[types, window] = np.bincount(chosen, minlength=len(self))
-        return self._counts[types, window]
-
-    def mean_rating(self, types: frozenset[EventType], window: int) -> NDArray[np.float64]:
-        """Give the mean rating in them, float64 (m,), NaN where there is no rating."""
-        if (types, window) not in self._means:
-            self._means[types, window] = self._mean_rating(types, window)
-        return self._means[types, window]
-
-    def _mean_rating(self, types: frozenset[EventType], window: int) -> NDArray[np.float64]:
-        moment, events = self.laid
-        chosen = self._chosen(types, window) & ~np.isnan(events["rating"])
-        # In the order of times, so that the sum does not hang on which came first.
-        at, rated = moment[chosen], events[chosen]
-        order = np.lexsort((rated["event"], rated["time"], at))
-        ratings = rated["rating"][order].astype(np.float64)
-        sums = np.bincount(at[order], ratings, minlength=len(self))
-        counts = np.bincount(at, minlength=len(self))
-        with np.errstate(invalid="ignore"):
-            # As the ratings were written: they are held in single precision.
-            means: NDArray[np.float64] = np.round(sums / counts, 6)
-        return means
-
-    def known_for(self, window: int) -> Bools:
-        """Tell whose first event lies at least so far back."""
-        found: Bools = self.now - self.first >= window
-        return found
-
-    @cached_property
-    def segment(self) -> I64:
-        """The learned segment, int64 (m,), -1 where there is none."""
-        return np.array([each.segment for each in self.known], np.int64)
-
-    @property
-    def label(self) -> list[str | None]:
-        """The predicted label."""
-        return [each.label for each in self.known]
-
-    @property
-    def words(self) -> list[frozenset[str]]:
-        """Typical words."""
-        return [each.words for each in self.known]
-
-    def attribute(self, name: str) -> list[str | None]:
-        """Give an attribute's latest value."""
-        return [each.attributes.get(name) for each in self.known]
 
 
 def newest(owner: I64, events: Events, kept: int) -> Bools:
@@ -221,7 +85,7 @@ def newest(owner: I64, events: Events, kept: int) -> Bools:
 
 def pruned(events: Events, now: int, kept: int, longest: int) -> Events:
     """Give those of a user's events that may still count, in their order."""
-    if len(events) > kept:
+    if len(events) > kept and np.bincount(events["type"]).max() > kept:
         events = events[newest(np.zeros(len(events), np.int64), events, kept)]
     recent = events["time"] > now - longest
     return events if recent.all() else events[recent]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
@@ -12,8 +12,11 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from models.rules.history import NO_EVENTS, NOTHING, Moments
-from models.rules.language import Rule, RuleError, Window, compile_rule
+from models.rules.compiler import RuleError
+from models.rules.history import I64, NO_EVENTS, NOTHING
+from models.rules.language import Rule, Told, compile_rule
+from models.rules.moments import Asked, Moments
+from models.rules.parts import NEVER, Window
 
 _EVALUATION = "1"
 """Another one wherever the same rule comes to mean something else."""
@@ -90,8 +93,9 @@ class RuleSet:
             known = [NOTHING] * rows
             moments = Moments(NO_EVENTS, nothing, nothing, nothing, nothing, known, self.kept)
             self.belongs(moments)
+            self.turn_at(moments)
             for number in range(len(self.rules)):
-                self.why(number, moments)
+                self.why(number, moments, nothing)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -116,20 +120,9 @@ class RuleSet:
         return frozenset().union(*(rule.known_windows for rule in self.rules))
 
     @cached_property
-    def by_window(self) -> dict[Window, list[int]]:
-        """Numbers of the rules that look at a window."""
-        return {
-            window: [number for number, rule in enumerate(self.rules) if window in rule.windows]
-            for window in sorted(self.windows, key=lambda each: (each.length, sorted(each.types)))
-        }
-
-    @cached_property
-    def by_known_window(self) -> dict[int, list[int]]:
-        """Numbers of the rules that ask for how long somebody is known."""
-        return {
-            length: [n for n, rule in enumerate(self.rules) if length in rule.known_windows]
-            for length in sorted(self.known_windows)
-        }
+    def _asked(self) -> Asked:
+        thresholds = frozenset().union(*(rule.thresholds for rule in self.rules))
+        return Asked.of(thresholds)
 
     @cached_property
     def asks_profile(self) -> bool:
@@ -143,20 +136,21 @@ class RuleSet:
 
     def belongs(self, moments: Moments) -> NDArray[np.bool_]:
         """Tell which rules hold at m moments, bool (m, rules)."""
-        held = np.zeros((len(moments), len(self.rules)), bool)
-        for chosen in moments.pieces(_ROWS):
-            piece = moments if len(chosen) == len(moments) else moments.some(chosen)
-            for number, rule in enumerate(self.rules):
-                held[chosen, number] = rule.evaluate(piece)
-        return held
+        held = np.zeros((len(self.rules), len(moments)), bool)
+        for chosen, piece in _pieces(moments):
+            piece.count_together(self._asked)
+            for own, rule in zip(held, self.rules, strict=True):
+                own[chosen] = rule.evaluate(piece)
+        return np.ascontiguousarray(held.T)
 
-    def may_turn(self, moments: Moments) -> NDArray[np.bool_]:
-        """Tell of which rules the truth may be another one by time alone, bool (m, rules)."""
-        found = np.zeros((len(moments), len(self.rules)), bool)
-        for chosen in moments.pieces(_ROWS):
-            piece = moments if len(chosen) == len(moments) else moments.some(chosen)
-            for number, rule in enumerate(self.rules):
-                found[chosen, number] = rule.may_turn(piece)
+    def turn_at(self, moments: Moments) -> I64:
+        """Tell before when no rule turns at m moments if no event comes, int64 (m,)."""
+        found = np.full(len(moments), NEVER, np.int64)
+        turning = [rule.turns for rule in self.rules if rule.turns is not None]
+        for chosen, piece in _pieces(moments):
+            if turning:
+                piece.turn_together(self._asked)
+                found[chosen] = np.minimum.reduce([turns(piece) for turns in turning])
         return found
 
     def turns(
@@ -187,25 +181,45 @@ class RuleSet:
             for (moment, rule), belongs in zip(changed.tolist(), entered.tolist(), strict=True)
         ]
 
-    def why(self, rule: int, moments: Moments) -> list[dict[str, Any]]:
-        """Give what a rule reads of the users at m moments, by how it is written."""
-        found: list[dict[str, Any]] = []
-        for chosen in moments.pieces(_ROWS):
-            found += self._why(rule, moments.some(chosen))
-        return found
-
-    def _why(self, rule: int, moments: Moments) -> list[dict[str, Any]]:
+    def why(self, rule: int, moments: Moments, chosen: I64) -> list[dict[str, Any]]:
+        """Give what a rule reads of the users at some of m moments, by how it is written."""
         told = self.rules[rule].told
-        columns = [_values(evaluate(moments), len(moments)) for _, evaluate in told]
-        names = [text for text, _ in told]
-        if not names:
-            return [{} for _ in range(len(moments))]
-        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+        if _are_few(moments):
+            # What was computed of all of them is there already.
+            return _read(told, moments, chosen)
+        return [
+            facts
+            for _, piece in _pieces(moments.some(chosen))
+            for facts in _read(told, piece, np.arange(len(piece)))
+        ]
 
 
-def _values(found: Any, rows: int) -> list[Any]:
-    """Give a column as values that JSON has, None for a number that there is not."""
+def _are_few(moments: Moments) -> bool:
+    return int(moments.lengths.sum()) + len(moments) < _ROWS
+
+
+def _pieces(moments: Moments) -> Iterator[tuple[I64, Moments]]:
+    """Give moments in pieces, each with their numbers; all as they are where they are few."""
+    if _are_few(moments):
+        yield np.arange(len(moments)), moments
+        return
+    for chosen in moments.pieces(_ROWS):
+        yield chosen, moments.some(chosen)
+
+
+def _read(told: Sequence[Told], moments: Moments, rows: I64) -> list[dict[str, Any]]:
+    if not told:
+        return [{} for _ in range(len(rows))]
+    columns = [_values(evaluate(moments), rows) for _, evaluate in told]
+    names = [text for text, _ in told]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _values(found: Any, rows: I64) -> list[Any]:
+    """Give some of a column as values that JSON has, None for a number that there is not."""
     if isinstance(found, np.ndarray):
-        values = found.tolist()
+        values = found[rows].tolist()
         return [None if isnan(v) else v for v in values] if found.dtype.kind == "f" else values
-    return list(found) if isinstance(found, list) else [found] * rows
+    if isinstance(found, list):
+        return [found[row] for row in rows.tolist()]
+    return [found] * len(rows)

@@ -8,15 +8,29 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.rules.course import Course, Standing
-from models.rules.history import EVENT, NEVER, NO_EVENTS, Events, Known, Moments
+from models.rules.course import Course
+from models.rules.history import EVENT, NO_EVENTS, Events, Known
+from models.rules.moments import Moments
+from models.rules.parts import NEVER
+from models.rules.standing import Standing
 from schemas.rule_states import RuleState
 
 _FIRST_ROOM = 1024
 
 
-def standing_of(user: str, state: RuleState, digest: int) -> Standing:
-    """Give a state as what rules are followed with; `digest` is that of the rules in force."""
+def standing_of(user: str, state: RuleState, digest: int, quiet_until: int = 0) -> Standing:
+    """Give a state as what rules are followed with.
+
+    Parameters
+    ----------
+    user, state
+        Whose it is, and what it is.
+    digest
+        Of the rules in force.
+    quiet_until
+        Before this time nothing turns by time alone, if the state is under these rules.
+    """
+    outdated = bool(state.evaluated) and state.digest != digest
     return Standing(
         user,
         events_of(state),
@@ -25,7 +39,8 @@ def standing_of(user: str, state: RuleState, digest: int) -> Standing:
         state.last or None,
         state.members,
         state.evaluated,
-        outdated=bool(state.evaluated) and state.digest != digest,
+        outdated=outdated,
+        quiet_until=0 if outdated else quiet_until,
     )
 
 
@@ -85,6 +100,11 @@ class RuleTable:
             state.digest = int(self._digests[row])
         return state
 
+    def quiet_until(self, user: str) -> int:
+        """Give the time before which nothing of a user turns by time alone; 0 for not known."""
+        row = self._rows.get(user)
+        return 0 if row is None else int(self._next[row])
+
     def work(self, user: str) -> int:
         """Give about how many events are laid out to look at a user.
 
@@ -93,13 +113,26 @@ class RuleTable:
         row = self._rows[user]
         events = len(self._records[row]) // EVENT.itemsize
         lengths = [window.length for window in self._course.rules.windows]
-        passed = min((self.watermark - int(self._after[row])) / max(lengths, default=1), 1)
+        since = max(int(self._after[row]), min(int(self._next[row]), self.watermark))
+        passed = min((self.watermark - since) / max(lengths, default=1), 1)
         return int(events * (1 + events * len(lengths) * passed))
 
     def put(
-        self, users: Sequence[str], states: Sequence[RuleState], records: Sequence[bytes]
+        self,
+        users: Sequence[str],
+        states: Sequence[RuleState],
+        records: Sequence[bytes],
+        quiet_until: Sequence[int] | None = None,
     ) -> None:
-        """Set users' states; `records` are what they are written as."""
+        """Set users' states.
+
+        Parameters
+        ----------
+        users, states, records
+            Whose, what they are, and what they are written as.
+        quiet_until
+            Before these times nothing turns by time alone; found out where it is not given.
+        """
         if not users:
             return
         rows = []
@@ -118,7 +151,13 @@ class RuleTable:
         self._digests[at] = np.array([state.digest for state in states], np.uint64)
         self._looked[at] = 0
         self._after[at] = np.array([state.evaluated for state in states], np.int64)
-        self._next[at] = self._next_looks(states)
+        if quiet_until is None:
+            quiet = np.zeros(len(states), np.int64)
+            own = np.flatnonzero(self._digests[at] == np.uint64(self._course.rules.digest))
+            quiet[own] = self._quiet([states[number] for number in own.tolist()])
+        else:
+            quiet = np.array(quiet_until, np.int64)
+        self._next[at] = quiet
         self.watermark = max(self.watermark, *(state.evaluated for state in states))
 
     def remove(self, user: str) -> None:
@@ -131,12 +170,18 @@ class RuleTable:
             self._looked[row] = 0
             self._free.append(row)
 
-    def due(self, most: int) -> list[str]:
-        """Give users of whom something may be different by now, so many at most."""
-        rows = np.flatnonzero(self._next[: len(self._users)] <= self.watermark)
+    def due(self, most: int, now: int) -> list[str]:
+        """Give users of whom something may be different by a time, so many at most.
+
+        None of those who were looked at under other rules.
+        """
+        rows = np.flatnonzero(self._next[: len(self._users)] <= now)
+        rows = rows[self._digests[rows] == np.uint64(self._course.rules.digest)]
         return [self._users[row] for row in rows[:most].tolist()]
 
-    def looked(self, users: Sequence[str], states: Sequence[RuleState]) -> None:
+    def looked(
+        self, users: Sequence[str], evaluated: Sequence[int], quiet_until: Sequence[int]
+    ) -> None:
         """Note that users were looked at up to now, and that nothing is different.
 
         Their records stay as they are: whoever reads them looks again, and finds the same.
@@ -145,8 +190,8 @@ class RuleTable:
             return
         at = np.array([self._rows[user] for user in users], np.int64)
         self._digests[at] = self._course.rules.digest
-        self._looked[at] = self._after[at] = [state.evaluated for state in states]
-        self._next[at] = self._next_looks(states)
+        self._looked[at] = self._after[at] = evaluated
+        self._next[at] = quiet_until
 
     def outdated(self, most: int) -> list[str]:
         """Give users who were looked at under other rules, so many at most."""
@@ -162,7 +207,7 @@ class RuleTable:
         different: NDArray[np.bool_] = digests != np.uint64(self._course.rules.digest)
         return different
 
-    def _next_looks(self, states: Sequence[RuleState]) -> NDArray[np.int64]:
+    def _quiet(self, states: Sequence[RuleState]) -> NDArray[np.int64]:
         counts = [len(state.history) // EVENT.itemsize for state in states]
         lengths = np.array(counts, np.int64)
         events = np.frombuffer(b"".join(state.history for state in states), EVENT)
@@ -175,7 +220,7 @@ class RuleTable:
         starts = np.cumsum(lengths) - lengths
         kept = self._course.rules.kept
         moments = Moments(events, starts, lengths, after, first, known, kept)
-        return self._course.next_look(moments, last)
+        return self._course.quiet_until(moments, last)
 
     def _room(self, user: str) -> int:
         if self._free:

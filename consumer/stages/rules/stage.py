@@ -30,9 +30,10 @@ from consumer.contract.stage import Changelog, StageError, Upto
 from consumer.settings import Settings
 from consumer.stages.shared.unexpected import Faults
 from models.profiles.rows import from_microseconds, hash_event_id, to_microseconds
-from models.rules.course import Course, Standing, Step, Turned
+from models.rules.course import Course
 from models.rules.history import CODES, MOST_RATING
 from models.rules.rule_set import RuleSet
+from models.rules.standing import Standing, Step, Turned
 from models.rules.table import RuleTable, standing_of
 from schemas.binary import RecordError, is_binary
 from schemas.intake import RefusedError
@@ -203,6 +204,12 @@ class _Working:
     gone: bool = False
     written: bool = False
     record: bytes = b""
+
+
+def _for_work(table: RuleTable, users: list[str], most: int) -> list[str]:
+    """Give as many users as have about so many events to be laid out; one at least."""
+    done = np.cumsum([table.work(user) for user in users])
+    return users[: max(int(np.searchsorted(done, most)), 1)]
 
 
 class RuleStage:
@@ -381,10 +388,28 @@ class RuleStage:
         return Step(now, None, None, told.segment, told.label, told.words, heard, stale)
 
     def _take(self, partition: int, run: dict[str, list[Step]], now: datetime) -> list[Output]:
-        users = [self._working(partition, user) for user in run]
-        turned = self._course.follow([each.standing for each in users], [*run.values()])
-        for each in users:
+        # Whose windows have ended are looked at along: that costs little more than the others do.
+        table, until = self._tables[partition], self._time_of(partition)
+        due = [user for user in table.due(_USERS, until) if user not in run]
+        due = _for_work(table, due, _WORK)
+        users = [self._working(partition, user) for user in (*run, *due)]
+        for each in users[: len(run)]:
             each.written = True
+        return self._look_at(users, [*run.values(), *[()] * len(due)], until, now)
+
+    def _look_at(
+        self,
+        users: Sequence[_Working],
+        steps: Sequence[Sequence[Step]],
+        until: int,
+        now: datetime,
+    ) -> list[Output]:
+        """Let users take their steps, and time pass; what comes of it is written."""
+        turned = self._course.follow([each.standing for each in users], steps, until)
+        for each in users:
+            each.written |= not each.standing.is_known
+        for one in turned:
+            users[one.place].written = True
         return self._tell(users, turned, now)
 
     def _working(self, partition: int, user: str) -> _Working:
@@ -396,7 +421,9 @@ class RuleStage:
             if told is not None and state.digest != self.rules.digest:
                 state.segment, state.label = told.segment, told.label
                 state.words, state.profile_events = tuple(sorted(told.words)), told.events
-            work[user] = _Working(state, standing_of(user, state, self.rules.digest))
+            quiet = self._tables[partition].quiet_until(user)
+            standing = standing_of(user, state, self.rules.digest, quiet)
+            work[user] = _Working(state, standing)
         return work[user]
 
     def _profile_of(self, partition: int, user: str) -> ProfileTold | None:
@@ -429,18 +456,11 @@ class RuleStage:
     def _look(self, partition: int, *, idle: bool) -> list[Output] | None:
         table, now = self._tables[partition], self._clock()
         most, work = (_USERS_IDLE, _WORK_IDLE) if idle else (_USERS, _WORK)
-        users = table.outdated(most) or table.due(most)
+        users = table.outdated(most) or table.due(most, table.watermark)
         if users:
-            done = np.cumsum([table.work(user) for user in users])
-            users = users[: max(int(np.searchsorted(done, work)), 1)]
+            users = _for_work(table, users, work)
             found = [self._working(partition, user) for user in users]
-            standings = [each.standing for each in found]
-            turned = self._course.follow(standings, [()] * len(found), table.watermark)
-            for each in found:
-                each.written = not each.standing.is_known
-            for one in turned:
-                found[one.place].written = True
-            return self._tell(found, turned, now)
+            return self._look_at(found, [()] * len(found), table.watermark, now)
         if not (self.rules.asks_profile and table.watermark):
             return None
         told = self._profiles[partition]
@@ -559,11 +579,17 @@ class RuleStage:
             table, profiles = self._tables[partition], self._profiles[partition]
             made = {user: each for user, each in work.items() if each.written and not each.gone}
             states = [each.state for each in made.values()]
-            table.put([*made], states, [each.record for each in made.values()])
+            quiet = [each.standing.quiet_until for each in made.values()]
+            table.put([*made], states, [each.record for each in made.values()], quiet)
             looked = {
                 user: each for user, each in work.items() if not each.written and user in table
             }
-            table.looked([*looked], [self._state_of(each) for each in looked.values()])
+            standings = [each.standing for each in looked.values()]
+            table.looked(
+                [*looked],
+                [each.evaluated for each in standings],
+                [each.quiet_until for each in standings],
+            )
             for user, each in work.items():
                 if each.written:
                     profiles.pop(user, None)

@@ -13,8 +13,11 @@ from celpy import celtypes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.rules.history import CODES, EVENT, Known, Moments
-from models.rules.language import MAX_CHARS, RuleError, compile_rule
+from models.rules.compiler import RuleError
+from models.rules.history import CODES, EVENT, Known
+from models.rules.language import MAX_CHARS, Rule, compile_rule
+from models.rules.moments import Moments
+from models.rules.parts import NEVER
 from models.rules.rule_set import RuleSet, RuleSetError
 from schemas.events import EventType
 
@@ -30,7 +33,7 @@ def moments(users: list[tuple[list[tuple[int, float, str]], Known]], kept: int =
         for number, (age, rating, kind) in enumerate(each for own, _ in users for each in own)
     ]
     lengths = np.array([len(own) for own, _ in users], np.int64)
-    firsts = [max((age for age, _, _ in own), default=0) for own, _ in users]
+    firsts = [max((age for age, _, _ in own), default=NOW - NEVER) for own, _ in users]
     return Moments(
         np.array(events, EVENT),
         np.cumsum(lengths) - lengths,
@@ -81,6 +84,8 @@ def by_the_library(source: str, events: list[tuple[int, float, str]], known: Kno
 
 
 WINDOWS = st.sampled_from(["1h", "6h", "1d", "7d"])
+LENGTHS = [DAY // 24, DAY // 4, DAY, 7 * DAY]
+SIGNS = st.sampled_from(["<", "<=", "==", "!=", ">=", ">"])
 KINDS = st.sampled_from(["review", "purchase", "view"])
 TERMS = st.one_of(
     st.builds('count("{}", "{}") >= {}'.format, KINDS, WINDOWS, st.integers(0, 4)),
@@ -89,6 +94,10 @@ TERMS = st.one_of(
     st.builds('count("{}") - 2 * count("{}") > {}'.format, WINDOWS, WINDOWS, st.integers(-3, 3)),
     st.builds('mean_rating("{}") > {}.5'.format, WINDOWS, st.integers(0, 4)),
     st.builds('mean_rating("{}", "{}") <= 3.0'.format, KINDS, WINDOWS),
+    st.builds('mean_rating("{}") + 1.0 < mean_rating("{}")'.format, WINDOWS, WINDOWS),
+    st.builds('count("{}") * count("{}") != {}'.format, WINDOWS, WINDOWS, st.integers(0, 4)),
+    st.builds('3 - count("{}") {} count("view", "{}")'.format, WINDOWS, SIGNS, WINDOWS),
+    st.builds('count("{}") in [{}, 3]'.format, WINDOWS, st.integers(0, 2)),
     st.builds('silent_for("{}")'.format, WINDOWS),
     st.builds("segment {} {}".format, st.sampled_from(["==", "!=", "<", ">="]), st.integers(-1, 3)),
     st.builds("segment in [{}, 2]".format, st.integers(-1, 3)),
@@ -100,6 +109,19 @@ TERMS = st.one_of(
     st.builds('label.startsWith("{}")'.format, st.sampled_from(["a", "ab", ""])),
     st.builds('label.contains("{}")'.format, st.sampled_from(["b", "z"])),
     st.sampled_from(["true", "false", "has(attributes.country)", 'label != "abc"']),
+)
+# With a time that is exact: one count, or silence, compared with a number.
+COUNTS = st.one_of(
+    st.builds(
+        'count("{}", "{}") {} {}'.format,
+        KINDS,
+        WINDOWS,
+        SIGNS,
+        st.integers(0, 3),
+    ),
+    st.builds('2 < 2 * count("{}") + {}'.format, WINDOWS, st.integers(-4, 0)),
+    st.builds('!silent_for("{}")'.format, WINDOWS),
+    st.builds('known_for("{}")'.format, WINDOWS),
 )
 RULES = st.recursive(
     TERMS,
@@ -135,13 +157,30 @@ def test_columns_tell_what_the_library_tells_of_each_user(source, users):
     assert found == [by_the_library(source, *user) for user in users]
 
 
+def turns_by_looking(rule: Rule, user: tuple[list[Any], Known]) -> int:
+    """When a rule turns for one user if no event comes: each time that something leaves."""
+    now = moments([user])
+    before = rule.evaluate(now)[0]
+    leaves = {NOW - age + length for age, _, _ in user[0] for length in LENGTHS}
+    for time in sorted(time for time in leaves if time > NOW):
+        if rule.evaluate(replace(now, now=np.array([time])))[0] != before:
+            return time
+    return NEVER
+
+
 @given(RULES, st.lists(st.tuples(EVENTS, KNOWN), min_size=1, max_size=4))
-def test_what_time_alone_turns_is_known_beforehand(source, users):
-    rule, now = compile_rule("r", source), moments(users)
-    before, may_turn = rule.evaluate(now), rule.may_turn(now)
-    for later in (1, DAY // 24, DAY // 4, DAY, 7 * DAY, 30 * DAY):
-        after = rule.evaluate(replace(now, now=now.now + later, _counts={}, _means={}))
-        assert not ((before != after) & ~may_turn).any()
+def test_no_rule_turns_before_the_time_that_is_told(source, users):
+    rule = compile_rule("r", source)
+    told = RuleSet((rule,), 100 * DAY, 64).turn_at(moments(users)).tolist()
+    assert all(time > NOW for time in told)
+    assert all(t <= turns_by_looking(rule, user) for t, user in zip(told, users, strict=True))
+
+
+@given(COUNTS, st.lists(st.tuples(EVENTS, KNOWN), min_size=1, max_size=4))
+def test_of_one_count_the_very_time_is_told(source, users):
+    rule = compile_rule("r", source)
+    told = RuleSet((rule,), 100 * DAY, 64).turn_at(moments(users)).tolist()
+    assert told == [turns_by_looking(rule, user) for user in users]
 
 
 def test_what_is_not_known_is_like_nothing_that_is_written():
@@ -169,7 +208,7 @@ def test_what_is_not_known_is_like_nothing_that_is_written():
 @given(EVENTS, st.integers(1, 3))
 def test_of_each_type_the_newest_count_and_no_others(events, kept):
     rule = RuleSet.of({"r": 'count("9d") > 100 || mean_rating("9d") > 100.0'}, 100 * DAY, 64)
-    (why,) = rule.why(0, moments([(events, Known())], kept))
+    (why,) = rule.why(0, moments([(events, Known())], kept), np.zeros(1, np.int64))
     newest = [
         each
         for kind in EventType
@@ -272,10 +311,13 @@ def test_many_moments_are_looked_at_in_pieces(monkeypatch):
     users = [([(age * DAY, 3.0, "review") for age in range(n % 7)], Known()) for n in range(50)]
     rules = RuleSet.of({"r": 'count("3d") >= 2', "s": 'mean_rating("9d") > 2.0'}, 30 * DAY, 64)
     whole = rules.belongs(moments(users))
-    told = rules.why(0, moments(users))
+    turns = rules.turn_at(moments(users)).tolist()
+    some = np.array([3, 40, 41])
+    told = rules.why(0, moments(users), some)
     monkeypatch.setattr("models.rules.rule_set._ROWS", 10)
     assert rules.belongs(moments(users)).tolist() == whole.tolist()
-    assert rules.why(0, moments(users)) == told
+    assert rules.why(0, moments(users), some) == told
+    assert rules.turn_at(moments(users)).tolist() == turns
 
 
 def test_a_rule_tells_what_it_has_read():
@@ -285,7 +327,7 @@ def test_a_rule_tells_what_it_has_read():
         64,
     )
     user = ([(0, 4.0, "review"), (5, 4.0, "view")], Known(segment=4, words=frozenset(["tea"])))
-    assert rules.why(0, moments([user]))[0] == {
+    assert rules.why(0, moments([user]), np.zeros(1, np.int64))[0] == {
         'count(["review","view"], "1d")': 2,
         "segment": 4,
         '"tea" in words': True,
