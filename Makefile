@@ -153,6 +153,9 @@ bench-labels: model  ## River's classifiers on real profiles with labels: qualit
 bench-for-users: $(VENV)/.installed  ## what items for single users cost an event, and in memory
 	$(BIN)/python -m benchmarks.for_users $(ARGS)
 
+bench-personal: $(VENV)/.installed  ## how much of what tells a person is found in made-up texts, and what is masked wrongly
+	$(BIN)/python -m benchmarks.personal $(ARGS)
+
 bench-rules: $(VENV)/.installed  ## what rules cost an event, and to look at everybody under others
 	$(BIN)/python -m benchmarks.rules $(ARGS)
 
@@ -232,5 +235,5 @@ clean:  ## remove what the targets above made here (the user's cache stays)
 
 .PHONY: help install model demo test ready test-export test-multilingual test-dashboards test-kubernetes test-kubernetes-api test-image test-report test-serving dist site test-dist test-guide \
 	lint faults soak bench-pipeline bench-restore \
-	bench-recovery bench-restarts bench-switch bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-for-users bench-report bench-serving bench-rules bench-stability bench-evaluation bench-languages \
+	bench-recovery bench-restarts bench-switch bench-startup bench-clusterers bench-drift bench-labels bench-recommend bench-for-users bench-personal bench-report bench-serving bench-rules bench-stability bench-evaluation bench-languages \
 	bench-embed bench-embed-gpu bench-embed-quality bench-embed-render docs format lock clean

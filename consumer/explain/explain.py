@@ -14,7 +14,7 @@ from datetime import datetime
 import numpy as np
 
 from consumer.explain.case import Case
-from consumer.explain.facts import Change, Event, Explanation, Near, Pushed, Pushes, Segment
+from consumer.explain.facts import Change, Event, Explanation, Near, Part, Pushed, Pushes, Segment
 from consumer.explain.former import NotRebuiltError, profile_at
 from consumer.explain.known import Known, Load, known_events
 from consumer.explain.moves import counterfactuals
@@ -24,6 +24,7 @@ from consumer.settings import Settings
 from models.distances import Ints, distances_to_all
 from models.profiles.rows import unit_rows
 from models.segments.model import SegmentModel
+from models.text import mask
 from schemas.arrays import decode_array
 from schemas.changes import MarginShares, SegmentChange, SegmentRef
 from schemas.profiles import ProfileRecord
@@ -183,6 +184,7 @@ def _events(
     for n in ranked:
         event = known[n]
         sentences, words = parts.get(n, ([], []))
+        shown = None if event.text is None else mask(event.text)
         told.append(
             Event(
                 offset=event.offset,
@@ -192,11 +194,22 @@ def _events(
                 weight=event.weight,
                 found=event.found,
                 share=shares.get(n),
-                text=event.text if texts else None,
-                sentences=sentences,
-                words=words,
+                text=shown if texts else None,
+                sentences=_masked(sentences, shown),
+                words=_masked(words, shown),
             )
         )
+    return told
+
+
+def _masked(parts: Sequence[Part], shown: str | None) -> list[Part]:
+    """Mask parts of a text as the whole is: of a phone's number each group may be a word."""
+    told = []
+    for part in parts:
+        text = part.text
+        if shown is None or text not in shown:
+            text = mask(text) if mask(text) != text else "[masked]"
+        told.append(part.model_copy(update={"text": text}))
     return told
 
 

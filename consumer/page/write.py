@@ -21,6 +21,7 @@ from consumer.page.topics import TopicsReader, with_languages
 from consumer.page.typical import nearest_texts, nearest_users
 from consumer.settings import Settings
 from models.embedding.runner_types import Embedder
+from models.text import mask
 from schemas.arrays import decode_array
 
 _NO_INPUT = "the events of the replay were not given: name their file with --input."
@@ -129,6 +130,8 @@ class PageWriter:
         )
 
     def _write(self, found: Gathered, seen: EventsSeen | None, texts: dict[int, list[str]]) -> str:
+        # What is quoted for its words need not tell who wrote it.
+        texts = {segment: [mask(text) for text in own] for segment, own in texts.items()}
         page = compose(found, self.settings.report, self.asked, seen=seen, texts=texts)
         html = render(page)
         self.output.parent.mkdir(parents=True, exist_ok=True)

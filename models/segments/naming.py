@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from models.distances import Ints
-from models.text import alike, forms, is_negation, names_or_describes
+from models.text import alike, forms, is_negation, is_personal_word, names_or_describes
 
 WORDS = 10
 """Typical words kept of a segment."""
@@ -234,7 +234,7 @@ class Vocabulary:
         return known
 
     def _may_name(self, word: str) -> bool:
-        return not self._nouns or names_or_describes(word)
+        return not is_personal_word(word) and (not self._nouns or names_or_describes(word))
 
     def may_call(self, label: str) -> bool:
         """Tell whether a segment may go on under a label, whatever it tells."""

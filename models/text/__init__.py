@@ -5,6 +5,7 @@ from models.text.clean import clean, verbatim
 from models.text.forms import alike, forms
 from models.text.language import NOT_LOOKED_AT, UNDETERMINED, detect_language, detect_languages
 from models.text.many import clean_all
+from models.text.personal import is_personal_word, mask
 from models.text.prepare import CleanText, cut_words, has_words, prepare_text
 from models.text.scripts import SCRIPTS, count_letters, scripts_of
 from models.text.tokens import MAX_CHARS, is_negation, tokenize
@@ -29,6 +30,8 @@ __all__ = [
     "forms",
     "has_words",
     "is_negation",
+    "is_personal_word",
+    "mask",
     "names_or_describes",
     "prepare_text",
     "scripts_of",

@@ -23,6 +23,9 @@ MAX_CODE_LETTERS = 12
 MOST_SWITCHES = 3
 """Between letters and digits, in the name of a product as wh1000xm4; ids have more."""
 
+MOST_DIGITS = 5
+"""Digits in a word of letters and digits; with more it is the number of a passport or a plate."""
+
 # Where a missing number was written as a text.
 _NO_WORDS = frozenset(("nan",))
 _SWITCH = re.compile(r"(?<=\d)[^\W\d]|(?<=[^\W\d])\d")
@@ -189,6 +192,8 @@ def _is_debris(word: str) -> bool:
         return True
     if not any(letter.isdigit() for letter in word):
         return False
+    if sum(map(str.isdigit, word)) > MOST_DIGITS:
+        return True
     return len(word) > MAX_CODE_LETTERS or len(_SWITCH.findall(word)) > MOST_SWITCHES
 
 

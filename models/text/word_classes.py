@@ -48,9 +48,20 @@ def names_or_describes(word: str) -> bool:
     if word >= _EAST_ASIAN:
         if _PHONETIC.search(word):
             return True
-        _, tag = _tagger()(word.translate(to_simplified()))[-1]
+        tag = chinese_tag(word.translate(to_simplified()))
         return tag in _WHOLE or (tag[:1] in _FIRST and tag not in _NEITHER)
     return not (word.isascii() and word.isalpha()) or _names_in_english(word)
+
+
+def chinese_tag(word: str) -> str:
+    """Give jieba's tag of a word in simplified characters, of its last part where it is cut."""
+    _, tag = _tagger()(word)[-1]
+    return tag
+
+
+def is_chinese_word(word: str) -> bool:
+    """Tell whether jieba's dictionary has a word in simplified characters as a whole."""
+    return len(_tagger()(word)) == 1
 
 
 @functools.lru_cache(100_000)

@@ -256,3 +256,7 @@ def test_the_fast_pattern_finds_what_the_general_one_finds(text: str) -> None:
 )
 def test_the_script_of_chinese_is_told_by_what_only_one_of_them_has(text, script):
     assert chinese_script(text) == script
+
+
+def test_numbers_of_papers_are_no_words() -> None:
+    assert tokenize("passport e12345678 beside wh1000xm4", "en") == ["passport", "wh1000xm4"]
