@@ -18,7 +18,9 @@ from consumer.contract.records import Record
 from consumer.settings import Settings
 from consumer.verify.report import ViolationKind, Violations
 from models.profiles.rows import hash_event_id
-from models.rules.history import CODES, NEVER, Moments
+from models.rules.history import CODES
+from models.rules.moments import Moments
+from models.rules.parts import NEVER
 from models.rules.rule_set import RuleSet
 from models.rules.table import events_of, known_of
 from schemas.binary import RecordError
@@ -181,10 +183,11 @@ class RuleStateAudit:
     def _due(self, user: str, life: _Life) -> Mapping[int, set[Event]]:
         """Give by type the events that a user's state has to hold."""
         state, _ = self._states.get(user, (None, 0))
-        reached = self._reached[self._partitions.get(user, 0)]
-        if state is None and self._is_silent(life.last, reached):
-            return {}
         now = state.evaluated if state else 0
+        reached = self._reached[self._partitions.get(user, 0)]
+        # Who was let go since, and came back by a profile alone, has a state without these events.
+        if self._is_silent(life.last, now if state else reached):
+            return {}
         found = {}
         for kind, events in life.held.items():
             newest = sorted(events)[-self._rules.kept :]
