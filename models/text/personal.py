@@ -81,8 +81,10 @@ def find_personal(text: str) -> list[Found]:
 def is_personal_word(word: str) -> bool:
     """Tell whether a word, as texts are cut into, is a person's name or number.
 
-    Names are told of Chinese words alone: those that jieba's dictionary has as people's, and that
-    begin with one of the hundred commonest family names, of three characters or more.
+    Names are told of Chinese words alone: those that jieba's dictionary has as people's, that
+    begin with one of the hundred commonest family names, and go on with characters of given names
+    alone, of three characters or more. The dictionary by itself has carrots and marathons as
+    people.
 
     Parameters
     ----------
@@ -94,7 +96,10 @@ def is_personal_word(word: str) -> bool:
     if not ("\u4e00" <= word[:1] <= "\u9fff" and _SHORTEST_NAME <= len(word) <= _LONGEST_NAME):
         return False
     simple = word.translate(to_simplified())
-    return simple.startswith(_FAMILIES) and chinese_tag(simple) in _PEOPLE
+    family = next((each for each in _FAMILIES if simple.startswith(each)), None)
+    if family is None or not _GIVEN_CHARACTERS.issuperset(simple[len(family) :]):
+        return False
+    return chinese_tag(simple) in _PEOPLE
 
 
 # --- addresses ------------------------------------------------------------------------------------
@@ -263,6 +268,14 @@ _FAMILIES = (
     *("欧阳", "司马", "上官", "诸葛", "司徒", "东方", "夏侯", "皇甫", "尉迟", "公孙", "慕容"),
     *"王李张刘陈杨黄赵吴周徐孙马朱胡郭何林高罗郑梁谢宋唐许韩邓冯曹彭曾肖田董潘袁蔡蒋余于杜叶程魏苏吕丁"
     "任卢姚沈钟姜崔谭陆范汪廖石金韦贾夏付方邹熊白孟秦邱侯江尹薛闫段雷龙黎史陶贺毛郝顾龚邵万覃武钱戴严",
+)
+# Such as are in many given names. Not those that end as many words: 花 (flower), 石, 金, 银, 周.
+_GIVEN_CHARACTERS = frozenset(
+    "伟芳娜秀英敏静丽强磊军洋勇艳杰娟涛明超霞平刚桂兰玲红梅琴燕萍玉华文建国志海波斌鹏飞辉健俊峰"
+    "龙浩宇轩博晨阳晓雪婷欣怡佳琪雨涵梓萱子豪泽昊然思诗若瑶颖慧洁莹倩璐琳珊岚蕾薇菲雯嘉宁悦彤馨"
+    "淑贞凤珍春云莲翠爱荣小大永德福祥贵生胜利民义仁礼信忠孝廉庆元光荣振兴东南西北新成立学才清正"
+    "天宏伦凯旭亮威武雄良栋梁家安康乐长江昌盛发富世中少先心如意美香月星昕彦彬松柏林森毅恒坚诚"
+    "达远航瑞祺麟骏鸿翔进锋铭钧锐鑫钰莉娥婉妍姗姝媛婧婕嫣芬芸芝苗茹菁蓉蕊薰冰冬秋夏晴晗晶景智哲"
 )
 _FAMILY = "(?:" + "|".join(_FAMILIES) + ")"
 # No particles: what they follow is a word.

@@ -39,7 +39,7 @@ def test_all_is_tried_with_a_pod_of_each_workload_and_what_they_need_is_there_be
     server = Server()
     assert list(problems(server, CPU)) == []  # type: ignore[arg-type]
     workloads = [each for each in CPU if each["kind"] in {"StatefulSet", "Deployment", "Job"}]
-    assert len(workloads) == 4
+    assert len(workloads) == 5
     assert len(server.tried) == len(CPU) + len(workloads)
     assert server.tried.count("Pod") == len(workloads)
     assert server.created == ["ServiceAccount"]

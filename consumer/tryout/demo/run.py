@@ -389,6 +389,8 @@ def _unfinished(
 def _for_a_demo(settings: Settings, workers: int) -> Settings:
     """Take keys as the demo makes them; what nobody has set suits one machine, for a minute."""
     settings = settings.changed("events", key="raw")
+    if "values" not in settings.dead_letters.model_fields_set:  # what was refused gives its hints
+        settings = settings.changed("dead_letters", values=True)
     if settings.embedding.threads is None:
         settings = settings.changed("embedding", threads=max(1, available_cores() // workers))
     if "users" not in settings.drift.model_fields_set:  # a demo's are some hundreds

@@ -211,6 +211,7 @@ def test_each_bad_record_is_one_dead_letter_and_the_rest_goes_on(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    settings = settings.changed("dead_letters", values=True)
     bad = bad_records()
     pairs = stream(events=10)
     mixed = [*pairs[:40], *bad.values(), *pairs[40:]]

@@ -91,7 +91,7 @@ def test_whatever_crashes_all_is_counted_once_and_the_same_leads(
 
 
 def test_what_a_segment_does_leads_there_and_what_all_do_elsewhere() -> None:
-    topics = a_group()
+    topics = a_group(prior_weight=20)
     stream = [item_event("tea", n, segment=0) for n in range(30)]
     stream += [item_event("mud", n, segment=1, rating=5, axis=1) for n in range(30, 45)]
     stream += [item_event("new", 99, segment=-1)]

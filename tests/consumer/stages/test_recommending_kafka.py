@@ -12,7 +12,7 @@ from consumer.tryout.broker import EmbeddedKafka
 from consumer.verify import Follower, verify_topics
 from models.recommendation.item_codec import decode_items, made_of
 from schemas.item_events import read_item_event
-from schemas.recommendations import SegmentRecommendations
+from schemas.recommendations import RECOMMENDATIONS_KEYS, SegmentRecommendations
 from tests.consumer.kafka_runs import (
     PARTITIONS,
     TOPICS,
@@ -83,8 +83,9 @@ def test_items_are_counted_once_and_lead_where_they_belong(broker: EmbeddedKafka
     assert counted == Counter(each.item for each in told)
     found: dict[int | None, SegmentRecommendations] = {}
     for record in read_topic(settings, settings.topics.segment_recommendations):
-        read = SegmentRecommendations.model_validate_json(record.value or b"")
-        found[read.segment] = read
+        if RECOMMENDATIONS_KEYS.fullmatch(record.key or b""):  # there is that of attributes, too
+            read = SegmentRecommendations.model_validate_json(record.value or b"")
+            found[read.segment] = read
     assert found.keys() == {None, 0, 1}
     leading = {key: [item.item_id for item in each.items] for key, each in found.items()}
     assert leading[0][0] == "ale"

@@ -41,6 +41,7 @@ class Started:
         monkeypatch.setattr(intake, "retention_ms", lambda *_: None)
         feed = SimpleNamespace(latest=lambda: None, close=lambda: None)
         monkeypatch.setattr(worker, "LabelModelFeed", lambda _: feed)
+        monkeypatch.setattr(worker, "ListFeed", lambda _: feed)
         monkeypatch.setattr(embedder, "load_embedder", lambda _: EMBEDDER)
 
     @contextmanager
@@ -88,7 +89,8 @@ def assert_as_the_table_has_it(found: Exported, role: Role) -> None:
 
 
 def test_a_worker_exports_what_the_table_has(started, run_a_worker):
-    run_a_worker(Settings(http={"port": 0}, labels={"enabled": True}))
+    items = {"enabled": True, "users": True}
+    run_a_worker(Settings(http={"port": 0}, labels={"enabled": True}, recommendations=items))
     assert_as_the_table_has_it(exported(started.registry), "worker")
     assert started.command == "worker"  # by which its settings are held against its group's
 
@@ -123,7 +125,8 @@ def test_the_audit_exports_what_the_table_has():
 
 
 def test_what_depends_on_labels_is_not_exported_without_them(started, run_a_worker):
-    run_a_worker(Settings(http={"port": 0}))
+    items = {"enabled": True, "users": True}
+    run_a_worker(Settings(http={"port": 0}, recommendations=items))
     left = METRICS.keys() & {metric.name for metric in metrics_of("worker")}
     left -= exported(started.registry).keys()
     assert left

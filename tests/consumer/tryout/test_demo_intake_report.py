@@ -21,7 +21,8 @@ from consumer.tryout.demo.intake_report import intake_report
 from consumer.tryout.demo.stream import FileStream, MadeUpStream
 from tests.consumer.stages.stage_data import EMBEDDER, NOW, TOPICS, event, records
 
-SETTINGS = Settings(training={"segments": 4})
+# As the demo has it: what was refused is looked at for a hint.
+SETTINGS = Settings(training={"segments": 4}, dead_letters={"values": True})
 
 
 @pytest.fixture

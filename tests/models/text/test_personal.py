@@ -68,4 +68,16 @@ def test_a_number_is_a_card_just_where_luhn_says_so(digits: int, gap: str) -> No
 def test_numbers_and_names_of_people_are_no_words_of_a_segment() -> None:
     assert [word for word in ("e12345678", "王小明", "劉德華") if not is_personal_word(word)] == []
     stay = ("wh1000xm4", "rtx4090", "龙虾", "小米", "高兴", "程序员", "rose")
+    # All of these are people in jieba's dictionary.
+    stay += (
+        "马拉松",
+        "高尔夫",
+        "胡萝卜",
+        "金字塔",
+        "苏打水",
+        "夏令营",
+        "丁香花",
+        "许可证",
+        "马克杯",
+    )
     assert [word for word in stay if is_personal_word(word)] == []
