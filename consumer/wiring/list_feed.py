@@ -8,13 +8,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import datetime
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
-
 from consumer.contract.records import Record
-from consumer.kafka.broker_log import broker_log
-from consumer.kafka.clients import made, reader_config
-from consumer.kafka.cluster import Cluster
-from consumer.kafka.messages import as_record
+from consumer.kafka.follower import Follower
 from consumer.settings import Settings
 from consumer.stages.segmentation.for_users import Lists, PublishedList
 from schemas.base import claimed_schema
@@ -26,8 +21,6 @@ from schemas.recommendations import (
 
 logger = logging.getLogger(__name__)
 
-# A list comes every few minutes at most; asking at each turn of the loop would be waste.
-_INTERVAL_SECONDS = 0.1
 # What may be spent on reading lists between two batches. Others wait, and the former ones hold.
 _READING_SECONDS = 0.005
 
@@ -103,38 +96,23 @@ class ListFeed:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._topic = settings.topics.segment_recommendations
         self._book = ListBook()
-        self._asked = 0.0
-        following = OFFSET_BEGINNING
-        cluster = Cluster(settings.kafka)
-        if (end := cluster.end(self._topic, 0)) > 0:
-            patience = settings.restore.no_progress_seconds
-            self._book.note(
-                cluster.read(self._topic, 0, end, no_progress_seconds=patience),
-            )
-            self._book.read(float("inf"))
-            following = end
-        self._consumer = made(Consumer, reader_config(settings.kafka))
-        self._consumer.assign([TopicPartition(self._topic, 0, following)])
+        topic = settings.topics.segment_recommendations
+        self._follower = Follower(settings, topic, self._begin)
 
     def latest(self) -> Lists:
         """Give the latest of each segment, without waiting."""
-        now = time.monotonic()
-        if now - self._asked >= _INTERVAL_SECONDS:
-            self._asked = now
-            for message in self._consumer.consume(100, 0):
-                error = message.error()
-                if error is None:
-                    self._book.note([as_record(message)])
-                elif error.code() != KafkaError._PARTITION_EOF:
-                    broker_log.error(error.name(), f"reading {self._topic}: {error.str()}")
-            self._book.read(_READING_SECONDS)
+        self._book.note(self._follower.came())
+        self._book.read(_READING_SECONDS)
         return self._book.lists
 
     def close(self) -> None:
         """Stop following."""
-        self._consumer.close()
+        self._follower.close()
+
+    def _begin(self, records: Iterable[Record]) -> None:
+        self._book.note(records)
+        self._book.read(float("inf"))
 
     @property
     def count(self) -> int:

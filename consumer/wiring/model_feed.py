@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
-
 from consumer.contract.records import Record
-from consumer.kafka.broker_log import broker_log
-from consumer.kafka.clients import made, reader_config
-from consumer.kafka.cluster import Cluster
-from consumer.kafka.messages import as_record
+from consumer.kafka.follower import Follower
 from consumer.settings import Settings
 from consumer.stages.shared.snapshots import NewerModelError, read_label_model, read_model
 from models.labels.model import LabelModel
@@ -21,8 +16,6 @@ from models.segments.model import SegmentModel
 
 logger = logging.getLogger(__name__)
 
-# A model comes every few minutes at most; asking at each turn of the loop would be waste.
-_INTERVAL_SECONDS = 0.1
 # From one warning that there is no model to the next.
 _WARNING_SECONDS = 600.0
 
@@ -69,56 +62,25 @@ class Feed(Generic[Model]):
     def __init__(
         self, settings: Settings, topic: str, read: Callable[[bytes, str], Model], what: str
     ) -> None:
-        self._topic = topic
         self._read = read
         self._what = what
         self._model: Model | None = None
         self._published_at: float | None = None
-        self._asked = 0.0
-        following = OFFSET_BEGINNING
-        cluster = Cluster(settings.kafka)
-        end = cluster.end(self._topic, 0)
-        if end > 0:
-            newer: NewerModelError | None = None
-            for record in cluster.read(
-                self._topic,
-                0,
-                end,
-                no_progress_seconds=settings.restore.no_progress_seconds,
-            ):
-                try:
-                    self._take(record)
-                    newer = None
-                except NewerModelError as error:
-                    newer = error
-            if newer is not None:
-                raise newer
-            following = end
-        self._consumer = made(Consumer, reader_config(settings.kafka))
-        self._consumer.assign([TopicPartition(self._topic, 0, following)])
+        self._follower = Follower(settings, topic, self._begin)
 
     def latest(self) -> Model | None:
         """Give the newest model published, without waiting."""
-        now = time.monotonic()
-        if now - self._asked < _INTERVAL_SECONDS:
-            return self._model
-        self._asked = now
-        for message in self._consumer.consume(100, 0):
-            error = message.error()
-            if error is None:
-                record = as_record(message)
-                try:
-                    self._take(record)
-                except NewerModelError as newer:
-                    known = self._model.version if self._model else "none"
-                    logger.warning("keeping version %s of the %s: %s", known, self._what, newer)
-            elif error.code() != KafkaError._PARTITION_EOF:
-                broker_log.error(error.name(), f"reading {self._topic}: {error.str()}")
+        for record in self._follower.came():
+            try:
+                self._take(record)
+            except NewerModelError as newer:
+                known = self._model.version if self._model else "none"
+                logger.warning("keeping version %s of the %s: %s", known, self._what, newer)
         return self._model
 
     def close(self) -> None:
         """Stop following."""
-        self._consumer.close()
+        self._follower.close()
 
     @property
     def version(self) -> int:
@@ -140,10 +102,21 @@ class Feed(Generic[Model]):
             return None
         return round(max(time.time() - self._published_at, 0.0), 1)
 
+    def _begin(self, records: Iterable[Record]) -> None:
+        newer: NewerModelError | None = None
+        for record in records:
+            try:
+                self._take(record)
+                newer = None
+            except NewerModelError as error:
+                newer = error
+        if newer is not None:
+            raise newer
+
     def _take(self, record: Record) -> None:
         if record.value is None:
             return
-        model = self._read(record.value, f"{self._topic}[0]@{record.offset}")
+        model = self._read(record.value, record.place)
         if self._model is None or model.version > self._model.version:
             self._model = model
             # -1 where a record has no time.
@@ -174,7 +147,7 @@ class ModelFeed(Feed[SegmentModel]):
                 "no segment model has ever been published to %s: profiles grow, and no user is in "
                 "a segment until a trainer (segmenter trainer) has seen enough users "
                 "(training.warmup_users)",
-                self._topic,
+                self._follower.topic,
             )
 
 
