@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -42,12 +41,12 @@ from benchmarks.shared import (
 )
 from benchmarks.soaking.group import LOOK_SECONDS, Ends, Group, SoakError
 from benchmarks.soaking.load import Stream
+from benchmarks.soaking.running import failed, measured
 from benchmarks.soaking.watching import Watcher
 from consumer.kafka.topics import create_topics
 from consumer.settings import Settings
-from consumer.tryout.broker import BrokerError, EmbeddedKafka
-from consumer.tryout.demo.processes import Child, ChildError
-from consumer.verify import VerifyError
+from consumer.tryout.broker import EmbeddedKafka
+from consumer.tryout.demo.processes import Child
 from consumer.wiring.embedder import make_models
 from tests.faults.watch import Watch
 
@@ -314,21 +313,16 @@ def main(given: Sequence[str] | None = None) -> int:
     arguments = parse(given)
     if not arguments.render:
         options = Options(**{each.name: getattr(arguments, each.name) for each in fields(Options)})
-        # As Ctrl-C does, so that no process is left behind.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            with tempfile.TemporaryDirectory(prefix="switch-") as name:
-                logs = arguments.logs or Path(name) / "logs"
-                result = measure(options, Path(name), logs, arguments.only)
-        except (SoakError, ChildError, BrokerError, VerifyError) as error:
-            say(f"switch: {error}")
-            return 1
-        except KeyboardInterrupt:
-            return 130
+        result = measured(
+            "switch",
+            lambda folder: measure(
+                options, folder, arguments.logs or folder / "logs", arguments.only
+            ),
+        )
+        if isinstance(result, int):
+            return result
         say(text(result))
-        if said := failures(result):
-            for sentence in said:
-                say(f"switch: {sentence}")
+        if failed("switch", failures(result)):
             return 1
         if arguments.output == OUTPUT and set(arguments.only) != set(CHANGES):
             say(f"a trial: nothing is written; --output says where to, {OUTPUT.name} is of all")
