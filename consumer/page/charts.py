@@ -66,7 +66,8 @@ class Look:
         }
 
 
-def _chart(height: int, description: str, **more: Any) -> Spec:
+def framed(height: int, description: str, **more: Any) -> Spec:
+    """Give a chart as wide as the page lets it be."""
     return {
         "$schema": SCHEMA,
         "width": "container",
@@ -105,7 +106,7 @@ def map_chart(rows: Sequence[Mapping[str, Any]], look: Look, description: str) -
     if rows and all(row["name"] is None for row in rows):
         del tooltip[0]
     found = "sought != '' && indexof(lower(datum.name || ''), sought) >= 0"
-    return _chart(
+    return framed(
         460,
         description,
         params=[
@@ -162,7 +163,7 @@ def sizes_chart(sizes: Sizes, look: Look, description: str) -> Spec:
     scale = look.scale(alone)
     if others:
         scale = {"domain": [*scale["domain"], name], "range": [*scale["range"], GREY]}
-    return _chart(
+    return framed(
         300,
         description,
         data={"values": rows},
@@ -231,7 +232,7 @@ def changes_chart(times: Sequence[tuple[float, str]], description: str) -> Spec 
             )
             if count
         ]
-    return _chart(
+    return framed(
         200,
         description,
         data={"values": rows},
@@ -318,7 +319,7 @@ def flows_chart(ways: Sequence[Flow], look: Look, description: str) -> Spec | No
         "axis": None,
         "scale": {"domain": [0, height], "reverse": True, "nice": False},
     }
-    return _chart(
+    return framed(
         pixels,
         description,
         layer=[

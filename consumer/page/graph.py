@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from consumer.page.charts import SCHEMA, Look, Spec
+from consumer.page.charts import Look, Spec, framed
 from consumer.page.items import Related
 
 KINDS: Mapping[str, str] = {
@@ -80,14 +81,11 @@ def relations_chart(
         for segment in order
     ]
     there = {"x": {"field": "x", **span}, "y": {"field": "y", **span}}
-    return {
-        "$schema": SCHEMA,
-        "width": "container",
-        "height": _SIZE,
-        "autosize": {"type": "fit", "contains": "padding"},
-        "description": description,
-        "params": [{"name": "kind", "value": kinds[0]}],
-        "layer": [
+    return framed(
+        _SIZE,
+        description,
+        params=[{"name": "kind", "value": kinds[0]}],
+        layer=[
             {
                 "data": {"values": _lines(pairs, kinds, at, look)},
                 "transform": [{"filter": "datum.kind == kind"}],
@@ -139,32 +137,25 @@ def relations_chart(
                     ],
                 },
             },
-            {
-                "data": {"values": nodes},
-                "mark": {
-                    "type": "text",
-                    "fontSize": 13,
-                    "fontWeight": "bold",
-                    "color": "white",
-                    "stroke": "black",
-                    "strokeWidth": 3,
-                    "strokeOpacity": 0.55,
-                    "aria": False,
-                },
-                "encoding": {**there, "text": {"field": "id"}},
-            },
-            {
-                "data": {"values": nodes},
-                "mark": {
-                    "type": "text",
-                    "fontSize": 13,
-                    "fontWeight": "bold",
-                    "color": "white",
-                    "tooltip": False,
-                },
-                "encoding": {**there, "text": {"field": "id"}},
-            },
+            _names(
+                nodes,
+                there,
+                color="white",
+                stroke="black",
+                strokeWidth=3,
+                strokeOpacity=0.55,
+                aria=False,
+            ),
+            _names(nodes, there, color="white", tooltip=False),
         ],
+    )
+
+
+def _names(nodes: Sequence[Mapping[str, Any]], there: Spec, **mark: Any) -> Spec:
+    return {
+        "data": {"values": nodes},
+        "mark": {"type": "text", "fontSize": 13, "fontWeight": "bold", **mark},
+        "encoding": {**there, "text": {"field": "id"}},
     }
 
 
