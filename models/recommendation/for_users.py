@@ -101,7 +101,8 @@ class Candidates:
         if own is None:
             own = ItemList((), np.zeros(0), np.zeros(0), 0.0, everybody.vectors[:0])
         place = {item: number for number, item in enumerate(everybody.items)}
-        names = [*own.items, *(item for item in everybody.items if item not in {*own.items})]
+        in_own = frozenset(own.items)
+        names = [*own.items, *(item for item in everybody.items if item not in in_own)]
         n, scale = len(own.items), own.total + prior
         overall, segment = np.zeros(len(names)), np.zeros(len(names))
         there = np.array([place.get(item, -1) for item in names], np.int64)
